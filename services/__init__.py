@@ -1,0 +1,1 @@
+"""One package for each process of Flit Risk; none imports another."""

@@ -1,0 +1,1 @@
+"""What two services or more use, each package under the name of its job."""

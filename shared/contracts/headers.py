@@ -1,0 +1,42 @@
+"""Kafka headers: CloudEvents 1.0 in binary mode, the schema version, the W3C trace context, and our own marks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shared.contracts.transactions import SCHEMA_VERSION
+
+Headers = list[tuple[str, bytes]]
+
+SCHEMA_VERSION_HEADER = "schema_version"
+TRACEPARENT_HEADER = "traceparent"
+REROUTED_HEADER = "rerouted"
+"""On a record that was sent again to the partition that its key belongs to."""
+
+CONTENT_TYPE = ("content-type", b"application/json")
+_TYPE_PREFIX = "com.flit.risk."
+
+
+def cloud_event(*, event_id: str, kind: str, source: str, time: str, traceparent: str | None = None) -> Headers:
+    """Headers of one event. `kind`: the class's name in lower case, such as `transaction`; `time`: canonical."""
+    headers: Headers = [
+        ("ce_id", event_id.encode()),
+        ("ce_type", (_TYPE_PREFIX + kind).encode()),
+        ("ce_source", source.encode()),
+        ("ce_specversion", b"1.0"),
+        ("ce_time", time.encode()),
+        CONTENT_TYPE,
+        (SCHEMA_VERSION_HEADER, str(SCHEMA_VERSION).encode()),
+    ]
+    if traceparent is not None:
+        headers.append((TRACEPARENT_HEADER, traceparent.encode()))
+    return headers
+
+
+def header(headers: Iterable[tuple[str, bytes]] | None, name: str) -> str | None:
+    """The last value of a header as text (unreadable bytes replaced), or None."""
+    found: str | None = None
+    for key, value in headers or ():
+        if key == name:
+            found = value.decode("utf-8", "replace")
+    return found

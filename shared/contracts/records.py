@@ -1,0 +1,53 @@
+"""The decoders of the events that stand on the topics behind the first one: outcomes, vectors, decisions, updates."""
+
+from __future__ import annotations
+
+from shared.contracts.events import Decision, DecisionUpdate, FeatureVector, Outcome
+from shared.contracts.identity import epoch_micros
+from shared.contracts.rejections import Rejection, RejectionReason
+from shared.contracts.transactions import check_id, check_version, convert, normalise_time
+from shared.contracts.wire import parse_object
+
+MAX_RECORD_BYTES = 1_048_576
+"""Kafka's own default for the largest record: a vector or decision is some kilobytes."""
+
+MAX_DAYS_TO_MISSED_PAYMENT = 1830
+"""Sixty monthly instalments."""
+
+
+def decode_outcome(raw: bytes | None, *, schema_version: str | None = None) -> tuple[Outcome, int]:
+    """The outcome, and its `observed_at` in microseconds since 1970. Raises `Rejection`."""
+    check_version(schema_version)
+    body = dict(parse_object(raw, max_bytes=MAX_RECORD_BYTES).body)
+    for name in ("event_id", "customer_id", "observed_at", "defaulted"):
+        value = body.get(name)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise Rejection(RejectionReason.MISSING, name, "a value that is neither null nor blank")
+    check_id(body["event_id"], "event_id")
+    check_id(body["customer_id"], "customer_id")
+    observed_us = normalise_time(body, "observed_at")
+    body.setdefault("days_to_first_missed_payment", None)
+    days = body["days_to_first_missed_payment"]
+    if isinstance(days, int) and not isinstance(days, bool) and not 0 <= days <= MAX_DAYS_TO_MISSED_PAYMENT:
+        raise Rejection(RejectionReason.RANGE, "days_to_first_missed_payment", f"0 to {MAX_DAYS_TO_MISSED_PAYMENT}")
+    return convert(body, Outcome), observed_us
+
+
+def decode_feature_vector(raw: bytes | None, *, schema_version: str | None = None) -> tuple[FeatureVector, int]:
+    """The vector, and its `occurred_at` in microseconds since 1970. Raises `Rejection`."""
+    check_version(schema_version)
+    vector = convert(parse_object(raw, max_bytes=MAX_RECORD_BYTES).body, FeatureVector)
+    try:
+        return vector, epoch_micros(vector.occurred_at)
+    except (ValueError, TypeError):
+        raise Rejection(RejectionReason.DATE, "occurred_at", "an ISO 8601 time with its zone") from None
+
+
+def decode_decision(raw: bytes | None) -> Decision:
+    """Raises `Rejection`."""
+    return convert(parse_object(raw, max_bytes=MAX_RECORD_BYTES).body, Decision)
+
+
+def decode_decision_update(raw: bytes | None) -> DecisionUpdate:
+    """Raises `Rejection`."""
+    return convert(parse_object(raw, max_bytes=MAX_RECORD_BYTES).body, DecisionUpdate)

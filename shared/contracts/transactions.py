@@ -1,0 +1,252 @@
+"""The second half of the decoder: a JSON object to a `Transaction`, or the rule that it breaks.
+
+REST and every Kafka consumer call `decode_transaction`; there is no other way into the system.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+
+from shared.contracts import enumerations, identity, money
+from shared.contracts.events import Transaction
+from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
+from shared.contracts.wire import JsonObject, parse_object
+
+SCHEMA_VERSION = 1
+MAX_ID_LENGTH = 128
+REQUIRED = ("transaction_id", "customer_id", "occurred_at", "amount", "currency")
+BLOCKS = ("installments", "customer", "product", "device", "payment", "checkout", "source_scores")
+IDS = (("transaction_id",), ("customer_id",), ("event_id",), ("source",), ("product", "id"), ("device", "id"),
+       ("payment", "method_id"))  # fmt: skip
+NOT_NEGATIVE = (
+    ("installments", "first_payment_amount"), ("customer", "tenure_days"), ("product", "price"),
+    ("payment", "credit_limit"), ("payment", "credit_utilization"), ("checkout", "cart_abandonment_count"),
+    ("checkout", "price_comparison_time"), ("checkout", "time_on_site_seconds"),
+)  # fmt: skip
+MAX_INSTALLMENTS = 60
+LABELS = frozenset({"will_default", "days_to_first_missed_payment", "defaulted"})
+"""Never in a transaction: a label that travels with the purchase would leak into features."""
+
+_TIME = re.compile(r"^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?(Z|z|[+-]\d{2}:?\d{2})?$")
+_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\u061c]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_KNOWN_FIELDS: dict[str, frozenset[str]] = {
+    name: frozenset(field.name for field in msgspec.structs.fields(enumerations.BLOCK_TYPES[name])) for name in BLOCKS
+}
+_TOP_LEVEL = frozenset(field.name for field in msgspec.structs.fields(Transaction)) | {"schema_version"}
+_MICROS_PER_SECOND = 1_000_000
+_MICROSECOND = timedelta(microseconds=1)
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+"""Outside of these a time is a placeholder or a slip, not a moment of a purchase."""
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+
+class Door(StrEnum):
+    """Where an input came in: its name is the default `source`."""
+
+    TOPIC = "producer"
+    REST = "rest"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is still accepted; the defaults of the `LIMITS__` settings."""
+
+    max_amount: float = 100_000.0
+    max_body_bytes: int = 65_536
+    max_future_seconds: int = 300
+    max_lateness_seconds: int = 2_592_000
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedTransaction:
+    """A transaction within all rules, with what the pipelines need of it already taken apart."""
+
+    transaction: Transaction
+    occurred_us: int
+    """Event time, microseconds since 1970."""
+    amount_minor: int
+    """Whole minor units of the currency."""
+    fingerprint: bytes
+    """16 bytes; equal for the same body of the same event, at either door."""
+    warnings: tuple[InputWarning, ...]
+    document: JsonObject
+    """The object as it came, extra fields included: what the warehouse keeps."""
+
+
+def decode_transaction(
+    raw: bytes | None, *, door: Door, received_us: int, limits: Limits, schema_version: str | None = None
+) -> AcceptedTransaction:
+    """Decode one transaction of either door.
+
+    `received_us`: when the record was stamped (Kafka) or came in (REST), microseconds since 1970: the clock that
+    "in the future" is measured against, so that a replay of the log decides as the first reading did.
+    Raises `Rejection` with the reason, field and expectation of the first rule broken.
+    """
+    check_version(schema_version)
+    document = parse_object(raw, max_bytes=limits.max_body_bytes)
+    warnings = list(document.warnings)
+    body = dict(document.body)
+    for name in REQUIRED:
+        _require(body, name)
+    _check_ids(body)
+    occurred_us = normalise_time(body, "occurred_at")
+    ahead_us = occurred_us - received_us
+    if ahead_us > limits.max_future_seconds * _MICROS_PER_SECOND:
+        raise Rejection(
+            RejectionReason.FUTURE, "occurred_at", f"at most {limits.max_future_seconds} s ahead of the clock"
+        )
+    if ahead_us > 0:
+        warnings.append(InputWarning.SKEW)
+    _check_blocks(body, warnings)
+    enumerations.normalise(body, warnings)
+    amount_minor = _check_amount(body, limits, warnings)
+    body.setdefault("source", door.value)
+    if not body.get("event_id"):
+        body["event_id"] = identity.event_id(
+            body["source"], body["transaction_id"], body["customer_id"], body["occurred_at"]
+        )
+    transaction = convert(body, Transaction)
+    return AcceptedTransaction(
+        transaction=transaction,
+        occurred_us=occurred_us,
+        amount_minor=amount_minor,
+        fingerprint=fingerprint(transaction),
+        warnings=tuple(dict.fromkeys(warnings)),
+        document=document.body,
+    )
+
+
+def fingerprint(transaction: Transaction) -> bytes:
+    """16 bytes of BLAKE2b over all that the decision may depend on; the default `source` differs by door, so not it."""
+    canonical = msgspec.json.encode(msgspec.structs.replace(transaction, source=""))
+    return hashlib.blake2b(canonical, digest_size=16).digest()
+
+
+def check_version(schema_version: str | None) -> None:
+    """A record without the header counts as version 1. Raises `Rejection` (version) for one that isn't known."""
+    if schema_version is not None and schema_version != str(SCHEMA_VERSION):
+        raise Rejection(RejectionReason.VERSION, "schema_version", f"a version up to {SCHEMA_VERSION}")
+
+
+def convert(body: JsonObject, kind: type[StructT]) -> StructT:
+    """The object as the given struct; `Rejection` (type, missing) naming the field where it doesn't fit."""
+    try:
+        return msgspec.convert(body, kind, strict=True)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `")
+        field = path.rstrip("`").removeprefix("$.").removeprefix("$")
+        missing = message.startswith("Object missing required field")
+        reason = RejectionReason.MISSING if missing else RejectionReason.TYPE
+        if missing:
+            field = message.split("`")[1]
+        elif message.startswith("Invalid enum value"):
+            reason = RejectionReason.ENUM
+        raise Rejection(reason, field, message) from None
+
+
+def check_id(value: Any, field: str) -> None:
+    """Ids are short, visible, normalised text: what looks the same must be the same."""
+    if not isinstance(value, str):
+        raise Rejection(RejectionReason.TYPE, field, "a string")
+    if len(value) > MAX_ID_LENGTH:
+        raise Rejection(RejectionReason.LENGTH, field, f"at most {MAX_ID_LENGTH} characters")
+    if value.isascii():
+        if not value.isprintable():
+            raise Rejection(RejectionReason.CONTROL, field, "no control characters")
+        return
+    if _CONTROL.search(value):
+        raise Rejection(RejectionReason.CONTROL, field, "no control characters")
+    if _INVISIBLE.search(value) or not unicodedata.is_normalized("NFC", value):
+        raise Rejection(RejectionReason.UNICODE, field, "NFC text without invisible or bidirectional characters")
+
+
+def normalise_time(body: JsonObject, name: str) -> int:
+    """Put the canonical form of the time in `body[name]` in its place; give its microseconds since 1970."""
+    value = body[name]
+    if not isinstance(value, str):
+        raise Rejection(RejectionReason.TYPE, name, "an ISO 8601 time as a string")
+    match = _TIME.match(value)
+    if match is None:
+        raise Rejection(RejectionReason.DATE, name, "an ISO 8601 time such as 2026-06-01T00:06:06Z")
+    if match.group(8) is None:
+        raise Rejection(RejectionReason.TIMEZONE, name, "a time with its zone, such as a final Z")
+    if not FIRST_YEAR <= int(match.group(1)) <= LAST_YEAR:
+        raise Rejection(RejectionReason.DATE, name, f"a year from {FIRST_YEAR} to {LAST_YEAR}")
+    try:
+        moment = datetime.fromisoformat(value.upper())
+    except ValueError as error:
+        raise Rejection(RejectionReason.DATE, name, f"a day and time that exist ({error})") from None
+    body[name] = identity.canonical_time(moment)
+    return (moment - identity.EPOCH) // _MICROSECOND
+
+
+def _require(body: JsonObject, name: str) -> None:
+    value = body.get(name)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise Rejection(RejectionReason.MISSING, name, "a value that is neither null nor blank")
+
+
+def _check_ids(body: JsonObject) -> None:
+    for path in IDS:
+        holder: Any = body
+        for part in path[:-1]:
+            holder = holder.get(part) if isinstance(holder, dict) else None
+        if isinstance(holder, dict):
+            value = holder.get(path[-1])
+            if value is not None:
+                check_id(value, ".".join(path))
+
+
+def _check_blocks(body: JsonObject, warnings: list[InputWarning]) -> None:
+    for name in body.keys() - _TOP_LEVEL:
+        if name in LABELS:
+            raise Rejection(RejectionReason.SHAPE, name, "no label in a transaction: it belongs to bnpl-outcomes")
+        warnings.append(InputWarning.EXTRA_FIELD)
+    for name in BLOCKS:
+        block = body.get(name)
+        if not isinstance(block, dict):
+            continue  # absent, or of a wrong type, which the conversion names
+        if block.keys() - _KNOWN_FIELDS[name]:
+            warnings.append(InputWarning.EXTRA_FIELD)
+        body[name] = dict(block)
+    for block_name, field in NOT_NEGATIVE:
+        block = body.get(block_name)
+        value = block.get(field) if isinstance(block, dict) else None
+        if isinstance(value, int | float) and value < 0:
+            raise Rejection(RejectionReason.RANGE, f"{block_name}.{field}", "no negative number")
+    installments = body.get("installments")
+    count = installments.get("count") if isinstance(installments, dict) else None
+    if isinstance(count, int) and not isinstance(count, bool) and not 1 <= count <= MAX_INSTALLMENTS:
+        raise Rejection(RejectionReason.RANGE, "installments.count", f"1 to {MAX_INSTALLMENTS}")
+
+
+def _check_amount(body: JsonObject, limits: Limits, warnings: list[InputWarning]) -> int:
+    amount = body["amount"]
+    if isinstance(amount, bool) or not isinstance(amount, int | float):
+        raise Rejection(RejectionReason.TYPE, "amount", "a number")
+    if amount < 0:
+        raise Rejection(RejectionReason.RANGE, "amount", "zero or more")
+    if amount > limits.max_amount:
+        raise Rejection(RejectionReason.RANGE, "amount", f"at most {limits.max_amount:g}")
+    if amount == 0:
+        warnings.append(InputWarning.NEGATIVE_ZERO if math.copysign(1.0, amount) < 0 else InputWarning.ZERO_AMOUNT)
+    currency = body["currency"]
+    try:
+        minor, noisy = money.minor_units(amount, currency)
+    except money.TooPrecise as error:
+        raise Rejection(RejectionReason.PRECISION, "amount", str(error)) from None
+    if noisy:
+        warnings.append(InputWarning.ROUNDING)
+    body["amount"] = money.major_units(minor, currency)
+    return minor

@@ -1,0 +1,215 @@
+"""Bytes to a JSON object, strictly: the first half of the decoder that both doors share.
+
+Fast path: orjson, plus proofs on the raw bytes that nothing was let through that orjson tolerates. Whatever fails there
+goes through a slow path that finds out which rule was broken, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import orjson
+
+from shared.contracts.rejections import MALFORMED, TOO_LARGE, InputWarning, Rejection, RejectionReason
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+MAX_DEPTH = 20
+MAX_KEYS = 200
+MAX_TEXT_LENGTH = 4096
+MAX_EXACT_INTEGER = 2**53
+"""Beyond it a double can't hold every integer, so readers in other languages would see another number."""
+
+JsonObject = dict[str, Any]
+
+_SPACE_BEFORE_COLON = re.compile(rb'"[ \t\r\n]+:')
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_LONG_NUMBER = re.compile(rb"[0-9]{17}")
+_KEY_END = b'":'
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A JSON object within the limits, and what was odd about its bytes."""
+
+    body: JsonObject
+    warnings: tuple[InputWarning, ...]
+
+
+def parse_object(raw: bytes | None, *, max_bytes: int) -> Document:
+    """Parse one JSON object.
+
+    Raises `Rejection`: tombstone (None), empty, size, utf8, syntax, nonfinite, range (1e400, integers beyond 2^53),
+    duplicate-key, unicode (lone surrogate), depth, shape (not an object, more than 200 keys).
+    """
+    if raw is None:
+        raise Rejection(RejectionReason.TOMBSTONE, "", "a JSON object, not a null value")
+    if len(raw) > max_bytes:
+        raise Rejection(RejectionReason.SIZE, "", f"at most {max_bytes} bytes, got {len(raw)}", status=TOO_LARGE)
+    warnings: tuple[InputWarning, ...] = ()
+    if raw.startswith(BYTE_ORDER_MARK):
+        raw = raw[len(BYTE_ORDER_MARK) :]
+        warnings = (InputWarning.BYTE_ORDER_MARK,)
+    if not raw.strip():
+        raise Rejection(RejectionReason.EMPTY, "", "a JSON object", status=MALFORMED)
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        _explain(raw)
+    if not isinstance(body, dict):
+        raise Rejection(RejectionReason.SHAPE, "", "a JSON object at the top level")
+    keys = _measure(body)
+    # Each key ends in `":` unless white space stands between; strings can only add to the count. So equal counts prove
+    # that the parser dropped no key, and anything else is looked at closely.
+    if (
+        raw.count(_KEY_END) != keys
+        or _SPACE_BEFORE_COLON.search(raw)
+        or _SURROGATE_ESCAPE.search(raw)
+        or _LONG_NUMBER.search(raw)
+    ):
+        _explain(raw, only_if_broken=True)
+    return Document(body, warnings)
+
+
+def _measure(body: JsonObject) -> int:
+    """Count the keys of all objects in `body`; raise for depth, keys, and texts beyond the limits."""
+    keys = 0
+    level: list[Any] = [body]
+    for depth in range(1, MAX_DEPTH + 2):
+        if depth > MAX_DEPTH:
+            raise Rejection(RejectionReason.DEPTH, "", f"nesting of at most {MAX_DEPTH}", status=MALFORMED)
+        below: list[Any] = []
+        for container in level:
+            if type(container) is dict:
+                keys += len(container)
+                values: Iterable[Any] = container.values()
+            else:
+                values = container
+            for value in values:
+                kind = type(value)
+                if kind is str:
+                    if len(value) > MAX_TEXT_LENGTH:
+                        raise Rejection(
+                            RejectionReason.SIZE,
+                            "",
+                            f"texts of at most {MAX_TEXT_LENGTH} characters",
+                            status=TOO_LARGE,
+                        )
+                elif kind is dict or kind is list:
+                    below.append(value)
+                elif kind is int and not -MAX_EXACT_INTEGER <= value <= MAX_EXACT_INTEGER:
+                    raise Rejection(RejectionReason.RANGE, "", "integers within ±2^53")
+        if not below:
+            break
+        level = below
+    if keys > MAX_KEYS:
+        raise Rejection(RejectionReason.SHAPE, "", f"at most {MAX_KEYS} keys, got {keys}")
+    return keys
+
+
+class _DuplicateKey(Exception):
+    pass
+
+
+class _NonFinite(Exception):
+    pass
+
+
+class _OutOfRange(Exception):
+    pass
+
+
+def _explain(raw: bytes, *, only_if_broken: bool = False) -> Any:
+    """Find the rule that `raw` breaks and raise it. With `only_if_broken`, return quietly where it breaks none."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Rejection(RejectionReason.UTF8, "", f"UTF-8 (broken at byte {error.start})", status=MALFORMED) from None
+    if _nesting(text) > MAX_DEPTH:
+        raise Rejection(RejectionReason.DEPTH, "", f"nesting of at most {MAX_DEPTH}", status=MALFORMED)
+    try:
+        parsed = json.loads(
+            text,
+            object_pairs_hook=_refuse_duplicates,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_exact_integer,
+        )
+    except _DuplicateKey as error:
+        raise Rejection(RejectionReason.DUPLICATE_KEY, str(error), "each key once", status=MALFORMED) from None
+    except _NonFinite as error:
+        raise Rejection(RejectionReason.NONFINITE, "", f"finite numbers, got {error}", status=MALFORMED) from None
+    except _OutOfRange as error:
+        raise Rejection(RejectionReason.RANGE, "", "numbers that a double can hold", status=int(str(error))) from None
+    except json.JSONDecodeError as error:
+        raise Rejection(
+            RejectionReason.SYNTAX, "", f"one JSON value ({error.msg} at {error.pos})", status=MALFORMED
+        ) from None
+    if _has_lone_surrogate(parsed):
+        raise Rejection(RejectionReason.UNICODE, "", "no lone surrogates", status=MALFORMED)
+    if not only_if_broken:
+        raise Rejection(RejectionReason.SYNTAX, "", "JSON as RFC 8259 writes it", status=MALFORMED)
+    return parsed
+
+
+def _nesting(text: str) -> int:
+    """Greatest depth of brackets outside of strings: known before a recursive parser sees the text."""
+    deepest = depth = 0
+    inside = escaped = False
+    for char in text:
+        if inside:
+            if escaped:
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                inside = False
+        elif char == '"':
+            inside = True
+        elif char in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in "]}":
+            depth -= 1
+    return deepest
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
+    body: JsonObject = {}
+    for key, value in pairs:
+        if key in body:
+            raise _DuplicateKey(key[:64])
+        body[key] = value
+    return body
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _NonFinite(name)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise _OutOfRange(MALFORMED)
+    return value
+
+
+def _exact_integer(digits: str) -> int:
+    # Length first: turning a million digits into an integer is a denial of service of its own.
+    if len(digits) > 17 or not -MAX_EXACT_INTEGER <= int(digits) <= MAX_EXACT_INTEGER:
+        raise _OutOfRange(422)
+    return int(digits)
+
+
+def _has_lone_surrogate(value: Any) -> bool:
+    if isinstance(value, str):
+        return any(0xD800 <= ord(char) <= 0xDFFF for char in value)
+    if isinstance(value, dict):
+        return any(_has_lone_surrogate(key) or _has_lone_surrogate(item) for key, item in value.items())
+    if isinstance(value, list):
+        return any(_has_lone_surrogate(item) for item in value)
+    return False

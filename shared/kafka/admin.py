@@ -1,0 +1,79 @@
+"""Create the topics: `python -m shared.kafka.admin create-topics`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from shared.contracts import topics
+from shared.kafka.connection import client_arguments
+from shared.kafka.errors import TopicMismatch, TransientError
+from shared.settings import KafkaSettings, ServiceSettings, load_settings
+from shared.telemetry import logging
+
+log = structlog.get_logger()
+
+
+async def ensure_topics(settings: KafkaSettings) -> list[str]:
+    """Create the declared topics that are missing; give their names.
+
+    Raises TopicMismatch where one has another partition count, TransientError where the brokers don't answer.
+    """
+    admin = AIOKafkaAdminClient(**client_arguments(settings))
+    try:
+        await admin.start()
+        existing = set(await admin.list_topics())
+        missing = [topic for topic in topics.ALL if topic.name not in existing]
+        if missing:
+            answer = await admin.create_topics([_new_topic(topic, settings) for topic in missing])
+            for name, code, *_ in answer.topic_errors:
+                error = for_code(code)
+                if code and error is not TopicAlreadyExistsError:
+                    raise TransientError(f"creating {name}: {error.__name__}")
+        for description in await admin.describe_topics([topic.name for topic in topics.ALL]):
+            count = len(description["partitions"])
+            if count and count != settings.partitions:
+                raise TopicMismatch(
+                    f"{description['topic']} has {count} partitions, KAFKA__PARTITIONS is {settings.partitions}"
+                )
+    except KafkaError as error:
+        raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
+    finally:
+        await admin.close()
+    return [topic.name for topic in missing]
+
+
+def _new_topic(topic: topics.Topic, settings: KafkaSettings) -> NewTopic:
+    return NewTopic(
+        topic.name,
+        settings.partitions,
+        settings.replication_factor,
+        topic_configs={
+            "retention.ms": str(topic.retention_ms),
+            "cleanup.policy": "delete",
+            # An acknowledged record has to outlive one broker, where there is more than one.
+            "min.insync.replicas": str(max(1, settings.replication_factor - 1)),
+        },
+    )
+
+
+class AdminSettings(ServiceSettings):
+    kafka: KafkaSettings = KafkaSettings()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m shared.kafka.admin", description="The topics of Flit Risk")
+    parser.add_argument("command", choices=["create-topics"])
+    parser.parse_args()
+    settings = load_settings(AdminSettings)
+    logging.configure("admin", settings.log.level, settings.log.format)
+    created = asyncio.run(ensure_topics(settings.kafka))
+    log.info("topics_ready", created=created)
+
+
+if __name__ == "__main__":
+    main()

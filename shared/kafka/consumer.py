@@ -1,0 +1,200 @@
+"""The consumer loop of every service that isn't a Faust app."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from shared.kafka.connection import client_arguments
+from shared.kafka.errors import TransientError
+from shared.settings import KafkaSettings
+from shared.telemetry.metrics import BATCH_SECONDS, CONSUMER_LAG
+
+log = structlog.get_logger()
+
+Batch = Mapping[TopicPartition, list[ConsumerRecord]]
+Handle = Callable[[Batch], Awaitable[None]]
+PartitionsCallback = Callable[[set[TopicPartition]], Awaitable[None]]
+StartOffsets = Callable[[set[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
+
+POLL_MS = 250
+"""How long one poll waits for records: the time until a stop signal is seen on an idle topic."""
+
+SESSION_TIMEOUT_MS = 10_000
+"""A process that is silent for so long is taken for dead, and its partitions go to others."""
+
+MAX_POLL_INTERVAL_MS = 120_000
+"""A batch that takes longer than this lost its partitions: its commit fails, and the records come again elsewhere."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+
+
+class BatchConsumer:
+    """Gives `handle` every record of `topics` at least once, in partition order.
+
+    `handle` returns only once its effects are durable; only then are the offsets committed. A `TransientError` that it
+    raises is waited out: the same batch is given again. Anything else propagates uncommitted: the process exits, and
+    the batch comes again after its restart. `on_assigned` and `on_revoked` never run beside `handle`.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        service: str,
+        topics: Collection[str],
+        max_records: int = 1000,
+        on_assigned: PartitionsCallback | None = None,
+        on_revoked: PartitionsCallback | None = None,
+        start_offsets: StartOffsets | None = None,
+    ) -> None:
+        """`start_offsets`: where to begin on the given partitions instead of at the group's committed offsets."""
+        self._settings = settings
+        self._service = service
+        self._topics = tuple(topics)
+        self._max_records = max_records
+        self._on_assigned = on_assigned
+        self._on_revoked = on_revoked
+        self._start_offsets = start_offsets
+        self._busy = asyncio.Lock()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._done: dict[TopicPartition, int] = {}
+        self.assigned = False
+        """Whether the group has given this process its share (which may be empty): the service's readiness."""
+
+    async def run(self, handle: Handle, stop: asyncio.Event) -> None:
+        """Consume until `stop` is set; then finish the batch in hand, commit, and leave the group."""
+        consumer = AIOKafkaConsumer(
+            **client_arguments(self._settings),
+            group_id=f"flit-{self._service}",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            # Equal partition counts and the range assignor: one process gets the same partition of every topic.
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=SESSION_TIMEOUT_MS // 4,
+            max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+            max_partition_fetch_bytes=4_194_304,
+            fetch_max_wait_ms=100,
+        )
+        self._consumer = consumer
+        consumer.subscribe(list(self._topics), listener=_Listener(self))
+        await self._start(consumer, stop)
+        if stop.is_set():
+            await consumer.stop()
+            return
+        try:
+            while not stop.is_set():
+                await self._turn(consumer, handle, stop)
+        finally:
+            self.assigned = False
+            await consumer.stop()
+            if self._on_revoked is not None:
+                await self._on_revoked(set())
+
+    async def _start(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
+        pause = FIRST_PAUSE_S
+        while not stop.is_set():
+            try:
+                await consumer.start()
+                return
+            except (KafkaError, OSError) as error:
+                log.warning("brokers_away", error=repr(error))
+                await _sleep_unless(stop, pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+
+    async def _turn(self, consumer: AIOKafkaConsumer, handle: Handle, stop: asyncio.Event) -> None:
+        try:
+            batch = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._max_records)
+        except KafkaError as error:
+            log.warning("poll_failed", error=repr(error))
+            await _sleep_unless(stop, FIRST_PAUSE_S)
+            return
+        if not batch:
+            self._report_lag(consumer)
+            return
+        async with self._busy:
+            # Partitions may have been taken away between the poll and the lock: their records are not ours any more.
+            mine = consumer.assignment()
+            batch = {partition: records for partition, records in batch.items() if partition in mine}
+            started = time.perf_counter()
+            if not batch or not await self._handle(handle, batch, stop):
+                return
+            BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
+            await self._commit(consumer, batch)
+        self._report_lag(consumer)
+
+    async def _handle(self, handle: Handle, batch: Batch, stop: asyncio.Event) -> bool:
+        """Whether the batch is done. False: stopped while a dependency was away; its records come again."""
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                await handle(batch)
+                return True
+            except TransientError as error:
+                if stop.is_set():
+                    return False
+                log.warning("waiting_for_dependency", error=str(error))
+                await _sleep_unless(stop, pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+
+    async def _commit(self, consumer: AIOKafkaConsumer, batch: Batch) -> None:
+        offsets = {partition: records[-1].offset + 1 for partition, records in batch.items()}
+        self._done.update(offsets)
+        try:
+            await consumer.commit(offsets)
+        except (CommitFailedError, IllegalStateError) as error:
+            # The group moved on without us: whoever has the partitions now does the batch again, which is safe.
+            log.warning("commit_refused", error=repr(error))
+        except KafkaError as error:
+            log.warning("commit_failed", error=repr(error))
+
+    def _report_lag(self, consumer: AIOKafkaConsumer) -> None:
+        for partition in consumer.assignment():
+            end = consumer.highwater(partition)
+            done = self._done.get(partition)
+            if end is not None and done is not None:
+                CONSUMER_LAG.labels(self._service, partition.topic, partition.partition).set(max(0, end - done))
+
+    async def partitions_assigned(self, partitions: set[TopicPartition]) -> None:
+        """Called by the client on a rebalance."""
+        async with self._busy:
+            if self._start_offsets is not None and partitions and self._consumer is not None:
+                for partition, offset in (await self._start_offsets(partitions)).items():
+                    self._consumer.seek(partition, offset)
+            if self._on_assigned is not None:
+                await self._on_assigned(partitions)
+            self.assigned = True
+            log.info("assigned", partitions=sorted(f"{p.topic}-{p.partition}" for p in partitions))
+
+    async def partitions_revoked(self, partitions: set[TopicPartition]) -> None:
+        """Called by the client on a rebalance: waits for the batch in hand."""
+        self.assigned = False
+        async with self._busy:
+            if self._on_revoked is not None:
+                await self._on_revoked(partitions)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, owner: BatchConsumer) -> None:
+        self._owner = owner
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        await self._owner.partitions_assigned(set(assigned))
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        await self._owner.partitions_revoked(set(revoked))
+
+
+async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass

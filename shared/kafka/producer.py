@@ -1,0 +1,148 @@
+"""A producer that returns only once everything is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from shared.contracts.headers import Headers
+from shared.kafka.connection import client_arguments
+from shared.kafka.errors import TransientError
+from shared.settings import KafkaSettings
+
+log = structlog.get_logger()
+
+REQUEST_TIMEOUT_MS = 10_000
+"""A broker that doesn't answer for so long is taken for gone; shorter would turn an election into an error."""
+
+MAX_REQUEST_BYTES = 1_048_576
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRecord:
+    """A record to be sent. Without `partition`, murmur2 of the key decides, as in Kafka's own clients."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers = field(default_factory=list)
+    partition: int | None = None
+    timestamp_ms: int | None = None
+
+
+class ReliableProducer:
+    """Idempotent, acks=all. One for each process.
+
+    Guarantee: when `send_all` returns, every record is on its topic, in the given order within a partition. After a
+    failure some may stand there twice: the client can't know which of its unacknowledged ones arrived, and a failed
+    idempotent producer can't go on, so a new one sends them again. Readers drop repeats by event id.
+    """
+
+    def __init__(self, settings: KafkaSettings, *, linger_ms: int = 2, deadline_s: float = 60.0) -> None:
+        self._settings = settings
+        self._linger_ms = linger_ms
+        self._deadline_s = deadline_s
+        self._producer: AIOKafkaProducer | None = None
+        self._renewing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect. Raises TransientError where no broker answers."""
+        self._producer = await self._connect()
+
+    async def stop(self) -> None:
+        """Send what is still in the buffers and close."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+    async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> list[Any]:
+        """Send and await every acknowledgement; give the records' metadata (partition, offset, timestamp).
+
+        Raises TransientError where the deadline (seconds) passes first; then nothing is known of the records.
+        """
+        give_up_at = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
+        pause = FIRST_PAUSE_S
+        while True:
+            used = self._producer
+            try:
+                async with asyncio.timeout_at(_loop_time(give_up_at)):
+                    if used is None:
+                        used = await self._renew()
+                    return await self._attempt(used, records)
+            except MessageSizeTooLargeError:
+                raise  # a terminal fault of the record, not of the broker
+            except (KafkaError, TimeoutError, TransientError, OSError) as error:
+                if time.monotonic() + pause >= give_up_at:
+                    raise TransientError(f"not acknowledged in time: {error!r}") from error
+                log.warning("send_failed_trying_again", error=repr(error), records=len(records))
+                if used is not None:
+                    await self._discard(used)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+
+    async def _attempt(self, producer: AIOKafkaProducer, records: Sequence[OutgoingRecord]) -> list[Any]:
+        pending = [
+            await producer.send(
+                record.topic,
+                record.value,
+                key=record.key,
+                partition=record.partition,
+                timestamp_ms=record.timestamp_ms,
+                headers=record.headers,
+            )
+            for record in records
+        ]
+        answers = await asyncio.gather(*pending, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
+
+    async def _connect(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            **client_arguments(self._settings),
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=self._linger_ms,
+            max_batch_size=262_144,
+            max_request_size=MAX_REQUEST_BYTES,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            compression_type="lz4",
+        )
+        try:
+            await producer.start()
+        except (KafkaError, OSError) as error:
+            await producer.stop()
+            raise TransientError(f"brokers at {self._settings.bootstrap_servers}: {error!r}") from error
+        return producer
+
+    async def _renew(self) -> AIOKafkaProducer:
+        async with self._renewing:
+            if self._producer is None:
+                self._producer = await self._connect()
+            return self._producer
+
+    async def _discard(self, producer: AIOKafkaProducer) -> None:
+        """Drop a producer that failed: its sequence numbers no longer fit what the broker holds."""
+        async with self._renewing:
+            if id(self._producer) != id(producer):
+                return  # another caller has done it
+            self._producer = None
+        try:
+            async with asyncio.timeout(5):
+                await producer.stop()
+        except (KafkaError, TimeoutError, OSError) as error:
+            log.warning("closing_failed_producer", error=repr(error))
+
+
+def _loop_time(monotonic_deadline: float) -> float:
+    return asyncio.get_running_loop().time() + max(0.0, monotonic_deadline - time.monotonic())

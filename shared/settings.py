@@ -1,0 +1,121 @@
+"""Settings: read once at the start from the environment, frozen afterwards.
+
+Names are `SECTION__FIELD`, as the README of each service lists them. A service refuses to start on a bad setting, with
+one line that names the variable.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.contracts.transactions import Limits
+
+EXIT_BAD_SETTING = 2
+_DEFAULT_LIMITS = Limits()
+
+
+class Section(BaseModel):
+    """A group of settings: `KAFKA__PARTITIONS` is the field `partitions` of the section `kafka`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class KafkaSettings(Section):
+    bootstrap_servers: str = "127.0.0.1:19092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: str | None = None
+    partitions: int = Field(default=4, ge=1, le=1024)
+    """Of every topic. Changing it moves customers to other partitions, so it means new topics and a rebuild."""
+    replication_factor: int = Field(default=1, ge=1, le=7)
+
+
+class RedisSettings(Section):
+    url: str = "redis://127.0.0.1:16379/0"
+
+
+class BigQuerySettings(Section):
+    """Both endpoints empty: Google's own, with application default credentials."""
+
+    project: str = "flit-local"
+    rest_endpoint: str = "http://127.0.0.1:19050"
+    grpc_endpoint: str = "127.0.0.1:19060"
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> BigQuerySettings:
+        if bool(self.rest_endpoint) != bool(self.grpc_endpoint):
+            raise ValueError("set both rest_endpoint and grpc_endpoint (an emulator), or leave both empty (Google)")
+        return self
+
+    @property
+    def is_emulator(self) -> bool:
+        return bool(self.rest_endpoint)
+
+
+class SimtomSettings(Section):
+    url: str = "http://127.0.0.1:18000"
+    customer_scope: Literal["profile", "run", "source"] = "profile"
+    """How far a `customer_id` of the source is trusted to mean one person (docs/adr/0002)."""
+
+
+class ModelRegistrySettings(Section):
+    uri: str = ".local/models"
+    """A folder, or `gs://bucket/prefix`."""
+
+
+class LogSettings(Section):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["json", "console"] = "json"
+
+
+class MetricsSettings(Section):
+    port: int = Field(default=0, ge=0, le=65535)
+    """Where /metrics, /live and /ready are served; 0 picks a free port."""
+    host: str = "127.0.0.1"
+
+
+class LimitsSettings(Section):
+    max_amount: float = Field(default=_DEFAULT_LIMITS.max_amount, gt=0)
+    max_body_bytes: int = Field(default=_DEFAULT_LIMITS.max_body_bytes, gt=0)
+    max_future_seconds: int = Field(default=_DEFAULT_LIMITS.max_future_seconds, ge=0)
+    max_lateness_seconds: int = Field(default=_DEFAULT_LIMITS.max_lateness_seconds, ge=0)
+
+    def limits(self) -> Limits:
+        return Limits(self.max_amount, self.max_body_bytes, self.max_future_seconds, self.max_lateness_seconds)
+
+
+class ServiceSettings(BaseSettings):
+    """What every service has. Its own class adds the sections that it needs."""
+
+    model_config = SettingsConfigDict(env_nested_delimiter="__", frozen=True, extra="ignore")
+
+    profile: Literal["local", "production"] = "local"
+    log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+
+    @model_validator(mode="after")
+    def _production_is_encrypted(self) -> ServiceSettings:
+        kafka = getattr(self, "kafka", None)
+        if self.profile == "production" and isinstance(kafka, KafkaSettings) and "SSL" not in kafka.security_protocol:
+            raise ValueError("KAFKA__SECURITY_PROTOCOL must be SSL or SASL_SSL in the production profile")
+        return self
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+def load_settings(kind: type[SettingsT]) -> SettingsT:
+    """The settings of this process. On a bad one: one line on standard error that names it, and exit status 2."""
+    try:
+        return kind()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "__".join(str(part) for part in first["loc"]).upper()
+        print(f"bad setting {name or 'combination'}: {first['msg']}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(EXIT_BAD_SETTING) from None

@@ -1,0 +1,65 @@
+"""The port for operators: `/live`, `/ready` and `/metrics`, apart from whatever the service itself serves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+Readiness = Callable[[], str | None]
+"""None: ready. Else why not, in a few words."""
+
+
+class OperationsServer:
+    """Serves health and metrics from a thread of its own, so that a busy event loop doesn't look dead.
+
+    `ready` is called for each request of `/ready`; it must be quick and must not raise.
+    """
+
+    def __init__(self, port: int, ready: Readiness, host: str = "127.0.0.1") -> None:
+        handler = type("Handler", (_Handler,), {"ready": staticmethod(ready)})
+        self._server = ThreadingHTTPServer((host, port), handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="operations", daemon=True)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=5)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    ready: Readiness
+    protocol_version = "HTTP/1.1"
+    timeout = 10  # seconds an idle or slow client may hold a thread
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/live":
+            self._answer(200, b"alive\n")
+        elif path == "/ready":
+            reason = self.ready()
+            self._answer(200, b"ready\n") if reason is None else self._answer(503, f"{reason}\n".encode())
+        elif path == "/metrics":
+            self._answer(200, generate_latest(), CONTENT_TYPE_LATEST)
+        else:
+            self._answer(404, b"not found\n")
+
+    def _answer(self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Probes come every few seconds: not worth a line each."""
