@@ -10,6 +10,8 @@ MINOR_DIGITS: dict[str, int] = {
 }  # fmt: skip
 """Digits after the point by currency (ISO 4217). A currency that isn't listed is refused, not guessed."""
 
+MINOR_PER_MAJOR: dict[str, int] = {currency: int("1" + "0" * digits) for currency, digits in MINOR_DIGITS.items()}
+
 ROUNDING_NOISE = Decimal("1e-6")
 """Distance from a whole minor unit (in major units) that is taken for binary rounding, not for a finer price."""
 

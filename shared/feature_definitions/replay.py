@@ -1,0 +1,77 @@
+"""The history runner: the same features, from records that lie in the past."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from shared.contracts.events import Outcome
+from shared.contracts.transactions import AcceptedTransaction
+from shared.feature_definitions.state import CustomerState, Sighting
+from shared.feature_definitions.vector import features_of
+
+Features = dict[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedPurchase:
+    """A purchase and where it lay in its partition; `outcomes_seen`: the outcome offset its vector was made as of."""
+
+    offset: int
+    accepted: AcceptedTransaction
+    outcomes_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOutcome:
+    offset: int
+    outcome: Outcome
+    observed_us: int
+
+
+def replay(
+    purchases: Iterable[LoggedPurchase], outcomes: Sequence[LoggedOutcome]
+) -> Iterator[tuple[LoggedPurchase, Features]]:
+    """Features of every purchase that isn't a repeat, of one partition or of any set of whole customers.
+
+    Both inputs in order of their offsets. Needs memory for the customers' states, not for the history.
+    """
+    states: dict[str, CustomerState] = {}
+    taken = 0
+    for purchase in purchases:
+        while taken < len(outcomes) and outcomes[taken].offset <= purchase.outcomes_seen:
+            logged = outcomes[taken]
+            state = states.setdefault(logged.outcome.customer_id, CustomerState())
+            state.add_outcome(logged.outcome, logged.observed_us)
+            taken += 1
+        transaction = purchase.accepted.transaction
+        state = states.setdefault(transaction.customer_id, CustomerState())
+        if state.sighting(transaction.event_id, purchase.accepted.fingerprint) is not Sighting.NEW:
+            continue
+        yield purchase, features_of(state, purchase.accepted)
+        state.add_purchase(purchase.accepted)
+
+
+def features_as_of(
+    accepted: AcceptedTransaction,
+    purchases: Sequence[LoggedPurchase],
+    outcomes: Sequence[LoggedOutcome],
+    *,
+    transactions_seen: int,
+    outcomes_seen: int,
+) -> Features:
+    """Features of one purchase from exactly the customer's records at or below the two offsets.
+
+    `purchases` and `outcomes`: all of this customer, in order of their offsets.
+    """
+    state = CustomerState()
+    for logged in outcomes[: bisect_right(outcomes, outcomes_seen, key=lambda item: item.offset)]:
+        state.add_outcome(logged.outcome, logged.observed_us)
+    for earlier in purchases[: bisect_right(purchases, transactions_seen, key=lambda item: item.offset)]:
+        transaction = earlier.accepted.transaction
+        if transaction.event_id == accepted.transaction.event_id:
+            continue
+        if state.sighting(transaction.event_id, earlier.accepted.fingerprint) is Sighting.NEW:
+            state.add_purchase(earlier.accepted)
+    return features_of(state, accepted)

@@ -1,0 +1,54 @@
+"""From a purchase and its customer's state to the vector: the one function that every runner calls."""
+
+from __future__ import annotations
+
+import hashlib
+
+import orjson
+
+from shared.contracts.events import AsOf, FeatureVector, VectorState
+from shared.contracts.transactions import AcceptedTransaction
+from shared.feature_definitions.declarations import FEATURE_SET_VERSION, FEATURES
+from shared.feature_definitions.rolling import Past
+from shared.feature_definitions.state import CustomerState
+
+
+def features_of(state: CustomerState, accepted: AcceptedTransaction) -> dict[str, float | None]:
+    """Every declared feature of the purchase, in declared order. Doesn't change the state.
+
+    Rolling features are null where the purchase comes too late to be answered exactly (`state.can_answer`).
+    """
+    if not state.can_answer(accepted.occurred_us):
+        nobody = Past(CustomerState(), accepted.occurred_us)
+        return {feature.name: None if feature.rolling else feature.of(accepted, nobody) for feature in FEATURES}
+    past = Past(state, accepted.occurred_us)
+    return {feature.name: feature.of(accepted, past) for feature in FEATURES}
+
+
+def feature_hash(features: dict[str, float | None]) -> str:
+    """SHA-256, hex, of the canonical JSON: keys sorted, no white space, shortest round-trip numbers, UTF-8."""
+    return hashlib.sha256(orjson.dumps(features, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def make_vector(
+    state: CustomerState,
+    accepted: AcceptedTransaction,
+    as_of: AsOf,
+    computed_at: str,
+    freshness: VectorState = VectorState.FRESH,
+) -> FeatureVector:
+    """The vector of a purchase that isn't in `state` yet. `computed_at`: canonical time."""
+    features = features_of(state, accepted)
+    transaction = accepted.transaction
+    return FeatureVector(
+        event_id=transaction.event_id,
+        customer_id=transaction.customer_id,
+        occurred_at=transaction.occurred_at,
+        feature_set_version=FEATURE_SET_VERSION,
+        features=features,
+        feature_hash=feature_hash(features),
+        as_of=as_of,
+        transaction=transaction,
+        computed_at=computed_at,
+        state=freshness,
+    )

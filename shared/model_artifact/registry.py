@@ -1,0 +1,265 @@
+"""The folder of models, and the two pointers that say which of them is in service.
+
+    <root>/models/<version>/{model.onnx, explanation.json, card.json, manifest.json}
+    <root>/current, <root>/previous        {"version", "promoted_at", "by"}
+
+A model is written into a folder aside, synced, and renamed to its version: a reader sees all of it or nothing. What is
+there is never changed. The pointers move by compare-and-swap under a lock that the kernel takes back when its holder
+dies, and each by an atomic rename.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from shared.contracts.identity import canonical_time
+from shared.model_artifact.explanation import Explainer, Explanation, decode_explanation
+from shared.model_artifact.manifest import (
+    CARD_FILE,
+    EXPLANATION_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    VERSION_HEX_DIGITS,
+    ArtifactFault,
+    ArtifactRefused,
+    Manifest,
+    check_shape,
+    sealed,
+    sha256_hex,
+    version_of,
+)
+
+FILES = frozenset({MODEL_FILE, EXPLANATION_FILE, CARD_FILE})
+_VERSION = re.compile(rf"[0-9a-f]{{{VERSION_HEX_DIGITS}}}")
+
+
+class RegistryUnsupported(ValueError):
+    """A registry address that this build can't serve."""
+
+
+class PromotionConflict(Exception):
+    """`current` was not what the caller believed: somebody else moved it first. Look again, then decide again."""
+
+    def __init__(self, expected: str | None, found: str | None) -> None:
+        super().__init__(f"expected the current model to be {expected}, found {found}")
+        self.expected = expected
+        self.found = found
+
+
+class Pointer(msgspec.Struct, frozen=True):
+    version: str
+    promoted_at: str
+    by: str
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model whose every byte was verified."""
+
+    manifest: Manifest
+    onnx: bytes
+    explanation: Explanation
+    card: bytes
+
+
+class ModelRegistry:
+    def __init__(self, uri: str) -> None:
+        """`uri`: a folder, made on the first write. Raises `RegistryUnsupported` for other schemes."""
+        scheme, separator, rest = uri.partition("://")
+        if separator and scheme != "file":
+            raise RegistryUnsupported(
+                f"MODEL_REGISTRY__URI: {scheme}:// registries are not supported yet; name a folder "
+                "(for a bucket, mount it or copy its models to a local folder)"
+            )
+        self.root = Path(rest if separator else uri)
+
+    def versions(self) -> list[str]:
+        """All registered versions, oldest first by when they were written here."""
+        models = self.root / "models"
+        if not models.is_dir():
+            return []
+        found = [entry for entry in models.iterdir() if _VERSION.fullmatch(entry.name) and entry.is_dir()]
+        return [entry.name for entry in sorted(found, key=lambda entry: (entry.stat().st_mtime_ns, entry.name))]
+
+    def current(self) -> str | None:
+        """The version in service, or None. Raises `ArtifactRefused` if the pointer can't be read."""
+        pointer = self.pointer("current")
+        return pointer.version if pointer else None
+
+    def previous(self) -> str | None:
+        pointer = self.pointer("previous")
+        return pointer.version if pointer else None
+
+    def pointer(self, name: str) -> Pointer | None:
+        try:
+            data = (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            pointer = msgspec.json.decode(data, type=Pointer)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ArtifactRefused(ArtifactFault.SYNTAX, f"pointer {name}: {error}") from None
+        _check_version(pointer.version)
+        return pointer
+
+    def load(self, version: str) -> ModelFiles:
+        """The model, verified against its manifest and its name. Raises `ArtifactRefused`; never a half-read model."""
+        return _read_verified(self.root / "models" / _check_version(version), version)
+
+    def register(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
+        """Stores a model and returns its version, which follows from its content.
+
+        `files`: bytes for each of `FILES`. `manifest.files` and `manifest.version` are filled in here. Registering the
+        same content again changes nothing; a damaged folder under that version is set aside and replaced.
+        """
+        if set(files) != FILES:
+            raise ValueError(f"a model has exactly the files {sorted(FILES)}, got {sorted(files)}")
+        hashes = {name: sha256_hex(files[name]) for name in sorted(files)}
+        final = sealed(msgspec.structs.replace(manifest, files=hashes))
+        models = self.root / "models"
+        models.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=models))
+        try:
+            for name, data in files.items():
+                _write_synced(aside / name, data)
+            encoded = msgspec.json.format(msgspec.json.encode(final), indent=2)
+            _write_synced(aside / MANIFEST_FILE, encoded)
+            _sync_folder(aside)
+            aside.chmod(0o755)
+            _read_verified(aside, final.version)
+            with self._locked():
+                self._put(aside, models / final.version, final.version)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return final.version
+
+    def _put(self, aside: Path, target: Path, version: str) -> None:
+        if target.exists():
+            try:
+                _read_verified(target, version)
+                return
+            except ArtifactRefused:
+                # Kept for whoever asks what happened to it; the dot hides it from `versions`.
+                target.rename(target.parent / f".damaged-{version}-{os.urandom(4).hex()}")
+        aside.rename(target)
+        _sync_folder(target.parent)
+
+    def promote(self, version: str, by: str, *, expected: str | msgspec.UnsetType | None = msgspec.UNSET) -> None:
+        """Points `current` at a verified version, and `previous` at what was current.
+
+        `expected`: what the caller believes to be current (None: nothing). If it isn't: `PromotionConflict`, nothing
+        moved. Left out, whatever is current is replaced. Promoting the current version changes nothing.
+        """
+        self.load(version)
+        with self._locked():
+            now = self.pointer("current")
+            found = now.version if now else None
+            if expected is not msgspec.UNSET and expected != found:
+                raise PromotionConflict(None if isinstance(expected, msgspec.UnsetType) else expected, found)
+            if found == version:
+                return
+            # This order: after a crash in between, `previous` names the model in service, never one that was not.
+            if now is not None:
+                self._write_pointer("previous", now)
+            self._write_pointer("current", Pointer(version, _now(), by))
+
+    def rollback(self, by: str) -> str:
+        """Puts the previous model back in service and returns its version; the two change places.
+
+        Raises `ArtifactRefused` if there is none, or if it no longer verifies.
+        """
+        with self._locked():
+            now, before = self.pointer("current"), self.pointer("previous")
+            if before is None or (now is not None and now.version == before.version):
+                raise ArtifactRefused(ArtifactFault.MISSING, "there is no previous model to return to")
+            self.load(before.version)
+            self._write_pointer("current", Pointer(before.version, _now(), by))
+            if now is not None:
+                self._write_pointer("previous", now)
+            return before.version
+
+    def _write_pointer(self, name: str, pointer: Pointer) -> None:
+        aside = self.root / f".{name}-{os.urandom(4).hex()}"
+        try:
+            _write_synced(aside, msgspec.json.encode(pointer))
+            aside.rename(self.root / name)
+        finally:
+            aside.unlink(missing_ok=True)
+        _sync_folder(self.root)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time. A file lock rather than a lock file: it can't outlive a killed holder."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _read_verified(folder: Path, version: str) -> ModelFiles:
+    manifest = _read_manifest(folder)
+    if manifest.version != version or version_of(manifest) != version:
+        raise ArtifactRefused(ArtifactFault.VERSION, f"the manifest's content is not that of version {version}")
+    if set(manifest.files) != FILES:
+        raise ArtifactRefused(ArtifactFault.SHAPE, f"the manifest names {sorted(manifest.files)}")
+    data = {name: _read(folder / name) for name in sorted(FILES)}
+    for name, digest in manifest.files.items():
+        if sha256_hex(data[name]) != digest:
+            raise ArtifactRefused(ArtifactFault.HASH, f"{name} of {version} is not what was registered")
+    check_shape(manifest)
+    explanation = decode_explanation(data[EXPLANATION_FILE])
+    Explainer(explanation, len(manifest.feature_names))
+    return ModelFiles(manifest, data[MODEL_FILE], explanation, data[CARD_FILE])
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    try:
+        return msgspec.json.decode(_read(folder / MANIFEST_FILE), type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ArtifactRefused(ArtifactFault.SYNTAX, f"manifest of {folder.name}: {error}") from None
+
+
+def _check_version(version: str) -> str:
+    if not _VERSION.fullmatch(version):
+        raise ArtifactRefused(ArtifactFault.VERSION, f"{version!r} is no version: {VERSION_HEX_DIGITS} hex digits")
+    return version
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactRefused(ArtifactFault.MISSING, f"{path.parent.name}/{path.name}: {error.strerror}") from None
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _now() -> str:
+    return canonical_time(datetime.now(UTC))
