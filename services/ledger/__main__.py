@@ -1,0 +1,66 @@
+"""`python -m services.ledger`: audit the running system; exit status 0 where everything balances."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from services.ledger import checks
+from services.ledger.audit import Audit, audit
+from services.ledger.settings import LedgerSettings
+from shared.settings import load_settings
+from shared.telemetry import logging
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m services.ledger", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only try the settings")
+    arguments = parser.parse_args()
+    settings = load_settings(LedgerSettings)
+    logging.configure("ledger", "WARNING", settings.log.format)
+    if arguments.check:
+        return
+    console = Console()
+    with console.status("ledger") as status:
+        result = asyncio.run(audit(settings, lambda text: status.update(f"ledger: {text}")))
+    write(result, settings)
+    console.print(table_of(result))
+    raise SystemExit(0 if result.balanced else 1)
+
+
+def write(result: Audit, settings: LedgerSettings) -> None:
+    """Leave the report as JSON."""
+    report = settings.ledger.report
+    report.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "balanced": result.balanced,
+        "checked_at": datetime.now(UTC).isoformat(),
+        "lag": result.lag,
+        "records": result.records,
+        "rest_answers_compared": result.answers_compared,
+        "invariants": checks.shown(result.findings),
+    }
+    report.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def table_of(result: Audit) -> Table:
+    """The findings for people, violations by name."""
+    table = Table(title="ledger: " + ("balanced" if result.balanced else "NOT BALANCED"), title_justify="left")
+    for column in ("", "what must hold", "checked", "violations"):
+        table.add_column(column, justify="right" if column in ("checked", "violations") else "left")
+    for finding in result.findings:
+        table.add_row(finding.name, finding.about, f"{finding.checked:,}", f"{len(finding.violations):,}")
+        for violation in finding.violations[: checks.SHOWN]:
+            table.add_row("", f"  {violation}", "", "")
+    for group, count in result.lag.items():
+        table.add_row("", f"  {group} still lacks {count:,} records", "", "")
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""One audit: wait for the services to catch up with the log as it stands, read it all, check, report."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+import redis.asyncio
+from aiokafka import ConsumerRecord, TopicPartition
+
+from services.ledger import checks, warehouse_rows
+from services.ledger.book import Book
+from services.ledger.log_reader import LogReader
+from services.ledger.settings import LedgerSettings
+from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
+from shared.kafka.connection import client_arguments
+
+GROUPS = ("flit-features", "flit-scorer", "flit-sink")
+Say = Callable[[str], None]
+
+
+@dataclass
+class Audit:
+    """What an audit found. `lag`: records that a group had not taken in when the waiting ended."""
+
+    findings: list[checks.Finding]
+    lag: dict[str, int] = field(default_factory=dict)
+    records: dict[str, int] = field(default_factory=dict)
+    answers_compared: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        return not self.lag and all(finding.balanced for finding in self.findings)
+
+
+async def audit(settings: LedgerSettings, say: Say) -> Audit:
+    """Make the audit. `say` is told what is being done."""
+    reader = LogReader(client_arguments(settings.kafka))
+    await reader.start()
+    try:
+        say("waiting for the services to catch up")
+        ends, lag = await _settled_ends(reader, settings.ledger.settle_seconds)
+        say("reading the log")
+        book = await _read(reader, ends, settings.kafka.partitions, say)
+        committed = {
+            group: {(tp.topic, tp.partition): offset for tp, offset in (await reader.committed(group)).items()}
+            for group in GROUPS
+        }
+    finally:
+        await reader.close()
+    say("reading the warehouse")
+    rows = await asyncio.to_thread(_rows, settings)
+    say("comparing")
+    answers = await _answers(settings, book)
+    findings = [
+        checks.acknowledged_events(book, await _acknowledged(settings)),
+        checks.one_decision(book, answers),
+        checks.warehouse_rows(book, rows),
+        checks.recomputed_features(book),
+        checks.refused_records(book),
+        checks.durable_before_commit(book, committed, rows),
+    ]
+    records = {topic: len(places) for topic, places in book.records.items()}
+    return Audit(findings, lag, records, len(answers))
+
+
+async def _settled_ends(
+    reader: LogReader, patience: float
+) -> tuple[dict[str, dict[TopicPartition, int]], dict[str, int]]:
+    """Ends of all topics such that everything that follows from the transactions read is below them."""
+    deadline = time.monotonic() + patience
+    ends: Ends = {}
+    lag: dict[str, int] = {}
+    for topic in (TRANSACTIONS, OUTCOMES):
+        ends[topic.name] = await reader.ends(topic.name)
+    inputs = ends[TRANSACTIONS.name] | ends[OUTCOMES.name]
+    lag["flit-features"] = sum((await reader.caught_up("flit-features", inputs, deadline)).values())
+    ends[FEATURES.name] = await reader.ends(FEATURES.name)
+    lag["flit-scorer"] = sum((await reader.caught_up("flit-scorer", ends[FEATURES.name], deadline)).values())
+    for topic in (DECISIONS, DECISION_UPDATES, DEAD_LETTERS):
+        ends[topic.name] = await reader.ends(topic.name)
+    everything = {partition: end for topic_ends in ends.values() for partition, end in topic_ends.items()}
+    lag["flit-sink"] = sum((await reader.caught_up("flit-sink", everything, deadline)).values())
+    return ends, {group: count for group, count in lag.items() if count}
+
+
+async def _read(reader: LogReader, ends: Ends, partitions: int, say: Say) -> Book:
+    book = Book(partitions)
+    steps: list[tuple[str, Callable[[ConsumerRecord], None]]] = [
+        (DEAD_LETTERS.name, book.add_dead_letter),
+        (TRANSACTIONS.name, book.add_transaction),
+        (OUTCOMES.name, book.add_outcome),
+        (FEATURES.name, book.add_vector),
+        (DECISIONS.name, book.add_decision),
+        (DECISION_UPDATES.name, book.add_update),
+    ]
+    for topic, add in steps:
+        count = 0
+        async for record in reader.read(ends[topic]):
+            add(record)
+            count += 1
+        say(f"{topic}: {count} records")
+    return book
+
+
+def _rows(settings: LedgerSettings) -> dict[str, dict[tuple[int, int], list[str | None]]]:
+    client = warehouse_rows.open_client(settings.bigquery)
+    try:
+        tables = [table for group in checks.TABLES.values() for table in group]
+        return {table: warehouse_rows.rows_of(client, table) for table in tables}
+    finally:
+        client.close()
+
+
+async def _acknowledged(settings: LedgerSettings) -> dict[str, int]:
+    """Source → events acknowledged, as the ingestor keeps count of them."""
+    client = redis.asyncio.from_url(settings.redis.url)
+    counts: dict[str, int] = {}
+    try:
+        async for key in client.scan_iter(match="ingestor:*", count=500):
+            if await client.type(key) == b"hash":
+                count = await client.hget(key, "acknowledged")
+                if count is not None:
+                    counts[key.decode().removeprefix("ingestor:")] = int(count)
+    finally:
+        await client.aclose()
+    return counts
+
+
+async def _answers(settings: LedgerSettings, book: Book) -> dict[str, bytes]:
+    """SHA-256 of what REST gives for some of the decided events, chosen at random; empty where REST isn't asked."""
+    if not settings.ledger.scorer_url:
+        return {}
+    dice = random.Random(0)
+    asked = dice.sample(sorted(book.decisions), min(settings.ledger.compared_answers, len(book.decisions)))
+    answers: dict[str, bytes] = {}
+    async with httpx.AsyncClient(base_url=settings.ledger.scorer_url, timeout=5) as client:
+        for event_id in asked:
+            try:
+                response = await client.get(f"/v1/decisions/{event_id}")
+            except httpx.TransportError:
+                return answers
+            if response.status_code == httpx.codes.OK:
+                answers[event_id] = hashlib.sha256(response.content).digest()
+    return answers

@@ -1,0 +1,162 @@
+"""What the log says, read once and kept small: the books that the checks compare."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from aiokafka import ConsumerRecord
+
+from services.ledger.recompute import Buy, Known, buy_of, differences, features
+from shared.contracts import identity
+from shared.contracts.topics import BY_NAME
+
+KEPT_BYTES = 65_536
+"""Of a refused value, a letter keeps so much."""
+
+Place = tuple[str, int, int]
+"""Topic, partition, offset."""
+
+
+@dataclass(slots=True)
+class Purchase:
+    """An accepted purchase: the first record of its event id that wasn't refused or lying in a wrong partition."""
+
+    place: Place
+    event_id: str
+    customer_id: str
+
+
+@dataclass(slots=True)
+class VectorSeen:
+    """A vector as it came by: what later checks need of it."""
+
+    event_id: str
+    place: Place
+    state: str
+
+
+@dataclass
+class Book:
+    """Filled in this order: dead letters, transactions, outcomes, vectors, decisions."""
+
+    partitions: int
+    records: dict[str, dict[tuple[int, int], str | None]] = field(
+        default_factory=lambda: {name: {} for name in BY_NAME}
+    )
+    """Topic → (partition, offset) → event id as the record states it (None: not to be told)."""
+    letters: dict[Place, list[tuple[str, str, str]]] = field(default_factory=lambda: defaultdict(list))
+    """Where the refused record lay → (reason, SHA-256 stated, SHA-256 of the bytes kept) of each of its letters."""
+    refused: dict[Place, tuple[str, str]] = field(default_factory=dict)
+    """Of records that have a letter: SHA-256 of their value, and of what a letter keeps of it."""
+    misplaced: set[Place] = field(default_factory=set)
+    repeats: set[Place] = field(default_factory=set)
+    purchases: dict[str, Purchase] = field(default_factory=dict)
+    by_source: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    bought: dict[str, list[Buy]] = field(default_factory=lambda: defaultdict(list))
+    """Customer → purchases in log order. A customer's records all lie in one partition."""
+    outcomes: dict[str, list[Known]] = field(default_factory=lambda: defaultdict(list))
+    vectors: dict[str, list[VectorSeen]] = field(default_factory=lambda: defaultdict(list))
+    mismatches: list[str] = field(default_factory=list)
+    vectors_checked: int = 0
+    decisions: dict[str, list[tuple[Place, bytes, str | None, str]]] = field(default_factory=lambda: defaultdict(list))
+    """Event id → (place, SHA-256 of the bytes, degraded, model version)."""
+
+    def add_dead_letter(self, record: ConsumerRecord) -> None:
+        body = json.loads(record.value)
+        self._note(record, None)
+        place = (body["topic"], body["partition"], body["offset"])
+        kept = base64.b64decode(body["value_base64"] or "")
+        self.letters[place].append((body["reason"], body["value_sha256"], _sha256(kept)))
+
+    def add_transaction(self, record: ConsumerRecord) -> None:
+        place = (record.topic, record.partition, record.offset)
+        if self._is_refused(record, place):
+            return
+        body, event_id = _transaction(record)
+        self._note(record, event_id)
+        if identity.partition_of(record.key or b"", self.partitions) != record.partition:
+            self.misplaced.add(place)
+            return
+        if event_id in self.purchases:
+            self.repeats.add(place)
+            return
+        self.purchases[event_id] = Purchase(place, event_id, body["customer_id"])
+        self.by_source[body.get("source") or "producer"] += 1
+        self.bought[body["customer_id"]].append(buy_of(record.offset, _micros(body["occurred_at"]), body, event_id))
+
+    def add_outcome(self, record: ConsumerRecord) -> None:
+        place = (record.topic, record.partition, record.offset)
+        if self._is_refused(record, place):
+            return
+        body = json.loads(record.value)
+        self._note(record, body["event_id"])
+        if identity.partition_of(record.key or b"", self.partitions) != record.partition:
+            self.misplaced.add(place)
+            return
+        day = _micros(body["observed_at"]) // 86_400_000_000
+        self.outcomes[body["customer_id"]].append(Known(record.offset, body["event_id"], day, bool(body["defaulted"])))
+
+    def add_vector(self, record: ConsumerRecord) -> None:
+        place = (record.topic, record.partition, record.offset)
+        if self._is_refused(record, place):
+            return
+        body = json.loads(record.value)
+        self._note(record, body["event_id"])
+        self.vectors[body["event_id"]].append(VectorSeen(body["event_id"], place, body["state"]))
+        self._confirm(body, body["transaction"])
+
+    def add_decision(self, record: ConsumerRecord) -> None:
+        body = json.loads(record.value)
+        self._note(record, body["event_id"])
+        place = (record.topic, record.partition, record.offset)
+        digest = hashlib.sha256(record.value).digest()
+        self.decisions[body["event_id"]].append((place, digest, body["degraded"], body["model_version"]))
+
+    def add_update(self, record: ConsumerRecord) -> None:
+        self._note(record, json.loads(record.value).get("event_id"))
+
+    def _is_refused(self, record: ConsumerRecord, place: Place) -> bool:
+        if place not in self.letters:
+            return False
+        value = record.value or b""
+        self.refused[place] = (_sha256(value), _sha256(value[:KEPT_BYTES]))
+        self._note(record, None)
+        return True
+
+    def _note(self, record: ConsumerRecord, event_id: str | None) -> None:
+        self.records[record.topic][record.partition, record.offset] = event_id
+
+    def _confirm(self, body: dict[str, Any], transaction: dict[str, Any]) -> None:
+        """Compare a vector's features with a recomputation from exactly the records at or below its `as_of`."""
+        seen, customer, own = body["as_of"], body["customer_id"], body["event_id"]
+        earlier = [
+            buy for buy in self.bought.get(customer, ()) if buy.offset <= seen["transactions"] and buy.event_id != own
+        ]
+        known = [outcome for outcome in self.outcomes.get(customer, ()) if outcome.offset <= seen["outcomes"]]
+        wrong = differences(body["features"], features(transaction, _micros(body["occurred_at"]), earlier, known))
+        self.vectors_checked += 1
+        if wrong:
+            self.mismatches.append(f"{own}: {', '.join(wrong)}")
+
+
+def _transaction(record: ConsumerRecord) -> tuple[dict[str, Any], str]:
+    body: dict[str, Any] = json.loads(record.value.removeprefix(b"\xef\xbb\xbf"))
+    moment = identity.canonical_time(datetime.fromisoformat(body["occurred_at"].upper()))
+    event_id = body.get("event_id") or identity.event_id(
+        body.get("source") or "producer", body["transaction_id"], body["customer_id"], moment
+    )
+    return body, event_id
+
+
+def _sha256(value: bytes) -> str:
+    return hashlib.sha256(value).hexdigest()
+
+
+def _micros(time: str) -> int:
+    return identity.epoch_micros(identity.canonical_time(datetime.fromisoformat(time.upper())))

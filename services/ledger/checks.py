@@ -1,0 +1,176 @@
+"""The checks, pure: books in, violations out. Each names the very records that don't balance.
+
+P1  every acknowledged event is on bnpl-transactions
+P2  every event has exactly one decision
+P3  every record has exactly one row in the warehouse, or was refused
+P4  features equal a recomputation from exactly the records at or below their as_of
+P5  every refused record is in dead-letters, once, with its own bytes
+P6  no offset is committed past an effect that isn't durable
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from services.ledger.book import Book, Place
+from shared.contracts.rejections import RejectionReason
+from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
+
+SHOWN = 20
+"""Violations listed by name in a report; the count is always of all."""
+
+TABLES: dict[str, tuple[str, ...]] = {
+    TRANSACTIONS.name: ("flit_bnpl_raw.raw_bnpl_txs_json", "flit_bnpl_raw.transactions"),
+    OUTCOMES.name: ("flit_bnpl_raw.outcomes",),
+    FEATURES.name: ("flit_ml_raw.features",),
+    DECISIONS.name: ("flit_ml_raw.raw_bnpl_prediction_logs",),
+    DECISION_UPDATES.name: ("flit_ml_raw.decision_updates",),
+    DEAD_LETTERS.name: ("flit_ml_raw.dead_letters",),
+}
+"""Where each topic is mirrored, as the contract says."""
+
+Rows = Mapping[tuple[int, int], list[str | None]]
+"""(partition, offset) → event ids of its rows; more than one is a double."""
+
+
+@dataclass
+class Finding:
+    """The result of one check. `balanced` None: it couldn't be made."""
+
+    name: str
+    about: str
+    checked: int = 0
+    violations: list[str] = field(default_factory=list)
+
+    @property
+    def balanced(self) -> bool:
+        return not self.violations
+
+
+def acknowledged_events(book: Book, acknowledged: Mapping[str, int]) -> Finding:
+    """P1. `acknowledged`: source → events that the ingestor counts as acknowledged."""
+    finding = Finding("P1", "every acknowledged event is on bnpl-transactions")
+    for source, count in sorted(acknowledged.items()):
+        finding.checked += count
+        found = book.by_source.get(source, 0)
+        if found < count:
+            finding.violations.append(f"{source}: {count} acknowledged, {found} on the topic")
+    return finding
+
+
+def one_decision(book: Book, answers: Mapping[str, bytes]) -> Finding:
+    """P2. `answers`: event id → SHA-256 of what REST gives for it now."""
+    finding = Finding("P2", "every event has exactly one decision, the same bytes at both doors")
+    for event_id, purchase in book.purchases.items():
+        finding.checked += 1
+        found = book.decisions.get(event_id)
+        if not found:
+            finding.violations.append(f"{event_id} at {purchase.place}: no decision")
+        elif len({digest for _, digest, _, _ in found}) > 1:
+            finding.violations.append(f"{event_id}: different decisions at {[place for place, *_ in found]}")
+    for event_id in book.decisions.keys() - book.purchases.keys():
+        finding.violations.append(f"{event_id}: a decision without a purchase")
+    for event_id, digest in answers.items():
+        found = book.decisions.get(event_id)
+        if found and found[0][1] != digest:
+            finding.violations.append(f"{event_id}: REST answers other bytes than the topic holds")
+    return finding
+
+
+def warehouse_rows(book: Book, rows: Mapping[str, Rows]) -> Finding:
+    """P3. `rows`: table → what it holds."""
+    finding = Finding("P3", "every record has exactly one row, or was refused")
+    for topic, tables in TABLES.items():
+        expected = {
+            place: event_id for place, event_id in book.records[topic].items() if (topic, *place) not in book.letters
+        }
+        for table in tables:
+            held = rows[table]
+            finding.checked += len(expected)
+            for place in expected.keys() - held.keys():
+                finding.violations.append(f"{table}: no row for {topic} {place}")
+            for place in held.keys() - expected.keys():
+                why = "refused, yet a row" if (topic, *place) in book.letters else "a row without a record"
+                if place in book.records[topic]:
+                    finding.violations.append(f"{table}: {why}: {topic} {place}")
+            for place in held.keys() & expected.keys():
+                ids = held[place]
+                if len(ids) != 1:
+                    finding.violations.append(f"{table}: {len(ids)} rows for {topic} {place}")
+                elif expected[place] is not None and ids[0] is not None and ids[0] != expected[place]:
+                    finding.violations.append(f"{table}: the row of {topic} {place} is another event's: {ids[0]}")
+    return finding
+
+
+def recomputed_features(book: Book) -> Finding:
+    """P4."""
+    finding = Finding("P4", "features equal a recomputation from the records at or below as_of", book.vectors_checked)
+    finding.violations.extend(book.mismatches)
+    return finding
+
+
+def refused_records(book: Book) -> Finding:
+    """P5."""
+    finding = Finding("P5", "every refused record is in dead-letters, once, with its own bytes")
+    reasons = {reason.value for reason in RejectionReason}
+    for place, letters in book.letters.items():
+        finding.checked += 1
+        if len(set(letters)) > 1:
+            finding.violations.append(f"{place}: {len(set(letters))} different letters")
+        reason, whole, kept = letters[0]
+        if reason not in reasons:
+            finding.violations.append(f"{place}: unknown reason {reason}")
+        if place in book.refused and book.refused[place] != (whole, kept):
+            finding.violations.append(f"{place}: the letter's bytes aren't the record's")
+    for event_id, purchase in book.purchases.items():
+        if event_id not in book.vectors:
+            finding.violations.append(f"{event_id} at {purchase.place}: neither vector nor letter")
+    return finding
+
+
+def durable_before_commit(
+    book: Book, committed: Mapping[str, Mapping[tuple[str, int], int]], rows: Mapping[str, Rows]
+) -> Finding:
+    """P6. `committed`: group → (topic, partition) → offset."""
+    finding = Finding("P6", "no offset is committed past an effect that isn't durable")
+
+    def below(group: str, place: Place) -> bool:
+        return place[2] < committed.get(group, {}).get(place[:2], 0)
+
+    for event_id, purchase in book.purchases.items():
+        if below("flit-features", purchase.place):
+            finding.checked += 1
+            if event_id not in book.vectors:
+                finding.violations.append(f"features committed past {purchase.place} without a vector")
+    for event_id, vectors in book.vectors.items():
+        for vector in vectors:
+            if below("flit-scorer", vector.place):
+                finding.checked += 1
+                if event_id not in book.decisions:
+                    finding.violations.append(f"scorer committed past {vector.place} without a decision")
+    for topic, tables in TABLES.items():
+        for place in book.records[topic]:
+            whole = (topic, *place)
+            if whole not in book.letters and below("flit-sink", whole):
+                finding.checked += 1
+                finding.violations.extend(
+                    f"sink committed past {whole} without a row in {table}"
+                    for table in tables
+                    if place not in rows[table]
+                )
+    return finding
+
+
+def shown(findings: Iterable[Finding]) -> dict[str, dict[str, object]]:
+    """The findings as the report's JSON holds them."""
+    return {
+        finding.name: {
+            "about": finding.about,
+            "balanced": finding.balanced,
+            "checked": finding.checked,
+            "violations": len(finding.violations),
+            "examples": finding.violations[:SHOWN],
+        }
+        for finding in findings
+    }

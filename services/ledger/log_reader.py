@@ -1,0 +1,85 @@
+"""Reads topics from their first record to a fixed end, without being part of any consumer group."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+Ends = Mapping[TopicPartition, int]
+"""For each partition the offset at which reading stops (exclusive)."""
+
+CATCH_UP_POLL_SECONDS = 0.25
+
+
+class LogReader:
+    """A view on the log. One at a time; `close` it."""
+
+    def __init__(self, client_arguments: Mapping[str, Any]) -> None:
+        self._arguments = dict(client_arguments)
+        self._consumer = AIOKafkaConsumer(
+            **self._arguments, enable_auto_commit=False, max_partition_fetch_bytes=8_388_608, fetch_max_wait_ms=50
+        )
+        self._admin = AIOKafkaAdminClient(**self._arguments)
+
+    async def start(self) -> None:
+        await self._consumer.start()
+        await self._admin.start()
+
+    async def close(self) -> None:
+        await self._consumer.stop()
+        await self._admin.close()
+
+    async def ends(self, topic: str) -> dict[TopicPartition, int]:
+        """Where each partition of the topic ends now."""
+        await self._consumer._client.force_metadata_update()  # a topic made a moment ago isn't known yet
+        numbers = self._consumer.partitions_for_topic(topic) or set()
+        return dict(await self._consumer.end_offsets([TopicPartition(topic, number) for number in numbers]))
+
+    async def committed(self, group: str) -> dict[TopicPartition, int]:
+        """The offsets that a consumer group has committed."""
+        offsets = await self._admin.list_consumer_group_offsets(group)
+        return {partition: metadata.offset for partition, metadata in offsets.items() if metadata.offset >= 0}
+
+    async def caught_up(self, group: str, ends: Ends, deadline: float) -> dict[TopicPartition, int]:
+        """Wait until the group has committed up to `ends`; give what it still lacks (nothing: it is there).
+
+        `deadline`: of `time.monotonic`.
+        """
+        while True:
+            committed = await self.committed(group)
+            lag = {
+                partition: end - committed.get(partition, 0)
+                for partition, end in ends.items()
+                if committed.get(partition, 0) < end
+            }
+            if not lag or time.monotonic() > deadline:
+                return lag
+            await asyncio.sleep(CATCH_UP_POLL_SECONDS)
+
+    async def read(self, ends: Ends) -> AsyncIterator[ConsumerRecord]:
+        """All records below `ends`, in the order of their offsets within each partition."""
+        wanted = {partition: end for partition, end in ends.items() if end > 0}
+        if not wanted:
+            return
+        self._consumer.assign(list(wanted))
+        beginnings = await self._consumer.beginning_offsets(list(wanted))
+        wanted = {partition: end for partition, end in wanted.items() if end > beginnings[partition]}
+        self._consumer.assign(list(wanted))
+        for partition in wanted:
+            self._consumer.seek(partition, beginnings[partition])
+        open_partitions = set(wanted)
+        while open_partitions:
+            batches = await self._consumer.getmany(timeout_ms=500, max_records=5000)
+            for partition, records in batches.items():
+                for record in records:
+                    if record.offset < wanted[partition]:
+                        yield record
+            for partition in list(open_partitions):
+                if await self._consumer.position(partition) >= wanted[partition]:
+                    open_partitions.discard(partition)
+                    self._consumer.pause(partition)

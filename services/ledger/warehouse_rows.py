@@ -1,0 +1,37 @@
+"""Reads which records have rows, by Google's own client and SQL: two columns and the event id of each table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from shared.settings import BigQuerySettings
+
+TIMEOUT_SECONDS = 120
+
+
+def open_client(settings: BigQuerySettings) -> bigquery.Client:
+    if settings.is_emulator:
+        return bigquery.Client(
+            settings.project,
+            credentials=AnonymousCredentials(),
+            client_options=ClientOptions(api_endpoint=settings.rest_endpoint),
+        )
+    return bigquery.Client(settings.project)
+
+
+def rows_of(client: bigquery.Client, table: str) -> dict[tuple[int, int], list[str | None]]:
+    """(partition, offset) → event ids of the table's rows. Rows loaded in bulk have no Kafka place and are left out."""
+    found: dict[tuple[int, int], list[str | None]] = defaultdict(list)
+    wanted = ["kafka_partition", "kafka_offset", "event_id"]
+    full = client.get_table(f"{client.project}.{table}", timeout=TIMEOUT_SECONDS)
+    present = {column.name: column for column in full.schema}
+    columns = [present[name] for name in wanted if name in present]
+    for row in client.list_rows(full, selected_fields=columns, page_size=20_000, timeout=TIMEOUT_SECONDS):
+        if row["kafka_offset"] is not None:
+            event_id = row["event_id"] if len(columns) == len(wanted) else None
+            found[row["kafka_partition"], row["kafka_offset"]].append(event_id)
+    return found
