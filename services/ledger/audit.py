@@ -22,6 +22,8 @@ from shared.kafka.connection import client_arguments
 
 GROUPS = ("flit-features", "flit-scorer", "flit-sink")
 Say = Callable[[str], None]
+Ends = dict[str, dict[TopicPartition, int]]
+"""Topic → partition → the offset at which the audit stops reading."""
 
 
 @dataclass

@@ -1,0 +1,70 @@
+# Everything a newcomer, an operator or an engineer starts. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-system test-slow up down status logs ledger lock fmt lint clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+RUN := PYTHONPATH=. $(BIN)/python
+
+# Passed on to the programs that read them.
+export EVENTS RATE SIMTOM_URL SEED HISTORY_DAYS HISTORY_DAILY
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.installed ## install everything into .venv, from the lock, every hash checked
+
+# uv comes from the lock as well: pip fetches that one package, uv the others.
+.venv/.installed: requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed: put python3.11 on the PATH, or call make PYTHON=/path/to/it"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "$(PYTHON) is not Python 3.11: call make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "installing into .venv (a minute on a fast line)"
+	@$(PYTHON) -m venv .venv
+	@awk '/^uv==/{on=1} on{print} on&&!/\\$$/{exit}' requirements.lock > .venv/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@touch $@
+
+demo: setup ## the main job: history, a first model, live purchases decided (EVENTS, RATE, SIMTOM_URL, SEED, HISTORY_DAYS, HISTORY_DAILY)
+	@$(RUN) -m deploy.local.demo
+
+test: setup ## all tests that need nothing but Python packages
+	@$(RUN) -m pytest -m "not slow and not system" --cov --cov-report=term:skip-covered
+
+test-slow: setup ## the tests that take minutes: what can be learnt from the source, and the like
+	@$(RUN) -m pytest -m slow --timeout 3600
+
+test-system: setup ## the tests that need something from the operating system's packages; says what it skipped
+	@$(RUN) -m pytest -m system -rs; status=$$?; test $$status -eq 5 && status=0; exit $$status
+
+up: setup ## the embedded stack with all services, kept running
+	@$(RUN) -m deploy.local.control up
+
+down: setup ## stop it
+	@$(RUN) -m deploy.local.control down
+
+status: setup ## health, lag, throughput, model in service, addresses
+	@$(RUN) -m deploy.local.control status
+
+logs: setup ## follow the logs of all services
+	@$(RUN) -m deploy.local.control logs
+
+ledger: setup ## audit the running system: is anything lost, doubled or made up?
+	@$(RUN) -m deploy.local.control ledger
+
+lock: setup ## resolve the lock anew from pyproject.toml
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --upgrade --quiet -o requirements.lock
+
+fmt: setup ## formatter
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+lint: setup ## ruff, mypy, import rules, checked-in schemas
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@PYTHONPATH=. $(BIN)/lint-imports
+	@$(RUN) -m shared.contracts.schemas check
+
+clean: ## remove what was installed, fetched and made (not the data of `make up`)
+	rm -rf .venv .cache out
