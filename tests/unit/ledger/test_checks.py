@@ -1,0 +1,209 @@
+"""A ledger that can't find a fault proves nothing: each fault is planted once, and has to be named."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord
+
+from services.ledger import checks
+from services.ledger.book import Book
+from services.ledger.checks import Finding
+from shared.contracts.identity import partition_of
+from shared.contracts.transactions import Door, Limits, decode_transaction
+from shared.feature_definitions import CustomerState, features_of
+
+PARTITIONS = 4
+
+
+def _record(
+    topic: str, offset: int, key: str, body: dict[str, Any] | bytes, partition: int | None = None
+) -> ConsumerRecord:
+    value = body if isinstance(body, bytes) else json.dumps(body).encode()
+    where = partition_of(key.encode(), PARTITIONS) if partition is None else partition
+    return ConsumerRecord(topic, where, offset, 0, 0, key.encode(), value, None, 0, 0, ())
+
+
+@dataclass
+class World:
+    """Two purchases of one customer, everything about them as it should be; tests break one thing."""
+
+    purchases: list[dict[str, Any]] = field(default_factory=list)
+    transactions: list[ConsumerRecord] = field(default_factory=list)
+    vectors: list[ConsumerRecord] = field(default_factory=list)
+    decisions: list[ConsumerRecord] = field(default_factory=list)
+    letters: list[ConsumerRecord] = field(default_factory=list)
+    acknowledged: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, dict[tuple[int, int], list[str | None]]] = field(default_factory=dict)
+    committed: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)
+
+    def book(self) -> Book:
+        book = Book(PARTITIONS)
+        for record in self.letters:
+            book.add_dead_letter(record)
+        for record in self.transactions:
+            book.add_transaction(record)
+        for record in self.vectors:
+            book.add_vector(record)
+        for record in self.decisions:
+            book.add_decision(record)
+        return book
+
+    def findings(self) -> dict[str, Finding]:
+        book = self.book()
+        found = [
+            checks.acknowledged_events(book, self.acknowledged),
+            checks.one_decision(book, {}),
+            checks.warehouse_rows(book, self.rows),
+            checks.recomputed_features(book),
+            checks.refused_records(book),
+            checks.durable_before_commit(book, self.committed, self.rows),
+        ]
+        return {finding.name: finding for finding in found}
+
+
+def balanced_world() -> World:
+    world = World()
+    state = CustomerState()
+    place = partition_of(b"c1", PARTITIONS)
+    for offset in range(2):
+        body = {
+            "event_id": f"e{offset}", "source": "shop", "transaction_id": f"t{offset}", "customer_id": "c1",
+            "occurred_at": f"2026-06-01T00:0{offset}:00.000000Z", "amount": 10.5 + offset, "currency": "USD",
+            "status": "completed",
+        }  # fmt: skip
+        accepted = decode_transaction(json.dumps(body).encode(), door=Door.TOPIC, received_us=2**60, limits=Limits())
+        vector = {
+            "event_id": body["event_id"], "customer_id": "c1", "occurred_at": body["occurred_at"], "state": "fresh",
+            "features": features_of(state, accepted), "as_of": {"transactions": offset - 1, "outcomes": -1},
+            "transaction": body,
+        }  # fmt: skip
+        state.add_purchase(accepted)
+        decision = {"event_id": body["event_id"], "degraded": None, "model_version": "m1", "decision": "approve"}
+        world.purchases.append(body)
+        world.transactions.append(_record("bnpl-transactions", offset, "c1", body))
+        world.vectors.append(_record("bnpl-features", offset, "c1", vector))
+        world.decisions.append(_record("risk-decisions", offset, "c1", decision))
+    world.acknowledged = {"shop": 2}
+    mirrored = {"bnpl-transactions", "bnpl-features", "risk-decisions"}
+    for topic, tables in checks.TABLES.items():
+        for table in tables:
+            world.rows[table] = {(place, i): [f"e{i}"] for i in range(2)} if topic in mirrored else {}
+    world.committed = {
+        "flit-features": {("bnpl-transactions", place): 2},
+        "flit-scorer": {("bnpl-features", place): 2},
+        "flit-sink": {(topic, place): 2 for topic in mirrored},
+    }
+    return world
+
+
+def test_a_world_in_order_balances() -> None:
+    findings = balanced_world().findings()
+    assert {name: finding.violations for name, finding in findings.items()} == {f"P{i}": [] for i in range(1, 7)}
+    assert all(findings[name].checked > 0 for name in ("P1", "P2", "P3", "P4", "P6"))
+
+
+def _event_never_arrived(world: World) -> None:
+    world.acknowledged["shop"] = 3
+
+
+def _decision_missing(world: World) -> None:
+    del world.decisions[1]
+
+
+def _decided_twice(world: World) -> None:
+    other = {"event_id": "e0", "degraded": None, "model_version": "m1", "decision": "decline"}
+    world.decisions.append(_record("risk-decisions", 2, "c1", other))
+
+
+def _decision_from_nowhere(world: World) -> None:
+    ghost = {"event_id": "ghost", "degraded": None, "model_version": "m1", "decision": "approve"}
+    world.decisions.append(_record("risk-decisions", 2, "c1", ghost))
+
+
+def _row_missing(world: World) -> None:
+    world.rows["flit_ml_raw.raw_bnpl_prediction_logs"].popitem()
+
+
+def _row_doubled(world: World) -> None:
+    rows = world.rows["flit_bnpl_raw.transactions"]
+    rows[next(iter(rows))] = ["e0", "e0"]
+
+
+def _row_of_another_event(world: World) -> None:
+    rows = world.rows["flit_bnpl_raw.transactions"]
+    rows[next(iter(rows))] = ["e1"]
+
+
+def _feature_wrong(world: World) -> None:
+    body = json.loads(world.vectors[1].value)
+    body["features"]["amount_sum_24h"] += 0.01
+    world.vectors[1] = _record("bnpl-features", 1, "c1", body)
+
+
+def _vector_missing(world: World) -> None:
+    del world.vectors[1]
+
+
+def _letter(world: World, value: bytes) -> None:
+    """Refuse a third record, with a letter that claims `value` for its bytes."""
+    place = partition_of(b"c1", PARTITIONS)
+    world.transactions.append(_record("bnpl-transactions", 2, "c1", b"{broken"))
+    letter = {
+        "reason": "syntax", "topic": "bnpl-transactions", "partition": place, "offset": 2,
+        "value_base64": base64.b64encode(value).decode(), "value_sha256": hashlib.sha256(value).hexdigest(),
+    }  # fmt: skip
+    world.letters.append(_record("dead-letters", 0, "c1", letter))
+    world.rows["flit_ml_raw.dead_letters"] = {(place, 0): [None]}
+
+
+def _letter_with_other_bytes(world: World) -> None:
+    _letter(world, b"{something else")
+
+
+def _refused_and_yet_a_row(world: World) -> None:
+    _letter(world, b"{broken")
+    world.rows["flit_bnpl_raw.transactions"][partition_of(b"c1", PARTITIONS), 2] = ["e2"]
+
+
+@pytest.mark.parametrize(
+    ("plant", "names"),
+    [
+        (_event_never_arrived, {"P1"}),
+        (_decision_missing, {"P2", "P3", "P6"}),
+        (_decided_twice, {"P2", "P3"}),
+        (_decision_from_nowhere, {"P2", "P3"}),
+        (_row_missing, {"P3", "P6"}),
+        (_row_doubled, {"P3"}),
+        (_row_of_another_event, {"P3"}),
+        (_feature_wrong, {"P4"}),
+        (_vector_missing, {"P3", "P5", "P6"}),
+        (_letter_with_other_bytes, {"P5"}),
+        (_refused_and_yet_a_row, {"P3"}),
+    ],
+)
+def test_a_planted_fault_is_found_by_the_check_it_breaks(plant: Callable[[World], None], names: set[str]) -> None:
+    world = balanced_world()
+    plant(world)
+    found = {name for name, finding in world.findings().items() if not finding.balanced}
+    assert found >= names - {"P3"} if plant in (_decision_missing, _vector_missing) else found == names
+
+
+def test_a_refused_record_with_its_own_bytes_balances() -> None:
+    world = balanced_world()
+    _letter(world, b"{broken")
+    assert all(finding.balanced for finding in world.findings().values())
+
+
+def test_a_repeat_of_the_same_bytes_is_the_same_decision() -> None:
+    world = balanced_world()
+    world.decisions.append(_record("risk-decisions", 2, "c1", world.decisions[0].value))
+    place = partition_of(b"c1", PARTITIONS)
+    world.rows["flit_ml_raw.raw_bnpl_prediction_logs"][place, 2] = ["e0"]
+    assert all(finding.balanced for finding in world.findings().values())

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from shared.settings import BigQuerySettings, KafkaSettings, LimitsSettings, ServiceSettings, load_settings
+
+
+class _Settings(ServiceSettings):
+    kafka: KafkaSettings = KafkaSettings()
+    bigquery: BigQuerySettings = BigQuerySettings()
+    limits: LimitsSettings = LimitsSettings()
+
+
+def test_a_nested_variable_reaches_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA__PARTITIONS", "12")
+    assert load_settings(_Settings).kafka.partitions == 12
+
+
+def test_unset_variables_mean_the_embedded_stack() -> None:
+    settings = load_settings(_Settings)
+    assert settings.kafka.bootstrap_servers == "127.0.0.1:19092"
+    assert settings.bigquery.is_emulator
+
+
+def test_empty_endpoints_mean_google_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIGQUERY__REST_ENDPOINT", "")
+    monkeypatch.setenv("BIGQUERY__GRPC_ENDPOINT", "")
+    assert not load_settings(_Settings).bigquery.is_emulator
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("KAFKA__PARTITIONS", "none"),
+        ("KAFKA__PARTITIONS", "0"),
+        ("LIMITS__MAX_AMOUNT", "-1"),
+        ("LOG__LEVEL", "LOUD"),
+        ("PROFILE", "moon"),
+    ],
+)
+def test_a_bad_setting_stops_the_start_with_one_line_that_names_it(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit) as stopped:
+        load_settings(_Settings)
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert variable in lines[0]
+
+
+def test_half_an_emulator_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("BIGQUERY__GRPC_ENDPOINT", "")
+    with pytest.raises(SystemExit):
+        load_settings(_Settings)
+    assert "BIGQUERY" in capsys.readouterr().err
+
+
+def test_production_refuses_plain_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PROFILE", "production")
+    with pytest.raises(SystemExit):
+        load_settings(_Settings)
+    assert "KAFKA__SECURITY_PROTOCOL" in capsys.readouterr().err
+
+
+def test_settings_can_not_change_after_they_were_read() -> None:
+    settings = load_settings(_Settings)
+    with pytest.raises(ValidationError):
+        settings.kafka.partitions = 5  # type: ignore[misc]
+
+
+def test_limits_reach_the_decoder_as_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMITS__MAX_AMOUNT", "12.5")
+    assert load_settings(_Settings).limits.limits().max_amount == 12.5
