@@ -1,0 +1,43 @@
+"""Real parts for the integration tests: one Kafka, Valkey and BigQuery emulator for the whole session.
+
+Topics have the contract's names, so tests that need a log of their own start a broker of their own
+(`deploy.local.kafka.Kafka`, about five seconds).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.local.stack import EmbeddedStack
+from shared.settings import BigQuerySettings
+
+
+@pytest.fixture(scope="session")
+def embedded_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
+    with EmbeddedStack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(embedded_stack: EmbeddedStack) -> str:
+    return embedded_stack.kafka.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def redis_url(embedded_stack: EmbeddedStack) -> str:
+    return embedded_stack.valkey.url
+
+
+@pytest.fixture(scope="session")
+def bigquery_endpoints(embedded_stack: EmbeddedStack) -> BigQuerySettings:
+    bigquery = embedded_stack.bigquery
+    return BigQuerySettings(rest_endpoint=bigquery.rest_endpoint, grpc_endpoint=bigquery.grpc_endpoint)
+
+
+@pytest.fixture
+def unique() -> str:
+    """A short suffix that no other test uses."""
+    return uuid.uuid4().hex[:8]
