@@ -34,17 +34,36 @@ async def ensure_topics(settings: KafkaSettings) -> list[str]:
                 error = for_code(code)
                 if code and error is not TopicAlreadyExistsError:
                     raise TransientError(f"creating {name}: {error.__name__}")
-        for description in await admin.describe_topics([topic.name for topic in topics.ALL]):
-            count = len(description["partitions"])
-            if count and count != settings.partitions:
-                raise TopicMismatch(
-                    f"{description['topic']} has {count} partitions, KAFKA__PARTITIONS is {settings.partitions}"
-                )
+        await _check_counts(admin, settings, [topic.name for topic in topics.ALL if topic.name in existing])
     except KafkaError as error:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
     finally:
         await admin.close()
     return [topic.name for topic in missing]
+
+
+async def check_topics(settings: KafkaSettings) -> None:
+    """Raise TopicMismatch where a topic is missing or has another partition count; TransientError without brokers."""
+    admin = AIOKafkaAdminClient(**client_arguments(settings))
+    try:
+        await admin.start()
+        missing = {topic.name for topic in topics.ALL} - set(await admin.list_topics())
+        if missing:
+            raise TopicMismatch(f"missing topics: {', '.join(sorted(missing))}; create them with `create-topics`")
+        await _check_counts(admin, settings, [topic.name for topic in topics.ALL])
+    except KafkaError as error:
+        raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
+    finally:
+        await admin.close()
+
+
+async def _check_counts(admin: AIOKafkaAdminClient, settings: KafkaSettings, names: list[str]) -> None:
+    for description in await admin.describe_topics(names) if names else ():
+        count = len(description["partitions"])
+        if count != settings.partitions:
+            raise TopicMismatch(
+                f"{description['topic']} has {count} partitions, KAFKA__PARTITIONS is {settings.partitions}"
+            )
 
 
 def _new_topic(topic: topics.Topic, settings: KafkaSettings) -> NewTopic:

@@ -5,7 +5,20 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+
 from shared.settings import KafkaSettings
+
+SESSION_TIMEOUT_MS = 10_000
+"""A process that is silent for so long is taken for dead, and its partitions go to others."""
+
+MAX_POLL_INTERVAL_MS = 120_000
+"""A batch that takes longer than this lost its partitions: its commit fails, and the records come again elsewhere."""
+
+FETCH_WAIT_MS = 20
+"""How long a fetch waits at the broker for records. One fetch is under way at a time, and a partition whose records
+were just handed over joins the next one: so this is what an event may have to wait on a quiet topic. Shorter asks an
+idle broker more often than fifty times a second."""
 
 
 def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
@@ -22,3 +35,20 @@ def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
         password = settings.sasl_password
         arguments["sasl_plain_password"] = None if password is None else password.get_secret_value()
     return arguments
+
+
+def consumer_arguments(settings: KafkaSettings, service: str) -> dict[str, Any]:
+    """Keyword arguments of every consumer that belongs to a group: `flit-<service>`."""
+    return {
+        **client_arguments(settings),
+        "group_id": f"flit-{service}",
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        # Equal partition counts and the range assignor: one process gets the same partition of every topic.
+        "partition_assignment_strategy": (RangePartitionAssignor,),
+        "session_timeout_ms": SESSION_TIMEOUT_MS,
+        "heartbeat_interval_ms": SESSION_TIMEOUT_MS // 4,
+        "max_poll_interval_ms": MAX_POLL_INTERVAL_MS,
+        "max_partition_fetch_bytes": 4_194_304,
+        "fetch_max_wait_ms": FETCH_WAIT_MS,
+    }

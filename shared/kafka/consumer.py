@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from shared.kafka.connection import client_arguments
+from shared.kafka.connection import consumer_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 from shared.telemetry.metrics import BATCH_SECONDS, CONSUMER_LAG
@@ -25,12 +24,6 @@ StartOffsets = Callable[[set[TopicPartition]], Awaitable[Mapping[TopicPartition,
 
 POLL_MS = 250
 """How long one poll waits for records: the time until a stop signal is seen on an idle topic."""
-
-SESSION_TIMEOUT_MS = 10_000
-"""A process that is silent for so long is taken for dead, and its partitions go to others."""
-
-MAX_POLL_INTERVAL_MS = 120_000
-"""A batch that takes longer than this lost its partitions: its commit fails, and the records come again elsewhere."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 
@@ -70,19 +63,7 @@ class BatchConsumer:
 
     async def run(self, handle: Handle, stop: asyncio.Event) -> None:
         """Consume until `stop` is set; then finish the batch in hand, commit, and leave the group."""
-        consumer = AIOKafkaConsumer(
-            **client_arguments(self._settings),
-            group_id=f"flit-{self._service}",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            # Equal partition counts and the range assignor: one process gets the same partition of every topic.
-            partition_assignment_strategy=(RangePartitionAssignor,),
-            session_timeout_ms=SESSION_TIMEOUT_MS,
-            heartbeat_interval_ms=SESSION_TIMEOUT_MS // 4,
-            max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
-            max_partition_fetch_bytes=4_194_304,
-            fetch_max_wait_ms=100,
-        )
+        consumer = AIOKafkaConsumer(**consumer_arguments(self._settings, self._service))
         self._consumer = consumer
         consumer.subscribe(list(self._topics), listener=_Listener(self))
         await self._start(consumer, stop)

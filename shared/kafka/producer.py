@@ -33,7 +33,7 @@ class OutgoingRecord:
 
     topic: str
     key: bytes | None
-    value: bytes
+    value: bytes | None
     headers: Headers = field(default_factory=list)
     partition: int | None = None
     timestamp_ms: int | None = None

@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
+
+from shared.kafka.errors import TransientError
 
 log = structlog.get_logger()
 
 EXIT_FAILED = 1
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+
+T = TypeVar("T")
+
+
+async def patiently(call: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
+    """Make a call that may raise TransientError until it succeeds; None where `stop` was set first."""
+    pause = FIRST_PAUSE_S
+    while not stop.is_set():
+        try:
+            return await call()
+        except TransientError as error:
+            log.warning("waiting_for_dependency", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await stop.wait()
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+    return None
+
+
+async def first_of(*waiting: Awaitable[Any]) -> None:
+    """Wait until the first of them is done; cancel the others; raise what it raised."""
+    tasks = [asyncio.ensure_future(one) for one in waiting]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
 
 
 async def _main(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -1,0 +1,1 @@
+"""Keeps rolling features of each customer, and emits a vector for each purchase."""

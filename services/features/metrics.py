@@ -1,0 +1,8 @@
+"""Metrics that only the features service has."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+REROUTED = Counter("flit_features_rerouted_total", "Records sent again to the partition that their key gives")
+POSITION = Gauge("flit_features_position", "Offset up to which records are in the states", ["topic", "partition"])

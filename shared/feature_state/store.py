@@ -1,0 +1,148 @@
+"""States and position of a partition, moving together.
+
+Everything of partition N lies in one hash slot (`{pN}:…`), so that one call can change all of it:
+
+    {pN}:c:<customer_id>   the customer's state (shared.feature_definitions.CustomerState)
+    {pN}:pos               "<transactions>,<outcomes>": offsets up to and including which records are in the states
+    {pN}:refused           offsets of bnpl-transactions refused because of state, for the sink
+    flit:partitions        the partition count that all of this was made with
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from shared.kafka.errors import TransientError
+
+KEPT_REFUSALS = 100_000
+"""Of the latest ones in each partition. The sink needs them only until it has passed them."""
+
+_COMMIT = """
+local held = redis.call('GET', KEYS[1]) or '-1,-1'
+if held ~= ARGV[1] then return held end
+for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[i]) end
+for i = #KEYS + 2, #ARGV do redis.call('ZADD', KEYS[2], ARGV[i], ARGV[i]) end
+if #ARGV > #KEYS + 1 then redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[#KEYS + 1])) end
+redis.call('SET', KEYS[1], ARGV[2])
+return 'OK'
+"""
+"""KEYS: position, refusals, states. ARGV: expected and new position, states, how many refusals to keep, refusals."""
+
+
+class FencedOff(Exception):
+    """Another process has moved the partition on: this one doesn't own it any more, whatever it believes."""
+
+
+class PartitionCountMismatch(Exception):
+    """The states were made with another partition count: customers would be looked for in the wrong place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Offsets up to and including which records are in the states; -1: none."""
+
+    transactions: int = -1
+    outcomes: int = -1
+
+    def __str__(self) -> str:
+        return f"{self.transactions},{self.outcomes}"
+
+    @staticmethod
+    def parse(value: bytes | str | None) -> Position:
+        if value is None:
+            return Position()
+        text = value if isinstance(value, str) else value.decode()
+        transactions, _, outcomes = text.partition(",")
+        return Position(int(transactions), int(outcomes))
+
+
+class FeatureStateStore:
+    """Every call raises TransientError where Redis is away, slow, or still loading."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        """`client`: without `decode_responses`."""
+        self._redis = client
+        self._commit = client.register_script(_COMMIT)
+
+    @classmethod
+    def connect(cls, url: str, *, timeout_s: float = 5.0) -> FeatureStateStore:
+        """`timeout_s`: for connecting and for each answer."""
+        return cls(redis.asyncio.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s))
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def check_partitions(self, count: int) -> None:
+        """Record the partition count the first time; raise PartitionCountMismatch where it is another one."""
+        async with _transient():
+            held = await self._redis.set("flit:partitions", count, nx=True, get=True)
+        if held is not None and int(held) != count:
+            raise PartitionCountMismatch(f"states were made with {int(held)} partitions, KAFKA__PARTITIONS is {count}")
+
+    async def position(self, partition: int) -> Position:
+        async with _transient():
+            return Position.parse(await self._redis.get(f"{{p{partition}}}:pos"))
+
+    async def read_states(self, partition: int, customer_ids: Sequence[str]) -> dict[str, bytes | None]:
+        """Customer → state; None for one who isn't known yet. One round trip."""
+        if not customer_ids:
+            return {}
+        async with _transient():
+            states = await self._redis.mget([_state_key(partition, name) for name in customer_ids])
+        return {name: _bytes(state) for name, state in zip(customer_ids, states, strict=True)}
+
+    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position]:
+        """One customer's state, and the position that it is of: both of the same moment."""
+        async with _transient():
+            state, position = await self._redis.mget([_state_key(partition, customer_id), f"{{p{partition}}}:pos"])
+        return _bytes(state), Position.parse(position)
+
+    async def commit(
+        self,
+        partition: int,
+        expected: Position,
+        new: Position,
+        states: Mapping[str, bytes],
+        refused: Sequence[int] = (),
+    ) -> None:
+        """Write states, refusals and the new position at once, if the position is still the expected one.
+
+        Raises FencedOff where it isn't. After a TransientError the write may or may not have happened: read the
+        position to find out.
+        """
+        prefix = f"{{p{partition}}}"
+        keys = [f"{prefix}:pos", f"{prefix}:refused", *(_state_key(partition, name) for name in states)]
+        async with _transient():
+            answer = await self._commit(
+                keys=keys, args=[str(expected), str(new), *states.values(), KEPT_REFUSALS, *refused]
+            )
+        if answer != b"OK":
+            raise FencedOff(f"partition {partition} is at {answer.decode()}, not at {expected}")
+
+    async def refused_between(self, partition: int, low: int, high: int) -> set[int]:
+        """Offsets in [low, high] of transactions that were refused because of state."""
+        async with _transient():
+            members = await self._redis.zrangebyscore(f"{{p{partition}}}:refused", low, high)
+        return {int(member) for member in members}  # type: ignore[arg-type]
+
+
+def _bytes(value: bytes | str | None) -> bytes | None:
+    """Only for the types: the client is made without decoding."""
+    return value.encode() if isinstance(value, str) else value
+
+
+def _state_key(partition: int, customer_id: str) -> str:
+    return f"{{p{partition}}}:c:{customer_id}"
+
+
+@asynccontextmanager
+async def _transient() -> AsyncIterator[None]:
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise TransientError(f"redis: {error!r}") from error
