@@ -28,7 +28,8 @@ JsonObject = dict[str, Any]
 
 _SPACE_BEFORE_COLON = re.compile(rb'"[ \t\r\n]+:')
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-_LONG_NUMBER = re.compile(rb"[0-9]{17}")
+_LONG_NUMBER = re.compile(rb"[:,\[ \t\r\n-][0-9]{17}")
+"""An integer that long; not the digits after a point, of which an ordinary double has as many."""
 _KEY_END = b'":'
 
 

@@ -67,9 +67,7 @@ FEATURES: tuple[Feature, ...] = (
     _attribute("credit_limit", "currency", attributes.credit_limit, "What another lender trusts them with"),
     _attribute("credit_utilization", "share", attributes.credit_utilization, "How much of it is used"),
     _attribute("credit_is_stretched", "flag", attributes.credit_is_stretched, "Utilisation is reported only when high"),
-    _attribute(
-        "amount_to_credit_limit", "ratio", attributes.amount_to_credit_limit, "This purchase to that limit"
-    ),
+    _attribute("amount_to_credit_limit", "ratio", attributes.amount_to_credit_limit, "This purchase to that limit"),
     # The way to the checkout
     _attribute("purchase_context_rank", "rank", attributes.purchase_context, "Planned, on impulse, or in a rush"),
     _attribute("checkout_speed_rank", "rank", attributes.checkout_speed, "Haste goes with regret and with fraud"),

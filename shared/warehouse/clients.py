@@ -1,0 +1,51 @@
+"""Google's own clients, for Google's BigQuery or the emulator.
+
+The emulator gets no credentials, its REST address, and an insecure gRPC channel: no environment variable would point
+the gRPC client anywhere.
+"""
+
+from __future__ import annotations
+
+import grpc
+from google.api_core.client_options import ClientOptions
+from google.api_core.retry import Retry
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_RETRY
+from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
+from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
+
+from shared.settings import BigQuerySettings
+
+CALL_TIMEOUT_S = 20.0
+"""For one call. Longer than any healthy answer takes; a half-open connection is given up after it."""
+
+RETRY: Retry = DEFAULT_RETRY.with_timeout(30.0)
+"""Google's default retries a 500 for ten minutes, in silence; our own loops wait more visibly."""
+
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", 128 * 1024 * 1024),
+    # gRPC's own back-off grows to two minutes: an emulator that was restarted would stay unreachable for as long.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+def bigquery_client(settings: BigQuerySettings) -> bigquery.Client:
+    """Tables, views, queries: over REST."""
+    if settings.is_emulator:
+        return bigquery.Client(
+            settings.project,
+            credentials=AnonymousCredentials(),
+            client_options=ClientOptions(api_endpoint=settings.rest_endpoint),
+        )
+    return bigquery.Client(settings.project)
+
+
+def write_client(settings: BigQuerySettings) -> BigQueryWriteClient:
+    """The Storage Write API: over gRPC."""
+    if settings.is_emulator:
+        channel = grpc.insecure_channel(settings.grpc_endpoint, options=_CHANNEL_OPTIONS)
+        return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
+    return BigQueryWriteClient()

@@ -1,0 +1,353 @@
+"""Every table of the warehouse, declared once. Pure: imports no client.
+
+To add a column, add it here and run `python -m shared.warehouse create`: additions are made in place, anything else is
+refused. A column that rows already lack can't be REQUIRED.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from shared.contracts import topics
+from shared.contracts.enumerations import BLOCK_TYPES
+
+
+class ColumnType(StrEnum):
+    """A BigQuery type, and what a row holds for it: TIMESTAMP whole microseconds since 1970, JSON its text, NUMERIC a
+    Decimal of at most nine decimals."""
+
+    STRING = "STRING"
+    INT64 = "INT64"
+    FLOAT64 = "FLOAT64"
+    BOOL = "BOOL"
+    NUMERIC = "NUMERIC"
+    TIMESTAMP = "TIMESTAMP"
+    JSON = "JSON"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    type: ColumnType
+    required: bool = False
+    about: str = ""
+
+
+Row = dict[str, Any]
+"""A row by column name; a name left out is NULL."""
+
+
+class RowInvalid(ValueError):
+    """A row that the warehouse would refuse, or worse, take: the emulator enforces less than Google does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table. `partition_by`: a TIMESTAMP column, by day."""
+
+    dataset: str
+    name: str
+    about: str
+    columns: tuple[Column, ...]
+    partition_by: str
+    cluster_by: tuple[str, ...] = ()
+    partition_filter_required: bool = False
+    topic: str | None = None
+    """The topic that it mirrors, where it is streamed."""
+
+    @property
+    def id(self) -> str:
+        """`dataset.table`."""
+        return f"{self.dataset}.{self.name}"
+
+    def check(self, row: Mapping[str, Any]) -> None:
+        """Raise RowInvalid where a required value is absent or a name isn't declared.
+
+        Types are checked when the row is turned into Arrow, which takes no other.
+        """
+        for column in self.columns:
+            if column.required and row.get(column.name) is None:
+                raise RowInvalid(f"{self.id}.{column.name} is required")
+        unknown = row.keys() - {column.name for column in self.columns}
+        if unknown:
+            raise RowInvalid(f"{self.id} has no column {', '.join(sorted(unknown))}")
+
+
+_T = ColumnType
+
+BNPL_RAW, ML_RAW, ML = "flit_bnpl_raw", "flit_ml_raw", "flit_ml"
+DATASETS: dict[str, str] = {
+    BNPL_RAW: "Purchases and outcomes as they came",
+    ML_RAW: "Features, decisions and what became of them, as they came",
+    ML: "One row for each event, and the examples to learn from",
+}
+
+PLACE = (
+    Column("kafka_topic", _T.STRING, about="Where the record lay; NULL in a row that was loaded in bulk"),
+    Column("kafka_partition", _T.INT64),
+    Column("kafka_offset", _T.INT64),
+    Column("load_id", _T.STRING, about="The bulk load that brought the row, instead of a place in Kafka"),
+)
+"""Where a row came from: what makes it possible to prove that each record has exactly one."""
+
+ARRIVED = Column("kafka_timestamp", _T.TIMESTAMP, required=True, about="Of the Kafka record")
+MISPLACED = Column(
+    "misplaced",
+    _T.BOOL,
+    about="Lay in another partition than its key belongs to, and was sent again to the right one: views pass it over",
+)
+BY_PLACE = ("kafka_partition", "kafka_offset")
+"""Clustering of streamed tables: taking a partition over and reconciling it read a few blocks, not the whole table."""
+
+_PYTHON_TYPES: dict[type, ColumnType] = {str: _T.STRING, int: _T.INT64, float: _T.FLOAT64, bool: _T.BOOL}
+
+
+def _column_type(annotation: Any) -> ColumnType:
+    """Of an annotation such as `int | None`."""
+    parts = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return next(_PYTHON_TYPES[part] for part in parts if part is not types.NoneType)
+
+
+def _block_columns() -> tuple[Column, ...]:
+    """A column `<block>_<field>` for each field of a transaction's blocks."""
+    return tuple(
+        Column(f"{block}_{name}", _column_type(annotation))
+        for block, kind in BLOCK_TYPES.items()
+        for name, annotation in typing.get_type_hints(kind).items()
+        if name in {field.name for field in msgspec.structs.fields(kind)}
+    )
+
+
+RAW_TRANSACTIONS = Table(
+    BNPL_RAW,
+    "raw_bnpl_txs_json",
+    "Purchases with the flat field names of simtom, for dbt to flatten; no labels",
+    (
+        Column("_timestamp", _T.TIMESTAMP, required=True, about="Of the event"),
+        Column("json_body", _T.JSON, required=True, about="simtom's flat fields, unknown ones included"),
+        Column("_ingestion_timestamp", _T.TIMESTAMP, required=True, about="Of the Kafka record"),
+        Column("event_id", _T.STRING),
+        *PLACE,
+    ),
+    partition_by="_timestamp",
+    cluster_by=BY_PLACE,
+    partition_filter_required=True,
+    topic=topics.TRANSACTIONS.name,
+)
+
+TRANSACTIONS = Table(
+    BNPL_RAW,
+    "transactions",
+    "Purchases, a column for each field; as accepted, so unknown categories are `unknown`",
+    (
+        Column("event_id", _T.STRING, required=True),
+        Column("source", _T.STRING),
+        Column("transaction_id", _T.STRING),
+        Column("customer_id", _T.STRING),
+        Column("occurred_at", _T.TIMESTAMP, required=True),
+        Column("amount", _T.NUMERIC, about="In `currency`, exact"),
+        Column("currency", _T.STRING),
+        Column("status", _T.STRING),
+        *_block_columns(),
+        MISPLACED,
+        ARRIVED,
+        *PLACE,
+    ),
+    partition_by="occurred_at",
+    cluster_by=BY_PLACE,
+    topic=topics.TRANSACTIONS.name,
+)
+
+OUTCOMES = Table(
+    BNPL_RAW,
+    "outcomes",
+    "Whether purchases were repaid; a later row of the same event corrects the earlier one",
+    (
+        Column("event_id", _T.STRING, required=True),
+        Column("customer_id", _T.STRING),
+        Column("defaulted", _T.BOOL, required=True),
+        Column("days_to_first_missed_payment", _T.INT64, about="Days after the purchase; NULL where none was missed"),
+        Column("observed_at", _T.TIMESTAMP, required=True, about="Nothing may use it before, in event time"),
+        MISPLACED,
+        ARRIVED,
+        *PLACE,
+    ),
+    partition_by="observed_at",
+    cluster_by=BY_PLACE,
+    topic=topics.OUTCOMES.name,
+)
+
+FEATURES = Table(
+    ML_RAW,
+    "features",
+    "Feature vectors; one event may have several after a crash, and the first that was decided on counts",
+    (
+        Column("event_id", _T.STRING, required=True),
+        Column("customer_id", _T.STRING),
+        Column("occurred_at", _T.TIMESTAMP, required=True),
+        Column("feature_set_version", _T.STRING),
+        Column("features", _T.JSON, required=True, about="Name to number or null"),
+        Column("feature_hash", _T.STRING, about="SHA-256 of the canonical JSON of the features"),
+        Column("as_of_transactions", _T.INT64, about="Last offset of bnpl-transactions that is in it; -1: none"),
+        Column("as_of_outcomes", _T.INT64),
+        Column("computed_at", _T.TIMESTAMP),
+        Column("state", _T.STRING, about="fresh or rebuilding"),
+        ARRIVED,
+        *PLACE,
+    ),
+    partition_by="occurred_at",
+    cluster_by=BY_PLACE,
+    topic=topics.FEATURES.name,
+)
+
+DECISIONS = Table(
+    ML_RAW,
+    "raw_bnpl_prediction_logs",
+    "Decisions as they stand on the topic; `flit_ml.decisions_current` has one for each event",
+    (
+        Column("prediction_timestamp", _T.TIMESTAMP, required=True, about="When it was decided"),
+        Column("event_id", _T.STRING, required=True),
+        Column("transaction_id", _T.STRING),
+        Column("customer_id", _T.STRING),
+        Column("occurred_at", _T.TIMESTAMP, required=True),
+        Column("decision", _T.STRING, required=True, about="approve, review or decline"),
+        Column("probability_of_default", _T.FLOAT64, about="Calibrated; NULL where no model was in service"),
+        Column("expected_loss", _T.FLOAT64, about="In the currency of the event"),
+        Column("reasons", _T.JSON, about="At most four of {code, text}"),
+        Column("model_version", _T.STRING),
+        Column("policy_version", _T.STRING),
+        Column("feature_set_version", _T.STRING),
+        Column("features", _T.JSON, required=True, about="What was decided on: name to number or null"),
+        Column("feature_hash", _T.STRING),
+        Column("as_of_transactions", _T.INT64),
+        Column("as_of_outcomes", _T.INT64),
+        Column("variant", _T.STRING, about="Arm of the experiment"),
+        Column("shadow", _T.JSON, about="What models that don't decide would have said"),
+        Column("degraded", _T.STRING, about="NULL, or why a fallback decided"),
+        Column("channel", _T.STRING, about="stream or rest"),
+        ARRIVED,
+        *PLACE,
+    ),
+    partition_by="prediction_timestamp",
+    cluster_by=BY_PLACE,
+    topic=topics.DECISIONS.name,
+)
+
+DECISION_UPDATES = Table(
+    ML_RAW,
+    "decision_updates",
+    "Verdicts of reviewers, cancellations by checkouts",
+    (
+        Column("update_id", _T.STRING, required=True),
+        Column("event_id", _T.STRING, required=True),
+        Column("customer_id", _T.STRING),
+        Column("kind", _T.STRING, required=True, about="verdict or cancel"),
+        Column("verdict", _T.STRING),
+        Column("actor", _T.STRING),
+        Column("note", _T.STRING),
+        Column("updated_at", _T.TIMESTAMP),
+        ARRIVED,
+        *PLACE,
+    ),
+    partition_by=ARRIVED.name,
+    cluster_by=BY_PLACE,
+    topic=topics.DECISION_UPDATES.name,
+)
+
+DEAD_LETTERS = Table(
+    ML_RAW,
+    "dead_letters",
+    "Refused records with their original bytes",
+    (
+        Column("reason", _T.STRING, required=True),
+        Column("detail", _T.STRING),
+        Column("service", _T.STRING, about="Which refused it"),
+        Column("source_topic", _T.STRING, about="Where the refused record lay"),
+        Column("source_partition", _T.INT64, about="-1: it didn't come from Kafka"),
+        Column("source_offset", _T.INT64),
+        Column("received_at", _T.TIMESTAMP),
+        Column("key_base64", _T.STRING),
+        Column("value_base64", _T.STRING, about="The first 64 KiB"),
+        Column("value_sha256", _T.STRING, about="Of the whole value"),
+        Column("value_bytes", _T.INT64, about="Of the whole value"),
+        Column("headers", _T.JSON),
+        ARRIVED,
+        *PLACE,
+    ),
+    partition_by=ARRIVED.name,
+    cluster_by=BY_PLACE,
+    topic=topics.DEAD_LETTERS.name,
+)
+
+_MEASURED = (
+    Column("model_version", _T.STRING, required=True),
+    Column("window_from", _T.TIMESTAMP),
+    Column("window_to", _T.TIMESTAMP),
+    Column("rows", _T.INT64, about="Events in the window"),
+)
+
+MODEL_EVALUATIONS = Table(
+    ML_RAW,
+    "model_evaluations",
+    "What the trainer measured of a model",
+    (
+        Column("evaluated_at", _T.TIMESTAMP, required=True),
+        *_MEASURED,
+        Column("family", _T.STRING),
+        Column("kind", _T.STRING, about="training: the model's own test part. matured: what matured since"),
+        Column("metrics", _T.JSON, about="Name to number"),
+    ),
+    partition_by="evaluated_at",
+    cluster_by=("model_version",),
+)
+
+DRIFT_METRICS = Table(
+    ML,
+    "drift_metrics",
+    "How far each feature has moved from its reference",
+    (
+        Column("evaluated_at", _T.TIMESTAMP, required=True),
+        *_MEASURED,
+        Column("feature", _T.STRING, required=True),
+        Column("score", _T.FLOAT64),
+        Column("drifted", _T.BOOL),
+    ),
+    partition_by="evaluated_at",
+    cluster_by=("model_version", "feature"),
+)
+
+MODEL_PERFORMANCE = Table(
+    ML,
+    "model_performance",
+    "Live performance of models on matured outcomes, by window",
+    (
+        Column("evaluated_at", _T.TIMESTAMP, required=True),
+        *_MEASURED,
+        Column("auc", _T.FLOAT64),
+        Column("ks", _T.FLOAT64),
+        Column("brier", _T.FLOAT64),
+        Column("log_loss", _T.FLOAT64),
+        Column("ece", _T.FLOAT64),
+        Column("metrics", _T.JSON, about="Further ones: name to number"),
+    ),
+    partition_by="evaluated_at",
+    cluster_by=("model_version",),
+)
+
+ALL: tuple[Table, ...] = (
+    RAW_TRANSACTIONS, TRANSACTIONS, OUTCOMES, FEATURES, DECISIONS, DECISION_UPDATES, DEAD_LETTERS, MODEL_EVALUATIONS,
+    DRIFT_METRICS, MODEL_PERFORMANCE,
+)  # fmt: skip
+STREAMED: tuple[Table, ...] = tuple(table for table in ALL if table.topic is not None)
+
+
+def tables_of(topic: str) -> tuple[Table, ...]:
+    """The tables that mirror a topic."""
+    return tuple(table for table in STREAMED if table.topic == topic)

@@ -1,0 +1,119 @@
+"""The views, as standard SQL that BigQuery and its emulator both take.
+
+A record may be repeated on its topic, and lie in a wrong partition first; a table mirrors that faithfully. The views
+give one row for each event: the first record of the event in log order, misplaced ones passed over. All records of one
+customer lie in one partition, so partition and offset order them; rows loaded in bulk have no place and come last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.warehouse import tables
+from shared.warehouse.tables import BNPL_RAW, ML
+
+DAYS_PER_INSTALMENT = 14
+"""Payments are bi-weekly: so many days after the purchase for each instalment, the loan has run its course."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view; `{project}` in its SQL stands for the project."""
+
+    dataset: str
+    name: str
+    about: str
+    sql: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.dataset}.{self.name}"
+
+    def query(self, project: str) -> str:
+        return self.sql.replace("{project}", project).strip()
+
+
+def _columns(table: tables.Table) -> str:
+    """Named one by one: BigQuery fixes what a star means when a view is made."""
+    return ", ".join(column.name for column in table.columns)
+
+
+def _at(view_or_table: tables.Table | View) -> str:
+    return f"`{{project}}.{view_or_table.id}`"
+
+
+_FIRST_OF_EVENT = (
+    "ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1"
+)
+_LATEST_OUTCOMES = f"""
+  SELECT event_id, defaulted, days_to_first_missed_payment, observed_at
+  FROM {_at(tables.OUTCOMES)}
+  WHERE misplaced IS NOT TRUE
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC) = 1
+"""
+"""A correction is a later record of the same event, so of the same customer, so of the same partition."""
+
+RAW_WITH_OUTCOMES = View(
+    BNPL_RAW,
+    "raw_bnpl_txs_with_outcomes",
+    "raw_bnpl_txs_json with simtom's two label fields in json_body once they are known",
+    # No de-duplication here: a filter on _timestamp has to reach the table, which requires one.
+    f"""
+SELECT
+  r._timestamp,
+  IF(o.event_id IS NULL, r.json_body,
+     JSON_SET(r.json_body, '$.will_default', o.defaulted,
+              '$.days_to_first_missed_payment', o.days_to_first_missed_payment)) AS json_body,
+  r._ingestion_timestamp, r.event_id, r.kafka_topic, r.kafka_partition, r.kafka_offset, r.load_id
+FROM {_at(tables.RAW_TRANSACTIONS)} AS r
+LEFT JOIN ({_LATEST_OUTCOMES}) AS o ON o.event_id = r.event_id
+""",
+)
+
+TRANSACTIONS_CURRENT = View(
+    ML,
+    "transactions_current",
+    "One row for each purchase",
+    f"""
+SELECT {_columns(tables.TRANSACTIONS)}
+FROM {_at(tables.TRANSACTIONS)}
+WHERE misplaced IS NOT TRUE
+QUALIFY {_FIRST_OF_EVENT}
+""",
+)
+
+DECISIONS_CURRENT = View(
+    ML,
+    "decisions_current",
+    "One row for each event: the first decision on the topic",
+    f"""
+SELECT {_columns(tables.DECISIONS)}
+FROM {_at(tables.DECISIONS)}
+WHERE TRUE
+QUALIFY {_FIRST_OF_EVENT}
+""",
+)
+
+TRAINING_EXAMPLES = View(
+    ML,
+    "training_examples",
+    "One row for each decided purchase with a known outcome. Readers filter mature_at <= @as_of: before that, defaults "
+    "show and good loans don't",
+    f"""
+SELECT
+  d.event_id, d.transaction_id, d.customer_id, d.occurred_at, d.prediction_timestamp AS decided_at,
+  TIMESTAMP_ADD(d.occurred_at, INTERVAL {DAYS_PER_INSTALMENT} * t.installments_count DAY) AS mature_at,
+  t.source, t.amount, t.currency, t.installments_count, t.source_scores_risk_level AS source_risk_level,
+  o.defaulted, o.days_to_first_missed_payment, o.observed_at,
+  d.feature_set_version, d.features, d.feature_hash,
+  d.decision, d.probability_of_default, d.expected_loss, d.model_version, d.policy_version, d.variant, d.degraded,
+  d.channel
+FROM {_at(DECISIONS_CURRENT)} AS d
+JOIN {_at(TRANSACTIONS_CURRENT)} AS t ON t.event_id = d.event_id
+JOIN ({_LATEST_OUTCOMES}) AS o ON o.event_id = d.event_id
+""",
+)
+
+ALL: tuple[View, ...] = (RAW_WITH_OUTCOMES, TRANSACTIONS_CURRENT, DECISIONS_CURRENT, TRAINING_EXAMPLES)
+"""In the order in which they have to be created: a view may read those before it."""
