@@ -8,6 +8,7 @@ BIN := .venv/bin
 RUN := PYTHONPATH=. $(BIN)/python
 
 # Passed on to the programs that read them.
+export MAKE_STARTED := $(shell date +%s)
 export EVENTS RATE SIMTOM_URL SEED HISTORY_DAYS HISTORY_DAILY
 
 help: ## this list

@@ -1,63 +1,96 @@
-"""The BigQuery emulator as a managed process."""
+"""The BigQuery emulator as an embedded part: REST, and Storage Read and Write over gRPC."""
 
 from __future__ import annotations
 
 import os
 import sys
-import urllib.error
 import urllib.request
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from deploy.local.processes import ManagedProcess, claim_port, listens
+from deploy.local.ports import LOOPBACK, is_listening
+from deploy.local.processes import ManagedProcess
 
 PROJECT = "flit-local"
-START_TIMEOUT_SECONDS = 60
-STOP_GRACE_SECONDS = 5
-"""It takes 2 to 4 seconds, and may never end after a failed read. Its data is safe under SIGKILL."""
+REPOSITORY = Path(__file__).parents[2]
 
-MAX_APPEND_BYTES = 134_217_728
-"""Also bounds what one read of the emulator answers; large exports need it."""
+START_TIMEOUT_SECONDS = 60
+"""3 s on an idle machine, most of it imports."""
+STOP_TIMEOUT_SECONDS = 5
+"""A clean stop takes 2 to 4 s, and never ends after some failed reads. Its data is safe under SIGKILL."""
+ANSWER_TIMEOUT_SECONDS = 2
+
+EMULATOR = (sys.executable, "-m", "deploy.local.bigquery_emulator")
 
 
 class BigQuery:
-    """bqemulator with its defects mended (`bigquery_emulator`), REST and Storage gRPC, persistent in `data_dir`."""
+    """`start()` returns once both doors are open. Data under `data_dir`; a restart keeps it, streams included."""
 
-    def __init__(self, data_dir: Path, rest_port: int = 0, grpc_port: int = 0) -> None:
-        self._dir = data_dir
-        self.rest_port = claim_port(rest_port, "BigQuery's REST", "PORT_BIGQUERY_REST")
-        self.grpc_port = claim_port(grpc_port, "BigQuery's gRPC", "PORT_BIGQUERY_GRPC")
+    def __init__(
+        self,
+        data_dir: Path,
+        rest_port: int,
+        grpc_port: int,
+        *,
+        without: Collection[str] = (),
+        program: Sequence[str] = EMULATOR,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        """For tests: `without`, patches to leave out; `program`, another launcher with the same arguments."""
+        self._data_dir = data_dir.resolve()
+        self._rest_port = rest_port
+        self._grpc_port = grpc_port
         self.process = ManagedProcess(
             "bigquery",
             [
-                *(sys.executable, "-m", "deploy.local.bigquery_emulator", str(data_dir / "data")),
-                *(str(self.rest_port), str(self.grpc_port)),
+                *program,
+                *(str(self._data_dir / "data"), str(rest_port), str(grpc_port)),
+                *(part for name in without for part in ("--without", name)),
             ],
-            log=data_dir / "bigquery.log",
-            environment={**os.environ, "BQEMU_WRITE_API_MAX_REQUEST_BYTES": str(MAX_APPEND_BYTES)},
-            directory=Path(__file__).parents[2],
+            log_file=self._data_dir / "bigquery.log",
+            environment={**environment, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
+            stop_timeout=STOP_TIMEOUT_SECONDS,
         )
 
     @property
     def rest_endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.rest_port}"
+        return f"http://{LOOPBACK}:{self._rest_port}"
 
     @property
     def grpc_endpoint(self) -> str:
-        return f"127.0.0.1:{self.grpc_port}"
+        return f"{LOOPBACK}:{self._grpc_port}"
+
+    @property
+    def running(self) -> bool:
+        return self.process.running
 
     def start(self) -> None:
-        """Start and wait until both doors answer. Raises StartFailed."""
-        (self._dir / "data").mkdir(parents=True, exist_ok=True)
+        """Raises StartFailed."""
+        (self._data_dir / "data").mkdir(parents=True, exist_ok=True)
         self.process.start()
         self.process.wait_until(self._answers, START_TIMEOUT_SECONDS)
 
     def stop(self) -> None:
-        self.process.stop(STOP_GRACE_SECONDS)
+        self.process.stop()
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def pause(self) -> None:
+        self.process.pause()
+
+    def resume(self) -> None:
+        self.process.resume()
+
+    def restart(self) -> None:
+        """A clean stop, and a start on the same data and ports."""
+        self.stop()
+        self.start()
 
     def _answers(self) -> bool:
         url = f"{self.rest_endpoint}/bigquery/v2/projects/{PROJECT}/datasets"
         try:
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                return answer.status == 200 and listens(self.grpc_port)
+            with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_SECONDS) as answer:
+                return answer.status == 200 and is_listening(self._grpc_port)
         except OSError:
             return False

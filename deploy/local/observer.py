@@ -114,6 +114,7 @@ class Observer:
     async def start(self) -> None:
         """Begin; what is produced after this returns is seen."""
         await self._consumer.start()
+        await self._consumer._client.force_metadata_update()  # without a subscription it knows no topics
         partitions = [
             TopicPartition(topic, number)
             for topic in WATCHED

@@ -1,39 +1,48 @@
-"""A child process that is started, awaited, and never left behind.
+"""A child process with a log, a readiness check and a sure end.
 
-StartFailed   the process ended, or wasn't ready in time; carries the end of its log
-PortTaken     another program listens where this one should
+Each runs in a process group of its own, so that Ctrl-C in a terminal reaches only the parent, which then stops its
+children in order. Nothing outlives the parent, however it ends (see `guard`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
+import queue
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 POLL_SECONDS = 0.05
+"""Between two looks at a condition. Shorter takes CPU from the starting process itself, on a machine of two cores."""
 LOG_TAIL_LINES = 15
-_PR_SET_PDEATHSIG = 1
+"""Enough to hold a Python traceback's last frames or the last lines of a Java stack trace."""
+TAIL_BYTES = 16_384
+
+_GUARD = str(Path(__file__).with_name("guard.py"))
 
 
 class StartFailed(Exception):
-    """A process did not come up. The message names it, says why, and ends with the last lines of its log."""
+    """A part didn't come up. The message holds why, where its log is, and the log's last lines."""
 
-
-class PortTaken(StartFailed):
-    """A fixed port is in use."""
+    def __init__(self, name: str, why: str, log_file: Path | None = None) -> None:
+        self.name = name
+        self.why = why
+        self.log_file = log_file
+        lines = [f"{name} {why}"]
+        if log_file is not None:
+            lines += [f"its log, {log_file}, ends with:", *(f"  {line}" for line in log_tail(log_file))]
+        super().__init__("\n".join(lines))
 
 
 class ManagedProcess:
-    """One child in a process group of its own, with its output in a log file.
+    """One command as a child process. `start` → `wait_until` → … → `stop`; may be started again after it has ended.
 
-    On Linux it dies with its parent, even where the parent is killed.
+    Standard output and error are appended to `log_file`. Methods may be called from any thread, one at a time.
     """
 
     def __init__(
@@ -41,129 +50,177 @@ class ManagedProcess:
         name: str,
         command: Sequence[str],
         *,
-        log: Path,
+        log_file: Path,
         environment: Mapping[str, str] | None = None,
-        directory: Path | None = None,
+        working_directory: Path | None = None,
+        stop_timeout: float = 10.0,
     ) -> None:
+        """`environment`: the whole of it, ours by default. `stop_timeout`: seconds from SIGTERM to SIGKILL."""
         self.name = name
-        self.command = list(command)
-        self.log = log
-        self._environment = None if environment is None else dict(environment)
-        self._directory = directory
+        self.command = tuple(command)
+        self.log_file = log_file
+        self._environment = dict(environment) if environment is not None else None
+        self._working_directory = working_directory
+        self._stop_timeout = stop_timeout
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
+        """Of the running, or else of the last, process. Raises RuntimeError if it was never started."""
         if self._process is None:
-            raise StartFailed(f"{self.name} was not started")
+            raise RuntimeError(f"{self.name} was never started")
         return self._process.pid
 
     @property
     def running(self) -> bool:
+        """Also true while it is paused."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def exit_code(self) -> int | None:
-        """Of the last run; None while it runs or before it was started."""
+        """Negative: the signal that ended it. None: running, or never started."""
         return None if self._process is None else self._process.poll()
 
     def start(self) -> None:
-        """Start it; doesn't wait until it is ready."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self.command,
+        """Starts it, without waiting for readiness. Raises RuntimeError if it runs already."""
+        if self.running:
+            raise RuntimeError(f"{self.name} runs already, as {self.pid}")
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        self._process = _spawner().call(self._spawn)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        # -I -S: the guard needs nothing but the standard library, and starts in 15 ms without the rest.
+        guarded = [sys.executable, "-I", "-S", _GUARD, str(os.getpid()), *self.command]
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(
+                guarded,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
-                cwd=self._directory,
-                start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                cwd=self._working_directory,
+                process_group=0,
             )
 
     def wait_until(self, ready: Callable[[], bool], timeout: float) -> None:
-        """Wait until `ready()` is true. Raises StartFailed if the process ends first or `timeout` seconds pass."""
+        """Returns once `ready()` is true.
+
+        Raises StartFailed, with the log's last lines, if the process ends first or `timeout` seconds have passed. It is
+        left as it is: the caller stops it.
+        """
         deadline = time.monotonic() + timeout
         while not ready():
-            if not self.running:
-                raise StartFailed(f"{self.name} ended with status {self.exit_code}:\n{self.log_tail()}")
+            if (code := self.exit_code) is not None:
+                raise StartFailed(self.name, f"ended at its start, {_in_words(code)}", self.log_file)
             if time.monotonic() > deadline:
-                raise StartFailed(f"{self.name} was not ready after {timeout:.0f} s:\n{self.log_tail()}")
+                raise StartFailed(self.name, f"wasn't ready within {timeout:g} s", self.log_file)
             time.sleep(POLL_SECONDS)
 
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end; give its exit status. Raises TimeoutError."""
+    def run(self, timeout: float) -> None:
+        """Starts it and waits for its end. Raises StartFailed unless it ends with 0 within `timeout` seconds."""
+        self.start()
+        try:
+            code = self.wait(timeout)
+            if code is None:
+                raise StartFailed(self.name, f"wasn't done within {timeout:g} s", self.log_file)
+            if code != 0:
+                raise StartFailed(self.name, f"failed, {_in_words(code)}", self.log_file)
+        finally:
+            self.kill()
+
+    def wait(self, timeout: float) -> int | None:
+        """The exit code, or None if it still runs after `timeout` seconds."""
         if self._process is None:
-            raise StartFailed(f"{self.name} was not started")
+            return None
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"{self.name} still runs after {timeout} s") from None
-
-    def stop(self, grace: float = 10.0) -> int | None:
-        """SIGTERM, wait up to `grace` seconds, then SIGKILL. Gives the exit status; None if it never ran."""
-        if self._process is None:
             return None
-        if self.running:
-            self.signal(signal.SIGCONT)  # a stopped process could not react
-            self.signal(signal.SIGTERM)
-            with contextlib.suppress(TimeoutError):
-                self.wait(grace)
-        if self.running:
+
+    def stop(self) -> None:
+        """SIGTERM, some time to end, SIGKILL. Does nothing if it doesn't run; ends a paused one as well."""
+        if not self.running:
+            return
+        self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)  # a paused process takes no SIGTERM
+        if self.wait(self._stop_timeout) is None:
             self.kill()
-        return self.exit_code
 
     def kill(self) -> None:
-        """SIGKILL to the whole group, and wait."""
-        self.signal(signal.SIGKILL)
-        self.wait(10)
+        """SIGKILL, and waits for the end. Does nothing if it doesn't run."""
+        if self._process is not None:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
 
     def pause(self) -> None:
-        self.signal(signal.SIGSTOP)
+        """SIGSTOP: it keeps its memory and its connections, and does nothing."""
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        self.signal(signal.SIGCONT)
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to its whole group; nothing where it has ended."""
-        if self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-
-    def log_tail(self, lines: int = LOG_TAIL_LINES) -> str:
-        if not self.log.exists():
-            return "(no log)"
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
-
-
-def _die_with_parent() -> None:
-    """Runs in the child: ask the kernel for SIGKILL when the thread that started it ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def claim_port(port: int, purpose: str, setting: str) -> int:
-    """The port itself, or a free one for 0. Raises PortTaken naming what to change."""
-    if port == 0:
-        return free_port()
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
         try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise PortTaken(f"port {port} for {purpose} is taken: stop what listens there, or set {setting}") from None
-    return port
+            # The group: Valkey, for one, forks to rewrite its log.
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return
 
 
-def listens(port: int) -> bool:
-    """Whether somebody accepts connections on a port of loopback."""
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def log_tail(log_file: Path, lines: int = LOG_TAIL_LINES) -> list[str]:
+    """The last lines of a log, empty ones left out. Reads no more than the file's last 16 KiB."""
+    try:
+        with log_file.open("rb") as log:
+            log.seek(max(0, log_file.stat().st_size - TAIL_BYTES))
+            text = log.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-lines:]
+
+
+def _in_words(exit_code: int) -> str:
+    return f"by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"with exit code {exit_code}"
+
+
+class _Spawner:
+    """Starts all children from one thread that lives as long as this process.
+
+    PR_SET_PDEATHSIG goes by the *thread* that forked: a child started from a pool's thread is killed when the pool
+    ends.
+    """
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[
+            tuple[Callable[[], subprocess.Popen[bytes]], Future[subprocess.Popen[bytes]]]
+        ] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="child-spawner", daemon=True)
+        self._thread.start()
+
+    def call(self, spawn: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        answer: Future[subprocess.Popen[bytes]] = Future()
+        self._calls.put((spawn, answer))
+        return answer.result()
+
+    def _work(self) -> None:
+        while True:
+            spawn, answer = self._calls.get()
+            try:
+                answer.set_result(spawn())
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                answer.set_exception(error)
+
+
+_spawner_lock = threading.Lock()
+_the_spawner: _Spawner | None = None
+_the_spawner_pid: int | None = None
+
+
+def _spawner() -> _Spawner:
+    global _the_spawner, _the_spawner_pid
+    with _spawner_lock:
+        if _the_spawner is None or _the_spawner_pid != os.getpid():  # a fork inherits the object, not the thread
+            _the_spawner, _the_spawner_pid = _Spawner(), os.getpid()
+        return _the_spawner

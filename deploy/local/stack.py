@@ -1,59 +1,59 @@
-"""Kafka, Valkey and the BigQuery emulator together: started at once, stopped together, data under one folder."""
+"""Kafka, Valkey and the BigQuery emulator together: started at once, stopped together, data under one folder.
+
+`python -m deploy.local.stack --data-dir D` runs them alone: it prints their addresses as the services' settings, and
+stops them at SIGINT or SIGTERM.
+"""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import shutil
 import signal
+import sys
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Protocol, Self
 
 from deploy.local.bigquery import PROJECT, BigQuery
-from deploy.local.kafka import Kafka, KafkaPorts
-from deploy.local.processes import ManagedProcess, StartFailed
+from deploy.local.kafka import Kafka, Node
+from deploy.local.ports import Ports
+from deploy.local.processes import POLL_SECONDS, StartFailed
 from deploy.local.valkey import Valkey
+from shared.settings import BigQuerySettings, KafkaSettings, RedisSettings
 
 MARKER = ".flit-data"
 """Lies in every data folder of ours: only such a folder is ever wiped."""
 
 CACHE_DIR = Path(__file__).parents[2] / ".cache"
-"""Kafka's jars, fetched once."""
+"""What was fetched once and is the same for every stack: Kafka's jars."""
+
+DEFAULT_PORTS = Ports.of_settings(KafkaSettings(), RedisSettings(), BigQuerySettings())
+"""Where every service looks if nothing is set."""
 
 Progress = Callable[[str, str], None]
-"""Part and what became of it: `starting`, `ready`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where the parts listen; 0 picks a free port."""
-
-    kafka: int = 0
-    kafka_controller: int = 0
-    valkey: int = 0
-    bigquery_rest: int = 0
-    bigquery_grpc: int = 0
-
-
-DEFAULT_PORTS = Ports(19092, 19093, 16379, 19050, 19060)
-"""The addresses that every service takes where nothing is set."""
+"""Called with a part's name and its state: `starting`, `ready`, `failed`, `stopping`, `stopped`. From several
+threads."""
 
 
 class Part(Protocol):
-    process: ManagedProcess
+    """What all three are: one server, or a few, with data of its own that a restart keeps."""
 
     def start(self) -> None: ...
-
     def stop(self) -> None: ...
+    def kill(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def restart(self) -> None: ...
+    @property
+    def running(self) -> bool: ...
 
 
 class EmbeddedStack:
-    """Use as a context manager: what was started is stopped, whatever happens in between."""
+    """Use as a context manager: what was started is stopped, whatever happens in between, SIGTERM included."""
 
     def __init__(
         self,
@@ -62,18 +62,21 @@ class EmbeddedStack:
         cache_dir: Path | None = None,
         ports: Ports | None = None,
         fresh: bool = False,
-        on_progress: Progress = lambda part, state: None,
+        on_progress: Progress | None = None,
     ) -> None:
-        """`fresh`: wipe the data of an earlier run first. Raises StartFailed for a folder that isn't ours."""
+        """Nothing is started yet. `cache_dir`: `.cache` of the repository by default. `ports`: free ones by default.
+
+        `fresh` wipes what an earlier stack left in `data_dir`, at once. Raises StartFailed if the folder holds anything
+        but a stack's data, and PortTaken if a port that was asked for is in use.
+        """
         self._dir = data_dir.absolute()
-        _prepare(self._dir, fresh)
-        wanted = ports or Ports()
-        self._on_progress = on_progress
-        self.kafka = Kafka(
-            self._dir / "kafka", cache_dir or CACHE_DIR, KafkaPorts(wanted.kafka, wanted.kafka_controller)
-        )
-        self.valkey = Valkey(self._dir / "valkey", wanted.valkey)
-        self.bigquery = BigQuery(self._dir / "bigquery", wanted.bigquery_rest, wanted.bigquery_grpc)
+        self._on_progress: Progress = on_progress or (lambda part, state: None)
+        settled = (ports or Ports()).settle()
+        _prepare(self._dir, fresh=fresh)
+        broker = Node(1, settled.kafka, settled.kafka_controller)
+        self.kafka = Kafka(self._dir / "kafka", [broker], cache_dir or CACHE_DIR)
+        self.valkey = Valkey(self._dir / "valkey", settled.valkey)
+        self.bigquery = BigQuery(self._dir / "bigquery", settled.bigquery_rest, settled.bigquery_grpc)
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -90,77 +93,132 @@ class EmbeddedStack:
         }
 
     def start(self) -> None:
-        """Start all at once, and wait until each is ready. If one fails, stop the others and raise StartFailed."""
+        """Starts all three at once and returns when each is ready.
 
-        def start(name: str, part: Part) -> None:
-            self._on_progress(name, "starting")
-            part.start()
-            self._on_progress(name, "ready")
-
-        # A child dies with the thread that made it, not with the process: so these threads live as long as we do.
-        self._threads = ThreadPoolExecutor(len(self.parts), thread_name_prefix="stack")
-        starting = [self._threads.submit(start, name, part) for name, part in self.parts.items()]
+        If one fails (StartFailed), or the wait is interrupted, those that were started are stopped before it raises.
+        """
+        pool = ThreadPoolExecutor(len(self.parts), thread_name_prefix="start")
+        starting = [pool.submit(self._start, name) for name in self.parts]
         try:
-            for future in starting:
+            done, _ = wait(starting, return_when=FIRST_EXCEPTION)
+            for future in done:
                 future.result()
         except BaseException:
-            for future in starting:
-                with contextlib.suppress(Exception):
-                    future.exception()
-            self.stop()
+            self._abandon(starting)
             raise
+        finally:
+            pool.shutdown()
+
+    def _abandon(self, starting: Sequence[Future[None]]) -> None:
+        """Kills what starts, until nothing starts any more: a part may have several processes to run, one by one."""
+        waiting = True
+        while waiting:
+            waiting = bool(wait(starting, timeout=POLL_SECONDS).not_done)
+            for part in self.parts.values():
+                part.kill()
 
     def stop(self) -> None:
-        """Stop all parts, in any state."""
-        with ThreadPoolExecutor(len(self.parts)) as threads:
-            list(threads.map(lambda part: part.stop(), self.parts.values()))
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Stops all parts, in whatever state they are. May be called twice."""
+        with ThreadPoolExecutor(len(self.parts), thread_name_prefix="stop") as pool:
+            list(pool.map(self._stop, self.parts))
+
+    def _start(self, name: str) -> None:
+        self._on_progress(name, "starting")
+        try:
+            self.parts[name].start()
+        except BaseException:
+            self._on_progress(name, "failed")
+            raise
+        self._on_progress(name, "ready")
+
+    def _stop(self, name: str) -> None:
+        part = self.parts[name]
+        if part.running:
+            self._on_progress(name, "stopping")
+            part.stop()
+            self._on_progress(name, "stopped")
 
     def __enter__(self) -> Self:
-        self.start()
+        self._until_exit = _sigterm_raises()
+        self._until_exit.__enter__()
+        try:
+            self.start()
+        except BaseException:
+            self._until_exit.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        try:
+            self.stop()
+        finally:
+            self._until_exit.__exit__(None, None, None)
 
 
-def _prepare(folder: Path, fresh: bool) -> None:
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM ends the program by SystemExit, so that clean-up runs; unless it has a handler of its own already."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the clean-up short
+        sys.exit(128 + number)
+
+    if ours:
+        signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _prepare(folder: Path, *, fresh: bool) -> None:
     marker = folder / MARKER
-    if folder.exists() and any(folder.iterdir()) and not marker.exists():
-        raise StartFailed(f"{folder} holds something that isn't ours: choose an empty folder for the data")
-    if fresh and marker.exists():
-        shutil.rmtree(folder)
+    if folder.exists() and not folder.is_dir():
+        raise StartFailed("the embedded stack", f"can't keep its data in {folder}: that is a file")
+    if folder.exists() and any(folder.iterdir()) and not marker.is_file():
+        raise StartFailed(
+            "the embedded stack", f"won't touch {folder}: it holds files that aren't a stack's; choose an empty folder"
+        )
+    if fresh and marker.is_file():
+        # The marker goes last, so that a wiping that was cut short can be done again.
+        for entry in folder.iterdir():
+            if entry == marker:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     marker.touch()
 
 
-def stop_on_signals() -> threading.Event:
-    """An event that SIGINT and SIGTERM set."""
-    stopped = threading.Event()
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local.stack", description="The embedded parts alone.")
+    parser.add_argument("--data-dir", type=Path, required=True, help="made if need be; kept between runs")
+    parser.add_argument("--cache-dir", type=Path, help="what is fetched once (default: .cache of the repository)")
+    parser.add_argument("--fresh", action="store_true", help="wipe an earlier stack's data first")
+    parser.add_argument("--default-ports", action="store_true", help="the services' default ports instead of free ones")
+    given = parser.parse_args(arguments)
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopped.set()
+    def report(part: str, state: str) -> None:
+        print(f"{part}: {state}", file=sys.stderr, flush=True)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    return stopped
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="The embedded parts alone, until Ctrl-C")
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--fresh", action="store_true", help="wipe the folder's data first")
-    arguments = parser.parse_args()
-    stopped = stop_on_signals()
     try:
-        with EmbeddedStack(arguments.data_dir, fresh=arguments.fresh) as stack:
+        ports = DEFAULT_PORTS if given.default_ports else None
+        with EmbeddedStack(
+            given.data_dir, cache_dir=given.cache_dir, ports=ports, fresh=given.fresh, on_progress=report
+        ) as stack:
             for name, value in stack.environment().items():
                 print(f"{name}={value}", flush=True)
-            stopped.wait()
+            threading.Event().wait()  # until a signal raises: KeyboardInterrupt, or SystemExit for SIGTERM
     except StartFailed as error:
-        raise SystemExit(str(error)) from None
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,134 @@
+"""Which ports the embedded parts listen on. Always on the loopback address."""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from urllib.parse import urlsplit
+
+from deploy.local.processes import StartFailed
+from shared.settings import BigQuerySettings, KafkaSettings, RedisSettings
+
+LOOPBACK = "127.0.0.1"
+FREE_RANGE = range(20_000, 32_000)
+"""Below the ports that Linux and macOS give to outgoing connections (32768 and 49152 upwards): one of those may be
+taken between our look and a part's bind, or while a part restarts."""
+ATTEMPTS = 1_000
+
+
+class PortTaken(StartFailed):
+    """A port that was asked for is in use. Names the port and the setting to change."""
+
+    def __init__(self, name: str, port: int, setting: str) -> None:
+        self.port = port
+        self.setting = setting
+        super().__init__(name, f"can't listen: port {port} is in use by another process; free it or change {setting}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """0: any free port."""
+
+    kafka: int = 0
+    valkey: int = 0
+    bigquery_rest: int = 0
+    bigquery_grpc: int = 0
+    kafka_controller: int = 0
+    """Kafka's own, for its metadata quorum; nothing else connects to it."""
+
+    @classmethod
+    def of_settings(cls, kafka: KafkaSettings, redis: RedisSettings, bigquery: BigQuerySettings) -> Ports:
+        """Where services with these settings will look for the parts.
+
+        Raises StartFailed where a setting points elsewhere than to this machine: an embedded part can't be there.
+        """
+        return cls(
+            kafka=_loopback_port("kafka", "KAFKA__BOOTSTRAP_SERVERS", f"//{kafka.bootstrap_servers}"),
+            valkey=_loopback_port("valkey", "REDIS__URL", redis.url),
+            bigquery_rest=_loopback_port("bigquery", "BIGQUERY__REST_ENDPOINT", bigquery.rest_endpoint),
+            bigquery_grpc=_loopback_port("bigquery", "BIGQUERY__GRPC_ENDPOINT", f"//{bigquery.grpc_endpoint}"),
+        )
+
+    def settle(self) -> Ports:
+        """The same with every 0 replaced by a free port. Raises PortTaken for a fixed one that is in use."""
+        for name, port in self._each():
+            if port and not is_free(port):
+                raise PortTaken(name.split("_")[0], port, SETTING_OF[name])
+        wanted = [name for name, port in self._each() if not port]
+        fixed = {port for _, port in self._each()}
+        return replace(self, **dict(zip(wanted, free_ports(len(wanted), fixed), strict=True)))
+
+    def _each(self) -> Iterator[tuple[str, int]]:
+        return ((field.name, getattr(self, field.name)) for field in fields(self))
+
+
+SETTING_OF = {
+    "kafka": "KAFKA__BOOTSTRAP_SERVERS",
+    "kafka_controller": "Ports.kafka_controller",
+    "valkey": "REDIS__URL",
+    "bigquery_rest": "BIGQUERY__REST_ENDPOINT",
+    "bigquery_grpc": "BIGQUERY__GRPC_ENDPOINT",
+}
+"""What a person changes to move a part to another port."""
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket() as probe:
+        # As the parts do: a port whose last connections linger in TIME_WAIT is free for a server.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+            probe.listen()
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise
+    return True
+
+
+def is_listening(port: int) -> bool:
+    """Whether a server accepts connections there."""
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def free_ports(count: int, but: set[int] | frozenset[int] = frozenset()) -> list[int]:
+    """Distinct free ports of `FREE_RANGE`, none of `but`. Raises RuntimeError if there aren't that many."""
+    found: list[int] = []
+    with ExitStack() as held:
+        for port in random.sample(FREE_RANGE, min(ATTEMPTS, len(FREE_RANGE))):
+            if len(found) == count:
+                break
+            probe = held.enter_context(socket.socket())
+            try:
+                probe.bind((LOOPBACK, port))
+                probe.listen()
+            except OSError:
+                continue
+            if port not in but:
+                found.append(port)
+    if len(found) < count:
+        raise RuntimeError(f"no {count} free ports between {FREE_RANGE.start} and {FREE_RANGE.stop}")
+    return found
+
+
+def free_port() -> int:
+    """One of them."""
+    return free_ports(1)[0]
+
+
+def _loopback_port(part: str, setting: str, address: str) -> int:
+    url = urlsplit(address)
+    if url.hostname not in (LOOPBACK, "localhost") or not url.port:
+        raise StartFailed(
+            part, f"can only run on {LOOPBACK} with a port, and {setting} is {address.removeprefix('//')!r}"
+        )
+    return url.port

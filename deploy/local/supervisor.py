@@ -1,0 +1,141 @@
+"""Keeps the embedded stack and all services running: what ends is started again, with growing pauses."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from deploy.local.processes import ManagedProcess
+from deploy.local.services import READY_TIMEOUT_SECONDS, Service
+from deploy.local.stack import EmbeddedStack
+
+log = structlog.get_logger()
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+STEADY_SECONDS = 60
+"""A service that ran for so long has recovered: its next restart is quick again."""
+
+LOOK_SECONDS = 0.5
+
+SERVICES: tuple[Service, ...] = (
+    Service("simulator", 9106),
+    Service("features", 9102),
+    Service("scorer", 9103),
+    Service("sink", 9104),
+    Service("ingestor", 9101, ("live",)),
+)
+"""In the order of their start: the ingestor last, when the others wait for its events."""
+
+
+@dataclass
+class _Kept:
+    service: Service
+    process: ManagedProcess
+    started_at: float = 0.0
+    pause: float = FIRST_PAUSE_SECONDS
+    restart_at: float | None = None
+    restarts: int = field(default=0)
+
+
+class Supervisor:
+    """Owns the stack and the services until `stop` is set."""
+
+    def __init__(self, stack: EmbeddedStack, data_dir: Path, settings: dict[str, str]) -> None:
+        """`settings`: for every service, beside the stack's addresses."""
+        self._stack = stack
+        self._logs = data_dir.absolute() / "logs"
+        self._environment = {**stack.environment(), **settings}
+        self._kept = [_Kept(service, self._process(service)) for service in SERVICES]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(self._environment)
+
+    def prepare(self) -> None:
+        """Create topics and warehouse. Raises StartFailed."""
+        for module, command in (("shared.kafka.admin", "create-topics"), ("shared.warehouse", "create")):
+            environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), **self._environment}
+            ManagedProcess(
+                module,
+                [sys.executable, "-m", module, command],
+                log_file=self._logs / f"{module}.log",
+                environment=environment,
+            ).run(READY_TIMEOUT_SECONDS)
+
+    def start(self) -> None:
+        """Start all services and wait until each is ready. Raises StartFailed."""
+        for kept in self._kept:
+            self._start(kept)
+        for kept in self._kept:
+            kept.process.wait_until(kept.service.ready, READY_TIMEOUT_SECONDS)
+
+    def keep_running(self, stop: threading.Event) -> None:
+        """Restart what ends, until `stop` is set."""
+        while not stop.wait(LOOK_SECONDS):
+            for kept in self._kept:
+                self._look_after(kept)
+
+    def stop(self) -> None:
+        """SIGTERM to all services at once; each finishes its batch."""
+        with ThreadPoolExecutor(len(self._kept)) as threads:
+            list(threads.map(lambda kept: kept.process.stop(), self._kept))
+
+    def _look_after(self, kept: _Kept) -> None:
+        now = time.monotonic()
+        if kept.process.running:
+            if now - kept.started_at > STEADY_SECONDS:
+                kept.pause = FIRST_PAUSE_SECONDS
+        elif kept.restart_at is None:
+            log.warning("service_ended", name=kept.service.name, status=kept.process.exit_code, again_in=kept.pause)
+            kept.restart_at = now + kept.pause
+            kept.pause = min(kept.pause * 2, LONGEST_PAUSE_SECONDS)
+        elif now >= kept.restart_at:
+            kept.restart_at = None
+            kept.restarts += 1
+            self._start(kept)
+
+    def _start(self, kept: _Kept) -> None:
+        kept.process.start()
+        kept.started_at = time.monotonic()
+
+    def _process(self, service: Service) -> ManagedProcess:
+        return ManagedProcess(
+            service.name,
+            service.command,
+            log_file=self._logs / f"{service.name}.log",
+            environment=service.full_environment(self._environment),
+            stop_timeout=20,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStack:
+    """What other commands need to know of a running stack; lies in its data folder."""
+
+    pid: int
+    environment: dict[str, str]
+
+    @staticmethod
+    def file(data_dir: Path) -> Path:
+        return data_dir / "running.json"
+
+    @classmethod
+    def read(cls, data_dir: Path) -> RunningStack | None:
+        """The stack that runs in this folder; None where none does."""
+        try:
+            content = json.loads(cls.file(data_dir).read_text())
+            os.kill(content["pid"], 0)
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return cls(content["pid"], content["environment"])
+
+    def write(self, data_dir: Path) -> None:
+        self.file(data_dir).write_text(json.dumps({"pid": self.pid, "environment": self.environment}))
