@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-# Google's client, whose message types the emulator uses, imports pandas where there is one: 1.4 s of a start of 4, and
-# 60 MB, for nothing. None in sys.modules makes the import fail, which it takes for "not installed".
-sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]
+from bqemulator.config import PersistenceMode, Settings
+from bqemulator.server import EmulatorServer
 
-from bqemulator.config import PersistenceMode, Settings  # noqa: E402
-from bqemulator.server import EmulatorServer  # noqa: E402
-
-from deploy.local import bigquery_patches  # noqa: E402
+from deploy.local import bigquery_patches
 
 MAX_REQUEST_BYTES = 128 * 1024 * 1024
 """Also bounds one answer of the Storage Read API, which comes in one piece here: reads of 100,000 rows need it."""

@@ -48,7 +48,7 @@ class Demo:
         self.view = view
         self.stage_seconds: dict[str, float] = {}
         self.stack = EmbeddedStack(settings.data_dir, fresh=True, on_progress=self._part_progress)
-        names = ("http", "simulator", "simtom", "ingestor", *SERVICES)
+        names = ("http", "simulator", "simtom", *SERVICES)
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.hidden = settings.data_dir.absolute() / "hidden.jsonl"
         self.processes: dict[str, ManagedProcess] = {}
@@ -121,7 +121,7 @@ class Demo:
         first, last = self.settings.history
         arguments = ["history", "--start", str(first), "--end", str(last)]
         arguments += ["--daily", str(self.settings.history_daily), "--seed", str(self.settings.seed)]
-        ingestor = self._start(Service("ingestor", self.ports["ingestor"], arguments), name="history")
+        ingestor = self._start(Service("ingestor", 0, arguments), name="history")
         progress = HistoryProgress(reader, expected=self.settings.history_days * self.settings.history_daily)
         with self.view.stages() as bars:
             progress.show(bars)
@@ -167,7 +167,7 @@ class Demo:
         """Stream live purchases until each of the wanted ones has its decision."""
         wanted = self.settings.events
         arguments = ["live", "--rate", str(self.settings.rate), "--max-events", str(wanted)]
-        ingestor = self._start(Service("ingestor", self.ports["ingestor"], arguments), name="live")
+        ingestor = self._start(Service("ingestor", 0, arguments), name="live")
         patience = 2 * wanted / self.settings.rate + CATCH_UP_SECONDS
         lag: dict[str, float] = {}
         with self.view.live() as live:

@@ -7,8 +7,9 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -19,7 +20,7 @@ from deploy.local.stack import EmbeddedStack
 
 log = structlog.get_logger()
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 STEADY_SECONDS = 60
 """A service that ran for so long has recovered: its next restart is quick again."""
 
@@ -42,18 +43,25 @@ class _Kept:
     started_at: float = 0.0
     pause: float = FIRST_PAUSE_SECONDS
     restart_at: float | None = None
-    restarts: int = field(default=0)
+    restarts: int = 0
+    retired: bool = False
 
 
 class Supervisor:
     """Owns the stack and the services until `stop` is set."""
 
-    def __init__(self, stack: EmbeddedStack, data_dir: Path, settings: dict[str, str]) -> None:
+    def __init__(
+        self,
+        stack: EmbeddedStack,
+        data_dir: Path,
+        settings: Mapping[str, str],
+        services: Sequence[Service] = SERVICES,
+    ) -> None:
         """`settings`: for every service, beside the stack's addresses."""
         self._stack = stack
         self._logs = data_dir.absolute() / "logs"
         self._environment = {**stack.environment(), **settings}
-        self._kept = [_Kept(service, self._process(service)) for service in SERVICES]
+        self._kept = [_Kept(service, self._process(service)) for service in services]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -83,6 +91,16 @@ class Supervisor:
             for kept in self._kept:
                 self._look_after(kept)
 
+    def process(self, name: str) -> ManagedProcess:
+        """The process that runs a service now."""
+        return next(kept.process for kept in self._kept if kept.service.name == name)
+
+    def retire(self, name: str) -> None:
+        """Stop one service for good: it is no longer started again."""
+        kept = next(kept for kept in self._kept if kept.service.name == name)
+        kept.retired = True
+        kept.process.stop()
+
     def stop(self) -> None:
         """SIGTERM to all services at once; each finishes its batch."""
         with ThreadPoolExecutor(len(self._kept)) as threads:
@@ -90,6 +108,8 @@ class Supervisor:
 
     def _look_after(self, kept: _Kept) -> None:
         now = time.monotonic()
+        if kept.retired:
+            return
         if kept.process.running:
             if now - kept.started_at > STEADY_SECONDS:
                 kept.pause = FIRST_PAUSE_SECONDS

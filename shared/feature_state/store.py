@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.kafka.errors import TransientError
@@ -24,6 +26,7 @@ KEPT_REFUSALS = 100_000
 
 _COMMIT = """
 local held = redis.call('GET', KEYS[1]) or '-1,-1'
+if held == ARGV[2] then return 'OK' end
 if held ~= ARGV[1] then return held end
 for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[i]) end
 for i = #KEYS + 2, #ARGV do redis.call('ZADD', KEYS[2], ARGV[i], ARGV[i]) end
@@ -31,7 +34,15 @@ if #ARGV > #KEYS + 1 then redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumbe
 redis.call('SET', KEYS[1], ARGV[2])
 return 'OK'
 """
-"""KEYS: position, refusals, states. ARGV: expected and new position, states, how many refusals to keep, refusals."""
+"""KEYS: position, refusals, states. ARGV: expected and new position, states, how many refusals to keep, refusals.
+
+A write that finds its own new position was done before, and its answer was lost: states and refusals follow from the
+records up to a position, so nothing is left to do.
+"""
+
+TRIES_AGAIN = 1
+"""By the client itself, at once: a pooled connection may have been closed from the other side since its last use. More
+would hide an outage for seconds from callers who have a deadline."""
 
 
 class FencedOff(Exception):
@@ -72,7 +83,13 @@ class FeatureStateStore:
     @classmethod
     def connect(cls, url: str, *, timeout_s: float = 5.0) -> FeatureStateStore:
         """`timeout_s`: for connecting and for each answer."""
-        return cls(redis.asyncio.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s))
+        client = redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), TRIES_AGAIN),
+        )
+        return cls(client)
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -112,8 +129,8 @@ class FeatureStateStore:
     ) -> None:
         """Write states, refusals and the new position at once, if the position is still the expected one.
 
-        Raises FencedOff where it isn't. After a TransientError the write may or may not have happened: read the
-        position to find out.
+        Raises FencedOff where it isn't. After a TransientError the write may or may not have happened: the same call
+        may be made again, and does nothing where it has.
         """
         prefix = f"{{p{partition}}}"
         keys = [f"{prefix}:pos", f"{prefix}:refused", *(_state_key(partition, name) for name in states)]

@@ -20,7 +20,10 @@ class OperationsServer:
 
     def __init__(self, port: int, ready: Readiness, host: str = "127.0.0.1") -> None:
         handler = type("Handler", (_Handler,), {"ready": staticmethod(ready)})
-        self._server = ThreadingHTTPServer((host, port), handler)
+        try:
+            self._server = ThreadingHTTPServer((host, port), handler)
+        except OSError as error:
+            raise SystemExit(f"METRICS__PORT: can't listen on {host}:{port}: {error.strerror}") from None
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="operations", daemon=True)
 

@@ -135,11 +135,19 @@ def atomic_appends() -> None:
                 del stream.buffer[before[2] :]
                 if meta is not None:
                     self._ctx.catalog._cache.update_table(meta)  # the row count, which is kept twice
-                code = grpc.StatusCode.ABORTED if isinstance(error, TRANSIENT) else grpc.StatusCode.INVALID_ARGUMENT
-                return write_servicer._error_response(stream.name, str(error), status_code=code)
+                cause = _first(error)
+                code = grpc.StatusCode.ABORTED if isinstance(cause, TRANSIENT) else grpc.StatusCode.INVALID_ARGUMENT
+                return write_servicer._error_response(stream.name, str(cause), status_code=code)
             return answer
 
     BigQueryWriteHandler._perform_append = perform_append
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that began it: the emulator's own clean-up then fails too, in a transaction that is aborted."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
