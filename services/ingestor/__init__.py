@@ -1,0 +1,1 @@
+"""Purchases and outcomes from the event source, onto Kafka."""

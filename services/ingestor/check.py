@@ -1,0 +1,48 @@
+"""`--check`: whether everything that the ingestor needs answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.ingestor.source import SimtomSource, SourceBroken, SourceRefused
+from shared.contracts import topics
+from shared.kafka.connection import client_arguments
+from shared.settings import KafkaSettings
+
+NEEDED_TOPICS = (topics.TRANSACTIONS.name, topics.OUTCOMES.name, topics.DEAD_LETTERS.name)
+
+
+class NotThere(Exception):
+    """A dependency doesn't answer, or lacks something."""
+
+
+async def check(kafka: KafkaSettings, redis: Redis, source: SimtomSource) -> dict[str, str]:
+    """For each dependency `ok`, or what is wrong with it."""
+
+    async def brokers() -> None:
+        admin = AIOKafkaAdminClient(**client_arguments(kafka))
+        try:
+            await admin.start()
+            missing = set(NEEDED_TOPICS) - set(await admin.list_topics())
+        finally:
+            await admin.close()
+        if missing:
+            raise NotThere("no topic " + ", ".join(sorted(missing)))
+
+    async def cursor() -> None:
+        await redis.ping()
+
+    return {"kafka": await _try(brokers), "redis": await _try(cursor), "source": await _try(source.check)}
+
+
+async def _try(probe: Callable[[], Awaitable[None]]) -> str:
+    try:
+        await probe()
+    except (NotThere, SourceBroken, SourceRefused, KafkaError, RedisError, OSError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "ok"

@@ -1,0 +1,139 @@
+"""The history loop: a range of days, brought whole onto Kafka, however often it is interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
+
+import structlog
+
+from services.ingestor import metrics
+from services.ingestor.cursor import Cursor, CursorStore, DayTracker
+from services.ingestor.intake import Intake, Results, Session
+from services.ingestor.pipeline import Accepted, Refused
+from services.ingestor.simtom import Run
+from services.ingestor.source import SourceBroken, history_body
+from services.ingestor.stopping import pause
+from shared.kafka.errors import TransientError
+
+log = structlog.get_logger()
+
+REDIS_PAUSE_S = 1.0
+
+
+class Progress(Protocol):
+    """Told of each day that is wholly on Kafka."""
+
+    def day_completed(self, day: date, events: int, acknowledged: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Days, both included, with their mean number of events and the seed that makes them repeatable."""
+
+    start: date
+    end: date
+    daily: int
+    seed: int
+
+
+class HistoryIngest:
+    """Brings a range of days onto Kafka: every event at least once, the cursor moving by completed days.
+
+    The source can only be asked for the whole range again. The days that are done are passed over then; the day that
+    was in hand is sent again, under the same event ids.
+    """
+
+    def __init__(self, intake: Intake, cursors: CursorStore, progress: Progress, *, generator: str) -> None:
+        self._intake = intake
+        self._cursors = cursors
+        self._progress = progress
+        self._generator = generator
+
+    async def run(self, days: Range) -> None:
+        """Read the range to its end. Raises Stopped, SourceRefused, SourceChanged, TooManyRefused."""
+        run = Run.history(self._generator, days.start, days.seed)
+        body = history_body(days.start, days.end, days.daily, days.seed)
+        cursor = await self._load(run)
+        lines_before: int | None = None
+        while True:
+            tracker = DayTracker(cursor, days.start, days.end)
+            if tracker.is_finished:
+                log.info("history_complete", source=run.source, acknowledged=cursor.acknowledged)
+                return
+            try:
+                async with self._intake.open(run, body) as session:
+                    lines = await self._read(session, run, tracker)
+                # A stream cut short looks like a last day without events: two equal answers tell them apart.
+                if tracker.day == days.end or lines == lines_before:
+                    await self._finish(run, tracker)
+                else:
+                    lines_before = lines
+                    await self._intake.after_end(run, lines)
+            except SourceBroken as error:
+                await self._intake.after_break(error, run)
+            cursor = tracker.cursor
+
+    async def _read(self, session: Session, run: Run, tracker: DayTracker) -> int:
+        lines = 0
+        while results := await session.next_batch():
+            lines += len(results)
+            pending: list[Accepted | Refused] = []
+            for result in results:
+                if isinstance(result, Accepted) and tracker.begins_new_day(result.day):
+                    await self._acknowledge(pending, session, run, tracker)
+                    pending = []
+                    await self._begin_day(result.day, run, tracker)
+                if not tracker.is_passed_over:
+                    pending.append(result)
+                elif isinstance(result, Accepted):
+                    tracker.add(result.event_id)
+            await self._acknowledge(pending, session, run, tracker)
+        return lines
+
+    async def _acknowledge(self, pending: Results, session: Session, run: Run, tracker: DayTracker) -> None:
+        if not pending:
+            return
+        await session.deliver(pending)
+        for result in pending:
+            if isinstance(result, Accepted):
+                tracker.add(result.event_id)
+        await self._save(run, tracker.acknowledged())
+
+    async def _begin_day(self, day: date, run: Run, tracker: DayTracker) -> None:
+        completed, events = tracker.day, tracker.events_of_day
+        cursor = tracker.advance(day)
+        if cursor is not None:
+            await self._save(run, cursor)
+            self._report(completed, events, cursor)
+
+    async def _finish(self, run: Run, tracker: DayTracker) -> None:
+        completed, events = tracker.day, tracker.events_of_day
+        cursor = tracker.finish()
+        await self._save(run, cursor)
+        self._report(completed, events, cursor)
+
+    def _report(self, day: date, events: int, cursor: Cursor) -> None:
+        metrics.COMPLETED_DAYS.inc()
+        log.info("day_completed", day=day.isoformat(), events=events, acknowledged=cursor.acknowledged)
+        self._progress.day_completed(day, events, cursor.acknowledged)
+
+    async def _load(self, run: Run) -> Cursor:
+        while True:
+            try:
+                return await self._cursors.load(run.source)
+            except TransientError as error:
+                await self._wait_for_redis(error)
+
+    async def _save(self, run: Run, cursor: Cursor) -> None:
+        while True:
+            try:
+                await self._cursors.save(run.source, cursor)
+                return
+            except TransientError as error:
+                await self._wait_for_redis(error)
+
+    async def _wait_for_redis(self, error: TransientError) -> None:
+        log.warning("waiting_for_redis", error=str(error))
+        await pause(self._intake.stop, REDIS_PAUSE_S)

@@ -1,0 +1,1 @@
+"""Learns from matured outcomes, judges what it learnt, and puts the better model in service."""

@@ -1,0 +1,82 @@
+"""`python -m services.trainer`: composes settings, warehouse and registry, and runs one command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from contextlib import ExitStack
+from typing import Any
+
+import structlog
+
+from services.trainer import cli, switch
+from services.trainer.settings import TrainerSettings
+from shared.model_artifact.manifest import ArtifactRefused
+from shared.model_artifact.registry import ModelRegistry, PromotionConflict, RegistryUnsupported
+from shared.settings import EXIT_BAD_SETTING, load_settings
+from shared.telemetry import logging
+from shared.telemetry.operations import OperationsServer
+from shared.telemetry.process import EXIT_FAILED
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    arguments = cli.parse()
+    settings = load_settings(TrainerSettings)
+    logging.configure("trainer", settings.log.level, settings.log.format)
+    try:
+        registry = ModelRegistry(settings.model_registry.uri)
+    except RegistryUnsupported as refused:
+        print(f"bad setting {refused}", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_SETTING) from None
+    # Only now: these take a second to import, and `--help` and a bad setting should not wait for them.
+    from services.trainer.examples import TrainingRefused
+    from services.trainer.export import ExportRefused
+    from services.trainer.warehouse import WarehouseUnavailable
+
+    try:
+        answer = run(arguments, settings, registry)
+    except (TrainingRefused, ExportRefused, ArtifactRefused, PromotionConflict, WarehouseUnavailable) as refused:
+        log.error("refused", command=arguments.command, reason=str(refused))
+        raise SystemExit(EXIT_FAILED) from None
+    print(json.dumps(answer, allow_nan=False))
+
+
+def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry) -> dict[str, Any]:
+    """The answer of the command. Raises what the command refuses with."""
+    if arguments.command in switch.COMMANDS:
+        return switch.COMMANDS[arguments.command](registry, arguments)
+    from tqdm import tqdm
+
+    from services.trainer.commands import STEPS, Trainer
+    from services.trainer.warehouse import Warehouse
+
+    warehouse = Warehouse(settings.bigquery)
+    if arguments.check:
+        registry.current()
+        warehouse.check()
+        return {"warehouse": "ok", "registry": "ok"}
+    with ExitStack() as stack:
+        try:
+            operations = OperationsServer(settings.metrics.port, lambda: None, settings.metrics.host)
+        except OSError as taken:
+            # Another training is at it. A job without metrics is better than none.
+            log.warning("metrics_not_served", port=settings.metrics.port, reason=str(taken))
+        else:
+            operations.start()
+            stack.callback(operations.stop)
+        # To standard error, and only on a terminal: standard output holds the answer alone.
+        bar = stack.enter_context(tqdm(total=STEPS.get(arguments.command), desc=arguments.command, disable=None))
+
+        def step(name: str) -> None:
+            bar.set_postfix_str(name)
+            bar.update()
+
+        answer: dict[str, Any] = getattr(Trainer(settings, warehouse, registry, step), arguments.command)(arguments)
+    return answer
+
+
+if __name__ == "__main__":
+    main()

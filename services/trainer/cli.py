@@ -1,0 +1,54 @@
+"""The trainer's command line."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime
+from pathlib import Path
+
+from shared.contracts.identity import canonical_time, epoch_micros
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """`command` is None only with `--check`. Times come out in microseconds since 1970."""
+    parser = argparse.ArgumentParser(
+        prog="python -m services.trainer", description="Trains, judges and promotes risk models."
+    )
+    parser.add_argument("--check", action="store_true", help="try settings, warehouse and registry, then exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train on matured outcomes, register, and promote if it is better")
+    train.add_argument("--as-of", type=_moment, help="what has matured by then counts (default: the last purchase)")
+    train.add_argument(
+        "--promote", action=argparse.BooleanOptionalAction, default=True, help="put it in service if the gate allows"
+    )
+    train.add_argument("--hidden", type=Path, help="a simulator's hidden file: report the ceiling too")
+
+    promote = commands.add_parser("promote", help="put a registered version in service, whatever the gate says")
+    promote.add_argument("version")
+    commands.add_parser("rollback", help="put the previous version back in service")
+
+    evaluate = commands.add_parser("evaluate", help="the model in service on what matured since it was trained")
+    evaluate.add_argument("--version", help="another version than the one in service")
+    evaluate.add_argument("--as-of", type=_moment)
+    evaluate.add_argument("--hidden", type=Path)
+
+    drift = commands.add_parser("drift", help="the training window's features against those of the last days")
+    drift.add_argument("--version", help="the version whose training window to take (default: the one in service)")
+    drift.add_argument("--days", type=float, default=7.0, help="length of the later window (default 7)")
+    drift.add_argument("--as-of", type=_moment, help="end of the later window (default: the last purchase)")
+
+    parsed = parser.parse_args(arguments)
+    if parsed.command is None and not parsed.check:
+        parser.error("name a command, or --check")
+    return parsed
+
+
+def _moment(text: str) -> int:
+    """An ISO 8601 time with its zone, or a date (its midnight, UTC)."""
+    try:
+        if len(text) == len("2026-06-01"):
+            text += "T00:00:00+00:00"
+        return epoch_micros(canonical_time(datetime.fromisoformat(text)))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time with a zone: {error}") from None

@@ -1,0 +1,185 @@
+"""What the subcommands do that need the warehouse, and what each answers with: one line of JSON."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from services.trainer import metrics
+from services.trainer.candidates import default_candidates
+from services.trainer.card import card_html
+from services.trainer.ceiling import Ceiling, ceiling, read_hidden
+from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.settings import TrainerSettings
+from services.trainer.warehouse import DriftRow, Evaluation, Warehouse
+from services.trainer.workflow import Plan, evaluate_version, train_and_register
+from shared.contracts.identity import epoch_micros, from_epoch_micros
+from shared.feature_definitions import FEATURE_SET_VERSION
+from shared.model_artifact.registry import ModelRegistry
+from shared.telemetry.metrics import DRIFT_SCORE, MODEL_AUC, MODEL_INFO
+
+log = structlog.get_logger()
+
+MICROS_PER_DAY = 86_400_000_000
+STEPS = {"train": 12, "evaluate": 3, "drift": 3}
+"""How many steps each command tells of, for a progress bar."""
+
+Answer = dict[str, Any]
+
+
+class Trainer:
+    """The subcommands over one warehouse and one registry. `step` is told of each step done."""
+
+    def __init__(
+        self, settings: TrainerSettings, warehouse: Warehouse, registry: ModelRegistry, step: Callable[[str], None]
+    ) -> None:
+        self._settings, self._warehouse, self._registry = settings, warehouse, registry
+        self._tell = step
+        self._last = perf_counter()
+
+    def _step(self, name: str) -> None:
+        now = perf_counter()
+        metrics.TRAINING_SECONDS.labels(name.partition(",")[0]).set(now - self._last)
+        self._last = now
+        self._tell(name)
+
+    def train(self, arguments: Namespace) -> Answer:
+        section = self._settings.trainer
+        as_of_us, examples = self._examples(arguments.as_of)
+        plan = Plan(section.validate_share, section.test_share, section.economics, section.seed)
+        outcome = train_and_register(
+            examples,
+            as_of_us,
+            default_candidates(section.seed, section.threads),
+            plan,
+            self._registry,
+            promote=arguments.promote,
+            progress=self._step,
+        )
+        manifest, window = outcome.manifest, outcome.manifest.data_window
+        top = _ceiling(arguments.hidden, outcome.holdout, outcome.probability)
+        self._warehouse.append_evaluation(
+            _evaluation(manifest.version, manifest.family, "training", outcome.holdout, manifest.metrics, top)
+        )
+        self._step("evaluation written")
+        for part, rows in (
+            ("train", window.train_rows),
+            ("validate", window.validate_rows),
+            ("test", window.test_rows),
+        ):
+            metrics.TRAINING_EXAMPLES.labels(part).set(rows)
+        metrics.PROMOTIONS.labels("promoted" if outcome.promoted else "kept back").inc()
+        MODEL_AUC.labels(manifest.version).set(manifest.metrics["auc"])
+        MODEL_INFO.labels(manifest.version, "champion" if outcome.promoted else "challenger").set(1)
+        report = self._report(f"model-{manifest.version}.html", card_html(manifest.version, outcome.card))
+        return {
+            "version": manifest.version,
+            "family": manifest.family,
+            "model": outcome.name,
+            **_figures(manifest.metrics, top),
+            "rows": {"train": window.train_rows, "validate": window.validate_rows, "test": window.test_rows},
+            "window": msgspec.to_builtins(window),
+            "promoted": outcome.promoted,
+            "reasons": list(outcome.reasons),
+            "card": report,
+        }
+
+    def evaluate(self, arguments: Namespace) -> Answer:
+        section = self._settings.trainer
+        version = arguments.version or self._current()
+        as_of_us, examples = self._examples(arguments.as_of)
+        seen, probability, figures = evaluate_version(
+            self._registry, version, examples, as_of_us, section.economics, section.seed
+        )
+        self._step("evaluated")
+        top = _ceiling(arguments.hidden, seen, probability)
+        family = self._registry.load(version).manifest.family
+        self._warehouse.append_evaluation(_evaluation(version, family, "matured", seen, figures, top))
+        self._step("evaluation written")
+        MODEL_AUC.labels(version).set(figures["auc"])
+        return {"version": version, "family": family, **_figures(figures, top), "rows": len(seen)}
+
+    def drift(self, arguments: Namespace) -> Answer:
+        from services.trainer.drift import drift_report
+
+        version = arguments.version or self._current()
+        manifest = self._registry.load(version).manifest
+        names, window = tuple(manifest.feature_names), manifest.data_window
+        end_us = arguments.as_of if arguments.as_of is not None else self._warehouse.clock()
+        start_us = end_us - int(arguments.days * MICROS_PER_DAY)
+        spans = ((epoch_micros(window.train_from), epoch_micros(window.validate_from) - 1), (start_us, end_us))
+        reference, current = (
+            self._warehouse.features_between(*span, names, manifest.feature_set_version) for span in spans
+        )
+        self._step("read")
+        report = drift_report(reference, current, names, self._settings.trainer.seed)
+        self._step("compared")
+        span = (from_epoch_micros(start_us), from_epoch_micros(end_us))
+        self._warehouse.append_drift(
+            [DriftRow(version, item.feature, item.score, item.drifted, *span, len(current)) for item in report.features]
+        )
+        for item in report.features:
+            DRIFT_SCORE.labels(item.feature).set(item.score)
+        self._step("written")
+        return {
+            "version": version,
+            "drifted": list(report.drifted),
+            "features": len(report.features),
+            "rows": {"reference": len(reference), "later": len(current)},
+            "html": self._report(f"drift-{version}.html", report.html),
+            "json": self._report(f"drift-{version}.json", report.json),
+        }
+
+    def _examples(self, as_of_us: int | None) -> tuple[int, Examples]:
+        as_of_us = self._warehouse.clock() if as_of_us is None else as_of_us
+        examples = self._warehouse.matured_examples(as_of_us, FEATURE_SET_VERSION)
+        self._step("read")
+        return as_of_us, examples
+
+    def _current(self) -> str:
+        version = self._registry.current()
+        if version is None:
+            raise TrainingRefused("no model is in service: name a version, or train one")
+        return version
+
+    def _report(self, name: str, content: str) -> str:
+        folder = Path(self._settings.trainer.reports)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / name
+        path.write_text(content)
+        return str(path)
+
+
+def _ceiling(hidden: Path | None, seen: Examples, probability: NDArray[np.float64]) -> Ceiling | None:
+    return None if hidden is None else ceiling(seen, probability, read_hidden(hidden))
+
+
+def _figures(figures: dict[str, float], top: Ceiling | None) -> Answer:
+    """The figures, and the ceiling beside the model's AUC on the same events (null: not asked for)."""
+    return figures | {
+        "auc_ceiling": top.auc if top else None,
+        "auc_on_ceiling_events": top.model_auc if top else None,
+        "ceiling_events": top.events if top else None,
+    }
+
+
+def _evaluation(
+    version: str, family: str, kind: str, seen: Examples, figures: dict[str, float], top: Ceiling | None
+) -> Evaluation:
+    return Evaluation(
+        model_version=version,
+        family=family,
+        kind=kind,
+        window_from=from_epoch_micros(int(seen.occurred_us[0])),
+        window_to=from_epoch_micros(int(seen.occurred_us[-1])),
+        rows=len(seen),
+        metrics=figures if top is None else figures | {"auc_ceiling": top.auc, "auc_on_ceiling_events": top.model_auc},
+    )

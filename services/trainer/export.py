@@ -1,0 +1,76 @@
+"""From a fitted candidate to bytes that the scorer runs, and the proof that they answer the same."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.candidates import INPUT, PROBABILITY_OUTPUT, Candidate
+from shared.model_artifact.manifest import Calibration, Golden
+
+MAX_DIFFERENCE = 1e-5
+"""Between the library's probability and the exported graph's, on any row. Sound conversions stay below 1e-6; the known
+bad ones are off by 3e-3 and more."""
+
+GOLDEN_ROWS = 16
+"""Spread over the range of scores; small enough to check at every load."""
+
+
+class ExportRefused(Exception):
+    """The exported graph doesn't answer as the model does: it must not be registered."""
+
+
+def run_onnx(model: bytes, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+    """[n] raw probabilities of default from an exported graph, for float32 [n, F] with NaN for null.
+
+    Raises ExportRefused for a graph with another interface than the one that the scorer feeds.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if [i.name for i in inputs] != [INPUT] or len(outputs) != 2 or outputs[1].name != PROBABILITY_OUTPUT:
+        raise ExportRefused(f"the graph has inputs {[i.name for i in inputs]}, outputs {[o.name for o in outputs]}")
+    answer = session.run([PROBABILITY_OUTPUT], {INPUT: np.ascontiguousarray(matrix, dtype=np.float32)})[0]
+    if answer.shape != (len(matrix), 2):
+        raise ExportRefused(f"the graph's probabilities have the shape {answer.shape}")
+    return np.asarray(answer[:, 1], dtype=np.float64)
+
+
+def with_missing_values(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same rows, and rows that they may lack: each feature missing once, all missing, all zero, all at an end."""
+    width = matrix.shape[1]
+    repeated = matrix[np.arange(width) % len(matrix)].copy()
+    repeated[np.arange(width), np.arange(width)] = np.nan
+    nothing = np.full((1, width), np.nan, dtype=np.float32)
+    known = np.nan_to_num(matrix)
+    ends = np.stack([np.zeros(width, dtype=np.float32), known.min(axis=0), known.max(axis=0)])
+    return np.concatenate([matrix, repeated, nothing, ends])
+
+
+def check_parity(candidate: Candidate, model: bytes, holdout: NDArray[np.float32]) -> float:
+    """The largest difference over the whole hold-out and its rows with missing values. Raises ExportRefused above
+    `MAX_DIFFERENCE`, or where a row gets no finite probability."""
+    matrix = with_missing_values(holdout)
+    exported = run_onnx(model, matrix)
+    if not np.isfinite(exported).all():
+        raise ExportRefused("the exported graph gives some row no finite probability")
+    difference = float(np.abs(exported - candidate.raw_probability(matrix)).max())
+    if difference > MAX_DIFFERENCE:
+        raise ExportRefused(f"{candidate.name}: exported answers are off by up to {difference:.2e}")
+    return difference
+
+
+def golden_vectors(model: bytes, calibration: Calibration, holdout: NDArray[np.float32]) -> Golden:
+    """Rows from the lowest score to the highest, and one where everything is missing, with their answers."""
+    ranked = np.argsort(run_onnx(model, holdout), kind="stable")
+    chosen = holdout[ranked[np.linspace(0, len(ranked) - 1, GOLDEN_ROWS - 1).astype(int)]]
+    matrix = np.concatenate([chosen, np.full((1, holdout.shape[1]), np.nan, dtype=np.float32)])
+    raw = run_onnx(model, matrix)
+    return Golden(
+        inputs=[[None if np.isnan(value) else float(value) for value in row] for row in matrix],
+        raw=raw.tolist(),
+        probabilities=calibration.apply(raw).tolist(),
+    )

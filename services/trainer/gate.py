@@ -1,0 +1,79 @@
+"""Whether a new model may take over: judged on the same hold-out as what it would replace, and always with reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.evaluate import Economics, log_losses, profit_bp
+from services.trainer.examples import Examples
+from services.trainer.export import run_onnx
+from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused
+from shared.model_artifact.registry import ModelRegistry
+
+
+@dataclass(frozen=True)
+class Verdict:
+    promote: bool
+    reasons: tuple[str, ...]
+    """One for each comparison, whichever way it went."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    version: str | None
+    """What `current` names, readable or not: the value that a promotion must find unchanged."""
+    probability: NDArray[np.float64] | None
+    """[n] on the hold-out; None where there is no champion, or none that can be asked."""
+    trouble: str | None = None
+
+
+def ask_champion(registry: ModelRegistry, holdout: Examples) -> Champion:
+    """What the model in service says of the hold-out."""
+    version = registry.current()
+    if version is None:
+        return Champion(None, None)
+    try:
+        files = registry.load(version)
+        missing = set(files.manifest.feature_names) - set(holdout.feature_names)
+        if missing:
+            raise ArtifactRefused(ArtifactFault.INCOMPATIBLE, f"it wants {sorted(missing)[0]}, which is made no more")
+        raw = run_onnx(files.onnx, holdout.columns(tuple(files.manifest.feature_names)))
+    except ArtifactRefused as refused:
+        return Champion(version, None, str(refused))
+    return Champion(version, files.manifest.calibration.apply(raw))
+
+
+def judge(holdout: Examples, challenger: NDArray[np.float64], champion: Champion, economics: Economics) -> Verdict:
+    """The challenger takes over if it has the lower log-loss than the champion and earns more than the incumbent rule.
+
+    Where there is no champion it does in any case: the alternative is no model at all, and the policy's fallback. The
+    comparison is paired (the same rows), and strict: a tie keeps what is in service. If the champion was trained on
+    some of these rows, that favours the champion.
+    """
+    beats_rule, about_rule = _against_rule(holdout, challenger, economics)
+    if champion.probability is None:
+        why = champion.trouble or "no model is in service"
+        return Verdict(True, (f"no champion to beat: {why}", about_rule))
+    gained = log_losses(holdout.label, champion.probability) - log_losses(holdout.label, challenger)
+    mean, error = float(gained.mean()), float(gained.std() / np.sqrt(len(gained)))
+    better = mean > 0
+    about_champion = (
+        f"{'beats' if better else 'does not beat'} champion {champion.version}: "
+        f"log-loss lower by {mean:.6f} (standard error {error:.6f}) on {len(gained)} rows"
+    )
+    return Verdict(better and beats_rule, (about_champion, about_rule))
+
+
+def _against_rule(holdout: Examples, challenger: NDArray[np.float64], economics: Economics) -> tuple[bool, str]:
+    """The rule that was there before any model: approve only what the source itself calls low risk. Where the source
+    doesn't say, approve everything."""
+    known = holdout.rule_approves >= 0
+    rule = np.where(known, holdout.rule_approves == 1, True)
+    earned = profit_bp(holdout.label, holdout.amount, challenger < economics.break_even, economics)
+    by_rule = profit_bp(holdout.label, holdout.amount, rule, economics)
+    name = "the low-risk rule" if known.all() else "approving everything"
+    verb = "beats" if earned > by_rule else "does not beat"
+    return earned > by_rule, f"{verb} {name}: {earned:.1f} against {by_rule:.1f} basis points of the volume"

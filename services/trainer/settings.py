@@ -1,0 +1,36 @@
+"""Settings of the trainer."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from services.trainer.evaluate import Economics
+from shared.settings import BigQuerySettings, MetricsSettings, ModelRegistrySettings, Section, ServiceSettings
+
+DEFAULT_METRICS_PORT = 9105
+
+
+class TrainerSection(Section):
+    seed: int = 20260601
+    """Of the fits and of the bootstrap. Same data, same seed: same version."""
+    threads: int = Field(default=1, ge=1)
+    """For fitting trees. More is faster on hundreds of thousands of rows; fix it, since it may move the last bits."""
+    validate_share: float = Field(default=0.2, gt=0, lt=0.5)
+    test_share: float = Field(default=0.2, gt=0, lt=0.5)
+    margin_on_good: float = Field(default=0.03, gt=0)
+    """Earned on a loan that is repaid, as a share of its amount: an assumption, stated wherever it is used."""
+    loss_on_default: float = Field(default=0.60, gt=0)
+    """Lost on a default, as a share of its amount."""
+    reports: str = "out/trainer"
+    """Folder for drift reports and the readable model card."""
+
+    @property
+    def economics(self) -> Economics:
+        return Economics(self.margin_on_good, self.loss_on_default)
+
+
+class TrainerSettings(ServiceSettings):
+    metrics: MetricsSettings = MetricsSettings(port=DEFAULT_METRICS_PORT)
+    bigquery: BigQuerySettings = BigQuerySettings()
+    model_registry: ModelRegistrySettings = ModelRegistrySettings()
+    trainer: TrainerSection = TrainerSection()

@@ -1,0 +1,102 @@
+"""Fits and calibrates every candidate, and chooses one: by log-loss on the validation part, never on the test part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.calibration import fit_platt
+from services.trainer.candidates import Candidate
+from services.trainer.evaluate import log_losses
+from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.split import Split
+from shared.model_artifact.manifest import Calibration
+
+Progress = Callable[[str], None]
+"""Called with what was just done, once a step."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    candidate: Candidate
+    feature_names: tuple[str, ...]
+    calibration: Calibration
+    validation_losses: NDArray[np.float64]
+    """[n] log-losses of the validation part's rows, in nats."""
+
+    @property
+    def validation_log_loss(self) -> float:
+        return float(self.validation_losses.mean())
+
+    def probability(self, examples: Examples) -> NDArray[np.float64]:
+        """[n] calibrated probabilities of default."""
+        return self.calibration.apply(self.candidate.raw_probability(examples.columns(self.feature_names)))
+
+
+def informative_features(train: Examples, wanted: Sequence[str]) -> tuple[str, ...]:
+    """`wanted` less what is the same in every row of the train part: it can teach nothing there, and a value first seen
+    later would be read by no experience. Missing is a value of its own: where it comes and goes, it may tell."""
+    matrix = train.columns(tuple(wanted))
+    missing = np.isnan(matrix)
+    known = np.where(missing, np.float32(0), matrix)
+    lowest = np.where(missing, np.inf, known).min(axis=0)
+    highest = np.where(missing, -np.inf, known).max(axis=0)
+    share = missing.mean(axis=0)
+    varies = (lowest < highest) | ((share > 0) & (share < 1))
+    return tuple(name for name, keep in zip(wanted, varies, strict=True) if keep)
+
+
+def learn(split: Split, candidates: Sequence[Candidate], progress: Progress | None = None) -> list[Trained]:
+    """Every candidate that has something to learn from, fitted on the train part and calibrated on the validation part,
+    in the order given. Raises TrainingRefused if none has.
+
+    The validation part is used three times (early stopping, calibration, choice), so its figures flatter a little;
+    the test part is not touched here.
+    """
+    trained = []
+    with _one_thread():
+        for candidate in candidates:
+            names = informative_features(split.train, candidate.wanted)
+            if not names:
+                continue
+            train, validate = split.train.columns(names), split.validate.columns(names)
+            candidate.fit(names, train, split.train.label, validate, split.validate.label)
+            raw = candidate.raw_probability(validate)
+            calibration = fit_platt(raw, split.validate.label)
+            losses = log_losses(split.validate.label, calibration.apply(raw))
+            trained.append(Trained(candidate, names, calibration, losses))
+            if progress is not None:
+                progress(candidate.name)
+    if not trained:
+        raise TrainingRefused("every feature is the same in all rows: nothing can be learnt")
+    return trained
+
+
+CLEARLY = 2.0
+"""Standard errors of the paired difference of log-losses by which a more complex model must be better. On a few
+thousand rows the best of five by a hair is the luckiest of five, and the simplest ranks new purchases better. (The
+standard-error rule of Breiman et al., 1984, there with one error.)"""
+
+
+def choose(trained: Sequence[Trained]) -> Trained:
+    """The simplest (first) model that no later one clearly beats on the validation part."""
+    chosen = trained[0]
+    for challenger in trained[1:]:
+        gained = chosen.validation_losses - challenger.validation_losses
+        if gained.mean() > CLEARLY * gained.std() / np.sqrt(len(gained)):
+            chosen = challenger
+    return chosen
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in a fixed order: with several threads the last bits of a fit depend on who came first, and with them the
+    model's version."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(limits=1):
+        yield

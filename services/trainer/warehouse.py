@@ -1,0 +1,211 @@
+"""What the trainer reads from and writes to BigQuery."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import numpy as np
+from google.api_core.exceptions import GoogleAPIError, NotFound
+from google.auth.exceptions import GoogleAuthError
+from numpy.typing import NDArray
+
+from services.trainer.examples import Examples, TrainingRefused
+from shared.contracts.identity import canonical_time, from_epoch_micros
+from shared.settings import BigQuerySettings
+from shared.warehouse import tables, views
+from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SCRATCH_HOURS = 1
+"""A scratch table that a killed process leaves behind removes itself after this long."""
+
+QUERY_TIMEOUT_S = 300.0
+"""For the join behind the training view, over all of history."""
+
+MAX_DRIFT_ROWS = 20_000
+"""Of a window, drawn by a hash of the event: the comparison itself takes no more than half of them."""
+
+LOW_RISK = "low"
+"""The level that the incumbent rule approves (`source_scores.risk_level`)."""
+
+_EXAMPLES = f"""
+SELECT
+  event_id, transaction_id, customer_id, UNIX_MICROS(occurred_at) AS occurred_us, UNIX_MICROS(mature_at) AS mature_us,
+  CAST(amount AS FLOAT64) AS amount, defaulted, source_risk_level, TO_JSON_STRING(features) AS features
+FROM `{{project}}.{views.TRAINING_EXAMPLES.id}`
+WHERE mature_at <= TIMESTAMP_MICROS({{as_of_us}}) AND feature_set_version = '{{feature_set}}'
+"""
+
+_FEATURES = f"""
+SELECT TO_JSON_STRING(features) AS features
+FROM `{{project}}.{views.DECISIONS_CURRENT.id}`
+WHERE occurred_at >= TIMESTAMP_MICROS({{first_us}}) AND occurred_at <= TIMESTAMP_MICROS({{last_us}})
+  AND feature_set_version = '{{feature_set}}'
+ORDER BY TO_HEX(MD5(event_id)) LIMIT {MAX_DRIFT_ROWS}
+"""
+
+_CLOCK = f"SELECT UNIX_MICROS(MAX(occurred_at)) AS latest FROM `{{project}}.{tables.TRANSACTIONS.id}`"
+
+_AWAY = (GoogleAPIError, GoogleAuthError, OSError)
+"""What the client raises where BigQuery refuses us, knows us not, or can't be reached."""
+
+_FEATURE_VALUES = msgspec.json.Decoder(dict[str, float | None])
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """A row of `flit_ml_raw.model_evaluations`. Times are canonical."""
+
+    model_version: str
+    family: str
+    kind: str
+    """`training`: the model's own test part. `matured`: what matured since."""
+    window_from: str
+    window_to: str
+    rows: int
+    metrics: dict[str, float]
+
+
+class DriftRow(msgspec.Struct, frozen=True):
+    """A row of `flit_ml.drift_metrics`. The window is the later one."""
+
+    model_version: str
+    feature: str
+    score: float
+    drifted: bool
+    window_from: str
+    window_to: str
+    rows: int
+
+
+Measured = TypeVar("Measured", Evaluation, DriftRow)
+
+
+class WarehouseUnavailable(Exception):
+    """BigQuery doesn't answer, refuses us, or has not been set up."""
+
+
+class Warehouse:
+    """Every method, and building it, may raise WarehouseUnavailable."""
+
+    def __init__(self, settings: BigQuerySettings) -> None:
+        self._project = settings.project
+        try:
+            self._client = bigquery_client(settings)
+        except _AWAY as error:
+            raise WarehouseUnavailable(f"BigQuery project {self._project}: {error}") from error
+
+    def check(self) -> None:
+        """Whether what is read and written here exists."""
+        for name in (views.TRAINING_EXAMPLES.id, tables.MODEL_EVALUATIONS.id, tables.DRIFT_METRICS.id):
+            try:
+                self._client.get_table(f"{self._project}.{name}", retry=RETRY, timeout=CALL_TIMEOUT_S)
+            except NotFound:
+                raise WarehouseUnavailable(f"there is no {name}: run `python -m shared.warehouse create`") from None
+            except _AWAY as error:
+                raise WarehouseUnavailable(f"BigQuery project {self._project}: {error}") from error
+
+    def clock(self) -> int:
+        """The stream's own time: that of its latest purchase, in microseconds. Raises TrainingRefused if there is
+        none. In a replay of history it, not the wall clock, says what has matured."""
+        latest = self._read(_CLOCK.format(project=self._project))["latest"][0].as_py()
+        if latest is None:
+            raise TrainingRefused("the warehouse holds no purchase yet")
+        return int(latest)
+
+    def matured_examples(self, as_of_us: int, feature_set: str) -> Examples:
+        """Every example that counts at that moment, made with this version of the features.
+
+        Raises TrainingRefused if there is none.
+        """
+        found = self._read(_EXAMPLES.format(project=self._project, as_of_us=as_of_us, feature_set=feature_set))
+        if found.num_rows == 0:
+            moment = from_epoch_micros(as_of_us)
+            raise TrainingRefused(f"no example of the feature set {feature_set} has matured as of {moment}")
+        names, features = _matrix(found["features"].to_pylist())
+        levels = found["source_risk_level"].to_pylist()
+        return Examples(
+            event_id=np.array(found["event_id"].to_pylist(), dtype=object),
+            transaction_id=np.array(found["transaction_id"].to_pylist(), dtype=object),
+            customer_id=np.array(found["customer_id"].to_pylist(), dtype=object),
+            occurred_us=np.array(found["occurred_us"].to_pylist(), dtype=np.int64),
+            mature_us=np.array(found["mature_us"].to_pylist(), dtype=np.int64),
+            amount=np.array(found["amount"].to_pylist(), dtype=np.float64),
+            label=np.array(found["defaulted"].to_pylist(), dtype=np.int8),
+            rule_approves=np.array([-1 if level is None else level == LOW_RISK for level in levels], dtype=np.int8),
+            features=features,
+            feature_names=names,
+            feature_set_version=feature_set,
+        )
+
+    def features_between(
+        self, first_us: int, last_us: int, names: Sequence[str], feature_set: str
+    ) -> NDArray[np.float32]:
+        """[n, len(names)] features that decisions were made with, of purchases in [first, last], with or without an
+        outcome; at most `MAX_DRIFT_ROWS` of them."""
+        sql = _FEATURES.format(project=self._project, first_us=first_us, last_us=last_us, feature_set=feature_set)
+        found = self._read(sql)
+        if found.num_rows == 0:
+            return np.empty((0, len(names)), dtype=np.float32)
+        return _matrix(found["features"].to_pylist(), names)[1]
+
+    def append_evaluation(self, row: Evaluation) -> None:
+        self._append(tables.MODEL_EVALUATIONS, [row])
+
+    def append_drift(self, rows: Sequence[DriftRow]) -> None:
+        self._append(tables.DRIFT_METRICS, rows)
+
+    def _read(self, select: str) -> pyarrow.Table:
+        """The rows of a query, through a table of its own: of all ways this one reads fast from Google's service and
+        from the emulator alike."""
+        scratch = f"{self._project}.{tables.ML}.scratch_trainer_{uuid.uuid4().hex}"
+        expiry = f"OPTIONS(expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {SCRATCH_HOURS} HOUR))"
+        try:
+            self._client.query(
+                f"CREATE TABLE `{scratch}` {expiry} AS {select}", retry=RETRY, timeout=CALL_TIMEOUT_S
+            ).result(timeout=QUERY_TIMEOUT_S)
+            try:
+                return self._client.list_rows(scratch, retry=RETRY, timeout=QUERY_TIMEOUT_S).to_arrow(
+                    create_bqstorage_client=False
+                )
+            finally:
+                self._client.delete_table(scratch, not_found_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_S)
+        except _AWAY as error:
+            raise WarehouseUnavailable(f"BigQuery project {self._project}: {error}") from error
+
+    def _append(self, table: tables.Table, rows: Sequence[Measured]) -> None:
+        evaluated_at = canonical_time(datetime.now(UTC))
+        records: list[dict[str, Any]] = []
+        for row in rows:
+            record = msgspec.to_builtins(row) | {"evaluated_at": evaluated_at}
+            if "metrics" in record:
+                record["metrics"] = msgspec.json.encode(record["metrics"]).decode()
+            table.check(record)
+            records.append(record)
+        try:
+            # Each with an id of its own: the client's retry of a request that did arrive adds nothing.
+            refused = self._client.insert_rows_json(
+                f"{self._project}.{table.id}",
+                records,
+                row_ids=[uuid.uuid4().hex for _ in records],
+                retry=RETRY,
+                timeout=CALL_TIMEOUT_S,
+            )
+        except _AWAY as error:
+            raise WarehouseUnavailable(f"BigQuery project {self._project}: {error}") from error
+        if refused:
+            raise WarehouseUnavailable(f"{table.id} refused rows: {refused[0]}")
+
+
+def _matrix(rows: Sequence[str], names: Sequence[str] | None = None) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """Features as JSON objects to ([F] names, [n, F] values), null and absent as NaN. `names`: default those of the
+    first row; they are the same in all rows of one feature set, in whatever order."""
+    decoded = [_FEATURE_VALUES.decode(row) for row in rows]
+    wanted = tuple(names) if names is not None else tuple(sorted(decoded[0]))
+    values = np.array([[row.get(name) for name in wanted] for row in decoded], dtype=np.float64)
+    return wanted, values.astype(np.float32)

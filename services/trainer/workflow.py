@@ -1,0 +1,185 @@
+"""One training, from examples to a registered and perhaps promoted model. Knows no warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from services.trainer.candidates import Candidate
+from services.trainer.card import model_card
+from services.trainer.evaluate import Economics, evaluate
+from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.export import check_parity, golden_vectors, run_onnx
+from services.trainer.gate import Champion, Verdict, ask_champion, judge
+from services.trainer.split import Split, temporal_split
+from services.trainer.train import Progress, Trained, choose, learn
+from shared.contracts.identity import canonical_time, epoch_micros, from_epoch_micros
+from shared.model_artifact.explanation import encode_explanation
+from shared.model_artifact.manifest import (
+    CARD_FILE,
+    EXPLANATION_FILE,
+    MODEL_FILE,
+    DataWindow,
+    Manifest,
+)
+from shared.model_artifact.registry import ModelRegistry, PromotionConflict
+
+log = structlog.get_logger()
+
+PROMOTED_BY = "trainer"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What stays the same from one training to the next."""
+
+    validate_share: float
+    test_share: float
+    economics: Economics
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    manifest: Manifest
+    name: str
+    holdout: Examples
+    """The test part."""
+    probability: NDArray[np.float64]
+    """[n] calibrated, of the test part, as the exported model gives them."""
+    card: dict[str, object]
+    promoted: bool
+    reasons: tuple[str, ...]
+
+
+def train_and_register(
+    examples: Examples,
+    as_of_us: int,
+    candidates: Sequence[Candidate],
+    plan: Plan,
+    registry: ModelRegistry,
+    *,
+    promote: bool,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Trains on what has matured at `as_of_us`, registers the best candidate, and promotes it if the gate lets it.
+
+    Raises TrainingRefused (too little data), ExportRefused (the export answers otherwise), and what the registry
+    raises. Nothing is registered in these cases.
+    """
+    step = progress or (lambda _: None)
+    matured = examples.ordered().matured(as_of_us)
+    split = temporal_split(matured, plan.validate_share, plan.test_share)
+    step("split")
+    trained = learn(split, candidates, step)
+    chosen = choose(trained)
+    onnx = chosen.candidate.export_onnx()
+    step("exported")
+    holdout = np.concatenate([part.columns(chosen.feature_names) for part in (split.validate, split.test)])
+    parity = check_parity(chosen.candidate, onnx, holdout)
+    step("parity checked")
+
+    test = split.test
+    inputs = test.columns(chosen.feature_names)
+    probability = chosen.calibration.apply(run_onnx(onnx, inputs))
+    metrics = evaluate(test.label, probability, test.amount, test.rule_approves, plan.economics, plan.seed)
+    window = _window(matured, split, as_of_us)
+    card = model_card(chosen, trained, window, metrics, inputs, parity, plan.economics)
+    step("evaluated")
+
+    manifest = _manifest(chosen, examples.feature_set_version, window, metrics, onnx, inputs)
+    files = {
+        MODEL_FILE: onnx,
+        EXPLANATION_FILE: encode_explanation(chosen.candidate.explanation()),
+        CARD_FILE: msgspec.json.format(msgspec.json.encode(card, order="deterministic"), indent=2),
+    }
+    champion = ask_champion(registry, test)
+    version = registry.register(manifest, files)
+    log.info("model_registered", version=version, model=chosen.candidate.name, parity=parity)
+    promoted, reasons = _promote(
+        registry, version, champion, judge(test, probability, champion, plan.economics), promote
+    )
+    step("registered")
+    return Outcome(registry.load(version).manifest, chosen.candidate.name, test, probability, card, promoted, reasons)
+
+
+def _promote(
+    registry: ModelRegistry, version: str, champion: Champion, verdict: Verdict, wanted: bool
+) -> tuple[bool, tuple[str, ...]]:
+    """Whether this version is in service afterwards, and why or why not."""
+    if champion.version == version and champion.trouble is None:
+        return True, ("this very model is in service already",)
+    if not wanted:
+        return False, ("not asked to promote", *verdict.reasons)
+    if verdict.promote:
+        try:
+            registry.promote(version, PROMOTED_BY, expected=champion.version)
+        except PromotionConflict as conflict:
+            log.warning("promotion_refused", version=version, reasons=[str(conflict)])
+            return False, (str(conflict), *verdict.reasons)
+    log.info("promotion_decided", version=version, promoted=verdict.promote, reasons=list(verdict.reasons))
+    return verdict.promote, verdict.reasons
+
+
+def _window(matured: Examples, split: Split, as_of_us: int) -> DataWindow:
+    return DataWindow(
+        as_of=from_epoch_micros(as_of_us),
+        train_from=from_epoch_micros(int(split.train.occurred_us[0])),
+        validate_from=from_epoch_micros(int(split.validate.occurred_us[0])),
+        test_from=from_epoch_micros(int(split.test.occurred_us[0])),
+        test_to=from_epoch_micros(int(split.test.occurred_us[-1])),
+        train_rows=len(split.train),
+        validate_rows=len(split.validate),
+        test_rows=len(split.test),
+        data_sha256=matured.digest(),
+    )
+
+
+def _manifest(
+    chosen: Trained,
+    feature_set_version: str,
+    window: DataWindow,
+    metrics: dict[str, float],
+    onnx: bytes,
+    inputs: NDArray[np.float32],
+) -> Manifest:
+    return Manifest(
+        version="",
+        family=chosen.candidate.family,
+        feature_set_version=feature_set_version,
+        feature_names=list(chosen.feature_names),
+        files={},
+        calibration=chosen.calibration,
+        metrics=metrics,
+        data_window=window,
+        golden=golden_vectors(onnx, chosen.calibration, inputs),
+        trained_at=canonical_time(datetime.now(UTC)),
+    )
+
+
+def evaluate_version(
+    registry: ModelRegistry, version: str, examples: Examples, as_of_us: int, economics: Economics, seed: int
+) -> tuple[Examples, NDArray[np.float64], dict[str, float]]:
+    """A registered model on matured examples that it has not seen, that is, later than its own test part if there are
+    any, else its test part: (those examples, [n] probabilities, figures). Raises TrainingRefused if there are none."""
+    files = registry.load(version)
+    manifest = files.manifest
+    matured = examples.ordered().matured(as_of_us)
+    times, window = matured.occurred_us, manifest.data_window
+    later = times > epoch_micros(window.test_to)
+    fresh = matured.take(later if matured.label[later].any() else times >= epoch_micros(window.test_from))
+    if len(fresh) == 0 or fresh.label.min() == fresh.label.max():
+        raise TrainingRefused(f"there is no matured example that model {version} has not learnt from")
+    raw = run_onnx(files.onnx, fresh.columns(tuple(manifest.feature_names)))
+    probability = manifest.calibration.apply(raw)
+    return (
+        fresh,
+        probability,
+        evaluate(fresh.label, probability, fresh.amount, fresh.rule_approves, economics, seed),
+    )

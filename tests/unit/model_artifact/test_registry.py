@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.model_artifact import registry as registry_module
+from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused, Calibration, Golden, version_of
+from shared.model_artifact.registry import ModelRegistry, PromotionConflict, RegistryUnsupported
+from tests.unit.model_artifact.artifacts import a_manifest, some_files
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> ModelRegistry:
+    return ModelRegistry(str(tmp_path / "registry"))
+
+
+def folder(registry: ModelRegistry, version: str) -> Path:
+    return registry.root / "models" / version
+
+
+def test_what_was_registered_is_what_is_loaded(registry: ModelRegistry) -> None:
+    files = some_files()
+    version = registry.register(a_manifest(), files)
+    loaded = registry.load(version)
+    assert (loaded.onnx, loaded.card) == (files["model.onnx"], files["card.json"])
+    assert loaded.manifest.version == version == version_of(loaded.manifest)
+    assert registry.versions() == [version]
+
+
+def test_the_same_content_has_the_same_version_whenever_it_was_trained(registry: ModelRegistry) -> None:
+    first = registry.register(a_manifest(), some_files())
+    again = registry.register(a_manifest(trained_at="2027-01-01T00:00:00.000000Z"), some_files())
+    assert first == again
+    assert registry.versions() == [first]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"feature_set_version": "2"},
+        {"metrics": {"auc": 0.61}},
+        {"feature_names": ["tenure", "amount"]},
+    ],
+)
+def test_another_behaviour_is_another_version(registry: ModelRegistry, changes: dict[str, object]) -> None:
+    first = registry.register(a_manifest(), some_files())
+    assert registry.register(a_manifest(**changes), some_files()) != first
+    assert registry.register(a_manifest(), some_files(b"other graph")) != first
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_changed_byte_of_any_file_is_ever_loaded(tmp_path: Path, data: st.DataObject) -> None:
+    registry = ModelRegistry(str(tmp_path / os.urandom(4).hex()))
+    version = registry.register(a_manifest(), some_files(b"some graph"))
+    name = data.draw(st.sampled_from(["model.onnx", "explanation.json", "card.json", "manifest.json"]))
+    path = folder(registry, version) / name
+    content = bytearray(path.read_bytes())
+    position = data.draw(st.integers(0, len(content) - 1))
+    content[position] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(bytes(content))
+    try:
+        loaded = registry.load(version)
+    except ArtifactRefused:
+        return
+    # Only what doesn't change the model may differ: when it was trained, and white space between JSON tokens.
+    assert name == "manifest.json"
+    assert version_of(loaded.manifest) == version
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "explanation.json", "card.json", "manifest.json"])
+def test_a_model_with_a_file_missing_or_cut_is_refused(registry: ModelRegistry, name: str) -> None:
+    version = registry.register(a_manifest(), some_files())
+    path = folder(registry, version) / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArtifactRefused) as cut:
+        registry.load(version)
+    assert cut.value.reason in {ArtifactFault.HASH, ArtifactFault.SYNTAX}
+    path.unlink()
+    with pytest.raises(ArtifactRefused) as gone:
+        registry.load(version)
+    assert gone.value.reason is ArtifactFault.MISSING
+
+
+def test_a_model_under_another_models_name_is_refused(registry: ModelRegistry) -> None:
+    version = registry.register(a_manifest(), some_files())
+    folder(registry, version).rename(folder(registry, "0" * 16))
+    with pytest.raises(ArtifactRefused) as refused:
+        registry.load("0" * 16)
+    assert refused.value.reason is ArtifactFault.VERSION
+
+
+@pytest.mark.parametrize("name", ["../../etc", "", "ABCDEF0123456789", "0123456789abcdef/.."])
+def test_a_name_that_is_no_version_never_reaches_the_file_system(registry: ModelRegistry, name: str) -> None:
+    with pytest.raises(ArtifactRefused) as refused:
+        registry.load(name)
+    assert refused.value.reason is ArtifactFault.VERSION
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"feature_names": ["amount"]},
+        {"feature_names": ["amount", "amount"]},
+        {"calibration": Calibration(slope=-1.0, intercept=0.0)},
+        {"calibration": Calibration(slope=1.0, intercept=0.0)},
+        {"golden": Golden(inputs=[], raw=[], probabilities=[])},
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_never_registered(
+    registry: ModelRegistry, changes: dict[str, object]
+) -> None:
+    with pytest.raises(ArtifactRefused) as refused:
+        registry.register(a_manifest(**changes), some_files())
+    assert refused.value.reason is ArtifactFault.SHAPE
+    assert registry.versions() == []
+
+
+def test_an_explanation_of_other_features_is_never_registered(registry: ModelRegistry) -> None:
+    files = some_files() | {
+        "explanation.json": b'{"kind":"tree-tables","base":0.0,"trees":[{"nodes":[[9,1.0,true]],'
+        b'"features":[9],"table":[[0.0],[1.0]]}]}'
+    }
+    with pytest.raises(ArtifactRefused):
+        registry.register(a_manifest(), files)
+    assert registry.versions() == []
+
+
+def test_a_write_that_fails_leaves_nothing_that_looks_like_a_model(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(path: Path, data: bytes) -> None:
+        path.write_bytes(data[:3])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(registry_module, "_write_synced", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        registry.register(a_manifest(), some_files())
+    assert registry.versions() == []
+    assert list((registry.root / "models").iterdir()) == []
+
+
+def test_a_damaged_model_is_replaced_when_it_is_registered_again(registry: ModelRegistry) -> None:
+    version = registry.register(a_manifest(), some_files())
+    (folder(registry, version) / "model.onnx").write_bytes(b"grap")
+    assert registry.register(a_manifest(), some_files()) == version
+    assert registry.load(version).onnx == b"graph"
+    assert registry.versions() == [version]
+
+
+def two_models(registry: ModelRegistry) -> tuple[str, str]:
+    return registry.register(a_manifest(), some_files()), registry.register(a_manifest(), some_files(b"second"))
+
+
+def test_promotion_moves_current_and_remembers_what_was(registry: ModelRegistry) -> None:
+    first, second = two_models(registry)
+    assert registry.current() is None
+    registry.promote(first, "test", expected=None)
+    registry.promote(second, "test", expected=first)
+    assert (registry.current(), registry.previous()) == (second, first)
+    assert registry.rollback("test") == first
+    assert (registry.current(), registry.previous()) == (first, second)
+
+
+def test_a_promotion_that_believes_in_another_current_moves_nothing(registry: ModelRegistry) -> None:
+    first, second = two_models(registry)
+    registry.promote(first, "test")
+    with pytest.raises(PromotionConflict) as conflict:
+        registry.promote(second, "late", expected=None)
+    assert (conflict.value.expected, conflict.value.found) == (None, first)
+    assert (registry.current(), registry.previous()) == (first, None)
+
+
+def test_promoting_the_current_model_again_keeps_the_way_back(registry: ModelRegistry) -> None:
+    first, second = two_models(registry)
+    registry.promote(first, "test")
+    registry.promote(second, "test")
+    registry.promote(second, "test")
+    assert registry.previous() == first
+
+
+def test_a_damaged_model_can_be_neither_promoted_nor_returned_to(registry: ModelRegistry) -> None:
+    first, second = two_models(registry)
+    registry.promote(first, "test")
+    registry.promote(second, "test")
+    (folder(registry, first) / "model.onnx").write_bytes(b"else")
+    with pytest.raises(ArtifactRefused):
+        registry.rollback("test")
+    with pytest.raises(ArtifactRefused):
+        registry.promote(first, "test")
+    assert registry.current() == second
+
+
+def test_there_is_no_way_back_from_the_first_model(registry: ModelRegistry) -> None:
+    first, _ = two_models(registry)
+    registry.promote(first, "test")
+    with pytest.raises(ArtifactRefused):
+        registry.rollback("test")
+    assert registry.current() == first
+
+
+@pytest.mark.parametrize("content", [b"", b'{"version":', b'{"version":"../x","promoted_at":"","by":""}'])
+def test_a_half_written_pointer_is_refused_rather_than_read_as_no_model(
+    registry: ModelRegistry, content: bytes
+) -> None:
+    registry.root.mkdir(parents=True)
+    (registry.root / "current").write_bytes(content)
+    with pytest.raises(ArtifactRefused):
+        registry.current()
+
+
+def _promote_from(root: str, version: str, expected: str) -> bool:
+    try:
+        ModelRegistry(root).promote(version, "racer", expected=expected)
+    except PromotionConflict:
+        return False
+    return True
+
+
+def test_of_many_promotions_from_one_belief_one_wins(registry: ModelRegistry) -> None:
+    base = registry.register(a_manifest(), some_files())
+    registry.promote(base, "test")
+    rivals = [registry.register(a_manifest(), some_files(f"rival {i}".encode())) for i in range(4)]
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        won = pool.starmap(_promote_from, [(str(registry.root), rival, base) for rival in rivals])
+    assert won.count(True) == 1
+    assert registry.current() == rivals[won.index(True)]
+    assert registry.previous() == base
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/models", "s3://bucket/models"])
+def test_an_address_that_is_no_folder_is_refused_by_name(uri: str) -> None:
+    with pytest.raises(RegistryUnsupported, match=r"MODEL_REGISTRY__URI.*" + uri[:2]):
+        ModelRegistry(uri)
+
+
+def test_a_file_address_means_its_folder(tmp_path: Path) -> None:
+    assert ModelRegistry(f"file://{tmp_path}").root == tmp_path
+
+
+def test_an_older_manifest_with_unknown_fields_is_refused(registry: ModelRegistry) -> None:
+    version = registry.register(a_manifest(), some_files())
+    path = folder(registry, version) / "manifest.json"
+    body = msgspec.json.decode(path.read_bytes())
+    path.write_bytes(msgspec.json.encode(body | {"pickle": "model.pkl"}))
+    with pytest.raises(ArtifactRefused):
+        registry.load(version)

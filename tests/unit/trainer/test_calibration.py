@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.trainer.calibration import MIN_SLOPE, fit_platt
+from services.trainer.evaluate import ece
+from shared.model_artifact.manifest import sigmoid
+
+
+@given(st.floats(0.3, 3.0), st.floats(-3.0, 1.0), st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_a_known_distortion_is_found_and_undone(slope: float, intercept: float, seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    scores = draws.normal(-1.0, 1.5, 20_000)
+    truth = sigmoid(slope * scores + intercept)
+    label = (draws.random(20_000) < truth).astype(np.int8)
+    found = fit_platt(sigmoid(scores), label)
+    assert found.slope == pytest.approx(slope, rel=0.25)
+    assert np.abs(found.apply(sigmoid(scores)) - truth).mean() < 0.02
+
+
+def test_the_calibrated_mean_is_the_default_rate() -> None:
+    draws = np.random.default_rng(1)
+    raw = draws.uniform(0.1, 0.6, 50_000)
+    label = (draws.random(50_000) < raw / 6).astype(np.int8)
+    calibrated = fit_platt(raw, label).apply(raw)
+    assert calibrated.mean() == pytest.approx(label.mean(), abs=1e-4)
+    assert ece(label, calibrated) < 0.01 < ece(label, raw)
+
+
+def test_scores_worth_nothing_are_flattened_but_never_reversed() -> None:
+    draws = np.random.default_rng(2)
+    raw = draws.uniform(0.02, 0.3, 5000)
+    label = (draws.random(5000) < 0.3 - raw).astype(np.int8)
+    found = fit_platt(raw, label)
+    assert found.slope == MIN_SLOPE
+    assert found.apply(raw).mean() == pytest.approx(label.mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize("raw", [np.full(100, 0.05), np.linspace(0.0, 1.0, 100)])
+def test_hopeless_scores_still_give_finite_numbers(raw: np.typing.NDArray[np.float64]) -> None:
+    label = (np.arange(100) >= 95).astype(np.int8)
+    found = fit_platt(raw, label)
+    assert np.isfinite([found.slope, found.intercept]).all()
+    assert np.isfinite(found.apply(raw)).all()

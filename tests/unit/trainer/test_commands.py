@@ -1,0 +1,121 @@
+"""The commands over a warehouse held in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from services.trainer import switch
+from services.trainer.cli import parse
+from services.trainer.commands import STEPS, Trainer
+from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.settings import TrainerSection, TrainerSettings
+from services.trainer.warehouse import Evaluation, Warehouse
+from shared.contracts.identity import epoch_micros
+from shared.feature_definitions import FEATURE_SET_VERSION
+from shared.model_artifact.manifest import ArtifactRefused
+from shared.model_artifact.registry import ModelRegistry
+from tests.research.simulated import simulated_history
+
+
+class WarehouseInMemory:
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+        self.evaluations: list[Evaluation] = []
+
+    def clock(self) -> int:
+        return int(self.examples.occurred_us.max())
+
+    def matured_examples(self, as_of_us: int, feature_set: str) -> Examples:
+        assert feature_set == FEATURE_SET_VERSION
+        return self.examples.matured(as_of_us)
+
+    def append_evaluation(self, row: Evaluation) -> None:
+        self.evaluations.append(row)
+
+
+@pytest.fixture(scope="module")
+def examples() -> Examples:
+    return simulated_history("bnpl_history", days=110, daily=40, seed=2).examples
+
+
+@pytest.fixture
+def warehouse(examples: Examples) -> WarehouseInMemory:
+    return WarehouseInMemory(examples)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> ModelRegistry:
+    return ModelRegistry(str(tmp_path / "models"))
+
+
+@pytest.fixture
+def steps() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def trainer(warehouse: WarehouseInMemory, registry: ModelRegistry, steps: list[str], tmp_path: Path) -> Trainer:
+    settings = TrainerSettings(trainer=TrainerSection(reports=str(tmp_path / "reports")))
+    return Trainer(settings, cast(Warehouse, warehouse), registry, steps.append)
+
+
+def test_training_answers_with_what_it_wrote_down(
+    trainer: Trainer, warehouse: WarehouseInMemory, registry: ModelRegistry, steps: list[str]
+) -> None:
+    answer = trainer.train(parse(["train"]))
+    (row,) = warehouse.evaluations
+    assert answer["version"] == row.model_version == registry.current()
+    assert row.metrics["auc"] == answer["auc"] == registry.load(answer["version"]).manifest.metrics["auc"]
+    assert answer["auc_ceiling"] is None
+    assert row.rows == answer["rows"]["test"]
+    assert Path(answer["card"]).read_text().startswith("<!doctype html>")
+    assert len(steps) == STEPS["train"]
+
+
+def test_an_evaluation_after_training_is_of_what_matured_since(
+    trainer: Trainer, warehouse: WarehouseInMemory, steps: list[str]
+) -> None:
+    end = warehouse.clock()
+    trained = trainer.train(parse(["train"]))
+    del steps[:]
+    later = parse(["evaluate"])
+    later.as_of = end + 90 * 86_400_000_000
+    found = trainer.evaluate(later)
+    assert found["version"] == trained["version"]
+    assert found["rows"] == (warehouse.examples.occurred_us > epoch_micros(trained["window"]["test_to"])).sum() > 0
+    assert warehouse.evaluations[-1].kind == "matured"
+    assert len(steps) == STEPS["evaluate"]
+
+
+def test_without_a_model_in_service_there_is_nothing_to_evaluate(trainer: Trainer) -> None:
+    with pytest.raises(TrainingRefused, match="no model is in service"):
+        trainer.evaluate(parse(["evaluate"]))
+
+
+def test_promotion_and_return_by_hand(trainer: Trainer, registry: ModelRegistry) -> None:
+    first = trainer.train(parse(["train"]))["version"]
+    earlier = parse(["train", "--no-promote"])
+    earlier.as_of = trainer._warehouse.clock() - 3 * 86_400_000_000
+    second = trainer.train(earlier)["version"]
+    assert registry.current() == first
+    assert switch.promote(registry, parse(["promote", second])) == {"current": second, "previous": first}
+    assert switch.rollback(registry, parse(["rollback"])) == {"current": first, "previous": second}
+    with pytest.raises(ArtifactRefused):
+        switch.promote(registry, parse(["promote", "0" * 16]))
+
+
+@pytest.mark.parametrize("text", ["2026-06-01", "2026-06-01T00:00:00Z", "2026-06-01T02:00:00+02:00"])
+def test_a_time_is_understood_with_its_zone(text: str) -> None:
+    assert parse(["train", "--as-of", text]).as_of == 1_780_272_000_000_000
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["train", "--as-of", "2026-06-01T00:00:00"], ["train", "--as-of", "soon"], ["fit"]]
+)
+def test_a_command_line_that_says_nothing_sound_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        parse(arguments)
+    assert refused.value.code == 2

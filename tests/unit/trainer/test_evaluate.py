@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+from services.trainer.evaluate import Economics, auc, brier, ece, evaluate, ks, log_losses, profit_bp
+
+rows = st.lists(st.tuples(st.booleans(), st.integers(0, 12)), min_size=2, max_size=60).filter(
+    lambda items: len({label for label, _ in items}) == 2
+)
+
+
+@given(rows)
+@settings(max_examples=80, deadline=None)
+def test_figures_agree_with_another_implementation(items: list[tuple[bool, int]]) -> None:
+    label = np.array([int(bad) for bad, _ in items])
+    probability = np.array([(score + 0.5) / 14 for _, score in items])
+    assert auc(label, probability) == pytest.approx(roc_auc_score(label, probability))
+    assert brier(label, probability) == pytest.approx(brier_score_loss(label, probability))
+    assert log_losses(label, probability).mean() == pytest.approx(log_loss(label, probability))
+
+
+@given(rows)
+@settings(max_examples=60, deadline=None)
+def test_a_weight_counts_a_row_that_many_times(items: list[tuple[bool, int]]) -> None:
+    label = np.array([int(bad) for bad, _ in items])
+    score = np.array([float(value) for _, value in items])
+    times = np.arange(len(items)) % 3 + 1
+    weight = times.astype(np.float64)
+    assert auc(label, score, weight) == pytest.approx(auc(np.repeat(label, times), np.repeat(score, times)))
+
+
+def test_an_auc_of_one_kind_alone_is_not_a_number() -> None:
+    assert math.isnan(auc(np.zeros(3, dtype=int), np.arange(3.0)))
+
+
+def test_ks_is_one_for_a_perfect_score_and_zero_for_a_constant() -> None:
+    label = np.array([0, 0, 1, 1])
+    assert ks(label, np.array([0.1, 0.2, 0.3, 0.4])) == 1.0
+    assert ks(label, np.full(4, 0.5)) == 0.0
+
+
+def test_ece_is_the_gap_between_said_and_seen() -> None:
+    label = np.array(([1] + [0] * 9) * 100)
+    assert ece(label, np.full(1000, 0.1)) < 1e-9
+    assert ece(label, np.full(1000, 0.25)) == pytest.approx(0.15)
+
+
+def test_profit_counts_refused_volume_as_asked_for_but_not_as_earned() -> None:
+    label, amount = np.array([0, 0, 1]), np.array([100.0, 100.0, 200.0])
+    approve = np.array([True, False, False])
+    assert profit_bp(label, amount, approve, Economics()) == pytest.approx(0.03 * 100 / 400 * 1e4)
+    assert profit_bp(label, amount, np.ones(3, dtype=bool), Economics()) == pytest.approx((6 - 120) / 400 * 1e4)
+
+
+def test_break_even_is_where_a_loan_earns_nothing() -> None:
+    economics = Economics()
+    p = economics.break_even
+    assert p == pytest.approx(0.0476, abs=1e-4)
+    assert (1 - p) * economics.margin_on_good == pytest.approx(p * economics.loss_on_default)
+
+
+def figures(rule: int, seed: int = 7) -> dict[str, float]:
+    draws = np.random.default_rng(0)
+    probability = draws.uniform(0.01, 0.3, 4000)
+    label = (draws.random(4000) < probability).astype(np.int8)
+    return evaluate(label, probability, np.full(4000, 100.0), np.full(4000, rule), Economics(), seed)
+
+
+def test_the_interval_holds_the_figure_and_is_as_wide_as_theory_says() -> None:
+    found = figures(rule=1)
+    assert found["auc_low"] < found["auc"] < found["auc_high"]
+    # Hanley and McNeil (1982): the standard error of an AUC.
+    area, bad, good = found["auc"], found["defaults"], found["rows"] - found["defaults"]
+    q1, q2 = area / (2 - area), 2 * area * area / (1 + area)
+    error = math.sqrt((area * (1 - area) + (bad - 1) * (q1 - area**2) + (good - 1) * (q2 - area**2)) / (bad * good))
+    assert (found["auc_high"] - found["auc_low"]) / (2 * 1.96) == pytest.approx(error, rel=0.25)
+
+
+def test_a_rule_that_is_unknown_somewhere_gets_no_figure() -> None:
+    assert "profit_bp_rule" not in figures(rule=-1)
+    assert figures(rule=1)["profit_bp_rule"] == figures(rule=1)["profit_bp_approve_all"]
+
+
+def test_the_same_seed_gives_the_same_figures() -> None:
+    assert figures(rule=1) == figures(rule=1)
+    assert figures(rule=1, seed=8)["auc_low"] != figures(rule=1)["auc_low"]

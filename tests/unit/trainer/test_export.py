@@ -1,0 +1,112 @@
+"""Exported graphs and explanation tables against the libraries that trained the models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from services.trainer.candidates import Boosted, Candidate, Logistic
+from services.trainer.examples import Examples
+from services.trainer.export import (
+    MAX_DIFFERENCE,
+    ExportRefused,
+    check_parity,
+    golden_vectors,
+    run_onnx,
+    with_missing_values,
+)
+from shared.model_artifact.explanation import contributions
+from shared.model_artifact.manifest import Calibration, logit
+from tests.unit.trainer.synthetic import NAMES, synthetic_examples
+
+
+def boosted(depth: int, seed: int = 1) -> Boosted:
+    return Boosted(NAMES, "all", seed=seed, depth=depth, threads=1)
+
+
+def fit(candidate: Candidate, seed: int = 1) -> Examples:
+    """Fits it, and returns the validation part."""
+    examples = synthetic_examples(6000, seed)
+    train, validate = examples.take(slice(0, 4000)), examples.take(slice(4000, 6000))
+    candidate.fit(NAMES, train.features, train.label, validate.features, validate.label)
+    return validate
+
+
+BUILD: dict[str, Callable[[], Candidate]] = {
+    "logistic": lambda: Logistic(NAMES, "all"),
+    "depth 1": lambda: boosted(1),
+    "depth 2": lambda: boosted(2),
+    "depth 3": lambda: boosted(3),
+}
+Fitted = tuple[Candidate, NDArray[np.float32]]
+
+
+@pytest.fixture(scope="module", params=list(BUILD))
+def fitted(request: pytest.FixtureRequest) -> Fitted:
+    candidate = BUILD[request.param]()
+    return candidate, fit(candidate).features
+
+
+def test_the_exported_graph_answers_as_the_library_does_missing_values_included(fitted: Fitted) -> None:
+    candidate, holdout = fitted
+    assert np.isnan(holdout).any()
+    assert check_parity(candidate, candidate.export_onnx(), holdout) < MAX_DIFFERENCE / 10
+
+
+def test_the_same_fit_exports_the_same_bytes(fitted: Fitted) -> None:
+    candidate, _ = fitted
+    assert candidate.export_onnx() == candidate.export_onnx()
+
+
+def test_contributions_and_base_sum_to_the_log_odds_of_the_raw_probability(fitted: Fitted) -> None:
+    candidate, holdout = fitted
+    matrix = with_missing_values(holdout)
+    base, parts = contributions(candidate.explanation(), matrix)
+    assert np.abs(base + parts.sum(axis=1) - logit(candidate.raw_probability(matrix))).max() < 1e-5
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_tree_tables_are_xgboosts_own_contributions(depth: int) -> None:
+    import xgboost
+
+    examples = synthetic_examples(6000)
+    candidate = boosted(depth)
+    fit(candidate)
+    matrix = with_missing_values(examples.features)
+    model = candidate._model
+    theirs = model.get_booster().predict(
+        xgboost.DMatrix(matrix), pred_contribs=True, iteration_range=(0, model.best_iteration + 1)
+    )
+    base, ours = contributions(candidate.explanation(), matrix)
+    assert np.abs(ours - theirs[:, :-1]).max() < 1e-6
+    assert np.abs(base - theirs[:, -1].astype(np.float64)).max() < 1e-6
+
+
+def test_a_tree_too_deep_to_tabulate_is_refused() -> None:
+    candidate = boosted(4)
+    fit(candidate)
+    with pytest.raises(ValueError, match="can't be tabulated"):
+        candidate.explanation()
+
+
+def test_a_graph_of_another_fit_does_not_pass_as_this_one(fitted: Fitted) -> None:
+    candidate, holdout = fitted
+    other = boosted(2, seed=9)
+    fit(other, seed=9)
+    with pytest.raises(ExportRefused):
+        check_parity(candidate, other.export_onnx(), holdout)
+
+
+def test_golden_vectors_are_what_the_graph_answers_and_hold_a_row_of_nothing_known(fitted: Fitted) -> None:
+    candidate, holdout = fitted
+    model, calibration = candidate.export_onnx(), Calibration(0.8, -0.2)
+    golden = golden_vectors(model, calibration, holdout)
+    matrix = np.array([[np.nan if v is None else v for v in row] for row in golden.inputs], dtype=np.float32)
+    assert np.isnan(matrix[-1]).all()
+    assert np.array_equal(run_onnx(model, matrix), golden.raw)
+    assert golden.probabilities == calibration.apply(np.array(golden.raw)).tolist()
+    spread = run_onnx(model, holdout)
+    assert (min(golden.raw[:-1]), max(golden.raw[:-1])) == (spread.min(), spread.max())

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from services.trainer.candidates import Boosted, Candidate, Labels, Logistic, Matrix, default_candidates
+from services.trainer.directions import direction, unjudged
+from services.trainer.evaluate import Economics
+from services.trainer.examples import TrainingRefused
+from services.trainer.export import ExportRefused, run_onnx
+from services.trainer.gate import Champion, ask_champion, judge
+from services.trainer.split import temporal_split
+from services.trainer.train import Trained, choose, informative_features, learn
+from services.trainer.workflow import Outcome, Plan, evaluate_version, train_and_register
+from shared.feature_definitions import MODEL_FEATURES
+from shared.model_artifact.manifest import Calibration, check_golden, golden_matrix
+from shared.model_artifact.registry import ModelRegistry
+from tests.unit.trainer.synthetic import ALL_MATURE_US, DAY_US, NAMES, START_US, small_candidates, synthetic_examples
+
+PLAN = Plan(validate_share=0.2, test_share=0.2, economics=Economics(), seed=1)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> ModelRegistry:
+    return ModelRegistry(str(tmp_path))
+
+
+def train(
+    registry: ModelRegistry,
+    *,
+    seed: int = 1,
+    signal: float = 0.9,
+    promote: bool = True,
+    candidates: list[Candidate] | None = None,
+) -> Outcome:
+    examples = synthetic_examples(3000, seed, signal)
+    return train_and_register(
+        examples, ALL_MATURE_US, candidates or small_candidates(), PLAN, registry, promote=promote
+    )
+
+
+def test_the_first_model_is_registered_whole_and_goes_into_service(registry: ModelRegistry) -> None:
+    outcome = train(registry)
+    files = registry.load(outcome.manifest.version)
+    check_golden(files.manifest, run_onnx(files.onnx, golden_matrix(files.manifest)))
+    assert outcome.promoted
+    assert registry.current() == outcome.manifest.version
+    assert outcome.manifest.metrics["auc"] > 0.7
+    assert outcome.manifest.metrics["ece"] < 0.08
+
+
+def test_the_same_data_and_seed_give_the_same_version(tmp_path: Path) -> None:
+    first, second = (train(ModelRegistry(str(tmp_path / name))) for name in ("a", "b"))
+    assert first.manifest.version == second.manifest.version
+    assert train(ModelRegistry(str(tmp_path / "c")), seed=2).manifest.version != first.manifest.version
+
+
+def test_what_is_constant_in_training_is_no_input(registry: ModelRegistry) -> None:
+    names = train(registry).manifest.feature_names
+    assert "always_one" not in names
+    assert "never_known" not in names
+    assert "utilization" in names
+
+
+def test_a_feature_known_only_sometimes_is_kept_though_its_known_value_never_changes() -> None:
+    examples = synthetic_examples(500)
+    examples.features[:, NAMES.index("noise")] = np.where(np.arange(500) % 2, 1.0, np.nan)
+    assert "noise" in informative_features(examples, NAMES)
+
+
+def test_a_worse_model_does_not_take_over(registry: ModelRegistry) -> None:
+    good = train(registry)
+    worse = train(registry, seed=5, candidates=[Shuffled()])
+    assert not worse.promoted
+    assert registry.current() == good.manifest.version
+    assert worse.manifest.version in registry.versions()
+    assert any("does not beat champion" in reason for reason in worse.reasons)
+
+
+def test_a_better_model_takes_over_and_can_be_taken_back(registry: ModelRegistry) -> None:
+    poor = train(registry, candidates=[Shuffled()])
+    good = train(registry)
+    assert (poor.promoted, good.promoted) == (True, True)
+    assert registry.current() == good.manifest.version
+    assert registry.rollback("test") == poor.manifest.version
+
+
+def test_without_being_asked_nothing_is_promoted(registry: ModelRegistry) -> None:
+    assert not train(registry, promote=False).promoted
+    assert registry.current() is None
+
+
+def test_the_model_in_service_trained_again_stays_in_service(registry: ModelRegistry) -> None:
+    first = train(registry)
+    again = train(registry)
+    assert (again.manifest.version, again.promoted) == (first.manifest.version, True)
+    assert registry.previous() is None
+
+
+def test_a_damaged_champion_is_replaced_rather_than_obeyed(registry: ModelRegistry) -> None:
+    poor = train(registry, candidates=[Shuffled()])
+    (registry.root / "models" / poor.manifest.version / "model.onnx").write_bytes(b"cut")
+    good = train(registry)
+    assert registry.current() == good.manifest.version
+    assert "not what was registered" in good.reasons[0]
+
+
+def test_a_model_whose_export_answers_otherwise_is_not_registered(registry: ModelRegistry) -> None:
+    with pytest.raises(ExportRefused):
+        train(registry, candidates=[WrongExport()])
+    assert registry.versions() == []
+
+
+def test_too_little_data_registers_nothing(registry: ModelRegistry) -> None:
+    early = START_US + DAY_US
+    with pytest.raises(TrainingRefused):
+        train_and_register(synthetic_examples(), early, small_candidates(), PLAN, registry, promote=True)
+    assert registry.versions() == []
+
+
+def losses(values: list[float]) -> Trained:
+    return Trained(Logistic(NAMES, "all"), NAMES, Calibration(), np.array(values))
+
+
+def test_a_more_complex_model_must_be_clearly_better_to_be_chosen() -> None:
+    draws = np.random.default_rng(1).normal(0.2, 0.05, 1000)
+    simple = losses(draws.tolist())
+    by_a_hair = losses((draws - np.random.default_rng(2).normal(0.0005, 0.02, 1000)).tolist())
+    clearly = losses((draws - np.random.default_rng(3).normal(0.005, 0.02, 1000)).tolist())
+    assert by_a_hair.validation_log_loss < simple.validation_log_loss
+    assert choose([simple, by_a_hair]) is simple
+    assert choose([simple, by_a_hair, clearly]) is clearly
+    assert choose([clearly, simple, by_a_hair]) is clearly
+
+
+def test_the_test_part_has_no_say_in_the_choice() -> None:
+    split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
+    before = [item.validation_log_loss for item in learn(split, small_candidates())]
+    split.test.label[:] = 1 - split.test.label
+    split.test.features[:] = 0
+    assert [item.validation_log_loss for item in learn(split, small_candidates())] == before
+
+
+def test_a_candidate_without_any_varying_feature_sits_out() -> None:
+    split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
+    constants = Logistic(("always_one", "never_known"), "constants")
+    other = Logistic(NAMES, "all")
+    assert [item.candidate for item in learn(split, [constants, other])] == [other]
+    with pytest.raises(TrainingRefused):
+        learn(split, [constants])
+
+
+@pytest.mark.parametrize("kind", ["logistic", "xgboost"])
+def test_no_feature_moves_the_risk_against_its_direction(kind: str) -> None:
+    """In these data a higher rank lowers the risk; told that it may only raise it, a model must leave it alone."""
+    split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
+
+    def contrary(name: str) -> int:
+        return 1 if name == "credit_rank" else 0
+
+    candidate: Candidate = (
+        Logistic(NAMES, "all", contrary)
+        if kind == "logistic"
+        else Boosted(NAMES, "all", seed=1, depth=2, threads=1, directions=contrary)
+    )
+    (trained,) = learn(split, [candidate])
+    inputs = split.test.columns(trained.feature_names)
+    raised = inputs.copy()
+    raised[:, trained.feature_names.index("credit_rank")] += 1
+    moved = candidate.raw_probability(raised) - candidate.raw_probability(inputs)
+    assert moved.min() >= -1e-7
+
+
+def test_every_feature_of_the_set_has_been_judged_for_its_direction() -> None:
+    assert unjudged() == ()
+    assert (direction("defaults_known"), direction("purchases_24h"), direction("credit_score_rank")) == (1, 1, -1)
+
+
+def test_the_competition_begins_with_the_simplest_and_uses_only_declared_features() -> None:
+    candidates = default_candidates(seed=1, threads=1)
+    assert [candidate.family for candidate in candidates][:2] == ["logistic", "logistic"]
+    assert "purchases_24h" not in candidates[0].wanted
+    assert set(candidates[0].wanted) < set(candidates[1].wanted) == set(MODEL_FEATURES)
+
+
+def test_a_tie_keeps_what_is_in_service() -> None:
+    holdout = synthetic_examples(500)
+    probability = np.full(500, 0.15)
+    verdict = judge(holdout, probability, Champion("0" * 16, probability), Economics())
+    assert not verdict.promote
+
+
+def test_beating_the_champion_is_not_enough_where_the_rule_earns_more() -> None:
+    holdout = synthetic_examples(500)
+    holdout.rule_approves[:] = 1 - holdout.label
+    better = np.clip(holdout.label * 0.5, 0.04, 0.5) + 0.02
+    verdict = judge(holdout, better, Champion("0" * 16, np.full(500, 0.5)), Economics())
+    assert not verdict.promote
+    assert any("does not beat the low-risk rule" in reason for reason in verdict.reasons)
+
+
+def test_a_champion_that_wants_features_no_longer_made_is_named_as_the_trouble(registry: ModelRegistry) -> None:
+    train(registry)
+    examples = synthetic_examples(500)
+    object.__setattr__(examples, "feature_names", tuple(f"new_{name}" for name in NAMES))
+    champion = ask_champion(registry, examples)
+    assert champion.probability is None
+    assert "made no more" in (champion.trouble or "")
+
+
+def test_an_evaluation_takes_only_what_the_model_has_not_learnt_from(registry: ModelRegistry) -> None:
+    version = train(registry).manifest.version
+    window = registry.load(version).manifest.data_window
+    own, probability, figures = evaluate_version(
+        registry, version, synthetic_examples(3000), ALL_MATURE_US, Economics(), 1
+    )
+    assert len(own) == window.test_rows == len(probability)
+    assert figures["auc"] == pytest.approx(registry.load(version).manifest.metrics["auc"])
+
+
+class Shuffled(Logistic):
+    """Learns from labels that were dealt out anew: worth nothing, but sound."""
+
+    def __init__(self) -> None:
+        super().__init__(NAMES, "shuffled")
+
+    def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
+        super().fit(names, train, np.random.default_rng(1).permutation(label), validate, validate_label)
+
+
+class WrongExport(Boosted):
+    """Exports one tree too few of what it answers with."""
+
+    def __init__(self) -> None:
+        super().__init__(NAMES, "wrong", seed=1, depth=2, threads=1)
+
+    def raw_probability(self, matrix: Matrix) -> NDArray[np.float64]:
+        return np.asarray(self._model.predict_proba(matrix, iteration_range=(0, 3))[:, 1], dtype=np.float64)
