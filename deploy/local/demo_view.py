@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -57,11 +58,13 @@ class DemoView:
         """One frame of the live part."""
         quantiles = seen.quantiles_ms()
         numbers = Table.grid(padding=(0, 2))
+        numbers.add_column(no_wrap=True)
+        numbers.add_column(no_wrap=True)
         numbers.add_row("decided", f"[bold]{len(seen.decided):,}[/] of {wanted:,}", f"{seen.rate():.0f}/s")
         numbers.add_row("event → decision", f"p50 {_ms(quantiles['p50'])}", f"p99 {_ms(quantiles['p99'])}")
         numbers.add_row("mix", _mix(seen), "")
         numbers.add_row("model", str(model.get("version")), _auc(model))
-        numbers.add_row("lag", ", ".join(f"{topic} {int(count)}" for topic, count in lag.items()) or "none", "")
+        numbers.add_row("lag", f"{int(sum(lag.values())):,} records" + _worst(lag), "")
         return Group(Panel(numbers, title="live", title_align="left"), _recent(seen), _addresses(self._addresses))
 
     def summary(self, result: Mapping[str, Any]) -> None:
@@ -98,6 +101,14 @@ def _mix(seen: Observed) -> str:
     )
 
 
+def _worst(lag: Mapping[str, float]) -> str:
+    """Who lags most."""
+    if not lag:
+        return ""
+    name = max(lag, key=lambda key: lag[key])
+    return f", most: {name}"
+
+
 def _auc(model: Mapping[str, Any]) -> str:
     if model.get("auc") is None:
         return ""
@@ -107,19 +118,20 @@ def _auc(model: Mapping[str, Any]) -> str:
 
 
 def _recent(seen: Observed) -> Table:
-    table = Table(title="last decisions", title_justify="left", expand=False)
-    for column in ("customer", "amount", "p(default)", "expected loss", "decision", "main reasons"):
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    table = Table(title="last decisions", title_justify="left", expand=True, box=box.SIMPLE_HEAD)
+    for column in ("amount", "p(default)", "exp. loss"):
+        table.add_column(column, justify="right", no_wrap=True, min_width=len(column))
+    table.add_column("decision", no_wrap=True, min_width=len("approve"))
+    table.add_column("main reasons", ratio=1, no_wrap=True, overflow="ellipsis")
     for body in reversed(seen.recent):
         amount = body["features"].get("amount")
         probability, loss = body["probability_of_default"], body["expected_loss"]
         table.add_row(
-            body["customer_id"],
             "–" if amount is None else f"{amount:.2f}",
             "–" if probability is None else f"{probability:.3f}",
             "–" if loss is None else f"{loss:.2f}",
             f"[{COLOURS[body['decision']]}]{body['decision']}[/]",
-            "; ".join(reason["text"] for reason in body["reasons"][:2]),
+            " ".join(reason["text"] for reason in body["reasons"][:2]),
         )
     return table
 
