@@ -26,7 +26,7 @@ from deploy.local.progress import HistoryProgress
 from deploy.local.services import READY_TIMEOUT_SECONDS, Service, lag_by_topic, metrics_of
 from deploy.local.stack import EmbeddedStack
 from services.ledger.log_reader import LogReader
-from shared.settings import load_settings
+from shared.settings import KafkaSettings, load_settings
 
 POLL_SECONDS = 0.25
 CATCH_UP_SECONDS = 180
@@ -63,7 +63,7 @@ class Demo:
                 self._start_services()
             self.view.addresses(self._addresses())
             reader = LogReader({"bootstrap_servers": self.stack.kafka.bootstrap_servers})
-            observer = Observer({"bootstrap_servers": self.stack.kafka.bootstrap_servers})
+            observer = Observer({"bootstrap_servers": self.stack.kafka.bootstrap_servers}, KafkaSettings().partitions)
             await reader.start()
             await observer.start()
             try:

@@ -106,7 +106,8 @@ class Observed:
 class Observer:
     """Reads the watched topics from their present end on, without being part of a consumer group."""
 
-    def __init__(self, client_arguments: Mapping[str, Any]) -> None:
+    def __init__(self, client_arguments: Mapping[str, Any], partitions: int) -> None:
+        self._partitions = partitions
         self._consumer = AIOKafkaConsumer(**client_arguments, enable_auto_commit=False, fetch_max_wait_ms=50)
         self._task: asyncio.Task[None] | None = None
         self.seen = Observed()
@@ -114,12 +115,7 @@ class Observer:
     async def start(self) -> None:
         """Begin; what is produced after this returns is seen."""
         await self._consumer.start()
-        await self._consumer._client.force_metadata_update()  # without a subscription it knows no topics
-        partitions = [
-            TopicPartition(topic, number)
-            for topic in WATCHED
-            for number in self._consumer.partitions_for_topic(topic) or ()
-        ]
+        partitions = [TopicPartition(topic, number) for topic in WATCHED for number in range(self._partitions)]
         self._consumer.assign(partitions)
         for partition, end in (await self._consumer.end_offsets(partitions)).items():
             self._consumer.seek(partition, end)

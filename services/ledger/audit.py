@@ -107,6 +107,9 @@ async def _read(reader: LogReader, ends: Ends, partitions: int, say: Say) -> Boo
             add(record)
             count += 1
         say(f"{topic}: {count} records")
+    if book.asked:
+        async for record in reader.read(ends[TRANSACTIONS.name]):
+            book.confirm_asked(record)
     return book
 
 

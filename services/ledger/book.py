@@ -67,6 +67,9 @@ class Book:
     decisions: dict[str, list[tuple[Place, bytes, str | None, str]]] = field(default_factory=lambda: defaultdict(list))
     """Event id → (place, SHA-256 of the bytes, degraded, model version)."""
 
+    asked: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Decisions made over REST whose features are still to be checked."""
+
     def add_dead_letter(self, record: ConsumerRecord) -> None:
         body = json.loads(record.value)
         self._note(record, None)
@@ -117,6 +120,23 @@ class Book:
         place = (record.topic, record.partition, record.offset)
         digest = hashlib.sha256(record.value).digest()
         self.decisions[body["event_id"]].append((place, digest, body["degraded"], body["model_version"]))
+
+        if body["channel"] == "rest" and body["degraded"] is None:
+            self.asked[body["event_id"]] = {
+                name: body[name] for name in ("features", "as_of", "customer_id", "event_id")
+            }
+
+    def confirm_asked(self, record: ConsumerRecord) -> None:
+        """Check the features of a decision that was made over REST, where no vector on the topic holds them.
+
+        Called with every transaction once more, after the decisions were read.
+        """
+        place = (record.topic, record.partition, record.offset)
+        if self.asked and place not in self.letters and place not in self.misplaced:
+            body, event_id = _transaction(record)
+            decided = self.asked.pop(event_id, None)
+            if decided is not None:
+                self._confirm({**decided, "occurred_at": body["occurred_at"]}, body)
 
     def add_update(self, record: ConsumerRecord) -> None:
         self._note(record, json.loads(record.value).get("event_id"))

@@ -10,10 +10,14 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from shared.kafka.errors import TransientError
+
 Ends = Mapping[TopicPartition, int]
 """For each partition the offset at which reading stops (exclusive)."""
 
 CATCH_UP_POLL_SECONDS = 0.25
+TOPIC_SECONDS = 15
+"""For the brokers to say where a topic lies; they may be starting."""
 
 
 class LogReader:
@@ -35,10 +39,21 @@ class LogReader:
         await self._admin.close()
 
     async def ends(self, topic: str) -> dict[TopicPartition, int]:
-        """Where each partition of the topic ends now."""
-        await self._consumer._client.force_metadata_update()  # a topic made a moment ago isn't known yet
-        numbers = self._consumer.partitions_for_topic(topic) or set()
+        """Where each partition of the topic ends now. Raises TransientError where the topic can't be found."""
+        numbers = await self._partitions(topic)
         return dict(await self._consumer.end_offsets([TopicPartition(topic, number) for number in numbers]))
+
+    async def _partitions(self, topic: str) -> set[int]:
+        # A client only keeps in mind the topics that it reads now. Nothing found must never pass for nothing there.
+        client = self._consumer._client
+        deadline = time.monotonic() + TOPIC_SECONDS
+        while not (numbers := self._consumer.partitions_for_topic(topic)):
+            if time.monotonic() > deadline:
+                raise TransientError(f"no topic {topic} after {TOPIC_SECONDS} s")
+            await client.add_topic(topic)
+            await client.force_metadata_update()
+            await asyncio.sleep(CATCH_UP_POLL_SECONDS)
+        return set(numbers)
 
     async def committed(self, group: str) -> dict[TopicPartition, int]:
         """The offsets that a consumer group has committed."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import redis.asyncio
 
 from shared.feature_state import FeatureStateStore, FencedOff, PartitionCountMismatch, Position
+from shared.feature_state import store as store_module
 from shared.kafka.errors import TransientError
 
 PARTITION = 3
@@ -15,11 +18,23 @@ PARTITION = 3
 
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[FeatureStateStore]:
-    client = redis.asyncio.Redis.from_url(redis_url.rsplit("/", 1)[0] + "/7")
+    client = redis.asyncio.Redis.from_url(own_database(redis_url))
     await client.flushdb()
     store = FeatureStateStore(client)
     yield store
     await store.close()
+
+
+def own_database(redis_url: str) -> str:
+    """A database that no other test writes to."""
+    return redis_url.rsplit("/", 1)[0] + "/7"
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
 
 
 async def test_states_and_position_are_written_together(store: FeatureStateStore) -> None:
@@ -65,3 +80,85 @@ async def test_a_server_that_is_away_is_a_transient_error() -> None:
     with pytest.raises(TransientError):
         await store.position(0)
     await store.close()
+
+
+async def test_a_server_that_does_not_answer_is_a_transient_error(silent_server: str) -> None:
+    store = FeatureStateStore.connect(silent_server, timeout_s=0.1)
+    with pytest.raises(TransientError):
+        await store.position(0)
+    await store.close()
+
+
+async def test_a_connection_closed_from_the_other_side_is_not_noticed_by_the_caller(
+    store: FeatureStateStore, redis_url: str
+) -> None:
+    used = FeatureStateStore.connect(own_database(redis_url))
+    await used.position(PARTITION)
+    operator = redis.asyncio.Redis.from_url(redis_url)
+    await operator.client_kill_filter(_type="normal", skipme=True)
+    assert await used.position(PARTITION) == Position()
+    await operator.aclose()
+    await used.close()
+
+
+async def test_a_write_that_is_repeated_since_its_answer_was_lost_is_done_once(store: FeatureStateStore) -> None:
+    for _ in range(2):
+        await store.commit(PARTITION, Position(), Position(10, -1), {"a": b"A"}, [7])
+    assert await store.read_for_request(PARTITION, "a") == (b"A", Position(10, -1))
+    assert await store.refused_between(PARTITION, 0, 100) == {7}
+
+
+async def test_a_late_repeat_does_not_bring_an_old_state_back(store: FeatureStateStore) -> None:
+    await store.commit(PARTITION, Position(), Position(10, -1), {"a": b"old"})
+    await store.commit(PARTITION, Position(10, -1), Position(20, -1), {"a": b"new"})
+    with pytest.raises(FencedOff):
+        await store.commit(PARTITION, Position(), Position(10, -1), {"a": b"old"})
+    assert await store.read_for_request(PARTITION, "a") == (b"new", Position(20, -1))
+
+
+async def test_of_two_writers_from_the_same_position_one_wins_whole(store: FeatureStateStore) -> None:
+    def write(end: int, mark: bytes) -> asyncio.Task[None]:
+        states = {f"c{number}": mark for number in range(200)}
+        return asyncio.ensure_future(store.commit(PARTITION, Position(), Position(end, -1), states))
+
+    results = await asyncio.gather(*(write(n, b"%d" % n) for n in range(1, 9)), return_exceptions=True)
+    assert [type(result) for result in results].count(FencedOff) == 7
+    winner = (await store.position(PARTITION)).transactions
+    states = await store.read_states(PARTITION, [f"c{number}" for number in range(200)])
+    assert set(states.values()) == {b"%d" % winner}
+
+
+async def test_a_reader_never_sees_a_state_without_its_position(store: FeatureStateStore) -> None:
+    async def write() -> None:
+        for number in range(300):
+            await store.commit(PARTITION, Position(number - 1, -1), Position(number, -1), {"a": b"%d" % number})
+
+    writing = asyncio.create_task(write())
+    seen = set()
+    while not writing.done():
+        state, position = await store.read_for_request(PARTITION, "a")
+        assert (state or b"-1") == b"%d" % position.transactions
+        seen.add(position)
+    await writing
+    assert len(seen) > 10
+
+
+async def test_only_the_latest_refusals_are_kept(store: FeatureStateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "KEPT_REFUSALS", 3)
+    await store.commit(PARTITION, Position(), Position(10, -1), {}, [1, 2, 3])
+    await store.commit(PARTITION, Position(10, -1), Position(20, -1), {}, [11, 12])
+    assert await store.refused_between(PARTITION, 0, 100) == {3, 11, 12}
+
+
+async def test_everything_of_a_partition_lies_in_one_hash_slot(store: FeatureStateStore, redis_url: str) -> None:
+    await store.commit(PARTITION, Position(), Position(10, -1), {"a": b"A", "{b}": b"B"}, [4])
+    client = redis.asyncio.Redis.from_url(own_database(redis_url))
+    keys = await client.keys("*")
+    await client.aclose()
+    assert len(keys) == 4
+    assert {bytes(key)[:5] for key in keys} == {b"{p3}:"}  # type: ignore[arg-type]
+
+
+def test_a_position_survives_being_stored() -> None:
+    assert Position.parse(str(Position(12, -1))) == Position(12, -1)
+    assert Position.parse(None) == Position(-1, -1)

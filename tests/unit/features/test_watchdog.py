@@ -1,49 +1,114 @@
+"""The watchdog over scripts of what it sees."""
+
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
+from faust.types import TP
+from prometheus_client import REGISTRY
 
-from services.features.watchdog import Stalled, watch
+from services.features.watchdog import LogEnds, Stalled, watch
+from shared.settings import KafkaSettings
+
+ONE, OTHER = TP("bnpl-transactions", 0), TP("bnpl-transactions", 1)
+STALL_SECONDS, LOOK_SECONDS = 0.03, 0.002
+MANY_LOOKS = 60
+"""Four times as many as fit into STALL_SECONDS."""
 
 
-class _Consumer:
-    """Gives the looks of a script: (lag, progress)."""
+@dataclass
+class Look:
+    """What one look finds. `end`: one past the log's last offset, None where the brokers are silent."""
 
-    def __init__(self, looks: list[tuple[int, int]]) -> None:
+    done: int = 10
+    end: int | None = 16
+    positioned: bool = True
+    excused: bool = False
+    partitions: tuple[TP, ...] = (ONE,)
+
+
+class SeenAllError(Exception):
+    """The script is over, and nobody complained."""
+
+
+class Script:
+    """A consumer and the brokers, played from a list."""
+
+    def __init__(self, looks: list[Look]) -> None:
         self._looks = looks
         self._at = 0
 
-    async def lag(self) -> dict[int, int]:
-        return {0: self._looks[min(self._at, len(self._looks) - 1)][0]}
+    @property
+    def _now(self) -> Look:
+        return self._looks[min(self._at, len(self._looks) - 1)]
 
-    def progress(self) -> dict[int, int]:
-        done = self._looks[min(self._at, len(self._looks) - 1)][1]
+    @property
+    def positioned(self) -> bool:
+        return self._now.positioned
+
+    @property
+    def excused(self) -> bool:
+        return self._now.excused
+
+    def progress(self) -> Mapping[Any, int]:
+        return dict.fromkeys(self._now.partitions, self._now.done)
+
+    async def of(self, partitions: list[Any]) -> Mapping[Any, int] | None:
         self._at += 1
-        return {0: done}
+        if self._at >= len(self._looks):
+            raise SeenAllError
+        end = self._now.end
+        return None if end is None else dict.fromkeys(partitions, end)
 
 
-async def test_standing_still_with_work_waiting_ends_the_process() -> None:
-    with pytest.raises(Stalled):
-        await watch(_Consumer([(5, 10)]), stall_seconds=0.02, look_seconds=0.005)
+async def play(looks: list[Look]) -> None:
+    script = Script(looks)
+    await watch(script, script, "test-watchdog", STALL_SECONDS, LOOK_SECONDS)
 
 
-class _EnoughSeenError(Exception):
-    pass
+def lag(tp: TP) -> float | None:
+    labels = {"service": "test-watchdog", "topic": tp.topic, "partition": str(tp.partition)}
+    return REGISTRY.get_sample_value("flit_consumer_lag_records", labels)
 
 
-class _Counted(_Consumer):
-    """Ends the watching after so many looks."""
-
-    def __init__(self, looks: list[tuple[int, int]], most: int) -> None:
-        super().__init__(looks)
-        self._most = most
-
-    async def lag(self) -> dict[int, int]:
-        if self._at > self._most:
-            raise _EnoughSeenError
-        return await super().lag()
+async def test_standing_still_with_records_waiting_ends_the_process() -> None:
+    with pytest.raises(Stalled, match="5 records waiting"):
+        await play([Look()] * MANY_LOOKS)
 
 
-@pytest.mark.parametrize("looks", [[(0, 10)], [(5, done) for done in range(60)]], ids=["idle", "moving"])
-async def test_an_idle_or_moving_consumer_is_left_alone(looks: list[tuple[int, int]]) -> None:
-    with pytest.raises(_EnoughSeenError):
-        await watch(_Counted(looks, most=40), stall_seconds=0.02, look_seconds=0.002)
+async def test_never_getting_an_assignment_ends_the_process() -> None:
+    with pytest.raises(Stalled, match="no assignment"):
+        await play([Look(positioned=False, partitions=())] * MANY_LOOKS)
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        [Look(end=11)] * MANY_LOOKS,
+        [Look(done=number, end=1000) for number in range(MANY_LOOKS)],
+        [Look(excused=True)] * MANY_LOOKS,
+        [Look(end=None)] * MANY_LOOKS,
+        [Look(partitions=())] * MANY_LOOKS,
+    ],
+    ids=["nothing waiting", "moving", "dependency away", "brokers silent", "no partition to spare"],
+)
+async def test_who_works_or_has_nothing_to_do_is_left_alone(looks: list[Look]) -> None:
+    with pytest.raises(SeenAllError):
+        await play(looks)
+
+
+async def test_lag_is_shown_for_our_partitions_and_no_others() -> None:
+    with pytest.raises(SeenAllError):
+        await play([Look(partitions=(ONE, OTHER))] * 3)
+    assert (lag(ONE), lag(OTHER)) == (5, 5)
+    with pytest.raises(SeenAllError):
+        await play([Look(partitions=(ONE, OTHER)), Look(partitions=(ONE, OTHER)), *[Look(end=12)] * 3])
+    assert (lag(ONE), lag(OTHER)) == (1, None)
+
+
+async def test_without_brokers_nothing_is_known_of_the_log() -> None:
+    ends = LogEnds(KafkaSettings())
+    assert await ends.of([]) == {}

@@ -53,6 +53,8 @@ class World:
             book.add_vector(record)
         for record in self.decisions:
             book.add_decision(record)
+        for record in self.transactions:
+            book.confirm_asked(record)
         return book
 
     def findings(self) -> dict[str, Finding]:
@@ -85,7 +87,13 @@ def balanced_world() -> World:
             "transaction": body,
         }  # fmt: skip
         state.add_purchase(accepted)
-        decision = {"event_id": body["event_id"], "degraded": None, "model_version": "m1", "decision": "approve"}
+        decision = {
+            "event_id": body["event_id"],
+            "degraded": None,
+            "channel": "stream",
+            "model_version": "m1",
+            "decision": "approve",
+        }
         world.purchases.append(body)
         world.transactions.append(_record("bnpl-transactions", offset, "c1", body))
         world.vectors.append(_record("bnpl-features", offset, "c1", vector))
@@ -118,12 +126,12 @@ def _decision_missing(world: World) -> None:
 
 
 def _decided_twice(world: World) -> None:
-    other = {"event_id": "e0", "degraded": None, "model_version": "m1", "decision": "decline"}
+    other = {"event_id": "e0", "degraded": None, "channel": "stream", "model_version": "m1", "decision": "decline"}
     world.decisions.append(_record("risk-decisions", 2, "c1", other))
 
 
 def _decision_from_nowhere(world: World) -> None:
-    ghost = {"event_id": "ghost", "degraded": None, "model_version": "m1", "decision": "approve"}
+    ghost = {"event_id": "ghost", "degraded": None, "channel": "stream", "model_version": "m1", "decision": "approve"}
     world.decisions.append(_record("risk-decisions", 2, "c1", ghost))
 
 
@@ -145,6 +153,13 @@ def _feature_wrong(world: World) -> None:
     body = json.loads(world.vectors[1].value)
     body["features"]["amount_sum_24h"] += 0.01
     world.vectors[1] = _record("bnpl-features", 1, "c1", body)
+
+
+def _feature_of_a_checkout_wrong(world: World) -> None:
+    vector = json.loads(world.vectors[1].value)
+    body = json.loads(world.decisions[1].value) | {"channel": "rest", "customer_id": "c1", "as_of": vector["as_of"]}
+    body["features"] = vector["features"] | {"purchases_24h": 0.0}
+    world.decisions[1] = _record("risk-decisions", 1, "c1", body)
 
 
 def _vector_missing(world: World) -> None:
@@ -183,6 +198,7 @@ def _refused_and_yet_a_row(world: World) -> None:
         (_row_doubled, {"P3"}),
         (_row_of_another_event, {"P3"}),
         (_feature_wrong, {"P4"}),
+        (_feature_of_a_checkout_wrong, {"P4"}),
         (_vector_missing, {"P3", "P5", "P6"}),
         (_letter_with_other_bytes, {"P5"}),
         (_refused_and_yet_a_row, {"P3"}),

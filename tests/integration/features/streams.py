@@ -1,0 +1,85 @@
+"""Streams of purchases and outcomes, and what has to come out of them: by replay, without the service."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from aiokafka import ConsumerRecord
+
+from services.features.pipeline import LogRecord, customers_of, decode, process
+from shared.contracts.topics import OUTCOMES, TRANSACTIONS
+from shared.contracts.transactions import Limits
+from shared.feature_definitions import CustomerState
+from shared.kafka.producer import OutgoingRecord
+from tests import factories
+from tests.integration.features.conftest import PARTITIONS
+
+START_US = 1_717_200_000_000_000
+"""2024-06-01T00:00:00Z. In the past of every clock: a broker refuses records that are stamped ahead of its own."""
+
+STAMPED_MS = START_US // 1000 + 100 * 86_400_000
+"""Timestamp of every record: after all events of a stream here, so that none lies in the future."""
+
+
+def purchase(number: int, customer: int = 0, *, t_us: int | None = None, **changes: Any) -> OutgoingRecord:
+    name = f"cust_{customer:06d}"
+    t_us = START_US + number * 60 * factories.SECOND_US if t_us is None else t_us
+    body = factories.transaction_bytes(number, t_us=t_us, customer_id=name, **changes)
+    return OutgoingRecord(TRANSACTIONS.name, name.encode(), body, timestamp_ms=STAMPED_MS)
+
+
+def poison(customer: int = 0) -> OutgoingRecord:
+    return OutgoingRecord(TRANSACTIONS.name, f"cust_{customer:06d}".encode(), b"\xff no UTF-8", timestamp_ms=STAMPED_MS)
+
+
+def outcome(number: int, customer: int = 0, **changes: Any) -> OutgoingRecord:
+    name = f"cust_{customer:06d}"
+    observed_us = changes.pop("observed_us", START_US + 14 * factories.DAY_US)
+    body = factories.outcome(number, customer_id=name, observed_us=observed_us, **changes)
+    return OutgoingRecord(OUTCOMES.name, name.encode(), json.dumps(body).encode(), timestamp_ms=STAMPED_MS)
+
+
+def mixed(count: int, seed: int = 1) -> list[OutgoingRecord]:
+    """Purchases with repeats, late ones, conflicts, poison and outcomes among them."""
+    draw = random.Random(seed)
+    records: list[OutgoingRecord] = []
+    for number in range(count):
+        customer = draw.randrange(60)
+        late = draw.random() < 0.05
+        t_us = START_US + (number - (500 if late else 0)) * 3_600 * factories.SECOND_US // 10
+        records.append(purchase(number, customer, t_us=t_us, amount=draw.randrange(1000, 30000) / 100))
+        if draw.random() < 0.05:
+            records.append(records[-1])
+        if draw.random() < 0.02:
+            records.append(purchase(number, customer, t_us=t_us, amount=1.0))
+        if draw.random() < 0.02:
+            records.append(poison(customer))
+        if draw.random() < 0.3:
+            records.append(outcome(number, customer, defaulted=draw.random() < 0.1))
+    return records
+
+
+def replayed_states(
+    transactions: Iterable[ConsumerRecord[bytes, bytes]], outcomes: Iterable[ConsumerRecord[bytes, bytes]]
+) -> dict[str, bytes]:
+    """Every customer's state after the whole log, each partition in one single batch."""
+    states: dict[str, CustomerState] = defaultdict(CustomerState)
+    for topic in (transactions, outcomes):
+        by_partition: dict[int, list[LogRecord]] = defaultdict(list)
+        for record in topic:
+            by_partition[record.partition].append(
+                LogRecord(
+                    record.topic, record.partition, record.offset, record.timestamp, record.key, record.value,
+                    list(record.headers),
+                )
+            )  # fmt: skip
+        for records in by_partition.values():
+            decoded = [decode(record, partitions=PARTITIONS, limits=Limits()) for record in records]
+            for name in customers_of(decoded):
+                states[name] = states[name]
+            process(records, decoded, states, outcomes_seen=-1, computed_at="", limits=Limits())
+    return {name: state.encode() for name, state in states.items()}

@@ -1,0 +1,221 @@
+"""The service on a real Kafka and a real Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+
+from aiokafka import AIOKafkaProducer
+
+from shared.contracts.identity import partition_of
+from shared.contracts.topics import TRANSACTIONS
+from shared.feature_state import Position
+from shared.kafka.producer import OutgoingRecord
+from tests import factories
+from tests.integration.features.conftest import PARTITIONS, Rig, until
+from tests.integration.features.streams import STAMPED_MS, START_US, mixed, outcome, poison, purchase, replayed_states
+
+
+async def test_purchases_become_vectors_and_outcomes_their_past(rig: Rig) -> None:
+    features = await rig.start_ready()
+    await rig.send([purchase(0), purchase(1)])
+    await until(rig.has_caught_up)
+    await rig.send([outcome(0, defaulted=True)])
+    await until(rig.has_caught_up)
+    await rig.send([purchase(2, t_us=START_US + 20 * factories.DAY_US)])
+    await until(rig.has_caught_up)
+    first, second, third = await rig.vectors()
+    assert [vector["features"]["purchases_30d"] for vector in (first, second, third)] == [0, 1, 2]
+    assert [vector["features"]["defaults_known"] for vector in (first, second, third)] == [0, 0, 1]
+    assert third["as_of"] == {"transactions": 1, "outcomes": 0}
+    home = partition_of(b"cust_000000", PARTITIONS)
+    assert (await rig.positions())[home] == Position(2, 0)
+    assert await features.metric('flit_events_total{result="ok",service="features",topic="bnpl-transactions"}') == 3
+
+
+async def test_after_a_kill_in_the_middle_nothing_is_lost_and_nothing_is_counted_twice(rig: Rig) -> None:
+    records = mixed(3000)
+    features = await rig.start_ready(FEATURES__MAX_BATCH="40")
+    sending = asyncio.create_task(rig.send(records))
+    for part in (1, 2, 3):
+
+        async def has_moved(wanted: int = part * 400) -> bool:
+            return sum(position.transactions for position in (await rig.positions()).values()) > wanted
+
+        await until(has_moved)
+        features.kill()
+        await features.exit_code()
+        features = await rig.start(FEATURES__MAX_BATCH="40")
+    await sending
+    await until(rig.has_caught_up)
+
+    transactions = await rig.records(TRANSACTIONS.name)
+    vectors = await rig.vectors()
+    wanted = {f"event-{number}" for number in range(3000)}
+    assert {vector["event_id"] for vector in vectors} == wanted
+    # What came twice after a kill is the same but for when it was computed.
+    distinct = {json.dumps({**vector, "computed_at": None}) for vector in vectors}
+    outcomes_seen_twice = len(distinct) - len(wanted)
+    assert len({json.dumps({**vector, "computed_at": None, "as_of": None}) for vector in vectors}) >= len(wanted)
+    assert outcomes_seen_twice <= 4 * 40 * 3
+    assert await rig.states() == replayed_states(transactions, await rig.records("bnpl-outcomes"))
+    letters = {
+        (letter["topic"], letter["partition"], letter["offset"]): letter["reason"] for letter in await rig.letters()
+    }
+    refused = {place for place, reason in letters.items() if reason == "conflict"}
+    assert Counter(letters.values()).keys() == {"conflict", "utf8"}
+    noted = {
+        (TRANSACTIONS.name, number, offset)
+        for number in range(PARTITIONS)
+        for offset in await rig.store.refused_between(number, 0, 1 << 40)
+    }
+    assert noted == refused
+    assert await features.terminate() == 0
+
+
+async def test_poison_in_the_middle_of_a_batch_gets_one_letter_and_touches_no_neighbour(rig: Rig) -> None:
+    await rig.send([*(purchase(n) for n in range(10)), poison(), *(purchase(n) for n in range(10, 20))])
+    await rig.start_ready()
+    await until(rig.has_caught_up)
+    vectors = await rig.vectors()
+    assert [vector["event_id"] for vector in vectors] == [f"event-{n}" for n in range(20)]
+    assert [vector["features"]["purchases_30d"] for vector in vectors] == list(range(20))
+    (letter,) = await rig.letters()
+    assert (letter["reason"], letter["service"], letter["offset"]) == ("utf8", "features", 10)
+
+
+async def test_a_record_in_a_wrong_partition_is_moved_to_its_own_and_decided_there(rig: Rig) -> None:
+    home = partition_of(b"cust_000000", PARTITIONS)
+    wrong = (home + 1) % PARTITIONS
+    misplaced = purchase(0)
+    await rig.send(
+        [OutgoingRecord(misplaced.topic, misplaced.key, misplaced.value, [("ce_id", b"event-0")], wrong, STAMPED_MS)]
+    )
+    features = await rig.start_ready()
+
+    async def arrived() -> bool:
+        return await rig.has_caught_up() and len(await rig.vectors()) == 1
+
+    await until(arrived)
+    lying, moved = sorted(await rig.records(TRANSACTIONS.name), key=lambda record: record.partition != wrong)
+    assert (lying.partition, moved.partition) == (wrong, home)
+    assert (moved.key, moved.value, moved.timestamp) == (lying.key, lying.value, lying.timestamp)
+    assert dict(moved.headers) == {"ce_id": b"event-0", "rerouted": f"bnpl-transactions-{wrong}-0".encode()}
+    (vector,) = await rig.vectors()
+    assert vector["as_of"] == {"transactions": -1, "outcomes": -1}
+    assert await rig.letters() == []
+    assert await features.metric('flit_input_warnings_total{rule="partition",service="features"}') == 1
+
+
+async def test_where_redis_lost_its_last_writes_the_log_is_read_again_from_there(rig: Rig) -> None:
+    home = partition_of(b"cust_000000", PARTITIONS)
+    features = await rig.start_ready()
+    await rig.send([purchase(n) for n in range(5)])
+    await until(rig.has_caught_up)
+    early = await rig.store._redis.dump(f"{{p{home}}}:c:cust_000000")
+    await rig.send([purchase(n) for n in range(5, 12)])
+    await until(rig.has_caught_up)
+    assert await features.terminate() == 0
+    assert (await rig.committed())[TRANSACTIONS.name, home] == 12
+
+    await rig.store._redis.restore(f"{{p{home}}}:c:cust_000000", 0, early, replace=True)  # type: ignore[arg-type]
+    await rig.store._redis.set(f"{{p{home}}}:pos", str(Position(4, -1)))
+    again = await rig.start_ready()
+    await until(rig.has_caught_up)
+    assert again.events("assigned")[0]["offsets"][f"bnpl-transactions-{home}"] == 5
+    assert await rig.states() == replayed_states(await rig.records(TRANSACTIONS.name), [])
+    vectors = await rig.vectors()
+    assert [vector["event_id"] for vector in vectors] == [f"event-{n}" for n in (*range(12), *range(5, 12))]
+    assert [vector["features"] for vector in vectors[5:12]] == [vector["features"] for vector in vectors[12:]]
+
+
+async def test_states_of_another_log_are_refused_in_one_line(rig: Rig) -> None:
+    await rig.store._redis.set("{p1}:pos", str(Position(99, -1)))
+    features = await rig.start()
+    assert await features.exit_code() == 1
+    (line,) = features.events("gave_up")
+    assert (line["because"], "bnpl-transactions-1" in line["error"]) == ("PositionBeyondLog", True)
+
+
+async def test_another_partition_count_is_refused_in_one_line(rig: Rig) -> None:
+    await rig.store.check_partitions(PARTITIONS + 1)
+    features = await rig.start()
+    assert await features.exit_code() == 1
+    (line,) = features.events("gave_up")
+    assert line["because"] == "PartitionCountMismatch"
+
+
+async def test_a_writer_whose_partition_moved_on_ends_with_one_line(rig: Rig) -> None:
+    home = partition_of(b"cust_000000", PARTITIONS)
+    features = await rig.start_ready()
+    await rig.store.commit(home, Position(), Position(-1, 5), {})
+    await rig.send([purchase(0)])
+    assert await features.exit_code() == 1
+    (line,) = features.events("gave_up")
+    assert line["because"] == "FencedOff"
+    assert await rig.states() == {}
+
+
+async def test_a_stop_signal_under_load_leaves_committed_offsets_at_the_position(rig: Rig) -> None:
+    records = mixed(2000, seed=2)
+    features = await rig.start_ready(FEATURES__MAX_BATCH="50")
+    sending = asyncio.create_task(rig.send(records))
+
+    async def has_moved() -> bool:
+        return sum(position.transactions for position in (await rig.positions()).values()) > 200
+
+    await until(has_moved)
+    assert await features.terminate(10) == 0
+    await sending
+    committed, positions = await rig.committed(), await rig.positions()
+    for (topic, partition), offset in committed.items():
+        position = positions[partition]
+        done = position.transactions if topic == TRANSACTIONS.name else position.outcomes
+        assert offset in (done + 1, 0), (topic, partition, offset, position)
+    assert await rig.states() != {}
+    assert features.events("stopped")
+
+
+async def test_two_processes_share_the_partitions_and_keep_both_topics_of_each_together(rig: Rig) -> None:
+    first = await rig.start_ready()
+    await rig.send(mixed(500, seed=3))
+    second, third = await rig.start_ready(), await rig.start_ready()
+    await rig.send(mixed(500, seed=4))
+    await until(rig.has_caught_up)
+
+    async def shared_out() -> bool:
+        return all([await features.is_ready() for features in (first, second, third)])
+
+    await until(shared_out)
+    owned = [set(features.events("assigned")[-1]["offsets"]) for features in (first, second, third)]
+    assert set().union(*owned) == {f"{topic}-{n}" for topic in ("bnpl-transactions", "bnpl-outcomes") for n in range(4)}
+    for partitions in owned:
+        assert {name[-1] for name in partitions if "outcomes" in name} == {
+            name[-1] for name in partitions if "transactions" in name
+        }
+    assert await first.terminate() == 0
+    await rig.send(mixed(500, seed=5))
+    await until(rig.has_caught_up)
+    assert await rig.states() == replayed_states(
+        await rig.records(TRANSACTIONS.name), await rig.records("bnpl-outcomes")
+    )
+    assert not any(features.events("gave_up") for features in (first, second, third))
+
+
+async def test_an_idempotent_outside_producer_s_transactions_leave_no_hole(rig: Rig) -> None:
+    """Their markers take offsets and are no records."""
+    features = await rig.start_ready()
+    async with AIOKafkaProducer(
+        bootstrap_servers=rig.settings.bootstrap_servers, transactional_id="outside"
+    ) as producer:
+        for number in range(3):
+            async with producer.transaction():
+                record = purchase(number)
+                await producer.send(record.topic, record.value, key=record.key, timestamp_ms=STAMPED_MS)
+
+    async def arrived() -> bool:
+        return len(await rig.vectors()) == 3
+
+    await until(arrived)
+    assert await features.terminate() == 0

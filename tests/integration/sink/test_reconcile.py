@@ -1,0 +1,110 @@
+"""The reconciliation tells a missing row and a doubled one from a balanced warehouse."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from shared.contracts import topics
+from shared.warehouse import tables
+from tests.integration.sink.world import PROJECT, World
+
+
+@pytest.fixture(scope="module")
+def settled(world: World) -> World:
+    """All of the log is in the warehouse."""
+
+    async def settle() -> None:
+        await world.send_lives(20)
+        await world.judge_all()
+        async with world.sink() as sink:
+            await sink.ready()
+            await world.caught_up()
+
+    asyncio.run(settle())
+    return world
+
+
+@contextmanager
+def restored(world: World, where: str) -> Iterator[str]:
+    """The table's name; whatever is done to its rows there is undone at the end."""
+    name = f"`{PROJECT}.{tables.DECISIONS.id}`"
+    kept = f"`{PROJECT}.{tables.DECISIONS.dataset}.kept`"
+    world.query(f"CREATE OR REPLACE TABLE {kept} AS SELECT * FROM {name} WHERE {where}")
+    try:
+        yield name
+    finally:
+        world.query(f"DELETE FROM {name} WHERE {where}")
+        world.query(f"INSERT INTO {name} SELECT * FROM {kept}")
+        world.query(f"DROP TABLE {kept}")
+
+
+def reconcile(world: World) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "services.sink", "reconcile"],
+        env={**os.environ, **world.environment(), "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+async def test_a_balanced_warehouse_is_called_balanced(settled: World) -> None:
+    balances = await settled.balances()
+    assert all(balance.balanced and balance.behind == 0 for balance in balances), balances
+    for table in tables.STREAMED:
+        mine = [balance for balance in balances if balance.table == table.id]
+        log = [place for place in settled.written if place[0] == table.topic]
+        assert sum(balance.records for balance in mine) == len(log)
+        assert sum(balance.rows for balance in mine) == len(set(log) - settled.without_row)
+    done = reconcile(settled)
+    assert done.returncode == 0, done.stderr
+    assert "every record has its row" in done.stdout
+
+
+async def test_a_row_that_is_missing_is_found(settled: World) -> None:
+    _, partition, offset = next(place for place in settled.written if place[0] == topics.DECISIONS.name)
+    if (topics.DECISIONS.name, partition, offset) in settled.without_row:
+        pytest.fail("the first decision was meant to have a row")
+    where = f"kafka_partition = {partition} AND kafka_offset = {offset}"
+    with restored(settled, where) as table:
+        settled.query(f"DELETE FROM {table} WHERE {where}")
+        done = reconcile(settled)
+        faults = {(b.table, b.partition): b.missing for b in await settled.balances() if not b.balanced}
+    assert faults == {(tables.DECISIONS.id, partition): [offset]}
+    assert done.returncode == 1
+    assert f"1 missing: {offset}" in done.stdout
+
+
+async def test_a_row_that_is_there_twice_is_found(settled: World) -> None:
+    _, partition, offset = next(place for place in settled.written if place[0] == topics.DECISIONS.name)
+    where = f"kafka_partition = {partition} AND kafka_offset = {offset}"
+    with restored(settled, where) as table:
+        settled.query(f"INSERT INTO {table} SELECT * FROM {table} WHERE {where}")
+        faults = {(b.table, b.partition): b.doubled for b in await settled.balances() if not b.balanced}
+    assert faults == {(tables.DECISIONS.id, partition): [offset]}
+    assert all(balance.balanced for balance in await settled.balances())
+
+
+async def test_a_row_of_a_refused_record_is_found(settled: World) -> None:
+    ((_, partition, offset),) = await settled.send([(topics.DECISIONS, b"{", "cust_000001", None)], rows=False)
+    async with settled.sink() as sink:
+        await sink.ready()
+        await settled.caught_up()
+    first = next(place for place in settled.written if place[0] == topics.DECISIONS.name)
+    columns = [column.name for column in tables.DECISIONS.columns if column.name not in tables.BY_PLACE]
+    with restored(settled, f"kafka_partition = {partition} AND kafka_offset = {offset}") as table:
+        settled.query(
+            f"INSERT INTO {table} ({', '.join(columns)}, kafka_partition, kafka_offset) "
+            f"SELECT {', '.join(columns)}, {partition}, {offset} FROM {table} "
+            f"WHERE kafka_partition = {first[1]} AND kafka_offset = {first[2]}"
+        )
+        faults = {(b.table, b.partition): b.unexpected for b in await settled.balances() if not b.balanced}
+    assert faults == {(tables.DECISIONS.id, partition): [offset]}

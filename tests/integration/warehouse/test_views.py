@@ -1,0 +1,128 @@
+"""The views on rows that came twice, in another order, in a wrong partition, and were corrected later."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from shared.contracts import topics
+from shared.contracts.events import Verdict, encode
+from shared.contracts.identity import EPOCH, from_epoch_micros
+from shared.settings import BigQuerySettings
+from tests.factories import DAY_US, START_US, outcome, transaction_bytes
+from tests.integration.warehouse.rows import query, write
+from tests.unit.sink.records import PARTITIONS, LogRecord, decision, record
+
+START = EPOCH + timedelta(microseconds=START_US)
+
+
+def bought(number: int, offset: int, **changes: Any) -> LogRecord:
+    return record(topics.TRANSACTIONS, transaction_bytes(number, t_us=START_US, **changes), offset=offset)
+
+
+def decided(number: int, offset: int, **changes: Any) -> LogRecord:
+    made = decision(number, occurred_at=from_epoch_micros(START_US), **changes)
+    return record(topics.DECISIONS, encode(made), offset=offset)
+
+
+def repaid(number: int, offset: int, *, defaulted: bool, **changes: Any) -> LogRecord:
+    body = outcome(number, defaulted=defaulted, observed_us=START_US + 56 * DAY_US)
+    return record(topics.OUTCOMES, json.dumps(body).encode(), offset=offset, **changes)
+
+
+@pytest.fixture(scope="module")
+def log(warehouse: BigQuerySettings) -> BigQuerySettings:
+    """0: repeated everywhere. 1: its outcome was corrected. 2: no outcome. 3: no decision. 4: six instalments.
+    5: astray at first. 6: unknown number of instalments. Later offsets are written first."""
+    wrong = (bought(5, 0).partition + 1) % PARTITIONS
+    records = [
+        bought(0, 10, amount=67.51), bought(1, 1), bought(2, 2), bought(3, 3), bought(4, 4, installments={"count": 6}),
+        bought(6, 6, installments={"count": None}), bought(5, 7),
+        record(topics.TRANSACTIONS, transaction_bytes(5, t_us=START_US), offset=99, partition=wrong),
+        decided(0, 20, decision=Verdict.DECLINE), decided(0, 5, decision=Verdict.APPROVE),
+        *(decided(number, number + 30, features={"amount": float(number), "none": None}) for number in (1, 2, 4, 5, 6)),
+        repaid(0, 2, defaulted=False), repaid(0, 3, defaulted=False), repaid(1, 9, defaulted=False),
+        repaid(1, 4, defaulted=True), repaid(3, 5, defaulted=True), repaid(4, 6, defaulted=True),
+        repaid(5, 7, defaulted=False), repaid(5, 500, defaulted=True, partition=wrong), repaid(6, 8, defaulted=False),
+    ]  # fmt: skip
+    write(warehouse, records)
+    write(warehouse, [bought(0, 8, amount=67.51), bought(0, 9, amount=67.51)])
+    return warehouse
+
+
+def test_each_purchase_is_there_once_by_its_first_record(log: BigQuerySettings) -> None:
+    found = query(log, "SELECT event_id, kafka_offset, amount FROM `{project}.flit_ml.transactions_current`")
+    assert {row["event_id"]: row["kafka_offset"] for row in found} == {
+        "event-0": 8, "event-1": 1, "event-2": 2, "event-3": 3, "event-4": 4, "event-5": 7, "event-6": 6,
+    }  # fmt: skip
+    assert len(found) == 7
+    assert {row["amount"] for row in found} == {Decimal("67.51")}
+
+
+def test_the_first_decision_on_the_topic_wins_whenever_it_was_written(log: BigQuerySettings) -> None:
+    found = query(log, "SELECT event_id, decision FROM `{project}.flit_ml.decisions_current`")
+    assert len(found) == 6
+    assert {row["event_id"]: row["decision"] for row in found}["event-0"] == "approve"
+
+
+def examples(settings: BigQuerySettings, as_of: datetime) -> dict[str, dict[str, Any]]:
+    found = query(
+        settings,
+        "SELECT * FROM `{project}.flit_ml.training_examples` "
+        f"WHERE mature_at <= TIMESTAMP '{as_of:%Y-%m-%d %H:%M:%S}+00'",
+    )
+    assert len({row["event_id"] for row in found}) == len(found)
+    return {row["event_id"]: row for row in found}
+
+
+def test_an_example_needs_a_decision_and_an_outcome_and_takes_the_latest_correction(log: BigQuerySettings) -> None:
+    found = examples(log, datetime(2099, 1, 1, tzinfo=UTC))
+    assert {name: row["defaulted"] for name, row in found.items()} == {
+        "event-0": False, "event-1": False, "event-4": True, "event-5": False,
+    }  # fmt: skip
+
+
+def test_an_example_counts_only_once_its_last_instalment_has_passed(log: BigQuerySettings) -> None:
+    assert examples(log, START + timedelta(days=55)) == {}
+    assert set(examples(log, START + timedelta(days=56))) == {"event-0", "event-1", "event-5"}
+    assert "event-4" not in examples(log, START + timedelta(days=83))
+    found = examples(log, START + timedelta(days=84))
+    assert found["event-4"]["mature_at"] == START + timedelta(days=84)
+
+
+def test_an_example_carries_the_features_of_its_own_decision(log: BigQuerySettings) -> None:
+    found = examples(log, START + timedelta(days=84))
+    assert found["event-1"]["features"] == {"amount": 1.0, "none": None}
+    assert found["event-1"]["feature_set_version"] == "1"
+    assert found["event-1"]["transaction_id"] == "txn_00000001"
+    assert found["event-4"]["source_risk_level"] == "medium"
+
+
+def test_labels_join_the_flat_json_once_they_are_known(log: BigQuerySettings) -> None:
+    found = query(
+        log,
+        "SELECT event_id, kafka_partition, json_body FROM `{project}.flit_bnpl_raw.raw_bnpl_txs_with_outcomes` "
+        "WHERE _timestamp >= TIMESTAMP '1970-01-01 00:00:00+00'",
+    )
+    bodies = {row["event_id"]: row["json_body"] for row in found}
+    assert len(found) == 10, "one row for each raw one"
+    assert bodies["event-1"]["will_default"] is False
+    assert bodies["event-1"]["days_to_first_missed_payment"] is None
+    assert bodies["event-4"]["will_default"] is True
+    assert bodies["event-4"]["days_to_first_missed_payment"] == 14
+    assert "will_default" not in bodies["event-2"]
+    assert bodies["event-2"]["customer_credit_score_range"] == "fair"
+
+
+def test_the_raw_json_itself_holds_no_label(log: BigQuerySettings) -> None:
+    found = query(
+        log,
+        "SELECT COUNT(*) AS n FROM `{project}.flit_bnpl_raw.raw_bnpl_txs_json` "
+        "WHERE _timestamp >= TIMESTAMP '1970-01-01 00:00:00+00' "
+        "AND JSON_VALUE(json_body, '$.will_default') IS NOT NULL",
+    )
+    assert found == [{"n": 0}]

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.local import kafka_jars
+from deploy.local.kafka import Node, properties_text
+from deploy.local.processes import StartFailed
+
+NODES = [Node(number, 21000 + number, 22000 + number) for number in (1, 2, 3)]
+
+
+def properties(node: Node, nodes: list[Node]) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in properties_text(node, nodes, Path("/data")).splitlines())
+
+
+def test_a_lone_broker_replicates_nothing() -> None:
+    alone = properties(NODES[0], NODES[:1])
+    assert {value for name, value in alone.items() if name.endswith((".replication.factor", ".isr"))} == {"1"}
+
+
+def test_three_brokers_survive_the_loss_of_one() -> None:
+    second = properties(NODES[1], NODES)
+    assert second["controller.quorum.voters"] == "1@127.0.0.1:22001,2@127.0.0.1:22002,3@127.0.0.1:22003"
+    assert second["offsets.topic.replication.factor"] == "3"
+    assert second["min.insync.replicas"] == "2"
+
+
+def test_every_listener_is_on_loopback() -> None:
+    listeners = properties(NODES[0], NODES)["listeners"].split(",")
+    assert all(each.split("://")[1].startswith("127.0.0.1:") for each in listeners)
+
+
+def test_the_lock_holds_the_version_that_is_wanted() -> None:
+    jars = {f"{jar.group}:{jar.artifact}:{jar.version}" for jar in kafka_jars.read_lock()}
+    assert {each.removesuffix("!") for each in kafka_jars.COORDINATES} <= jars
+    assert all(len(jar.sha256) == 64 for jar in kafka_jars.read_lock())
+
+
+def test_a_jar_that_is_not_the_locked_one_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jar = kafka_jars.Jar("0" * 64, "org.example", "thing", "1.0")
+    lock = tmp_path / "lock"
+    lock.write_text(f"{jar.sha256}  {jar.group}:{jar.artifact}:{jar.version}\n")
+
+    def fetch_something_else(self: object) -> None:
+        (tmp_path / "maven" / jar.path).parent.mkdir(parents=True)
+        (tmp_path / "maven" / jar.path).write_bytes(b"not what was locked")
+
+    monkeypatch.setattr("jgo.maven._core.Artifact.resolve", fetch_something_else)
+    with pytest.raises(StartFailed, match=r"can't trust thing-1\.0\.jar"):
+        kafka_jars.classpath(tmp_path, lock)

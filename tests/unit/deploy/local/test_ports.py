@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.local.ports import FREE_RANGE, Ports, PortTaken, free_ports, is_free, is_listening
+from deploy.local.processes import StartFailed
+from shared.settings import BigQuerySettings, KafkaSettings, RedisSettings
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield int(server.getsockname()[1])
+
+
+def test_free_ports_are_distinct_and_not_those_of_outgoing_connections() -> None:
+    found = free_ports(20)
+    assert len(set(found)) == 20
+    assert all(port in FREE_RANGE for port in found)
+
+
+def test_a_port_that_is_listened_on_is_not_free(taken: int) -> None:
+    assert is_listening(taken)
+    assert not is_free(taken)
+
+
+def test_a_taken_port_is_reported_with_the_setting_to_change(taken: int) -> None:
+    with pytest.raises(PortTaken, match=rf"port {taken} .* KAFKA__BOOTSTRAP_SERVERS"):
+        Ports(kafka=taken).settle()
+
+
+def test_settled_ports_keep_what_was_asked_for_and_fill_in_the_rest() -> None:
+    wanted = free_ports(1)[0]
+    settled = Ports(valkey=wanted).settle()
+    every = {settled.kafka, settled.kafka_controller, settled.valkey, settled.bigquery_rest, settled.bigquery_grpc}
+    assert settled.valkey == wanted
+    assert len(every) == 5
+    assert 0 not in every
+
+
+def test_ports_are_read_from_the_services_settings() -> None:
+    ports = Ports.of_settings(
+        KafkaSettings(bootstrap_servers="localhost:21001"),
+        RedisSettings(url="redis://127.0.0.1:21002/0"),
+        BigQuerySettings(rest_endpoint="http://127.0.0.1:21003", grpc_endpoint="127.0.0.1:21004"),
+    )
+    assert ports == Ports(kafka=21001, valkey=21002, bigquery_rest=21003, bigquery_grpc=21004)
+
+
+def test_a_setting_that_points_to_another_machine_is_refused() -> None:
+    with pytest.raises(StartFailed, match=r"REDIS__URL is 'redis://cache\.example:6379/0'"):
+        Ports.of_settings(KafkaSettings(), RedisSettings(url="redis://cache.example:6379/0"), BigQuerySettings())

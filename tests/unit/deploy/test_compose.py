@@ -1,0 +1,116 @@
+"""The compose file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from deploy.local import services as local
+from tests.deployment import DEPLOY, REPOSITORY, compose, compose_containers
+
+SCHEMA = json.loads((REPOSITORY / "tests/data/compose/compose-spec.json").read_text())
+SERVICES: dict[str, dict[str, Any]] = compose()["services"]
+LASTING = {"ingestor", "features", "scorer", "sink", "simulator"}
+
+
+def test_the_file_keeps_to_the_compose_specification() -> None:
+    jsonschema.Draft202012Validator(SCHEMA).validate(compose())
+
+
+def test_a_key_that_compose_does_not_know_is_refused() -> None:
+    document = compose()
+    document["services"]["scorer"]["restarts"] = "always"
+    with pytest.raises(jsonschema.ValidationError, match="restarts"):
+        jsonschema.Draft202012Validator(SCHEMA).validate(document)
+
+
+def test_every_service_of_the_system_is_in_it() -> None:
+    assert {one.ours for one in compose_containers() if one.ours} == LASTING | {"trainer", "bigquery-emulator"}
+    assert SERVICES["trainer"]["profiles"] == ["trainer"]
+
+
+def test_each_image_is_built_for_the_service_that_it_is_named_after() -> None:
+    for one in compose_containers():
+        if one.ours is not None:
+            build = one.definition["build"]
+            assert (DEPLOY / build["context"] / build["dockerfile"]).resolve() == DEPLOY / "Dockerfile"
+            built = build.get("args", {}).get("SERVICE", build["target"])
+            assert built == one.ours
+
+
+def test_who_is_waited_for_can_be_waited_for() -> None:
+    for name, service in SERVICES.items():
+        for other, wish in service.get("depends_on", {}).items():
+            checked = not SERVICES[other]["healthcheck"].get("disable")
+            once = "restart" in SERVICES[other] and SERVICES[other]["restart"].startswith("on-failure")
+            assert (wish["condition"] == "service_healthy" and checked) or (
+                wish["condition"] == "service_completed_successfully" and once
+            ), f"{name} waits for {other}"
+
+
+def test_whoever_reads_topics_or_warehouse_waits_until_they_are_made() -> None:
+    for one in compose_containers():
+        if one.name in LASTING | {"trainer"}:
+            waits = set(one.definition.get("depends_on", ()))
+            assert ("create-topics" in waits) == ("KAFKA__BOOTSTRAP_SERVERS" in one.environment), one.name
+            assert ("create-warehouse" in waits) == ("BIGQUERY__PROJECT" in one.environment), one.name
+
+
+def test_nothing_is_published_beyond_this_machine() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", ())]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_published_ports_are_those_of_the_embedded_stack() -> None:
+    from deploy.local.stack import DEFAULT_PORTS
+    from deploy.local.supervisor import SERVICES as SUPERVISED
+
+    assert SERVICES["kafka"]["ports"] == [f"127.0.0.1:{DEFAULT_PORTS.kafka}:19092"]
+    assert SERVICES["valkey"]["ports"] == [f"127.0.0.1:{DEFAULT_PORTS.valkey}:6379"]
+    assert SERVICES["bigquery"]["ports"] == [
+        f"127.0.0.1:{DEFAULT_PORTS.bigquery_rest}:9050",
+        f"127.0.0.1:{DEFAULT_PORTS.bigquery_grpc}:9060",
+    ]
+    supervised: tuple[local.Service, ...] = SUPERVISED
+    assert {service.name for service in supervised} == LASTING
+    for service in supervised:
+        assert f"127.0.0.1:{service.metrics_port}:9100" in SERVICES[service.name]["ports"]
+
+
+def test_names_of_hosts_in_addresses_are_services_and_their_ports_exist() -> None:
+    addresses = {
+        "KAFKA__BOOTSTRAP_SERVERS": "kafka:9092",
+        "REDIS__URL": "redis://valkey:6379/0",
+        "BIGQUERY__REST_ENDPOINT": "http://bigquery:9050",
+        "BIGQUERY__GRPC_ENDPOINT": "bigquery:9060",
+        "SIMTOM__URL": "http://simulator:18000",
+    }
+    for one in compose_containers():
+        for name, value in one.environment.items():
+            if name in addresses and one.ours:
+                assert value == addresses[name], one.where
+    listeners = SERVICES["kafka"]["environment"]
+    assert "INSIDE://kafka:9092" in listeners["KAFKA_ADVERTISED_LISTENERS"]
+    assert "INSIDE://:9092" in listeners["KAFKA_LISTENERS"]
+    assert SERVICES["bigquery"]["command"][1:3] == ["9050", "9060"]
+    assert SERVICES["simulator"]["environment"]["SIMULATOR__PORT"] == "18000"
+
+
+def test_containers_are_limited_and_come_back() -> None:
+    for name, service in SERVICES.items():
+        assert {"cpus", "memory"} == set(service["deploy"]["resources"]["limits"]), name
+        assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"], name
+        # Kafka's start script writes its configuration beside itself.
+        assert service.get("read_only") is True or name == "kafka", name
+        expected = "no" if name == "trainer" else "on-failure:5" if name.startswith("create-") else "unless-stopped"
+        assert service["restart"] == expected, name
+
+
+def test_mounted_volumes_are_declared_and_all_used() -> None:
+    mounted = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())}
+    assert mounted == set(compose()["volumes"])
+    assert (DEPLOY / compose()["secrets"]["api-keys"]["file"]).exists()

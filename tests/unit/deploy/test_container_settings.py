@@ -1,0 +1,128 @@
+"""Settings in compose file and manifests against the settings classes of the code."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from services.scorer.keys import Access
+from shared.kafka.admin import AdminSettings
+from shared.settings import ServiceSettings, load_settings
+from shared.warehouse.__main__ import WarehouseSettings
+from tests.deployment import (
+    BASE,
+    DEPLOY,
+    DEV,
+    PROD,
+    Container,
+    compose_containers,
+    image_environment,
+    kubernetes_containers,
+    kustomize,
+    stages,
+)
+
+EXAMPLE_KEY = "flit-local-key"
+SERVICES = ("ingestor", "features", "scorer", "sink", "trainer", "simulator")
+
+
+def settings_of(container: Container) -> type[ServiceSettings]:
+    if container.command is not None:
+        return {"shared.kafka.admin": AdminSettings, "shared.warehouse": WarehouseSettings}[container.command[2]]
+    kind: type[ServiceSettings] = getattr(
+        importlib.import_module(f"services.{container.ours}.settings"), f"{str(container.ours).capitalize()}Settings"
+    )
+    return kind
+
+
+def variables(kind: type[BaseModel], prefix: str = "") -> dict[str, object]:
+    """Names of the environment variables that a settings class reads, with their defaults."""
+    found: dict[str, object] = {}
+    for name, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= variables(field.annotation, f"{prefix}{name.upper()}__")
+        else:
+            found[prefix + name.upper()] = field.default
+    return found
+
+
+def ours(containers: list[Container]) -> list[Container]:
+    return [one for one in containers if one.ours and one.ours != "bigquery-emulator"]
+
+
+IN_COMPOSE = ours(compose_containers())
+IN_KUBERNETES = [one for folder in (BASE, DEV, PROD) for one in ours(kubernetes_containers(folder))]
+ALL = IN_COMPOSE + IN_KUBERNETES
+
+
+def load(container: Container, monkeypatch: pytest.MonkeyPatch, **more: str) -> ServiceSettings:
+    for name in list(os.environ):
+        if "__" in name or name == "PROFILE":
+            monkeypatch.delenv(name)
+    for name, value in (image_environment(stages()["service"]) | dict(container.environment) | more).items():
+        if "__" in name or name == "PROFILE":
+            monkeypatch.setenv(name, value)
+    return load_settings(settings_of(container))
+
+
+def test_every_container_of_ours_has_settings_to_compare_with() -> None:
+    assert {one.ours for one in IN_COMPOSE} == {one.ours for one in IN_KUBERNETES} == set(SERVICES)
+
+
+@pytest.mark.parametrize("container", ALL, ids=lambda one: one.where)
+def test_every_variable_of_a_container_is_a_setting_of_its_service(container: Container) -> None:
+    assert container.own_variables <= set(variables(settings_of(container)))
+
+
+@pytest.mark.parametrize("container", ALL, ids=lambda one: one.where)
+def test_values_are_ones_that_the_service_starts_with(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(container, monkeypatch)
+    assert settings.metrics.host == "0.0.0.0"
+    assert settings.metrics.port == 9100
+
+
+@pytest.mark.parametrize("container", ALL, ids=lambda one: one.where)
+def test_no_address_is_left_at_this_machine(container: Container) -> None:
+    given = image_environment(stages()["service"]) | dict(container.environment)
+    for name, default in variables(settings_of(container)).items():
+        if "127.0.0.1" in str(default):
+            assert "127.0.0.1" not in given.get(name, "127.0.0.1"), name
+
+
+@pytest.mark.parametrize("folder", [BASE, DEV, PROD], ids=lambda folder: folder.name)
+def test_every_variable_of_the_shared_configuration_is_a_setting_of_some_service(folder: Path) -> None:
+    config = next(one for one in kustomize(folder) if one["kind"] == "ConfigMap")
+    known = {name for one in ours(kubernetes_containers(folder)) for name in variables(settings_of(one))}
+    assert set(config["data"]) <= known
+
+
+def test_production_refuses_to_start_without_encryption_or_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = next(one for one in kubernetes_containers(PROD) if one.name == "scorer")
+    assert load(scorer, monkeypatch).profile == "production"
+    for name, value in (("KAFKA__SECURITY_PROTOCOL", "PLAINTEXT"), ("SCORER__API_KEYS_FILE", "")):
+        changed = Container("", "scorer", scorer.image, {**scorer.environment, name: value})
+        if not value:
+            changed = Container("", "scorer", scorer.image, {k: v for k, v in scorer.environment.items() if k != name})
+            monkeypatch.delenv(name)
+        with pytest.raises(SystemExit):
+            load(changed, monkeypatch)
+
+
+def test_all_agree_on_the_number_of_partitions() -> None:
+    for where in (compose_containers(), kubernetes_containers(DEV), kubernetes_containers(PROD)):
+        counts = {one.environment["KAFKA__PARTITIONS"] for one in where if "KAFKA__PARTITIONS" in one.environment}
+        assert len(counts) == 1
+
+
+def test_the_example_key_opens_the_scorer_of_this_machine_only(tmp_path: Path) -> None:
+    in_cluster = next(one for one in kustomize(DEV) if one["kind"] == "Secret")["stringData"]["api-keys"]
+    (tmp_path / "keys").write_text(in_cluster)
+    for file in (DEPLOY / "api-keys.example", tmp_path / "keys"):
+        assert Access.load(file).caller(f"Bearer {EXAMPLE_KEY}", "10.0.0.1").name == "local"
+    digest = hashlib.sha256(EXAMPLE_KEY.encode()).hexdigest()
+    assert not any(digest in path.read_text() for folder in (BASE, PROD) for path in folder.iterdir())

@@ -1,0 +1,215 @@
+"""One batch: what is durable when, and who may go on. Over a store and a broker that live in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import pytest
+
+from services.features.handler import BatchHandler, SkippedRecords
+from services.features.pipeline import LogRecord
+from shared.contracts.topics import DEAD_LETTERS, FEATURES, TRANSACTIONS
+from shared.contracts.transactions import Limits
+from shared.feature_definitions import CustomerState
+from shared.feature_state import FencedOff, Position
+from shared.kafka.errors import TransientError
+from shared.kafka.producer import OutgoingRecord
+from tests.unit.features.records import CUSTOMER, HOME, PARTITIONS, outcome, purchase, raw
+
+NOW = "2026-06-02T00:00:00.000000Z"
+
+
+class Parts:
+    """Store and producer, with a journal of what was done in which order. `failures`: of the next calls, by name."""
+
+    def __init__(self) -> None:
+        self.positions: dict[int, Position] = {}
+        self.states: dict[str, bytes] = {}
+        self.refused: list[int] = []
+        self.sent: list[OutgoingRecord] = []
+        self.journal: list[str] = []
+        self.failures: dict[str, list[Exception]] = {}
+        self.before: Callable[[str], Awaitable[None]] | None = None
+
+    async def _step(self, name: str) -> None:
+        self.journal.append(name)
+        if self.before is not None:
+            await self.before(name)
+        if self.failures.get(name):
+            raise self.failures[name].pop(0)
+
+    async def position(self, partition: int) -> Position:
+        await self._step("position")
+        return self.positions.get(partition, Position())
+
+    async def read_states(self, partition: int, customer_ids: Sequence[str]) -> dict[str, bytes | None]:
+        await self._step("read")
+        return {name: self.states.get(name) for name in customer_ids}
+
+    async def commit(
+        self,
+        partition: int,
+        expected: Position,
+        new: Position,
+        states: Mapping[str, bytes],
+        refused: Sequence[int] = (),
+    ) -> None:
+        await self._step("commit")
+        if self.positions.get(partition, Position()) != expected:
+            raise FencedOff
+        self.positions[partition] = new
+        self.states.update(states)
+        self.refused.extend(refused)
+
+    async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> object:
+        await self._step("send")
+        self.sent.extend(records)
+        return []
+
+    def topics(self) -> list[str]:
+        return [record.topic for record in self.sent]
+
+
+@pytest.fixture
+def parts() -> Parts:
+    return Parts()
+
+
+@pytest.fixture
+async def handler(parts: Parts) -> BatchHandler:
+    handler = BatchHandler(parts, parts, partitions=PARTITIONS, limits=Limits(), now=lambda: NOW)  # type: ignore[arg-type]
+    await handler.resume([HOME], deadline_s=5)
+    parts.journal.clear()
+    return handler
+
+
+async def take(handler: BatchHandler, records: Sequence[LogRecord], previous: int = -1) -> bool:
+    return await handler.handle(records, previous, handler.generation)
+
+
+async def test_the_state_is_written_only_after_everything_was_acknowledged(handler: BatchHandler, parts: Parts) -> None:
+    wrong = raw(b"?", offset=2, partition=HOME, key=b"cust_000002")
+    assert await take(handler, [purchase(0), raw(b"{", offset=1), wrong])
+    assert parts.journal == ["read", "send", "commit"]
+    assert parts.topics() == [FEATURES.name, TRANSACTIONS.name, DEAD_LETTERS.name]
+    assert parts.positions == {HOME: Position(2, -1)}
+
+
+async def test_a_send_that_cannot_succeed_leaves_state_and_position_alone(handler: BatchHandler, parts: Parts) -> None:
+    parts.failures["send"] = [RuntimeError("broken for good")]
+    with pytest.raises(RuntimeError, match="broken for good"):
+        await take(handler, [purchase(0)])
+    assert (parts.positions, parts.states) == ({}, {})
+
+
+@pytest.mark.parametrize("step", ["read", "send", "commit"])
+async def test_a_dependency_that_comes_back_is_waited_for(handler: BatchHandler, parts: Parts, step: str) -> None:
+    parts.failures[step] = [TransientError("away"), TransientError("away")]
+    assert await take(handler, [purchase(0)])
+    assert parts.journal.count(step) == 3
+    assert parts.positions == {HOME: Position(0, -1)}
+    assert not handler.waiting
+
+
+async def test_the_two_topics_move_their_own_half_of_the_position(handler: BatchHandler, parts: Parts) -> None:
+    await take(handler, [purchase(0), purchase(1)])
+    await take(handler, [outcome(0, offset=0)])
+    await take(handler, [purchase(2)], previous=1)
+    assert parts.positions == {HOME: Position(2, 0)}
+    assert b'"as_of":{"transactions":1,"outcomes":0}' in (parts.sent[-1].value or b"")
+
+
+async def test_records_that_are_in_the_states_already_have_no_second_effect(
+    handler: BatchHandler, parts: Parts
+) -> None:
+    await take(handler, [purchase(0), purchase(1)])
+    assert await take(handler, [purchase(1), purchase(2)])
+    assert len(parts.sent) == 3
+    assert (
+        CustomerState.decode(parts.states[CUSTOMER]).latest_us
+        == CustomerState.decode(parts.states[CUSTOMER]).purchases[2].t_us
+    )
+    assert await take(handler, [purchase(0), purchase(1)])
+    assert parts.positions == {HOME: Position(2, -1)}
+
+
+async def test_a_batch_behind_a_hole_is_refused(handler: BatchHandler, parts: Parts) -> None:
+    await take(handler, [purchase(0)])
+    with pytest.raises(SkippedRecords):
+        await take(handler, [purchase(5)], previous=4)
+    assert parts.positions == {HOME: Position(0, -1)}
+
+
+async def test_offsets_that_never_held_a_record_are_no_hole(handler: BatchHandler, parts: Parts) -> None:
+    await take(handler, [purchase(0)])
+    assert await take(handler, [purchase(5)], previous=0)
+    assert parts.positions == {HOME: Position(5, -1)}
+
+
+async def test_a_writer_that_was_overtaken_is_told(handler: BatchHandler, parts: Parts) -> None:
+    parts.positions[HOME] = Position(7, -1)
+    with pytest.raises(FencedOff):
+        await take(handler, [purchase(0)])
+    assert parts.states == {}
+
+
+async def test_conflicts_are_noted_in_the_same_write(handler: BatchHandler, parts: Parts) -> None:
+    await take(handler, [purchase(0), purchase(0, offset=1, amount=1.0)])
+    assert parts.refused == [1]
+
+
+async def test_a_batch_of_an_earlier_assignment_is_passed_over(handler: BatchHandler, parts: Parts) -> None:
+    stale = handler.generation
+    await handler.resume([HOME], deadline_s=5)
+    assert not await handler.handle([purchase(0)], -1, stale)
+    assert parts.sent == []
+
+
+async def test_nothing_is_taken_in_after_the_release(handler: BatchHandler, parts: Parts) -> None:
+    await handler.release()
+    assert not await take(handler, [purchase(0)])
+    assert parts.sent == []
+
+
+async def test_the_release_waits_for_the_batch_in_hand(handler: BatchHandler, parts: Parts) -> None:
+    sending, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(step: str) -> None:
+        if step == "send":
+            sending.set()
+            await go_on.wait()
+
+    parts.before = hold
+    batch = asyncio.create_task(take(handler, [purchase(0)]))
+    await sending.wait()
+    release = asyncio.create_task(handler.release())
+    await asyncio.sleep(0)
+    assert not release.done()
+    go_on.set()
+    await release
+    assert parts.positions == {HOME: Position(0, -1)}
+    assert await batch
+
+
+async def test_the_release_does_not_wait_for_a_dependency_to_come_back(handler: BatchHandler, parts: Parts) -> None:
+    parts.failures["commit"] = [TransientError("away")] * 1000
+    batch = asyncio.create_task(take(handler, [purchase(0)]))
+    while not handler.waiting:  # noqa: ASYNC110 (a flag, as the watchdog reads it)
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await handler.release()
+    assert (await batch, handler.waiting) == (False, False)
+    assert parts.positions == {}
+
+
+async def test_positions_are_read_anew_with_each_assignment(handler: BatchHandler, parts: Parts) -> None:
+    parts.positions[HOME] = Position(41, 8)
+    assert await handler.resume([HOME, HOME], deadline_s=5) == {HOME: Position(41, 8)}
+    assert await take(handler, [purchase(0, offset=42)], previous=41)
+
+
+async def test_an_assignment_without_redis_gives_up_in_time(handler: BatchHandler, parts: Parts) -> None:
+    parts.failures["position"] = [TransientError("away")] * 1000
+    with pytest.raises(TimeoutError):
+        await handler.resume([HOME], deadline_s=0.01)

@@ -1,0 +1,138 @@
+"""What is handed to Faust, and what it is let to believe of offsets. Nothing is connected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from faust.types import TP
+
+from services.features.app import BUFFERED_BATCHES, FeaturesApp, ResumePoint
+from services.features.handler import BatchHandler
+from services.features.settings import FeaturesSettings
+from services.features.transport import BatchConsumer, FetchedBatch
+from shared.contracts.transactions import Limits
+
+ZERO = TP("bnpl-transactions", 0)
+
+
+def record(offset: int) -> ConsumerRecord[bytes, bytes]:
+    return ConsumerRecord("bnpl-transactions", 0, offset, 1_000, 0, b"k", b"v", None, 1, 1, [])
+
+
+class Fetcher:
+    """In place of the thread with the real consumer: hands out what it is given."""
+
+    def __init__(self) -> None:
+        self.ready: list[dict[TP, list[Any]]] = []
+        self.sought: list[Mapping[TP, int]] = []
+        self.assigned = {ZERO}
+        self.on_fetch: Any = None
+
+    async def getmany(self, active_partitions: Any, timeout: float) -> dict[TP, list[Any]]:
+        if self.on_fetch is not None:
+            await self.on_fetch()
+        return self.ready.pop(0)
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        self.sought.append(dict(partitions))
+
+    def assignment(self) -> set[TP]:
+        return self.assigned
+
+
+@pytest.fixture
+async def app() -> FeaturesApp:
+    handler = BatchHandler(None, None, partitions=4, limits=Limits(), now=str)  # type: ignore[arg-type]
+    app = FeaturesApp(FeaturesSettings(), handler)
+    app.finalize()
+    return app
+
+
+@pytest.fixture
+def consumer(app: FeaturesApp) -> BatchConsumer:
+    consumer: BatchConsumer = app.consumer
+    consumer._thread = Fetcher()
+    return consumer
+
+
+async def fetch(consumer: BatchConsumer, *offsets: int) -> FetchedBatch:
+    consumer._thread.ready.append({ZERO: [record(offset) for offset in offsets]})
+    (batch,) = (await consumer._getmany({ZERO}, 1.0))[ZERO]
+    return batch
+
+
+async def test_all_fetched_records_of_a_partition_are_one_message_at_the_offset_of_the_last(
+    consumer: BatchConsumer,
+) -> None:
+    batch = await fetch(consumer, 3, 4, 7)
+    assert (batch.topic, batch.partition, batch.offset) == ("bnpl-transactions", 0, 7)
+    assert [one.offset for one in batch.value.records] == [3, 4, 7]
+    message = consumer._to_message(ZERO, batch)
+    assert (message.tp, message.offset, message.value) == (ZERO, 7, batch.value)
+
+
+async def test_a_batch_says_what_was_handed_over_before_it(consumer: BatchConsumer) -> None:
+    assert (await fetch(consumer, 3, 4)).value.previous_offset == 2
+    assert (await fetch(consumer, 9)).value.previous_offset == 4
+
+
+async def test_a_partition_without_records_gives_no_message(consumer: BatchConsumer) -> None:
+    consumer._thread.ready.append({ZERO: []})
+    assert await consumer._getmany({ZERO}, 1.0) == {}
+
+
+async def test_what_was_fetched_for_an_assignment_that_ended_meanwhile_is_not_handed_over(
+    app: FeaturesApp, consumer: BatchConsumer
+) -> None:
+    consumer._thread.on_fetch = app.stop_taking_in
+    consumer._thread.ready.append({ZERO: [record(0)]})
+    assert await consumer._getmany({ZERO}, 1.0) == {}
+
+
+async def test_it_seeks_to_the_positions_in_redis_not_to_the_committed_offsets(
+    app: FeaturesApp, consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def resume_points(assigned: set[TP]) -> dict[TP, ResumePoint]:
+        return {tp: ResumePoint(offset=50, done=41) for tp in assigned}
+
+    await fetch(consumer, 90)
+    monkeypatch.setattr(app, "resume_points", resume_points)
+    await consumer.perform_seek()
+    assert consumer._thread.sought == [{ZERO: 50}]
+    assert consumer._read_offset[ZERO] == 50
+    # 42 to 49 are gone from the log; that is no hole of ours.
+    assert (await fetch(consumer, 50)).value.previous_offset == 41
+
+
+async def test_the_committed_offset_reaches_the_end_though_most_offsets_were_never_acknowledged(
+    consumer: BatchConsumer,
+) -> None:
+    await consumer._add_gap(ZERO, 0, 499)
+    consumer._acked[ZERO] = [499, 999]
+    consumer._acked_index[ZERO] = {499, 999}
+    assert consumer._new_offset(ZERO) == 1000
+    assert consumer._new_offset(ZERO) is None
+    consumer._acked[ZERO].append(1000)
+    assert consumer._new_offset(ZERO) == 1001
+
+
+async def test_partition_n_of_both_topics_goes_to_one_process(app: FeaturesApp, consumer: BatchConsumer) -> None:
+    thread = consumer._new_consumer_thread()
+    real = thread._create_worker_consumer(app.transport)
+    assert real._partition_assignment_strategy == (RangePartitionAssignor,)
+    assert real._group_id == "flit-features"
+
+
+async def test_little_is_fetched_ahead(app: FeaturesApp) -> None:
+    (agent,) = app.agents.values()
+    assert agent.channel.queue.maxsize == BUFFERED_BATCHES
+
+
+async def test_faust_s_own_producer_never_connects(app: FeaturesApp) -> None:
+    await app.producer.on_start()
+    assert app.producer._producer is None
+    await app.producer.on_stop()

@@ -1,0 +1,129 @@
+"""Stand-ins for Redis and Kafka behind the scorer's ports: as simple as a dict and a list, and as strict."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+
+from services.scorer.checkout import Checkout, Ports
+from services.scorer.claims import Claim
+from services.scorer.decider import Decider
+from services.scorer.idempotency import InFlight
+from services.scorer.model import ModelSlot
+from shared.contracts.rejections import Rejection, RejectionReason
+from shared.contracts.transactions import Limits
+from shared.feature_state import Position
+from shared.kafka.errors import TransientError
+from shared.kafka.producer import OutgoingRecord
+from shared.policy import load_policy
+from tests.unit.scorer.parts import NOW
+
+
+def clock() -> datetime:
+    return datetime.fromisoformat(NOW).astimezone(UTC)
+
+
+@dataclass
+class FakeClaims:
+    held: dict[str, Claim] = field(default_factory=dict)
+    away: bool = False
+    away_for_marks: bool = False
+
+    async def lookup(self, event_id: str) -> Claim | None:
+        self._answer()
+        return self.held.get(event_id)
+
+    async def claim(self, wanted: Sequence[Claim]) -> list[Claim]:
+        self._answer()
+        await asyncio.sleep(0)  # where the real one waits for its answer, another may come first
+        return [self.held.setdefault(claim.event_id, claim) for claim in wanted]
+
+    async def mark_published(self, claims: Sequence[Claim]) -> None:
+        self._answer()
+        if self.away_for_marks:
+            raise TransientError("redis: away")
+        for claim in claims:
+            if claim.event_id in self.held:
+                self.held[claim.event_id] = Claim(claim.event_id, claim.fingerprint, claim.decision, published=True)
+
+    def _answer(self) -> None:
+        if self.away:
+            raise TransientError("redis: away")
+
+
+@dataclass
+class FakeStates:
+    states: dict[str, bytes] = field(default_factory=dict)
+    position: Position = field(default_factory=Position)
+    away: bool = False
+
+    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position]:
+        if self.away:
+            raise TransientError("redis: away")
+        return self.states.get(customer_id), self.position
+
+
+@dataclass
+class FakeKeys:
+    bound: dict[tuple[str, str], tuple[bytes, bool]] = field(default_factory=dict)
+    """(caller, key) to fingerprint and whether it is in flight."""
+
+    async def bind(self, caller: str, key: str, fingerprint: bytes) -> bool:
+        if (caller, key) not in self.bound:
+            self.bound[caller, key] = (fingerprint, True)
+            return True
+        known, in_flight = self.bound[caller, key]
+        if known != fingerprint:
+            raise Rejection(RejectionReason.CONFLICT, "Idempotency-Key", "the body that it was first used with")
+        if in_flight:
+            raise InFlight
+        return False
+
+    async def release(self, caller: str, key: str, fingerprint: bytes) -> None:
+        self.bound[caller, key] = (fingerprint, False)
+
+
+@dataclass
+class FakeSender:
+    sent: list[OutgoingRecord] = field(default_factory=list)
+    refused_topics: set[str] = field(default_factory=set)
+    """Topics that acknowledge nothing."""
+
+    async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> None:
+        await asyncio.sleep(0)
+        for record in records:
+            if record.topic in self.refused_topics:
+                raise TransientError("not acknowledged in time")
+            self.sent.append(record)
+
+    def on(self, topic: str) -> list[bytes]:
+        return [record.value or b"" for record in self.sent if record.topic == topic]
+
+
+@dataclass
+class Outside:
+    """All the fakes of a checkout, and the checkout."""
+
+    claims: FakeClaims = field(default_factory=FakeClaims)
+    states: FakeStates = field(default_factory=FakeStates)
+    keys: FakeKeys = field(default_factory=FakeKeys)
+    sender: FakeSender = field(default_factory=FakeSender)
+    slot: ModelSlot = field(default_factory=ModelSlot)
+
+    async def _confirm(self) -> None:
+        return None
+
+    def decider(self) -> Decider:
+        return Decider(self.slot, load_policy(), clock)
+
+    def checkout(self) -> Checkout:
+        ports = Ports(self.states, self.claims, self.keys, self.sender, self._confirm)
+        return Checkout(ports, self.decider(), limits=Limits(), partitions=4, publish_timeout_s=0.1, clock=clock)
+
+
+def field_of(decision: bytes, name: str) -> object:
+    return msgspec.json.decode(decision)[name]

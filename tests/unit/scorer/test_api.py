@@ -1,0 +1,416 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+
+from services.scorer.api import build_app
+from services.scorer.checkout import Question, Unavailable
+from services.scorer.idempotency import InFlight
+from services.scorer.keys import Access
+from shared.contracts.rejections import RejectionReason
+from shared.contracts.topics import DECISIONS
+from tests.unit.scorer.fakes import FakeSender, FakeStates, Outside
+from tests.unit.scorer.parts import a_purchase, accepted, body_of
+
+URL = "/v1/decisions"
+JSON = {"Content-Type": "application/json"}
+LIMIT = 65_536
+LOOPBACK, STRANGER = ("127.0.0.1", 5), ("192.0.2.7", 5)
+
+
+class Asked:
+    """A use case that does what it is told, and remembers what it was asked."""
+
+    def __init__(self, does: Callable[[Question], Any] | None = None) -> None:
+        self.questions: list[Question] = []
+        self._does = does
+
+    async def decide(self, question: Question) -> bytes:
+        self.questions.append(question)
+        if self._does is not None:
+            self._does(question)
+        return b'{"as": "it is" }'
+
+    async def find(self, event_id: str) -> bytes | None:
+        if self._does is not None:
+            self._does(Question(event_id.encode()))
+        return None
+
+
+def client_of(
+    use_case: Any, access: Access | None = None, address: tuple[str, int] = LOOPBACK, **more: Any
+) -> httpx.AsyncClient:
+    app = build_app(
+        use_case,
+        access or Access(None),
+        more.pop("ready", lambda: None),
+        max_body_bytes=LIMIT,
+        max_in_flight=more.pop("max_in_flight", 8),
+    )
+    transport = httpx.ASGITransport(app, client=address, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://scorer")
+
+
+@pytest.fixture
+async def outside() -> Outside:
+    return Outside()
+
+
+@pytest.fixture
+async def client(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(outside.checkout()) as found:
+        yield found
+
+
+def assert_problem(answer: httpx.Response, status: int, reason: str) -> dict[str, Any]:
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body: dict[str, Any] = answer.json()
+    assert (answer.status_code, body["status"], body["reason"]) == (status, status, reason), body
+    assert set(body) == {"type", "title", "status", "detail", "reason", "field", "expected"}
+    assert body["type"] == f"urn:flit-risk:problem:{reason}"
+    return body
+
+
+async def test_the_answer_is_the_decisions_own_bytes(client: httpx.AsyncClient, outside: Outside) -> None:
+    answer = await client.post(URL, content=body_of(), headers=JSON)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert outside.sender.on(DECISIONS.name) == [answer.content]
+    found = await client.get(f"{URL}/{accepted().transaction.event_id}")
+    assert (found.status_code, found.content) == (200, answer.content)
+
+
+async def test_bytes_pass_through_as_they_are() -> None:
+    async with client_of(Asked()) as client:
+        assert (await client.post(URL, content=b"{}", headers=JSON)).content == b'{"as": "it is" }'
+
+
+REFUSED: list[tuple[str, bytes, int, str, str]] = [
+    ("broken JSON", b"{", 400, "syntax", ""),
+    ("bytes after it", body_of() + b"x", 400, "syntax", ""),
+    ("nothing", b"", 400, "empty", ""),
+    ("an array", b"[]", 422, "shape", ""),
+    ("no UTF-8", b'{"a": "\xff"}', 400, "utf8", ""),
+    ("NaN", body_of().replace(b"67.51", b"NaN"), 400, "nonfinite", ""),
+    ("1e400", body_of().replace(b"67.51", b"1e400"), 400, "range", ""),
+    ("true as amount", body_of(amount=True), 422, "type", "amount"),
+    ("text as amount", body_of(amount="12"), 422, "type", "amount"),
+    ("a negative amount", body_of(amount=-1), 422, "range", "amount"),
+    ("three decimals", body_of(amount=1.234), 422, "precision", "amount"),
+    ("an amount over the cap", body_of(amount=100_001), 422, "range", "amount"),
+    ("2^53 + 1", body_of(amount=2**53 + 1), 422, "range", ""),
+    ("the future", body_of(occurred_at="2027-06-01T12:00:00Z"), 422, "future", "occurred_at"),
+    ("a naive time", body_of(occurred_at="2026-06-01T11:00:00"), 422, "timezone", "occurred_at"),
+    ("an epoch number", body_of(occurred_at=1780315200), 422, "type", "occurred_at"),
+    ("30 February", body_of(occurred_at="2026-02-30T11:00:00Z"), 422, "date", "occurred_at"),
+    ("a key twice", b'{"a": 1, "a": 2}', 400, "duplicate-key", "a"),
+    ("no customer", body_of(customer_id=None), 422, "missing", "customer_id"),
+    ("a blank customer", body_of(customer_id="  "), 422, "missing", "customer_id"),
+    ("a long id", body_of(customer_id="x" * 129), 422, "length", "customer_id"),
+    ("NUL in an id", body_of(customer_id="a\x00b"), 422, "control", "customer_id"),
+    ("a lone surrogate", body_of().replace(b"txn_", b"\\ud800"), 400, "unicode", ""),
+    ("a bidirectional id", body_of(customer_id="a\u202eb"), 422, "unicode", "customer_id"),
+    ("too large", b"[" + b" " * LIMIT + b"]", 413, "size", ""),
+    ("too deep", b'{"a":' * 21 + b"1" + b"}" * 21, 400, "depth", ""),
+    ("201 keys", json.dumps({f"k{i}": i for i in range(201)}).encode(), 422, "shape", ""),
+    ("an unknown currency", body_of(currency="XXX"), 422, "enum", "currency"),
+    ("an unknown status", body_of(status="maybe"), 422, "enum", "status"),
+    ("a label", body_of(will_default=True), 422, "shape", "will_default"),
+]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason", "field"), [case[1:] for case in REFUSED], ids=[c[0] for c in REFUSED]
+)
+async def test_a_bad_body_is_refused_with_its_reason(
+    client: httpx.AsyncClient, outside: Outside, body: bytes, status: int, reason: str, field: str
+) -> None:
+    problem = assert_problem(await client.post(URL, content=body, headers=JSON), status, reason)
+    assert problem["field"] == field
+    assert outside.sender.sent == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"amount": 0}, {"amount": -0.0}, {"extra": 1}, {"product": {"category": "boats", "brand": "😀"}}]
+)
+async def test_what_is_merely_odd_is_decided(client: httpx.AsyncClient, changes: dict[str, Any]) -> None:
+    assert (await client.post(URL, content=body_of(**changes), headers=JSON)).status_code == 200
+
+
+async def test_a_byte_order_mark_is_passed_over(client: httpx.AsyncClient) -> None:
+    assert (await client.post(URL, content=b"\xef\xbb\xbf" + body_of(), headers=JSON)).status_code == 200
+
+
+async def test_the_same_event_with_another_body_is_a_conflict(client: httpx.AsyncClient) -> None:
+    await client.post(URL, content=body_of(event_id="one"), headers=JSON)
+    assert_problem(await client.post(URL, content=body_of(event_id="one", amount=1), headers=JSON), 422, "conflict")
+
+
+async def test_the_same_key_with_another_body_is_a_conflict(client: httpx.AsyncClient) -> None:
+    headers = JSON | {"Idempotency-Key": "k-1"}
+    assert (await client.post(URL, content=body_of(1), headers=headers)).status_code == 200
+    problem = assert_problem(await client.post(URL, content=body_of(2), headers=headers), 422, "conflict")
+    assert problem["field"] == "Idempotency-Key"
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "reason"), [("k" * 129, 422, "length"), ("", 422, "length"), ("a\tb", 422, "control")]
+)
+async def test_a_key_that_is_none_is_refused(client: httpx.AsyncClient, key: str, status: int, reason: str) -> None:
+    answer = await client.post(URL, content=body_of(), headers=JSON | {"Idempotency-Key": key})
+    assert_problem(answer, status, reason)
+
+
+async def test_two_keys_at_once_are_refused(client: httpx.AsyncClient) -> None:
+    headers = [("Content-Type", "application/json"), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    assert_problem(await client.post(URL, content=body_of(), headers=headers), 400, "duplicate-key")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "accepted_"),
+    [
+        ("application/json", True),
+        ("Application/JSON; charset=UTF-8", True),
+        ("application/json; charset=latin-1", False),
+        ("text/plain", False),
+        ("application/x-www-form-urlencoded", False),
+        ("", False),
+    ],
+)
+async def test_only_json_is_a_known_content_type(client: httpx.AsyncClient, content_type: str, accepted_: bool) -> None:
+    answer = await client.post(URL, content=body_of(), headers={"Content-Type": content_type})
+    if accepted_:
+        assert answer.status_code == 200
+    else:
+        assert assert_problem(answer, 415, "media-type")["expected"] == "application/json"
+
+
+async def test_gzip_is_unpacked(client: httpx.AsyncClient) -> None:
+    packed = JSON | {"Content-Encoding": "gzip"}
+    assert (await client.post(URL, content=gzip.compress(body_of()), headers=packed)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        (gzip.compress(b" " * 50_000_000), 413, "size"),
+        (body_of(), 400, "syntax"),
+        (gzip.compress(body_of())[:-4], 400, "syntax"),
+        (gzip.compress(body_of()) + b"more", 400, "syntax"),
+    ],
+)
+async def test_bombs_and_broken_gzip_are_refused(
+    client: httpx.AsyncClient, body: bytes, status: int, reason: str
+) -> None:
+    answer = await client.post(URL, content=body, headers=JSON | {"Content-Encoding": "gzip"})
+    assert_problem(answer, status, reason)
+
+
+@pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", "x"])
+async def test_an_unknown_encoding_is_refused(client: httpx.AsyncClient, encoding: str) -> None:
+    answer = await client.post(URL, content=body_of(), headers=JSON | {"Content-Encoding": encoding})
+    assert_problem(answer, 415, "encoding")
+
+
+async def test_a_body_without_a_length_is_counted_while_it_comes(client: httpx.AsyncClient) -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield b" " * 4096
+
+    assert_problem(await client.post(URL, content=endless(), headers=JSON), 413, "size")
+    assert taken <= LIMIT // 4096 + 2
+
+
+async def test_an_announced_length_over_the_limit_is_refused_before_reading() -> None:
+    use_case = Asked()
+    async with client_of(use_case) as client:
+        headers = JSON | {"Content-Length": str(LIMIT + 1)}
+        assert_problem(await client.post(URL, content=b"", headers=headers), 413, "size")
+    assert use_case.questions == []
+
+
+def raising(error: Exception) -> Callable[[Question], None]:
+    def does(_: Question) -> None:
+        raise error
+
+    return does
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason", "retry"),
+    [
+        (InFlight(), 409, "in-flight", "1"),
+        (Unavailable("kafka-unavailable", "away", retry_after_s=3), 503, "kafka-unavailable", "3"),
+        (Unavailable("pending", "not yet"), 503, "pending", "1"),
+        (RuntimeError("a secret"), 500, "internal", None),
+    ],
+)
+async def test_what_the_use_case_cannot_answer_is_a_problem(
+    error: Exception, status: int, reason: str, retry: str | None
+) -> None:
+    async with client_of(Asked(raising(error))) as client:
+        answer = await client.post(URL, content=b"{}", headers=JSON)
+    assert_problem(answer, status, reason)
+    assert answer.headers.get("retry-after") == retry
+    assert "secret" not in answer.text
+
+
+async def test_without_redis_the_answer_is_200_and_says_that_it_is_degraded() -> None:
+    async with client_of(Outside(states=FakeStates(away=True)).checkout()) as client:
+        answer = await client.post(URL, content=body_of(), headers=JSON)
+    assert (answer.status_code, answer.json()["degraded"]) == (200, "state_unavailable")
+
+
+async def test_without_kafka_the_answer_is_503_with_retry_after() -> None:
+    outside = Outside(sender=FakeSender(refused_topics={DECISIONS.name}))
+    async with client_of(outside.checkout()) as client:
+        answer = await client.post(URL, content=body_of(), headers=JSON)
+    assert_problem(answer, 503, "kafka-unavailable")
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_beyond_the_limit_of_requests_at_once_the_answer_is_503_at_once() -> None:
+    class Slow(Asked):
+        def __init__(self) -> None:
+            super().__init__()
+            self.full, self.go_on = asyncio.Event(), asyncio.Event()
+
+        async def decide(self, question: Question) -> bytes:
+            self.questions.append(question)
+            if len(self.questions) == 2:
+                self.full.set()
+            await self.go_on.wait()
+            return b"{}"
+
+    slow = Slow()
+    async with client_of(slow, max_in_flight=2) as client:
+        first = [asyncio.create_task(client.post(URL, content=b"{}", headers=JSON)) for _ in range(2)]
+        await slow.full.wait()
+        answer = await client.post(URL, content=b"{}", headers=JSON)
+        assert_problem(answer, 503, "overloaded")
+        assert answer.headers["retry-after"] == "1"
+        slow.go_on.set()
+        assert [answer.status_code for answer in await asyncio.gather(*first)] == [200, 200]
+        assert (await client.post(URL, content=b"{}", headers=JSON)).status_code == 200
+
+
+@pytest.mark.parametrize("path", [URL, f"{URL}/x"])
+async def test_query_parameters_are_refused(client: httpx.AsyncClient, path: str) -> None:
+    call = client.get(path + "?a=1&a=2") if path != URL else client.post(path + "?a=1", content=b"{}", headers=JSON)
+    assert_problem(await call, 400, "query")
+
+
+@pytest.mark.parametrize(
+    ("event_id", "status", "reason"),
+    [
+        ("unknown", 404, "not-found"),
+        ("x" * 129, 422, "length"),
+        ("%00", 422, "control"),
+        ("%E2%80%AE", 422, "unicode"),
+        ("..%2F..%2Fetc", 404, "not-found"),
+    ],
+)
+async def test_an_event_that_is_none_is_not_found(
+    client: httpx.AsyncClient, event_id: str, status: int, reason: str
+) -> None:
+    assert_problem(await client.get(f"{URL}/{event_id}"), status, reason)
+
+
+async def test_a_lookup_without_redis_says_so() -> None:
+    async with client_of(Asked(raising(Unavailable("state-unavailable", "away")))) as client:
+        assert_problem(await client.get(f"{URL}/one"), 503, "state-unavailable")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "reason"),
+    [("GET", "/nowhere", 404, "not-found"), ("PUT", URL, 405, "method"), ("DELETE", f"{URL}/x", 405, "method")],
+)
+async def test_the_frameworks_own_refusals_have_the_same_shape(
+    client: httpx.AsyncClient, method: str, path: str, status: int, reason: str
+) -> None:
+    assert_problem(await client.request(method, path), status, reason)
+
+
+@pytest.fixture
+def access(tmp_path: Path) -> Access:
+    path = tmp_path / "keys"
+    path.write_text(f"# callers\nshop {hashlib.sha256(b'secret').hexdigest()}\n\n")
+    return Access.load(path)
+
+
+@pytest.mark.parametrize("path", [URL, f"{URL}/x"])
+@pytest.mark.parametrize("key", [None, "Bearer wrong", "Bearer", "Basic secret", "secret"])
+async def test_without_a_known_key_nothing_is_answered(access: Access, path: str, key: str | None) -> None:
+    use_case = Asked()
+    headers = JSON | ({"Authorization": key} if key else {})
+    async with client_of(use_case, access) as client:
+        call = client.post(path, content=b"{}", headers=headers) if path == URL else client.get(path, headers=headers)
+        answer = await call
+    assert_problem(answer, 401, "unauthorized")
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert use_case.questions == []
+
+
+async def test_a_known_key_asks_from_anywhere_under_its_name(access: Access) -> None:
+    use_case = Asked()
+    async with client_of(use_case, access, STRANGER) as client:
+        headers = JSON | {"Authorization": "Bearer secret"}
+        assert (await client.post(URL, content=b"{}", headers=headers)).status_code == 200
+    assert use_case.questions[0].caller == "shop"
+
+
+@pytest.mark.parametrize(("address", "status"), [(("::1", 1), 200), (("127.8.9.1", 1), 200), (STRANGER, 403)])
+async def test_without_keys_only_this_machine_may_ask(address: tuple[str, int], status: int) -> None:
+    async with client_of(Asked(), address=address) as client:
+        answer = await client.post(URL, content=b"{}", headers=JSON | {"X-Forwarded-For": "127.0.0.1"})
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("trace", "kept"), [("00-" + "a" * 32 + "-" + "b" * 16 + "-01", True), ("00-x\r\ny", False), ("junk", False)]
+)
+async def test_only_a_real_trace_is_passed_on(trace: str, kept: bool) -> None:
+    use_case = Asked()
+    async with client_of(use_case) as client:
+        await client.post(URL, content=b"{}", headers=JSON | {"traceparent": trace})
+    assert use_case.questions[0].traceparent == (trace if kept else None)
+
+
+async def test_health_needs_no_key_and_says_why_it_is_not_ready(access: Access) -> None:
+    why: list[str | None] = ["waiting"]
+    async with client_of(Asked(), access, STRANGER, ready=lambda: why[0]) as client:
+        assert (await client.get("/live")).status_code == 200
+        waiting = await client.get("/ready")
+        assert (waiting.status_code, waiting.text) == (503, "waiting\n")
+        why[0] = None
+        assert (await client.get("/ready")).status_code == 200
+
+
+async def test_the_description_fits_what_is_sent_and_what_is_answered(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    assert document["openapi"].startswith("3.1")
+    assert {"/v1/decisions", "/v1/decisions/{event_id}", "/live", "/ready"} <= set(document["paths"])
+
+    def valid(name: str, body: Any) -> None:
+        schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        jsonschema.Draft202012Validator(schema).validate(body)
+
+    valid("TransactionRequest", a_purchase())
+    valid("Decision", (await client.post(URL, content=body_of(), headers=JSON)).json())
+    valid("Problem", (await client.post(URL, content=b"{", headers=JSON)).json())
+    for reason in RejectionReason:
+        assert reason.value in document["components"]["schemas"]["Problem"]["properties"]["reason"]["enum"]
+    assert (await client.get("/docs")).status_code == 200

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+
+from services.scorer.claims import Claim
+from services.scorer.stream import StreamDoor
+from shared.contracts.events import FeatureVector, encode
+from shared.contracts.topics import DEAD_LETTERS, DECISIONS, FEATURES
+from shared.kafka.errors import TransientError
+from tests.unit.scorer.fakes import FakeClaims, FakeSender, Outside
+from tests.unit.scorer.parts import a_vector, accepted
+
+PLACE = TopicPartition(FEATURES.name, 2)
+
+
+async def _ready() -> None:
+    return None
+
+
+def door(outside: Outside, chunk_records: int = 64) -> StreamDoor:
+    return StreamDoor(outside.decider(), outside.claims, outside.sender, confirm=_ready, chunk_records=chunk_records)
+
+
+def record(offset: int, value: bytes | None, key: bytes | None) -> ConsumerRecord[bytes | None, bytes | None]:
+    return ConsumerRecord(FEATURES.name, 2, offset, 1_780_315_200_000, 0, key, value, None, 0, 0, [])
+
+
+def of(vectors: Sequence[FeatureVector]) -> dict[TopicPartition, list[ConsumerRecord]]:
+    return {PLACE: [record(i, encode(v), v.customer_id.encode()) for i, v in enumerate(vectors)]}
+
+
+async def test_every_vector_gets_one_decision_in_order_and_its_mark() -> None:
+    outside = Outside()
+    vectors = [a_vector(i) for i in range(1, 151)]
+    await door(outside, 64).handle(of(vectors))
+    sent = [msgspec.json.decode(value)["event_id"] for value in outside.sender.on(DECISIONS.name)]
+    assert sent == [vector.event_id for vector in vectors]
+    assert all(claim.published for claim in outside.claims.held.values())
+
+
+async def test_a_batch_given_again_is_not_decided_again() -> None:
+    outside = Outside()
+    batch = of([a_vector(i) for i in range(1, 11)])
+    await door(outside).handle(batch)
+    before = list(outside.sender.sent)
+    await door(outside).handle(batch)
+    assert outside.sender.sent == before
+
+
+async def test_an_event_twice_in_a_batch_is_decided_once_on_its_first_vector() -> None:
+    outside = Outside()
+    first = a_vector(1)
+    again = msgspec.structs.replace(first, computed_at="2026-06-01T13:00:00.000000Z")
+    await door(outside).handle(of([first, again]))
+    assert len(outside.sender.on(DECISIONS.name)) == 1
+
+
+async def test_a_foreign_claim_that_was_not_published_is_produced_unchanged_and_marked() -> None:
+    theirs = encode_like_rest()
+    vector = a_vector(1)
+    left = Claim(vector.event_id, accepted(1).fingerprint, theirs)
+    outside = Outside(claims=FakeClaims({vector.event_id: left}))
+    await door(outside).handle(of([vector]))
+    assert outside.sender.on(DECISIONS.name) == [theirs]
+    assert outside.claims.held[vector.event_id].published
+    assert outside.claims.held[vector.event_id].decision == theirs
+
+
+async def test_a_published_claim_is_left_alone() -> None:
+    vector = a_vector(1)
+    done = Claim(vector.event_id, accepted(1).fingerprint, encode_like_rest(), published=True)
+    outside = Outside(claims=FakeClaims({vector.event_id: done}))
+    await door(outside).handle(of([vector]))
+    assert outside.sender.sent == []
+
+
+async def test_the_claim_of_another_body_stays_the_events_one_decision() -> None:
+    theirs = encode_like_rest()
+    vector = a_vector(1)
+    left = Claim(vector.event_id, b"another body 16b", theirs)
+    outside = Outside(claims=FakeClaims({vector.event_id: left}))
+    await door(outside).handle(of([vector]))
+    assert outside.sender.on(DECISIONS.name) == [theirs]
+
+
+async def test_a_poison_vector_gets_one_letter_and_its_neighbours_their_decisions() -> None:
+    outside = Outside()
+    batch = of([a_vector(1), a_vector(2)])
+    batch[PLACE].insert(1, record(7, b"\xff{", b"cust_000009"))
+    await door(outside).handle(batch)
+    assert len(outside.sender.on(DECISIONS.name)) == 2
+    [letter] = outside.sender.on(DEAD_LETTERS.name)
+    body = msgspec.json.decode(letter)
+    assert (body["reason"], body["service"], body["topic"]) == ("utf8", "scorer", FEATURES.name)
+    assert (body["partition"], body["offset"], body["value_base64"]) == (2, 7, "/3s=")
+    assert [r.key for r in outside.sender.sent if r.topic == DEAD_LETTERS.name] == [b"cust_000009"]
+
+
+async def test_a_batch_of_poison_alone_is_done_with_its_letters() -> None:
+    outside = Outside()
+    await door(outside).handle({PLACE: [record(0, None, None), record(1, b"", b"k")]})
+    assert [msgspec.json.decode(v)["reason"] for v in outside.sender.on(DEAD_LETTERS.name)] == ["tombstone", "empty"]
+
+
+@pytest.mark.parametrize(
+    "outside",
+    [
+        Outside(claims=FakeClaims(away=True)),
+        Outside(claims=FakeClaims(away_for_marks=True)),
+        Outside(sender=FakeSender(refused_topics={DECISIONS.name})),
+    ],
+)
+async def test_a_batch_is_not_done_while_redis_or_kafka_is_away_and_keeps_its_bytes(outside: Outside) -> None:
+    batch = of([a_vector(1)])
+    with pytest.raises(TransientError):
+        await door(outside).handle(batch)
+    claimed = {claim.decision for claim in outside.claims.held.values()}
+    outside.claims.away = outside.claims.away_for_marks = False
+    outside.sender.refused_topics.clear()
+    await door(outside).handle(batch)
+    [decision] = set(outside.sender.on(DECISIONS.name))
+    assert not claimed or claimed == {decision}
+
+
+async def test_nothing_is_decided_before_it_is_confirmed_that_it_may_be() -> None:
+    outside = Outside()
+
+    async def not_yet() -> None:
+        raise TransientError("redis: away")
+
+    waiting = StreamDoor(outside.decider(), outside.claims, outside.sender, confirm=not_yet, chunk_records=8)
+    with pytest.raises(TransientError):
+        await waiting.handle(of([a_vector(1)]))
+    assert outside.claims.held == {}
+
+
+def encode_like_rest() -> bytes:
+    """A decision of the same event that only the other door can have made."""
+    [decision] = Outside().decider().decide([a_vector(1)], "rest")
+    return encode(decision)
