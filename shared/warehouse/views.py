@@ -63,8 +63,10 @@ RAW_WITH_OUTCOMES = View(
 SELECT
   r._timestamp,
   IF(o.event_id IS NULL, r.json_body,
-     JSON_SET(r.json_body, '$.will_default', o.defaulted,
-              '$.days_to_first_missed_payment', o.days_to_first_missed_payment)) AS json_body,
+     JSON_SET(JSON_SET(r.json_body, '$.will_default', o.defaulted),
+              '$.days_to_first_missed_payment',
+              IF(o.days_to_first_missed_payment IS NULL, JSON 'null', TO_JSON(o.days_to_first_missed_payment)))
+  ) AS json_body,
   r._ingestion_timestamp, r.event_id, r.kafka_topic, r.kafka_partition, r.kafka_offset, r.load_id
 FROM {_at(tables.RAW_TRANSACTIONS)} AS r
 LEFT JOIN ({_LATEST_OUTCOMES}) AS o ON o.event_id = r.event_id

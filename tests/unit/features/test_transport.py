@@ -13,7 +13,7 @@ from faust.types import TP
 from services.features.app import BUFFERED_BATCHES, FeaturesApp, ResumePoint
 from services.features.handler import BatchHandler
 from services.features.settings import FeaturesSettings
-from services.features.transport import BatchConsumer, FetchedBatch
+from services.features.transport import BatchConsumer, ConsumerThread, Fetched, FetchedBatch
 from shared.contracts.transactions import Limits
 
 ZERO = TP("bnpl-transactions", 0)
@@ -27,17 +27,16 @@ class Fetcher:
     """In place of the thread with the real consumer: hands out what it is given."""
 
     def __init__(self) -> None:
+        self.seeks = 0
         self.ready: list[dict[TP, list[Any]]] = []
         self.sought: list[Mapping[TP, int]] = []
         self.assigned = {ZERO}
-        self.on_fetch: Any = None
 
-    async def getmany(self, active_partitions: Any, timeout: float) -> dict[TP, list[Any]]:
-        if self.on_fetch is not None:
-            await self.on_fetch()
-        return self.ready.pop(0)
+    async def getmany(self, active_partitions: Any, timeout: float) -> Fetched:
+        return Fetched(self.seeks, self.ready.pop(0))
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        self.seeks += 1
         self.sought.append(dict(partitions))
 
     def assignment(self) -> set[TP]:
@@ -85,22 +84,75 @@ async def test_a_partition_without_records_gives_no_message(consumer: BatchConsu
     assert await consumer._getmany({ZERO}, 1.0) == {}
 
 
-async def test_what_was_fetched_for_an_assignment_that_ended_meanwhile_is_not_handed_over(
-    app: FeaturesApp, consumer: BatchConsumer
+async def resume_at_50(assigned: set[TP]) -> dict[TP, ResumePoint]:
+    """Offsets 42 to 49 are gone from the log."""
+    return {tp: ResumePoint(offset=50, done=41) for tp in assigned}
+
+
+async def test_what_was_polled_before_the_latest_seek_is_not_handed_over(
+    app: FeaturesApp, consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    consumer._thread.on_fetch = app.stop_taking_in
-    consumer._thread.ready.append({ZERO: [record(0)]})
+    monkeypatch.setattr(app, "resume_points", resume_at_50)
+    polled_before = consumer._thread.seeks
+    await consumer.seek_to_committed()
+    consumer._thread.seeks = polled_before
+    consumer._thread.ready.append({ZERO: [record(90)]})
     assert await consumer._getmany({ZERO}, 1.0) == {}
+
+
+async def test_what_was_polled_after_a_seek_is_handed_over_before_the_seek_has_returned(
+    app: FeaturesApp, consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A poll that was waiting when the seek came answers first: its records left the buffers, and don't come again."""
+    seek_wait, seen = consumer._thread.seek_wait, []
+
+    async def seek_and_poll(partitions: Mapping[TP, int]) -> None:
+        await seek_wait(partitions)
+        seen.append(await fetch(consumer, 50))
+
+    monkeypatch.setattr(app, "resume_points", resume_at_50)
+    monkeypatch.setattr(consumer._thread, "seek_wait", seek_and_poll)
+    await consumer.seek_to_committed()
+    assert [batch.value.previous_offset for batch in seen] == [41]
+
+
+async def test_a_poll_is_stamped_with_the_seeks_before_it(app: FeaturesApp, consumer: BatchConsumer) -> None:
+    thread: ConsumerThread = consumer._new_consumer_thread()
+
+    class Client:
+        """Polls as the real client does: what it gives depends on when it is asked."""
+
+        _closed = False
+
+        def seek(self, tp: TP, offset: int) -> None:
+            self.at = offset
+
+        async def position(self, tp: TP) -> int:
+            return self.at
+
+    await thread._seek_wait(Client(), {ZERO: 5})
+    assert thread.seeks == 1
+    consumer.flow_active = False
+    assert await thread._fetch_records(Client(), {ZERO}) == Fetched(1, {})
+
+
+async def test_a_batch_fetched_before_the_partitions_were_given_up_bears_an_earlier_generation(
+    app: FeaturesApp, consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "resume_points", resume_at_50)
+    await consumer.seek_to_committed()
+    batch = await fetch(consumer, 50)
+    assert batch.value.generation == app.generation
+    await app.stop_taking_in()
+    assert batch.value.generation < app.generation
+    assert (await fetch(consumer, 51)).value.generation < app.generation
 
 
 async def test_it_seeks_to_the_positions_in_redis_not_to_the_committed_offsets(
     app: FeaturesApp, consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def resume_points(assigned: set[TP]) -> dict[TP, ResumePoint]:
-        return {tp: ResumePoint(offset=50, done=41) for tp in assigned}
-
     await fetch(consumer, 90)
-    monkeypatch.setattr(app, "resume_points", resume_points)
+    monkeypatch.setattr(app, "resume_points", resume_at_50)
     await consumer.perform_seek()
     assert consumer._thread.sought == [{ZERO: 50}]
     assert consumer._read_offset[ZERO] == 50

@@ -1,0 +1,201 @@
+"""The scorer's composition root: `python -m services.scorer [run | new-key NAME]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import socket
+import sys
+from contextlib import AsyncExitStack
+from typing import cast
+
+import structlog
+import uvloop
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from services.scorer.api import build_app
+from services.scorer.check import check
+from services.scorer.checkout import Checkout, Ports
+from services.scorer.claims import ClaimStore
+from services.scorer.decider import Decider
+from services.scorer.gathering import GatheringRedis
+from services.scorer.guard import PartitionGuard, Readiness
+from services.scorer.idempotency import IdempotencyKeys
+from services.scorer.keys import Access, KeysFileError, new_key
+from services.scorer.metrics import SERVICE
+from services.scorer.model import ModelSlot
+from services.scorer.reload import ModelReloader
+from services.scorer.server import listen, serve
+from services.scorer.settings import ScorerSettings
+from services.scorer.stream import StreamDoor
+from shared.contracts import topics
+from shared.feature_state import FeatureStateStore
+from shared.kafka.consumer import BatchConsumer
+from shared.kafka.producer import ReliableProducer
+from shared.model_artifact.registry import ModelRegistry, RegistryUnsupported
+from shared.policy import Policy, PolicyFileError, load_policy
+from shared.settings import EXIT_BAD_SETTING, load_settings
+from shared.telemetry import logging
+from shared.telemetry.operations import OperationsServer
+from shared.telemetry.process import EXIT_FAILED, run
+
+log = structlog.get_logger()
+
+STREAM_TIMEOUT_S = 5.0
+"""The stream can wait for Redis; a checkout can't (SCORER__REDIS_TIMEOUT_MS)."""
+
+RECONNECT_S = 1.0
+"""After so long without an answer the connection that checkouts share is taken for dead and made anew."""
+
+
+def _redis(url: str) -> Redis:
+    """For the stream: it waits, and without retries of the client's own, since the whole batch is given again."""
+    return Redis.from_url(
+        url, socket_timeout=STREAM_TIMEOUT_S, socket_connect_timeout=STREAM_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+    )
+
+
+def _hasty_redis(url: str, patience_s: float) -> GatheringRedis:
+    """For checkouts: many at once, and none of them waits for long."""
+    made = GatheringRedis.from_url(
+        url, socket_timeout=RECONNECT_S, socket_connect_timeout=RECONNECT_S, retry=Retry(NoBackoff(), 0)
+    )
+    client = cast(GatheringRedis, made)
+    client.patience_s = patience_s
+    return client
+
+
+async def work(
+    settings: ScorerSettings, policy: Policy, access: Access, listener: socket.socket, stop: asyncio.Event
+) -> None:
+    """Build the parts, and run both doors and the model watch until `stop` is set."""
+    section, partitions = settings.scorer, settings.kafka.partitions
+    async with AsyncExitStack() as stack:
+        patient = _redis(settings.redis.url)
+        hasty = _hasty_redis(settings.redis.url, section.redis_timeout_ms / 1000)
+        stack.push_async_callback(patient.aclose)
+        stack.push_async_callback(hasty.aclose)
+        producer = ReliableProducer(settings.kafka, linger_ms=0)
+        stack.push_async_callback(producer.stop)
+        slot = ModelSlot()
+        reloader = ModelReloader(ModelRegistry(settings.model_registry.uri), slot, interval_s=section.reload_seconds)
+        await reloader.look()  # before the first decision: one with the model rather than without
+        decider = Decider(slot, policy)
+        states = FeatureStateStore(hasty)
+        door = StreamDoor(
+            decider,
+            ClaimStore(patient, ttl_s=section.claim_ttl_seconds),
+            producer,
+            confirm=PartitionGuard(FeatureStateStore(patient), partitions).confirm,
+            chunk_records=section.chunk_records,
+        )
+        checkout = Checkout(
+            Ports(
+                states=states,
+                claims=ClaimStore(hasty, ttl_s=section.claim_ttl_seconds),
+                keys=IdempotencyKeys(
+                    hasty,
+                    ttl_s=section.idempotency_ttl_seconds,
+                    in_flight_s=2 * section.publish_timeout_ms / 1000 + 1,
+                ),
+                sender=producer,
+                confirm=PartitionGuard(states, partitions).confirm,
+            ),
+            decider,
+            limits=settings.limits.limits(),
+            partitions=partitions,
+            publish_timeout_s=section.publish_timeout_ms / 1000,
+        )
+        consumer = BatchConsumer(
+            settings.kafka, service=SERVICE, topics=[topics.FEATURES.name], max_records=section.batch_records
+        )
+        ready = Readiness(consumer, stop)
+        operations = OperationsServer(settings.metrics.port, ready.reason, settings.metrics.host)
+        operations.start()
+        stack.callback(operations.stop)
+        app = build_app(
+            checkout,
+            access,
+            ready.reason,
+            max_body_bytes=settings.limits.max_body_bytes,
+            max_in_flight=section.max_in_flight,
+        )
+        with contextlib.suppress(RedisError, OSError):
+            await hasty.ping()  # so that the first checkout doesn't wait for the connection
+        # What was loaded by now stays for good: collections that go through it again would stop both doors for 50 ms.
+        gc.collect()
+        gc.freeze()
+        log.info("serving", address=listener.getsockname()[:2], policy=policy.name)
+        async with asyncio.TaskGroup() as doors:
+            doors.create_task(serve(app, listener, stop))
+            doors.create_task(consumer.run(door.handle, stop))
+            doors.create_task(reloader.run(stop))
+    log.info("stopped")
+
+
+def main() -> None:
+    arguments = _parse()
+    if arguments.command == "new-key":
+        key, digest = new_key()
+        print(f"key, to be given to {arguments.name} and kept nowhere else:\n{key}")
+        print(f"line for the file of SCORER__API_KEYS_FILE:\n{arguments.name} {digest}")
+        return
+    settings = load_settings(ScorerSettings)
+    try:
+        policy = load_policy(settings.scorer.policy_file)
+        access = Access.load(settings.scorer.api_keys_file)
+        registry = ModelRegistry(settings.model_registry.uri)
+    except PolicyFileError as error:
+        raise SystemExit(_bad_setting("SCORER__POLICY_FILE", error)) from None
+    except KeysFileError as error:
+        raise SystemExit(_bad_setting("SCORER__API_KEYS_FILE", error)) from None
+    except RegistryUnsupported as error:
+        raise SystemExit(_bad_setting("MODEL_REGISTRY__URI", error)) from None
+    if arguments.check:
+        logging.configure(SERVICE, settings.log.level, settings.log.format)
+        asyncio.run(_check(settings, registry))
+        return
+    try:
+        listener = listen(settings.scorer.http_host, settings.scorer.http_port)
+    except OSError as error:
+        raise SystemExit(_bad_setting("SCORER__HTTP_HOST or SCORER__HTTP_PORT", error)) from None
+    logging.configure(SERVICE, settings.log.level, settings.log.format)
+    run(lambda stop: work(settings, policy, access, listener, stop), uvloop.run)
+
+
+async def _check(settings: ScorerSettings, registry: ModelRegistry) -> None:
+    states = FeatureStateStore(_redis(settings.redis.url))
+    answers = await check(settings.kafka, states, registry)
+    await states.close()
+    for name, answer in answers.items():
+        print(f"{name}: {answer}")
+    if any(not answer.startswith("ok") for answer in answers.values()):
+        raise SystemExit(EXIT_FAILED)
+
+
+def _bad_setting(name: str, error: Exception) -> int:
+    print(f"bad setting {name}: {error}", file=sys.stderr)
+    return EXIT_BAD_SETTING
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m services.scorer",
+        description="Decides purchases, from the stream and over REST.",
+        epilog="Settings come from the environment (see services/scorer/README.md).",
+    )
+    parser.add_argument("--check", action="store_true", help="try settings and connections, then exit")
+    commands = parser.add_subparsers(dest="command", metavar="{run,new-key}")
+    commands.add_parser("run", help="serve both doors (the default)")
+    new = commands.add_parser("new-key", help="make an API key, and the line for the keys file")
+    new.add_argument("name", help="of the caller")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

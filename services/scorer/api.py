@@ -1,0 +1,143 @@
+"""The routes: thin, from a request to the use case and back to bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.scorer import openapi
+from services.scorer.body import read_body
+from services.scorer.checkout import Question, Unavailable
+from services.scorer.idempotency import HEADER, InFlight, check_key
+from services.scorer.keys import Access, Caller
+from services.scorer.metrics import ANSWERS, IN_FLIGHT
+from services.scorer.problems import Problem, answer, problem_handler
+from shared.contracts.rejections import Rejection
+from shared.contracts.transactions import check_id
+
+log = structlog.get_logger()
+
+RETRY_AFTER_S = 1
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_JSON = "application/json"
+
+
+class Decisions(Protocol):
+    """The use case behind the routes."""
+
+    async def decide(self, question: Question) -> bytes: ...
+    async def find(self, event_id: str) -> bytes | None: ...
+
+
+def build_app(
+    decisions: Decisions,
+    access: Access,
+    ready: Callable[[], str | None],
+    *,
+    max_body_bytes: int,
+    max_in_flight: int,
+) -> FastAPI:
+    """The REST door. `ready`: None, or why this process should get no requests."""
+    app = FastAPI(title="Flit Risk", version="1", openapi_url="/openapi.json", docs_url="/docs", redoc_url=None)
+    app.add_exception_handler(Problem, problem_handler)
+    app.add_exception_handler(HTTPException, _framework_refusal)
+    app.add_exception_handler(Exception, _our_fault)
+    openapi.install(app)
+    in_flight = 0
+
+    @app.post("/v1/decisions", **openapi.DECIDE)
+    async def decide(request: Request) -> Response:
+        nonlocal in_flight
+        caller = _admit(request, access)
+        if in_flight >= max_in_flight:
+            raise Problem.later(503, "overloaded", "too many requests at once", RETRY_AFTER_S)
+        in_flight += 1
+        IN_FLIGHT.set(in_flight)
+        try:
+            question = await _question(request, caller, max_body_bytes)
+            return _decision(await decisions.decide(question))
+        except Rejection as rejection:
+            raise Problem.of(rejection) from None
+        except InFlight:
+            raise Problem.later(
+                409, "in-flight", "this key's first request is not answered yet", RETRY_AFTER_S
+            ) from None
+        except Unavailable as error:
+            raise Problem.later(503, error.reason, str(error), error.retry_after_s) from None
+        finally:
+            in_flight -= 1
+            IN_FLIGHT.set(in_flight)
+
+    @app.get("/v1/decisions/{event_id}", **openapi.FIND)
+    async def find(event_id: str, request: Request) -> Response:
+        _admit(request, access)
+        try:
+            check_id(event_id, "event_id")
+            found = await decisions.find(event_id)
+        except Rejection as rejection:
+            raise Problem.of(rejection) from None
+        except Unavailable as error:
+            raise Problem.later(503, error.reason, str(error), error.retry_after_s) from None
+        if found is None:
+            raise Problem(404, "not-found", "this event has no decision", field="event_id")
+        return _decision(found)
+
+    @app.get("/live", **openapi.LIVE)
+    async def live() -> Response:
+        return Response("alive\n", media_type="text/plain")
+
+    @app.get("/ready", **openapi.READY)
+    async def is_ready() -> Response:
+        reason = ready()
+        if reason is None:
+            return Response("ready\n", media_type="text/plain")
+        return Response(f"{reason}\n", status_code=503, media_type="text/plain")
+
+    return app
+
+
+def _admit(request: Request, access: Access) -> Caller:
+    """Who asks. Before anything of the body is read."""
+    caller = access.caller(request.headers.get("authorization"), request.client.host if request.client else None)
+    if request.scope["query_string"]:
+        raise Problem(400, "query", "this address takes no query parameters", expected="no query parameters")
+    return caller
+
+
+async def _question(request: Request, caller: Caller, max_body_bytes: int) -> Question:
+    keys = request.headers.getlist(HEADER)
+    if len(keys) > 1:
+        raise Problem(400, "duplicate-key", f"{HEADER} was sent more than once", field=HEADER, expected="one value")
+    trace = request.headers.get("traceparent")
+    return Question(
+        body=await read_body(request, max_body_bytes),
+        caller=caller.name,
+        idempotency_key=check_key(keys[0]) if keys else None,
+        schema_version=request.headers.get("schema-version"),
+        traceparent=trace if trace is not None and _TRACEPARENT.fullmatch(trace) else None,
+    )
+
+
+def _decision(body: bytes) -> Response:
+    """The decision's own bytes: parsing and writing them again could change them."""
+    ANSWERS.labels("200", "").inc()
+    return Response(body, media_type=_JSON)
+
+
+async def _framework_refusal(_: Request, error: Exception) -> Response:
+    """What the framework refuses before a route is reached."""
+    assert isinstance(error, HTTPException)
+    reason = {404: "not-found", 405: "method"}.get(error.status_code, "query")
+    return answer(Problem(error.status_code, reason, str(error.detail), headers=error.headers))
+
+
+async def _our_fault(request: Request, error: Exception) -> Response:
+    log.error("request_failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+    return answer(Problem(500, "internal", "the request could not be answered"))

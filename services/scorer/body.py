@@ -1,0 +1,83 @@
+"""The request's body, within limits that hold before it is in memory."""
+
+from __future__ import annotations
+
+import zlib
+
+from starlette.requests import ClientDisconnect, Request
+
+from services.scorer.problems import Problem
+from shared.contracts.rejections import MALFORMED, TOO_LARGE, RejectionReason
+
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The body, unpacked. Raises Problem: 413 beyond `max_bytes` (as sent, and unpacked), 415, 400 for broken gzip."""
+    _check_content_type(request.headers.get("content-type"))
+    packed = _is_packed(request.headers.getlist("content-encoding"))
+    announced = request.headers.get("content-length")
+    if announced is not None and announced.isdigit() and int(announced) > max_bytes:
+        raise _too_large(max_bytes)
+    received = bytearray()
+    try:
+        async for chunk in request.stream():
+            received += chunk
+            if len(received) > max_bytes:
+                raise _too_large(max_bytes)
+    except ClientDisconnect:
+        raise Problem(MALFORMED, "disconnected", "the body ended early") from None
+    return _unpack(bytes(received), max_bytes) if packed else bytes(received)
+
+
+def _check_content_type(value: str | None) -> None:
+    kind, _, parameters = (value or "").partition(";")
+    charset = parameters.strip().lower()
+    if kind.strip().lower() != "application/json" or charset not in ("", "charset=utf-8", 'charset="utf-8"'):
+        raise Problem(
+            415,
+            "media-type",
+            "the body's content type is not supported",
+            field="Content-Type",
+            expected="application/json",
+        )
+
+
+def _is_packed(values: list[str]) -> bool:
+    encoding = ",".join(values).strip().lower()
+    if encoding not in ("", "identity", "gzip"):
+        raise Problem(
+            415,
+            "encoding",
+            "the body's encoding is not supported",
+            field="Content-Encoding",
+            expected="gzip or none",
+            headers={"Accept-Encoding": "gzip"},
+        )
+    return encoding == "gzip"
+
+
+def _unpack(data: bytes, max_bytes: int) -> bytes:
+    inflater = zlib.decompressobj(_GZIP)
+    try:
+        # One byte more than allowed is asked for, and never a bomb's worth.
+        unpacked = inflater.decompress(data, max_bytes + 1)
+    except zlib.error as error:
+        raise _broken(str(error)) from None
+    if len(unpacked) > max_bytes:
+        raise _too_large(max_bytes)
+    if not inflater.eof or inflater.unused_data:
+        raise _broken("one whole gzip member is expected")
+    return unpacked
+
+
+def _too_large(max_bytes: int) -> Problem:
+    expected = f"at most {max_bytes} bytes"
+    # The rest of the body is not read: the connection can't be used for another request.
+    return Problem(
+        TOO_LARGE, RejectionReason.SIZE, "the body is too large", expected=expected, headers={"Connection": "close"}
+    )
+
+
+def _broken(detail: str) -> Problem:
+    return Problem(MALFORMED, RejectionReason.SYNTAX, f"the body is not gzip: {detail}", expected="one gzip member")

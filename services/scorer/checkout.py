@@ -1,0 +1,262 @@
+"""The REST door's use case: decide one purchase now, with the same state, features, model and policy as the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from services.scorer.claims import Claim
+from services.scorer.decider import Clock, Decider, utc_now
+from services.scorer.metrics import CLAIMS, SERVICE
+from services.scorer.outgoing import decision_record, transaction_record
+from services.scorer.pipeline import Degraded
+from shared.contracts.events import AsOf, Decision, VectorState, encode
+from shared.contracts.identity import EPOCH, canonical_time, partition_of
+from shared.contracts.rejections import Rejection, RejectionReason
+from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
+from shared.feature_definitions import CustomerState, Sighting, make_vector
+from shared.feature_definitions.stored import LayoutMismatch
+from shared.feature_state import PartitionCountMismatch, Position
+from shared.kafka.errors import TransientError
+from shared.kafka.producer import OutgoingRecord
+from shared.telemetry.metrics import DECISION_SECONDS, DECISIONS, INPUT_WARNINGS
+
+log = structlog.get_logger()
+
+NOTHING_READ = AsOf(transactions=-1, outcomes=-1)
+
+PUBLISHING_POLLS, PUBLISHING_PAUSE_S = 5, 0.01
+"""How long another caller's claim may take to be marked before it is produced again: 50 ms, several times the usual."""
+
+STREAM_POLLS, STREAM_PAUSE_S = 25, 0.02
+"""How long a purchase that the stream already counted may take to be decided there: half a second."""
+
+
+class Claims(Protocol):
+    async def lookup(self, event_id: str) -> Claim | None: ...
+    async def claim(self, wanted: Sequence[Claim]) -> list[Claim]: ...
+    async def mark_published(self, claims: Sequence[Claim]) -> None: ...
+
+
+class States(Protocol):
+    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position]: ...
+
+
+class Keys(Protocol):
+    async def bind(self, caller: str, key: str, fingerprint: bytes) -> bool: ...
+    async def release(self, caller: str, key: str, fingerprint: bytes) -> None: ...
+
+
+class Sender(Protocol):
+    async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> Any: ...
+
+
+class Unavailable(Exception):
+    """Nothing can be answered right now, and asking again with the same body is safe."""
+
+    def __init__(self, reason: str, detail: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request, as the door received it."""
+
+    body: bytes
+    caller: str = "local"
+    idempotency_key: str | None = None
+    schema_version: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a checkout needs of the outside."""
+
+    states: States
+    claims: Claims
+    keys: Keys
+    sender: Sender
+    confirm: Callable[[], Awaitable[None]]
+    """Raises where the states in Redis must not be used."""
+
+
+class Checkout:
+    """Guarantee: an answer that isn't degraded for want of state is on risk-decisions, byte for byte, and its purchase
+    is on bnpl-transactions.
+
+    Order: claim, produce the purchase, produce the decision, mark, answer. The purchase first, so that no crash leaves
+    a decision without its purchase; a purchase without a decision is completed by the stream, from the claim. Where
+    Kafka is away, the claim stays: the caller is told to ask again, and then gets that decision, produced at last. If
+    he never does, nobody was promised anything, and the claim expires.
+    """
+
+    def __init__(
+        self,
+        ports: Ports,
+        decider: Decider,
+        *,
+        limits: Limits,
+        partitions: int,
+        publish_timeout_s: float,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._ports = ports
+        self._decider = decider
+        self._limits = limits
+        self._partitions = partitions
+        self._publish_timeout_s = publish_timeout_s
+        self._clock = clock
+
+    async def decide(self, question: Question) -> bytes:
+        """The purchase's Decision.
+
+        Raises `Rejection` for a body that is refused or contradicts an earlier one, InFlight for a key whose first
+        request isn't answered, Unavailable where Kafka is away.
+        """
+        started = time.perf_counter()
+        now = self._clock()
+        accepted = decode_transaction(
+            question.body,
+            door=Door.REST,
+            received_us=int((now - EPOCH).total_seconds() * 1e6),
+            limits=self._limits,
+            schema_version=question.schema_version,
+        )
+        for rule in accepted.warnings:
+            INPUT_WARNINGS.labels(SERVICE, rule.value).inc()
+        key = question.idempotency_key
+        bound = False
+        try:
+            try:
+                await self._ports.confirm()
+                if key is not None:
+                    bound = await self._ports.keys.bind(question.caller, key, accepted.fingerprint)
+                claim, mine = await self._claimed(accepted, canonical_time(now))
+            except (TransientError, PartitionCountMismatch, LayoutMismatch) as error:
+                log.warning("state_unavailable", error=str(error)[:200])
+                return await self._fall_back(accepted, canonical_time(now), question.traceparent)
+            if claim.published or (not mine and await self._marked_by_another(claim)):
+                return claim.decision
+            return await self._publish(claim, accepted, question.traceparent)
+        finally:
+            DECISION_SECONDS.labels("rest").observe(time.perf_counter() - started)
+            if bound and key is not None:
+                await self._release(question.caller, key, accepted.fingerprint)
+
+    async def find(self, event_id: str) -> bytes | None:
+        """The decision of an event, if the topic has it. Raises Unavailable where Redis is away."""
+        try:
+            claim = await self._ports.claims.lookup(event_id)
+        except TransientError as error:
+            raise Unavailable("state-unavailable", "decisions can't be looked up right now") from error
+        return claim.decision if claim is not None and claim.published else None
+
+    async def _claimed(self, accepted: AcceptedTransaction, now: str) -> tuple[Claim, bool]:
+        """The event's claim, and whether it was made here and now."""
+        transaction = accepted.transaction
+        partition = partition_of(transaction.customer_id.encode(), self._partitions)
+        claim, (stored, position) = await asyncio.gather(
+            self._ports.claims.lookup(transaction.event_id),
+            self._ports.states.read_for_request(partition, transaction.customer_id),
+        )
+        if claim is not None:
+            return _same_body(claim, accepted), False
+        state = CustomerState.decode(stored)
+        sighting = state.sighting(transaction.event_id, accepted.fingerprint)
+        if sighting is Sighting.CONFLICT:
+            raise _conflict()
+        if sighting is Sighting.DUPLICATE:
+            return _same_body(await self._decided_by_stream(transaction.event_id), accepted), False
+        as_of = AsOf(transactions=position.transactions, outcomes=position.outcomes)
+        vector = make_vector(state, accepted, as_of, now)
+        decision = self._decider.decide([vector], "rest")[0]
+        wanted = Claim(transaction.event_id, accepted.fingerprint, encode(decision))
+        held = (await self._ports.claims.claim([wanted]))[0]
+        if held is wanted:
+            CLAIMS.labels("rest", "won").inc()
+            _count(decision)
+            return held, True
+        return _same_body(held, accepted), False
+
+    async def _decided_by_stream(self, event_id: str) -> Claim:
+        """The claim of a purchase that is in the customer's state already: features made now would count it twice."""
+        for _ in range(STREAM_POLLS):
+            claim = await self._ports.claims.lookup(event_id)
+            if claim is not None:
+                return claim
+            await asyncio.sleep(STREAM_PAUSE_S)
+        raise Unavailable("pending", "the purchase came over the stream, which has not decided it yet")
+
+    async def _publish(self, claim: Claim, accepted: AcceptedTransaction, traceparent: str | None) -> bytes:
+        """The claim's bytes, once the topic holds them."""
+        await self._send(transaction_record(accepted.transaction, traceparent))
+        await self._send(decision_record(claim, traceparent))
+        try:
+            await self._ports.claims.mark_published([claim])
+        except TransientError as error:
+            # The topic has it. The stream finds the claim unmarked, produces the same bytes again, and marks it.
+            log.warning("mark_failed", event_id=claim.event_id, error=str(error)[:200])
+        return claim.decision
+
+    async def _marked_by_another(self, claim: Claim) -> bool:
+        """Whether the claim's maker, who is probably at it right now, has published it within a moment."""
+        for _ in range(PUBLISHING_POLLS):
+            await asyncio.sleep(PUBLISHING_PAUSE_S)
+            try:
+                found = await self._ports.claims.lookup(claim.event_id)
+            except TransientError:
+                return False
+            if found is not None and found.published and found.decision == claim.decision:
+                return True
+        return False
+
+    async def _fall_back(self, accepted: AcceptedTransaction, now: str, traceparent: str | None) -> bytes:
+        """The policy's answer without the customer's past.
+
+        The purchase is published, and the stream decides it for good once Redis is back: this answer is neither claimed
+        nor published.
+        """
+        nobody = CustomerState()
+        nobody.folded_until_us = accepted.occurred_us + 1  # so that every rolling feature is null, not zero
+        vector = make_vector(nobody, accepted, NOTHING_READ, now, VectorState.REBUILDING)
+        decision = self._decider.decide([vector], "rest", degraded=Degraded.STATE_UNAVAILABLE)[0]
+        await self._send(transaction_record(accepted.transaction, traceparent))
+        _count(decision)
+        return encode(decision)
+
+    async def _send(self, record: OutgoingRecord) -> None:
+        try:
+            await self._ports.sender.send_all([record], deadline_s=self._publish_timeout_s)
+        except TransientError as error:
+            log.warning("not_published", topic=record.topic, error=str(error)[:200])
+            raise Unavailable("kafka-unavailable", "the purchase can't be recorded right now") from error
+
+    async def _release(self, caller: str, key: str, fingerprint: bytes) -> None:
+        try:
+            await self._ports.keys.release(caller, key, fingerprint)
+        except TransientError as error:
+            log.warning("idempotency_key_not_released", error=str(error)[:200])
+
+
+def _same_body(claim: Claim, accepted: AcceptedTransaction) -> Claim:
+    if claim.fingerprint != accepted.fingerprint:
+        CLAIMS.labels("rest", "conflict").inc()
+        raise _conflict()
+    CLAIMS.labels("rest", "lost" if claim.published else "repaired").inc()
+    return claim
+
+
+def _conflict() -> Rejection:
+    return Rejection(RejectionReason.CONFLICT, "event_id", "the body that this event was first sent with")
+
+
+def _count(decision: Decision) -> None:
+    DECISIONS.labels(decision.decision.value, decision.variant, decision.degraded or "", "rest").inc()

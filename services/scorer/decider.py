@@ -1,0 +1,55 @@
+"""The model in service and the policy, ready to be asked by both doors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from services.scorer import pipeline
+from services.scorer.metrics import MODEL_FAILURES
+from services.scorer.model import ModelSlot
+from services.scorer.pipeline import Channel, Degraded, ModelFailed
+from shared.contracts.events import Decision, FeatureVector
+from shared.contracts.identity import canonical_time
+from shared.policy import Policy
+
+log = structlog.get_logger()
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Decider:
+    """Decides with whatever model is in service at that moment; a model that fails costs its score, not the answer."""
+
+    def __init__(self, slot: ModelSlot, policy: Policy, clock: Clock = utc_now) -> None:
+        self._slot = slot
+        self._policy = policy
+        self._clock = clock
+
+    def decide(
+        self, vectors: Sequence[FeatureVector], channel: Channel, *, degraded: str | None = None
+    ) -> list[Decision]:
+        """One decision for each vector. `degraded`: why the fallback has to decide, where that is known beforehand."""
+        decided_at = canonical_time(self._clock())
+        model = None if degraded else self._slot.current
+        try:
+            return pipeline.decide(
+                vectors, model, self._policy, channel=channel, decided_at=decided_at, degraded=degraded
+            )
+        except ModelFailed as error:
+            MODEL_FAILURES.inc()
+            log.error("model_failed", version=model.version if model else None, error=str(error))
+            return pipeline.decide(
+                vectors,
+                None,
+                self._policy,
+                channel=channel,
+                decided_at=decided_at,
+                degraded=Degraded.MODEL_FAILED,
+            )

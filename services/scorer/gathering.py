@@ -1,0 +1,73 @@
+"""A Redis client for many small questions at once: what is asked in the same moment travels together."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
+
+SECOND_LOOK = 0.5
+"""Share of the patience that a caller waits on after it ran out."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    command: tuple[Any, ...]
+    options: dict[str, Any]
+    answer: asyncio.Future[Any]
+
+
+class GatheringRedis(Redis):
+    """Commands of concurrent requests go out as one pipeline, the next one once the last was answered.
+
+    For the client the round trip is the dear part, some 200 µs of Python for each, whatever is in it: at 16 requests at
+    once this more than halves the cost of a checkout. Each command still has its own answer and its own error.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.patience_s = 5.0
+        """How long a caller waits for an answer; set it after construction. Kept apart from the socket's own time-out:
+        a connection shared by many isn't given up because one of them was in a hurry."""
+        self._asked: list[_Asked] = []
+        self._travelling: asyncio.Task[None] | None = None
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        asked = _Asked(args, options, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
+        if self._travelling is None or self._travelling.done():
+            self._travelling = asyncio.create_task(self._travel())
+        answer = asked.answer
+        await asyncio.wait((answer,), timeout=self.patience_s)
+        if not answer.done():
+            # The event loop looks at its timers before its sockets: after a pause of our own making (a chunk of the
+            # stream, say) the answer may be there unread, or the question unsent. Redis gets a second, shorter look.
+            await asyncio.wait((answer,), timeout=self.patience_s * SECOND_LOOK)
+        if not answer.done():
+            answer.cancel()  # not sent, if it is still waiting its turn
+            raise RedisTimeout(f"no answer within {self.patience_s * 1000:.0f} ms")
+        return answer.result()
+
+    async def _travel(self) -> None:
+        while self._asked:
+            together = [asked for asked in self._asked if not asked.answer.done()]
+            self._asked = []
+            try:
+                pipe = self.pipeline(transaction=False)
+                for asked in together:
+                    pipe.execute_command(*asked.command, **asked.options)
+                answers = await pipe.execute(raise_on_error=False) if together else []
+            except (RedisError, OSError, TimeoutError) as error:
+                answers = [error] * len(together)
+            for asked, answer in zip(together, answers, strict=True):
+                if asked.answer.done():
+                    continue
+                if isinstance(answer, Exception):
+                    asked.answer.set_exception(answer)
+                    asked.answer.exception()  # a caller that has left doesn't make it unseen
+                else:
+                    asked.answer.set_result(answer)

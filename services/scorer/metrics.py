@@ -1,0 +1,15 @@
+"""The scorer's own metrics; those that dashboards share stand in shared/telemetry/metrics.py."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+SERVICE = "scorer"
+
+MODEL_REFUSED = Counter("flit_scorer_model_refused_total", "Promoted models that were not put in service", ["reason"])
+MODEL_FAILURES = Counter("flit_scorer_model_failures_total", "Times that the model in service failed to answer")
+CLAIMS = Counter("flit_scorer_claims_total", "Claims by what came of them", ["channel", "result"])
+"""won; lost: decided before, and published; repaired: claimed before, not published, now produced; conflict: claimed
+for another body of the same event."""
+ANSWERS = Counter("flit_scorer_answers_total", "REST answers", ["status", "reason"])
+IN_FLIGHT = Gauge("flit_scorer_requests_in_flight", "REST requests being answered")

@@ -1,0 +1,85 @@
+"""A registered model made ready to answer, and the place where the one in service stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from services.scorer.pipeline import ModelFailed, Scores
+from shared.feature_definitions import FEATURE_NAMES, FEATURE_SET_VERSION
+from shared.model_artifact.explanation import Explainer
+from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused, check_golden, golden_matrix
+from shared.model_artifact.registry import ModelFiles
+
+INPUT, PROBABILITIES = "features", "probabilities"
+
+_RUNTIME_FAULTS: tuple[type[Exception], ...] = (
+    *(
+        kind
+        for kind in vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ),
+    ValueError,
+)
+"""The runtime has one exception class for each of its status codes, and none that they have in common."""
+
+
+class OnnxModel:
+    """A model whose bytes were verified and whose golden vectors were answered as they should be."""
+
+    def __init__(self, files: ModelFiles) -> None:
+        """Raises `ArtifactRefused` where the graph isn't one, isn't ours to feed, or doesn't answer as registered."""
+        manifest = files.manifest
+        if manifest.feature_set_version != FEATURE_SET_VERSION:
+            raise ArtifactRefused(
+                ArtifactFault.INCOMPATIBLE,
+                f"trained on feature set {manifest.feature_set_version}, this scorer makes {FEATURE_SET_VERSION}",
+            )
+        unknown = sorted(set(manifest.feature_names) - set(FEATURE_NAMES))
+        if unknown:
+            raise ArtifactRefused(ArtifactFault.INCOMPATIBLE, f"unknown features {', '.join(unknown)}")
+        self.version = manifest.version
+        self.feature_set_version = manifest.feature_set_version
+        self.feature_names: Sequence[str] = tuple(manifest.feature_names)
+        self._calibration = manifest.calibration
+        self._explainer = Explainer(files.explanation, len(self.feature_names))
+        try:
+            self._session = _session(files.onnx)
+            raw = self._raw(golden_matrix(manifest))
+        except _RUNTIME_FAULTS as error:
+            raise ArtifactRefused(ArtifactFault.SHAPE, f"the graph can't be run: {error}") from None
+        check_golden(manifest, raw)
+
+    def score(self, matrix: NDArray[np.float32]) -> Scores:
+        """Answers to float32 [n, F] inputs, NaN for null. Raises ModelFailed."""
+        try:
+            raw = self._raw(matrix)
+        except _RUNTIME_FAULTS as error:
+            raise ModelFailed(str(error)) from error
+        return Scores(self._calibration.apply(raw), self._explainer.contributions(matrix))
+
+    def _raw(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        answer = np.asarray(self._session.run([PROBABILITIES], {INPUT: matrix})[0])
+        if answer.shape != (len(matrix), 2):
+            raise ValueError(f"probabilities of shape {answer.shape} for {len(matrix)} rows")
+        return answer[:, 1].astype(np.float64)
+
+
+def _session(model: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # The models are small: one thread answers in microseconds, and a pool that spins would take the core from the
+    # event loop that waits for the answer.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+class ModelSlot:
+    """Holds the model in service. Reading it is one attribute access: a swap never falls into the middle of an answer,
+    since whoever answers has taken the model once."""
+
+    def __init__(self) -> None:
+        self.current: OnnxModel | None = None

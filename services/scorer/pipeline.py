@@ -1,0 +1,196 @@
+"""Vectors, probabilities and contributions to decisions. Pure: no client, no clock, no model runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.contracts import money
+from shared.contracts.events import Decision, FeatureVector, Reason, VectorState, Verdict
+from shared.contracts.records import decode_feature_vector
+from shared.contracts.rejections import Rejection, RejectionReason
+from shared.contracts.transactions import fingerprint
+from shared.feature_definitions import FEATURE_NAMES, FEATURE_SET_VERSION, feature_hash
+from shared.policy import Policy, apply, feature_reason
+from shared.policy.reasons import PolicyReason
+
+NO_MODEL = "none"
+"""`model_version` of a decision that no model's probability went into."""
+
+CHAMPION = "champion"
+MAX_REASONS = 4
+_DECLARED = frozenset(FEATURE_NAMES)
+
+Channel = Literal["stream", "rest"]
+
+
+class Degraded:
+    """Why a fallback decided."""
+
+    NO_MODEL = "no_model"
+    MODEL_FAILED = "model_failed"
+    FEATURE_SET = "feature_set_mismatch"
+    """The vector was made by another version of the features than the model was trained on."""
+    REBUILDING = "rebuilding"
+    STATE_UNAVAILABLE = "state_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """A vector that may be decided on."""
+
+    vector: FeatureVector
+    fingerprint: bytes
+    """Of its transaction: which body of the event it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A model's answers to n vectors."""
+
+    probabilities: NDArray[np.float64]
+    """[n], calibrated; NaN where the model gave none."""
+    contributions: NDArray[np.float64]
+    """[n, F], log-odds of the raw probability; positive ones raised the risk."""
+
+
+class Model(Protocol):
+    """What is asked of a model."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def feature_set_version(self) -> str: ...
+    @property
+    def feature_names(self) -> Sequence[str]: ...
+    def score(self, matrix: NDArray[np.float32]) -> Scores: ...
+
+
+class ModelFailed(Exception):
+    """A loaded model gave no answer."""
+
+
+def read_vector(value: bytes | None, key: bytes | None, schema_version: str | None) -> Vector:
+    """A record of bnpl-features as a vector. Raises `Rejection`."""
+    vector, _ = decode_feature_vector(value, schema_version=schema_version)
+    transaction = vector.transaction
+    if key is None or key != vector.customer_id.encode():
+        raise Rejection(RejectionReason.KEY, "customer_id", "the record's key")
+    for name in ("event_id", "customer_id", "occurred_at"):
+        if getattr(vector, name) != getattr(transaction, name):
+            raise Rejection(RejectionReason.SHAPE, name, "the same in the vector and in its transaction")
+    if feature_hash(vector.features) != vector.feature_hash:
+        raise Rejection(RejectionReason.SHAPE, "feature_hash", "the SHA-256 of the features")
+    if vector.feature_set_version == FEATURE_SET_VERSION and vector.features.keys() != _DECLARED:
+        raise Rejection(RejectionReason.SHAPE, "features", f"the features of set {FEATURE_SET_VERSION}")
+    if transaction.amount < 0:
+        raise Rejection(RejectionReason.RANGE, "transaction.amount", "zero or more")
+    try:
+        money.minor_units(transaction.amount, transaction.currency)
+    except KeyError:
+        raise Rejection(RejectionReason.ENUM, "transaction.currency", "a known currency") from None
+    except money.TooPrecise as error:
+        raise Rejection(RejectionReason.PRECISION, "transaction.amount", str(error)) from None
+    return Vector(vector, fingerprint(transaction))
+
+
+def matrix_of(features: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> NDArray[np.float32]:
+    """[n, F] float32 inputs of a model, NaN for null. KeyError where a vector lacks a feature."""
+    rows = [[row[name] for name in names] for row in features]
+    with np.errstate(over="ignore"):  # what a float can't hold becomes infinite, as it does in training
+        return np.array(rows, dtype=np.float32).reshape(len(rows), len(names))  # None becomes NaN
+
+
+def decide(
+    vectors: Sequence[FeatureVector],
+    model: Model | None,
+    policy: Policy,
+    *,
+    channel: Channel,
+    decided_at: str,
+    degraded: str | None = None,
+) -> list[Decision]:
+    """One decision for each vector, in order.
+
+    `degraded`: why none of them may be scored, where that is known beforehand. `decided_at`: canonical time.
+    Raises ModelFailed: the caller then asks again without a model.
+    """
+    why = [degraded or _unfit(vector, model) for vector in vectors]
+    fit = [i for i, reason in enumerate(why) if reason is None]
+    scores: Scores | None = None
+    if fit and model is not None:
+        scores = model.score(matrix_of([vectors[i].features for i in fit], model.feature_names))
+    row_of = {i: row for row, i in enumerate(fit)}
+    decisions = []
+    for i, vector in enumerate(vectors):
+        probability: float | None = None
+        model_reasons: list[Reason] = []
+        row, reason = row_of.get(i), why[i]
+        if row is not None and scores is not None and model is not None:
+            probability = float(scores.probabilities[row])
+            if probability == probability:
+                model_reasons = main_reasons(scores.contributions[row], model.feature_names, vector)
+            else:
+                probability, reason = None, Degraded.MODEL_FAILED
+        version = NO_MODEL if probability is None or model is None else model.version
+        decisions.append(_decision(vector, probability, model_reasons, version, reason, policy, channel, decided_at))
+    return decisions
+
+
+def _unfit(vector: FeatureVector, model: Model | None) -> str | None:
+    if vector.state is VectorState.REBUILDING:
+        return Degraded.REBUILDING
+    if model is None:
+        return Degraded.NO_MODEL
+    return None if vector.feature_set_version == model.feature_set_version else Degraded.FEATURE_SET
+
+
+def main_reasons(contributions: NDArray[np.float64], names: Sequence[str], vector: FeatureVector) -> list[Reason]:
+    """The features that raised the risk most, the largest contribution first; ties in the model's order."""
+    largest = np.argsort(-contributions, kind="stable")[:MAX_REASONS]
+    currency = vector.transaction.currency
+    return [
+        feature_reason(names[i], vector.features[names[i]], currency) for i in largest.tolist() if contributions[i] > 0
+    ]
+
+
+def _decision(
+    vector: FeatureVector,
+    probability: float | None,
+    model_reasons: list[Reason],
+    model_version: str,
+    degraded: str | None,
+    policy: Policy,
+    channel: Channel,
+    decided_at: str,
+) -> Decision:
+    transaction = vector.transaction
+    answer = apply(policy, transaction, vector.features, probability, degraded)
+    reasons = [*answer.policy_reasons, *model_reasons][:MAX_REASONS]
+    if not reasons and answer.decision is not Verdict.APPROVE:
+        reasons = [PolicyReason.ESTIMATED_RISK.reason]
+    return Decision(
+        event_id=vector.event_id,
+        customer_id=vector.customer_id,
+        transaction_id=transaction.transaction_id,
+        decision=answer.decision,
+        probability_of_default=probability,
+        expected_loss=answer.expected_loss,
+        reasons=reasons,
+        model_version=model_version,
+        policy_version=policy.name,
+        feature_set_version=vector.feature_set_version,
+        features=vector.features,
+        feature_hash=vector.feature_hash,
+        as_of=vector.as_of,
+        variant=CHAMPION,
+        shadow=[],
+        degraded=degraded,
+        channel=channel,
+        occurred_at=vector.occurred_at,
+        decided_at=decided_at,
+    )

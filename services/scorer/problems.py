@@ -1,0 +1,108 @@
+"""Refusals over REST: RFC 9457 problem details, all of one shape.
+
+Problem
+    .status    HTTP status
+    .reason    stable code: one of the input rules' codes, or one of `REASONS`
+    .field     what of the request is meant, '' for the whole
+    .expected  what would have been accepted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.scorer.metrics import ANSWERS
+from shared.contracts.rejections import Rejection
+
+MEDIA_TYPE = "application/problem+json"
+
+REASONS = {
+    "unauthorized": "A key is needed",
+    "forbidden": "Not allowed",
+    "not-found": "Nothing there",
+    "method": "Method not allowed",
+    "media-type": "Content type not supported",
+    "encoding": "Content encoding not supported",
+    "query": "Query parameters not supported",
+    "in-flight": "The first request with this key is still being answered",
+    "pending": "The purchase is still being decided",
+    "overloaded": "Too many requests at once",
+    "kafka-unavailable": "Purchases can't be recorded right now",
+    "state-unavailable": "Decisions can't be looked up right now",
+    "disconnected": "The request ended early",
+    "internal": "An error of ours",
+}
+"""Reasons beside those of the input rules, with their titles."""
+
+
+class Problem(Exception):
+    """A refusal with its status; raised anywhere below a route, answered by `answer`."""
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        detail: str,
+        *,
+        field: str = "",
+        expected: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+        self.field = field
+        self.expected = expected
+        self.headers = dict(headers or {})
+
+    @staticmethod
+    def of(rejection: Rejection) -> Problem:
+        return Problem(
+            rejection.status,
+            rejection.reason.value,
+            str(rejection),
+            field=rejection.field,
+            expected=rejection.expected,
+        )
+
+    @staticmethod
+    def later(status: int, reason: str, detail: str, seconds: int) -> Problem:
+        """Asking again after so many seconds is safe."""
+        return Problem(status, reason, detail, headers={"Retry-After": str(seconds)})
+
+
+class _Body(msgspec.Struct):
+    type: str
+    title: str
+    status: int
+    detail: str
+    reason: str
+    field: str
+    expected: str
+
+
+def answer(problem: Problem) -> Response:
+    ANSWERS.labels(str(problem.status), problem.reason).inc()
+    title = REASONS.get(problem.reason, "The purchase was refused")
+    body = _Body(
+        f"urn:flit-risk:problem:{problem.reason}",
+        title,
+        problem.status,
+        problem.detail,
+        problem.reason,
+        problem.field,
+        problem.expected,
+    )
+    return Response(
+        msgspec.json.encode(body), status_code=problem.status, headers=problem.headers, media_type=MEDIA_TYPE
+    )
+
+
+async def problem_handler(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return answer(error)

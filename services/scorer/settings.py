@@ -1,0 +1,62 @@
+"""The scorer's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from shared.contracts.topics import DAY_MS, FEATURES
+from shared.policy import DEFAULT_POLICY
+from shared.settings import (
+    KafkaSettings,
+    LimitsSettings,
+    MetricsSettings,
+    ModelRegistrySettings,
+    RedisSettings,
+    Section,
+    ServiceSettings,
+)
+
+DEFAULT_PORT = 9103
+_DAY_SECONDS = DAY_MS // 1000
+
+
+class ScorerSection(Section):
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8000, ge=0, le=65535)
+    """0 picks a free port."""
+    api_keys_file: Path | None = None
+    policy_file: Path = DEFAULT_POLICY
+    claim_ttl_seconds: int = Field(default=FEATURES.retention_ms // 1000, ge=60)
+    """How long a decision is known under its event's id. No shorter than vectors are kept on bnpl-features: a vector
+    that outlived its claim would be decided anew."""
+    idempotency_ttl_seconds: int = Field(default=_DAY_SECONDS, ge=60)
+    reload_seconds: float = Field(default=1.0, gt=0, le=3600)
+    """How often the registry is asked for the model in service."""
+    batch_records: int = Field(default=512, ge=1, le=10_000)
+    """Taken from the topic at most at once."""
+    chunk_records: int = Field(default=64, ge=1, le=4096)
+    """Decided without a pause at most. Longer makes the stream a little faster and a checkout wait."""
+    redis_timeout_ms: int = Field(default=50, ge=1, le=5000)
+    """Of each question of a checkout; after it the fallback decides. Usually a millisecond is enough: what takes 50 of
+    them is broken, and a checkout page has no time to find out. A machine with too little CPU wants more."""
+    publish_timeout_ms: int = Field(default=2000, ge=50, le=60_000)
+    """How long a checkout waits for Kafka before it is told to ask again."""
+    max_in_flight: int = Field(default=256, ge=1, le=100_000)
+    """Checkout requests at once. Beyond it 503 at once, so that those that were let in stay fast."""
+
+
+class ScorerSettings(ServiceSettings):
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    model_registry: ModelRegistrySettings = ModelRegistrySettings()
+    limits: LimitsSettings = LimitsSettings()
+    metrics: MetricsSettings = MetricsSettings(port=DEFAULT_PORT)
+    scorer: ScorerSection = ScorerSection()
+
+    @model_validator(mode="after")
+    def _production_has_keys(self) -> ScorerSettings:
+        if self.profile == "production" and self.scorer.api_keys_file is None:
+            raise ValueError("SCORER__API_KEYS_FILE must be set in the production profile")
+        return self

@@ -1,0 +1,161 @@
+"""The stream door: vectors from bnpl-features in batches, decisions onto risk-decisions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+from aiokafka import ConsumerRecord
+
+from services.scorer.claims import Claim
+from services.scorer.decider import Decider
+from services.scorer.metrics import CLAIMS, SERVICE
+from services.scorer.outgoing import decision_record, letter_record
+from services.scorer.pipeline import Vector, read_vector
+from shared.contracts import topics
+from shared.contracts.events import Decision, FeatureVector, encode
+from shared.contracts.headers import SCHEMA_VERSION_HEADER, header
+from shared.contracts.identity import epoch_micros, from_epoch_micros
+from shared.contracts.rejections import Rejection
+from shared.kafka.consumer import Batch
+from shared.kafka.producer import OutgoingRecord
+from shared.telemetry.metrics import (
+    DEAD_LETTERS,
+    DECISION_SECONDS,
+    DECISIONS,
+    EVENT_TO_DECISION_SECONDS,
+    EVENTS,
+    FEATURE_AGE_SECONDS,
+)
+
+log = structlog.get_logger()
+
+
+class Claims(Protocol):
+    """What is asked of the index of decisions."""
+
+    async def claim(self, wanted: Sequence[Claim]) -> list[Claim]: ...
+    async def mark_published(self, claims: Sequence[Claim]) -> None: ...
+
+
+class Sender(Protocol):
+    """What is asked of a producer: return only once every record is acknowledged, or raise TransientError."""
+
+    async def send_all(self, records: Sequence[OutgoingRecord]) -> Any: ...
+
+
+@dataclass
+class _Chunk:
+    """Records of one chunk, sorted out: each event once, and the refused ones."""
+
+    vectors: dict[str, Vector] = field(default_factory=dict)
+    timestamps_ms: list[int] = field(default_factory=list)
+    letters: list[OutgoingRecord] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    repeats: int = 0
+
+
+class StreamDoor:
+    """Decides every vector at least once; an event whose decision exists gets no other.
+
+    `handle` returns once each event of the batch has its decision acknowledged on the topic and marked in the index,
+    and each refused record its letter. It raises TransientError where Redis or Kafka is away: the same batch is then
+    given again, and finds its own claims.
+    """
+
+    def __init__(
+        self,
+        decider: Decider,
+        claims: Claims,
+        sender: Sender,
+        *,
+        confirm: Callable[[], Awaitable[None]],
+        chunk_records: int,
+    ) -> None:
+        """`confirm`: called before anything is decided; raises where this process must not decide (yet)."""
+        self._decider = decider
+        self._claims = claims
+        self._sender = sender
+        self._confirm = confirm
+        self._chunk_records = chunk_records
+
+    async def handle(self, batch: Batch) -> None:
+        await self._confirm()
+        records = [record for of_partition in batch.values() for record in of_partition]
+        for start in range(0, len(records), self._chunk_records):
+            await self._decide(records[start : start + self._chunk_records])
+            # The awaits in between may all have been answered at once: let a checkout have its turn for certain.
+            await asyncio.sleep(0)
+
+    async def _decide(self, records: Sequence[ConsumerRecord]) -> None:
+        started = time.perf_counter()
+        chunk = _sort_out(records)
+        vectors = [vector.vector for vector in chunk.vectors.values()]
+        decisions = self._decider.decide(vectors, "stream")
+        wanted = [
+            Claim(decision.event_id, vector.fingerprint, encode(decision))
+            for decision, vector in zip(decisions, chunk.vectors.values(), strict=True)
+        ]
+        held = await self._claims.claim(wanted) if wanted else []
+        results = [_result(mine, theirs) for mine, theirs in zip(wanted, held, strict=True)]
+        unpublished = [claim for claim in held if not claim.published]
+        outgoing = [decision_record(claim) for claim in unpublished]
+        if outgoing or chunk.letters:
+            await self._sender.send_all([*outgoing, *chunk.letters])
+        if unpublished:
+            await self._claims.mark_published(unpublished)
+        _count(chunk, decisions, vectors, results, time.perf_counter() - started)
+
+
+def _sort_out(records: Sequence[ConsumerRecord]) -> _Chunk:
+    chunk = _Chunk()
+    for record in records:
+        try:
+            vector = read_vector(record.value, record.key, header(record.headers, SCHEMA_VERSION_HEADER))
+        except Rejection as rejection:
+            received_at = from_epoch_micros(record.timestamp * 1000)
+            chunk.letters.append(letter_record(rejection, record, received_at))
+            chunk.reasons.append(rejection.reason.value)
+            log.warning("vector_refused", partition=record.partition, offset=record.offset, reason=str(rejection)[:200])
+            continue
+        if vector.vector.event_id in chunk.vectors:
+            chunk.repeats += 1  # sent again after a crash: the first one counts
+            continue
+        chunk.vectors[vector.vector.event_id] = vector
+        chunk.timestamps_ms.append(record.timestamp)
+    return chunk
+
+
+def _result(mine: Claim, theirs: Claim) -> str:
+    if theirs is mine:
+        return "won"
+    if theirs.fingerprint != mine.fingerprint:
+        # The features service refuses the second body of an event; here it came with the claim of the first, over REST.
+        # The claim is the event's one decision.
+        log.warning("claimed_for_another_body", event_id=mine.event_id)
+        return "conflict"
+    return "lost" if theirs.published else "repaired"
+
+
+def _count(
+    chunk: _Chunk, decisions: Sequence[Decision], vectors: Sequence[FeatureVector], results: Sequence[str], took: float
+) -> None:
+    now = time.time()
+    for decision, vector, timestamp_ms, result in zip(decisions, vectors, chunk.timestamps_ms, results, strict=True):
+        CLAIMS.labels("stream", result).inc()
+        EVENTS.labels(SERVICE, topics.FEATURES.name, "decided" if result == "won" else "known").inc()
+        if result == "won":
+            labels = (decision.decision.value, decision.variant, decision.degraded or "", "stream")
+            DECISIONS.labels(*labels).inc()
+            DECISION_SECONDS.labels("stream").observe(took)
+            EVENT_TO_DECISION_SECONDS.observe(max(0.0, now - timestamp_ms / 1000))
+            FEATURE_AGE_SECONDS.observe(max(0.0, now - epoch_micros(vector.computed_at) / 1e6))
+    if chunk.repeats:
+        EVENTS.labels(SERVICE, topics.FEATURES.name, "duplicate").inc(chunk.repeats)
+    for reason in chunk.reasons:
+        EVENTS.labels(SERVICE, topics.FEATURES.name, "refused").inc()
+        DEAD_LETTERS.labels(SERVICE, reason).inc()

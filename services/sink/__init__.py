@@ -1,0 +1,1 @@
+"""Writes every topic into its table of the warehouse, each record exactly once."""

@@ -1,0 +1,122 @@
+"""`python -m services.sink [run | reconcile] [--check]`: the composition root."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+
+import structlog
+from aiokafka import TopicPartition
+from redis.asyncio import Redis
+
+from services.sink.bigquery import PartitionWriter, Warehouse
+from services.sink.gate import Gate
+from services.sink.lane import SERVICE, Batching, Lane
+from services.sink.loop import SinkLoop
+from services.sink.pipeline import Rules
+from services.sink.reconcile import reconcile
+from services.sink.report import print_report
+from services.sink.settings import SinkSettings
+from services.sink.streams import RedisStreamNames
+from shared.contracts import topics
+from shared.feature_state import FeatureStateStore
+from shared.kafka.admin import check_topics
+from shared.kafka.errors import TransientError
+from shared.settings import load_settings
+from shared.telemetry import logging, process
+from shared.telemetry.operations import OperationsServer
+from shared.warehouse.clients import bigquery_client, write_client
+from shared.warehouse.schema import Change, SchemaConflict, WarehouseUnreachable, pending_changes
+from shared.warehouse.tables import tables_of
+
+log = structlog.get_logger()
+
+REDIS_TIMEOUT_S = 5.0
+
+
+def rules_of(settings: SinkSettings) -> Rules:
+    return Rules(settings.kafka.partitions, settings.limits.limits())
+
+
+async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
+    """Run until `stop` is set or something failed that no retry can mend."""
+    async with AsyncExitStack() as stack:
+        redis = Redis.from_url(
+            settings.redis.url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+        )
+        stack.push_async_callback(redis.aclose)
+        states = FeatureStateStore(redis)
+        threads = ThreadPoolExecutor(settings.sink.threads, thread_name_prefix="bigquery")
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        warehouse = Warehouse(
+            bigquery_client(settings.bigquery), write_client(settings.bigquery), RedisStreamNames(redis), threads
+        )
+        section, rules = settings.sink, rules_of(settings)
+        batching = Batching(section.linger_ms / 1000, section.max_rows, section.buffer_bytes)
+
+        def make_lane(owner: SinkLoop, at: TopicPartition) -> Lane:
+            writers = [PartitionWriter(warehouse, table, at.topic, at.partition) for table in tables_of(at.topic)]
+            gate = Gate(states, at.partition) if at.topic == topics.TRANSACTIONS.name else None
+            end_of_log = functools.partial(owner.end_of_log, at)
+            return Lane(at.topic, at.partition, writers, rules, batching, threads, end_of_log, gate)
+
+        loop = SinkLoop(settings.kafka, make_lane)
+        operations = OperationsServer(settings.metrics.port, loop.ready, settings.metrics.host)
+        operations.start()
+        stack.callback(operations.stop)
+        await process.patiently(lambda: states.check_partitions(settings.kafka.partitions), stop)
+        await process.patiently(lambda: prepared(settings), stop)
+        log.info("started", operations_port=operations.port)
+        await loop.run(stop)
+
+
+async def prepared(settings: SinkSettings) -> None:
+    """Raise SchemaConflict unless the warehouse is as declared; TransientError where it doesn't answer."""
+    try:
+        missing: list[Change] = await asyncio.to_thread(pending_changes, settings.bigquery)
+    except WarehouseUnreachable as away:
+        raise TransientError(str(away)) from away
+    if missing:
+        raise SchemaConflict(
+            f"run `python -m shared.warehouse create` first: {', '.join(str(change) for change in missing)}"
+        )
+
+
+async def check(settings: SinkSettings, _: asyncio.Event) -> None:
+    """Try Redis, the topics and the warehouse once."""
+    states = FeatureStateStore.connect(settings.redis.url)
+    await states.check_partitions(settings.kafka.partitions)
+    await states.close()
+    await check_topics(settings.kafka)
+    await prepared(settings)
+    log.info("check_passed")
+
+
+async def audit(settings: SinkSettings, _: asyncio.Event) -> None:
+    """Compare log and warehouse; exit status 1 where they don't balance."""
+    states = FeatureStateStore.connect(settings.redis.url)
+    try:
+        report = await reconcile(settings.kafka, bigquery_client(settings.bigquery), states, rules_of(settings))
+    finally:
+        await states.close()
+    print_report(report)
+    if not all(part.balanced for part in report):
+        raise SystemExit(process.EXIT_FAILED)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m services.sink", description="Every topic into the warehouse")
+    parser.add_argument("command", nargs="?", choices=["run", "reconcile"], default="run")
+    parser.add_argument("--check", action="store_true", help="try settings and connections, then exit")
+    arguments = parser.parse_args()
+    settings = load_settings(SinkSettings)
+    logging.configure(SERVICE, settings.log.level, settings.log.format)
+    work = check if arguments.check else audit if arguments.command == "reconcile" else serve
+    process.run(functools.partial(work, settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""How far transactions may be written: up to where the features service has judged them.
+
+Another body under a known event id is refused, and only the features service, which holds the customer's state, can
+tell. A row can't be taken back, so the sink waits for the verdict.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from shared.feature_state import Position
+from shared.kafka.errors import TransientError
+
+
+class RefusalIndex(Protocol):
+    """What the features service tells of its work (`shared.feature_state.FeatureStateStore`)."""
+
+    async def position(self, partition: int) -> Position: ...
+    async def refused_between(self, partition: int, low: int, high: int) -> set[int]: ...
+
+
+class Gate:
+    """Of one partition of bnpl-transactions."""
+
+    def __init__(self, index: RefusalIndex, partition: int) -> None:
+        self._index = index
+        self._partition = partition
+
+    async def judged_up_to(self) -> int:
+        """The last offset that was judged; -1: none. Raises TransientError."""
+        return (await self._index.position(self._partition)).transactions
+
+    async def refused(self, low: int, high: int) -> frozenset[int]:
+        """Offsets in [low, high] that were refused because of state; all of them must have been judged.
+
+        Raises TransientError, also where the states were lost between the two questions: the answer would be empty.
+        """
+        refused = await self._index.refused_between(self._partition, low, high)
+        if await self.judged_up_to() < high:
+            raise TransientError(f"the features' position of partition {self._partition} went back")
+        return frozenset(refused)

@@ -1,0 +1,221 @@
+"""One topic partition on its way into the warehouse, apart from all others: a slow table holds up only its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import structlog
+
+from services.sink.bigquery import PartitionWriter, StreamLost
+from services.sink.gate import Gate
+from services.sink.metrics import VISIBLE_SECONDS
+from services.sink.pipeline import Built, KafkaRecord, Rules, build
+from shared.telemetry.metrics import BATCH_SECONDS, EVENTS
+from shared.telemetry.process import patiently
+
+log = structlog.get_logger()
+
+SERVICE = "sink"
+
+GATE_POLL_S = 0.1
+"""How often the features' position is asked for while records wait for it; adds to the time until a row is visible."""
+
+REOPEN_PAUSE_S = 0.5
+"""Between the loss of a stream and its successor, so that two processes at odds don't spin."""
+
+
+class LogMismatch(Exception):
+    """The warehouse holds rows beyond the end of the topic: it isn't the warehouse of this Kafka."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """When records are sent: see `SinkSection`."""
+
+    linger_s: float
+    max_rows: int
+    buffer_bytes: int
+
+
+class Lane:
+    """Takes the records of one partition, in order, and writes them.
+
+    `done` moves only over records whose rows are acknowledged in every table of the topic (or that have none). What
+    the warehouse holds decides where a lane begins, not what was committed: so rows that were written and not
+    committed aren't written again, and rows that the warehouse lost come again.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        writers: Sequence[PartitionWriter],
+        rules: Rules,
+        batching: Batching,
+        threads: ThreadPoolExecutor,
+        end_of_log: Callable[[], Awaitable[int]],
+        gate: Gate | None = None,
+    ) -> None:
+        """`end_of_log`: the offset that the next record of the partition will get; may raise TransientError."""
+        self.topic, self.partition = topic, partition
+        self._writers = writers
+        self._rules = rules
+        self._batching = batching
+        self._threads = threads
+        self._end_of_log = end_of_log
+        self._gate = gate
+        self._buffer: deque[KafkaRecord] = deque()
+        self._bytes = 0
+        self._oldest_at = 0.0
+        self._next_offset = 0
+        self._wake = asyncio.Event()
+        self._closing = asyncio.Event()
+        self.seek_to: int | None = None
+        """Where reading has to begin; the reader takes it and sets it back to None."""
+        self.opened = False
+        self.done: int | None = None
+        """The offset to commit: all below it is settled."""
+        self._task = asyncio.create_task(self._run(), name=f"lane-{topic}-{partition}")
+
+    def offer(self, records: Sequence[KafkaRecord]) -> None:
+        """Take records; those that come from before a new beginning are passed over."""
+        if not self.opened or self.seek_to is not None:
+            return
+        if not self._buffer:
+            self._oldest_at = time.monotonic()
+        for record in records:
+            if record.offset >= self._next_offset:
+                self._buffer.append(record)
+                self._bytes += _size(record)
+                self._next_offset = record.offset + 1
+        self._wake.set()
+
+    @property
+    def full(self) -> bool:
+        """Whether reading should pause."""
+        return not self.opened or self._bytes >= self._batching.buffer_bytes
+
+    def raise_if_failed(self) -> None:
+        """Raise what ended the lane, if something did: FencedOff, LogMismatch, or an error of ours."""
+        if self._task.done() and not self._task.cancelled():
+            self._task.result()
+
+    async def close(self, grace_s: float) -> None:
+        """Finish the batch in hand if that takes no longer than `grace_s`; leave the rest. Raises nothing."""
+        self._closing.set()
+        self._wake.set()
+        await asyncio.wait({self._task}, timeout=grace_s)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+
+    async def _run(self) -> None:
+        while not self._closing.is_set():
+            try:
+                await patiently(self._open, self._closing)
+                while not self._closing.is_set():
+                    await self._turn()
+            except StreamLost as lost:
+                log.warning("stream_lost", topic=self.topic, partition=self.partition, reason=str(lost))
+                self.opened = False
+                await self._sleep(REOPEN_PAUSE_S)
+
+    async def _open(self) -> None:
+        """Take over, and begin after what all tables hold. Raises TransientError, LogMismatch."""
+        highest = [await writer.open() for writer in self._writers]
+        end = await self._end_of_log()
+        if max(highest) >= end:
+            raise LogMismatch(
+                f"the warehouse holds offset {max(highest)} of {self.topic}-{self.partition}, which ends at {end}: "
+                "it belongs to another Kafka, or that one was made anew"
+            )
+        self._buffer.clear()
+        self._bytes = 0
+        self.done = self.seek_to = self._next_offset = min(highest) + 1
+        self.opened = True
+
+    async def _turn(self) -> None:
+        """Write one batch, or find that there is none to write."""
+        count = await self._ripe()
+        if not count:
+            return
+        records = [self._buffer[index] for index in range(count)]
+        refused = await self._refused(records[0].offset, records[-1].offset)
+        if refused is None:
+            return
+        started = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        built = await loop.run_in_executor(self._threads, build, self.topic, records, self._rules, refused)
+        answers = await asyncio.gather(
+            *(writer.append(built.rows[writer.table]) for writer in self._writers), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        self._settle(records, built)
+        BATCH_SECONDS.labels(SERVICE).observe(time.perf_counter() - started)
+
+    async def _refused(self, low: int, high: int) -> frozenset[int] | None:
+        """None where the lane was closed meanwhile."""
+        gate = self._gate
+        return frozenset() if gate is None else await patiently(lambda: gate.refused(low, high), self._closing)
+
+    def _settle(self, records: Sequence[KafkaRecord], built: Built) -> None:
+        for record in records:
+            self._buffer.popleft()
+            self._bytes -= _size(record)
+        self._oldest_at = time.monotonic()
+        self.done = records[-1].offset + 1
+        EVENTS.labels(SERVICE, self.topic, "ok").inc(built.written)
+        EVENTS.labels(SERVICE, self.topic, "refused").inc(sum(built.refused.values()))
+        if built.refused:
+            log.info("without_a_row", topic=self.topic, partition=self.partition, reasons=built.refused)
+        VISIBLE_SECONDS.labels(self.topic).observe(max(0.0, time.time() - records[-1].timestamp / 1000))
+
+    async def _ripe(self) -> int:
+        """Wait until a batch should be sent; how many of the buffered records are in it. 0: none yet, or closing."""
+        self._wake.clear()
+        waiting = len(self._buffer)
+        if not waiting:
+            await self._wake.wait()
+            return 0
+        rest = self._oldest_at + self._batching.linger_s - time.monotonic()
+        if waiting < self._batching.max_rows and not self.full and rest > 0:
+            await self._sleep(rest)
+            return 0
+        count = min(waiting, self._batching.max_rows)
+        if self._gate is None:
+            return count
+        judged = await patiently(self._gate.judged_up_to, self._closing)
+        if judged is None:
+            return 0
+        if self._buffer[0].offset > judged:
+            await self._pause(GATE_POLL_S)
+            return 0
+        while self._buffer[count - 1].offset > judged:
+            count -= 1
+        return count
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until the time has passed, records have come, or the lane is closing."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    async def _pause(self, seconds: float) -> None:
+        """Until the time has passed or the lane is closing."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+
+
+def _size(record: KafkaRecord) -> int:
+    """About what a record holds in memory, in bytes."""
+    return len(record.value or b"") + 500

@@ -1,0 +1,176 @@
+"""From Kafka into the lanes, and the offsets of what they have settled back to Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from services.sink.lane import SERVICE, Lane
+from shared.contracts import topics
+from shared.kafka.connection import consumer_arguments
+from shared.kafka.errors import TransientError
+from shared.settings import KafkaSettings
+from shared.telemetry.metrics import CONSUMER_LAG
+from shared.telemetry.process import patiently
+
+log = structlog.get_logger()
+
+POLL_MS = 100
+POLL_RECORDS = 5000
+COMMIT_EVERY_S = 0.5
+CLOSE_GRACE_S = 5.0
+"""For the batch in hand when a partition is given away: longer than an append takes, shorter than the group waits.
+What it doesn't finish, the next owner does."""
+
+_FETCHING = {"fetch_max_wait_ms": 250, "max_partition_fetch_bytes": 1_048_576}
+"""A row may be visible a moment later, so the broker isn't asked fifty times a second; and twenty-four partitions in
+memory are to be small."""
+
+MakeLane = Callable[["SinkLoop", TopicPartition], Lane]
+
+
+class SinkLoop:
+    """Gives each assigned partition a lane, fills it, and commits behind it.
+
+    Not the shared consumer loop: that one hands out a batch over all partitions and takes the next when all of it is
+    done, so a table that is slow, or transactions that wait for the features service, would hold up every other.
+    A lane that is full is paused, so memory is bounded.
+    """
+
+    def __init__(self, settings: KafkaSettings, make_lane: MakeLane) -> None:
+        self._settings = settings
+        self._make_lane = make_lane
+        self._lanes: dict[TopicPartition, Lane] = {}
+        self._committed: dict[TopicPartition, int] = {}
+        self._assigned = False
+        self._consumer: AIOKafkaConsumer | None = None
+
+    def ready(self) -> str | None:
+        """None, or why not."""
+        if not self._assigned:
+            return "no partitions assigned yet"
+        waiting = sum(not lane.opened for lane in list(self._lanes.values()))
+        return f"{waiting} of {len(self._lanes)} partitions wait for the warehouse" if waiting else None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume until `stop` is set; then finish the batches in hand, commit, and leave the group.
+
+        Raises what a lane raised: FencedOff, LogMismatch, or an error of ours.
+        """
+        consumer = await patiently(self._connect, stop)
+        if consumer is None:
+            return
+        try:
+            last_commit = time.monotonic()
+            while not stop.is_set():
+                self._direct(consumer)
+                try:
+                    batch = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+                except KafkaError as error:
+                    log.warning("poll_failed", error=repr(error))
+                    await asyncio.sleep(POLL_MS / 1000)
+                    continue
+                for partition, records in batch.items():
+                    lane = self._lanes.get(partition)
+                    if lane is not None:
+                        lane.offer(records)
+                if time.monotonic() - last_commit >= COMMIT_EVERY_S:
+                    await self._commit(consumer, self._lanes)
+                    self._report_lag(consumer)
+                    last_commit = time.monotonic()
+        finally:
+            await self.revoked(set(self._lanes))
+            await consumer.stop()
+
+    async def end_of_log(self, partition: TopicPartition) -> int:
+        """The offset that the partition's next record will get. Raises TransientError."""
+        if self._consumer is None:
+            raise TransientError("not connected yet")
+        try:
+            return int((await self._consumer.end_offsets([partition]))[partition])
+        except (KafkaError, OSError) as error:
+            raise TransientError(f"end of {partition.topic}-{partition.partition}: {error!r}") from error
+
+    async def _connect(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(**consumer_arguments(self._settings, SERVICE) | _FETCHING)
+        self._consumer = consumer
+        consumer.subscribe([topic.name for topic in topics.ALL], listener=_Listener(self))
+        try:
+            await consumer.start()
+        except (KafkaError, OSError) as error:
+            await consumer.stop()
+            raise TransientError(f"brokers at {self._settings.bootstrap_servers}: {error!r}") from error
+        return consumer
+
+    def _direct(self, consumer: AIOKafkaConsumer) -> None:
+        """Begin where lanes want to begin; pause and resume reading by how full they are."""
+        paused = consumer.paused()
+        for partition, lane in self._lanes.items():
+            lane.raise_if_failed()
+            if lane.opened and lane.seek_to is not None:
+                consumer.seek(partition, lane.seek_to)
+                lane.seek_to = None
+            if lane.full and partition not in paused:
+                consumer.pause(partition)
+            elif not lane.full and partition in paused:
+                consumer.resume(partition)
+
+    async def _commit(self, consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
+        offsets = {
+            partition: done
+            for partition in partitions
+            if (done := self._lanes[partition].done) is not None and done != self._committed.get(partition)
+        }
+        if not offsets:
+            return
+        try:
+            await consumer.commit(offsets)
+        except (CommitFailedError, IllegalStateError) as error:
+            # The group moved on without us. Whoever has the partitions now asks the warehouse where to begin.
+            log.warning("commit_refused", error=repr(error))
+        except KafkaError as error:
+            log.warning("commit_failed", error=repr(error))
+        else:
+            self._committed.update(offsets)
+
+    def _report_lag(self, consumer: AIOKafkaConsumer) -> None:
+        for partition, lane in self._lanes.items():
+            end = consumer.highwater(partition)
+            if end is not None and lane.done is not None:
+                CONSUMER_LAG.labels(SERVICE, partition.topic, partition.partition).set(max(0, end - lane.done))
+
+    async def assigned(self, partitions: set[TopicPartition]) -> None:
+        """Called by the client on a rebalance."""
+        if self._consumer is not None and partitions:
+            self._consumer.pause(*partitions)  # until their lanes know where to begin
+        for partition in partitions:
+            self._lanes[partition] = self._make_lane(self, partition)
+        self._assigned = True
+        log.info("assigned", partitions=sorted(f"{p.topic}-{p.partition}" for p in partitions))
+
+    async def revoked(self, partitions: set[TopicPartition]) -> None:
+        """Called by the client on a rebalance: gives the lanes a moment to finish, commits, and drops them."""
+        self._assigned = False
+        mine = partitions & self._lanes.keys()
+        await asyncio.gather(*(self._lanes[partition].close(CLOSE_GRACE_S) for partition in mine))
+        if self._consumer is not None and mine:
+            await self._commit(self._consumer, mine)
+        for partition in mine:
+            del self._lanes[partition]
+            self._committed.pop(partition, None)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, owner: SinkLoop) -> None:
+        self._owner = owner
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        await self._owner.assigned(set(assigned))
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        await self._owner.revoked(set(revoked))

@@ -1,0 +1,325 @@
+"""Kafka records to rows. Pure: no Kafka, no BigQuery.
+
+A record that the shared decoder refuses gets no row: whoever owns the topic's refusals has dead-lettered it. What is
+refused because of state (another body under a known event id) can't be told from the record; the caller knows those
+offsets from the features service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+import msgspec
+
+from services.sink.flat import flat_body
+from shared.contracts import money, topics
+from shared.contracts.enumerations import BLOCK_TYPES
+from shared.contracts.events import DeadLetter, FeatureVector
+from shared.contracts.headers import SCHEMA_VERSION_HEADER, header
+from shared.contracts.identity import epoch_micros, partition_of
+from shared.contracts.records import (
+    MAX_RECORD_BYTES,
+    decode_decision,
+    decode_decision_update,
+    decode_feature_vector,
+    decode_outcome,
+)
+from shared.contracts.rejections import Rejection, RejectionReason
+from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
+from shared.feature_definitions import feature_hash
+from shared.warehouse import tables
+from shared.warehouse.tables import Row, Table
+
+LAST_KAFKA_MS = 253_402_300_799_000
+"""The end of the year 9999, where BigQuery's timestamps end; a record's own timestamp may be any 64-bit number."""
+
+
+MAX_INT64 = 2**63 - 1
+
+
+class KafkaRecord(Protocol):
+    """What is needed of a record."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+Rows = list[tuple[Table, Row]]
+"""Of one record: one row in each table that mirrors its topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the decoding of a record depends on beside the record."""
+
+    partitions: int
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """Consecutive records of one partition as rows."""
+
+    rows: Mapping[Table, list[Row]]
+    """In the order of their offsets. Each table of the topic is named, perhaps with none."""
+    written: int
+    """Records that have rows."""
+    refused: Mapping[str, int]
+    """Reason to how many records have none."""
+
+
+def build(topic: str, records: Sequence[KafkaRecord], rules: Rules, refused_offsets: frozenset[int]) -> Built:
+    """`refused_offsets`: of this partition, refused because of state."""
+    rows: dict[Table, list[Row]] = {table: [] for table in tables.tables_of(topic)}
+    refused: dict[str, int] = {}
+    written = 0
+    for record in records:
+        try:
+            if record.offset in refused_offsets:
+                raise Rejection(RejectionReason.CONFLICT, "event_id", "the body that this event had before")
+            for table, row in rows_of(record, rules):
+                rows[table].append(row)
+            written += 1
+        except Rejection as rejection:
+            refused[rejection.reason.value] = refused.get(rejection.reason.value, 0) + 1
+    return Built(rows, written, refused)
+
+
+def rows_of(record: KafkaRecord, rules: Rules) -> Rows:
+    """The rows of one record. Raises `Rejection` where the decoder refuses it."""
+    built = _BUILDERS[record.topic](record, rules)
+    place = {
+        "kafka_topic": record.topic,
+        "kafka_partition": record.partition,
+        "kafka_offset": record.offset,
+    }
+    for table, row in built:
+        row.update(place)
+        if table is not tables.RAW_TRANSACTIONS:
+            row["kafka_timestamp"] = _kafka_us(record)
+        table.check(row)
+    return built
+
+
+def _transaction(record: KafkaRecord, rules: Rules) -> Rows:
+    accepted = decode_transaction(
+        record.value,
+        door=Door.TOPIC,
+        received_us=record.timestamp * 1000,
+        limits=rules.limits,
+        schema_version=header(record.headers, SCHEMA_VERSION_HEADER),
+    )
+    transaction = accepted.transaction
+    misplaced = _is_misplaced(record, transaction.customer_id, rules)
+    raw: Row = {
+        "_timestamp": accepted.occurred_us,
+        "json_body": _json(flat_body(accepted.document, accepted.occurred_us)),
+        "_ingestion_timestamp": _kafka_us(record),
+        "event_id": transaction.event_id,
+    }
+    return [(tables.RAW_TRANSACTIONS, raw), (tables.TRANSACTIONS, _typed(accepted, misplaced))]
+
+
+def _typed(accepted: AcceptedTransaction, misplaced: bool) -> Row:
+    transaction = accepted.transaction
+    row: Row = {
+        name: getattr(transaction, name)
+        for name in ("event_id", "source", "transaction_id", "customer_id", "currency", "status")
+    }
+    row["occurred_at"] = accepted.occurred_us
+    row["amount"] = Decimal(accepted.amount_minor).scaleb(-money.MINOR_DIGITS[transaction.currency])
+    for name in BLOCK_TYPES:
+        block = getattr(transaction, name)
+        if block is not None:
+            for field in block.__struct_fields__:
+                row[f"{name}_{field}"] = getattr(block, field)
+    row["misplaced"] = misplaced
+    return row
+
+
+def _outcome(record: KafkaRecord, rules: Rules) -> Rows:
+    outcome, observed_us = decode_outcome(record.value, schema_version=header(record.headers, SCHEMA_VERSION_HEADER))
+    row: Row = {
+        "event_id": outcome.event_id,
+        "customer_id": outcome.customer_id,
+        "defaulted": outcome.defaulted,
+        "days_to_first_missed_payment": outcome.days_to_first_missed_payment,
+        "observed_at": observed_us,
+        "misplaced": _is_misplaced(record, outcome.customer_id, rules),
+    }
+    return [(tables.OUTCOMES, row)]
+
+
+def _is_misplaced(record: KafkaRecord, customer_id: str, rules: Rules) -> bool:
+    """Whether the record lies in a partition that isn't its key's. One that lies right must be the customer's.
+
+    A misplaced record is only passed over where it lies, whatever is in it: it is judged where it was sent again.
+    """
+    if record.key is not None and partition_of(record.key, rules.partitions) != record.partition:
+        return True
+    if record.key != customer_id.encode():
+        raise Rejection(RejectionReason.KEY, "customer_id", "the record's key")
+    return False
+
+
+def _vector(record: KafkaRecord, _: Rules) -> Rows:
+    vector, occurred_us = decode_feature_vector(
+        record.value, schema_version=header(record.headers, SCHEMA_VERSION_HEADER)
+    )
+    _check_vector(record, vector)
+    row: Row = {
+        "event_id": vector.event_id,
+        "customer_id": vector.customer_id,
+        "occurred_at": occurred_us,
+        "feature_set_version": vector.feature_set_version,
+        "features": _json(vector.features),
+        "feature_hash": vector.feature_hash,
+        "as_of_transactions": vector.as_of.transactions,
+        "as_of_outcomes": vector.as_of.outcomes,
+        "computed_at": _micros_or_none(vector.computed_at),
+        "state": vector.state.value,
+    }
+    return [(tables.FEATURES, row)]
+
+
+def _check_vector(record: KafkaRecord, vector: FeatureVector) -> None:
+    """What the scorer asks of a vector beyond its shape: what it dead-letters must have no row."""
+    transaction = vector.transaction
+    if record.key != vector.customer_id.encode():
+        raise Rejection(RejectionReason.KEY, "customer_id", "the record's key")
+    for name in ("event_id", "customer_id", "occurred_at"):
+        if getattr(vector, name) != getattr(transaction, name):
+            raise Rejection(RejectionReason.SHAPE, name, "the same in the vector and in its transaction")
+    if feature_hash(vector.features) != vector.feature_hash:
+        raise Rejection(RejectionReason.SHAPE, "feature_hash", "the SHA-256 of the features")
+    if transaction.amount < 0:
+        raise Rejection(RejectionReason.RANGE, "transaction.amount", "zero or more")
+    try:
+        money.minor_units(transaction.amount, transaction.currency)
+    except KeyError:
+        raise Rejection(RejectionReason.ENUM, "transaction.currency", "a known currency") from None
+    except money.TooPrecise as error:
+        raise Rejection(RejectionReason.PRECISION, "transaction.amount", str(error)) from None
+
+
+def _decision(record: KafkaRecord, _: Rules) -> Rows:
+    decision = decode_decision(record.value)
+    row: Row = {
+        "prediction_timestamp": _micros(decision.decided_at, "decided_at"),
+        "event_id": decision.event_id,
+        "transaction_id": decision.transaction_id,
+        "customer_id": decision.customer_id,
+        "occurred_at": _micros(decision.occurred_at, "occurred_at"),
+        "decision": decision.decision.value,
+        "probability_of_default": decision.probability_of_default,
+        "expected_loss": decision.expected_loss,
+        "reasons": _json(decision.reasons),
+        "model_version": decision.model_version,
+        "policy_version": decision.policy_version,
+        "feature_set_version": decision.feature_set_version,
+        "features": _json(decision.features),
+        "feature_hash": decision.feature_hash,
+        "as_of_transactions": decision.as_of.transactions,
+        "as_of_outcomes": decision.as_of.outcomes,
+        "variant": decision.variant,
+        "shadow": _json(decision.shadow),
+        "degraded": decision.degraded,
+        "channel": decision.channel,
+    }
+    return [(tables.DECISIONS, row)]
+
+
+def _update(record: KafkaRecord, _: Rules) -> Rows:
+    update = decode_decision_update(record.value)
+    row: Row = {
+        "update_id": update.update_id,
+        "event_id": update.event_id,
+        "customer_id": update.customer_id,
+        "kind": update.kind.value,
+        "verdict": None if update.verdict is None else update.verdict.value,
+        "actor": update.actor,
+        "note": update.note,
+        "updated_at": _micros_or_none(update.updated_at),
+    }
+    return [(tables.DECISION_UPDATES, row)]
+
+
+def _dead_letter(record: KafkaRecord, _: Rules) -> Rows:
+    # Not through the shared parser: a letter's value is far longer than any text that a purchase may hold.
+    if record.value is None or len(record.value) > MAX_RECORD_BYTES:
+        raise Rejection(RejectionReason.SIZE, "", f"a letter of at most {MAX_RECORD_BYTES} bytes")
+    try:
+        letter = _letters.decode(record.value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Rejection(RejectionReason.SHAPE, "", f"a dead letter ({error})") from None
+    for name in ("partition", "offset", "value_bytes"):
+        if not -MAX_INT64 <= getattr(letter, name) <= MAX_INT64:
+            raise Rejection(RejectionReason.RANGE, name, "a 64-bit integer")
+    row: Row = {
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "service": letter.service,
+        "source_topic": letter.topic,
+        "source_partition": letter.partition,
+        "source_offset": letter.offset,
+        "received_at": _micros_or_none(letter.received_at),
+        "key_base64": letter.key_base64,
+        "value_base64": letter.value_base64,
+        "value_sha256": letter.value_sha256,
+        "value_bytes": letter.value_bytes,
+        "headers": _json(letter.headers),
+    }
+    return [(tables.DEAD_LETTERS, row)]
+
+
+_letters = msgspec.json.Decoder(DeadLetter)
+_BUILDERS: dict[str, Callable[[KafkaRecord, Rules], Rows]] = {
+    topics.TRANSACTIONS.name: _transaction,
+    topics.OUTCOMES.name: _outcome,
+    topics.FEATURES.name: _vector,
+    topics.DECISIONS.name: _decision,
+    topics.DECISION_UPDATES.name: _update,
+    topics.DEAD_LETTERS.name: _dead_letter,
+}
+
+
+def _kafka_us(record: KafkaRecord) -> int:
+    return min(max(record.timestamp, 0), LAST_KAFKA_MS) * 1000
+
+
+def _micros(time: str, name: str) -> int:
+    micros = _micros_or_none(time)
+    if micros is None:
+        raise Rejection(RejectionReason.DATE, name, "an ISO 8601 time with its zone")
+    return micros
+
+
+def _micros_or_none(time: str) -> int | None:
+    """None for what isn't a time: a column that nobody decides on doesn't refuse its record."""
+    try:
+        return epoch_micros(time) if datetime.fromisoformat(time).tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def _json(value: Any) -> str:
+    return _encoder.encode(value).decode()

@@ -1,0 +1,159 @@
+"""Does each record have exactly one row? Log and warehouse, compared record by record.
+
+Up to the offsets that the sink has committed: what lies behind them must be in the warehouse. Read in windows, so that
+memory doesn't grow with the log. The answers come from the sink's own pipeline; `make ledger` asks the same with code
+that shares nothing with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from google.cloud import bigquery
+
+from services.sink.gate import RefusalIndex
+from services.sink.lane import SERVICE
+from services.sink.pipeline import KafkaRecord, Rules, build
+from shared.contracts import topics
+from shared.kafka.connection import client_arguments
+from shared.settings import KafkaSettings
+from shared.warehouse.clients import RETRY
+from shared.warehouse.tables import Table, tables_of
+
+WINDOW = 20_000
+"""Records compared at a time."""
+
+SHOWN = 5
+QUERY_TIMEOUT_S = 120.0
+
+EventId = str | None
+
+
+@dataclass
+class Balance:
+    """One table's account of one topic partition."""
+
+    table: str
+    topic: str
+    partition: int
+    first: int
+    """First offset that the log still holds."""
+    end: int
+    """Where the sink's committed offset stands: records below it are compared."""
+    behind: int
+    """Records of the log at or beyond that."""
+    records: int = 0
+    refused: int = 0
+    rows: int = 0
+    """Rows of the records compared, repeats included."""
+    missing: list[int] = field(default_factory=list)
+    doubled: list[int] = field(default_factory=list)
+    unexpected: list[int] = field(default_factory=list)
+    """Rows of records that were refused, or that the log doesn't hold."""
+    wrong: list[int] = field(default_factory=list)
+    """Rows that are another event's."""
+
+    @property
+    def balanced(self) -> bool:
+        return not (self.missing or self.doubled or self.unexpected or self.wrong)
+
+    def faults(self) -> str:
+        """The first few offsets of each kind of fault."""
+        kinds = {"missing": self.missing, "twice": self.doubled, "unexpected": self.unexpected, "wrong": self.wrong}
+        return "; ".join(
+            f"{len(offsets)} {kind}: {', '.join(map(str, offsets[:SHOWN]))}{' …' if len(offsets) > SHOWN else ''}"
+            for kind, offsets in kinds.items()
+            if offsets
+        )
+
+
+async def reconcile(kafka: KafkaSettings, client: bigquery.Client, index: RefusalIndex, rules: Rules) -> list[Balance]:
+    """The balances of all tables and partitions. Raises TransientError, or what the clients raise."""
+    consumer = AIOKafkaConsumer(
+        **client_arguments(kafka), group_id=f"flit-{SERVICE}", enable_auto_commit=False, fetch_max_wait_ms=50
+    )
+    await consumer.start()  # assigned by hand below: it doesn't join the group, it only reads its offsets
+    try:
+        balances: list[Balance] = []
+        for topic in topics.ALL:
+            for number in range(rules.partitions):
+                balances += await _partition(consumer, TopicPartition(topic.name, number), client, index, rules)
+        return balances
+    finally:
+        await consumer.stop()
+
+
+async def _partition(
+    consumer: AIOKafkaConsumer, at: TopicPartition, client: bigquery.Client, index: RefusalIndex, rules: Rules
+) -> list[Balance]:
+    consumer.assign([at])
+    first = (await consumer.beginning_offsets([at]))[at]
+    newest = (await consumer.end_offsets([at]))[at]
+    end = max(first, await consumer.committed(at) or 0)
+    tables = tables_of(at.topic)
+    balances = [Balance(table.id, at.topic, at.partition, first, end, max(0, newest - end)) for table in tables]
+    consumer.seek(at, first)
+    low = first
+    async for records, high in _windows(consumer, at, end):
+        refused: frozenset[int] = frozenset()
+        if at.topic == topics.TRANSACTIONS.name:
+            refused = frozenset(await index.refused_between(at.partition, low, high - 1))
+        built = build(at.topic, records, rules, refused)
+        for table, balance in zip(tables, balances, strict=True):
+            balance.records += len(records)
+            balance.refused += sum(built.refused.values())
+            expected = {row["kafka_offset"]: row.get("event_id") for row in built.rows[table]}
+            held = await asyncio.to_thread(_rows, client, table, at, low, high)
+            _compare(balance, expected, held)
+        low = high
+    return balances
+
+
+async def _windows(
+    consumer: AIOKafkaConsumer, at: TopicPartition, end: int
+) -> AsyncIterator[tuple[list[KafkaRecord], int]]:
+    """Records below `end`, some at a time, and the offset that each window ends before."""
+    window: list[KafkaRecord] = []
+    while (position := await consumer.position(at)) < end:
+        batch = await consumer.getmany(at, timeout_ms=500, max_records=WINDOW)
+        window += [record for record in batch.get(at, ()) if record.offset < end]
+        if len(window) >= WINDOW:
+            yield window, window[-1].offset + 1
+            window = []
+        elif not batch and await consumer.position(at) == position:
+            await asyncio.sleep(0)
+    yield window, end
+
+
+def _rows(client: bigquery.Client, table: Table, at: TopicPartition, low: int, high: int) -> list[tuple[int, EventId]]:
+    """(offset, event id) of the table's rows with offsets in [low, high)."""
+    has_event = any(column.name == "event_id" for column in table.columns)
+    query = (
+        f"SELECT kafka_offset, {'event_id' if has_event else 'CAST(NULL AS STRING)'} AS event_id"
+        f" FROM `{client.project}.{table.id}`"
+        f" WHERE {table.partition_by} >= TIMESTAMP '0001-01-01 00:00:00+00'"
+        " AND kafka_topic = @topic AND kafka_partition = @partition AND kafka_offset >= @low AND kafka_offset < @high"
+    )
+    values: Sequence[tuple[str, str, str | int]] = (
+        ("topic", "STRING", at.topic),
+        ("partition", "INT64", at.partition),
+        ("low", "INT64", low),
+        ("high", "INT64", high),
+    )
+    parameters = [bigquery.ScalarQueryParameter(*value) for value in values]
+    config = bigquery.QueryJobConfig(query_parameters=parameters, use_query_cache=False)
+    job = client.query(query, job_config=config, retry=RETRY, timeout=QUERY_TIMEOUT_S)
+    return [(row.kafka_offset, row.event_id) for row in job.result(timeout=QUERY_TIMEOUT_S, page_size=WINDOW)]
+
+
+def _compare(balance: Balance, expected: dict[int, EventId], held: Sequence[tuple[int, EventId]]) -> None:
+    counts = Counter(offset for offset, _ in held)
+    balance.rows += len(held)
+    balance.missing += sorted(expected.keys() - counts.keys())
+    balance.doubled += sorted(offset for offset, count in counts.items() if count > 1)
+    balance.unexpected += sorted(counts.keys() - expected.keys())
+    balance.wrong += sorted({o for o, event in held if o in expected and event != expected[o]})
