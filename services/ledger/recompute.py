@@ -122,7 +122,7 @@ def _attributes(body: dict[str, Any], t: int) -> dict[str, float | None]:
     payment = body.get("payment")
     answers["credit_is_stretched"] = None if payment is None else float(payment.get("credit_utilization") is not None)
     limit = (payment or {}).get("credit_limit")
-    answers["amount_to_credit_limit"] = body["amount"] / limit if limit else None
+    answers["amount_to_credit_limit"] = body["amount"] / limit if limit and limit >= 0.01 else None
     return answers
 
 

@@ -13,6 +13,9 @@ from shared.feature_definitions import windows
 
 Value = float | None
 
+SMALLEST_LIMIT = 0.01
+"""A credit limit below a cent is none: a ratio to it says nothing, and could be infinite."""
+
 
 def amount(accepted: AcceptedTransaction) -> Value:
     return accepted.transaction.amount
@@ -92,6 +95,6 @@ def credit_is_stretched(accepted: AcceptedTransaction) -> Value:
 
 def amount_to_credit_limit(accepted: AcceptedTransaction) -> Value:
     payment = accepted.transaction.payment
-    if payment is None or not payment.credit_limit:
+    if payment is None or payment.credit_limit is None or payment.credit_limit < SMALLEST_LIMIT:
         return None
     return accepted.transaction.amount / payment.credit_limit

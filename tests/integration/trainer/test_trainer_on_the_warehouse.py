@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,8 @@ class Trained:
         return [dict(row.items()) for row in found]
 
 
-def trainer(settings: BigQuerySettings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
+def trainer_environment(settings: BigQuerySettings, folder: Path) -> dict[str, str]:
+    return os.environ | {
         "BIGQUERY__PROJECT": settings.project,
         "BIGQUERY__REST_ENDPOINT": settings.rest_endpoint,
         "BIGQUERY__GRPC_ENDPOINT": settings.grpc_endpoint,
@@ -69,9 +70,12 @@ def trainer(settings: BigQuerySettings, folder: Path, *arguments: str) -> subpro
         "TRAINER__REPORTS": str(folder / "reports"),
         "METRICS__PORT": "0",
     }
+
+
+def trainer(settings: BigQuerySettings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "services.trainer", *arguments],
-        env=environment,
+        env=trainer_environment(settings, folder),
         capture_output=True,
         text=True,
         timeout=120,
@@ -249,3 +253,28 @@ def test_a_check_passes_where_everything_is_there_and_names_what_is_not(trained:
 def test_no_scratch_table_is_left_behind(trained: Trained) -> None:
     left = [table.table_id for table in bigquery_client(trained.settings).list_tables(f"{PROJECT}.{tables.ML}")]
     assert not [name for name in left if name.startswith("scratch")]
+
+
+def test_a_trainer_killed_while_it_registers_leaves_the_registry_whole(trained: Trained, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.trainer", "train"],
+        env=trainer_environment(trained.settings, tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    models = tmp_path / "models" / "models"
+    deadline = time.monotonic() + 120
+    while not (models.exists() and any(models.iterdir())):
+        assert process.poll() is None, "it ended before it registered anything"
+        assert time.monotonic() < deadline
+    process.kill()
+    process.wait(10)
+    registry = ModelRegistry(str(tmp_path / "models"))
+    for version in registry.versions():
+        registry.load(version)
+    assert registry.current() in {None, *registry.versions()}
+    again = trainer(trained.settings, tmp_path, "train")
+    assert again.returncode == 0, again.stderr
+    current = registry.current()
+    assert current is not None
+    registry.load(current)
