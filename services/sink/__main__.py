@@ -18,7 +18,6 @@ from services.sink.lane import SERVICE, Batching, Lane
 from services.sink.loop import SinkLoop
 from services.sink.pipeline import Rules
 from services.sink.reconcile import reconcile
-from services.sink.report import print_report
 from services.sink.settings import SinkSettings
 from services.sink.streams import RedisStreamNames
 from shared.contracts import topics
@@ -97,6 +96,8 @@ async def check(settings: SinkSettings, _: asyncio.Event) -> None:
 
 async def audit(settings: SinkSettings, _: asyncio.Event) -> None:
     """Compare log and warehouse; exit status 1 where they don't balance."""
+    from services.sink.report import print_report  # only here: the running sink draws no tables
+
     states = FeatureStateStore.connect(settings.redis.url)
     try:
         report = await reconcile(settings.kafka, bigquery_client(settings.bigquery), states, rules_of(settings))

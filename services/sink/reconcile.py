@@ -108,7 +108,7 @@ async def _partition(
             balance.refused += sum(built.refused.values())
             expected = {row["kafka_offset"]: row.get("event_id") for row in built.rows[table]}
             held = await asyncio.to_thread(_rows, client, table, at, low, high)
-            _compare(balance, expected, held)
+            compare(balance, expected, held)
         low = high
     return balances
 
@@ -150,7 +150,8 @@ def _rows(client: bigquery.Client, table: Table, at: TopicPartition, low: int, h
     return [(row.kafka_offset, row.event_id) for row in job.result(timeout=QUERY_TIMEOUT_S, page_size=WINDOW)]
 
 
-def _compare(balance: Balance, expected: dict[int, EventId], held: Sequence[tuple[int, EventId]]) -> None:
+def compare(balance: Balance, expected: dict[int, EventId], held: Sequence[tuple[int, EventId]]) -> None:
+    """Enter one window into an account. `expected`: offset to event id of each record that should have a row."""
     counts = Counter(offset for offset, _ in held)
     balance.rows += len(held)
     balance.missing += sorted(expected.keys() - counts.keys())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from services.sink.__main__ import serve
 from shared.contracts import topics
 from shared.contracts.identity import partition_of
 from shared.warehouse import tables
@@ -13,12 +16,18 @@ LIVES = 840
 """Purchases with their five followers each: 5,040 records."""
 
 
-async def test_every_record_of_every_topic_gets_one_row(world: World) -> None:
+async def test_every_record_of_every_topic_gets_one_row_and_a_stopped_sink_has_committed_what_it_wrote(
+    world: World,
+) -> None:
     await world.send_lives(50)
     await world.judge_all()
-    async with world.sink() as sink:
-        await sink.ready()
-        await world.caught_up()
+    before = await world.count()
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as running:
+        running.create_task(serve(world.settings(), stop))
+        await world.rows_reach(before + 50 * 7)
+        stop.set()
+    assert await world.lag() == 0
     world.assert_exact()
 
 

@@ -20,12 +20,13 @@ from deploy.local.processes import ManagedProcess
 from deploy.local.stack import EmbeddedStack
 from services.sink.pipeline import Rules
 from services.sink.reconcile import Balance, reconcile
+from services.sink.settings import SinkSection, SinkSettings
 from shared.contracts import topics
 from shared.contracts.identity import partition_of
 from shared.contracts.transactions import Limits
 from shared.feature_state import FeatureStateStore, Position
 from shared.kafka.connection import client_arguments
-from shared.settings import BigQuerySettings, KafkaSettings
+from shared.settings import BigQuerySettings, KafkaSettings, MetricsSettings, RedisSettings
 from shared.warehouse.clients import bigquery_client
 from shared.warehouse.tables import STREAMED, Table
 from tests.unit.sink.records import PARTITIONS, one_of_each
@@ -69,6 +70,16 @@ class World:
         running = self.stack.bigquery
         return BigQuerySettings(
             project=PROJECT, rest_endpoint=running.rest_endpoint, grpc_endpoint=running.grpc_endpoint
+        )
+
+    def settings(self) -> SinkSettings:
+        """Of a sink in this process."""
+        return SinkSettings(
+            kafka=self.kafka,
+            redis=RedisSettings(url=self.stack.valkey.url),
+            bigquery=self.bigquery,
+            metrics=MetricsSettings(port=0),
+            sink=SinkSection(linger_ms=100, max_rows=100),
         )
 
     def environment(self) -> dict[str, str]:
