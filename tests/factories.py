@@ -16,7 +16,7 @@ DAY_US = 86_400 * SECOND_US
 
 
 def transaction(number: int = 0, /, *, t_us: int | None = None, **changes: Any) -> dict[str, Any]:
-    """A transaction with every block. `changes`: top-level fields; a block given as a dict is merged into its default."""
+    """A transaction with every block. `changes`: top-level fields; a block given as a dict adds to its default."""
     body: dict[str, Any] = {
         "event_id": f"event-{number}",
         "source": "tests",

@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 import structlog
 import uvloop
 
-from services.features.app import FeaturesApp
-from services.features.handler import SERVICE, BatchHandler
+from services.features.app import FeaturesApp, PositionBeyondLog
+from services.features.handler import SERVICE, BatchHandler, SkippedRecords
 from services.features.settings import FeaturesSettings
-from services.features.watchdog import watch
+from services.features.watchdog import LogEnds, Stalled, watch
 from shared.contracts.identity import canonical_time
-from shared.feature_state import FeatureStateStore
+from shared.feature_definitions.stored import LayoutMismatch
+from shared.feature_state import FeatureStateStore, FencedOff, PartitionCountMismatch
 from shared.kafka.admin import check_topics
+from shared.kafka.errors import TopicMismatch
 from shared.kafka.producer import ReliableProducer
 from shared.settings import load_settings
 from shared.telemetry import logging, process
@@ -24,12 +26,22 @@ from shared.telemetry.operations import OperationsServer
 
 log = structlog.get_logger()
 
+REFUSALS = (
+    FencedOff,
+    SkippedRecords,
+    Stalled,
+    PositionBeyondLog,
+    PartitionCountMismatch,
+    TopicMismatch,
+    LayoutMismatch,
+)
+"""What a person or a restart has to mend: one line says it, a traceback would say no more."""
+
 
 async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
     """Run until `stop` is set or something failed that no retry can mend."""
     store = FeatureStateStore.connect(settings.redis.url)
-    await process.patiently(lambda: store.check_partitions(settings.kafka.partitions), stop)
-    producer = ReliableProducer(settings.kafka)
+    producer, ends = ReliableProducer(settings.kafka, linger_ms=0), LogEnds(settings.kafka)
     handler = BatchHandler(
         store,
         producer,
@@ -38,24 +50,28 @@ async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
         now=lambda: canonical_time(datetime.now(UTC)),
     )
     app = FeaturesApp(settings, handler)
-    app.failed = asyncio.get_running_loop().create_future()
     operations = OperationsServer(
         settings.metrics.port, lambda: None if app.positioned else "no partitions assigned yet", settings.metrics.host
     )
     operations.start()
-    await process.patiently(producer.start, stop)
-    app.finalize()
-    await app.start()
-    log.info("started", operations_port=operations.port)
     try:
-        await process.first_of(stop.wait(), app.failed, watch(app, settings.features.stall_seconds))
+        await process.patiently(lambda: store.check_partitions(settings.kafka.partitions), stop)
+        await process.patiently(lambda: check_topics(settings.kafka), stop)
+        await process.patiently(producer.start, stop)
+        await process.patiently(ends.start, stop)
+        if stop.is_set():
+            return
+        app.finalize()
+        await app.start()
+        log.info("started", operations_port=operations.port)
+        await process.first_of(stop.wait(), app.failed, watch(app, ends, SERVICE, settings.features.stall_seconds))
     finally:
-        app.positioned = False
-        await handler.idle()
-        await app.stop()
+        await app.leave()
         await producer.stop()
+        await ends.stop()
         await store.close()
         operations.stop()
+    log.info("stopped")
 
 
 async def check(settings: FeaturesSettings, _: asyncio.Event) -> None:
@@ -67,13 +83,23 @@ async def check(settings: FeaturesSettings, _: asyncio.Event) -> None:
     log.info("check_passed")
 
 
+async def run(settings: FeaturesSettings, checking: bool, stop: asyncio.Event) -> None:
+    try:
+        await (check if checking else serve)(settings, stop)
+    except REFUSALS as refusal:
+        log.error("gave_up", because=type(refusal).__name__, error=str(refusal))
+        raise SystemExit(process.EXIT_FAILED) from None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m services.features", description="Rolling features of customers")
     parser.add_argument("--check", action="store_true", help="try settings and connections, then exit")
     arguments = parser.parse_args()
     settings = load_settings(FeaturesSettings)
     logging.configure(SERVICE, settings.log.level, settings.log.format)
-    process.run(functools.partial(check if arguments.check else serve, settings), uvloop.run)
+    # Faust's consumer has a thread and a loop of its own, made by the policy.
+    uvloop.install()
+    process.run(functools.partial(run, settings, arguments.check))
 
 
 if __name__ == "__main__":

@@ -3,39 +3,64 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import faust
 import structlog
 from faust.types import TP
 
-from services.features.handler import SERVICE, BatchHandler
+from services.features.handler import SERVICE, BatchHandler, Superseded, position_of
 from services.features.pipeline import LogRecord
 from services.features.settings import FeaturesSettings
-from services.features.transport import BatchTransport
+from services.features.transport import FAUST_LOG, BatchTransport
 from shared.contracts.topics import OUTCOMES, TRANSACTIONS
-from shared.telemetry.metrics import CONSUMER_LAG
 
 log = structlog.get_logger()
 
 COMMIT_INTERVAL_SECONDS = 0.5
 """Committed offsets only tell others how far we are; where to resume stands in Redis."""
 
+BUFFERED_BATCHES = 16
+"""Fetched ahead of the one in hand, over all partitions. Faust's default of 4,096 was meant for single records: of
+batches it would hold gigabytes on a backlog."""
+
+RESUME_DEADLINE_SECONDS = 60.0
+"""For reading the positions after an assignment. Faust goes on without a seek after 90, its request timeout."""
+
+GIVE_UP_SECONDS = 8.0
+"""What a batch in hand may take when partitions are taken away: less than the session timeout (10 s), after which the
+group goes on without us anyway. The fence covers a batch that took longer."""
+
+
+LEAVE_SECONDS = 5.0
+"""For Faust to commit and to leave the group. Without brokers it can't; the session timeout then speaks for us."""
+
+
+class PositionBeyondLog(Exception):
+    """The states hold records that the log doesn't: it is another log, or it lost its end. No way on from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    offset: int
+    """Of the first record to read."""
+    done: int
+    """Of the last record that is in the states."""
+
 
 class FeaturesApp(faust.App):  # type: ignore[misc]
     """One agent for both topics: with equal partition counts it owns partition N of both, or of none."""
 
+    logger = FAUST_LOG
+
     def __init__(self, settings: FeaturesSettings, handler: BatchHandler) -> None:
-        # Faust keeps a data folder even where it stores nothing.
-        data = Path(os.environ.get("TMPDIR", "/tmp")) / "flit-features"  # noqa: S108 - nothing is read back from it
         super().__init__(
             f"flit-{SERVICE}",
             broker=f"kafka://{settings.kafka.bootstrap_servers.replace(',', ';kafka://')}",
             store="memory://",
-            datadir=str(data),
             topic_partitions=settings.kafka.partitions,
             topic_disable_leader=True,
             topic_allow_declare=False,
@@ -44,11 +69,12 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
             broker_max_poll_records=settings.features.max_batch,
             broker_commit_interval=COMMIT_INTERVAL_SECONDS,
             stream_wait_empty=False,
+            stream_buffer_maxsize=BUFFERED_BATCHES,
         )
         self.kafka_settings = settings.kafka
         self.service = SERVICE
         self._handler = handler
-        self.failed: asyncio.Future[None] | None = None
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the error that no retry can mend: the process has to end then."""
         self.positioned = False
         """Whether positions were read for the present assignment: the service's readiness."""
@@ -58,49 +84,103 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         )
         self.agent(topics, name="take-in", concurrency=1)(self._take_in)
 
+    @property
+    def generation(self) -> int:
+        return self._handler.generation
+
+    @property
+    def excused(self) -> bool:
+        """Whether standing still is right, because a dependency is away."""
+        return self._handler.waiting
+
+    def progress(self) -> dict[TP, int]:
+        """Of each assigned partition the offset up to which records are in the states."""
+        return dict(self._progress)
+
+    async def resume_points(self, assigned: set[TP]) -> Mapping[TP, ResumePoint]:
+        """Where to go on. Raises PositionBeyondLog, and TimeoutError where Redis stays away."""
+        self.positioned = False
+        try:
+            positions = await self._handler.resume({tp.partition for tp in assigned}, RESUME_DEADLINE_SECONDS)
+            first = await self.consumer.earliest_offsets(*assigned) if assigned else {}
+            end = await self.consumer.highwaters(*assigned) if assigned else {}
+        except Superseded:
+            return {}
+        points: dict[TP, ResumePoint] = {}
+        for tp in sorted(assigned):
+            done = position_of(positions[tp.partition], tp.topic)
+            if done >= end[tp]:
+                raise PositionBeyondLog(f"{tp.topic}-{tp.partition}: states hold {done}, the log ends before {end[tp]}")
+            if done + 1 < first[tp]:
+                log.error("records_expired_unread", topic=tp.topic, partition=tp.partition, after=done, first=first[tp])
+            points[tp] = ResumePoint(max(done + 1, first[tp]), done)
+        self._progress = {tp: point.offset - 1 for tp, point in points.items()}
+        self.positioned = True
+        log.info("assigned", offsets={f"{tp.topic}-{tp.partition}": point.offset for tp, point in points.items()})
+        return points
+
+    async def stop_taking_in(self) -> None:
+        """Finish the batch in hand; take no other until the next assignment."""
+        self.positioned = False
+        try:
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                await self._handler.release()
+        except TimeoutError:
+            log.warning("batch_abandoned", seconds=GIVE_UP_SECONDS)
+
+    async def leave(self) -> None:
+        """Finish the batch in hand, commit offsets, leave the group. Harmless where nothing was started."""
+        await self.stop_taking_in()
+        if self.started:
+            try:
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await self.stop()
+            except TimeoutError:
+                log.warning("left_without_goodbye", seconds=LEAVE_SECONDS)
+        if not self.failed.cancel():
+            with contextlib.suppress(asyncio.CancelledError):
+                self.failed.exception()  # seen: whoever cares has awaited it
+
+    async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """The batch in hand is finished before the group learns that we let go: else the next owner is fenced off."""
+        await self.stop_taking_in()
+        await super()._on_partitions_revoked(revoked)
+
+    async def crash(self, reason: BaseException) -> None:
+        """Faust calls this for what it can't mend, and would stay up, doing nothing."""
+        self._fail(reason)
+        await super().crash(reason)
+
+    def _crash(self, reason: BaseException) -> None:
+        self._fail(reason)
+        super()._crash(reason)
+
+    def _fail(self, error: BaseException) -> None:
+        """Also called from the consumer's thread."""
+        self.failed.get_loop().call_soon_threadsafe(self._set_failed, error)
+
+    def _set_failed(self, error: BaseException) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
     def _new_transport(self) -> Any:
         return BatchTransport(self.conf.broker_consumer, self, loop=self.loop)
 
-    async def resume_offsets(self, assigned: set[TP]) -> Mapping[TP, int]:
-        """Where to go on, by partition: one past the position in Redis, or the log's beginning where that is later."""
-        self.positioned = False
-        earliest = await self.consumer.earliest_offsets(*assigned) if assigned else {}
-        offsets: dict[TP, int] = {}
-        for partition in sorted(assigned):
-            position = await self._handler.resume_from(partition.partition)
-            done = position.transactions if partition.topic == TRANSACTIONS.name else position.outcomes
-            offsets[partition] = max(done + 1, earliest.get(partition) or 0)
-        self._progress = {partition: offset - 1 for partition, offset in offsets.items()}
-        self.positioned = True
-        log.info("assigned", offsets={f"{tp.topic}-{tp.partition}": offset for tp, offset in offsets.items()})
-        return offsets
-
-    async def lag(self) -> dict[TP, int]:
-        """Records of each assigned partition that are not in the states yet; also sets the metric."""
-        lag: dict[TP, int] = {}
-        for partition in self.consumer.assignment():
-            end, done = self.consumer.highwater(partition), self._progress.get(partition)
-            if end is not None and done is not None:
-                lag[partition] = max(0, end - done - 1)
-                CONSUMER_LAG.labels(SERVICE, partition.topic, partition.partition).set(lag[partition])
-        return lag
-
-    def progress(self) -> dict[TP, int]:
-        """Last offset taken in, by partition."""
-        return dict(self._progress)
+    def _create_directories(self) -> None:
+        """None: nothing is stored on this machine."""
 
     async def _take_in(self, stream: Any) -> None:
         async for event in stream.noack().events():
             batch = event.message.value
-            partition = TP(event.message.topic, event.message.partition)
             try:
-                await self._handler.handle([_log_record(record) for record in batch.records], batch.previous_offset)
+                records = [_log_record(record) for record in batch.records]
+                done = await self._handler.handle(records, batch.previous_offset, batch.generation)
             except Exception as error:  # noqa: BLE001 - handed to the process's edge, which ends it
-                if self.failed is not None and not self.failed.done():
-                    self.failed.set_exception(error)
+                self._fail(error)
                 return
-            self._progress[partition] = event.message.offset
-            event.ack()
+            if done:
+                self._progress[TP(event.message.topic, event.message.partition)] = event.message.offset
+                event.ack()
 
 
 def _log_record(record: Any) -> LogRecord:

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 import structlog
 
 from services.features.metrics import POSITION, REROUTED
-from services.features.pipeline import (
-    BatchResult,
-    LogRecord,
-    customers_of,
-    decode,
-    process,
-    rerouted_headers,
-)
-from shared.contracts.dead_letters import dead_letter
-from shared.contracts.events import encode
-from shared.contracts.headers import TRACEPARENT_HEADER, cloud_event, header
-from shared.contracts.topics import DEAD_LETTERS, FEATURES, TRANSACTIONS
+from services.features.outgoing import letter_of, rerouted, vector_record
+from services.features.pipeline import BatchResult, LogRecord, customers_of, decode, process
+from shared.contracts.topics import TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
 from shared.feature_state import FeatureStateStore, Position
@@ -33,28 +24,34 @@ from shared.telemetry.metrics import DEAD_LETTERS as DEAD_LETTERS_COUNTED
 log = structlog.get_logger()
 
 SERVICE = "features"
-SOURCE = "flit/features"
 T = TypeVar("T")
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+"""Between two tries while a dependency is away: the longest is what its return may go unnoticed."""
+
+SEND_DEADLINE_S = 15.0
+"""For acknowledgements. Longer than the choice of a new leader takes; after it, the batch is sent again as a whole."""
 
 
 class SkippedRecords(Exception):
     """The log was handed over with a hole in it: going on would lose records. The process starts again instead."""
 
 
+class Superseded(Exception):
+    """The partitions were given up while a dependency was waited for."""
+
+
 class Sender(Protocol):
     """Sends, and returns once everything is acknowledged (shared.kafka.producer.ReliableProducer)."""
 
-    async def send_all(self, records: Sequence[OutgoingRecord]) -> object: ...
+    async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> object: ...
 
 
 class BatchHandler:
     """Takes batches into the states. One batch at a time, whatever the partition.
 
-    Guarantee: when `handle` returns, the batch's vectors, letters and re-sent records are acknowledged, and the states
-    and the position are written, all at once. What it raises leaves the position where it was: the batch comes again.
-    Raises FencedOff where another process owns the partition now.
+    Guarantee: when `handle` returns True, the batch's vectors, letters and re-sent records are acknowledged, and the
+    states and the position are written, all at once. Otherwise the position is where it was, and the batch comes again.
     """
 
     def __init__(
@@ -68,43 +65,63 @@ class BatchHandler:
         self._now = now
         self._positions: dict[int, Position] = {}
         self._busy = asyncio.Lock()
+        self.generation = 0
+        """Of the assignment. What was fetched under an earlier one is passed over: it comes again, here or there."""
+        self.waiting = False
+        """Whether a dependency is away: then standing still is right."""
 
-    async def resume_from(self, partition: int) -> Position:
-        """Read the position anew: after an assignment another process may have moved it."""
+    async def release(self) -> None:
+        """Give up every partition: wait for the batch in hand (unless it waits for a dependency), take no other."""
+        self.generation += 1
         async with self._busy:
-            position = await _patiently(lambda: self._store.position(partition))
-            self._positions[partition] = position
-            return position
+            self._positions.clear()
 
-    async def idle(self) -> None:
-        """Wait until no batch is in hand."""
-        async with self._busy:
-            return
+    async def resume(self, partitions: Iterable[int], deadline_s: float) -> dict[int, Position]:
+        """Begin a new assignment: read the positions anew, since other processes may have moved them.
 
-    async def handle(self, records: Sequence[LogRecord], previous_offset: int) -> None:
-        """Take in records of one partition of one topic, in order of their offsets.
+        Raises TimeoutError where Redis stays away for `deadline_s` seconds, Superseded where the next assignment began.
+        """
+        self.generation += 1
+        generation = self.generation
+        async with asyncio.timeout(deadline_s), self._busy:
+            self._positions = {
+                partition: await self._patiently(generation, lambda n=partition: self._store.position(n))  # type: ignore[misc]
+                for partition in sorted(set(partitions))
+            }
+            return dict(self._positions)
 
-        `previous_offset`: of the record that was read before the first of them. Raises SkippedRecords where it lies
-        beyond what the states hold: then something on the way dropped records.
+    async def handle(self, records: Sequence[LogRecord], previous_offset: int, generation: int) -> bool:
+        """Take in records of one partition of one topic, in order of their offsets. False: passed over.
+
+        `previous_offset`: of the record that was handed over before the first of them. `generation`: that they were
+        fetched under. Raises SkippedRecords where `previous_offset` lies beyond what the states hold: then something on
+        the way dropped records. Raises FencedOff where another process owns the partition now.
         """
         async with self._busy:
-            started = time.perf_counter()
             topic, partition = records[0].topic, records[0].partition
             before = self._positions.get(partition)
-            if before is None:
-                before = await _patiently(lambda: self._store.position(partition))
-            done = _done(before, topic)
+            if before is None or generation != self.generation:
+                return False
+            done = position_of(before, topic)
             if previous_offset > done:
                 raise SkippedRecords(f"{topic}-{partition}: states hold {done}, the batch follows {previous_offset}")
             fresh = [record for record in records if record.offset > done]
-            if fresh:
-                await self._take_in(topic, partition, before, fresh)
-            BATCH_SECONDS.labels(SERVICE).observe(time.perf_counter() - started)
+            try:
+                if fresh:
+                    with BATCH_SECONDS.labels(SERVICE).time():
+                        await self._take_in(topic, partition, before, fresh, generation)
+            except Superseded:
+                return False
+            finally:
+                self.waiting = False
+            return True
 
-    async def _take_in(self, topic: str, partition: int, before: Position, records: Sequence[LogRecord]) -> None:
+    async def _take_in(
+        self, topic: str, partition: int, before: Position, records: Sequence[LogRecord], generation: int
+    ) -> None:
         decoded = [decode(record, partitions=self._partitions, limits=self._limits) for record in records]
         customers = customers_of(decoded)
-        held = await _patiently(lambda: self._store.read_states(partition, customers))
+        held = await self._patiently(generation, lambda: self._store.read_states(partition, customers))
         result = process(
             records,
             decoded,
@@ -115,73 +132,43 @@ class BatchHandler:
         )
         outgoing = self._outgoing(result)
         if outgoing:
-            await _patiently(lambda: self._sender.send_all(outgoing))
+            await self._patiently(generation, lambda: self._sender.send_all(outgoing, deadline_s=SEND_DEADLINE_S))
         after = _moved(before, topic, records[-1].offset)
         states = {name: state.encode() for name, state in result.changed.items()}
-        await self._commit(partition, before, after, states, result.refused_by_state)
+        await self._patiently(
+            generation, lambda: self._store.commit(partition, before, after, states, result.refused_by_state)
+        )
         self._positions[partition] = after
         POSITION.labels(topic, partition).set(records[-1].offset)
         _count(topic, result)
 
-    async def _commit(
-        self, partition: int, before: Position, after: Position, states: dict[str, bytes], refused: Sequence[int]
-    ) -> None:
-        pause = FIRST_PAUSE_S
+    def _outgoing(self, result: BatchResult) -> list[OutgoingRecord]:
+        return [
+            *(vector_record(vector, record) for vector, record in result.vectors),
+            *(rerouted(record, misplaced.partition) for misplaced, record in result.reroutes),
+            *(letter_of(rejection, record, SERVICE, self._now()) for rejection, record in result.refusals),
+        ]
+
+    async def _patiently(self, generation: int, call: Callable[[], Awaitable[T]]) -> T:
+        """Wait a transient failure out: without Redis or Kafka there is nothing else to do, and nothing is lost."""
+        pause, since = FIRST_PAUSE_S, time.monotonic()
         while True:
             try:
-                await self._store.commit(partition, before, after, states, refused)
-                return
+                answer = await call()
             except TransientError as error:
-                log.warning("state_not_written", partition=partition, error=str(error))
+                if generation != self.generation:
+                    raise Superseded from error
+                self.waiting = True
+                log.warning("waiting_for_dependency", error=str(error), seconds=round(time.monotonic() - since, 1))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
-            # The answer may have been lost on its way back, with the write done.
-            if await _patiently(lambda: self._store.position(partition)) == after:
-                return
-
-    def _outgoing(self, result: BatchResult) -> list[OutgoingRecord]:
-        records = [
-            OutgoingRecord(
-                FEATURES.name,
-                vector.customer_id.encode(),
-                encode(vector),
-                cloud_event(
-                    event_id=vector.event_id,
-                    kind="feature-vector",
-                    source=SOURCE,
-                    time=vector.computed_at,
-                    traceparent=header(record.headers, TRACEPARENT_HEADER),
-                ),
-            )
-            for vector, record in result.vectors
-        ]
-        for misplaced, record in result.reroutes:
-            records.append(
-                OutgoingRecord(
-                    record.topic, record.key, record.value, rerouted_headers(record), misplaced.partition,
-                    record.timestamp_ms,
-                )
-            )  # fmt: skip
-        for rejection, record in result.refusals:
-            received_at = self._now()
-            letter = dead_letter(
-                rejection,
-                service=SERVICE,
-                topic=record.topic,
-                partition=record.partition,
-                offset=record.offset,
-                received_at=received_at,
-                key=record.key,
-                value=record.value,
-                headers=record.headers,
-            )
-            place = f"{record.topic}-{record.partition}-{record.offset}"
-            marks = cloud_event(event_id=place, kind="dead-letter", source=SOURCE, time=received_at)
-            records.append(OutgoingRecord(DEAD_LETTERS.name, record.key, encode(letter), marks))
-        return records
+            else:
+                self.waiting = False
+                return answer
 
 
-def _done(position: Position, topic: str) -> int:
+def position_of(position: Position, topic: str) -> int:
+    """The part of a position that belongs to the topic."""
     return position.transactions if topic == TRANSACTIONS.name else position.outcomes
 
 
@@ -196,22 +183,15 @@ def _count(topic: str, result: BatchResult) -> None:
         EVENTS.labels(SERVICE, topic, outcome).inc(number)
     for rule, number in result.warnings.items():
         INPUT_WARNINGS.labels(SERVICE, rule.value).inc(number)
+    # One line for each reason and batch: a producer gone wrong refuses thousands a second.
+    refused: dict[str, list[LogRecord]] = {}
     for rejection, record in result.refusals:
         DEAD_LETTERS_COUNTED.labels(SERVICE, rejection.reason.value).inc()
+        refused.setdefault(rejection.reason.value, []).append(record)
+    for reason, records in refused.items():
+        first = records[0]
         log.warning(
-            "refused", reason=rejection.reason.value, topic=topic, partition=record.partition, offset=record.offset
+            "refused", reason=reason, records=len(records), topic=topic, partition=first.partition, first=first.offset
         )
     if result.reroutes:
         REROUTED.inc(len(result.reroutes))
-
-
-async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Wait a transient failure out: without Redis or Kafka there is nothing else to do, and nothing is lost."""
-    pause = FIRST_PAUSE_S
-    while True:
-        try:
-            return await call()
-        except TransientError as error:
-            log.warning("waiting_for_dependency", error=str(error))
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)

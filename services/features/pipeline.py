@@ -21,6 +21,10 @@ from shared.feature_definitions import CustomerState, Sighting, make_vector
 MICROS_PER_MILLI = 1000
 MICROS_PER_SECOND = 1_000_000
 
+LARGEST_REROUTED_BYTES = 524_288
+"""Half of what a producer may send: with its mark, a record of full size could never be sent again, and would hold up
+its partition for good. Nothing that could be accepted is nearly as large."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
@@ -33,6 +37,12 @@ class LogRecord:
     key: bytes | None
     value: bytes | None
     headers: Headers = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers."""
+        marks = sum(len(name) + len(content or b"") for name, content in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,8 @@ def decode(record: LogRecord, *, partitions: int, limits: Limits) -> Decoded:
         return Rejection(RejectionReason.KEY, "key", "the customer_id as the record's key")
     home = partition_of(record.key, partitions)
     if home != record.partition:
+        if record.size > LARGEST_REROUTED_BYTES:
+            return Rejection(RejectionReason.SIZE, "", f"at most {LARGEST_REROUTED_BYTES} bytes in the wrong partition")
         return Misplaced(home)
     version = header(record.headers, SCHEMA_VERSION_HEADER)
     try:

@@ -8,24 +8,31 @@ are replaced.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer, Transport
 from faust.types import TP
 
 from shared.kafka.connection import consumer_arguments
 
+FAUST_LOG = logging.getLogger("faust.features")
+"""Faust names its lines after the subclass's module; here, to quieten them together with the rest of Faust."""
+
 
 @dataclass(slots=True)
 class FetchedRecords:
-    """Records of one partition, and the offset of the record that was fetched before the first of them."""
+    """Records of one partition, in order of their offsets."""
 
     records: list[Any]
     previous_offset: int
+    """Of the record that was handed over before the first of them."""
+    generation: int
+    """Of the assignment that they were fetched under (BatchHandler.generation)."""
 
 
 @dataclass(slots=True)
@@ -45,49 +52,87 @@ class FetchedBatch:
     serialized_value_size: int = 0
 
 
+@dataclass(slots=True)
+class Fetched:
+    """What one poll gave, and after how many seeks."""
+
+    seeks: int
+    records: Mapping[TP, list[Any]]
+
+
 class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's thread, with the consumer that all services have.
 
     Its own asks the broker to wait 1.5 seconds, which a quiet topic would feel, and deals partitions of several topics
     out one by one, so that partition N of transactions and of outcomes could go to different processes.
+
+    Seeks are counted, and each poll says how many came before it. Both happen in this thread's loop, and the stamp is
+    put on in the same turn in which the records leave the client's buffers, so that the order is certain: what bears
+    the latest count follows the latest seek without a gap, and what bears an earlier one comes again after it.
     """
 
+    logger = FAUST_LOG
+    seeks = 0
+
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        self._assignor = RangePartitionAssignor
         arguments = consumer_arguments(self.app.kafka_settings, self.app.service)
+        (self._assignor,) = arguments["partition_assignment_strategy"]
         return AIOKafkaConsumer(**arguments, max_poll_records=self.app.conf.broker_max_poll_records)
+
+    async def _fetch_records(self, *arguments: Any, **options: Any) -> Fetched:
+        records = await super()._fetch_records(*arguments, **options)
+        return Fetched(self.seeks, records)
+
+    async def _seek_wait(self, consumer: AIOKafkaConsumer, partitions: Mapping[TP, int]) -> None:
+        self.seeks += 1
+        await super()._seek_wait(consumer, partitions)
 
 
 class BatchConsumer(Consumer):  # type: ignore[misc]
     """One message for each fetched batch of a partition."""
 
+    logger = FAUST_LOG
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._fetched_until: dict[TP, int] = {}
+        self._handed_over: dict[TP, int] = {}
+        self._seeks = 0
+        self._generation = 0
+        self._seeking = asyncio.Lock()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> dict[TP, list[FetchedBatch]]:
-        fetched = await super()._getmany(active_partitions, timeout)
-        return {partition: [self._batch(partition, records)] for partition, records in fetched.items() if records}
+        fetched: Fetched = await super()._getmany(active_partitions, timeout)
+        if fetched.seeks != self._seeks:
+            return {}  # polled before the latest seek: comes again
+        return {tp: [self._batch(tp, records)] for tp, records in fetched.records.items() if records}
 
     def _batch(self, partition: TP, records: list[Any]) -> FetchedBatch:
         last = records[-1]
-        previous = self._fetched_until.get(partition, records[0].offset - 1)
-        self._fetched_until[partition] = last.offset
-        value = FetchedRecords(records, previous)
+        previous = self._handed_over.get(partition, records[0].offset - 1)
+        self._handed_over[partition] = last.offset
+        value = FetchedRecords(records, previous, self._generation)
         return FetchedBatch(
             partition.topic, partition.partition, last.offset, last.timestamp, last.timestamp_type, value
         )
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek to the positions in Redis: they moved together with the states, the committed offsets did not."""
-        offsets = await self.app.resume_offsets(set(self.assignment()))
-        for partition, offset in offsets.items():
-            await self._seek(partition, offset)
-            self._fetched_until[partition] = offset - 1
-        return dict(offsets)
+        """Seek to the positions in Redis: they moved together with the states, the committed offsets did not.
+
+        Called by Faust after each assignment, before it lets batches through; sometimes twice at once. A batch of
+        before that is on its way bears an earlier generation, by which the handler knows it.
+        """
+        async with self._seeking:
+            points = await self.app.resume_points(set(self.assignment()))
+            offsets = {tp: point.offset for tp, point in points.items()}
+            self._handed_over = {tp: point.done for tp, point in points.items()}
+            self._generation = self.app.generation
+            if offsets:
+                self._seeks = self._thread.seeks + 1
+                await self.seek_wait(offsets)
+            return offsets
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """The offsets inside a batch are no gaps: nothing to keep track of."""
@@ -103,5 +148,18 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         return int(last) + 1
 
 
+class NoProducer(Producer):  # type: ignore[misc]
+    """Faust's own producer, which isn't idempotent and isn't used: it never connects."""
+
+    logger = FAUST_LOG
+
+    async def on_start(self) -> None:
+        """Nothing to start."""
+
+    async def on_stop(self) -> None:
+        """Nothing was started."""
+
+
 class BatchTransport(Transport):  # type: ignore[misc]
     Consumer = BatchConsumer
+    Producer = NoProducer

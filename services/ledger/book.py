@@ -14,6 +14,7 @@ from aiokafka import ConsumerRecord
 
 from services.ledger.recompute import Buy, Known, buy_of, differences, features
 from shared.contracts import identity
+from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.topics import BY_NAME
 
 KEPT_BYTES = 65_536
@@ -55,6 +56,8 @@ class Book:
     refused: dict[Place, tuple[str, str]] = field(default_factory=dict)
     """Of records that have a letter: SHA-256 of their value, and of what a letter keeps of it."""
     misplaced: set[Place] = field(default_factory=set)
+    refused_elsewhere: set[Place] = field(default_factory=set)
+    """Misplaced records that were refused where they were sent again: their one letter is that of the copy."""
     repeats: set[Place] = field(default_factory=set)
     purchases: dict[str, Purchase] = field(default_factory=dict)
     by_source: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -81,11 +84,10 @@ class Book:
         place = (record.topic, record.partition, record.offset)
         if self._is_refused(record, place):
             return
+        if self._is_misplaced(record, place):
+            return
         body, event_id = _transaction(record)
         self._note(record, event_id)
-        if identity.partition_of(record.key or b"", self.partitions) != record.partition:
-            self.misplaced.add(place)
-            return
         if event_id in self.purchases:
             self.repeats.add(place)
             return
@@ -97,11 +99,10 @@ class Book:
         place = (record.topic, record.partition, record.offset)
         if self._is_refused(record, place):
             return
+        if self._is_misplaced(record, place):
+            return
         body = json.loads(record.value)
         self._note(record, body["event_id"])
-        if identity.partition_of(record.key or b"", self.partitions) != record.partition:
-            self.misplaced.add(place)
-            return
         day = _micros(body["observed_at"]) // 86_400_000_000
         self.outcomes[body["customer_id"]].append(Known(record.offset, body["event_id"], day, bool(body["defaulted"])))
 
@@ -145,7 +146,19 @@ class Book:
         if place not in self.letters:
             return False
         value = record.value or b""
+        for name, origin in record.headers:
+            if name == REROUTED_HEADER:
+                topic, partition, offset = origin.decode().rsplit("-", 2)
+                self.refused_elsewhere.add((topic, int(partition), int(offset)))
         self.refused[place] = (_sha256(value), _sha256(value[:KEPT_BYTES]))
+        self._note(record, None)
+        return True
+
+    def _is_misplaced(self, record: ConsumerRecord, place: Place) -> bool:
+        """Whether its key gives another partition: then it was sent there again, and what it holds is judged there."""
+        if identity.partition_of(record.key or b"", self.partitions) == record.partition:
+            return False
+        self.misplaced.add(place)
         self._note(record, None)
         return True
 

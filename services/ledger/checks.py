@@ -152,7 +152,8 @@ def durable_before_commit(
     for topic, tables in TABLES.items():
         for place in book.records[topic]:
             whole = (topic, *place)
-            if whole not in book.letters and below("flit-sink", whole):
+            refused = whole in book.letters or whole in book.refused_elsewhere
+            if not refused and below("flit-sink", whole):
                 finding.checked += 1
                 finding.violations.extend(
                     f"sink committed past {whole} without a row in {table}"

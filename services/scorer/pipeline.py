@@ -9,12 +9,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contracts import money
 from shared.contracts.events import Decision, FeatureVector, Reason, VectorState, Verdict
-from shared.contracts.records import decode_feature_vector
-from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import fingerprint
-from shared.feature_definitions import FEATURE_NAMES, FEATURE_SET_VERSION, feature_hash
+from shared.feature_definitions import received
 from shared.policy import Policy, apply, feature_reason
 from shared.policy.reasons import PolicyReason
 
@@ -23,7 +20,6 @@ NO_MODEL = "none"
 
 CHAMPION = "champion"
 MAX_REASONS = 4
-_DECLARED = frozenset(FEATURE_NAMES)
 
 Channel = Literal["stream", "rest"]
 
@@ -76,26 +72,8 @@ class ModelFailed(Exception):
 
 def read_vector(value: bytes | None, key: bytes | None, schema_version: str | None) -> Vector:
     """A record of bnpl-features as a vector. Raises `Rejection`."""
-    vector, _ = decode_feature_vector(value, schema_version=schema_version)
-    transaction = vector.transaction
-    if key is None or key != vector.customer_id.encode():
-        raise Rejection(RejectionReason.KEY, "customer_id", "the record's key")
-    for name in ("event_id", "customer_id", "occurred_at"):
-        if getattr(vector, name) != getattr(transaction, name):
-            raise Rejection(RejectionReason.SHAPE, name, "the same in the vector and in its transaction")
-    if feature_hash(vector.features) != vector.feature_hash:
-        raise Rejection(RejectionReason.SHAPE, "feature_hash", "the SHA-256 of the features")
-    if vector.feature_set_version == FEATURE_SET_VERSION and vector.features.keys() != _DECLARED:
-        raise Rejection(RejectionReason.SHAPE, "features", f"the features of set {FEATURE_SET_VERSION}")
-    if transaction.amount < 0:
-        raise Rejection(RejectionReason.RANGE, "transaction.amount", "zero or more")
-    try:
-        money.minor_units(transaction.amount, transaction.currency)
-    except KeyError:
-        raise Rejection(RejectionReason.ENUM, "transaction.currency", "a known currency") from None
-    except money.TooPrecise as error:
-        raise Rejection(RejectionReason.PRECISION, "transaction.amount", str(error)) from None
-    return Vector(vector, fingerprint(transaction))
+    vector, _ = received.read_vector(value, key, schema_version)
+    return Vector(vector, fingerprint(vector.transaction))
 
 
 def matrix_of(features: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> NDArray[np.float32]:

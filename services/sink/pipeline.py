@@ -18,19 +18,18 @@ import msgspec
 from services.sink.flat import flat_body
 from shared.contracts import money, topics
 from shared.contracts.enumerations import BLOCK_TYPES
-from shared.contracts.events import DeadLetter, FeatureVector
+from shared.contracts.events import DeadLetter
 from shared.contracts.headers import SCHEMA_VERSION_HEADER, header
 from shared.contracts.identity import epoch_micros, partition_of
 from shared.contracts.records import (
     MAX_RECORD_BYTES,
     decode_decision,
     decode_decision_update,
-    decode_feature_vector,
     decode_outcome,
 )
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
-from shared.feature_definitions import feature_hash
+from shared.feature_definitions.received import read_vector
 from shared.warehouse import tables
 from shared.warehouse.tables import Row, Table
 
@@ -179,10 +178,8 @@ def _is_misplaced(record: KafkaRecord, customer_id: str, rules: Rules) -> bool:
 
 
 def _vector(record: KafkaRecord, _: Rules) -> Rows:
-    vector, occurred_us = decode_feature_vector(
-        record.value, schema_version=header(record.headers, SCHEMA_VERSION_HEADER)
-    )
-    _check_vector(record, vector)
+    version = header(record.headers, SCHEMA_VERSION_HEADER)
+    vector, occurred_us = read_vector(record.value, record.key, version)
     row: Row = {
         "event_id": vector.event_id,
         "customer_id": vector.customer_id,
@@ -196,26 +193,6 @@ def _vector(record: KafkaRecord, _: Rules) -> Rows:
         "state": vector.state.value,
     }
     return [(tables.FEATURES, row)]
-
-
-def _check_vector(record: KafkaRecord, vector: FeatureVector) -> None:
-    """What the scorer asks of a vector beyond its shape: what it dead-letters must have no row."""
-    transaction = vector.transaction
-    if record.key != vector.customer_id.encode():
-        raise Rejection(RejectionReason.KEY, "customer_id", "the record's key")
-    for name in ("event_id", "customer_id", "occurred_at"):
-        if getattr(vector, name) != getattr(transaction, name):
-            raise Rejection(RejectionReason.SHAPE, name, "the same in the vector and in its transaction")
-    if feature_hash(vector.features) != vector.feature_hash:
-        raise Rejection(RejectionReason.SHAPE, "feature_hash", "the SHA-256 of the features")
-    if transaction.amount < 0:
-        raise Rejection(RejectionReason.RANGE, "transaction.amount", "zero or more")
-    try:
-        money.minor_units(transaction.amount, transaction.currency)
-    except KeyError:
-        raise Rejection(RejectionReason.ENUM, "transaction.currency", "a known currency") from None
-    except money.TooPrecise as error:
-        raise Rejection(RejectionReason.PRECISION, "transaction.amount", str(error)) from None
 
 
 def _decision(record: KafkaRecord, _: Rules) -> Rows:

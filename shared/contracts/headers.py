@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shared.contracts.transactions import SCHEMA_VERSION
+from shared.contracts.versions import SCHEMA_VERSION
 
 Headers = list[tuple[str, bytes]]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from shared.contracts import versions
 from shared.contracts.events import Decision, DecisionUpdate, FeatureVector, Outcome
 from shared.contracts.identity import epoch_micros
 from shared.contracts.rejections import Rejection, RejectionReason
-from shared.contracts.transactions import check_id, check_version, convert, normalise_time
+from shared.contracts.transactions import check_id, convert, normalise_time
+from shared.contracts.versions import Versions
 from shared.contracts.wire import parse_object
 
 MAX_RECORD_BYTES = 1_048_576
@@ -15,10 +17,12 @@ MAX_DAYS_TO_MISSED_PAYMENT = 1830
 """Sixty monthly instalments."""
 
 
-def decode_outcome(raw: bytes | None, *, schema_version: str | None = None) -> tuple[Outcome, int]:
+def decode_outcome(
+    raw: bytes | None, *, schema_version: str | None = None, known_versions: Versions = versions.OUTCOME
+) -> tuple[Outcome, int]:
     """The outcome, and its `observed_at` in microseconds since 1970. Raises `Rejection`."""
-    check_version(schema_version)
-    body = dict(parse_object(raw, max_bytes=MAX_RECORD_BYTES).body)
+    version = known_versions.check(schema_version)
+    body = dict(known_versions.upcast(parse_object(raw, max_bytes=MAX_RECORD_BYTES).body, version))
     for name in ("event_id", "customer_id", "observed_at", "defaulted"):
         value = body.get(name)
         if value is None or (isinstance(value, str) and not value.strip()):
@@ -33,10 +37,13 @@ def decode_outcome(raw: bytes | None, *, schema_version: str | None = None) -> t
     return convert(body, Outcome), observed_us
 
 
-def decode_feature_vector(raw: bytes | None, *, schema_version: str | None = None) -> tuple[FeatureVector, int]:
+def decode_feature_vector(
+    raw: bytes | None, *, schema_version: str | None = None, known_versions: Versions = versions.FEATURE_VECTOR
+) -> tuple[FeatureVector, int]:
     """The vector, and its `occurred_at` in microseconds since 1970. Raises `Rejection`."""
-    check_version(schema_version)
-    vector = convert(parse_object(raw, max_bytes=MAX_RECORD_BYTES).body, FeatureVector)
+    version = known_versions.check(schema_version)
+    body = known_versions.upcast(parse_object(raw, max_bytes=MAX_RECORD_BYTES).body, version)
+    vector = convert(body, FeatureVector)
     try:
         return vector, epoch_micros(vector.occurred_at)
     except (ValueError, TypeError):

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from shared.contracts import asyncapi, enumerations, events
-from shared.contracts.transactions import MAX_ID_LENGTH, REQUIRED, SCHEMA_VERSION
+from shared.contracts.transactions import MAX_ID_LENGTH, REQUIRED
+from shared.contracts.versions import SCHEMA_VERSION
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

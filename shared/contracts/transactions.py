@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from shared.contracts import enumerations, identity, money
+from shared.contracts import enumerations, identity, money, versions
 from shared.contracts.events import Transaction
 from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
+from shared.contracts.versions import Versions
 from shared.contracts.wire import JsonObject, parse_object
 
-SCHEMA_VERSION = 1
 MAX_ID_LENGTH = 128
 REQUIRED = ("transaction_id", "customer_id", "occurred_at", "amount", "currency")
 BLOCKS = ("installments", "customer", "product", "device", "payment", "checkout", "source_scores")
@@ -37,12 +37,16 @@ LABELS = frozenset({"will_default", "days_to_first_missed_payment", "defaulted"}
 """Never in a transaction: a label that travels with the purchase would leak into features."""
 
 _TIME = re.compile(r"^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?(Z|z|[+-]\d{2}:?\d{2})?$")
-_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\u061c]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _KNOWN_FIELDS: dict[str, frozenset[str]] = {
     name: frozenset(field.name for field in msgspec.structs.fields(enumerations.BLOCK_TYPES[name])) for name in BLOCKS
 }
-_TOP_LEVEL = frozenset(field.name for field in msgspec.structs.fields(Transaction)) | {"schema_version"}
+_TOP_LEVEL = frozenset(field.name for field in msgspec.structs.fields(Transaction)) | {versions.BODY_FIELD}
+_DEFAULTED = frozenset({"event_id", "source", "status"})
+"""Fields that are filled in where they are absent; null counts as absent."""
 _MICROS_PER_SECOND = 1_000_000
 _MICROSECOND = timedelta(microseconds=1)
 FIRST_YEAR, LAST_YEAR = 1970, 2200
@@ -81,22 +85,35 @@ class AcceptedTransaction:
     """16 bytes; equal for the same body of the same event, at either door."""
     warnings: tuple[InputWarning, ...]
     document: JsonObject
-    """The object as it came, extra fields included: what the warehouse keeps."""
+    """The object as it came, extra fields included, brought to the current version: what the warehouse keeps."""
 
 
 def decode_transaction(
-    raw: bytes | None, *, door: Door, received_us: int, limits: Limits, schema_version: str | None = None
+    raw: bytes | None,
+    *,
+    door: Door,
+    received_us: int,
+    limits: Limits,
+    schema_version: str | None = None,
+    known_versions: Versions = versions.TRANSACTION,
 ) -> AcceptedTransaction:
     """Decode one transaction of either door.
 
     `received_us`: when the record was stamped (Kafka) or came in (REST), microseconds since 1970: the clock that
     "in the future" is measured against, so that a replay of the log decides as the first reading did.
+    `schema_version`: of the header; where there is none, the body's own field counts.
     Raises `Rejection` with the reason, field and expectation of the first rule broken.
     """
-    check_version(schema_version)
+    if schema_version is not None:
+        known_versions.check(schema_version)
     document = parse_object(raw, max_bytes=limits.max_body_bytes)
     warnings = list(document.warnings)
-    body = dict(document.body)
+    named = document.body.get(versions.BODY_FIELD) if schema_version is None else schema_version
+    version = known_versions.check(named)
+    received = known_versions.upcast(document.body, version)
+    if version < known_versions.current:
+        warnings.append(InputWarning.OLD_VERSION)
+    body = {name: value for name, value in received.items() if value is not None or name not in _DEFAULTED}
     for name in REQUIRED:
         _require(body, name)
     _check_ids(body)
@@ -112,7 +129,7 @@ def decode_transaction(
     enumerations.normalise(body, warnings)
     amount_minor = _check_amount(body, limits, warnings)
     body.setdefault("source", door.value)
-    if not body.get("event_id"):
+    if not body.get("event_id", "").strip():
         body["event_id"] = identity.event_id(
             body["source"], body["transaction_id"], body["customer_id"], body["occurred_at"]
         )
@@ -123,7 +140,7 @@ def decode_transaction(
         amount_minor=amount_minor,
         fingerprint=fingerprint(transaction),
         warnings=tuple(dict.fromkeys(warnings)),
-        document=document.body,
+        document=received,
     )
 
 
@@ -131,12 +148,6 @@ def fingerprint(transaction: Transaction) -> bytes:
     """16 bytes of BLAKE2b over all that the decision may depend on; the default `source` differs by door, so not it."""
     canonical = msgspec.json.encode(msgspec.structs.replace(transaction, source=""))
     return hashlib.blake2b(canonical, digest_size=16).digest()
-
-
-def check_version(schema_version: str | None) -> None:
-    """A record without the header counts as version 1. Raises `Rejection` (version) for one that isn't known."""
-    if schema_version is not None and schema_version != str(SCHEMA_VERSION):
-        raise Rejection(RejectionReason.VERSION, "schema_version", f"a version up to {SCHEMA_VERSION}")
 
 
 def convert(body: JsonObject, kind: type[StructT]) -> StructT:
@@ -149,7 +160,7 @@ def convert(body: JsonObject, kind: type[StructT]) -> StructT:
         missing = message.startswith("Object missing required field")
         reason = RejectionReason.MISSING if missing else RejectionReason.TYPE
         if missing:
-            field = message.split("`")[1]
+            field = ".".join(filter(None, (field, message.split("`")[1])))
         elif message.startswith("Invalid enum value"):
             reason = RejectionReason.ENUM
         raise Rejection(reason, field, message) from None
@@ -239,8 +250,6 @@ def _check_amount(body: JsonObject, limits: Limits, warnings: list[InputWarning]
         raise Rejection(RejectionReason.RANGE, "amount", "zero or more")
     if amount > limits.max_amount:
         raise Rejection(RejectionReason.RANGE, "amount", f"at most {limits.max_amount:g}")
-    if amount == 0:
-        warnings.append(InputWarning.NEGATIVE_ZERO if math.copysign(1.0, amount) < 0 else InputWarning.ZERO_AMOUNT)
     currency = body["currency"]
     try:
         minor, noisy = money.minor_units(amount, currency)
@@ -248,5 +257,7 @@ def _check_amount(body: JsonObject, limits: Limits, warnings: list[InputWarning]
         raise Rejection(RejectionReason.PRECISION, "amount", str(error)) from None
     if noisy:
         warnings.append(InputWarning.ROUNDING)
+    if minor == 0:
+        warnings.append(InputWarning.NEGATIVE_ZERO if math.copysign(1.0, amount) < 0 else InputWarning.ZERO_AMOUNT)
     body["amount"] = money.major_units(minor, currency)
     return minor

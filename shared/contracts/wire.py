@@ -183,7 +183,8 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
     body: JsonObject = {}
     for key, value in pairs:
         if key in body:
-            raise _DuplicateKey(key[:64])
+            # A lone surrogate may stand in a key, and couldn't be written into the dead letter.
+            raise _DuplicateKey(key[:64].encode("utf-8", "replace").decode())
         body[key] = value
     return body
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -114,6 +115,18 @@ async def test_what_was_polled_after_a_seek_is_handed_over_before_the_seek_has_r
     monkeypatch.setattr(consumer._thread, "seek_wait", seek_and_poll)
     await consumer.seek_to_committed()
     assert [batch.value.previous_offset for batch in seen] == [41]
+
+
+async def test_two_seeks_at_once_leave_the_later_one_in_force(
+    app: FeaturesApp, consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def resume_slowly(assigned: set[TP]) -> dict[TP, ResumePoint]:
+        await asyncio.sleep(0)
+        return await resume_at_50(assigned)
+
+    monkeypatch.setattr(app, "resume_points", resume_slowly)
+    await asyncio.gather(consumer.seek_to_committed(), consumer.seek_to_committed())
+    assert (await fetch(consumer, 50)).value.previous_offset == 41
 
 
 async def test_a_poll_is_stamped_with_the_seeks_before_it(app: FeaturesApp, consumer: BatchConsumer) -> None:
