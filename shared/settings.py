@@ -93,7 +93,13 @@ class LimitsSettings(Section):
 class ServiceSettings(BaseSettings):
     """What every service has. Its own class adds the sections that it needs."""
 
-    model_config = SettingsConfigDict(env_nested_delimiter="__", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="ignore",
+        # METRICS__HOST alone must not take the default port away from METRICS__PORT.
+        nested_model_default_partial_update=True,
+    )
 
     profile: Literal["local", "production"] = "local"
     log: LogSettings = LogSettings()

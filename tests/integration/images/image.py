@@ -111,14 +111,20 @@ def build(name: str, root: Path) -> Image:
     packages = "emulator-packages" if image.stage.name == "bigquery-emulator" else "service-packages"
     make_environment = stages()["installer"].last("RUN").split(" && ")[-1]
     install = re.sub(r"^--mount=\S+ ", "", stages()[packages].last("RUN"))
-    assert make_environment.startswith("uv venv ") and install.startswith("uv pip install ")
+    # Named outright: left to itself, uv may find another Python of this machine and install into that.
+    assert make_environment == 'uv venv "$VIRTUAL_ENV"'
+    assert install.startswith('uv pip install --python "$VIRTUAL_ENV" ')
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("VIRTUAL_ENV")},
+        # No UV_… of the caller: UV_PYTHON, for one, would win over VIRTUAL_ENV.
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("VIRTUAL_ENV", "UV_PYTHON", "UV_SYSTEM"))
+        },
         # uv of this environment, Python of the machine: what the base image and its own first step provide.
         "PATH": f"{_uv()}:{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin",
         "VIRTUAL_ENV": str(image.packages),
         "SERVICE": name,
-        "UV_PYTHON": sys.base_prefix + "/bin/python3.11",
         "UV_PYTHON_DOWNLOADS": "never",
     }
     for command in (make_environment, install):
@@ -130,6 +136,7 @@ def build(name: str, root: Path) -> Image:
             timeout=INSTALL_SECONDS,
             capture_output=True,
         )
+    assert (image.packages / "pyvenv.cfg").exists() and image.distributions(), "packages went elsewhere"
     shutil.rmtree(root / "build")
     for line in image.stage.all("COPY"):
         if not line.startswith("--from="):

@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from shared.settings import BigQuerySettings, KafkaSettings, LimitsSettings, ServiceSettings, load_settings
+from shared.settings import (
+    BigQuerySettings,
+    KafkaSettings,
+    LimitsSettings,
+    MetricsSettings,
+    ServiceSettings,
+    load_settings,
+)
 
 
 class _Settings(ServiceSettings):
@@ -74,3 +81,14 @@ def test_settings_can_not_change_after_they_were_read() -> None:
 def test_limits_reach_the_decoder_as_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIMITS__MAX_AMOUNT", "12.5")
     assert load_settings(_Settings).limits.limits().max_amount == 12.5
+
+
+class _WithItsOwnPort(ServiceSettings):
+    metrics: MetricsSettings = MetricsSettings(port=9999)
+
+
+def test_setting_one_field_of_a_section_keeps_the_service_s_defaults_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("METRICS__HOST", "0.0.0.0")  # noqa: S104 - never bound
+    assert load_settings(_WithItsOwnPort).metrics.port == 9999
