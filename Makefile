@@ -9,6 +9,10 @@ WORKERS ?= 3
 BIN := .venv/bin
 RUN := PYTHONPATH=. $(BIN)/python
 
+# Python keeps what it has compiled, also where the caller's environment says otherwise: a dozen processes start, and
+# compiling the libraries anew takes each of them some seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Passed on to the programs that read them.
 export MAKE_STARTED := $(shell date +%s)
 export EVENTS RATE SIMTOM_URL SEED HISTORY_DAYS HISTORY_DAILY

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.contracts.topics import DEFAULT_PARTITIONS
 from shared.contracts.transactions import Limits
 
 EXIT_BAD_SETTING = 2
@@ -31,7 +32,7 @@ class KafkaSettings(Section):
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
     ssl_cafile: str | None = None
-    partitions: int = Field(default=4, ge=1, le=1024)
+    partitions: int = Field(default=DEFAULT_PARTITIONS, ge=1, le=1024)
     """Of every topic. Changing it moves customers to other partitions, so it means new topics and a rebuild."""
     replication_factor: int = Field(default=1, ge=1, le=7)
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import functools
+import os
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import structlog
@@ -38,6 +42,11 @@ REFUSALS = (
 """What a person or a restart has to mend: one line says it, a traceback would say no more."""
 
 
+LEAVE_SECONDS = 5.0
+"""For committing offsets and leaving the group. Without brokers neither can be done, and Faust waits for minutes, its
+loop blocked; the session timeout then speaks for us, and nothing hangs on it: the position is in Redis."""
+
+
 async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
     """Run until `stop` is set or something failed that no retry can mend."""
     store = FeatureStateStore.connect(settings.redis.url)
@@ -55,40 +64,62 @@ async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
     )
     operations.start()
     try:
-        await process.patiently(lambda: store.check_partitions(settings.kafka.partitions), stop)
-        await process.patiently(lambda: check_topics(settings.kafka), stop)
-        await process.patiently(producer.start, stop)
-        await process.patiently(ends.start, stop)
-        if stop.is_set():
-            return
-        app.finalize()
-        await app.start()
-        log.info("started", operations_port=operations.port)
-        await process.first_of(stop.wait(), app.failed, watch(app, ends, SERVICE, settings.features.stall_seconds))
+        with _refusals_in_one_line():
+            await process.patiently(lambda: store.check_partitions(settings.kafka.partitions), stop)
+            await process.patiently(lambda: check_topics(settings.kafka), stop)
+            await process.patiently(producer.start, stop)
+            await process.patiently(ends.start, stop)
+            if not stop.is_set():
+                app.finalize()
+                await app.start()
+                log.info("started", operations_port=operations.port)
+                watching = watch(app, ends, SERVICE, settings.features.stall_seconds)
+                await process.first_of(stop.wait(), app.failed, watching)
     finally:
-        await app.leave()
-        await producer.stop()
-        await ends.stop()
-        await store.close()
+        await app.stop_taking_in()
+        with _last_resort(0 if stop.is_set() else process.EXIT_FAILED):
+            await app.leave()
+            await producer.stop()
+            await ends.stop()
+            await store.close()
         operations.stop()
     log.info("stopped")
+
+
+@contextlib.contextmanager
+def _refusals_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except REFUSALS as refusal:
+        log.error("gave_up", because=type(refusal).__name__, error=str(refusal))
+        raise SystemExit(process.EXIT_FAILED) from None
+
+
+@contextlib.contextmanager
+def _last_resort(status: int) -> Iterator[None]:
+    """End the process with `status` if the block takes longer than LEAVE_SECONDS, from a thread of its own."""
+
+    def end() -> None:
+        log.warning("left_without_goodbye", seconds=LEAVE_SECONDS)
+        os._exit(status)
+
+    timer = threading.Timer(LEAVE_SECONDS, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 async def check(settings: FeaturesSettings, _: asyncio.Event) -> None:
     """Try Redis and the topics once."""
     store = FeatureStateStore.connect(settings.redis.url)
-    await store.check_partitions(settings.kafka.partitions)
+    with _refusals_in_one_line():
+        await store.check_partitions(settings.kafka.partitions)
+        await check_topics(settings.kafka)
     await store.close()
-    await check_topics(settings.kafka)
     log.info("check_passed")
-
-
-async def run(settings: FeaturesSettings, checking: bool, stop: asyncio.Event) -> None:
-    try:
-        await (check if checking else serve)(settings, stop)
-    except REFUSALS as refusal:
-        log.error("gave_up", because=type(refusal).__name__, error=str(refusal))
-        raise SystemExit(process.EXIT_FAILED) from None
 
 
 def main() -> None:
@@ -99,7 +130,7 @@ def main() -> None:
     logging.configure(SERVICE, settings.log.level, settings.log.format)
     # Faust's consumer has a thread and a loop of its own, made by the policy.
     uvloop.install()
-    process.run(functools.partial(run, settings, arguments.check))
+    process.run(functools.partial(check if arguments.check else serve, settings))
 
 
 if __name__ == "__main__":

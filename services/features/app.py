@@ -35,10 +35,6 @@ GIVE_UP_SECONDS = 8.0
 group goes on without us anyway. The fence covers a batch that took longer."""
 
 
-LEAVE_SECONDS = 5.0
-"""For Faust to commit and to leave the group. Without brokers it can't; the session timeout then speaks for us."""
-
-
 class PositionBeyondLog(Exception):
     """The states hold records that the log doesn't: it is another log, or it lost its end. No way on from there."""
 
@@ -129,14 +125,12 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
             log.warning("batch_abandoned", seconds=GIVE_UP_SECONDS)
 
     async def leave(self) -> None:
-        """Finish the batch in hand, commit offsets, leave the group. Harmless where nothing was started."""
-        await self.stop_taking_in()
+        """Commit offsets and leave the group. Harmless where nothing was started."""
         if self.started:
-            try:
-                async with asyncio.timeout(LEAVE_SECONDS):
-                    await self.stop()
-            except TimeoutError:
-                log.warning("left_without_goodbye", seconds=LEAVE_SECONDS)
+            # The first may find the periodic one under way, and then does nothing but wait for it.
+            if not await self.consumer.commit():
+                await self.consumer.commit()
+            await self.stop()
         if not self.failed.cancel():
             with contextlib.suppress(asyncio.CancelledError):
                 self.failed.exception()  # seen: whoever cares has awaited it

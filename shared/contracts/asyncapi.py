@@ -1,4 +1,4 @@
-"""The AsyncAPI 3.0 document: who publishes what where, and how a record looks."""
+"""The AsyncAPI 3.0 document: which topic carries what, under which key, for how long, and who writes and reads it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.contracts import topics
+from shared.contracts.examples import examples_of
+from shared.contracts.headers import cloud_event
+from shared.contracts.topics import Topic
+from shared.contracts.versions import SCHEMA_VERSION
+
+KAFKA_BINDING = "0.5.0"
 
 VALUE_OF: dict[str, str] = {
     topics.TRANSACTIONS.name: "transaction",
@@ -16,31 +22,38 @@ VALUE_OF: dict[str, str] = {
     topics.DEAD_LETTERS.name: "dead-letter",
 }
 
+FROM_OUTSIDE = (topics.TRANSACTIONS, topics.OUTCOMES)
+"""Topics that other systems write to. The system itself reads them; all others it writes, for whoever wants them."""
+
 HEADERS: dict[str, Any] = {
+    "title": "Record headers",
     "type": "object",
-    "description": "CloudEvents 1.0 in binary mode. A record without headers is taken as schema version 1.",
+    "description": "CloudEvents 1.0 in binary mode. None is required: a record without any counts as schema version 1.",
     "properties": {
-        "ce_id": {"type": "string", "description": "The event_id"},
-        "ce_type": {"type": "string"},
-        "ce_source": {"type": "string"},
+        "ce_id": {"type": "string", "description": "The event_id; of a dead letter, where the record lay"},
+        "ce_type": {"type": "string", "description": "com.flit.risk. and the event's name"},
+        "ce_source": {"type": "string", "description": "Who wrote the record"},
         "ce_specversion": {"type": "string", "const": "1.0"},
         "ce_time": {"type": "string", "format": "date-time"},
         "content-type": {"type": "string", "const": "application/json"},
-        "schema_version": {"type": "string"},
+        "schema_version": {"type": "string", "description": f"Up to {SCHEMA_VERSION}; a newer one is refused"},
         "traceparent": {"type": "string", "description": "W3C trace context"},
-        "rerouted": {"type": "string", "description": "Where the record lay before it was sent to its right partition"},
+        "rerouted": {"type": "string", "description": "On a record that was sent again to the partition of its key"},
     },
 }
 
+_Schema = dict[str, Any]
 
-def document(schemas: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+
+def document(schemas: Mapping[str, _Schema]) -> dict[str, Any]:
     """The whole document. `schemas`: by event name, as `shared.contracts.schemas` makes them."""
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Flit Risk",
-            "version": "1.0.0",
-            "description": "Decides whether a buy-now-pay-later purchase is approved, reviewed or declined.",
+            "version": f"{SCHEMA_VERSION}.0.0",
+            "description": "Decides whether a buy-now-pay-later purchase is approved, reviewed or declined. "
+            "Values are JSON, UTF-8. Sources send to the topics that are received; all others may be read by anyone.",
         },
         "defaultContentType": "application/json",
         "servers": {
@@ -51,66 +64,103 @@ def document(schemas: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
             }
         },
         "channels": {topic.name: _channel(topic) for topic in topics.ALL},
-        "operations": _operations(),
+        "operations": {name: operation for topic in topics.ALL for name, operation in _operations(topic).items()},
         "components": {
-            "messages": {name: _message(name) for name in VALUE_OF.values()},
-            "schemas": {name: _embedded(name, schema) for name, schema in schemas.items()},
+            "messages": {VALUE_OF[topic.name]: _message(topic) for topic in topics.ALL},
+            "schemas": {"headers": HEADERS, **_components(schemas)},
         },
     }
 
 
-def _channel(topic: topics.Topic) -> dict[str, Any]:
+def _channel(topic: Topic) -> dict[str, Any]:
     name = VALUE_OF[topic.name]
-    key = "the original record's key" if topic is topics.DEAD_LETTERS else "customer_id"
+    kept = "for ever" if topic.retention_ms < 0 else f"{topic.retention_ms // topics.DAY_MS} days"
+    partition = (
+        "Keeps the key of the record that was refused."
+        if topic is topics.DEAD_LETTERS
+        else "Key: customer_id, UTF-8. Partition: positive murmur2 of the key modulo the count, as Kafka's Java client "
+        "places it; a record that lies elsewhere is sent again to its right place."
+    )
     return {
         "address": topic.name,
-        "description": f"{topic.about}. Key: {key}; partition: murmur2 of the key, modulo the partition count.",
+        "title": topic.about,
+        "description": f"{partition} All topics have the same partition count "
+        f"({topics.DEFAULT_PARTITIONS} unless KAFKA__PARTITIONS says otherwise). Kept {kept}.",
         "messages": {name: {"$ref": f"#/components/messages/{name}"}},
         "bindings": {
             "kafka": {
                 "topic": topic.name,
+                "partitions": topics.DEFAULT_PARTITIONS,
                 "topicConfiguration": {"cleanup.policy": ["delete"], "retention.ms": topic.retention_ms},
+                "bindingVersion": KAFKA_BINDING,
             }
         },
     }
 
 
-def _operations() -> dict[str, Any]:
-    """From the system's point of view: it receives purchases and outcomes, and sends everything else."""
-    received = {topics.TRANSACTIONS.name, topics.OUTCOMES.name}
-    return {
-        f"{'receive' if topic.name in received else 'send'}-{VALUE_OF[topic.name]}": {
-            "action": "receive" if topic.name in received else "send",
-            "channel": {"$ref": f"#/channels/{topic.name}"},
-            "summary": f"Written by {', '.join(topic.written_by)}; read by {', '.join(topic.read_by)}",
-            "messages": [{"$ref": f"#/channels/{topic.name}/messages/{VALUE_OF[topic.name]}"}],
-        }
-        for topic in topics.ALL
+def _operations(topic: Topic) -> dict[str, Any]:
+    """From the system's own point of view."""
+    action = "receive" if topic in FROM_OUTSIDE else "send"
+    name = VALUE_OF[topic.name]
+    operation = {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{topic.name}"},
+        "summary": f"Written by {', '.join(topic.written_by)}; read by {', '.join(topic.read_by)}",
+        "messages": [{"$ref": f"#/channels/{topic.name}/messages/{name}"}],
     }
+    if action == "receive":
+        groups = [f"flit-{reader}" for reader in topic.read_by]
+        group_id = {"type": "string", "enum": groups, "description": "One consumer group for each service"}
+        operation["bindings"] = {"kafka": {"groupId": group_id, "bindingVersion": KAFKA_BINDING}}
+    return {f"{action}-{name}": operation}
 
 
-def _message(name: str) -> dict[str, Any]:
+def _message(topic: Topic) -> dict[str, Any]:
+    name = VALUE_OF[topic.name]
+    if topic is topics.DEAD_LETTERS:
+        key = {"type": "string", "description": "The bytes of the original key; none where there was none"}
+    else:
+        key = {"type": "string", "description": "customer_id, UTF-8"}
     return {
         "name": name,
+        "title": topic.about,
         "contentType": "application/json",
-        "headers": HEADERS,
+        "headers": {"$ref": "#/components/schemas/headers"},
         "payload": {"$ref": f"#/components/schemas/{name}"},
-        "bindings": {"kafka": {"key": {"type": "string", "description": "UTF-8"}}},
+        "bindings": {"kafka": {"key": key, "bindingVersion": KAFKA_BINDING}},
+        "examples": [{"headers": _header_example(name, body), "payload": body} for body in examples_of(name)],
     }
 
 
-def _embedded(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema inside the document: its own references have to start from the document's root."""
-    prefix = f"#/components/schemas/{name}/$defs/"
+def _header_example(name: str, body: Mapping[str, Any]) -> dict[str, str]:
+    """The headers that belong to an example; none where the producer sends none."""
+    event_id = f"{body['topic']}/{body['partition']}/{body['offset']}" if "topic" in body else body.get("event_id")
+    if event_id is None:
+        return {}
+    time = next(value for field, value in sorted(body.items()) if field.endswith("_at"))
+    headers = cloud_event(event_id=event_id, kind=name, source="flit-risk", time=time)
+    return {key: value.decode() for key, value in headers}
 
-    def moved(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {
-                key: item.replace("#/$defs/", prefix) if key == "$ref" else moved(item) for key, item in value.items()
-            }
-        if isinstance(value, list):
-            return [moved(item) for item in value]
-        return value
 
-    inner: dict[str, Any] = moved({key: item for key, item in schema.items() if key != "$schema"})
-    return inner
+def _components(schemas: Mapping[str, _Schema]) -> dict[str, _Schema]:
+    """Every event's schema by its name, and the parts that they are made of by theirs, each once."""
+    found: dict[str, _Schema] = {}
+    for name, schema in schemas.items():
+        inner = {key: value for key, value in schema.items() if key not in ("$schema", "$defs", "examples")}
+        for part, definition in {name: inner, **schema.get("$defs", {})}.items():
+            moved: _Schema = _with_references_moved(definition)
+            if found.setdefault(part, moved) != moved:
+                raise ValueError(f"two parts are called {part}")
+    return dict(sorted(found.items()))
+
+
+def _with_references_moved(value: Any) -> Any:
+    """References start at the document's root."""
+    if isinstance(value, dict):
+        return {
+            key: item.replace("#/$defs/", "#/components/schemas/") if key == "$ref" else _with_references_moved(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_with_references_moved(item) for item in value]
+    return value

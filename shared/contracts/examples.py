@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -12,8 +13,9 @@ from shared.contracts.rejections import Rejection, RejectionReason
 _WHEN = "2026-06-01T00:06:06.000000Z"
 _EVENT_ID = "67fe8419dece07edb7241636fe5e7b39"
 _CUSTOMER_ID = "cust_000001-f6e48da5"
-_FEATURES: dict[str, float | None] = {"amount": 67.51, "purchases_7d": 2.0, "days_since_last_default": None}
-_FEATURE_HASH = "f1a8b5a9f7c7a1de2d2b7a3a6f6dd4b1c2f51b6fd27a4e0c2a0b3c9f5d1e8a47"
+_FEATURES: dict[str, float | None] = {"amount": 67.51, "purchases_24h": 6.0, "amount_to_mean_30d": None}
+_FEATURE_SET_VERSION = "1-4603e68b"
+_FEATURE_HASH = hashlib.sha256(json.dumps(_FEATURES, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 _AS_OF = events.AsOf(transactions=1041, outcomes=312)
 
 TRANSACTION = events.Transaction(
@@ -60,7 +62,7 @@ OTHERS: dict[str, list[Any]] = {
     ],
     "feature-vector": [
         events.FeatureVector(
-            event_id=_EVENT_ID, customer_id=_CUSTOMER_ID, occurred_at=_WHEN, feature_set_version="1",
+            event_id=_EVENT_ID, customer_id=_CUSTOMER_ID, occurred_at=_WHEN, feature_set_version=_FEATURE_SET_VERSION,
             features=_FEATURES, feature_hash=_FEATURE_HASH, as_of=_AS_OF, transaction=TRANSACTION,
             computed_at="2026-06-01T00:06:06.012000Z",
         )
@@ -69,8 +71,9 @@ OTHERS: dict[str, list[Any]] = {
         events.Decision(
             event_id=_EVENT_ID, customer_id=_CUSTOMER_ID, transaction_id="txn_00000000",
             decision=events.Verdict.REVIEW, probability_of_default=0.21, expected_loss=11.34,
-            reasons=[events.Reason(code="short_history", text="Few purchases are known of this customer.")],
-            model_version="3f9c1d20b7a64e58", policy_version="1", feature_set_version="1", features=_FEATURES,
+            reasons=[events.Reason(code="purchases_24h", text="The customer made 6 purchases within 24 hours.")],
+            model_version="3f9c1d20b7a64e58", policy_version="1-9a0c4e71",
+            feature_set_version=_FEATURE_SET_VERSION, features=_FEATURES,
             feature_hash=_FEATURE_HASH, as_of=_AS_OF, variant="champion", shadow=[], degraded=None, channel="stream",
             occurred_at=_WHEN, decided_at="2026-06-01T00:06:06.030000Z",
         )

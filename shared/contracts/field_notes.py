@@ -26,7 +26,7 @@ Note = tuple[str, dict[str, Any]]
 NOTES: dict[type, dict[str, Note]] = {
     events.Transaction: {
         "event_id": (EVENT_ID, ID),
-        "source": ("Where the purchase comes from, with its run. Default: producer, or rest", {"maxLength": MAX_ID_LENGTH}),
+        "source": ("Where the purchase comes from; where left out: producer, or rest", {"maxLength": MAX_ID_LENGTH}),
         "transaction_id": ("The source's own number of the purchase", ID),
         "customer_id": (CUSTOMER_ID, ID),
         "occurred_at": ("Event time, with its zone", TIME),
@@ -156,14 +156,14 @@ NOTES: dict[type, dict[str, Note]] = {
         "updated_at": ("When it was said", TIME),
     },
     events.DeadLetter: {
-        "reason": ("Code of the rule that was broken", {"examples": sorted(reason.value for reason in RejectionReason)}),
+        "reason": ("Code of the rule that was broken", {"examples": sorted(map(str, RejectionReason))}),
         "detail": ("Field, and what would have been accepted", {}),
         "service": ("Who refused it", {}),
         "topic": ("Where the record lay", {}),
         "partition": ("Where the record lay; -1: not from Kafka", {"minimum": -1}),
         "offset": ("Where the record lay", {"minimum": -1}),
         "received_at": ("When it came in", TIME),
-        "key_base64": ("The whole original key", BASE64),
+        "key_base64": ("The original key; null where there was none, or one too large for a letter", BASE64),
         "value_base64": ("The original value, its first 64 KiB", BASE64),
         "value_sha256": ("Of the whole original value", SHA256),
         "value_bytes": ("Length of the whole original value", NOT_NEGATIVE),

@@ -18,7 +18,7 @@ _TYPE_PREFIX = "com.flit.risk."
 
 
 def cloud_event(*, event_id: str, kind: str, source: str, time: str, traceparent: str | None = None) -> Headers:
-    """Headers of one event. `kind`: the class's name in lower case, such as `transaction`; `time`: canonical."""
+    """Headers of one event. `kind`: its name, such as `feature-vector`; `time`: canonical."""
     headers: Headers = [
         ("ce_id", event_id.encode()),
         ("ce_type", (_TYPE_PREFIX + kind).encode()),

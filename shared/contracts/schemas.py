@@ -1,21 +1,26 @@
 """JSON Schemas of the events, and the AsyncAPI document, made from the event types themselves.
 
 `python -m shared.contracts.schemas write` puts them under docs/reference, `check` tells whether they are up to date.
-A released schema is never edited: readers may hold it for years.
+A released schema is never edited, since readers may hold it for years: a new version gets its own folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import inspect
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from shared.contracts import asyncapi, enumerations, events
-from shared.contracts.transactions import MAX_ID_LENGTH, REQUIRED
+from shared.contracts.examples import examples_of
+from shared.contracts.field_notes import NOTES
+from shared.contracts.transactions import REQUIRED
 from shared.contracts.versions import SCHEMA_VERSION
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
@@ -30,51 +35,57 @@ EVENTS: dict[str, type[msgspec.Struct]] = {
     "dead-letter": events.DeadLetter,
 }
 
-_TIMES = {"occurred_at", "observed_at", "computed_at", "decided_at", "updated_at", "received_at"}
-_IDS = {"event_id", "transaction_id", "customer_id", "update_id"}
+_BLOCK_OF_TYPE = {kind.__name__: block for block, kind in enumerations.BLOCK_TYPES.items()}
+_ENUMERATION = "Other values are accepted and count as `unknown`"
+_BOUNDS_OF_VALUES = ("minimum", "maximum", "minLength", "maxLength", "pattern", "format", "contentEncoding", "maxItems")
 
 Schema = dict[str, Any]
 
 
 def schema_of(name: str) -> Schema:
-    """The JSON Schema of one event, self-contained."""
-    (reference,), components = msgspec.json.schema_components((EVENTS[name],), ref_template="#/$defs/{name}")
-    definitions = {key: _refined(key, value) for key, value in components.items()}
-    root = definitions.pop(reference["$ref"].rsplit("/", 1)[-1])
-    if name == "transaction":
-        # What a producer has to send; the rest is filled in or stays unknown.
+    """The JSON Schema (draft 2020-12) of one event: self-contained, with examples.
+
+    A transaction's is what a producer has to send, so fields that are filled in are not required.
+    """
+    kind = EVENTS[name]
+    _, components = msgspec.json.schema_components((kind,), ref_template="#/$defs/{name}")
+    definitions = {title: _described(title, definition) for title, definition in components.items()}
+    root = definitions.pop(kind.__name__)
+    if kind is events.Transaction:
         root["required"] = list(REQUIRED)
-    schema: Schema = {"$schema": DIALECT, "title": f"{name}, version {SCHEMA_VERSION}", **_without_title(root)}
+    del root["title"]
+    schema: Schema = {"$schema": DIALECT, "title": f"{kind.__name__}, schema version {SCHEMA_VERSION}", **root}
+    schema["examples"] = examples_of(name)
     if definitions:
         schema["$defs"] = definitions
     return schema
 
 
-def _refined(name: str, definition: Schema) -> Schema:
-    """Add what the type alone can't say: times, ids, known values."""
-    properties = definition.get("properties", {})
-    for field, content in properties.items():
-        if field in _TIMES:
-            content["format"] = "date-time"
-        if field in _IDS:
-            content["minLength"], content["maxLength"] = 1, MAX_ID_LENGTH
-        known = _known_values(name, field)
+def _described(title: str, definition: Schema) -> Schema:
+    """The definition with what types can't say: meaning, bounds, formats, known values."""
+    described = copy.deepcopy(definition) | {"title": title}
+    kind = getattr(events, title)
+    own_text = vars(kind).get("__doc__")
+    if own_text:
+        described["description"] = inspect.cleandoc(own_text)
+    else:
+        described.pop("description", None)
+    for field, content in described.get("properties", {}).items():
+        text, bounds = NOTES[kind][field]
+        known = enumerations.VALUES.get((_BLOCK_OF_TYPE.get(title, ""), field))
         if known:
-            content["examples"] = list(known)
-            content["description"] = "Other values are accepted and count as `unknown`."
-        if field == "amount":
-            content["minimum"] = 0
-            content["description"] = "In the currency, with no more decimals than it has."
-    return _without_title(definition) | {"title": name}
+            text, content["examples"] = f"{text}. {_ENUMERATION}", list(known)
+        content["description"] = text
+        _bound(content, bounds)
+    return described
 
 
-def _known_values(type_name: str, field: str) -> tuple[str, ...]:
-    blocks = {kind.__name__: block for block, kind in enumerations.BLOCK_TYPES.items()}
-    return enumerations.VALUES.get((blocks.get(type_name, ""), field), ())
-
-
-def _without_title(definition: Schema) -> Schema:
-    return {key: value for key, value in definition.items() if key != "title"}
+def _bound(content: Schema, bounds: Mapping[str, Any]) -> None:
+    """Put bounds where they apply: at the value itself, not at the null beside it."""
+    values = [choice for choice in content.get("anyOf", ()) if choice != {"type": "null"}] or [content]
+    for keyword, value in bounds.items():
+        target = values[0] if keyword in _BOUNDS_OF_VALUES else content
+        target[keyword] = value
 
 
 def documents() -> dict[Path, str]:
@@ -85,27 +96,50 @@ def documents() -> dict[Path, str]:
     return {path: json.dumps(content, indent=2, ensure_ascii=False) + "\n" for path, content in files.items()}
 
 
-def differences() -> list[str]:
-    """Files that aren't what the code makes of them now."""
-    found = []
+def write(folder: Path = FOLDER) -> None:
+    """Write every generated file. A version that has no released copy yet gets one; an existing one stays as it is."""
+    released = released_folder(folder)
+    first_release = not released.exists()
     for path, content in documents().items():
-        file = FOLDER / path
-        if not file.exists() or file.read_text() != content:
-            found.append(str(path))
+        places = [folder / path]
+        if first_release and path.parent == Path("schemas"):
+            places.append(released / path.name)
+        for place in places:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(content, encoding="utf-8")
+
+
+def differences(folder: Path = FOLDER) -> list[str]:
+    """What isn't as the code makes it now: files that are missing, differ, or belong to no event."""
+    wanted = documents()
+    found = []
+    for path, content in wanted.items():
+        file = folder / path
+        if not file.exists():
+            found.append(f"{path} is missing")
+        elif file.read_text(encoding="utf-8") != content:
+            found.append(f"{path} differs")
+    there = (file.relative_to(folder) for file in sorted((folder / "schemas").glob("*.json")))
+    found.extend(f"{path} belongs to no event" for path in there if path not in wanted)
+    if not released_folder(folder).exists():
+        found.append(f"{released_folder(folder).relative_to(folder)} is missing")
     return found
 
 
-def main() -> None:
+def released_folder(folder: Path = FOLDER, version: int = SCHEMA_VERSION) -> Path:
+    """Where the schemas of a version lie as they were released."""
+    return folder / "schemas" / "released" / f"v{version}"
+
+
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m shared.contracts.schemas", description=__doc__)
     parser.add_argument("command", choices=["write", "check"])
-    if parser.parse_args().command == "write":
-        for path, content in documents().items():
-            (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
-            (FOLDER / path).write_text(content)
+    if parser.parse_args(arguments).command == "write":
+        write()
         return
-    outdated = differences()
-    if outdated:
-        sys.exit(f"not up to date: {', '.join(outdated)}; run `python -m shared.contracts.schemas write`")
+    found = differences()
+    if found:
+        sys.exit("; ".join(found) + ": run `python -m shared.contracts.schemas write`")
 
 
 if __name__ == "__main__":

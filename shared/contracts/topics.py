@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 DAY_MS = 86_400_000
 
+DEFAULT_PARTITIONS = 4
+"""Of every topic, unless an installation sets another count before its topics are made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:

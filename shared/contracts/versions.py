@@ -41,7 +41,7 @@ class Versions:
             return FIRST_VERSION
         # By text: no other spelling of a number ("01", "1.0", true) is a version.
         for version in range(FIRST_VERSION, self.current + 1):
-            if not isinstance(named, bool | float) and str(named) == str(version):
+            if str(named) == str(version):
                 return version
         raise Rejection(RejectionReason.VERSION, BODY_FIELD, f"a version from {FIRST_VERSION} to {self.current}")
 

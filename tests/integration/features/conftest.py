@@ -60,6 +60,10 @@ class Features:
                 return (await client.get(f"http://127.0.0.1:{self.port}/ready")).status_code == 200
         return False
 
+    async def is_waiting(self) -> bool:
+        """Whether it has said that a dependency is away."""
+        return bool(self.events("waiting_for_dependency"))
+
     async def metric(self, sample: str) -> float | None:
         """The value of a sample, as `name{labels}`; None where there is none."""
         async with httpx.AsyncClient() as client:
@@ -127,19 +131,18 @@ class Rig:
     async def records(self, topic: str) -> list[ConsumerRecord[bytes, bytes]]:
         """All that stands on a topic now, partition by partition."""
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.settings.bootstrap_servers, enable_auto_commit=False, fetch_max_wait_ms=50
+            bootstrap_servers=self.settings.bootstrap_servers, auto_offset_reset="earliest", enable_auto_commit=False
         )
         await consumer.start()
         try:
             partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
             consumer.assign(partitions)
-            await consumer.seek_to_beginning(*partitions)
             ends = await consumer.end_offsets(partitions)
-            found: list[ConsumerRecord[bytes, bytes]] = []
-            for partition in partitions:
-                while await consumer.position(partition) < ends[partition]:
-                    found.extend(await _one_fetch(consumer, partition))
-            return found
+            found: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]] = {tp: [] for tp in partitions}
+            while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
+                for tp, fetched in (await consumer.getmany(timeout_ms=200)).items():
+                    found[tp].extend(fetched)
+            return [record for tp in partitions for record in found[tp]]
         finally:
             await consumer.stop()
 
@@ -186,11 +189,6 @@ class Rig:
             assert isinstance(value, bytes)
             found[bytes(key).decode().partition(":c:")[2]] = value
         return found
-
-
-async def _one_fetch(consumer: AIOKafkaConsumer, partition: TopicPartition) -> list[ConsumerRecord[bytes, bytes]]:
-    fetched = await consumer.getmany(partition, timeout_ms=500)
-    return list(fetched.get(partition, []))
 
 
 @pytest.fixture(scope="module")

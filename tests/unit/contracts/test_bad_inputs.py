@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.contracts.rejections import InputWarning, Rejection
-from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
+from shared.contracts.transactions import NOT_NEGATIVE, AcceptedTransaction, Door, Limits, decode_transaction
 from tests.factories import START_US, transaction, transaction_bytes
 
 NOW_US = START_US + 3600 * 1_000_000
@@ -47,6 +47,13 @@ WIRE: dict[str, tuple[bytes | None, str, int]] = {
     "7 Infinity": (replaced("67.51", "-Infinity"), "nonfinite", 400),
     "8 1e400": (replaced("67.51", "1e400"), "range", 400),
     "15 beyond 2^53": (replaced("384", str(2**53 + 1)), "range", 422),
+    "15 beyond 2^64, a float to some parsers": (
+        replaced('"price": 67.51', '"price": 18446744073709551616'),
+        "range",
+        422,
+    ),
+    "15 below -2^64": (b'{"a":-98765432109876543210987}', "range", 422),
+    "15 in a list": (b'{"a":[1,98765432109876543210987]}', "range", 422),
     "15 a thousand digits": (replaced("384", "9" * 1000), "range", 422),
     "23 duplicate key": (b'{"amount": 1, "amount": 2}', "duplicate-key", 400),
     "23 duplicate key, spaced": (b'{"amount" :1, "amount":2}', "duplicate-key", 400),
@@ -106,6 +113,25 @@ FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.mark.parametrize(("changes", "reason", "field"), FIELDS.values(), ids=FIELDS.keys())
 def test_a_field_that_breaks_a_rule_is_refused_by_name(changes: dict[str, Any], reason: str, field: str) -> None:
     assert refused(transaction_bytes(0, **changes)) == (reason, field, 422)
+
+
+@pytest.mark.parametrize(("block", "field"), NOT_NEGATIVE)
+@pytest.mark.parametrize("value", [-1, -0.01])
+def test_what_counts_or_measures_may_not_be_negative(block: str, field: str, value: float) -> None:
+    changes: dict[str, Any] = {block: {field: value}}
+    assert refused(transaction_bytes(0, **changes)) == ("range", f"{block}.{field}", 422)
+
+
+def test_every_amount_time_and_count_of_a_purchase_is_kept_from_being_negative() -> None:
+    measured = {
+        (block, field)
+        for block, parts in transaction(0).items()
+        if isinstance(parts, dict)
+        for field, value in parts.items()
+        if type(value) in (int, float)
+    }
+    free = {("installments", "count"), ("checkout", "economic_stress_factor"), ("source_scores", "risk_score")}
+    assert measured - free <= set(NOT_NEGATIVE)
 
 
 def test_an_unknown_schema_version_is_refused() -> None:

@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.contracts.events import encode
+from shared.contracts.money import major_units
 from shared.contracts.records import (
     decode_decision,
     decode_decision_update,
     decode_feature_vector,
     decode_outcome,
 )
-from shared.contracts.rejections import Rejection
-from shared.contracts.transactions import Door, Limits, decode_transaction
+from shared.contracts.rejections import InputWarning, Rejection
+from shared.contracts.transactions import BLOCKS, Door, Limits, decode_transaction
 from shared.contracts.wire import parse_object
 from tests.factories import START_US, accepted, outcome, transaction, transaction_bytes
 
@@ -84,6 +85,47 @@ def test_an_accepted_transaction_is_accepted_again_with_the_same_fingerprint(cen
     assert again.transaction == first.transaction
     assert again.fingerprint == first.fingerprint
     assert again.amount_minor == cents
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> dict[str, Any]:
+    """Transactions of every kind: blocks or fields absent, null, odd, of another currency, with extra fields."""
+    body = transaction(0)
+    for name in draw(st.lists(st.sampled_from(BLOCKS), max_size=3, unique=True)):
+        field = draw(st.sampled_from(sorted(body[name])))
+        default = body[name][field]
+        if draw(st.booleans()):
+            body[name] = draw(st.none() | st.just({}) | st.just({field: default}))
+        elif isinstance(default, str):
+            body[name][field] = draw(st.none() | st.text(max_size=6))
+        else:
+            body[name][field] = draw(st.none() | st.just(default) | NUMBERS | st.booleans())
+    body["currency"] = draw(st.sampled_from(["USD", "JPY", "KWD"]))
+    minor = draw(st.integers(0, 10**7))
+    body["amount"] = minor_amount = major_units(minor, body["currency"])
+    if draw(st.booleans()):
+        body["amount"] = minor_amount + draw(st.sampled_from([1e-9, 4e-7, -1e-9])) if minor else -0.0
+    for name in draw(st.lists(st.sampled_from(["event_id", "source", "status"]), max_size=3, unique=True)):
+        body[name] = None
+    if draw(st.booleans()):
+        body["loyalty"] = draw(st.text(max_size=3))
+    return body
+
+
+@given(bodies(), st.sampled_from(list(Door)))
+@settings(max_examples=300)
+def test_whatever_is_accepted_is_accepted_again_as_the_same(body: dict[str, Any], door: Door) -> None:
+    try:
+        first = decode_transaction(orjson.dumps(body), door=door, received_us=FAR, limits=Limits())
+    except Rejection:
+        return
+    for again_at in Door:
+        again = decode_transaction(encode(first.transaction), door=again_at, received_us=FAR, limits=Limits())
+        assert again.transaction == first.transaction
+        assert (again.fingerprint, again.amount_minor) == (first.fingerprint, first.amount_minor)
+        assert encode(again.transaction) == encode(first.transaction)
+        zero = {InputWarning.ZERO_AMOUNT} if first.amount_minor == 0 else set()
+        assert set(again.warnings) == zero, "what was mended is no longer odd"
 
 
 def test_both_doors_give_one_event_the_same_fingerprint() -> None:

@@ -1,7 +1,10 @@
+"""Ids, moments, partitions and amounts: the arithmetic that every service must do alike."""
+
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -52,6 +55,26 @@ def test_every_price_up_to_400_dollars_is_exact() -> None:
         assert money.minor_units(float(f"{cents / 100:.2f}"), "USD")[0] == cents
 
 
+def test_every_small_price_is_exact_in_currencies_of_no_and_of_three_decimals() -> None:
+    for minor in range(40_001):
+        assert money.minor_units(minor, "JPY") == (minor, False)
+        assert money.minor_units(minor / 1000, "KWD") == (minor, False)
+        assert money.minor_units(money.major_units(minor, "KWD"), "KWD") == (minor, False)
+
+
+@given(st.integers(0, 10**10), st.sampled_from(sorted(money.MINOR_DIGITS)))
+def test_minor_units_survive_the_way_over_the_wire(minor: int, currency: str) -> None:
+    amount = json.loads(json.dumps(money.major_units(minor, currency)))
+    assert money.minor_units(amount, currency) == (minor, False)
+
+
+@pytest.mark.parametrize("currency", sorted(money.MINOR_DIGITS))
+def test_a_millionth_is_noise_and_two_are_a_finer_price(currency: str) -> None:
+    assert money.minor_units(12.000001, currency) == (12 * money.MINOR_PER_MAJOR[currency], True)
+    with pytest.raises(money.TooPrecise):
+        money.minor_units(12.000002, currency)
+
+
 @pytest.mark.parametrize(("amount", "currency", "minor"), [(1500, "JPY", 1500), (1.234, "KWD", 1234), (0.1, "EUR", 10)])
 def test_currencies_have_their_own_number_of_decimals(amount: float, currency: str, minor: int) -> None:
     assert money.minor_units(amount, currency) == (minor, False)
@@ -66,6 +89,8 @@ def test_a_finer_price_than_the_currency_has_is_refused(amount: float, currency:
 
 def test_noise_of_binary_numbers_is_taken_off_and_told() -> None:
     assert money.minor_units(0.1 + 0.2, "USD") == (30, True)
+    assert money.minor_units(67.5099999999, "USD") == (6751, True)
+    assert money.minor_units(99.9999999, "JPY") == (100, True)
 
 
 def test_a_letter_keeps_the_original_bytes_and_their_hash_also_where_it_cuts() -> None:
