@@ -90,5 +90,5 @@ class _WithItsOwnPort(ServiceSettings):
 def test_setting_one_field_of_a_section_keeps_the_service_s_defaults_of_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("METRICS__HOST", "0.0.0.0")  # noqa: S104 - never bound
+    monkeypatch.setenv("METRICS__HOST", "0.0.0.0")
     assert load_settings(_WithItsOwnPort).metrics.port == 9999
