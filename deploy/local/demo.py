@@ -99,6 +99,8 @@ class Demo:
             "SCORER__HTTP_PORT": str(self.ports["http"]),
             "LEDGER__SCORER_URL": f"http://127.0.0.1:{self.ports['http']}",
             "LOG__FORMAT": "json",
+            # A laptop that does everything at once may be slow for a moment; no checkout waits here.
+            "SCORER__REDIS_TIMEOUT_MS": "1000",
         }
         for module, arguments in (("shared.kafka.admin", ["create-topics"]), ("shared.warehouse", ["create"])):
             self._run_module(module, arguments)

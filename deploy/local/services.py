@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-READY_TIMEOUT_SECONDS = 60
+READY_TIMEOUT_SECONDS = 120
 PROBE_TIMEOUT_SECONDS = 2
 
 

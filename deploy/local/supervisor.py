@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from deploy.local.processes import ManagedProcess
+from deploy.local.processes import POLL_SECONDS, ManagedProcess, StartFailed
 from deploy.local.services import READY_TIMEOUT_SECONDS, Service
 from deploy.local.stack import EmbeddedStack
 
@@ -79,11 +79,16 @@ class Supervisor:
             ).run(READY_TIMEOUT_SECONDS)
 
     def start(self) -> None:
-        """Start all services and wait until each is ready. Raises StartFailed."""
+        """Start all services and wait until each is ready, starting again what ends. Raises StartFailed."""
         for kept in self._kept:
             self._start(kept)
+        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
         for kept in self._kept:
-            kept.process.wait_until(kept.service.ready, READY_TIMEOUT_SECONDS)
+            while not kept.service.ready():
+                if time.monotonic() > deadline:
+                    raise StartFailed(kept.service.name, "was not ready in time", kept.process.log_file)
+                self._look_after(kept)
+                time.sleep(POLL_SECONDS)
 
     def keep_running(self, stop: threading.Event) -> None:
         """Restart what ends, until `stop` is set."""

@@ -41,6 +41,8 @@ class System:
             "SIMULATOR__PORT": str(ports["simtom"]),
             "SIMULATOR__HISTORY_DAY_PAUSE_SECONDS": "0",
             "SCORER__HTTP_PORT": str(ports["http"]),
+            # A starved machine may take longer than a checkout would wait; these tests are not about the fallback.
+            "SCORER__REDIS_TIMEOUT_MS": "5000",
             **(settings or {}),
         }
         self._services = [Service(name, ports[name]) for name in services]
