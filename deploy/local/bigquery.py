@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from deploy.local.ports import LOOPBACK, is_listening
+from deploy.local.priority import yielding
 from deploy.local.processes import ManagedProcess
 
 PROJECT = "flit-local"
@@ -43,6 +44,7 @@ class BigQuery:
         self.process = ManagedProcess(
             "bigquery",
             [
+                *yielding("bigquery"),
                 *program,
                 *(str(self._data_dir / "data"), str(rest_port), str(grpc_port)),
                 *(part for name in without for part in ("--without", name)),

@@ -32,6 +32,9 @@ POLL_SECONDS = 0.25
 CATCH_UP_SECONDS = 180
 """How long the services may need after the last event of a part was ingested."""
 
+METRICS_SECONDS = 2.0
+"""Between two looks at the services' metrics: writing them down takes a service some milliseconds off its work."""
+
 MODEL_SECONDS = 30
 TOOL_SECONDS = 300
 """For a training or an audit: each takes a fraction of it."""
@@ -173,12 +176,16 @@ class Demo:
         patience = 2 * wanted / self.settings.rate + CATCH_UP_SECONDS
         lag: dict[str, float] = {}
         with self.view.live() as live:
+            looked_at = 0.0
 
             async def done() -> bool:
-                lag.clear()
-                for name in SERVICES:
-                    samples = await asyncio.to_thread(metrics_of, self.ports[name])
-                    lag.update({f"{name} {topic}": n for topic, n in lag_by_topic(samples).items() if n})
+                nonlocal looked_at
+                if time.monotonic() - looked_at > METRICS_SECONDS:
+                    looked_at = time.monotonic()
+                    lag.clear()
+                    for name in SERVICES:
+                        samples = await asyncio.to_thread(metrics_of, self.ports[name])
+                        lag.update({f"{name} {topic}": n for topic, n in lag_by_topic(samples).items() if n})
                 seen = observer.seen
                 live.update(self.view.stream(seen, wanted, lag, model))
                 if (failure := observer.failed()) is not None:

@@ -16,7 +16,8 @@ from rich.table import Table
 from deploy.local.observer import Observed
 
 COLOURS = {"approve": "green", "review": "yellow", "decline": "red"}
-REFRESH_PER_SECOND = 4
+REFRESH_PER_SECOND = 2
+"""Drawing takes time too, and the demo shares two cores with all that it shows."""
 
 
 class DemoView:

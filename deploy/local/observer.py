@@ -108,7 +108,13 @@ class Observer:
 
     def __init__(self, client_arguments: Mapping[str, Any], partitions: int) -> None:
         self._partitions = partitions
-        self._consumer = AIOKafkaConsumer(**client_arguments, enable_auto_commit=False, fetch_max_wait_ms=50)
+        self._consumer = AIOKafkaConsumer(
+            # Let the broker gather: who only watches must not ask it hundreds of times a second.
+            **client_arguments,
+            enable_auto_commit=False,
+            fetch_min_bytes=262_144,
+            fetch_max_wait_ms=250,
+        )
         self._task: asyncio.Task[None] | None = None
         self.seen = Observed()
 

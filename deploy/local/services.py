@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.local.priority import yielding
+
 READY_TIMEOUT_SECONDS = 120
 PROBE_TIMEOUT_SECONDS = 2
 
@@ -26,7 +28,7 @@ class Service:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", f"services.{self.name}", *self.arguments]
+        return [*yielding(self.name), sys.executable, "-m", f"services.{self.name}", *self.arguments]
 
     def full_environment(self, stack: Mapping[str, str]) -> dict[str, str]:
         """The process's environment: ours, the stack's addresses, its own settings."""

@@ -27,6 +27,9 @@ BUFFERED_BATCHES = 16
 """Fetched ahead of the one in hand, over all partitions. Faust's default of 4,096 was meant for single records: of
 batches it would hold gigabytes on a backlog."""
 
+LANE_BATCHES = 2
+"""Of one partition, beside the one in hand: a partition that is slow must not take all that is fetched ahead."""
+
 RESUME_DEADLINE_SECONDS = 60.0
 """For reading the positions after an assignment. Faust goes on without a seek after 90, its request timeout."""
 
@@ -75,6 +78,7 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         self.positioned = False
         """Whether positions were read for the present assignment: the service's readiness."""
         self._progress: dict[TP, int] = {}
+        self._lanes: dict[int, tuple[asyncio.Queue[Any], asyncio.Task[None]]] = {}
         topics = self.topic(
             TRANSACTIONS.name, OUTCOMES.name, key_serializer="raw", value_serializer="raw", allow_empty=True
         )
@@ -131,6 +135,9 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
             if not await self.consumer.commit():
                 await self.consumer.commit()
             await self.stop()
+        for _, worker in self._lanes.values():
+            worker.cancel()
+        await asyncio.gather(*(worker for _, worker in self._lanes.values()), return_exceptions=True)
         if not self.failed.cancel():
             with contextlib.suppress(asyncio.CancelledError):
                 self.failed.exception()  # seen: whoever cares has awaited it
@@ -165,6 +172,18 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
 
     async def _take_in(self, stream: Any) -> None:
         async for event in stream.noack().events():
+            await self._lane(event.message.partition).put(event)
+
+    def _lane(self, partition: int) -> asyncio.Queue[Any]:
+        """Where batches of a partition wait for the one before them, those of other partitions going past."""
+        if partition not in self._lanes:
+            lane: asyncio.Queue[Any] = asyncio.Queue(LANE_BATCHES)
+            self._lanes[partition] = (lane, asyncio.create_task(self._work(lane), name=f"lane-{partition}"))
+        return self._lanes[partition][0]
+
+    async def _work(self, lane: asyncio.Queue[Any]) -> None:
+        while True:
+            event = await lane.get()
             batch = event.message.value
             try:
                 records = [_log_record(record) for record in batch.records]

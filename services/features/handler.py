@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Protocol, TypeVar
 
 import structlog
@@ -48,7 +50,7 @@ class Sender(Protocol):
 
 
 class BatchHandler:
-    """Takes batches into the states. One batch at a time, whatever the partition.
+    """Takes batches into the states, one at a time of each partition.
 
     Guarantee: when `handle` returns True, the batch's vectors, letters and re-sent records are acknowledged, and the
     states and the position are written, all at once. Otherwise the position is where it was, and the batch comes again.
@@ -64,16 +66,21 @@ class BatchHandler:
         self._limits = limits
         self._now = now
         self._positions: dict[int, Position] = {}
-        self._busy = asyncio.Lock()
+        self._busy = [asyncio.Lock() for _ in range(partitions)]
+        """One for each partition: their round trips to Redis and Kafka overlap, their batches never mix."""
+        self._waiting: set[int] = set()
         self.generation = 0
         """Of the assignment. What was fetched under an earlier one is passed over: it comes again, here or there."""
-        self.waiting = False
+
+    @property
+    def waiting(self) -> bool:
         """Whether a dependency is away: then standing still is right."""
+        return bool(self._waiting)
 
     async def release(self) -> None:
-        """Give up every partition: wait for the batch in hand (unless it waits for a dependency), take no other."""
+        """Give up every partition: wait for the batches in hand (unless they wait for a dependency), take no other."""
         self.generation += 1
-        async with self._busy:
+        async with self._all_idle():
             self._positions.clear()
 
     async def resume(self, partitions: Iterable[int], deadline_s: float) -> dict[int, Position]:
@@ -83,11 +90,8 @@ class BatchHandler:
         """
         self.generation += 1
         generation = self.generation
-        async with asyncio.timeout(deadline_s), self._busy:
-            self._positions = {
-                partition: await self._patiently(generation, lambda n=partition: self._store.position(n))  # type: ignore[misc]
-                for partition in sorted(set(partitions))
-            }
+        async with asyncio.timeout(deadline_s), self._all_idle():
+            self._positions = {n: await self._position(generation, n) for n in sorted(set(partitions))}
             return dict(self._positions)
 
     async def handle(self, records: Sequence[LogRecord], previous_offset: int, generation: int) -> bool:
@@ -97,8 +101,8 @@ class BatchHandler:
         fetched under. Raises SkippedRecords where `previous_offset` lies beyond what the states hold: then something on
         the way dropped records. Raises FencedOff where another process owns the partition now.
         """
-        async with self._busy:
-            topic, partition = records[0].topic, records[0].partition
+        topic, partition = records[0].topic, records[0].partition
+        async with self._busy[partition]:
             before = self._positions.get(partition)
             if before is None or generation != self.generation:
                 return False
@@ -113,15 +117,29 @@ class BatchHandler:
             except Superseded:
                 return False
             finally:
-                self.waiting = False
+                self._waiting.discard(partition)
             return True
+
+    @asynccontextmanager
+    async def _all_idle(self) -> AsyncIterator[None]:
+        """Hold every partition's lock."""
+        async with AsyncExitStack() as held:
+            for lock in self._busy:
+                await held.enter_async_context(lock)
+            yield
+
+    async def _position(self, generation: int, partition: int) -> Position:
+        try:
+            return await self._patiently(generation, partition, lambda: self._store.position(partition))
+        finally:
+            self._waiting.discard(partition)
 
     async def _take_in(
         self, topic: str, partition: int, before: Position, records: Sequence[LogRecord], generation: int
     ) -> None:
         decoded = [decode(record, partitions=self._partitions, limits=self._limits) for record in records]
         customers = customers_of(decoded)
-        held = await self._patiently(generation, lambda: self._store.read_states(partition, customers))
+        held = await self._patiently(generation, partition, lambda: self._store.read_states(partition, customers))
         result = process(
             records,
             decoded,
@@ -132,12 +150,12 @@ class BatchHandler:
         )
         outgoing = self._outgoing(result)
         if outgoing:
-            await self._patiently(generation, lambda: self._sender.send_all(outgoing, deadline_s=SEND_DEADLINE_S))
+            send = partial(self._sender.send_all, outgoing, deadline_s=SEND_DEADLINE_S)
+            await self._patiently(generation, partition, send)
         after = _moved(before, topic, records[-1].offset)
         states = {name: state.encode() for name, state in result.changed.items()}
-        await self._patiently(
-            generation, lambda: self._store.commit(partition, before, after, states, result.refused_by_state)
-        )
+        commit = partial(self._store.commit, partition, before, after, states, result.refused_by_state)
+        await self._patiently(generation, partition, commit)
         self._positions[partition] = after
         POSITION.labels(topic, partition).set(records[-1].offset)
         _count(topic, result)
@@ -149,7 +167,7 @@ class BatchHandler:
             *(letter_of(rejection, record, SERVICE, self._now()) for rejection, record in result.refusals),
         ]
 
-    async def _patiently(self, generation: int, call: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, generation: int, partition: int, call: Callable[[], Awaitable[T]]) -> T:
         """Wait a transient failure out: without Redis or Kafka there is nothing else to do, and nothing is lost."""
         pause, since = FIRST_PAUSE_S, time.monotonic()
         while True:
@@ -158,12 +176,12 @@ class BatchHandler:
             except TransientError as error:
                 if generation != self.generation:
                     raise Superseded from error
-                self.waiting = True
+                self._waiting.add(partition)
                 log.warning("waiting_for_dependency", error=str(error), seconds=round(time.monotonic() - since, 1))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
             else:
-                self.waiting = False
+                self._waiting.discard(partition)
                 return answer
 
 

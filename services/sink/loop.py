@@ -27,9 +27,8 @@ CLOSE_GRACE_S = 5.0
 """For the batch in hand when a partition is given away: longer than an append takes, shorter than the group waits.
 What it doesn't finish, the next owner does."""
 
-_FETCHING = {"fetch_max_wait_ms": 250, "max_partition_fetch_bytes": 1_048_576}
-"""A row may be visible a moment later, so the broker isn't asked fifty times a second; and twenty-four partitions in
-memory are to be small."""
+_FETCHING = {"fetch_min_bytes": 524_288, "fetch_max_wait_ms": 500}
+"""Rows are gathered for a second in any case: let the broker gather them too, instead of asking for each of them."""
 
 MakeLane = Callable[["SinkLoop", TopicPartition], Lane]
 

@@ -47,7 +47,8 @@ class ReliableProducer:
     idempotent producer can't go on, so a new one sends them again. Readers drop repeats by event id.
     """
 
-    def __init__(self, settings: KafkaSettings, *, linger_ms: int = 2, deadline_s: float = 60.0) -> None:
+    def __init__(self, settings: KafkaSettings, *, linger_ms: int = 0, deadline_s: float = 60.0) -> None:
+        # Callers hand over whole batches: waiting for more to come would only delay them.
         self._settings = settings
         self._linger_ms = linger_ms
         self._deadline_s = deadline_s
