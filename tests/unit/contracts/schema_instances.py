@@ -59,7 +59,8 @@ def _text(content: Schema) -> st.SearchStrategy[str]:
     if content.get("format") == "date-time":
         return MOMENTS
     if "pattern" in content:
-        return st.from_regex(content["pattern"], fullmatch=True)
+        pattern: str = content["pattern"]
+        return st.from_regex(pattern, fullmatch=True)
     return VISIBLE if content.get("minLength") else TEXT
 
 
