@@ -39,6 +39,7 @@ MODEL_SECONDS = 30
 TOOL_SECONDS = 300
 """For a training or an audit: each takes a fraction of it."""
 
+MOST_RESTARTS = 3
 SERVICES = ("features", "scorer", "sink")
 MAIN_JOB_TOOLS = {"OMP_NUM_THREADS": "2"}
 
@@ -56,6 +57,7 @@ class Demo:
         self.hidden = settings.data_dir.absolute() / "hidden.jsonl"
         self.processes: dict[str, ManagedProcess] = {}
         self.environment: dict[str, str] = {}
+        self.restarts: dict[str, int] = {}
 
     async def run(self) -> dict[str, Any]:
         """Do it all; give the result as `out/demo.json` holds it. Raises StartFailed where something didn't work."""
@@ -88,6 +90,7 @@ class Demo:
                 demo_result.collect, observer.seen, model, history_events, self.environment, self.settings.events
             )
             result["ledger_balanced"] = balanced
+        result["restarts"] = self.restarts
         result["stage_seconds"] = {name: round(seconds, 1) for name, seconds in self.stage_seconds.items()}
         return result
 
@@ -118,8 +121,13 @@ class Demo:
             services.append(Service("simulator", self.ports["simulator"], environment=simulator))
         for service in services:
             self._start(service)
+        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
         for service in services:
-            self.processes[service.name].wait_until(service.ready, READY_TIMEOUT_SECONDS)
+            while not service.ready():
+                if time.monotonic() > deadline:
+                    raise StartFailed(service.name, "was not ready in time", self._log(service.name))
+                self._restart_what_ended()
+                time.sleep(POLL_SECONDS)
 
     async def _history(self, reader: LogReader) -> int:
         """Stream the days of history through the topics until all of it is decided and in the warehouse."""
@@ -210,12 +218,21 @@ class Demo:
     async def _until(self, done: Callable[[], Awaitable[bool]], patience: float, what: str) -> None:
         deadline = time.monotonic() + patience
         while not await done():
-            for name, process in self.processes.items():
-                if name in (*SERVICES, "simulator") and not process.running:
-                    raise StartFailed(name, f"ended with status {process.exit_code}", process.log_file)
+            self._restart_what_ended()
             if time.monotonic() > deadline:
                 raise StartFailed("the demo", f"waited {patience:.0f} s for {what}; logs: {self._log('x').parent}")
             await asyncio.sleep(POLL_SECONDS)
+
+    def _restart_what_ended(self) -> None:
+        """As any supervisor would; how often stands in the result, and the ledger tells whether it did harm."""
+        for name in (*SERVICES, "simulator"):
+            process = self.processes.get(name)
+            if process is not None and not process.running:
+                self.restarts[name] = self.restarts.get(name, 0) + 1
+                if self.restarts[name] > MOST_RESTARTS:
+                    raise StartFailed(name, f"ended again, with status {process.exit_code}", process.log_file)
+                self.view.say(f"[yellow]{name} ended with status {process.exit_code}: starting it again[/]")
+                process.start()
 
     def _start(self, service: Service, name: str | None = None) -> ManagedProcess:
         process = ManagedProcess(

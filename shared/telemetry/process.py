@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -65,6 +66,8 @@ def run(
     An error that nobody caught is logged and ends the process with status 1, for the supervisor to start it again.
     `runner`: such as `uvloop.run`.
     """
+    # A crash in a library's native code leaves where it happened in the log, not only an exit status.
+    faulthandler.enable()
     try:
         runner(_main(work))
     except Exception:
