@@ -217,6 +217,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str]
 
 
+for _kind in (Transaction, Outcome, FeatureVector, Decision, DecisionUpdate, DeadLetter):
+    # msgspec works a type out at its first use, and two threads that do so at once crash the process (0.22). Here it is
+    # done while the module is imported, which one thread does for all.
+    msgspec.json.Decoder(_kind)
+
 _encoder = msgspec.json.Encoder()
 
 
