@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import faust
 import structlog
 from faust.types import TP
 
-from services.features.handler import SERVICE, BatchHandler, Superseded, position_of
+from services.features.handler import SERVICE, Batch, BatchHandler, Superseded, position_of
 from services.features.pipeline import LogRecord
 from services.features.settings import FeaturesSettings
 from services.features.transport import FAUST_LOG, BatchTransport
@@ -27,8 +27,8 @@ BUFFERED_BATCHES = 16
 """Fetched ahead of the one in hand, over all partitions. Faust's default of 4,096 was meant for single records: of
 batches it would hold gigabytes on a backlog."""
 
-LANE_BATCHES = 2
-"""Of one partition, beside the one in hand: a partition that is slow must not take all that is fetched ahead."""
+ROUND_BATCHES = 8
+"""In one round at most: with full batches, what the next one would otherwise wait for too long."""
 
 RESUME_DEADLINE_SECONDS = 60.0
 """For reading the positions after an assignment. Faust goes on without a seek after 90, its request timeout."""
@@ -78,7 +78,8 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         self.positioned = False
         """Whether positions were read for the present assignment: the service's readiness."""
         self._progress: dict[TP, int] = {}
-        self._lanes: dict[int, tuple[asyncio.Queue[Any], asyncio.Task[None]]] = {}
+        self._waiting: asyncio.Queue[Any] = asyncio.Queue(ROUND_BATCHES)
+        self._worker: asyncio.Task[None] | None = None
         topics = self.topic(
             TRANSACTIONS.name, OUTCOMES.name, key_serializer="raw", value_serializer="raw", allow_empty=True
         )
@@ -135,9 +136,9 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
             if not await self.consumer.commit():
                 await self.consumer.commit()
             await self.stop()
-        for _, worker in self._lanes.values():
-            worker.cancel()
-        await asyncio.gather(*(worker for _, worker in self._lanes.values()), return_exceptions=True)
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
         if not self.failed.cancel():
             with contextlib.suppress(asyncio.CancelledError):
                 self.failed.exception()  # seen: whoever cares has awaited it
@@ -171,27 +172,31 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         """None: nothing is stored on this machine."""
 
     async def _take_in(self, stream: Any) -> None:
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work(), name="rounds")
         async for event in stream.noack().events():
-            await self._lane(event.message.partition).put(event)
+            await self._waiting.put(event)
 
-    def _lane(self, partition: int) -> asyncio.Queue[Any]:
-        """Where batches of a partition wait for the one before them, those of other partitions going past."""
-        if partition not in self._lanes:
-            lane: asyncio.Queue[Any] = asyncio.Queue(LANE_BATCHES)
-            self._lanes[partition] = (lane, asyncio.create_task(self._work(lane), name=f"lane-{partition}"))
-        return self._lanes[partition][0]
-
-    async def _work(self, lane: asyncio.Queue[Any]) -> None:
+    async def _work(self) -> None:
+        """Rounds, one after the other, each with all that came in during the one before it."""
         while True:
-            event = await lane.get()
-            batch = event.message.value
+            events = [await self._waiting.get()]
+            while not self._waiting.empty():
+                events.append(self._waiting.get_nowait())
             try:
-                records = [_log_record(record) for record in batch.records]
-                done = await self._handler.handle(records, batch.previous_offset, batch.generation)
+                await self._round(events)
             except Exception as error:  # noqa: BLE001 - handed to the process's edge, which ends it
                 self._fail(error)
                 return
-            if done:
+
+    async def _round(self, events: Sequence[Any]) -> None:
+        fetched = [event.message.value for event in events]
+        batches = [
+            Batch([_log_record(record) for record in each.records], each.previous_offset, each.generation)
+            for each in fetched
+        ]
+        for event, taken in zip(events, await self._handler.handle(batches), strict=True):
+            if taken:
                 self._progress[TP(event.message.topic, event.message.partition)] = event.message.offset
                 event.ack()
 

@@ -1,11 +1,11 @@
-"""One batch from the log to durable effects."""
+"""Batches from the log to durable effects."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -13,11 +13,11 @@ import structlog
 
 from services.features.metrics import POSITION, REROUTED
 from services.features.outgoing import letter_of, rerouted, vector_record
-from services.features.pipeline import BatchResult, LogRecord, customers_of, decode, process
+from services.features.pipeline import BatchResult, Decoded, LogRecord, customers_of, decode, process
 from shared.contracts.topics import TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
-from shared.feature_state import FeatureStateStore, Position
+from shared.feature_state import FeatureStateStore, Move, Position
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
 from shared.telemetry.metrics import BATCH_SECONDS, EVENTS, INPUT_WARNINGS
@@ -49,11 +49,36 @@ class Sender(Protocol):
     async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> object: ...
 
 
-class BatchHandler:
-    """Takes batches into the states, one at a time of each partition.
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records of one partition of one topic, in order of their offsets, as they were handed over together."""
 
-    Guarantee: when `handle` returns True, the batch's vectors, letters and re-sent records are acknowledged, and the
-    states and the position are written, all at once. Otherwise the position is where it was, and the batch comes again.
+    records: Sequence[LogRecord]
+    previous_offset: int
+    """Of the record that was handed over before the first of them."""
+    generation: int
+    """Of the assignment that they were fetched under."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A batch's records that the states don't hold yet."""
+
+    topic: str
+    partition: int
+    before: Position
+    after: Position
+    records: Sequence[LogRecord]
+
+
+class BatchHandler:
+    """Takes batches into the states: all that wait, of any partition, in one round.
+
+    A round costs two round trips to Redis and one to Kafka, however many batches it holds. While it lasts others come
+    in: the busier, the fewer and the larger the rounds.
+
+    Guarantee: when `handle` says that a batch was taken, its vectors, letters and re-sent records are acknowledged, and
+    its states and position are written, all at once. Otherwise the position is where it was, and the batch comes again.
     """
 
     def __init__(
@@ -66,21 +91,16 @@ class BatchHandler:
         self._limits = limits
         self._now = now
         self._positions: dict[int, Position] = {}
-        self._busy = [asyncio.Lock() for _ in range(partitions)]
-        """One for each partition: their round trips to Redis and Kafka overlap, their batches never mix."""
-        self._waiting: set[int] = set()
+        self._busy = asyncio.Lock()
+        self.waiting = False
+        """Whether a dependency is away: then standing still is right."""
         self.generation = 0
         """Of the assignment. What was fetched under an earlier one is passed over: it comes again, here or there."""
 
-    @property
-    def waiting(self) -> bool:
-        """Whether a dependency is away: then standing still is right."""
-        return bool(self._waiting)
-
     async def release(self) -> None:
-        """Give up every partition: wait for the batches in hand (unless they wait for a dependency), take no other."""
+        """Give up every partition: wait for the round in hand (unless it waits for a dependency), take no other."""
         self.generation += 1
-        async with self._all_idle():
+        async with self._busy:
             self._positions.clear()
 
     async def resume(self, partitions: Iterable[int], deadline_s: float) -> dict[int, Position]:
@@ -90,75 +110,99 @@ class BatchHandler:
         """
         self.generation += 1
         generation = self.generation
-        async with asyncio.timeout(deadline_s), self._all_idle():
-            self._positions = {n: await self._position(generation, n) for n in sorted(set(partitions))}
+        async with asyncio.timeout(deadline_s), self._busy:
+            try:
+                self._positions = {
+                    partition: await self._patiently(generation, partial(self._store.position, partition))
+                    for partition in sorted(set(partitions))
+                }
+            finally:
+                self.waiting = False
             return dict(self._positions)
 
-    async def handle(self, records: Sequence[LogRecord], previous_offset: int, generation: int) -> bool:
-        """Take in records of one partition of one topic, in order of their offsets. False: passed over.
+    async def handle(self, batches: Sequence[Batch]) -> list[bool]:
+        """Take in the batches, in order. For each, whether it was taken; otherwise it was passed over.
 
-        `previous_offset`: of the record that was handed over before the first of them. `generation`: that they were
-        fetched under. Raises SkippedRecords where `previous_offset` lies beyond what the states hold: then something on
-        the way dropped records. Raises FencedOff where another process owns the partition now.
+        Raises SkippedRecords where a batch's `previous_offset` lies beyond what the states hold: then something on the
+        way dropped records. Raises FencedOff where another process owns a partition now.
         """
-        topic, partition = records[0].topic, records[0].partition
-        async with self._busy[partition]:
-            before = self._positions.get(partition)
-            if before is None or generation != self.generation:
-                return False
-            done = position_of(before, topic)
-            if previous_offset > done:
-                raise SkippedRecords(f"{topic}-{partition}: states hold {done}, the batch follows {previous_offset}")
-            fresh = [record for record in records if record.offset > done]
+        async with self._busy:
+            steps, taken = self._sort_out(batches)
             try:
-                if fresh:
+                if steps:
                     with BATCH_SECONDS.labels(SERVICE).time():
-                        await self._take_in(topic, partition, before, fresh, generation)
+                        await self._take_in(steps, self.generation)
             except Superseded:
-                return False
+                return [False] * len(batches)
             finally:
-                self._waiting.discard(partition)
-            return True
+                self.waiting = False
+            return taken
 
-    @asynccontextmanager
-    async def _all_idle(self) -> AsyncIterator[None]:
-        """Hold every partition's lock."""
-        async with AsyncExitStack() as held:
-            for lock in self._busy:
-                await held.enter_async_context(lock)
-            yield
+    def _sort_out(self, batches: Sequence[Batch]) -> tuple[list[_Step], list[bool]]:
+        """What there is to do, and which batches that covers."""
+        reached = dict(self._positions)
+        steps, taken = [], []
+        for batch in batches:
+            topic, partition = batch.records[0].topic, batch.records[0].partition
+            before = reached.get(partition)
+            if before is None or batch.generation != self.generation:
+                taken.append(False)
+                continue
+            done = position_of(before, topic)
+            if batch.previous_offset > done:
+                raise SkippedRecords(
+                    f"{topic}-{partition}: states hold {done}, the batch follows {batch.previous_offset}"
+                )
+            taken.append(True)
+            fresh = [record for record in batch.records if record.offset > done]
+            if fresh:
+                after = _moved(before, topic, fresh[-1].offset)
+                steps.append(_Step(topic, partition, before, after, fresh))
+                reached[partition] = after
+        return steps, taken
 
-    async def _position(self, generation: int, partition: int) -> Position:
-        try:
-            return await self._patiently(generation, partition, lambda: self._store.position(partition))
-        finally:
-            self._waiting.discard(partition)
-
-    async def _take_in(
-        self, topic: str, partition: int, before: Position, records: Sequence[LogRecord], generation: int
-    ) -> None:
-        decoded = [decode(record, partitions=self._partitions, limits=self._limits) for record in records]
-        customers = customers_of(decoded)
-        held = await self._patiently(generation, partition, lambda: self._store.read_states(partition, customers))
-        result = process(
-            records,
-            decoded,
-            {name: CustomerState.decode(data) for name, data in held.items()},
-            outcomes_seen=before.outcomes,
-            computed_at=self._now(),
-            limits=self._limits,
-        )
-        outgoing = self._outgoing(result)
+    async def _take_in(self, steps: Sequence[_Step], generation: int) -> None:
+        decoded = [
+            [decode(record, partitions=self._partitions, limits=self._limits) for record in step.records]
+            for step in steps
+        ]
+        states = await self._states(steps, decoded, generation)
+        computed_at = self._now()
+        results = [
+            process(
+                step.records,
+                items,
+                states.get(step.partition, {}),
+                outcomes_seen=step.before.outcomes,
+                computed_at=computed_at,
+                limits=self._limits,
+            )
+            for step, items in zip(steps, decoded, strict=True)
+        ]
+        outgoing = [record for result in results for record in self._outgoing(result)]
         if outgoing:
             send = partial(self._sender.send_all, outgoing, deadline_s=SEND_DEADLINE_S)
-            await self._patiently(generation, partition, send)
-        after = _moved(before, topic, records[-1].offset)
-        states = {name: state.encode() for name, state in result.changed.items()}
-        commit = partial(self._store.commit, partition, before, after, states, result.refused_by_state)
-        await self._patiently(generation, partition, commit)
-        self._positions[partition] = after
-        POSITION.labels(topic, partition).set(records[-1].offset)
-        _count(topic, result)
+            await self._patiently(generation, send)
+        moves = _moves(steps, results)
+        await self._patiently(generation, partial(self._store.commit, moves))
+        for step, result in zip(steps, results, strict=True):
+            self._positions[step.partition] = step.after
+            POSITION.labels(step.topic, step.partition).set(position_of(step.after, step.topic))
+            _count(step.topic, result)
+
+    async def _states(
+        self, steps: Sequence[_Step], decoded: Sequence[Sequence[Decoded]], generation: int
+    ) -> dict[int, dict[str, CustomerState]]:
+        """Partition → customer → state, of everyone who is in the batches."""
+        wanted: dict[int, dict[str, None]] = {}
+        for step, items in zip(steps, decoded, strict=True):
+            wanted.setdefault(step.partition, {}).update(dict.fromkeys(customers_of(items)))
+        names = {partition: list(customers) for partition, customers in wanted.items()}
+        held = await self._patiently(generation, partial(self._store.read_states, names))
+        return {
+            partition: {name: CustomerState.decode(data) for name, data in of_partition.items()}
+            for partition, of_partition in held.items()
+        }
 
     def _outgoing(self, result: BatchResult) -> list[OutgoingRecord]:
         return [
@@ -167,7 +211,7 @@ class BatchHandler:
             *(letter_of(rejection, record, SERVICE, self._now()) for rejection, record in result.refusals),
         ]
 
-    async def _patiently(self, generation: int, partition: int, call: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, generation: int, call: Callable[[], Awaitable[T]]) -> T:
         """Wait a transient failure out: without Redis or Kafka there is nothing else to do, and nothing is lost."""
         pause, since = FIRST_PAUSE_S, time.monotonic()
         while True:
@@ -176,12 +220,12 @@ class BatchHandler:
             except TransientError as error:
                 if generation != self.generation:
                     raise Superseded from error
-                self._waiting.add(partition)
+                self.waiting = True
                 log.warning("waiting_for_dependency", error=str(error), seconds=round(time.monotonic() - since, 1))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
             else:
-                self._waiting.discard(partition)
+                self.waiting = False
                 return answer
 
 
@@ -194,6 +238,22 @@ def _moved(position: Position, topic: str, offset: int) -> Position:
     if topic == TRANSACTIONS.name:
         return Position(offset, position.outcomes)
     return Position(position.transactions, offset)
+
+
+def _moves(steps: Sequence[_Step], results: Sequence[BatchResult]) -> list[Move]:
+    """One for each partition, over all of its steps."""
+    of_partition: dict[int, list[tuple[_Step, BatchResult]]] = {}
+    for step, result in zip(steps, results, strict=True):
+        of_partition.setdefault(step.partition, []).append((step, result))
+    moves = []
+    for partition, done in of_partition.items():
+        changed: dict[str, CustomerState] = {}
+        for _, result in done:
+            changed.update(result.changed)
+        states = {name: state.encode() for name, state in changed.items()}
+        refused = [offset for _, result in done for offset in result.refused_by_state]
+        moves.append(Move(partition, done[0][0].before, done[-1][0].after, states, refused))
+    return moves
 
 
 def _count(topic: str, result: BatchResult) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import httpx
 import structlog
+import uvloop
 from redis.asyncio import Redis
 
 from services.ingestor import cli
@@ -96,7 +97,7 @@ def main() -> None:
             log.error("given_up", kind=type(error).__name__, error=str(error))
             raise SystemExit(EXIT_FAILED) from None
 
-    run(guarded)
+    run(guarded, uvloop.run)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,16 @@ Everything of partition N lies in one hash slot (`{pN}:…`), so that one call c
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from shared.kafka.errors import TransientError
 
@@ -39,6 +41,8 @@ return 'OK'
 A write that finds its own new position was done before, and its answer was lost: states and refusals follow from the
 records up to a position, so nothing is left to do.
 """
+
+_COMMIT_SHA = hashlib.sha1(_COMMIT.encode(), usedforsecurity=False).hexdigest()
 
 TRIES_AGAIN = 1
 """By the client itself, at once: a pooled connection may have been closed from the other side since its last use. More
@@ -72,13 +76,26 @@ class Position:
         return Position(int(transactions), int(outcomes))
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A partition moved on, with all that goes with it."""
+
+    partition: int
+    expected: Position
+    """Where it has to be before."""
+    new: Position
+    states: Mapping[str, bytes] = field(default_factory=dict)
+    """Customer → state."""
+    refused: Sequence[int] = ()
+    """Offsets of transactions refused because of state."""
+
+
 class FeatureStateStore:
     """Every call raises TransientError where Redis is away, slow, or still loading."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         """`client`: without `decode_responses`."""
         self._redis = client
-        self._commit = client.register_script(_COMMIT)
 
     @classmethod
     def connect(cls, url: str, *, timeout_s: float = 5.0) -> FeatureStateStore:
@@ -105,13 +122,20 @@ class FeatureStateStore:
         async with _transient():
             return Position.parse(await self._redis.get(f"{{p{partition}}}:pos"))
 
-    async def read_states(self, partition: int, customer_ids: Sequence[str]) -> dict[str, bytes | None]:
-        """Customer → state; None for one who isn't known yet. One round trip."""
-        if not customer_ids:
+    async def read_states(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, dict[str, bytes | None]]:
+        """Partition → customer → state; None for one who isn't known yet. One round trip for all partitions."""
+        asked = {partition: names for partition, names in wanted.items() if names}
+        if not asked:
             return {}
         async with _transient():
-            states = await self._redis.mget([_state_key(partition, name) for name in customer_ids])
-        return {name: _bytes(state) for name, state in zip(customer_ids, states, strict=True)}
+            pipe = self._redis.pipeline(transaction=False)
+            for partition, names in asked.items():
+                pipe.mget([_state_key(partition, name) for name in names])
+            answers = await pipe.execute()
+        return {
+            partition: {name: _bytes(state) for name, state in zip(names, states, strict=True)}
+            for (partition, names), states in zip(asked.items(), answers, strict=True)
+        }
 
     async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position]:
         """One customer's state, and the position that it is of: both of the same moment."""
@@ -119,27 +143,32 @@ class FeatureStateStore:
             state, position = await self._redis.mget([_state_key(partition, customer_id), f"{{p{partition}}}:pos"])
         return _bytes(state), Position.parse(position)
 
-    async def commit(
-        self,
-        partition: int,
-        expected: Position,
-        new: Position,
-        states: Mapping[str, bytes],
-        refused: Sequence[int] = (),
-    ) -> None:
-        """Write states, refusals and the new position at once, if the position is still the expected one.
+    async def commit(self, moves: Sequence[Move]) -> None:
+        """Write each partition's states, refusals and new position at once, if its position is still the expected one.
 
-        Raises FencedOff where it isn't. After a TransientError the write may or may not have happened: the same call
-        may be made again, and does nothing where it has.
+        One round trip; each partition for itself. Raises FencedOff where a position isn't the expected one: others may
+        have moved. After a TransientError the writes may or may not have happened: the same call may be made again,
+        and does nothing where they have.
         """
-        prefix = f"{{p{partition}}}"
-        keys = [f"{prefix}:pos", f"{prefix}:refused", *(_state_key(partition, name) for name in states)]
         async with _transient():
-            answer = await self._commit(
-                keys=keys, args=[str(expected), str(new), *states.values(), KEPT_REFUSALS, *refused]
-            )
-        if answer != b"OK":
-            raise FencedOff(f"partition {partition} is at {answer.decode()}, not at {expected}")
+            answers = await self._run(moves)
+            if any(isinstance(answer, NoScriptError) for answer in answers):
+                await self._redis.script_load(_COMMIT)
+                answers = await self._run(moves)
+            for move, answer in zip(moves, answers, strict=True):
+                if isinstance(answer, Exception):
+                    raise answer
+                if answer != b"OK":
+                    raise FencedOff(f"partition {move.partition} is at {answer.decode()}, not at {move.expected}")
+
+    async def _run(self, moves: Sequence[Move]) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for move in moves:
+            prefix = f"{{p{move.partition}}}"
+            keys = [f"{prefix}:pos", f"{prefix}:refused", *(_state_key(move.partition, name) for name in move.states)]
+            arguments: list[Any] = [str(move.expected), str(move.new), *move.states.values(), KEPT_REFUSALS, *move.refused]
+            pipe.evalsha(_COMMIT_SHA, len(keys), *keys, *arguments)
+        return await pipe.execute(raise_on_error=False)
 
     async def refused_between(self, partition: int, low: int, high: int) -> set[int]:
         """Offsets in [low, high] of transactions that were refused because of state."""

@@ -25,15 +25,22 @@ StartOffsets = Callable[[set[TopicPartition]], Awaitable[Mapping[TopicPartition,
 POLL_MS = 250
 """How long one poll waits for records: the time until a stop signal is seen on an idle topic."""
 
+COMMIT_EVERY_S = 0.5
+"""What comes again after a crash at most. A commit for each small batch would cost more than the batch."""
+
+COMMIT_TIMEOUT_S = 5.0
+"""The client itself would try for as long as no broker answers, and hold up the stop of the process."""
+
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 
 
 class BatchConsumer:
     """Gives `handle` every record of `topics` at least once, in partition order.
 
-    `handle` returns only once its effects are durable; only then are the offsets committed. A `TransientError` that it
-    raises is waited out: the same batch is given again. Anything else propagates uncommitted: the process exits, and
-    the batch comes again after its restart. `on_assigned` and `on_revoked` never run beside `handle`.
+    `handle` returns only once its effects are durable; only then are the offsets committed, every half a second and
+    before partitions are given back. A `TransientError` that it raises is waited out: the same batch is given again.
+    Anything else propagates uncommitted: the process exits, and the batch comes again after its restart. `on_assigned`
+    and `on_revoked` never run beside `handle`.
     """
 
     def __init__(
@@ -58,6 +65,8 @@ class BatchConsumer:
         self._busy = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
         self._done: dict[TopicPartition, int] = {}
+        self._uncommitted: dict[TopicPartition, int] = {}
+        self._commit_at_s = 0.0
         self.assigned = False
         """Whether the group has given this process its share (which may be empty): the service's readiness."""
 
@@ -75,6 +84,7 @@ class BatchConsumer:
                 await self._turn(consumer, handle, stop)
         finally:
             self.assigned = False
+            await self._commit()
             await consumer.stop()
             if self._on_revoked is not None:
                 await self._on_revoked(set())
@@ -98,6 +108,7 @@ class BatchConsumer:
             await _sleep_unless(stop, FIRST_PAUSE_S)
             return
         if not batch:
+            await self._commit_if_due()
             self._report_lag(consumer)
             return
         async with self._busy:
@@ -108,7 +119,10 @@ class BatchConsumer:
             if not batch or not await self._handle(handle, batch, stop):
                 return
             BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
-            await self._commit(consumer, batch)
+            reached = {partition: records[-1].offset + 1 for partition, records in batch.items()}
+            self._done.update(reached)
+            self._uncommitted.update(reached)
+        await self._commit_if_due()
         self._report_lag(consumer)
 
     async def _handle(self, handle: Handle, batch: Batch, stop: asyncio.Event) -> bool:
@@ -125,16 +139,24 @@ class BatchConsumer:
                 await _sleep_unless(stop, pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
 
-    async def _commit(self, consumer: AIOKafkaConsumer, batch: Batch) -> None:
-        offsets = {partition: records[-1].offset + 1 for partition, records in batch.items()}
-        self._done.update(offsets)
+    async def _commit_if_due(self) -> None:
+        if self._uncommitted and time.monotonic() >= self._commit_at_s:
+            await self._commit()
+
+    async def _commit(self) -> None:
+        offsets, self._uncommitted = self._uncommitted, {}
+        self._commit_at_s = time.monotonic() + COMMIT_EVERY_S
+        if not offsets or self._consumer is None:
+            return
         try:
-            await consumer.commit(offsets)
+            async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                await self._consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:
             # The group moved on without us: whoever has the partitions now does the batch again, which is safe.
             log.warning("commit_refused", error=repr(error))
-        except KafkaError as error:
+        except (KafkaError, TimeoutError) as error:
             log.warning("commit_failed", error=repr(error))
+            self._uncommitted = offsets | self._uncommitted
 
     def _report_lag(self, consumer: AIOKafkaConsumer) -> None:
         for partition in consumer.assignment():
@@ -158,6 +180,8 @@ class BatchConsumer:
         """Called by the client on a rebalance: waits for the batch in hand."""
         self.assigned = False
         async with self._busy:
+            await self._commit()
+            self._uncommitted.clear()  # what could not be committed is no longer ours to commit
             if self._on_revoked is not None:
                 await self._on_revoked(partitions)
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import redis.asyncio
 
-from shared.feature_state import FeatureStateStore, FencedOff, PartitionCountMismatch, Position
+from shared.feature_state import FeatureStateStore, FencedOff, Move, PartitionCountMismatch, Position
 from shared.feature_state import store as store_module
 from shared.kafka.errors import TransientError
 
@@ -38,33 +38,36 @@ def silent_server() -> Iterator[str]:
 
 
 async def test_states_and_position_are_written_together(store: FeatureStateStore) -> None:
-    await store.commit(PARTITION, Position(), Position(10, -1), {"a": b"A", "b": b"B"}, [])
-    assert await store.read_states(PARTITION, ["a", "b", "c"]) == {"a": b"A", "b": b"B", "c": None}
+    await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"A", "b": b"B"}, [])])
+    assert await store.read_states({PARTITION: ["a", "b", "c"], 7: ["a"], 8: []}) == {
+        PARTITION: {"a": b"A", "b": b"B", "c": None},
+        7: {"a": None},
+    }
     assert await store.position(PARTITION) == Position(10, -1)
 
 
 async def test_a_writer_that_was_overtaken_changes_nothing(store: FeatureStateStore) -> None:
-    await store.commit(PARTITION, Position(), Position(10, -1), {"a": b"new"}, [])
+    await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"new"}, [])])
     with pytest.raises(FencedOff):
-        await store.commit(PARTITION, Position(), Position(5, -1), {"a": b"stale", "z": b"stale"}, [4])
-    assert await store.read_states(PARTITION, ["a", "z"]) == {"a": b"new", "z": None}
+        await store.commit([Move(PARTITION, Position(), Position(5, -1), {"a": b"stale", "z": b"stale"}, [4])])
+    assert await store.read_states({PARTITION: ["a", "z"]}) == {PARTITION: {"a": b"new", "z": None}}
     assert await store.refused_between(PARTITION, 0, 100) == set()
 
 
 async def test_refused_offsets_are_found_by_range(store: FeatureStateStore) -> None:
-    await store.commit(PARTITION, Position(), Position(10, -1), {}, [3, 7])
-    await store.commit(PARTITION, Position(10, -1), Position(20, -1), {}, [12])
+    await store.commit([Move(PARTITION, Position(), Position(10, -1), {}, [3, 7])])
+    await store.commit([Move(PARTITION, Position(10, -1), Position(20, -1), {}, [12])])
     assert await store.refused_between(PARTITION, 4, 12) == {7, 12}
 
 
 async def test_a_request_sees_state_and_position_of_one_moment(store: FeatureStateStore) -> None:
-    await store.commit(PARTITION, Position(), Position(10, 4), {"a": b"A"}, [])
+    await store.commit([Move(PARTITION, Position(), Position(10, 4), {"a": b"A"}, [])])
     assert await store.read_for_request(PARTITION, "a") == (b"A", Position(10, 4))
     assert await store.read_for_request(PARTITION, "unknown") == (None, Position(10, 4))
 
 
 async def test_partitions_do_not_share_anything(store: FeatureStateStore) -> None:
-    await store.commit(PARTITION, Position(), Position(10, 4), {"a": b"A"}, [])
+    await store.commit([Move(PARTITION, Position(), Position(10, 4), {"a": b"A"}, [])])
     assert await store.read_for_request(PARTITION + 1, "a") == (None, Position())
 
 
@@ -103,35 +106,58 @@ async def test_a_connection_closed_from_the_other_side_is_not_noticed_by_the_cal
 
 async def test_a_write_that_is_repeated_since_its_answer_was_lost_is_done_once(store: FeatureStateStore) -> None:
     for _ in range(2):
-        await store.commit(PARTITION, Position(), Position(10, -1), {"a": b"A"}, [7])
+        await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"A"}, [7])])
     assert await store.read_for_request(PARTITION, "a") == (b"A", Position(10, -1))
     assert await store.refused_between(PARTITION, 0, 100) == {7}
 
 
 async def test_a_late_repeat_does_not_bring_an_old_state_back(store: FeatureStateStore) -> None:
-    await store.commit(PARTITION, Position(), Position(10, -1), {"a": b"old"})
-    await store.commit(PARTITION, Position(10, -1), Position(20, -1), {"a": b"new"})
+    await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"old"})])
+    await store.commit([Move(PARTITION, Position(10, -1), Position(20, -1), {"a": b"new"})])
     with pytest.raises(FencedOff):
-        await store.commit(PARTITION, Position(), Position(10, -1), {"a": b"old"})
+        await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"old"})])
     assert await store.read_for_request(PARTITION, "a") == (b"new", Position(20, -1))
 
 
 async def test_of_two_writers_from_the_same_position_one_wins_whole(store: FeatureStateStore) -> None:
     def write(end: int, mark: bytes) -> asyncio.Task[None]:
         states = {f"c{number}": mark for number in range(200)}
-        return asyncio.ensure_future(store.commit(PARTITION, Position(), Position(end, -1), states))
+        return asyncio.ensure_future(store.commit([Move(PARTITION, Position(), Position(end, -1), states)]))
 
     results = await asyncio.gather(*(write(n, b"%d" % n) for n in range(1, 9)), return_exceptions=True)
     assert [type(result) for result in results].count(FencedOff) == 7
     winner = (await store.position(PARTITION)).transactions
-    states = await store.read_states(PARTITION, [f"c{number}" for number in range(200)])
+    states = (await store.read_states({PARTITION: [f"c{number}" for number in range(200)]}))[PARTITION]
     assert set(states.values()) == {b"%d" % winner}
+
+
+async def test_each_partition_of_a_write_moves_for_itself(store: FeatureStateStore) -> None:
+    other = PARTITION + 1
+    await store.commit([Move(other, Position(), Position(3, -1))])
+    with pytest.raises(FencedOff, match=f"partition {other} is at 3,-1"):
+        await store.commit(
+            [
+                Move(other, Position(), Position(10, -1), {"b": b"B"}),
+                Move(PARTITION, Position(), Position(10, -1), {"a": b"A"}),
+            ]
+        )
+    assert await store.read_for_request(PARTITION, "a") == (b"A", Position(10, -1))
+    assert await store.read_for_request(other, "b") == (None, Position(3, -1))
+
+
+async def test_a_server_that_forgot_the_script_is_told_again(store: FeatureStateStore, redis_url: str) -> None:
+    await store.commit([Move(PARTITION, Position(), Position(1, -1))])
+    operator = redis.asyncio.Redis.from_url(redis_url)
+    await operator.script_flush()
+    await operator.aclose()
+    await store.commit([Move(PARTITION, Position(1, -1), Position(2, -1), {"a": b"A"})])
+    assert await store.read_for_request(PARTITION, "a") == (b"A", Position(2, -1))
 
 
 async def test_a_reader_never_sees_a_state_without_its_position(store: FeatureStateStore) -> None:
     async def write() -> None:
         for number in range(300):
-            await store.commit(PARTITION, Position(number - 1, -1), Position(number, -1), {"a": b"%d" % number})
+            await store.commit([Move(PARTITION, Position(number - 1, -1), Position(number, -1), {"a": b"%d" % number})])
 
     writing = asyncio.create_task(write())
     seen = set()
@@ -145,13 +171,13 @@ async def test_a_reader_never_sees_a_state_without_its_position(store: FeatureSt
 
 async def test_only_the_latest_refusals_are_kept(store: FeatureStateStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "KEPT_REFUSALS", 3)
-    await store.commit(PARTITION, Position(), Position(10, -1), {}, [1, 2, 3])
-    await store.commit(PARTITION, Position(10, -1), Position(20, -1), {}, [11, 12])
+    await store.commit([Move(PARTITION, Position(), Position(10, -1), {}, [1, 2, 3])])
+    await store.commit([Move(PARTITION, Position(10, -1), Position(20, -1), {}, [11, 12])])
     assert await store.refused_between(PARTITION, 0, 100) == {3, 11, 12}
 
 
 async def test_everything_of_a_partition_lies_in_one_hash_slot(store: FeatureStateStore, redis_url: str) -> None:
-    await store.commit(PARTITION, Position(), Position(10, -1), {"a": b"A", "{b}": b"B"}, [4])
+    await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"A", "{b}": b"B"}, [4])])
     client = redis.asyncio.Redis.from_url(own_database(redis_url))
     keys = await client.keys("*")
     await client.aclose()

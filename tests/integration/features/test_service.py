@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import OUTCOMES, TRANSACTIONS
-from shared.feature_state import Position
+from shared.feature_state import Move, Position
 from shared.kafka.producer import OutgoingRecord
 from tests import factories
 from tests.integration.features.conftest import PARTITIONS, Rig, until
@@ -143,7 +143,7 @@ async def test_another_partition_count_is_refused_in_one_line(rig: Rig) -> None:
 async def test_a_writer_whose_partition_moved_on_ends_with_one_line(rig: Rig) -> None:
     home = partition_of(b"cust_000000", PARTITIONS)
     features = await rig.start_ready()
-    await rig.store.commit(home, Position(), Position(-1, 5), {})
+    await rig.store.commit([Move(home, Position(), Position(-1, 5))])
     await rig.send([purchase(0)])
     assert await features.exit_code() == 1
     (line,) = features.events("gave_up")

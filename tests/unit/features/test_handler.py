@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import pytest
 
-from services.features.handler import BatchHandler, SkippedRecords
+from services.features.handler import Batch, BatchHandler, SkippedRecords
 from services.features.pipeline import LogRecord
 from shared.contracts.topics import DEAD_LETTERS, FEATURES, TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
-from shared.feature_state import FencedOff, Position
+from shared.feature_state import FencedOff, Move, Position
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
 from tests.unit.features.records import CUSTOMER, HOME, PARTITIONS, outcome, purchase, raw
@@ -43,24 +43,18 @@ class Parts:
         await self._step("position")
         return self.positions.get(partition, Position())
 
-    async def read_states(self, partition: int, customer_ids: Sequence[str]) -> dict[str, bytes | None]:
+    async def read_states(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, dict[str, bytes | None]]:
         await self._step("read")
-        return {name: self.states.get(name) for name in customer_ids}
+        return {partition: {name: self.states.get(name) for name in names} for partition, names in wanted.items()}
 
-    async def commit(
-        self,
-        partition: int,
-        expected: Position,
-        new: Position,
-        states: Mapping[str, bytes],
-        refused: Sequence[int] = (),
-    ) -> None:
+    async def commit(self, moves: Sequence[Move]) -> None:
         await self._step("commit")
-        if self.positions.get(partition, Position()) != expected:
-            raise FencedOff
-        self.positions[partition] = new
-        self.states.update(states)
-        self.refused.extend(refused)
+        for move in moves:
+            if self.positions.get(move.partition, Position()) != move.expected:
+                raise FencedOff
+            self.positions[move.partition] = move.new
+            self.states.update(move.states)
+            self.refused.extend(move.refused)
 
     async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> object:
         await self._step("send")
@@ -85,7 +79,8 @@ async def handler(parts: Parts) -> BatchHandler:
 
 
 async def take(handler: BatchHandler, records: Sequence[LogRecord], previous: int = -1) -> bool:
-    return await handler.handle(records, previous, handler.generation)
+    (taken,) = await handler.handle([Batch(records, previous, handler.generation)])
+    return taken
 
 
 async def test_the_state_is_written_only_after_everything_was_acknowledged(handler: BatchHandler, parts: Parts) -> None:
@@ -118,6 +113,32 @@ async def test_the_two_topics_move_their_own_half_of_the_position(handler: Batch
     await take(handler, [purchase(2)], previous=1)
     assert parts.positions == {HOME: Position(2, 0)}
     assert b'"as_of":{"transactions":1,"outcomes":0}' in (parts.sent[-1].value or b"")
+
+
+async def test_all_that_waits_is_one_round(handler: BatchHandler, parts: Parts) -> None:
+    """Three batches of two topics: one read, one send, one write; each sees what the ones before it did."""
+    batches = [[purchase(0), purchase(1)], [outcome(0, offset=0)], [purchase(2)]]
+    previous = [-1, -1, 1]
+    round_ = [Batch(each, before, handler.generation) for each, before in zip(batches, previous, strict=True)]
+    assert await handler.handle(round_) == [True, True, True]
+    assert parts.journal == ["read", "send", "commit"]
+    assert parts.positions == {HOME: Position(2, 0)}
+    together = [record.value for record in parts.sent]
+
+    apart = Parts()
+    one_by_one = BatchHandler(apart, apart, partitions=PARTITIONS, limits=Limits(), now=lambda: NOW)  # type: ignore[arg-type]
+    await one_by_one.resume([HOME], deadline_s=5)
+    for each, before in zip(batches, previous, strict=True):
+        await take(one_by_one, each, before)
+    assert (together, parts.states) == ([record.value for record in apart.sent], apart.states)
+
+
+async def test_a_batch_that_is_passed_over_does_not_keep_the_round_from_others(
+    handler: BatchHandler, parts: Parts
+) -> None:
+    stale = Batch([purchase(0)], -1, handler.generation - 1)
+    assert await handler.handle([stale, Batch([purchase(0)], -1, handler.generation)]) == [False, True]
+    assert len(parts.sent) == 1
 
 
 async def test_records_that_are_in_the_states_already_have_no_second_effect(
@@ -162,7 +183,7 @@ async def test_conflicts_are_noted_in_the_same_write(handler: BatchHandler, part
 async def test_a_batch_of_an_earlier_assignment_is_passed_over(handler: BatchHandler, parts: Parts) -> None:
     stale = handler.generation
     await handler.resume([HOME], deadline_s=5)
-    assert not await handler.handle([purchase(0)], -1, stale)
+    assert await handler.handle([Batch([purchase(0)], -1, stale)]) == [False]
     assert parts.sent == []
 
 

@@ -1,0 +1,102 @@
+"""The consumer loop on a real broker: what is committed, and what comes again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from shared.kafka.connection import client_arguments
+from shared.kafka.consumer import Batch, BatchConsumer
+from shared.kafka.errors import TransientError
+from shared.kafka.producer import OutgoingRecord, ReliableProducer
+from shared.settings import KafkaSettings
+
+RECORDS = 20
+
+
+@pytest.fixture
+def kafka(kafka_bootstrap: str) -> KafkaSettings:
+    return KafkaSettings(bootstrap_servers=kafka_bootstrap)
+
+
+@pytest.fixture
+async def topic(kafka: KafkaSettings, unique: str) -> str:
+    """With `RECORDS` records."""
+    admin = AIOKafkaAdminClient(**client_arguments(kafka))
+    await admin.start()
+    await admin.create_topics([NewTopic(f"numbers-{unique}", 2, 1)])
+    await admin.close()
+    producer = ReliableProducer(kafka)
+    await producer.start()
+    name = f"numbers-{unique}"
+    await producer.send_all(
+        [OutgoingRecord(name, None, b"%d" % number, partition=number % 2) for number in range(RECORDS)]
+    )
+    await producer.stop()
+    return name
+
+
+async def consume(
+    kafka: KafkaSettings, topic: str, handle: Callable[[list[int]], Awaitable[None]], stop: asyncio.Event
+) -> None:
+    async def take(batch: Batch) -> None:
+        await handle([int(record.value or b"") for records in batch.values() for record in records])
+
+    consumer = BatchConsumer(kafka, service=f"test-{topic}", topics=[topic], max_records=3)
+    async with asyncio.timeout(60):
+        await consumer.run(take, stop)
+
+
+async def test_a_stop_commits_what_was_done_and_the_next_run_goes_on_there(kafka: KafkaSettings, topic: str) -> None:
+    seen: list[int] = []
+
+    def until(count: int, stop: asyncio.Event) -> Callable[[list[int]], Awaitable[None]]:
+        async def handle(numbers: list[int]) -> None:
+            seen.extend(numbers)
+            if len(seen) >= count:
+                stop.set()
+
+        return handle
+
+    for count in (RECORDS // 2, RECORDS):
+        stop = asyncio.Event()
+        await consume(kafka, topic, until(count, stop), stop)
+    assert sorted(seen) == list(range(RECORDS))
+
+
+async def test_what_failed_comes_again_and_what_was_done_before_it_does_not(kafka: KafkaSettings, topic: str) -> None:
+    done: list[int] = []
+
+    async def fail_on_the_third_batch(numbers: list[int]) -> None:
+        if len(done) >= 6:
+            raise ValueError("a fault of ours")
+        done.extend(numbers)
+
+    with pytest.raises(ValueError, match="a fault of ours"):
+        await consume(kafka, topic, fail_on_the_third_batch, asyncio.Event())
+    stop = asyncio.Event()
+
+    async def take_the_rest(numbers: list[int]) -> None:
+        done.extend(numbers)
+        if len(done) >= RECORDS:
+            stop.set()
+
+    await consume(kafka, topic, take_the_rest, stop)
+    assert sorted(done) == list(range(RECORDS))
+
+
+async def test_a_dependency_that_is_away_is_waited_for_with_the_same_batch(kafka: KafkaSettings, topic: str) -> None:
+    given: list[list[int]] = []
+    stop = asyncio.Event()
+
+    async def away_at_first(numbers: list[int]) -> None:
+        given.append(numbers)
+        if len(given) < 3:
+            raise TransientError("away")
+        stop.set()
+
+    await consume(kafka, topic, away_at_first, stop)
+    assert given[0] == given[1] == given[2]
