@@ -12,12 +12,13 @@ from typing import Protocol, TypeVar
 import structlog
 
 from services.features.metrics import POSITION, REROUTED
-from services.features.outgoing import letter_of, rerouted, vector_record
+from services.features.outgoing import rerouted, vector_record
 from services.features.pipeline import BatchResult, Decoded, LogRecord, customers_of, decode, process
 from shared.contracts.topics import TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
 from shared.feature_state import FeatureStateStore, Move, Position
+from shared.kafka.dead_letters import letter_record
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
 from shared.telemetry.metrics import BATCH_SECONDS, EVENTS, INPUT_WARNINGS
@@ -208,7 +209,10 @@ class BatchHandler:
         return [
             *(vector_record(vector, record) for vector, record in result.vectors),
             *(rerouted(record, misplaced.partition) for misplaced, record in result.reroutes),
-            *(letter_of(rejection, record, SERVICE, self._now()) for rejection, record in result.refusals),
+            *(
+                letter_record(rejection, record, service=SERVICE, received_at=self._now())
+                for rejection, record in result.refusals
+            ),
         ]
 
     async def _patiently(self, generation: int, call: Callable[[], Awaitable[T]]) -> T:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import msgspec
-from aiokafka import ConsumerRecord
 
 from services.scorer.claims import Claim
 from services.scorer.metrics import SERVICE
 from shared.contracts import topics
-from shared.contracts.dead_letters import dead_letter
 from shared.contracts.events import Transaction, encode
 from shared.contracts.headers import cloud_event
-from shared.contracts.rejections import Rejection
 from shared.kafka.producer import OutgoingRecord
 
 _SOURCE = f"flit/{SERVICE}"
@@ -51,25 +48,3 @@ def transaction_record(transaction: Transaction, traceparent: str | None = None)
         traceparent=traceparent,
     )
     return OutgoingRecord(topics.TRANSACTIONS.name, transaction.customer_id.encode(), encode(transaction), headers)
-
-
-def letter_record(rejection: Rejection, record: ConsumerRecord, received_at: str) -> OutgoingRecord:
-    """The dead letter of a vector that was refused."""
-    letter = dead_letter(
-        rejection,
-        service=SERVICE,
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        received_at=received_at,
-        key=record.key,
-        value=record.value,
-        headers=record.headers,
-    )
-    headers = cloud_event(
-        event_id=f"{record.topic}/{record.partition}/{record.offset}",
-        kind="dead-letter",
-        source=_SOURCE,
-        time=received_at,
-    )
-    return OutgoingRecord(topics.DEAD_LETTERS.name, record.key, encode(letter), headers)

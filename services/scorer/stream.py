@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord
 from services.scorer.claims import Claim
 from services.scorer.decider import Decider
 from services.scorer.metrics import CLAIMS, SERVICE
-from services.scorer.outgoing import decision_record, letter_record
+from services.scorer.outgoing import decision_record
 from services.scorer.pipeline import Vector, read_vector
 from shared.contracts import topics
 from shared.contracts.events import Decision, FeatureVector, encode
@@ -22,6 +22,7 @@ from shared.contracts.headers import SCHEMA_VERSION_HEADER, header
 from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.contracts.rejections import Rejection
 from shared.kafka.consumer import Batch
+from shared.kafka.dead_letters import letter_record
 from shared.kafka.producer import OutgoingRecord
 from shared.telemetry.metrics import (
     DEAD_LETTERS,
@@ -118,7 +119,7 @@ def _sort_out(records: Sequence[ConsumerRecord]) -> _Chunk:
             vector = read_vector(record.value, record.key, header(record.headers, SCHEMA_VERSION_HEADER))
         except Rejection as rejection:
             received_at = from_epoch_micros(record.timestamp * 1000)
-            chunk.letters.append(letter_record(rejection, record, received_at))
+            chunk.letters.append(letter_record(rejection, record, service=SERVICE, received_at=received_at))
             chunk.reasons.append(rejection.reason.value)
             log.warning("vector_refused", partition=record.partition, offset=record.offset, reason=str(rejection)[:200])
             continue

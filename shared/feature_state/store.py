@@ -166,7 +166,13 @@ class FeatureStateStore:
         for move in moves:
             prefix = f"{{p{move.partition}}}"
             keys = [f"{prefix}:pos", f"{prefix}:refused", *(_state_key(move.partition, name) for name in move.states)]
-            arguments: list[Any] = [str(move.expected), str(move.new), *move.states.values(), KEPT_REFUSALS, *move.refused]
+            arguments: list[Any] = [
+                str(move.expected),
+                str(move.new),
+                *move.states.values(),
+                KEPT_REFUSALS,
+                *move.refused,
+            ]
             pipe.evalsha(_COMMIT_SHA, len(keys), *keys, *arguments)
         return await pipe.execute(raise_on_error=False)
 

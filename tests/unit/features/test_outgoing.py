@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import json
-
-from services.features.outgoing import LARGEST_LETTER_BYTES, letter_of, rerouted, vector_record
+from services.features.outgoing import rerouted, vector_record
 from shared.contracts.events import AsOf
 from shared.contracts.headers import header
-from shared.contracts.rejections import Rejection, RejectionReason
-from shared.contracts.topics import DEAD_LETTERS, FEATURES
+from shared.contracts.topics import FEATURES
 from shared.feature_definitions import CustomerState, make_vector
-from shared.kafka.producer import MAX_REQUEST_BYTES
 from tests import factories
-from tests.unit.features.records import HOME, LONG_AFTER_MS, purchase, raw
+from tests.unit.features.records import HOME, LONG_AFTER_MS, purchase
 
 NOW = "2026-06-02T00:00:00.000000Z"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-REJECTION = Rejection(RejectionReason.SYNTAX, "", "JSON")
 VECTOR = make_vector(CustomerState(), factories.accepted(), AsOf(transactions=-1, outcomes=-1), NOW)
 
 
@@ -39,20 +33,3 @@ def test_a_rerouted_record_is_the_same_record_in_another_partition() -> None:
     assert (sent.topic, sent.key, sent.value) == (record.topic, record.key, record.value)
     assert (sent.partition, sent.timestamp_ms) == (HOME, LONG_AFTER_MS)
     assert [name for name, _ in sent.headers] == ["ce_id", "rerouted"]
-
-
-def test_a_letter_holds_the_original_bytes_and_where_they_lay() -> None:
-    sent = letter_of(REJECTION, raw(b"\x00poison", offset=12, headers=[("h", b"v")]), "features", NOW)
-    letter = json.loads(sent.value or b"")
-    assert (sent.topic, sent.key) == (DEAD_LETTERS.name, b"cust_000001")
-    assert base64.b64decode(letter["value_base64"]) == b"\x00poison"
-    assert (letter["topic"], letter["partition"], letter["offset"]) == ("bnpl-transactions", HOME, 12)
-    assert (letter["reason"], letter["service"], letter["headers"]) == ("syntax", "features", {"h": "v"})
-
-
-def test_a_letter_can_be_sent_however_large_key_and_headers_are() -> None:
-    huge = raw(b"x" * 1_000_000, key=b"k" * 500_000, headers=[("h", b"v" * 900_000)])
-    sent = letter_of(REJECTION, huge, "features", NOW)
-    assert len(sent.value or b"") + len(sent.key or b"") <= LARGEST_LETTER_BYTES < MAX_REQUEST_BYTES
-    letter = json.loads(sent.value or b"")
-    assert (letter["value_bytes"], letter["headers"], letter["key_base64"]) == (1_000_000, {}, None)
