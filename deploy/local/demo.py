@@ -24,7 +24,9 @@ from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess, StartFailed
 from deploy.local.progress import HistoryProgress
 from deploy.local.services import READY_TIMEOUT_SECONDS, Service, lag_by_topic, metrics_of
+from deploy.local.source_scores import write_expected_rates
 from deploy.local.stack import EmbeddedStack
+from services.ledger import warehouse_rows
 from services.ledger.log_reader import LogReader
 from shared.settings import KafkaSettings, load_settings
 
@@ -157,9 +159,9 @@ class Demo:
 
     async def _train(self) -> dict[str, Any]:
         """Train on what has matured, promote, and wait until the scorer decides with it."""
-        arguments = ["train", "--promote"]
-        if self.hidden.exists():
-            arguments += ["--hidden", str(self.hidden)]
+        arguments = ["train", "--promote", "--hidden", str(self.hidden)]
+        if self.settings.simtom_url:
+            await asyncio.to_thread(self._rates_from_scores)
         with self.view.console.status("training on matured outcomes"):
             await self._tool("trainer", arguments)
             report: dict[str, Any] = json.loads(self._log("trainer").read_text().strip().splitlines()[-1])
@@ -175,6 +177,13 @@ class Demo:
             await self._until(in_service, MODEL_SECONDS, f"the scorer to take over model {report['version']}")
         self.view.say(f"model {report['version']} ({report['family']}) in service")
         return report
+
+    def _rates_from_scores(self) -> None:
+        client = warehouse_rows.open_client(demo_result.warehouse_settings(self.environment))
+        try:
+            write_expected_rates(client, self.hidden)
+        finally:
+            client.close()
 
     async def _live(self, observer: Observer, model: dict[str, Any]) -> None:
         """Stream live purchases until each of the wanted ones has its decision."""

@@ -24,12 +24,7 @@ def collect(
     seen: Observed, model: Mapping[str, Any], history_events: int, environment: Mapping[str, str], wanted: int
 ) -> dict[str, Any]:
     """The result of the live part, and the counts of the warehouse."""
-    settings = BigQuerySettings(
-        project=environment["BIGQUERY__PROJECT"],
-        rest_endpoint=environment["BIGQUERY__REST_ENDPOINT"],
-        grpc_endpoint=environment["BIGQUERY__GRPC_ENDPOINT"],
-    )
-    client = warehouse_rows.open_client(settings)
+    client = warehouse_rows.open_client(warehouse_settings(environment))
     try:
         current = _current_rows(client)
         rows = {table: _count(client, table) for tables in checks.TABLES.values() for table in tables}
@@ -56,6 +51,15 @@ def collect(
     }
 
 
+def warehouse_settings(environment: Mapping[str, str]) -> BigQuerySettings:
+    """Where the services of this environment have their warehouse."""
+    return BigQuerySettings(
+        project=environment["BIGQUERY__PROJECT"],
+        rest_endpoint=environment["BIGQUERY__REST_ENDPOINT"],
+        grpc_endpoint=environment["BIGQUERY__GRPC_ENDPOINT"],
+    )
+
+
 def problems(result: Mapping[str, Any]) -> list[str]:
     """Why the demo isn't a success; empty: it is."""
     found = []
@@ -74,12 +78,7 @@ def problems(result: Mapping[str, Any]) -> list[str]:
 
 
 def _count(client: bigquery.Client, table: str) -> int:
-    # COUNT with a filter that every row passes: the partitioned tables ask for one.
-    column = {
-        "flit_bnpl_raw.raw_bnpl_txs_json": "_timestamp",
-        "flit_ml_raw.raw_bnpl_prediction_logs": "prediction_timestamp",
-    }
-    where = f" WHERE {column[table]} > TIMESTAMP '1970-01-01'" if table in column else ""
+    where = f" WHERE {FILTERED[table]} > TIMESTAMP '1970-01-01'" if table in FILTERED else ""
     sql = f"SELECT COUNT(*) AS n FROM `{client.project}.{table}`{where}"
     return int(next(iter(client.query(sql, timeout=TIMEOUT_SECONDS).result(timeout=TIMEOUT_SECONDS))).n)
 
