@@ -37,17 +37,17 @@ class Decider:
     ) -> list[Decision]:
         """One decision for each vector. `degraded`: why the fallback has to decide, where that is known beforehand."""
         decided_at = canonical_time(self._clock())
-        model = None if degraded else self._slot.current
+        models = {} if degraded else self._slot.models
         try:
             return pipeline.decide(
-                vectors, model, self._policy, channel=channel, decided_at=decided_at, degraded=degraded
+                vectors, models, self._policy, channel=channel, decided_at=decided_at, degraded=degraded
             )
         except ModelFailed as error:
             MODEL_FAILURES.inc()
-            log.error("model_failed", version=model.version if model else None, error=str(error))
+            log.error("model_failed", versions=[model.version for model in models.values()], error=str(error))
             return pipeline.decide(
                 vectors,
-                None,
+                {},
                 self._policy,
                 channel=channel,
                 decided_at=decided_at,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from services.scorer.pipeline import ModelFailed, Scores
-from shared.feature_definitions import FEATURE_NAMES, FEATURE_SET_VERSION
+from shared.feature_definitions import FEATURE_NAMES
 from shared.model_artifact.explanation import Explainer
 from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused, check_golden, golden_matrix
 from shared.model_artifact.registry import ModelFiles
@@ -33,11 +33,6 @@ class OnnxModel:
     def __init__(self, files: ModelFiles) -> None:
         """Raises `ArtifactRefused` where the graph isn't one, isn't ours to feed, or doesn't answer as registered."""
         manifest = files.manifest
-        if manifest.feature_set_version != FEATURE_SET_VERSION:
-            raise ArtifactRefused(
-                ArtifactFault.INCOMPATIBLE,
-                f"trained on feature set {manifest.feature_set_version}, this scorer makes {FEATURE_SET_VERSION}",
-            )
         unknown = sorted(set(manifest.feature_names) - set(FEATURE_NAMES))
         if unknown:
             raise ArtifactRefused(ArtifactFault.INCOMPATIBLE, f"unknown features {', '.join(unknown)}")
@@ -78,8 +73,16 @@ def _session(model: bytes) -> onnxruntime.InferenceSession:
 
 
 class ModelSlot:
-    """Holds the model in service. Reading it is one attribute access: a swap never falls into the middle of an answer,
-    since whoever answers has taken the model once."""
+    """Holds what is in service. Reading `models` is one attribute access: a swap never falls into the middle of an
+    answer, since whoever answers has taken the mapping once."""
 
     def __init__(self) -> None:
         self.current: OnnxModel | None = None
+        self.models: Mapping[str, OnnxModel] = {}
+        """By feature set. Beside the current model the previous one, where it was trained on another set: while a new
+        set comes into service, vectors of both are on the topic, and each finds its model."""
+
+    def put(self, current: OnnxModel, previous: OnnxModel | None = None) -> None:
+        self.current = current
+        before = {} if previous is None else {previous.feature_set_version: previous}
+        self.models = {**before, current.feature_set_version: current}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shared.contracts.events import Decision, FeatureVector, Reason, VectorState, Verdict
 from shared.contracts.transactions import fingerprint
-from shared.feature_definitions import received
+from shared.feature_definitions import FEATURE_SET_VERSION, received
 from shared.policy import Policy, apply, feature_reason
 from shared.policy.reasons import PolicyReason
 
@@ -85,7 +85,7 @@ def matrix_of(features: Sequence[Mapping[str, float | None]], names: Sequence[st
 
 def decide(
     vectors: Sequence[FeatureVector],
-    model: Model | None,
+    models: Mapping[str, Model],
     policy: Policy,
     *,
     channel: Channel,
@@ -94,37 +94,63 @@ def decide(
 ) -> list[Decision]:
     """One decision for each vector, in order.
 
-    `degraded`: why none of them may be scored, where that is known beforehand. `decided_at`: canonical time.
-    Raises ModelFailed: the caller then asks again without a model.
+    `models`: those in service, by the feature set that each was trained on. `degraded`: why none of the vectors may be
+    scored, where that is known beforehand. `decided_at`: canonical time. Raises ModelFailed: the caller then asks again
+    without a model.
     """
-    why = [degraded or _unfit(vector, model) for vector in vectors]
-    fit = [i for i, reason in enumerate(why) if reason is None]
-    scores: Scores | None = None
-    if fit and model is not None:
-        scores = model.score(matrix_of([vectors[i].features for i in fit], model.feature_names))
-    row_of = {i: row for row, i in enumerate(fit)}
+    why = [degraded or _unfit(vector, models) for vector in vectors]
+    answers = _score(vectors, why, models)
     decisions = []
-    for i, vector in enumerate(vectors):
+    for vector, reason, answer in zip(vectors, why, answers, strict=True):
         probability: float | None = None
         model_reasons: list[Reason] = []
-        row, reason = row_of.get(i), why[i]
-        if row is not None and scores is not None and model is not None:
-            probability = float(scores.probabilities[row])
+        version = NO_MODEL
+        if answer is not None:
+            probability = answer.probability
             if probability == probability:
-                model_reasons = main_reasons(scores.contributions[row], model.feature_names, vector)
+                model_reasons = main_reasons(answer.contributions, answer.model.feature_names, vector)
+                version = answer.model.version
             else:
                 probability, reason = None, Degraded.MODEL_FAILED
-        version = NO_MODEL if probability is None or model is None else model.version
         decisions.append(_decision(vector, probability, model_reasons, version, reason, policy, channel, decided_at))
     return decisions
 
 
-def _unfit(vector: FeatureVector, model: Model | None) -> str | None:
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    model: Model
+    probability: float
+    contributions: NDArray[np.float64]
+
+
+def _score(
+    vectors: Sequence[FeatureVector], why: Sequence[str | None], models: Mapping[str, Model]
+) -> list[_Answer | None]:
+    """Each vector that may be scored by the model of its feature set, all of one set in one call."""
+    fit: dict[str, list[int]] = {}
+    for i, (vector, reason) in enumerate(zip(vectors, why, strict=True)):
+        if reason is None:
+            fit.setdefault(vector.feature_set_version, []).append(i)
+    answers: list[_Answer | None] = [None] * len(vectors)
+    for feature_set, rows in fit.items():
+        model = models[feature_set]
+        scores = model.score(matrix_of([vectors[i].features for i in rows], model.feature_names))
+        for row, i in enumerate(rows):
+            answers[i] = _Answer(model, float(scores.probabilities[row]), scores.contributions[row])
+    return answers
+
+
+def _unfit(vector: FeatureVector, models: Mapping[str, Model]) -> str | None:
     if vector.state is VectorState.REBUILDING:
         return Degraded.REBUILDING
-    if model is None:
+    if not models:
         return Degraded.NO_MODEL
-    return None if vector.feature_set_version == model.feature_set_version else Degraded.FEATURE_SET
+    model = models.get(vector.feature_set_version)
+    if model is None:
+        return Degraded.FEATURE_SET
+    if vector.feature_set_version != FEATURE_SET_VERSION and not vector.features.keys() >= set(model.feature_names):
+        return Degraded.FEATURE_SET  # of another set only the name was checked at the door
+    return None
 
 
 def main_reasons(contributions: NDArray[np.float64], names: Sequence[str], vector: FeatureVector) -> list[Reason]:

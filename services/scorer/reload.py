@@ -18,9 +18,9 @@ log = structlog.get_logger()
 class ModelReloader:
     """Looks at the registry's `current` every so often and swaps the model in the slot.
 
-    Guarantee: the slot only ever holds a model that was verified byte for byte and answered its golden vectors.
-    Whatever is wrong with a newer one, the last good one stays; the fault is logged once and counted at each try, since
-    what is damaged now may be replaced.
+    Guarantee: the slot only ever holds models that were verified byte for byte and answered their golden vectors.
+    Whatever is wrong with a newer one, the last good one stays (after a restart: `previous`); the fault is logged once
+    and counted at each try, since what is damaged now may be replaced.
     """
 
     def __init__(self, registry: ModelRegistry, slot: ModelSlot, *, interval_s: float) -> None:
@@ -42,30 +42,52 @@ class ModelReloader:
                 continue
 
     async def look(self) -> bool:
-        """Whether another model was put in service."""
+        """Whether what is in service changed."""
         serving = self._slot.current
         try:
             version = await asyncio.to_thread(self._registry.current)
             if version is None or (serving is not None and serving.version == version):
                 self._told = None
                 return False
-            # In a thread: hashing, parsing and the first run take longer than a checkout may wait.
-            model = await asyncio.to_thread(lambda: OnnxModel(self._registry.load(version)))
-        except ArtifactRefused as error:
-            self._refused(error.reason.value, str(error))
-            return False
-        except OSError as error:
-            self._refused("unreadable", f"registry: {error}")
-            return False
-        self._slot.current = model
-        self._told = None
+            model = await self._load(version)
+            self._told = None
+        except (ArtifactRefused, OSError) as error:
+            self._refused(error)
+            # Without any model in service the one before is better than none: it was in service.
+            fallback = await self._previous() if serving is None else None
+            if fallback is None:
+                return False
+            model = fallback
+        beside = await self._previous()
+        self._slot.put(model, beside if beside and beside.feature_set_version != model.feature_set_version else None)
         self._update_gauges(model.version)
-        log.info("model_in_service", version=model.version, before=serving.version if serving else None)
+        log.info(
+            "model_in_service",
+            version=model.version,
+            before=serving.version if serving else None,
+            beside=[each.version for each in self._slot.models.values() if each is not model],
+        )
         if serving is not None:
             MODEL_INFO.remove(serving.version, "champion")
         return True
 
-    def _refused(self, reason: str, detail: str) -> None:
+    async def _load(self, version: str) -> OnnxModel:
+        # In a thread: hashing, parsing and the first run take longer than a checkout may wait.
+        return await asyncio.to_thread(lambda: OnnxModel(self._registry.load(version)))
+
+    async def _previous(self) -> OnnxModel | None:
+        """The model before, if there is one that can be trusted; what is wrong with it is nobody's trouble."""
+        try:
+            version = await asyncio.to_thread(self._registry.previous)
+            return None if version is None else await self._load(version)
+        except (ArtifactRefused, OSError):
+            return None
+
+    def _refused(self, error: ArtifactRefused | OSError) -> None:
+        if isinstance(error, ArtifactRefused):
+            reason, detail = error.reason.value, str(error)
+        else:
+            reason, detail = "unreadable", f"registry: {error}"
         MODEL_REFUSED.labels(reason).inc()
         if detail != self._told:
             self._told = detail

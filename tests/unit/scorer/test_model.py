@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
@@ -12,6 +13,7 @@ from services.scorer.metrics import MODEL_REFUSED
 from services.scorer.model import ModelSlot, OnnxModel
 from services.scorer.pipeline import ModelFailed, decide
 from services.scorer.reload import ModelReloader
+from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import load_policy
@@ -35,8 +37,10 @@ def reloader(registry: ModelRegistry, slot: ModelSlot) -> ModelReloader:
     return ModelReloader(registry, slot, interval_s=0.001)
 
 
-def put_in_service(registry: ModelRegistry, **changes: float) -> str:
-    version = register(registry, intercept=changes.get("intercept", -2.0))
+def put_in_service(
+    registry: ModelRegistry, intercept: float = -2.0, feature_set_version: str = FEATURE_SET_VERSION
+) -> str:
+    version = register(registry, intercept=intercept, feature_set_version=feature_set_version)
     registry.promote(version, "test")
     return version
 
@@ -47,7 +51,6 @@ def put_in_service(registry: ModelRegistry, **changes: float) -> str:
         (lambda registry: register(registry, golden_raw=0.5), "golden"),
         (lambda registry: register(registry, model=b"no graph at all"), "shape"),
         (lambda registry: register(registry, model=graph((1.0, 2.0))), "shape"),
-        (lambda registry: register(registry, feature_set_version="0-other"), "incompatible"),
         (lambda registry: register(registry, names=("amount", "horoscope", "c", "d", "e")), "incompatible"),
     ],
 )
@@ -78,12 +81,13 @@ def test_a_failing_model_costs_the_score_and_not_the_decision(
     registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outside = Outside()
-    outside.slot.current = OnnxModel(registry.load(register(registry)))
+    model = OnnxModel(registry.load(register(registry)))
+    outside.slot.put(model)
 
     def fails(_: object) -> None:
         raise ModelFailed("out of luck")
 
-    monkeypatch.setattr(outside.slot.current, "score", fails)
+    monkeypatch.setattr(model, "score", fails)
     [decision] = outside.decider().decide([a_vector()], "stream")
     assert (decision.degraded, decision.model_version) == ("model_failed", "none")
 
@@ -169,12 +173,51 @@ async def test_a_swap_in_the_middle_of_an_answer_does_not_mix_two_models(
 ) -> None:
     put_in_service(registry)
     await reloader.look()
-    taken = slot.current
-    assert taken is not None
+    taken, version = slot.models, slot.current.version if slot.current else ""
     put_in_service(registry, intercept=-1.0)
     await reloader.look()
     [decision] = decide([a_vector()], taken, load_policy(), channel="rest", decided_at=NOW)
-    assert decision.model_version == taken.version
+    assert decision.model_version == version
+
+
+async def test_while_a_new_feature_set_comes_into_service_each_vector_finds_its_model(
+    registry: ModelRegistry, slot: ModelSlot, reloader: ModelReloader
+) -> None:
+    first = put_in_service(registry)
+    await reloader.look()
+    second = put_in_service(registry, intercept=-1.0, feature_set_version="2-later")
+    await reloader.look()
+    old, new = a_vector(1), msgspec.structs.replace(a_vector(2), feature_set_version="2-later")
+    unknown = msgspec.structs.replace(a_vector(3), feature_set_version="0-forgotten")
+    lacking = msgspec.structs.replace(new, features={"amount": 1.0})
+    decisions = decide([old, new, unknown, lacking], slot.models, load_policy(), channel="stream", decided_at=NOW)
+    assert [(d.model_version, d.degraded) for d in decisions] == [
+        (first, None),
+        (second, None),
+        ("none", "feature_set_mismatch"),
+        ("none", "feature_set_mismatch"),
+    ]
+
+
+async def test_the_model_before_is_put_aside_once_both_are_of_one_feature_set(
+    registry: ModelRegistry, slot: ModelSlot, reloader: ModelReloader
+) -> None:
+    for intercept, feature_set in ((-3.0, "1-old"), (-2.0, "2-later"), (-1.0, "2-later")):
+        put_in_service(registry, intercept=intercept, feature_set_version=feature_set)
+        await reloader.look()
+    assert list(slot.models) == ["2-later"]
+
+
+async def test_a_process_that_starts_with_a_damaged_model_in_service_takes_the_one_before(
+    registry: ModelRegistry, slot: ModelSlot, reloader: ModelReloader
+) -> None:
+    good = put_in_service(registry)
+    bad = put_in_service(registry, intercept=-1.0)
+    _flip(registry, bad)
+    assert await reloader.look()
+    assert slot.current is not None
+    assert slot.current.version == good
+    assert not await reloader.look()
 
 
 async def test_the_watch_ends_when_told_to(reloader: ModelReloader) -> None:

@@ -44,7 +44,8 @@ class Answering:
 
 
 def decisions(vectors: list[FeatureVector], model: pipeline.Model | None, **more: Any) -> list[Decision]:
-    return decide(vectors, model, POLICY, channel="stream", decided_at=NOW, **more)
+    models = {} if model is None else {model.feature_set_version: model}
+    return decide(vectors, models, POLICY, channel="stream", decided_at=NOW, **more)
 
 
 def test_the_probability_is_the_calibrated_one_of_the_model(model: OnnxModel) -> None:
