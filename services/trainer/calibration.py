@@ -14,6 +14,8 @@ order of its scores. It gets this instead, all but flat, and then loses on log-l
 MAX_STEPS = 50
 """Newton's method on two numbers is done in about six."""
 
+SMALLEST_STEP = 1e-10
+
 RIDGE = 1e-9
 """Keeps the Hessian invertible where all raw scores are the same."""
 
@@ -39,15 +41,23 @@ def _newton(
     offset: NDArray[np.float64] | float = 0.0,
 ) -> NDArray[np.float64]:
     """Maximum-likelihood weights of a logistic regression; `design`: [parameters, n]."""
-    weights = start
+    weights, loss = start, _log_loss(start @ design + offset, target)
     for _ in range(MAX_STEPS):
         expected = sigmoid(weights @ design + offset)
         gradient = design @ (target - expected)
         hessian = (design * (expected * (1 - expected))) @ design.T + RIDGE * np.eye(len(weights))
         step = np.linalg.solve(hessian, gradient)
-        # A step of more than a few log-odds overshoots; a shorter one in its direction converges.
-        step *= min(1.0, 4.0 / max(float(np.abs(step).max()), 1e-12))
-        weights = weights + step
-        if np.abs(step).max() < 1e-10:
+        # A whole step may overshoot, and from there go on to swing; the loss is convex, so some part of it descends.
+        while (new_loss := _log_loss((weights + step) @ design + offset, target)) > loss:
+            step /= 2
+            if np.abs(step).max() < SMALLEST_STEP:
+                return weights
+        weights, loss = weights + step, new_loss
+        if np.abs(step).max() < SMALLEST_STEP:
             break
     return weights
+
+
+def _log_loss(log_odds: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    """Mean cross-entropy, in natural units, without overflow."""
+    return float(np.mean(np.logaddexp(0.0, log_odds) - target * log_odds))

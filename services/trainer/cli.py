@@ -38,6 +38,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     drift.add_argument("--days", type=float, default=7.0, help="length of the later window (default 7)")
     drift.add_argument("--as-of", type=_moment, help="end of the later window (default: the last purchase)")
 
+    reprocess = commands.add_parser(
+        "reprocess", help="features of past purchases in this code's feature set, beside those that were decided on"
+    )
+    reprocess.add_argument("--since", type=_moment, help="of the purchase (default: the first)")
+    reprocess.add_argument("--until", type=_moment, help="and before this (default: the last)")
+
     parsed = parser.parse_args(arguments)
     if parsed.command is None and not parsed.check:
         parser.error("name a command, or --check")

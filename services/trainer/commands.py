@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,6 +20,8 @@ from services.trainer.candidates import default_candidates
 from services.trainer.card import card_html
 from services.trainer.ceiling import Ceiling, ceiling, read_hidden
 from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.past import Past, now
+from services.trainer.reprocess import reprocess
 from services.trainer.settings import TrainerSettings
 from services.trainer.warehouse import DriftRow, Evaluation, Warehouse
 from services.trainer.workflow import Plan, evaluate_version, train_and_register
@@ -62,6 +66,7 @@ class Trainer:
             plan,
             self._registry,
             promote=arguments.promote,
+            examples_of=lambda feature_set: self._warehouse.matured_examples(as_of_us, feature_set),
             progress=self._step,
         )
         manifest, window = outcome.manifest, outcome.manifest.data_window
@@ -136,6 +141,21 @@ class Trainer:
             "rows": {"reference": len(reference), "later": len(current)},
             "html": self._report(f"drift-{version}.html", report.html),
             "json": self._report(f"drift-{version}.json", report.json),
+        }
+
+    def reprocess(self, arguments: Namespace) -> Answer:
+        since_us = 0 if arguments.since is None else arguments.since
+        until_us = self._warehouse.clock() + 1 if arguments.until is None else arguments.until
+        load_id = f"reprocess-{FEATURE_SET_VERSION}-{uuid.uuid4().hex[:8]}"
+        done = reprocess(
+            Past(self._warehouse), FEATURE_SET_VERSION, since_us, until_us, load_id=load_id, now=now, step=self._step
+        )
+        return {
+            "feature_set_version": FEATURE_SET_VERSION,
+            "since": from_epoch_micros(since_us),
+            "until": from_epoch_micros(until_us),
+            "load_id": load_id,
+            **asdict(done),
         }
 
     def _examples(self, as_of_us: int | None) -> tuple[int, Examples]:

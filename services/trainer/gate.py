@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.evaluate import Economics, log_losses, profit_bp
-from services.trainer.examples import Examples
+from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.export import run_onnx
 from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
+
+INCOMPARABLE = "it is of another feature set, and these purchases have no features of that one"
+"""Then a person has to say so (`promote`): the gate doesn't replace what it can't beat."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +34,48 @@ class Champion:
     trouble: str | None = None
 
 
-def ask_champion(registry: ModelRegistry, holdout: Examples) -> Champion:
-    """What the model in service says of the hold-out."""
+def ask_champion(
+    registry: ModelRegistry, holdout: Examples, examples_of: Callable[[str], Examples] | None = None
+) -> Champion:
+    """What the model in service says of the hold-out.
+
+    `examples_of`: the examples in another feature set. A champion of another set is asked with the features that it was
+    trained for, on the same purchases; without them it can't be compared.
+    """
     version = registry.current()
     if version is None:
         return Champion(None, None)
     try:
         files = registry.load(version)
-        missing = set(files.manifest.feature_names) - set(holdout.feature_names)
+        manifest = files.manifest
+        if manifest.feature_set_version != holdout.feature_set_version:
+            seen = _same_purchases(holdout, manifest.feature_set_version, examples_of)
+            if seen is None:
+                return Champion(version, None, INCOMPARABLE)
+        else:
+            seen = holdout
+        missing = set(manifest.feature_names) - set(seen.feature_names)
         if missing:
             raise ArtifactRefused(ArtifactFault.INCOMPATIBLE, f"it wants {sorted(missing)[0]}, which is made no more")
-        raw = run_onnx(files.onnx, holdout.columns(tuple(files.manifest.feature_names)))
+        raw = run_onnx(files.onnx, seen.columns(tuple(manifest.feature_names)))
     except ArtifactRefused as refused:
         return Champion(version, None, str(refused))
-    return Champion(version, files.manifest.calibration.apply(raw))
+    return Champion(version, manifest.calibration.apply(raw))
+
+
+def _same_purchases(
+    holdout: Examples, feature_set: str, examples_of: Callable[[str], Examples] | None
+) -> Examples | None:
+    """The hold-out's rows, in its order, with the features of another set; None where some have none."""
+    if examples_of is None:
+        return None
+    try:
+        others = examples_of(feature_set)
+    except TrainingRefused:
+        return None
+    place = {event_id: i for i, event_id in enumerate(others.event_id)}
+    rows = [place.get(event_id, -1) for event_id in holdout.event_id]
+    return None if -1 in rows else others.take(np.array(rows))
 
 
 def judge(holdout: Examples, challenger: NDArray[np.float64], champion: Champion, economics: Economics) -> Verdict:
@@ -54,6 +86,8 @@ def judge(holdout: Examples, challenger: NDArray[np.float64], champion: Champion
     some of these rows, that favours the champion.
     """
     beats_rule, about_rule = _against_rule(holdout, challenger, economics)
+    if champion.trouble == INCOMPARABLE:
+        return Verdict(False, (f"champion {champion.version} can't be compared: {INCOMPARABLE}", about_rule))
     if champion.probability is None:
         why = champion.trouble or "no model is in service"
         return Verdict(True, (f"no champion to beat: {why}", about_rule))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,11 +37,19 @@ LOW_RISK = "low"
 
 _EXAMPLES = f"""
 SELECT
-  event_id, transaction_id, customer_id, UNIX_MICROS(occurred_at) AS occurred_us, UNIX_MICROS(mature_at) AS mature_us,
-  CAST(amount AS FLOAT64) AS amount, defaulted, source_risk_level, TO_JSON_STRING(features) AS features
-FROM `{{project}}.{views.TRAINING_EXAMPLES.id}`
-WHERE mature_at <= TIMESTAMP_MICROS({{as_of_us}}) AND feature_set_version = '{{feature_set}}'
+  e.event_id, e.transaction_id, e.customer_id, UNIX_MICROS(e.occurred_at) AS occurred_us,
+  UNIX_MICROS(e.mature_at) AS mature_us, CAST(e.amount AS FLOAT64) AS amount, e.defaulted, e.source_risk_level,
+  TO_JSON_STRING(IF(e.feature_set_version = '{{feature_set}}', e.features, f.features)) AS features
+FROM `{{project}}.{views.TRAINING_EXAMPLES.id}` AS e
+LEFT JOIN (
+  SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
+  WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
+) AS f ON f.event_id = e.event_id
+WHERE e.mature_at <= TIMESTAMP_MICROS({{as_of_us}})
+  AND (e.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL)
 """
+"""Features that were decided on, or else those that were made anew of the same moment (`reprocess`)."""
 
 _FEATURES = f"""
 SELECT TO_JSON_STRING(features) AS features
@@ -90,30 +99,37 @@ class WarehouseUnavailable(Exception):
     """BigQuery doesn't answer, refuses us, or has not been set up."""
 
 
+@contextmanager
+def as_unavailable(project: str) -> Iterator[None]:
+    """Whatever the client raises there, as the one error that callers know."""
+    try:
+        yield
+    except _AWAY as error:
+        raise WarehouseUnavailable(f"BigQuery project {project}: {error}") from error
+
+
 class Warehouse:
     """Every method, and building it, may raise WarehouseUnavailable."""
 
     def __init__(self, settings: BigQuerySettings) -> None:
-        self._project = settings.project
-        try:
-            self._client = bigquery_client(settings)
-        except _AWAY as error:
-            raise WarehouseUnavailable(f"BigQuery project {self._project}: {error}") from error
+        self.project = settings.project
+        with as_unavailable(self.project):
+            self.client = bigquery_client(settings)
 
     def check(self) -> None:
         """Whether what is read and written here exists."""
         for name in (views.TRAINING_EXAMPLES.id, tables.MODEL_EVALUATIONS.id, tables.DRIFT_METRICS.id):
             try:
-                self._client.get_table(f"{self._project}.{name}", retry=RETRY, timeout=CALL_TIMEOUT_S)
+                self.client.get_table(f"{self.project}.{name}", retry=RETRY, timeout=CALL_TIMEOUT_S)
             except NotFound:
                 raise WarehouseUnavailable(f"there is no {name}: run `python -m shared.warehouse create`") from None
             except _AWAY as error:
-                raise WarehouseUnavailable(f"BigQuery project {self._project}: {error}") from error
+                raise WarehouseUnavailable(f"BigQuery project {self.project}: {error}") from error
 
     def clock(self) -> int:
         """The stream's own time: that of its latest purchase, in microseconds. Raises TrainingRefused if there is
         none. In a replay of history it, not the wall clock, says what has matured."""
-        latest = self._read(_CLOCK.format(project=self._project))["latest"][0].as_py()
+        latest = self._read(_CLOCK.format(project=self.project))["latest"][0].as_py()
         if latest is None:
             raise TrainingRefused("the warehouse holds no purchase yet")
         return int(latest)
@@ -123,7 +139,7 @@ class Warehouse:
 
         Raises TrainingRefused if there is none.
         """
-        found = self._read(_EXAMPLES.format(project=self._project, as_of_us=as_of_us, feature_set=feature_set))
+        found = self._read(_EXAMPLES.format(project=self.project, as_of_us=as_of_us, feature_set=feature_set))
         if found.num_rows == 0:
             moment = from_epoch_micros(as_of_us)
             raise TrainingRefused(f"no example of the feature set {feature_set} has matured as of {moment}")
@@ -148,7 +164,7 @@ class Warehouse:
     ) -> NDArray[np.float32]:
         """[n, len(names)] features that decisions were made with, of purchases in [first, last], with or without an
         outcome; at most `MAX_DRIFT_ROWS` of them."""
-        sql = _FEATURES.format(project=self._project, first_us=first_us, last_us=last_us, feature_set=feature_set)
+        sql = _FEATURES.format(project=self.project, first_us=first_us, last_us=last_us, feature_set=feature_set)
         found = self._read(sql)
         if found.num_rows == 0:
             return np.empty((0, len(names)), dtype=np.float32)
@@ -163,20 +179,18 @@ class Warehouse:
     def _read(self, select: str) -> pyarrow.Table:
         """The rows of a query, through a table of its own: of all ways this one reads fast from Google's service and
         from the emulator alike."""
-        scratch = f"{self._project}.{tables.ML}.scratch_trainer_{uuid.uuid4().hex}"
+        scratch = f"{self.project}.{tables.ML}.scratch_trainer_{uuid.uuid4().hex}"
         expiry = f"OPTIONS(expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {SCRATCH_HOURS} HOUR))"
-        try:
-            self._client.query(
+        with as_unavailable(self.project):
+            self.client.query(
                 f"CREATE TABLE `{scratch}` {expiry} AS {select}", retry=RETRY, timeout=CALL_TIMEOUT_S
             ).result(timeout=QUERY_TIMEOUT_S)
             try:
-                return self._client.list_rows(scratch, retry=RETRY, timeout=QUERY_TIMEOUT_S).to_arrow(
+                return self.client.list_rows(scratch, retry=RETRY, timeout=QUERY_TIMEOUT_S).to_arrow(
                     create_bqstorage_client=False
                 )
             finally:
-                self._client.delete_table(scratch, not_found_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_S)
-        except _AWAY as error:
-            raise WarehouseUnavailable(f"BigQuery project {self._project}: {error}") from error
+                self.client.delete_table(scratch, not_found_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_S)
 
     def _append(self, table: tables.Table, rows: Sequence[Measured]) -> None:
         evaluated_at = canonical_time(datetime.now(UTC))
@@ -187,17 +201,15 @@ class Warehouse:
                 record["metrics"] = msgspec.json.encode(record["metrics"]).decode()
             table.check(record)
             records.append(record)
-        try:
+        with as_unavailable(self.project):
             # Each with an id of its own: the client's retry of a request that did arrive adds nothing.
-            refused = self._client.insert_rows_json(
-                f"{self._project}.{table.id}",
+            refused = self.client.insert_rows_json(
+                f"{self.project}.{table.id}",
                 records,
                 row_ids=[uuid.uuid4().hex for _ in records],
                 retry=RETRY,
                 timeout=CALL_TIMEOUT_S,
             )
-        except _AWAY as error:
-            raise WarehouseUnavailable(f"BigQuery project {self._project}: {error}") from error
         if refused:
             raise WarehouseUnavailable(f"{table.id} refused rows: {refused[0]}")
 

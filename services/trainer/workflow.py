@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -66,12 +66,14 @@ def train_and_register(
     registry: ModelRegistry,
     *,
     promote: bool,
+    examples_of: Callable[[str], Examples] | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Trains on what has matured at `as_of_us`, registers the best candidate, and promotes it if the gate lets it.
 
-    Raises TrainingRefused (too little data), ExportRefused (the export answers otherwise), and what the registry
-    raises. Nothing is registered in these cases.
+    `examples_of`: the same purchases in another feature set, where the champion is of one. Raises TrainingRefused (too
+    little data), ExportRefused (the export answers otherwise), and what the registry raises. Nothing is registered in
+    these cases.
     """
     step = progress or (lambda _: None)
     matured = examples.ordered().matured(as_of_us)
@@ -99,7 +101,7 @@ def train_and_register(
         EXPLANATION_FILE: encode_explanation(chosen.candidate.explanation()),
         CARD_FILE: msgspec.json.format(msgspec.json.encode(card, order="deterministic"), indent=2),
     }
-    champion = ask_champion(registry, test)
+    champion = ask_champion(registry, test, examples_of)
     version = registry.register(manifest, files)
     log.info("model_registered", version=version, model=chosen.candidate.name, parity=parity)
     promoted, reasons = _promote(

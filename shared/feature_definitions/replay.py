@@ -16,11 +16,14 @@ Features = dict[str, float | None]
 
 @dataclass(frozen=True, slots=True)
 class LoggedPurchase:
-    """A purchase and where it lay in its partition; `outcomes_seen`: the outcome offset its vector was made as of."""
+    """A purchase and where it lay in its partition."""
 
     offset: int
     accepted: AcceptedTransaction
     outcomes_seen: int
+    """The outcome offset that its vector was made as of."""
+    transactions_seen: int | None = None
+    """Likewise; None: all purchases before it, as for every vector of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +35,34 @@ class LoggedOutcome:
 
 def replay(
     purchases: Iterable[LoggedPurchase], outcomes: Sequence[LoggedOutcome]
-) -> Iterator[tuple[LoggedPurchase, Features]]:
+) -> Iterator[tuple[LoggedPurchase, Features | None]]:
     """Features of every purchase that isn't a repeat, of one partition or of any set of whole customers.
 
-    Both inputs in order of their offsets. Needs memory for the customers' states, not for the history.
+    Both inputs in order of their offsets. Needs memory for the customers' states, not for the history. None: the
+    purchase was decided as of a moment that the log's order doesn't give, since a record of the same customer came in
+    between (a checkout that asked before an earlier purchase had reached the states).
     """
     states: dict[str, CustomerState] = {}
+    latest_purchase: dict[str, int] = {}
+    latest_outcome: dict[str, int] = {}
     taken = 0
     for purchase in purchases:
         while taken < len(outcomes) and outcomes[taken].offset <= purchase.outcomes_seen:
             logged = outcomes[taken]
-            state = states.setdefault(logged.outcome.customer_id, CustomerState())
-            state.add_outcome(logged.outcome, logged.observed_us)
+            customer = logged.outcome.customer_id
+            states.setdefault(customer, CustomerState()).add_outcome(logged.outcome, logged.observed_us)
+            latest_outcome[customer] = logged.offset
             taken += 1
         transaction = purchase.accepted.transaction
-        state = states.setdefault(transaction.customer_id, CustomerState())
+        customer = transaction.customer_id
+        state = states.setdefault(customer, CustomerState())
         if state.sighting(transaction.event_id, purchase.accepted.fingerprint) is not Sighting.NEW:
             continue
-        yield purchase, features_of(state, purchase.accepted)
+        seen = purchase.offset - 1 if purchase.transactions_seen is None else purchase.transactions_seen
+        exact = latest_purchase.get(customer, -1) <= seen and latest_outcome.get(customer, -1) <= purchase.outcomes_seen
+        yield purchase, features_of(state, purchase.accepted) if exact else None
         state.add_purchase(purchase.accepted)
+        latest_purchase[customer] = purchase.offset
 
 
 def features_as_of(

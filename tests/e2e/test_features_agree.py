@@ -131,4 +131,5 @@ def _by_the_history_runner(
         purchase.accepted.transaction.event_id: features
         for partition in purchases
         for purchase, features in replay(purchases[partition], outcomes[partition])
+        if features is not None
     }

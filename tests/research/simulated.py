@@ -32,6 +32,8 @@ class SimulatedHistory:
     examples: Examples
     expected_rate: NDArray[np.float64]
     """[n] what the simulator tossed around: the best that anybody could know."""
+    purchases: list[LoggedPurchase]
+    outcomes: list[LoggedOutcome]
 
 
 def simulated_history(generator: str, days: int, daily: int, seed: int) -> SimulatedHistory:
@@ -55,8 +57,10 @@ def simulated_history(generator: str, days: int, daily: int, seed: int) -> Simul
         rates.append(rate)
     rows = np.full((len(purchases), len(FEATURE_NAMES)), np.nan, dtype=np.float32)
     for purchase, features in replay(purchases, outcomes):
+        assert features is not None  # every one is as of the log's own order
         rows[purchase.offset] = [np.nan if value is None else value for value in features.values()]
-    return SimulatedHistory(_examples(purchases, [logged.outcome for logged in outcomes], rows), np.array(rates))
+    examples = _examples(purchases, [logged.outcome for logged in outcomes], rows)
+    return SimulatedHistory(examples, np.array(rates), purchases, outcomes)
 
 
 def _events(generator: str, days: int, daily: int, seed: int) -> Iterator[tuple[wire.Event, float]]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,29 @@ def test_a_champion_that_wants_features_no_longer_made_is_named_as_the_trouble(r
     champion = ask_champion(registry, examples)
     assert champion.probability is None
     assert "made no more" in (champion.trouble or "")
+
+
+def test_a_champion_of_another_feature_set_is_asked_with_the_features_it_knows(registry: ModelRegistry) -> None:
+    train(registry)
+    known = synthetic_examples(500)
+    renewed = replace(known, features=known.features * 0, feature_set_version="2-later")
+    shuffled = known.take(np.random.default_rng(1).permutation(500))
+    asked = ask_champion(registry, renewed, lambda _: shuffled).probability
+    direct = ask_champion(registry, known).probability
+    assert asked is not None
+    assert direct is not None
+    np.testing.assert_array_equal(asked, direct)
+
+
+def test_a_champion_that_cannot_be_compared_is_not_replaced_by_the_gate(registry: ModelRegistry) -> None:
+    train(registry)
+    known = synthetic_examples(500)
+    renewed = replace(known, feature_set_version="2-later")
+    for examples_of in (None, lambda _: known.take(slice(0, 499))):
+        champion = ask_champion(registry, renewed, examples_of)
+        verdict = judge(renewed, np.asarray(renewed.label * 0.9 + 0.05, dtype=np.float64), champion, Economics())
+        assert not verdict.promote
+        assert "can't be compared" in verdict.reasons[0]
 
 
 def test_an_evaluation_takes_only_what_the_model_has_not_learnt_from(registry: ModelRegistry) -> None:
