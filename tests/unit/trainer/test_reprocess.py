@@ -1,0 +1,64 @@
+"""Which past purchases get features anew. Over a log that lies in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from services.trainer.reprocess import Reprocessed, reprocess
+from shared.feature_definitions.replay import Features, LoggedOutcome, LoggedPurchase
+from tests import factories
+
+NOW = datetime(2026, 6, 2, tzinfo=UTC)
+
+
+def bought(offset: int, customer: str = "cust_000001", seen: int | None = None) -> LoggedPurchase:
+    accepted = factories.accepted(offset, customer_id=customer)
+    return LoggedPurchase(offset, accepted, outcomes_seen=-1, transactions_seen=offset - 1 if seen is None else seen)
+
+
+class Log:
+    def __init__(self, *purchases: LoggedPurchase) -> None:
+        self._purchases = purchases
+        self.rows: dict[str, Features] = {}
+
+    def partitions(self) -> list[int]:
+        return [0]
+
+    def purchases(self, partition: int) -> Iterator[LoggedPurchase]:
+        return iter(self._purchases)
+
+    def outcomes(self, partition: int) -> list[LoggedOutcome]:
+        return []
+
+    def present(self, feature_set: str) -> set[str]:
+        return set(self.rows)
+
+    def append(
+        self, made: list[tuple[LoggedPurchase, Features]], feature_set: str, load_id: str, now: datetime
+    ) -> None:
+        self.rows.update({purchase.accepted.transaction.event_id: features for purchase, features in made})
+
+
+def run(log: Log, since_us: int = 0, until_us: int = 2**62) -> Reprocessed:
+    return reprocess(log, "2-later", since_us, until_us, load_id="a", now=lambda: NOW, step=lambda _: None)
+
+
+def test_an_interrupted_run_is_simply_repeated() -> None:
+    log = Log(bought(0), bought(1), bought(2))
+    run(log)
+    del log.rows["event-1"]
+    assert run(log) == Reprocessed(written=1, present=2, inexact=0)
+    assert log.rows["event-1"]["purchases_24h"] == 1
+
+
+def test_a_purchase_decided_before_the_customers_last_one_was_counted_is_left_out() -> None:
+    log = Log(bought(0), bought(1, "cust_000002"), bought(2, seen=0), bought(3, seen=1))
+    assert run(log) == Reprocessed(written=3, present=0, inexact=1)
+    assert log.rows.keys() == {"event-0", "event-1", "event-2"}
+
+
+def test_what_lies_before_the_range_is_counted_but_not_written() -> None:
+    log = Log(bought(0), bought(1))
+    assert run(log, since_us=bought(1).accepted.occurred_us) == Reprocessed(written=1)
+    assert log.rows["event-1"]["purchases_24h"] == 1
