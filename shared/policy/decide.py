@@ -8,7 +8,8 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 from shared.contracts.events import Reason, Transaction, Verdict
 from shared.contracts.money import major_units, minor_units
-from shared.policy.file import Policy
+from shared.policy.facts import Case, FactsOf
+from shared.policy.file import Policy, Thresholds
 from shared.policy.reasons import PolicyReason
 
 _WHOLE = Decimal(1)
@@ -21,7 +22,7 @@ class PolicyDecision:
     expected_loss: float | None
     """In the event's currency; None where no probability is known."""
     policy_reasons: tuple[Reason, ...]
-    """What the rules add to the model's reasons, the weightiest first."""
+    """What the policy adds to the model's reasons, the weightiest first."""
 
 
 def apply(
@@ -40,39 +41,49 @@ def apply(
     if (probability is None) == (degraded is None):
         raise ValueError("either a probability, or the reason for having none")
     amount, _ = minor_units(transaction.amount, transaction.currency)
-    reasons: list[Reason] = []
-    if probability is None:
-        verdict, loss = _fallback(policy, amount, transaction.currency, reasons), None
+    share = None if probability is None else _exact_share(probability)
+    loss_rate = None if share is None else share * policy.loss_given_default
+    amount_usd = policy.usd_of_minor_units(amount, transaction.currency)
+    facts = FactsOf(Case(transaction, features, amount_usd, share, loss_rate, degraded))
+    found: list[tuple[Verdict, Reason]] = []
+    loss: float | None = None
+    if loss_rate is None or degraded is not None:
+        verdict = _fallback(policy, amount, transaction.currency, degraded or "", found)
     else:
-        loss_rate = _exact_share(probability) * policy.loss_given_default
-        verdict = _by_loss_rate(policy, loss_rate)
+        verdict = _by_loss_rate(_thresholds(policy, facts), loss_rate)
         whole = int((loss_rate * amount).quantize(_WHOLE, rounding=ROUND_HALF_EVEN))
         loss = major_units(whole, transaction.currency)
-    if amount > policy.minor_units_of_usd(policy.rules.review_amount_above_usd, transaction.currency):
-        reasons.append(PolicyReason.AMOUNT_CAP.reason)
-        verdict = _stricter(verdict, Verdict.REVIEW)
-    purchases = features.get("purchases_24h")
-    if purchases is not None and purchases >= policy.rules.review_purchases_24h_from:
-        reasons.append(PolicyReason.VELOCITY.reason)
-        verdict = _stricter(verdict, Verdict.REVIEW)
-    return PolicyDecision(verdict, loss, tuple(reasons))
+    found += [
+        (rule.verdict, Reason(code=rule.code, text=rule.text))
+        for rule in policy.rules
+        if policy.condition(rule.when)(facts)
+    ]
+    if policy.everything != "decide":
+        found.append((Verdict(policy.everything), PolicyReason.EVERYTHING.reason))
+    for stricter, _ in found:
+        verdict = max(verdict, stricter, key=_SEVERITY.__getitem__)
+    found.sort(key=lambda item: -_SEVERITY[item[0]])  # stable: the order of the file among equals
+    return PolicyDecision(verdict, loss, tuple(reason for _, reason in found))
 
 
-def _by_loss_rate(policy: Policy, loss_rate: Decimal) -> Verdict:
-    if loss_rate <= policy.approve_up_to:
+def _thresholds(policy: Policy, facts: FactsOf) -> Thresholds:
+    """Those of the first segment that the purchase is in, or those of all others."""
+    return next((each for each in policy.segments if policy.condition(each.when)(facts)), policy.thresholds)
+
+
+def _by_loss_rate(thresholds: Thresholds, loss_rate: Decimal) -> Verdict:
+    if loss_rate <= thresholds.approve_up_to:
         return Verdict.APPROVE
-    return Verdict.REVIEW if loss_rate <= policy.decline_above else Verdict.DECLINE
+    return Verdict.REVIEW if loss_rate <= thresholds.decline_above else Verdict.DECLINE
 
 
-def _fallback(policy: Policy, amount: int, currency: str, reasons: list[Reason]) -> Verdict:
-    if amount <= policy.minor_units_of_usd(policy.fallback.approve_up_to_usd, currency):
-        return Verdict.APPROVE
-    reasons.append(PolicyReason.FALLBACK_AMOUNT.reason)
-    return Verdict.REVIEW
-
-
-def _stricter(one: Verdict, other: Verdict) -> Verdict:
-    return max(one, other, key=_SEVERITY.__getitem__)
+def _fallback(
+    policy: Policy, amount: int, currency: str, degraded: str, found: list[tuple[Verdict, Reason]]
+) -> Verdict:
+    limit = policy.fallback.of(degraded).approve_up_to_usd
+    if amount > policy.minor_units_of_usd(limit, currency):
+        found.append((Verdict.REVIEW, PolicyReason.FALLBACK_AMOUNT.reason))
+    return Verdict.APPROVE
 
 
 def _exact_share(probability: float) -> Decimal:

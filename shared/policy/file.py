@@ -7,18 +7,30 @@ import json
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from shared.contracts.events import Verdict
 from shared.contracts.money import MINOR_DIGITS
+from shared.policy.document import Document, DocumentError, read_document
+from shared.policy.expression import Condition, ExpressionError, compile_condition
+from shared.policy.facts import NAMES, PROHIBITED
 
 DEFAULT_POLICY = Path(__file__).with_name("default.yaml")
 
 
 class PolicyFileError(ValueError):
-    """The file can't be used. The message names the file, the field, and what was expected of it."""
+    """The file can't be used. The message names the file, line and column, the field, and what was expected of it."""
 
 
 def _exact(value: Any) -> Decimal:
@@ -35,33 +47,78 @@ def _exact(value: Any) -> Decimal:
 
 
 Exact = Annotated[Decimal, BeforeValidator(_exact)]
+Stricter = Annotated[Literal[Verdict.REVIEW, Verdict.DECLINE], BeforeValidator(lambda value: _verdict(value))]
+
+
+def _verdict(value: Any) -> Verdict:
+    if value not in (Verdict.REVIEW.value, Verdict.DECLINE.value):
+        raise ValueError("review or decline: a rule can only make a verdict stricter")
+    return Verdict(value)
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
-class Rules(_Part):
-    review_amount_above_usd: Exact = Field(gt=0)
-    review_purchases_24h_from: int = Field(ge=1)
+class Thresholds(_Part):
+    """Limits of the loss rate."""
+
+    approve_up_to: Exact = Field(ge=0)
+    """Inclusive."""
+    decline_above: Exact = Field(ge=0)
+    """Exclusive; between the two a person looks."""
+
+
+class Segment(Thresholds):
+    """Purchases with thresholds of their own."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)
+    when: str
+
+
+class Rule(_Part):
+    """What makes a verdict stricter whatever the score says."""
+
+    code: str = Field(pattern=r"^policy_[a-z0-9_]+$", max_length=64)
+    when: str
+    verdict: Stricter
+    text: str = Field(min_length=10, max_length=300)
+    """To the customer and the analyst, in plain words."""
 
 
 class Fallback(_Part):
     approve_up_to_usd: Exact = Field(ge=0)
 
 
+class Fallbacks(_Part):
+    """Who decides without a score: `default`, or another for what is missing."""
+
+    default: Fallback
+    no_model: Fallback | None = None
+    model_failed: Fallback | None = None
+    feature_set_mismatch: Fallback | None = None
+    rebuilding: Fallback | None = None
+    state_unavailable: Fallback | None = None
+
+    def of(self, degraded: str) -> Fallback:
+        found: Fallback | None = getattr(self, degraded, None)
+        return found or self.default
+
+
 class Policy(_Part):
-    """Thresholds and rules; default.yaml says what each number is for."""
+    """Thresholds, rules and fallbacks; default.yaml says what each is for."""
 
     version: str = Field(min_length=1, max_length=32, pattern=r"^[A-Za-z0-9._-]+$")
+    everything: Literal["decide", "review", "decline"]
+    """The switch for an emergency: `decide` is normal operation."""
     loss_given_default: Exact = Field(gt=0, le=1)
-    approve_up_to: Exact = Field(ge=0)
-    """Loss rate, inclusive."""
-    decline_above: Exact = Field(ge=0)
-    """Loss rate, exclusive; between the two a person looks."""
-    rules: Rules
-    fallback: Fallback
+    thresholds: Thresholds
+    segments: list[Segment]
+    lists: dict[str, list[str]]
+    rules: list[Rule]
+    fallback: Fallbacks
     units_per_usd: dict[str, Exact]
+    _conditions: dict[str, Condition] = PrivateAttr(default_factory=dict)
 
     @field_validator("units_per_usd")
     @classmethod
@@ -74,9 +131,15 @@ class Policy(_Part):
         return units
 
     @model_validator(mode="after")
-    def _ordered(self) -> Policy:
-        if not self.approve_up_to <= self.decline_above <= self.loss_given_default:
-            raise ValueError("approve_up_to <= decline_above <= loss_given_default")
+    def _consistent(self) -> Policy:
+        for part in (self.thresholds, *self.segments):
+            if not part.approve_up_to <= part.decline_above <= self.loss_given_default:
+                where = f"segment {part.name}" if isinstance(part, Segment) else "thresholds"
+                raise ValueError(f"{where}: approve_up_to <= decline_above <= loss_given_default")
+        for what, names in (("segment", [s.name for s in self.segments]), ("rule", [r.code for r in self.rules])):
+            twice = {name for name in names if names.count(name) > 1}
+            if twice:
+                raise ValueError(f"there are two of {what} {sorted(twice)[0]}")
         return self
 
     @cached_property
@@ -89,36 +152,50 @@ class Policy(_Part):
         """A limit stated in US dollars, in minor units of another currency (a rough size, see the file)."""
         return (usd * self.units_per_usd[currency]).scaleb(MINOR_DIGITS[currency])
 
+    def usd_of_minor_units(self, minor: int, currency: str) -> Decimal:
+        """An amount as US dollars, of the same rough size."""
+        return Decimal(minor).scaleb(-MINOR_DIGITS[currency]) / self.units_per_usd[currency]
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML itself keeps the last of two equal keys, without a word."""
-
-
-def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise yaml.constructor.ConstructorError(None, None, f"{key} stands twice", node.start_mark)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+    def condition(self, when: str) -> Condition:
+        """The compiled condition of a segment or rule. Raises ExpressionError for one that isn't sound."""
+        if when not in self._conditions:
+            members = {name: frozenset(values) for name, values in self.lists.items()}
+            self._conditions[when] = compile_condition(when, NAMES, members)
+        return self._conditions[when]
 
 
 def load_policy(path: Path | str = DEFAULT_POLICY) -> Policy:
-    """Read a policy file. Raises `PolicyFileError` naming file and field."""
+    """Read a policy file and check all of it, conditions included. Raises `PolicyFileError`."""
+    path = Path(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        document = yaml.load(text, _UniqueKeys)
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyFileError(f"{path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise PolicyFileError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(document, dict):
-        raise PolicyFileError(f"{path}: a mapping at the top level is expected")
+        document = read_document(path)
+    except DocumentError as error:
+        raise PolicyFileError(str(error)) from None
     try:
-        return Policy.model_validate(document)
+        policy = Policy.model_validate(document.values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "thresholds"
-        raise PolicyFileError(f"{path}: {field}: {first['msg'].removeprefix('Value error, ')}") from None
+        where = tuple(first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise _error(path, document.place(where), where, message) from None
+    _compile(path, policy, document)
+    return policy
+
+
+def _compile(path: Path, policy: Policy, document: Document) -> None:
+    conditions = {"segments": [s.when for s in policy.segments], "rules": [r.when for r in policy.rules]}
+    for part, entries in conditions.items():
+        for number, when in enumerate(entries):
+            where = (part, number, "when")
+            try:
+                policy.condition(when)
+            except ExpressionError as error:
+                message = str(error)
+                if any(name in when for name in PROHIBITED):
+                    message += "; age and state of residence are prohibited bases"
+                raise _error(path, document.inside(where, error.column), where, message) from None
+
+
+def _error(path: Path, place: tuple[int, int], where: tuple[str | int, ...], message: str) -> PolicyFileError:
+    field = ".".join(str(part) for part in where) or "policy"
+    return PolicyFileError(f"{path}:{place[0]}:{place[1]}: {field}: {message}")

@@ -18,14 +18,13 @@ Wording = Callable[[float, str], str]
 
 
 class PolicyReason(Enum):
-    """Reasons that come from the policy rather than from a model."""
+    """Reasons of the policy itself. Those of its rules stand in the policy file."""
 
-    AMOUNT_CAP = ("policy_amount_cap", "The amount is above the limit up to which purchases are decided automatically.")
-    VELOCITY = ("policy_purchase_velocity", "The customer has made unusually many purchases within a day.")
     FALLBACK_AMOUNT = (
         "policy_fallback_amount",
         "The purchase could not be scored, and its amount is above the limit for approval without a score.",
     )
+    EVERYTHING = ("policy_everything", "For the time being no purchase is approved automatically.")
     ESTIMATED_RISK = ("policy_estimated_risk", "The estimated loss is above the limit for approval.")
 
     @property

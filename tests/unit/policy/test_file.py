@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from shared.policy import DEFAULT_POLICY, PolicyFileError, load_policy
 
+NO_SEGMENT = '{name: new, when: "tenure_days < 30", approve_up_to: "1", decline_above: "0"}'
 Edited = Callable[[str, str], Path]
 
 
@@ -29,23 +31,34 @@ def edited(tmp_path: Path) -> Edited:
         ('loss_given_default: "0.60"', 'loss_given_default: "much"', "loss_given_default"),
         ('loss_given_default: "0.60"', 'loss_given_default: "1.5"', "loss_given_default"),
         ('loss_given_default: "0.60"', 'loss_given_default: "NaN"', "loss_given_default"),
-        ('approve_up_to: "0.0285"', 'approve_up_to: "0.05"', "thresholds"),
-        ("review_purchases_24h_from: 8", 'review_purchases_24h_from: "8"', "rules.review_purchases_24h_from"),
-        ("review_purchases_24h_from: 8", "review_purchases_24h_from: 0", "rules.review_purchases_24h_from"),
-        ("review_purchases_24h_from: 8", "reviw_purchases_24h_from: 8", "rules.review_purchases_24h_from"),
-        ('approve_up_to_usd: "100"', 'approve_up_to_usd: "-1"', "fallback.approve_up_to_usd"),
+        ('approve_up_to: "0.0285"', 'approve_up_to: "0.05"', "policy"),
+        ("code: policy_amount_cap", "code: amount_cap", "rules.0.code"),
+        ("code: policy_amount_cap", "code: policy_purchase_velocity", "policy"),
+        ("verdict: review", "verdict: approve", "rules.0.verdict"),
+        ("when: amount_usd > 1000", "wehn: amount_usd > 1000", "rules.0.when"),
+        ("everything: decide", "everything: panic", "everything"),
+        (
+            "segments: []",
+            'segments: [{name: new, when: "tenure_days < 30", approve_up_to: "1", decline_above: "0"}]',
+            "policy",
+        ),
+        ("blocked_devices: []", "blocked_devices: 7", "lists.blocked_devices"),
+        ('approve_up_to_usd: "100"', 'approve_up_to_usd: "-1"', "fallback.default.approve_up_to_usd"),
+        ('    approve_up_to_usd: "100"', '    approve_up_to_usd: "100"\n  outage: {}', "fallback.outage"),
         ('  KWD: "0.3"', "", "units_per_usd"),
         ('  KWD: "0.3"', '  KWD: "0"', "units_per_usd"),
         ('  KWD: "0.3"', '  KWD: "0.3"\n  XXX: "1"', "units_per_usd"),
-        ('version: "1"', "version: 1", "version"),
-        ('version: "1"', 'version: "1"\nextra: 1', "extra"),
+        ('version: "2"', "version: 2", "version"),
+        ('version: "2"', 'version: "2"\nextra: 1', "extra"),
     ],
 )
 def test_a_bad_value_is_refused_by_the_name_of_file_and_field(edited: Edited, old: str, new: str, field: str) -> None:
     path = edited(old, new)
     with pytest.raises(PolicyFileError) as refused:
         load_policy(path)
-    assert str(refused.value).startswith(f"{path}: {field}: ")
+    place, _, said = str(refused.value).removeprefix(f"{path}:").partition(": ")
+    assert re.fullmatch(r"\d+:\d+", place)
+    assert said.startswith(f"{field}: ")
     assert "\n" not in str(refused.value)
 
 
@@ -66,4 +79,35 @@ def test_another_value_is_another_policy_and_another_comment_is_not(edited: Edit
     before = load_policy().name
     assert load_policy(edited('approve_up_to: "0.0285"', 'approve_up_to: "0.0284"')).name != before
     assert load_policy(edited("# The policy in service.", "# This is it.")).name == before
-    assert before.startswith("1-")
+    assert before.startswith("2-")
+
+
+@pytest.mark.parametrize(
+    ("when", "column", "said"),
+    [
+        ("amont_usd > 1000", 0, "there is no fact amont_usd (did you mean amount_usd?)"),
+        ("amount_usd > '1000'", 13, "a number is compared with a text"),
+        ("amount_usd > 10 and customer_state == 'VI'", 20, "prohibited bases"),
+        ("amount_usd", 0, "a condition is true or false, this is a number"),
+        ("amount_usd >", 12, "not a condition"),
+    ],
+)
+def test_an_unsound_condition_is_refused_with_its_line_and_column(
+    edited: Edited, when: str, column: int, said: str
+) -> None:
+    path = edited("when: amount_usd > 1000", f"when: {when}")
+    line, start = next(
+        (number, text.index("when: ") + len("when: ") + 1)
+        for number, text in enumerate(path.read_text().splitlines(), 1)
+        if text.strip().startswith("when: am")
+    )
+    with pytest.raises(PolicyFileError) as refused:
+        load_policy(path)
+    assert str(refused.value).startswith(f"{path}:{line}:{start + column}: rules.0.when: ")
+    assert said in str(refused.value)
+
+
+def test_the_place_of_a_quoted_condition_is_counted_from_inside_the_quotes(edited: Edited) -> None:
+    path = edited("when: amount_usd > 1000", 'when: "nobody > 1000"')
+    with pytest.raises(PolicyFileError, match=r":12: rules\.0\.when: there is no fact nobody"):
+        load_policy(path)

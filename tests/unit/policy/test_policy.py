@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -43,8 +44,12 @@ def loss(probability: float, minor: int, currency: str = "USD") -> int:
     return minor_units(answer.expected_loss, currency)[0]
 
 
-def with_rules(**changes: Any) -> Policy:
-    return POLICY.model_copy(update={"rules": POLICY.rules.model_copy(update=changes)})
+THRESHOLDS = POLICY.thresholds
+
+
+def changed(**changes: Any) -> Policy:
+    """The policy with other values, checked like any other."""
+    return Policy.model_validate(json.loads(POLICY.model_dump_json()) | changes)
 
 
 @given(probabilities, probabilities, cents)
@@ -78,12 +83,12 @@ def test_expected_loss_is_exact_to_the_minor_unit(probability: float, minor: int
 
 @given(probabilities, cents)
 def test_the_verdict_on_a_score_depends_on_the_loss_rate_and_not_on_the_amount(probability: float, minor: int) -> None:
-    unlimited = with_rules(review_amount_above_usd=Decimal(10**9))
+    unlimited = changed(rules=[])
     assert decided(probability, minor, policy=unlimited).decision == decided(probability, 1, policy=unlimited).decision
 
 
 def test_a_purchase_at_the_approval_limit_earns_money_and_one_above_break_even_is_not_approved() -> None:
-    at_limit = POLICY.approve_up_to / POLICY.loss_given_default
+    at_limit = THRESHOLDS.approve_up_to / POLICY.loss_given_default
     assert (1 - at_limit) * MARGIN - at_limit * POLICY.loss_given_default > 0
     assert decided(float(at_limit)).decision is Verdict.APPROVE
     break_even = float(MARGIN / (MARGIN + POLICY.loss_given_default))
@@ -91,7 +96,7 @@ def test_a_purchase_at_the_approval_limit_earns_money_and_one_above_break_even_i
 
 
 def test_the_decline_limit_lies_where_a_review_as_assumed_in_the_file_stops_paying() -> None:
-    p = POLICY.decline_above / POLICY.loss_given_default
+    p = THRESHOLDS.decline_above / POLICY.loss_given_default
 
     def earned(p: Decimal) -> Decimal:
         return Decimal("0.9") * (1 - p) * MARGIN - Decimal("0.5") * p * POLICY.loss_given_default - Decimal("0.005")
@@ -153,3 +158,49 @@ def test_a_probability_together_with_a_degradation_is_refused() -> None:
         decided(0.1, degraded="no_model")
     with pytest.raises(ValueError, match="either"):
         apply(POLICY, purchase(), {}, None, None)
+
+
+def test_a_list_blocks_whom_it_names() -> None:
+    policy = changed(lists={"blocked_customers": ["c"], "blocked_devices": [], "blocked_payment_methods": []})
+    answer = decided(0.001, policy=policy)
+    assert answer.decision is Verdict.DECLINE
+    assert [reason.code for reason in answer.policy_reasons] == ["policy_blocked"]
+
+
+def test_a_segment_has_thresholds_of_its_own_and_the_first_that_fits_counts() -> None:
+    segments = [
+        {"name": "new_customers", "when": "tenure_days < 30", "approve_up_to": "0.01", "decline_above": "0.02"},
+        {"name": "anybody_young", "when": "tenure_days < 90", "approve_up_to": "0.0", "decline_above": "0.0"},
+    ]
+    policy = changed(segments=segments)
+    assert decided(0.03, policy=policy, tenure_days=400.0).decision is Verdict.APPROVE
+    assert decided(0.03, policy=policy, tenure_days=10.0).decision is Verdict.REVIEW
+    assert decided(0.001, policy=policy, tenure_days=60.0).decision is Verdict.DECLINE
+    assert decided(0.03, policy=policy, tenure_days=None).decision is Verdict.APPROVE
+
+
+@pytest.mark.parametrize(("switch", "verdict"), [("review", Verdict.REVIEW), ("decline", Verdict.DECLINE)])
+def test_the_emergency_switch_stops_every_approval(switch: str, verdict: Verdict) -> None:
+    policy = changed(everything=switch)
+    for probability in (0.001, None):
+        answer = decided(probability, 100, policy=policy)
+        assert answer.decision is verdict
+        assert answer.policy_reasons[0].code == "policy_everything"
+    assert decided(0.5, policy=policy).decision is Verdict.DECLINE
+
+
+def test_what_is_missing_may_have_a_fallback_of_its_own() -> None:
+    fallback = {"default": {"approve_up_to_usd": "100"}, "rebuilding": {"approve_up_to_usd": "20"}}
+    policy = changed(fallback=fallback)
+    assert decided(None, 5000, policy=policy).decision is Verdict.APPROVE
+    assert decided(None, 5000, policy=policy, degraded="rebuilding").decision is Verdict.REVIEW
+
+
+def test_the_weightiest_reason_comes_first() -> None:
+    policy = changed(lists={"blocked_customers": ["c"], "blocked_devices": [], "blocked_payment_methods": []})
+    answer = decided(0.001, 100_001, policy=policy, purchases_24h=9.0)
+    assert [reason.code for reason in answer.policy_reasons] == [
+        "policy_blocked",
+        "policy_amount_cap",
+        "policy_purchase_velocity",
+    ]
