@@ -53,11 +53,7 @@ def apply(
         verdict = _by_loss_rate(_thresholds(policy, facts), loss_rate)
         whole = int((loss_rate * amount).quantize(_WHOLE, rounding=ROUND_HALF_EVEN))
         loss = major_units(whole, transaction.currency)
-    found += [
-        (rule.verdict, Reason(code=rule.code, text=rule.text))
-        for rule in policy.rules
-        if policy.condition(rule.when)(facts)
-    ]
+    found += [(stricter, reason) for holds, stricter, reason in policy.checked.rules if holds(facts)]
     if policy.everything != "decide":
         found.append((Verdict(policy.everything), PolicyReason.EVERYTHING.reason))
     for stricter, _ in found:
@@ -68,7 +64,7 @@ def apply(
 
 def _thresholds(policy: Policy, facts: FactsOf) -> Thresholds:
     """Those of the first segment that the purchase is in, or those of all others."""
-    return next((each for each in policy.segments if policy.condition(each.when)(facts)), policy.thresholds)
+    return next((own for holds, own in policy.checked.segments if holds(facts)), policy.thresholds)
 
 
 def _by_loss_rate(thresholds: Thresholds, loss_rate: Decimal) -> Verdict:

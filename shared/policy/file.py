@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +15,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from shared.contracts.events import Verdict
+from shared.contracts.events import Reason, Verdict
 from shared.contracts.money import MINOR_DIGITS
 from shared.policy.document import Document, DocumentError, read_document
 from shared.policy.expression import Condition, ExpressionError, compile_condition
@@ -118,7 +118,6 @@ class Policy(_Part):
     rules: list[Rule]
     fallback: Fallbacks
     units_per_usd: dict[str, Exact]
-    _conditions: dict[str, Condition] = PrivateAttr(default_factory=dict)
 
     @field_validator("units_per_usd")
     @classmethod
@@ -156,12 +155,25 @@ class Policy(_Part):
         """An amount as US dollars, of the same rough size."""
         return Decimal(minor).scaleb(-MINOR_DIGITS[currency]) / self.units_per_usd[currency]
 
+    @cached_property
+    def checked(self) -> Checked:
+        """Segments and rules, ready to be asked. Raises ExpressionError where a condition isn't sound."""
+        return Checked(
+            segments=tuple((self.condition(segment.when), segment) for segment in self.segments),
+            rules=tuple(
+                (self.condition(rule.when), rule.verdict, Reason(code=rule.code, text=rule.text)) for rule in self.rules
+            ),
+        )
+
     def condition(self, when: str) -> Condition:
         """The compiled condition of a segment or rule. Raises ExpressionError for one that isn't sound."""
-        if when not in self._conditions:
-            members = {name: frozenset(values) for name, values in self.lists.items()}
-            self._conditions[when] = compile_condition(when, NAMES, members)
-        return self._conditions[when]
+        return compile_condition(when, NAMES, {name: frozenset(values) for name, values in self.lists.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    segments: tuple[tuple[Condition, Thresholds], ...]
+    rules: tuple[tuple[Condition, Verdict, Reason], ...]
 
 
 def load_policy(path: Path | str = DEFAULT_POLICY) -> Policy:
@@ -178,11 +190,11 @@ def load_policy(path: Path | str = DEFAULT_POLICY) -> Policy:
         where = tuple(first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise _error(path, document.place(where), where, message) from None
-    _compile(path, policy, document)
+    _check_conditions(path, policy, document)
     return policy
 
 
-def _compile(path: Path, policy: Policy, document: Document) -> None:
+def _check_conditions(path: Path, policy: Policy, document: Document) -> None:
     conditions = {"segments": [s.when for s in policy.segments], "rules": [r.when for r in policy.rules]}
     for part, entries in conditions.items():
         for number, when in enumerate(entries):
