@@ -44,6 +44,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     reprocess.add_argument("--since", type=_moment, help="of the purchase (default: the first)")
     reprocess.add_argument("--until", type=_moment, help="and before this (default: the last)")
 
+    backtest = commands.add_parser("backtest", help="what another policy or model would have decided, and earned")
+    backtest.add_argument("--policy", type=Path, help="a policy file (default: the one of this code)")
+    backtest.add_argument("--model", help="a registered version (default: the probabilities that were decided on)")
+    backtest.add_argument("--since", type=_moment, help="of the purchase (default: the first)")
+    backtest.add_argument("--until", type=_moment, help="and before this (default: the last)")
+    backtest.add_argument(
+        "--as-of", type=_moment, help="outcomes that have matured by then (default: the last purchase)"
+    )
+
     parsed = parser.parse_args(arguments)
     if parsed.command is None and not parsed.check:
         parser.error("name a command, or --check")

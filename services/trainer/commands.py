@@ -16,24 +16,27 @@ import structlog
 from numpy.typing import NDArray
 
 from services.trainer import metrics
+from services.trainer.backtest import backtest, profit_curve
 from services.trainer.candidates import default_candidates
 from services.trainer.card import card_html
 from services.trainer.ceiling import Ceiling, ceiling, read_hidden
 from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.past import Past, now
 from services.trainer.reprocess import reprocess
+from services.trainer.rescore import rescored
 from services.trainer.settings import TrainerSettings
 from services.trainer.warehouse import DriftRow, Evaluation, Warehouse
 from services.trainer.workflow import Plan, evaluate_version, train_and_register
 from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.registry import ModelRegistry
+from shared.policy import DEFAULT_POLICY, load_policy
 from shared.telemetry.metrics import DRIFT_SCORE, MODEL_AUC, MODEL_INFO
 
 log = structlog.get_logger()
 
 MICROS_PER_DAY = 86_400_000_000
-STEPS = {"train": 12, "evaluate": 3, "drift": 3}
+STEPS = {"train": 12, "evaluate": 3, "drift": 3, "backtest": 2}
 """How many steps each command tells of, for a progress bar."""
 
 Answer = dict[str, Any]
@@ -156,6 +159,35 @@ class Trainer:
             "until": from_epoch_micros(until_us),
             "load_id": load_id,
             **asdict(done),
+        }
+
+    def backtest(self, arguments: Namespace) -> Answer:
+        from services.trainer.backtest_report import figures, page
+
+        policy = load_policy(arguments.policy or DEFAULT_POLICY)
+        clock = self._warehouse.clock()
+        since_us = 0 if arguments.since is None else arguments.since
+        until_us = clock + 1 if arguments.until is None else arguments.until
+        as_of_us = clock if arguments.as_of is None else arguments.as_of
+        files = self._registry.load(arguments.model) if arguments.model else None
+        feature_set = files.manifest.feature_set_version if files else FEATURE_SET_VERSION
+        logged = list(Past(self._warehouse).cases(since_us, until_us, as_of_us, feature_set))
+        self._step("read")
+        cases = rescored(logged, files) if files else [case for case, _ in logged]
+        if not cases:
+            raise TrainingRefused("no decided purchase lies in that time")
+        groups = backtest(cases, policy, self._settings.trainer.economics)
+        self._step("decided again")
+        found = figures(groups)
+        title = f"Policy {policy.name}" + (f" with model {arguments.model}" if arguments.model else "")
+        curve = profit_curve(cases, policy, self._settings.trainer.economics)
+        report = self._report(f"backtest-{policy.name}.html", page(title, found, groups, curve))
+        return {
+            "policy": policy.name,
+            "model": arguments.model,
+            "left_out": len(logged) - len(cases),
+            **found,
+            "html": report,
         }
 
     def _examples(self, as_of_us: int | None) -> tuple[int, Examples]:

@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 from google.cloud import bigquery
 
+from services.trainer.backtest import LoggedCase
 from services.trainer.warehouse import QUERY_TIMEOUT_S, Warehouse, as_unavailable
 from shared.contracts.enumerations import BLOCK_TYPES
-from shared.contracts.events import Outcome
+from shared.contracts.events import Outcome, Verdict
 from shared.contracts.identity import canonical_time, epoch_micros
-from shared.contracts.transactions import Door, Limits, decode_transaction
+from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
 from shared.feature_definitions import feature_hash
 from shared.feature_definitions.replay import Features, LoggedOutcome, LoggedPurchase
 from shared.warehouse import tables, views
@@ -41,6 +42,27 @@ WHERE kafka_partition = {{partition}} AND misplaced IS NOT TRUE
 ORDER BY kafka_offset
 """
 
+_CASES = f"""
+SELECT
+  t.*, d.decision, d.probability_of_default, d.degraded, d.feature_set_version AS decided_on,
+  TO_JSON_STRING(
+    IF(d.feature_set_version = '{{feature_set}}', d.features, COALESCE(f.features, d.features))) AS features,
+  IF(d.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL, TRUE, FALSE) AS in_set, e.defaulted
+FROM `{{project}}.{views.DECISIONS_CURRENT.id}` AS d
+JOIN `{{project}}.{views.TRANSACTIONS_CURRENT.id}` AS t ON t.event_id = d.event_id
+LEFT JOIN (
+  SELECT event_id, defaulted FROM `{{project}}.{views.TRAINING_EXAMPLES.id}`
+  WHERE mature_at <= TIMESTAMP_MICROS({{as_of_us}})
+) AS e ON e.event_id = d.event_id
+LEFT JOIN (
+  SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
+  WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
+) AS f ON f.event_id = d.event_id
+WHERE d.occurred_at >= TIMESTAMP_MICROS({{since_us}}) AND d.occurred_at < TIMESTAMP_MICROS({{until_us}})
+ORDER BY t.kafka_partition, t.kafka_offset
+"""
+
 _PARTITIONS = f"""
 SELECT DISTINCT kafka_partition FROM `{{project}}.{tables.TRANSACTIONS.id}` WHERE kafka_partition IS NOT NULL
 """
@@ -49,6 +71,8 @@ _PRESENT = f"""
 SELECT event_id FROM `{{project}}.{tables.FEATURES.id}`
 WHERE feature_set_version = '{{feature_set}}' AND load_id IS NOT NULL
 """
+
+_FEATURE_VALUES = msgspec.json.Decoder(dict[str, float | None])
 
 _LOADED = (
     "event_id", "customer_id", "occurred_at", "feature_set_version", "features", "feature_hash", "as_of_transactions",
@@ -68,13 +92,8 @@ class Past:
     def purchases(self, partition: int) -> Iterator[LoggedPurchase]:
         """Decided purchases in order of their offsets, repeats included, with what their decision was made as of."""
         for row in self._rows(_PURCHASES, partition=partition):
-            accepted = decode_transaction(
-                msgspec.json.encode(_document(row)),
-                door=Door.TOPIC,
-                received_us=epoch_micros(canonical_time(row["kafka_timestamp"])),
-                limits=LIMITS,
-            )
-            yield LoggedPurchase(row["kafka_offset"], accepted, row["as_of_outcomes"], row["as_of_transactions"])
+            seen = row["as_of_outcomes"], row["as_of_transactions"]
+            yield LoggedPurchase(row["kafka_offset"], _accepted(row), *seen)
 
     def outcomes(self, partition: int) -> list[LoggedOutcome]:
         """In order of their offsets."""
@@ -90,6 +109,21 @@ class Past:
             )
             found.append(LoggedOutcome(row.kafka_offset, outcome, epoch_micros(observed_at)))
         return found
+
+    def cases(self, since_us: int, until_us: int, as_of_us: int, feature_set: str) -> Iterator[tuple[LoggedCase, bool]]:
+        """Decisions on purchases in [since, until), with outcomes that have matured by `as_of_us`; and whether the
+        features are of the set (else those that were decided on)."""
+        rows = self._rows(_CASES, since_us=since_us, until_us=until_us, as_of_us=as_of_us, feature_set=feature_set)
+        for row in rows:
+            case = LoggedCase(
+                transaction=_accepted(row).transaction,
+                features=_FEATURE_VALUES.decode(row["features"]),
+                decision=Verdict(row["decision"]),
+                probability=row["probability_of_default"],
+                degraded=row["degraded"],
+                defaulted=row["defaulted"],
+            )
+            yield case, row["in_set"]
 
     def present(self, feature_set: str) -> set[str]:
         """Events that have reprocessed features of this set."""
@@ -122,6 +156,15 @@ class Past:
             job = self._client.query(sql.format(project=self._project, **values), retry=RETRY, timeout=CALL_TIMEOUT_S)
             # Through the REST pages, which keep the order of the query.
             yield from job.result(page_size=PAGE_ROWS, timeout=QUERY_TIMEOUT_S)
+
+
+def _accepted(row: Mapping[str, Any]) -> AcceptedTransaction:
+    return decode_transaction(
+        msgspec.json.encode(_document(row)),
+        door=Door.TOPIC,
+        received_us=epoch_micros(canonical_time(row["kafka_timestamp"])),
+        limits=LIMITS,
+    )
 
 
 def _document(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -182,3 +182,17 @@ def test_a_model_of_the_new_set_is_judged_against_the_old_one_on_the_old_ones_fe
     assert any(f"champion {old}: log-loss" in reason for reason in new["reasons"])
     reprocessed.run("promote", new["version"])
     assert (registry.current(), registry.previous()) == (new["version"], old)
+
+
+def test_a_backtest_tells_what_another_model_and_policy_would_have_done(reprocessed: Reprocessed) -> None:
+    registry = ModelRegistry(str(reprocessed.folder / "models"))
+    version = registry.current()
+    assert version is not None
+    found = reprocessed.run("backtest", "--model", version)
+    purchases = len(reprocessed.history.purchases)
+    assert found["purchases"] + found["left_out"] == purchases
+    assert found["logged"]["approval_rate"] == 1.0  # every one was logged as approved
+    assert found["proposed"]["with_known_outcome"] < found["logged"]["with_known_outcome"]
+    assert found["changed"] == sum(count for move, count in found["moves"].items() if move != "approve to approve")
+    assert sum(part["purchases"] for part in found["segments"]["instalments"].values()) == found["purchases"]
+    assert "<html" in Path(found["html"]).read_text()

@@ -1,0 +1,28 @@
+"""Another model's probabilities on logged purchases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from services.trainer.backtest import LoggedCase
+from services.trainer.export import run_onnx
+from shared.model_artifact.registry import ModelFiles
+
+
+def rescored(logged: Sequence[tuple[LoggedCase, bool]], files: ModelFiles) -> list[LoggedCase]:
+    """The cases with the model's probabilities. Left out are those without features of the model's set, and those that
+    were decided without a model for a reason of their own (a state being rebuilt): no model would have been asked.
+    """
+    cases = [case for case, in_set in logged if in_set and case.degraded in (None, "no_model", "model_failed")]
+    if not cases:
+        return []
+    names = files.manifest.feature_names
+    matrix = np.array([[case.features.get(name) for name in names] for case in cases], dtype=np.float32)
+    probabilities = files.manifest.calibration.apply(run_onnx(files.onnx, matrix))
+    return [
+        replace(case, probability=float(probability), degraded=None)
+        for case, probability in zip(cases, probabilities, strict=True)
+    ]
