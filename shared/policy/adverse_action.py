@@ -1,0 +1,113 @@
+"""What has to be told to a customer whose purchase was declined.
+
+In the United States Regulation B (12 CFR 1002.9) asks for the specific principal reasons, which the CFPB holds to be no
+more than four, and for them to say what really was decisive: its sample reasons (appendix C, form C-1) are no excuse for
+a vaguer word. So each of our codes has the sample reason that it belongs to, where one fits, and beside it our own
+sentence with the customer's own value. In the European Union directive 2023/2225 (articles 18 and 19) adds the right to an
+explanation of an automated decision, to a person's review, and to be told which database was asked.
+
+Not legal advice: the mapping is a proposal that a lender's own counsel has to confirm.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from shared.contracts.events import Decision, Verdict
+from shared.policy.reasons import FEATURE_REASONS, PolicyReason
+
+MOST_REASONS = 4
+
+
+class SampleReason(StrEnum):
+    """The sample reasons of Regulation B, form C-1, that fit one of ours."""
+
+    INCOME = "Income insufficient for amount of credit requested"
+    OBLIGATIONS = "Excessive obligations in relation to income"
+    RESIDENCE = "Length of residence"
+    IDENTITY = "Unable to verify identity"
+    CREDIT_EXPERIENCE = "Limited credit experience"
+    PERFORMANCE_WITH_US = "Poor credit performance with us"
+    PERFORMANCE_WITH_OTHERS = "Delinquent past or present credit obligations with others"
+    COLLATERAL = "Value or type of collateral not sufficient"
+    OTHER = "Other, as stated"
+
+
+_BY_CODE: dict[str, SampleReason] = {
+    "income_rank": SampleReason.INCOME,
+    "amount_to_credit_limit": SampleReason.OBLIGATIONS,
+    "credit_utilization": SampleReason.OBLIGATIONS,
+    "credit_is_stretched": SampleReason.OBLIGATIONS,
+    "open_exposure": SampleReason.OBLIGATIONS,
+    "credit_limit": SampleReason.CREDIT_EXPERIENCE,
+    "tenure_days": SampleReason.CREDIT_EXPERIENCE,
+    "on_time_known": SampleReason.CREDIT_EXPERIENCE,
+    "credit_score_rank": SampleReason.PERFORMANCE_WITH_OTHERS,
+    "defaults_known": SampleReason.PERFORMANCE_WITH_US,
+    "default_share_known": SampleReason.PERFORMANCE_WITH_US,
+    "verification_rank": SampleReason.IDENTITY,
+    "address_stability_rank": SampleReason.RESIDENCE,
+    "product_risk_rank": SampleReason.COLLATERAL,
+}
+
+RIGHTS_EU = (
+    "You may ask for a clear explanation of how this decision was reached, and of what weighed in it.",
+    "You may state your view, and have the decision reviewed by a person.",
+    "You may ask for what is held about you, and have what is wrong corrected.",
+)
+
+
+class PrincipalReason(msgspec.Struct, frozen=True):
+    code: str
+    text: str
+    """Our own sentence, with the customer's own value."""
+    sample_reason: str
+    """Of Regulation B, form C-1."""
+
+
+class AdverseActionNotice(msgspec.Struct, frozen=True):
+    """What a notice has to hold; the letter around it is the lender's."""
+
+    event_id: str
+    customer_id: str
+    transaction_id: str
+    decided_at: str
+    automated: bool
+    """No person took part in the decision."""
+    principal_reasons: list[PrincipalReason]
+    rights: list[str]
+    model_version: str
+    policy_version: str
+
+
+def sample_reason(code: str) -> SampleReason:
+    """The sample reason that a code belongs to; `OTHER` where none fits."""
+    return _BY_CODE.get(code, SampleReason.OTHER)
+
+
+def adverse_action(decision: Decision) -> AdverseActionNotice | None:
+    """The notice of a declined purchase; None where nothing adverse was decided (a review is not, until it ends)."""
+    if decision.decision is not Verdict.DECLINE:
+        return None
+    return AdverseActionNotice(
+        event_id=decision.event_id,
+        customer_id=decision.customer_id,
+        transaction_id=decision.transaction_id,
+        decided_at=decision.decided_at,
+        automated=True,
+        principal_reasons=[
+            PrincipalReason(reason.code, reason.text, sample_reason(reason.code).value)
+            for reason in decision.reasons[:MOST_REASONS]
+        ],
+        rights=list(RIGHTS_EU),
+        model_version=decision.model_version,
+        policy_version=decision.policy_version,
+    )
+
+
+def code_list() -> dict[str, SampleReason]:
+    """Every code that a decision may carry, apart from those of a policy file's own rules."""
+    codes = [*FEATURE_REASONS, *(reason.reason.code for reason in PolicyReason)]
+    return {code: sample_reason(code) for code in codes}

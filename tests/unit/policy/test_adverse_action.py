@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from shared.contracts.events import Decision, Reason, Verdict
+from shared.contracts.examples import OTHERS
+from shared.policy import FEATURE_REASONS
+from shared.policy.adverse_action import _BY_CODE, SampleReason, adverse_action, code_list, sample_reason
+
+(EXAMPLE,) = OTHERS["decision"]
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "reasons.md"
+
+
+def decided(verdict: Verdict, *codes: str) -> Decision:
+    reasons = [Reason(code=code, text=f"It is about {code}.") for code in codes]
+    changed: Decision = msgspec.structs.replace(EXAMPLE, decision=verdict, reasons=reasons)
+    return changed
+
+
+@pytest.mark.parametrize("verdict", [Verdict.APPROVE, Verdict.REVIEW])
+def test_only_a_decline_is_adverse(verdict: Verdict) -> None:
+    assert adverse_action(decided(verdict, "income_rank")) is None
+
+
+def test_a_notice_says_what_was_decisive_in_the_decisions_own_words_and_order() -> None:
+    notice = adverse_action(decided(Verdict.DECLINE, "policy_blocked", "income_rank"))
+    assert notice is not None
+    assert [(reason.code, reason.sample_reason) for reason in notice.principal_reasons] == [
+        ("policy_blocked", "Other, as stated"),
+        ("income_rank", "Income insufficient for amount of credit requested"),
+    ]
+    assert notice.principal_reasons[1].text == "It is about income_rank."
+    assert (notice.event_id, notice.policy_version) == (EXAMPLE.event_id, EXAMPLE.policy_version)
+
+
+def test_no_more_than_four_reasons_are_told() -> None:
+    notice = adverse_action(decided(Verdict.DECLINE, "a", "b", "c", "d", "e"))
+    assert notice is not None
+    assert [reason.code for reason in notice.principal_reasons] == ["a", "b", "c", "d"]
+
+
+def test_the_mapping_names_only_codes_that_exist() -> None:
+    assert _BY_CODE.keys() <= FEATURE_REASONS.keys()
+    assert sample_reason("nobody_s_code") is SampleReason.OTHER
+
+
+def test_the_page_lists_every_code_with_its_sample_reason() -> None:
+    listed = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|$", PAGE.read_text(), re.MULTILINE))
+    assert listed == {code: reason.value for code, reason in code_list().items()}
