@@ -1,7 +1,7 @@
 """What has to be told to a customer whose purchase was declined.
 
 In the United States Regulation B (12 CFR 1002.9) asks for the specific principal reasons, of which its commentary finds
-more than four unhelpful, and for what really was decisive: the sample reasons (appendix C, form C-1) are no excuse for a
+more than four unhelpful, and for what really was decisive: the sample reasons (appendix C, form C-1) don't excuse a
 vaguer word. So each of our codes has the sample reason that it belongs to, where one fits, and beside it our own
 sentence with the customer's own value. In the European Union directive 2023/2225 (article 18) adds the right to an
 explanation of an automated decision and to a person's review.
