@@ -37,17 +37,17 @@ class Decider:
     ) -> list[Decision]:
         """One decision for each vector. `degraded`: why the fallback has to decide, where that is known beforehand."""
         decided_at = canonical_time(self._clock())
-        models = {} if degraded else self._slot.models
+        lineup = self._slot.lineup
         try:
             return pipeline.decide(
-                vectors, models, self._policy, channel=channel, decided_at=decided_at, degraded=degraded
+                vectors, lineup, self._policy, channel=channel, decided_at=decided_at, degraded=degraded
             )
         except ModelFailed as error:
             MODEL_FAILURES.inc()
-            log.error("model_failed", versions=[model.version for model in models.values()], error=str(error))
+            log.error("model_failed", versions=[model.version for model in lineup.champions.values()], error=str(error))
             return pipeline.decide(
                 vectors,
-                {},
+                lineup,
                 self._policy,
                 channel=channel,
                 decided_at=decided_at,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contracts.events import Decision, FeatureVector, Reason, VectorState, Verdict
+from shared.contracts.events import Decision, FeatureVector, Reason, ShadowScore, VectorState, Verdict
 from shared.contracts.transactions import fingerprint
+from shared.experiments import Experiment, arm_of
 from shared.feature_definitions import FEATURE_SET_VERSION, received
 from shared.policy import Policy, apply, feature_reason
 from shared.policy.reasons import PolicyReason
@@ -18,7 +19,6 @@ from shared.policy.reasons import PolicyReason
 NO_MODEL = "none"
 """`model_version` of a decision that no model's probability went into."""
 
-CHAMPION = "champion"
 MAX_REASONS = 4
 
 Channel = Literal["stream", "rest"]
@@ -66,6 +66,35 @@ class Model(Protocol):
     def score(self, matrix: NDArray[np.float32]) -> Scores: ...
 
 
+@dataclass(frozen=True)
+class Lineup:
+    """Who answers at the moment."""
+
+    champions: Mapping[str, Model]
+    """By feature set."""
+    arms: Mapping[str, Model] = field(default_factory=dict)
+    """Arm of the experiment to the model that decides there."""
+    experiment: Experiment | None = None
+    challengers: Sequence[Model] = ()
+    """In shadow: they answer, and never decide."""
+
+    def deciding(self, vector: FeatureVector, arm: str) -> Model | None:
+        """The arm's model where it fits the vector, else the champion of the vector's feature set, if there is one."""
+        for model in (self.arms.get(arm), self.champions.get(vector.feature_set_version)):
+            if model is not None and fits(model, vector):
+                return model
+        return None
+
+
+def fits(model: Model, vector: FeatureVector) -> bool:
+    """Whether the model was trained on vectors like this one."""
+    if model.feature_set_version != vector.feature_set_version:
+        return False
+    # Of this code's own set the door has checked that every feature is there.
+    own = vector.feature_set_version == FEATURE_SET_VERSION
+    return own or vector.features.keys() >= set(model.feature_names)
+
+
 class ModelFailed(Exception):
     """A loaded model gave no answer."""
 
@@ -85,7 +114,7 @@ def matrix_of(features: Sequence[Mapping[str, float | None]], names: Sequence[st
 
 def decide(
     vectors: Sequence[FeatureVector],
-    models: Mapping[str, Model],
+    lineup: Lineup,
     policy: Policy,
     *,
     channel: Channel,
@@ -94,25 +123,21 @@ def decide(
 ) -> list[Decision]:
     """One decision for each vector, in order.
 
-    `models`: those in service, by the feature set that each was trained on. `degraded`: why none of the vectors may be
-    scored, where that is known beforehand. `decided_at`: canonical time. Raises ModelFailed: the caller then asks again
-    without a model.
+    `degraded`: why none of the vectors may be scored, where that is known beforehand. `decided_at`: canonical time.
+    Raises ModelFailed where a model that decides does: the caller then asks again without one.
     """
-    why = [degraded or _unfit(vector, models) for vector in vectors]
-    answers = _score(vectors, why, models)
+    arms = [arm_of(lineup.experiment, vector.customer_id) for vector in vectors]
+    models = [None if degraded else lineup.deciding(vector, arm) for vector, arm in zip(vectors, arms, strict=True)]
+    why = [degraded or _unfit(vector, model, lineup) for vector, model in zip(vectors, models, strict=True)]
+    answers = _score(vectors, [model if reason is None else None for model, reason in zip(models, why, strict=True)])
+    shadows = _shadow(vectors, why, lineup.challengers)
     decisions = []
-    for vector, reason, answer in zip(vectors, why, answers, strict=True):
-        probability: float | None = None
-        model_reasons: list[Reason] = []
-        version = NO_MODEL
-        if answer is not None:
-            probability = answer.probability
-            if probability == probability:
-                model_reasons = main_reasons(answer.contributions, answer.model.feature_names, vector)
-                version = answer.model.version
-            else:
-                probability, reason = None, Degraded.MODEL_FAILED
-        decisions.append(_decision(vector, probability, model_reasons, version, reason, policy, channel, decided_at))
+    for i, (vector, reason, answer) in enumerate(zip(vectors, why, answers, strict=True)):
+        if answer is not None and answer.probability != answer.probability:
+            answer, reason = None, Degraded.MODEL_FAILED
+        deciding = answer.model.version if answer else None
+        shadow = [_shadow_score(item, vector, policy) for item in shadows[i] if item.model.version != deciding]
+        decisions.append(_decision(vector, answer, arms[i], shadow, reason, policy, channel, decided_at))
     return decisions
 
 
@@ -123,34 +148,54 @@ class _Answer:
     contributions: NDArray[np.float64]
 
 
-def _score(
-    vectors: Sequence[FeatureVector], why: Sequence[str | None], models: Mapping[str, Model]
-) -> list[_Answer | None]:
-    """Each vector that may be scored by the model of its feature set, all of one set in one call."""
-    fit: dict[str, list[int]] = {}
-    for i, (vector, reason) in enumerate(zip(vectors, why, strict=True)):
-        if reason is None:
-            fit.setdefault(vector.feature_set_version, []).append(i)
+def _score(vectors: Sequence[FeatureVector], models: Sequence[Model | None]) -> list[_Answer | None]:
+    """Each vector's answer by its model, all of one model in one call."""
+    rows_of: dict[str, list[int]] = {}
+    by_version: dict[str, Model] = {}
+    for i, model in enumerate(models):
+        if model is not None:
+            by_version[model.version] = model
+            rows_of.setdefault(model.version, []).append(i)
     answers: list[_Answer | None] = [None] * len(vectors)
-    for feature_set, rows in fit.items():
-        model = models[feature_set]
+    for version, rows in rows_of.items():
+        model = by_version[version]
         scores = model.score(matrix_of([vectors[i].features for i in rows], model.feature_names))
         for row, i in enumerate(rows):
             answers[i] = _Answer(model, float(scores.probabilities[row]), scores.contributions[row])
     return answers
 
 
-def _unfit(vector: FeatureVector, models: Mapping[str, Model]) -> str | None:
+def _shadow(
+    vectors: Sequence[FeatureVector], why: Sequence[str | None], challengers: Sequence[Model]
+) -> list[list[_Answer]]:
+    """What the challengers say of each vector that is scored. One that fails says nothing, and costs nobody else."""
+    said: list[list[_Answer]] = [[] for _ in vectors]
+    for challenger in challengers:
+        fit = [
+            challenger if reason is None and fits(challenger, vector) else None
+            for vector, reason in zip(vectors, why, strict=True)
+        ]
+        try:
+            answers = _score(vectors, fit)
+        except ModelFailed:
+            continue
+        for mine, answer in zip(said, answers, strict=True):
+            if answer is not None and answer.probability == answer.probability:
+                mine.append(answer)
+    return said
+
+
+def _shadow_score(answer: _Answer, vector: FeatureVector, policy: Policy) -> ShadowScore:
+    verdict = apply(policy, vector.transaction, vector.features, answer.probability, None).decision
+    return ShadowScore(model_version=answer.model.version, probability_of_default=answer.probability, decision=verdict)
+
+
+def _unfit(vector: FeatureVector, model: Model | None, lineup: Lineup) -> str | None:
     if vector.state is VectorState.REBUILDING:
         return Degraded.REBUILDING
-    if not models:
-        return Degraded.NO_MODEL
-    model = models.get(vector.feature_set_version)
-    if model is None:
-        return Degraded.FEATURE_SET
-    if vector.feature_set_version != FEATURE_SET_VERSION and not vector.features.keys() >= set(model.feature_names):
-        return Degraded.FEATURE_SET  # of another set only the name was checked at the door
-    return None
+    if model is not None:
+        return None
+    return Degraded.FEATURE_SET if lineup.champions else Degraded.NO_MODEL
 
 
 def main_reasons(contributions: NDArray[np.float64], names: Sequence[str], vector: FeatureVector) -> list[Reason]:
@@ -164,35 +209,37 @@ def main_reasons(contributions: NDArray[np.float64], names: Sequence[str], vecto
 
 def _decision(
     vector: FeatureVector,
-    probability: float | None,
-    model_reasons: list[Reason],
-    model_version: str,
+    answer: _Answer | None,
+    arm: str,
+    shadow: list[ShadowScore],
     degraded: str | None,
     policy: Policy,
     channel: Channel,
     decided_at: str,
 ) -> Decision:
     transaction = vector.transaction
-    answer = apply(policy, transaction, vector.features, probability, degraded)
-    reasons = [*answer.policy_reasons, *model_reasons][:MAX_REASONS]
-    if not reasons and answer.decision is not Verdict.APPROVE:
+    probability = None if answer is None else answer.probability
+    applied = apply(policy, transaction, vector.features, probability, degraded)
+    by_model = main_reasons(answer.contributions, answer.model.feature_names, vector) if answer else []
+    reasons = [*applied.policy_reasons, *by_model][:MAX_REASONS]
+    if not reasons and applied.decision is not Verdict.APPROVE:
         reasons = [PolicyReason.ESTIMATED_RISK.reason]
     return Decision(
         event_id=vector.event_id,
         customer_id=vector.customer_id,
         transaction_id=transaction.transaction_id,
-        decision=answer.decision,
+        decision=applied.decision,
         probability_of_default=probability,
-        expected_loss=answer.expected_loss,
+        expected_loss=applied.expected_loss,
         reasons=reasons,
-        model_version=model_version,
+        model_version=answer.model.version if answer else NO_MODEL,
         policy_version=policy.name,
         feature_set_version=vector.feature_set_version,
         features=vector.features,
         feature_hash=vector.feature_hash,
         as_of=vector.as_of,
-        variant=CHAMPION,
-        shadow=[],
+        variant=arm,
+        shadow=shadow,
         degraded=degraded,
         channel=channel,
         occurred_at=vector.occurred_at,

@@ -8,6 +8,7 @@ import structlog
 
 from services.scorer.metrics import MODEL_REFUSED, SERVICE
 from services.scorer.model import ModelSlot, OnnxModel
+from shared.experiments import Trials
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
 from shared.telemetry.metrics import DEGRADED, MODEL_INFO
@@ -27,6 +28,8 @@ class ModelReloader:
         self._registry = registry
         self._slot = slot
         self._interval_s = interval_s
+        self._trials = Trials()
+        self._tried: list[str] = []
         self._told: str | None = None
         """The fault that was logged last."""
         self._update_gauges(None)
@@ -35,6 +38,7 @@ class ModelReloader:
         """Watch until `stop` is set."""
         while not stop.is_set():
             await self.look()
+            await self.look_at_trials()
             try:
                 async with asyncio.timeout(self._interval_s):
                     await stop.wait()
@@ -65,10 +69,47 @@ class ModelReloader:
             "model_in_service",
             version=model.version,
             before=serving.version if serving else None,
-            beside=[each.version for each in self._slot.models.values() if each is not model],
+            beside=[each.version for each in self._slot.lineup.champions.values() if each is not model],
         )
         if serving is not None:
             MODEL_INFO.remove(serving.version, "champion")
+        return True
+
+    async def look_at_trials(self) -> bool:
+        """Whether other models are tried than before. One that can't be trusted isn't tried; its arm's customers are
+        then decided by the champion, under the arm's name."""
+        try:
+            trials = await asyncio.to_thread(self._registry.trials)
+        except (ArtifactRefused, OSError) as error:
+            self._refused(error)
+            return False
+        if trials == self._trials:
+            return False
+        self._trials = trials
+        arms = {arm.name: arm.model_version for arm in trials.experiment.arms} if trials.experiment else {}
+        tried: dict[str, OnnxModel] = {}
+        for version in {*trials.shadow, *arms.values()}:
+            try:
+                tried[version] = await self._load(version)
+            except (ArtifactRefused, OSError) as error:
+                self._refused(error)
+        self._slot.try_out(
+            [tried[version] for version in trials.shadow if version in tried],
+            trials.experiment,
+            {name: tried[version] for name, version in arms.items() if version in tried},
+        )
+        for version in self._tried:
+            MODEL_INFO.remove(version, "challenger")
+        self._tried = sorted(tried)
+        for version in self._tried:
+            MODEL_INFO.labels(version, "challenger").set(1)
+        log.info(
+            "models_tried",
+            shadow=trials.shadow,
+            experiment=trials.experiment.name if trials.experiment else None,
+            arms=arms,
+            refused=sorted({*trials.shadow, *arms.values()} - tried.keys()),
+        )
         return True
 
     async def _load(self, version: str) -> OnnxModel:

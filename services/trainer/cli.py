@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from datetime import datetime
+import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 
 from shared.contracts.identity import canonical_time, epoch_micros
+from shared.experiments import Arm, Experiment
+
+BY_HAND = "operator"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -27,6 +31,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     promote = commands.add_parser("promote", help="put a registered version in service, whatever the gate says")
     promote.add_argument("version")
     commands.add_parser("rollback", help="put the previous version back in service")
+
+    shadow = commands.add_parser("shadow", help="versions that answer beside each decision and never decide")
+    shadow.add_argument("versions", nargs="*", metavar="VERSION", help="in place of those that do now; none: nobody")
+    experiment = commands.add_parser("experiment", help="versions that decide for a share of the customers")
+    experiment.add_argument("name", nargs="?", default="", help="of the experiment")
+    experiment.add_argument(
+        "--arm", action="append", default=[], type=_arm, metavar="NAME=SHARE:VERSION", help="such as canary=0.05:1a2b…"
+    )
+    experiment.add_argument("--salt", help="deals the customers out (default: a new one)")
+    experiment.add_argument("--stop", action="store_true", help="the champion decides for everybody again")
 
     evaluate = commands.add_parser("evaluate", help="the model in service on what matured since it was trained")
     evaluate.add_argument("--version", help="another version than the one in service")
@@ -56,7 +70,33 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parsed = parser.parse_args(arguments)
     if parsed.command is None and not parsed.check:
         parser.error("name a command, or --check")
+    if parsed.command == "experiment":
+        if parsed.stop == bool(parsed.name or parsed.arm):
+            parser.error("experiment takes a name and arms, or --stop alone")
+        try:
+            parsed.begun = None if parsed.stop else _experiment(parsed)
+        except ValueError as error:
+            parser.error(f"experiment: {error}")
     return parsed
+
+
+def _experiment(parsed: argparse.Namespace) -> Experiment:
+    return Experiment(
+        name=parsed.name,
+        salt=parsed.salt or secrets.token_hex(8),
+        arms=[Arm(name, share, version) for name, share, version in parsed.arm],
+        started_at=canonical_time(datetime.now(UTC)),
+        by=BY_HAND,
+    )
+
+
+def _arm(text: str) -> tuple[str, float, str]:
+    try:
+        name, rest = text.split("=")
+        share, version = rest.split(":")
+        return name, float(share), version
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form name=share:version") from None
 
 
 def _moment(text: str) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+import msgspec
 import structlog
 
+from services.trainer.cli import BY_HAND
 from shared.model_artifact.registry import ModelRegistry
 
 log = structlog.get_logger()
-
-BY_HAND = "operator"
 
 
 def promote(registry: ModelRegistry, arguments: Namespace) -> dict[str, Any]:
@@ -28,4 +28,19 @@ def rollback(registry: ModelRegistry, _: Namespace) -> dict[str, Any]:
     return {"current": version, "previous": registry.previous()}
 
 
-COMMANDS = {"promote": promote, "rollback": rollback}
+def shadow(registry: ModelRegistry, arguments: Namespace) -> dict[str, Any]:
+    """Puts versions in shadow, in place of those that are there; none: nobody any more."""
+    trials = registry.change_trials(lambda before: msgspec.structs.replace(before, shadow=arguments.versions))
+    log.info("shadow_changed", versions=trials.shadow, by=BY_HAND)
+    return {"shadow": trials.shadow}
+
+
+def experiment(registry: ModelRegistry, arguments: Namespace) -> dict[str, Any]:
+    """Starts an experiment in place of the one that runs, or stops it. Raises ArtifactRefused for a bad version."""
+    trials = registry.change_trials(lambda before: msgspec.structs.replace(before, experiment=arguments.begun))
+    running = msgspec.to_builtins(trials.experiment)
+    log.info("experiment_changed", experiment=running)
+    return {"experiment": running}
+
+
+COMMANDS = {"promote": promote, "rollback": rollback, "shadow": shadow, "experiment": experiment}

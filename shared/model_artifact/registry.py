@@ -2,6 +2,7 @@
 
     <root>/models/<version>/{model.onnx, explanation.json, card.json, manifest.json}
     <root>/current, <root>/previous        {"version", "promoted_at", "by"}
+    <root>/trials                          models in shadow, and the experiment that runs (shared.experiments.Trials)
 
 A model is written into a folder aside, synced, and renamed to its version: a reader sees all of it or nothing. What is
 there is never changed. The pointers move by compare-and-swap under a lock that the kernel takes back when its holder
@@ -15,7 +16,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from pathlib import Path
 import msgspec
 
 from shared.contracts.identity import canonical_time
+from shared.experiments import Trials
 from shared.model_artifact.explanation import Explainer, Explanation, decode_explanation
 from shared.model_artifact.manifest import (
     CARD_FILE,
@@ -189,7 +191,26 @@ class ModelRegistry:
                 self._write_pointer("previous", now)
             return before.version
 
-    def _write_pointer(self, name: str, pointer: Pointer) -> None:
+    def trials(self) -> Trials:
+        """What is tried beside the model in service. Raises `ArtifactRefused` if that can't be read."""
+        try:
+            return msgspec.json.decode((self.root / "trials").read_bytes(), type=Trials)
+        except FileNotFoundError:
+            return Trials()
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ArtifactRefused(ArtifactFault.SYNTAX, f"trials: {error}") from None
+
+    def change_trials(self, change: Callable[[Trials], Trials]) -> Trials:
+        """Replaces the trials by what `change` makes of them, one writer at a time; every version in it is verified."""
+        with self._locked():
+            trials = change(self.trials())
+            arms = trials.experiment.arms if trials.experiment else []
+            for version in (*trials.shadow, *(arm.model_version for arm in arms)):
+                self.load(version)
+            self._write_pointer("trials", trials)
+            return trials
+
+    def _write_pointer(self, name: str, pointer: Pointer | Trials) -> None:
         aside = self.root / f".{name}-{os.urandom(4).hex()}"
         try:
             _write_synced(aside, msgspec.json.encode(pointer))

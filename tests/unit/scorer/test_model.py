@@ -13,6 +13,7 @@ from services.scorer.metrics import MODEL_REFUSED
 from services.scorer.model import ModelSlot, OnnxModel
 from services.scorer.pipeline import ModelFailed, decide
 from services.scorer.reload import ModelReloader
+from shared.experiments import Arm, Experiment, Trials
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
@@ -173,7 +174,7 @@ async def test_a_swap_in_the_middle_of_an_answer_does_not_mix_two_models(
 ) -> None:
     put_in_service(registry)
     await reloader.look()
-    taken, version = slot.models, slot.current.version if slot.current else ""
+    taken, version = slot.lineup, slot.current.version if slot.current else ""
     put_in_service(registry, intercept=-1.0)
     await reloader.look()
     [decision] = decide([a_vector()], taken, load_policy(), channel="rest", decided_at=NOW)
@@ -190,7 +191,7 @@ async def test_while_a_new_feature_set_comes_into_service_each_vector_finds_its_
     old, new = a_vector(1), msgspec.structs.replace(a_vector(2), feature_set_version="2-later")
     unknown = msgspec.structs.replace(a_vector(3), feature_set_version="0-forgotten")
     lacking = msgspec.structs.replace(new, features={"amount": 1.0})
-    decisions = decide([old, new, unknown, lacking], slot.models, load_policy(), channel="stream", decided_at=NOW)
+    decisions = decide([old, new, unknown, lacking], slot.lineup, load_policy(), channel="stream", decided_at=NOW)
     assert [(d.model_version, d.degraded) for d in decisions] == [
         (first, None),
         (second, None),
@@ -205,7 +206,41 @@ async def test_the_model_before_is_put_aside_once_both_are_of_one_feature_set(
     for intercept, feature_set in ((-3.0, "1-old"), (-2.0, "2-later"), (-1.0, "2-later")):
         put_in_service(registry, intercept=intercept, feature_set_version=feature_set)
         await reloader.look()
-    assert list(slot.models) == ["2-later"]
+    assert list(slot.lineup.champions) == ["2-later"]
+
+
+async def test_models_are_tried_and_no_longer_tried_without_a_restart(
+    registry: ModelRegistry, slot: ModelSlot, reloader: ModelReloader
+) -> None:
+    put_in_service(registry)
+    await reloader.look()
+    shadow, canary = register(registry, intercept=-1.0), register(registry, intercept=-0.5)
+    trial = Experiment("trial", "salt", [Arm("canary", 0.5, canary)], NOW, "test")
+    registry.change_trials(lambda _: Trials([shadow], trial))
+    assert await reloader.look_at_trials()
+    assert not await reloader.look_at_trials()
+    assert [model.version for model in slot.lineup.challengers] == [shadow]
+    assert slot.lineup.arms["canary"].version == canary
+    assert roles("challenger") == sorted([shadow, canary])
+    registry.change_trials(lambda _: Trials())
+    assert await reloader.look_at_trials()
+    assert (slot.lineup.challengers, slot.lineup.arms, slot.lineup.experiment) == ((), {}, None)
+    assert roles("challenger") == []
+
+
+async def test_a_model_that_cannot_be_trusted_is_not_tried_and_the_others_are(
+    registry: ModelRegistry, slot: ModelSlot, reloader: ModelReloader
+) -> None:
+    good, bad = register(registry, intercept=-1.0), register(registry, intercept=-0.5)
+    registry.change_trials(lambda _: Trials([good, bad]))
+    _flip(registry, bad)
+    await reloader.look_at_trials()
+    assert [model.version for model in slot.lineup.challengers] == [good]
+
+
+def roles(role: str) -> list[str]:
+    samples = [sample.labels for metric in MODEL_INFO.collect() for sample in metric.samples]
+    return sorted(labels["version"] for labels in samples if labels["role"] == role)
 
 
 async def test_a_process_that_starts_with_a_damaged_model_in_service_takes_the_one_before(

@@ -8,9 +8,10 @@ import pytest
 
 from services.scorer import pipeline
 from services.scorer.model import OnnxModel
-from services.scorer.pipeline import MAX_REASONS, NO_MODEL, Scores, decide, matrix_of, read_vector
+from services.scorer.pipeline import MAX_REASONS, NO_MODEL, Lineup, ModelFailed, Scores, decide, matrix_of, read_vector
 from shared.contracts.events import Decision, FeatureVector, Verdict, encode
 from shared.contracts.rejections import Rejection
+from shared.experiments import Arm, Experiment, arm_of
 from shared.feature_definitions import FEATURE_NAMES, feature_hash
 from shared.model_artifact.manifest import Calibration, logit, sigmoid
 from shared.model_artifact.registry import ModelRegistry
@@ -44,8 +45,73 @@ class Answering:
 
 
 def decisions(vectors: list[FeatureVector], model: pipeline.Model | None, **more: Any) -> list[Decision]:
-    models = {} if model is None else {model.feature_set_version: model}
-    return decide(vectors, models, POLICY, channel="stream", decided_at=NOW, **more)
+    lineup = Lineup({} if model is None else {model.feature_set_version: model})
+    return decide(vectors, lineup, POLICY, channel="stream", decided_at=NOW, **more)
+
+
+def by(lineup: Lineup, *vectors: FeatureVector) -> list[Decision]:
+    return decide(vectors, lineup, POLICY, channel="stream", decided_at=NOW)
+
+
+class Named(Answering):
+    """Answers every vector with the same probability, under a name of its own."""
+
+    def __init__(self, version: str, probability: float, feature_set: str | None = None) -> None:
+        super().__init__(probability)
+        self.version = version
+        self.probability = probability
+        self.feature_set_version = feature_set or self.feature_set_version
+
+    def score(self, matrix: Any) -> Scores:
+        return Scores(np.full(len(matrix), self.probability), np.zeros((len(matrix), len(NAMES))))
+
+
+class Failing(Named):
+    def score(self, matrix: Any) -> Scores:
+        raise ModelFailed("out of luck")
+
+
+def champion(probability: float = 0.03) -> dict[str, pipeline.Model]:
+    return {a_vector().feature_set_version: Named("champion", probability)}
+
+
+def test_challengers_answer_beside_the_decision_with_the_verdict_they_would_have_given() -> None:
+    lineup = Lineup(champion(), challengers=(Named("careful", 0.5), Named("blind", float("nan")), Failing("broken", 0)))
+    [decision] = by(lineup, a_vector())
+    assert decision.decision is Verdict.APPROVE
+    assert [(s.model_version, s.probability_of_default, s.decision) for s in decision.shadow] == [
+        ("careful", 0.5, Verdict.DECLINE)
+    ]
+
+
+def test_a_challenger_of_another_feature_set_says_nothing_of_this_vector() -> None:
+    assert by(Lineup(champion(), challengers=(Named("foreign", 0.5, "0-other"),)), a_vector())[0].shadow == []
+
+
+def test_a_model_that_decides_is_not_its_own_challenger() -> None:
+    assert by(Lineup(champion(), challengers=(Named("champion", 0.03),)), a_vector())[0].shadow == []
+
+
+def test_each_customer_is_decided_by_the_model_of_their_arm() -> None:
+    trial = Experiment("trial", "salt", [Arm("canary", 0.5, "new")], NOW, "test")
+    lineup = Lineup(champion(), {"canary": Named("new", 0.04)}, trial)
+    vectors = [a_vector(number) for number in range(1, 200)]
+    decisions = by(lineup, *vectors)
+    assert {(d.variant, d.model_version) for d in decisions} == {("champion", "champion"), ("canary", "new")}
+    for decision in decisions:
+        assert decision.variant == arm_of(trial, decision.customer_id)
+    assert by(lineup, *reversed(vectors))[::-1] == decisions
+
+
+def test_an_arm_whose_model_is_not_there_is_decided_by_the_champion_under_the_arms_name() -> None:
+    trial = Experiment("trial", "salt", [Arm("canary", 0.999, "gone")], NOW, "test")
+    [decision] = by(Lineup(champion(), {}, trial), a_vector())
+    assert (decision.variant, decision.model_version, decision.degraded) == ("canary", "champion", None)
+
+
+def test_nobody_is_asked_about_a_vector_that_cannot_be_scored() -> None:
+    [decision] = by(Lineup(champion(), challengers=(Named("careful", 0.5),)), rebuilding(a_vector()))
+    assert (decision.degraded, decision.shadow) == ("rebuilding", [])
 
 
 def test_the_probability_is_the_calibrated_one_of_the_model(model: OnnxModel) -> None:

@@ -14,10 +14,12 @@ from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.settings import TrainerSection, TrainerSettings
 from services.trainer.warehouse import Evaluation, Warehouse
 from shared.contracts.identity import epoch_micros
+from shared.experiments import Trials
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
 from tests.research.simulated import simulated_history
+from tests.unit.scorer.parts import register
 
 
 class WarehouseInMemory:
@@ -118,4 +120,39 @@ def test_a_time_is_understood_with_its_zone(text: str) -> None:
 def test_a_command_line_that_says_nothing_sound_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         parse(arguments)
+    assert refused.value.code == 2
+
+
+def test_models_are_put_in_shadow_and_on_trial_by_hand(tmp_path: Path) -> None:
+    registry = ModelRegistry(str(tmp_path / "models"))
+    one, other = (register(registry, intercept=intercept) for intercept in (-2.0, -1.0))
+    assert switch.shadow(registry, parse(["shadow", one, other])) == {"shadow": [one, other]}
+    begun = switch.experiment(registry, parse(["experiment", "trial", "--arm", f"canary=0.05:{other}", "--salt", "a"]))
+    assert begun["experiment"]["arms"] == [{"name": "canary", "share": 0.05, "model_version": other}]
+    assert registry.trials().shadow == [one, other]
+    assert switch.experiment(registry, parse(["experiment", "--stop"])) == {"experiment": None}
+    assert switch.shadow(registry, parse(["shadow"])) == {"shadow": []}
+
+
+def test_a_version_that_does_not_exist_is_never_tried(tmp_path: Path) -> None:
+    registry = ModelRegistry(str(tmp_path / "models"))
+    with pytest.raises(ArtifactRefused):
+        switch.shadow(registry, parse(["shadow", "0" * 16]))
+    assert registry.trials() == Trials()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["trial"],
+        ["trial", "--arm", "canary"],
+        ["trial", "--arm", "canary=2:abc"],
+        ["trial", "--arm", "champion=0.1:abc"],
+        ["trial", "--stop"],
+    ],
+)
+def test_an_experiment_that_makes_no_sense_is_refused_at_once(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        parse(["experiment", *arguments])
     assert refused.value.code == 2
