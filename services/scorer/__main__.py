@@ -29,6 +29,7 @@ from services.scorer.idempotency import IdempotencyKeys
 from services.scorer.keys import Access, KeysFileError, new_key
 from services.scorer.metrics import SERVICE
 from services.scorer.model import ModelSlot
+from services.scorer.policies import PolicyReloader, PolicySlot
 from services.scorer.reload import ModelReloader
 from services.scorer.server import listen, serve
 from services.scorer.settings import ScorerSettings
@@ -83,9 +84,13 @@ async def work(
         producer = ReliableProducer(settings.kafka, linger_ms=0)
         stack.push_async_callback(producer.stop)
         slot = ModelSlot()
-        reloader = ModelReloader(ModelRegistry(settings.model_registry.uri), slot, interval_s=section.reload_seconds)
+        registry = ModelRegistry(settings.model_registry.uri)
+        reloader = ModelReloader(registry, slot, interval_s=section.reload_seconds)
         await reloader.look()  # before the first decision: one with the model rather than without
-        decider = Decider(slot, policy)
+        await reloader.look_at_trials()
+        policies = PolicySlot(policy)
+        policy_reloader = PolicyReloader(section.policy_file, policies, registry, interval_s=section.reload_seconds)
+        decider = Decider(slot, policies)
         states = FeatureStateStore(hasty)
         door = StreamDoor(
             decider,
@@ -135,6 +140,7 @@ async def work(
             doors.create_task(serve(app, listener, stop))
             doors.create_task(consumer.run(door.handle, stop))
             doors.create_task(reloader.run(stop))
+            doors.create_task(policy_reloader.run(stop))
     log.info("stopped")
 
 

@@ -11,9 +11,9 @@ from services.scorer import pipeline
 from services.scorer.metrics import MODEL_FAILURES
 from services.scorer.model import ModelSlot
 from services.scorer.pipeline import Channel, Degraded, ModelFailed
+from services.scorer.policies import PolicySlot
 from shared.contracts.events import Decision, FeatureVector
 from shared.contracts.identity import canonical_time
-from shared.policy import Policy
 
 log = structlog.get_logger()
 
@@ -25,11 +25,11 @@ def utc_now() -> datetime:
 
 
 class Decider:
-    """Decides with whatever model is in service at that moment; a model that fails costs its score, not the answer."""
+    """Decides with the models and the policy of the moment; a model that fails costs its score, not the answer."""
 
-    def __init__(self, slot: ModelSlot, policy: Policy, clock: Clock = utc_now) -> None:
+    def __init__(self, slot: ModelSlot, policies: PolicySlot, clock: Clock = utc_now) -> None:
         self._slot = slot
-        self._policy = policy
+        self._policies = policies
         self._clock = clock
 
     def decide(
@@ -37,18 +37,16 @@ class Decider:
     ) -> list[Decision]:
         """One decision for each vector. `degraded`: why the fallback has to decide, where that is known beforehand."""
         decided_at = canonical_time(self._clock())
-        lineup = self._slot.lineup
+        lineup, policy = self._slot.lineup, self._policies.current
         try:
-            return pipeline.decide(
-                vectors, lineup, self._policy, channel=channel, decided_at=decided_at, degraded=degraded
-            )
+            return pipeline.decide(vectors, lineup, policy, channel=channel, decided_at=decided_at, degraded=degraded)
         except ModelFailed as error:
             MODEL_FAILURES.inc()
             log.error("model_failed", versions=[model.version for model in lineup.champions.values()], error=str(error))
             return pipeline.decide(
                 vectors,
                 lineup,
-                self._policy,
+                policy,
                 channel=channel,
                 decided_at=decided_at,
                 degraded=Degraded.MODEL_FAILED,

@@ -8,6 +8,8 @@ SERVICE = "scorer"
 
 MODEL_REFUSED = Counter("flit_scorer_model_refused_total", "Promoted models that were not put in service", ["reason"])
 MODEL_FAILURES = Counter("flit_scorer_model_failures_total", "Times that the model in service failed to answer")
+POLICY_INFO = Gauge("flit_scorer_policy_info", "The policy in service: 1", ["policy"])
+POLICY_REFUSED = Counter("flit_scorer_policy_refused_total", "Looks at a policy file that could not be put in service")
 CLAIMS = Counter("flit_scorer_claims_total", "Claims by what came of them", ["channel", "result"])
 """won; lost: decided before, and published; repaired: claimed before, not published, now produced; conflict: claimed
 for another body of the same event."""

@@ -2,6 +2,7 @@
 
     <root>/models/<version>/{model.onnx, explanation.json, card.json, manifest.json}
     <root>/current, <root>/previous        {"version", "promoted_at", "by"}
+    <root>/policies/<name>.yaml            every policy that was in service
     <root>/trials                          models in shadow, and the experiment that runs (shared.experiments.Trials)
 
 A model is written into a folder aside, synced, and renamed to its version: a reader sees all of it or nothing. What is
@@ -209,6 +210,20 @@ class ModelRegistry:
                 self.load(version)
             self._write_pointer("trials", trials)
             return trials
+
+    def keep_policy(self, name: str, content: bytes) -> None:
+        """Keeps the file of a policy under its name, which follows from its values: what is there stays. OSError."""
+        kept = self.root / "policies" / f"{name}.yaml"
+        if kept.exists():
+            return
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        aside = kept.with_name(f".{name}-{os.urandom(4).hex()}")
+        try:
+            _write_synced(aside, content)
+            aside.rename(kept)
+        finally:
+            aside.unlink(missing_ok=True)
+        _sync_folder(kept.parent)
 
     def _write_pointer(self, name: str, pointer: Pointer | Trials) -> None:
         aside = self.root / f".{name}-{os.urandom(4).hex()}"

@@ -14,6 +14,7 @@ from services.scorer.claims import Claim
 from services.scorer.decider import Decider
 from services.scorer.idempotency import InFlight
 from services.scorer.model import ModelSlot
+from services.scorer.policies import PolicySlot
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import Limits
 from shared.feature_state import Position
@@ -118,7 +119,7 @@ class Outside:
         return None
 
     def decider(self) -> Decider:
-        return Decider(self.slot, load_policy(), clock)
+        return Decider(self.slot, PolicySlot(load_policy()), clock)
 
     def checkout(self) -> Checkout:
         ports = Ports(self.states, self.claims, self.keys, self.sender, self._confirm)

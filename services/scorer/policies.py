@@ -1,0 +1,85 @@
+"""The policy in service: read anew when its file changes, and kept for whoever has to explain a decision later."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import structlog
+
+from services.scorer.metrics import POLICY_INFO, POLICY_REFUSED
+from shared.model_artifact.registry import ModelRegistry
+from shared.policy import Policy, PolicyFileError, load_policy
+
+log = structlog.get_logger()
+
+
+class PolicySlot:
+    """Holds the policy in service. Reading it is one attribute access: a batch is decided by one policy throughout."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.current = policy
+
+
+class PolicyReloader:
+    """Looks at the policy file every so often and swaps the policy in the slot.
+
+    Guarantee: the slot only ever holds a policy that was checked whole. A file that isn't sound is refused, logged once
+    and counted at each look; the last good one stays. Every policy in service lies in the registry under its name, as
+    the file's own bytes, comments included; a registry that can't be written doesn't hold up a policy.
+    """
+
+    def __init__(self, path: Path, slot: PolicySlot, registry: ModelRegistry, *, interval_s: float) -> None:
+        self._path = path
+        self._slot = slot
+        self._registry = registry
+        self._interval_s = interval_s
+        self._seen = b""
+        """Hash of the file that was read last."""
+        self._told = ""
+        """The fault that was logged last."""
+        POLICY_INFO.labels(slot.current.name).set(1)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watch until `stop` is set."""
+        while not stop.is_set():
+            await asyncio.to_thread(self.look)
+            try:
+                async with asyncio.timeout(self._interval_s):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    def look(self) -> bool:
+        """Whether another policy was put in service."""
+        try:
+            content = self._path.read_bytes()
+            if hashlib.sha256(content).digest() == self._seen:
+                return False
+            policy = load_policy(self._path)
+        except (OSError, PolicyFileError) as error:
+            self._refused(str(error))
+            return False
+        self._seen, self._told = hashlib.sha256(content).digest(), ""
+        self._keep(policy, content)
+        before = self._slot.current
+        if policy.name == before.name:
+            return False
+        self._slot.current = policy
+        POLICY_INFO.remove(before.name)
+        POLICY_INFO.labels(policy.name).set(1)
+        log.info("policy_in_service", policy=policy.name, before=before.name)
+        return True
+
+    def _keep(self, policy: Policy, content: bytes) -> None:
+        try:
+            self._registry.keep_policy(policy.name, content)
+        except OSError as error:
+            log.warning("policy_not_kept", policy=policy.name, error=str(error))
+
+    def _refused(self, detail: str) -> None:
+        POLICY_REFUSED.inc()
+        if detail != self._told:
+            self._told = detail
+            log.error("policy_refused", detail=detail, serving=self._slot.current.name)
