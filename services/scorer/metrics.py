@@ -11,5 +11,6 @@ MODEL_FAILURES = Counter("flit_scorer_model_failures_total", "Times that the mod
 CLAIMS = Counter("flit_scorer_claims_total", "Claims by what came of them", ["channel", "result"])
 """won; lost: decided before, and published; repaired: claimed before, not published, now produced; conflict: claimed
 for another body of the same event."""
+RESTORED = Counter("flit_scorer_claims_restored_total", "Claims written again from risk-decisions")
 ANSWERS = Counter("flit_scorer_answers_total", "REST answers", ["status", "reason"])
 IN_FLIGHT = Gauge("flit_scorer_requests_in_flight", "REST requests being answered")
