@@ -244,3 +244,32 @@ async def test_an_assignment_without_redis_gives_up_in_time(handler: BatchHandle
     parts.failures["position"] = [TransientError("away")] * 1000
     with pytest.raises(TimeoutError):
         await handler.resume([HOME], deadline_s=0.01)
+
+
+async def test_nothing_is_sent_of_states_that_redis_has_lost(handler: BatchHandler, parts: Parts) -> None:
+    del parts.positions[HOME]
+    with pytest.raises(StatesLost):
+        await take(handler, [purchase(0)])
+    assert parts.sent == []
+    assert await handler.has_lost_states()
+
+
+async def test_nothing_is_sent_of_states_that_went_back_in_time(handler: BatchHandler, parts: Parts) -> None:
+    await take(handler, [purchase(0)])
+    parts.positions[HOME] = Position()
+    parts.sent.clear()
+    with pytest.raises(FencedOff):
+        await take(handler, [purchase(1)])
+    assert parts.sent == []
+
+
+@pytest.mark.parametrize("target", [None, Position(7, -1)], ids=["lost", "being rebuilt"])
+async def test_a_partition_without_whole_states_is_passed_over(parts: Parts, target: Position | None) -> None:
+    if target is None:
+        del parts.positions[HOME]
+    else:
+        parts.targets[HOME] = target
+    handler = BatchHandler(parts, parts, partitions=PARTITIONS, limits=Limits(), now=lambda: NOW)  # type: ignore[arg-type]
+    assert await handler.resume([HOME], deadline_s=5) == {}
+    assert not await take(handler, [purchase(0)])
+    assert parts.sent == []
