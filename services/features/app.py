@@ -82,6 +82,8 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         self._handler = handler
         self._rebuilder = rebuilder
         self._rebuilding: asyncio.Task[None] | None = None
+        self._rebuilt: asyncio.Task[None] | None = None
+        """Whose last step is under way; the event loop itself would forget it."""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the error that no retry can mend: the process has to end then."""
         self.positioned = False
@@ -151,7 +153,7 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - handed to the process's edge, which ends it
             self._fail(error)
             return
-        self._rebuilding = None
+        self._rebuilding, self._rebuilt = None, self._rebuilding
         await self._begin_anew()
 
     async def _stop_rebuilding(self) -> None:
