@@ -124,7 +124,8 @@ class ClaimStore:
         ]
 
     async def mark_published(self, claims: Sequence[Claim], offsets: Mapping[int, int]) -> None:
-        """Note that the topic acknowledged them. A claim that is gone meanwhile is written again.
+        """Note that the topic acknowledged them; their time to live counts from now, like that of a restored claim. One
+        that is gone meanwhile is written again.
 
         `offsets`: by partition, the greatest of their records. Every record before has its claim in Redis already, and
         its log has it before this note: a claim is written before its decision is sent.
