@@ -15,7 +15,9 @@ import structlog
 import uvloop
 
 from services.features.app import FeaturesApp, PositionBeyondLog
-from services.features.handler import SERVICE, BatchHandler, SkippedRecords
+from services.features.handler import BatchHandler, SkippedRecords
+from services.features.outgoing import SERVICE
+from services.features.rebuild import OwnedByOthers, Rebuilder, rebuild_by_hand
 from services.features.settings import FeaturesSettings
 from services.features.watchdog import LogEnds, Stalled, watch
 from shared.contracts.identity import canonical_time
@@ -38,6 +40,7 @@ REFUSALS = (
     PartitionCountMismatch,
     TopicMismatch,
     LayoutMismatch,
+    OwnedByOthers,
 )
 """What a person or a restart has to mend: one line says it, a traceback would say no more."""
 
@@ -52,16 +55,16 @@ async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
     store = FeatureStateStore.connect(settings.redis.url)
     producer, ends = ReliableProducer(settings.kafka, linger_ms=0), LogEnds(settings.kafka)
     handler = BatchHandler(
-        store,
-        producer,
-        partitions=settings.kafka.partitions,
-        limits=settings.limits.limits(),
-        now=lambda: canonical_time(datetime.now(UTC)),
+        store, producer, partitions=settings.kafka.partitions, limits=settings.limits.limits(), now=_now
     )
-    app = FeaturesApp(settings, handler)
-    operations = OperationsServer(
-        settings.metrics.port, lambda: None if app.positioned else "no partitions assigned yet", settings.metrics.host
-    )
+    app = FeaturesApp(settings, handler, _rebuilder(settings, store, producer))
+
+    def not_ready() -> str | None:
+        if app.rebuilding:
+            return "rebuilding states"
+        return None if app.positioned else "no partitions assigned yet"
+
+    operations = OperationsServer(settings.metrics.port, not_ready, settings.metrics.host)
     operations.start()
     try:
         with _refusals_in_one_line():
@@ -84,6 +87,14 @@ async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
             await store.close()
         operations.stop()
     log.info("stopped")
+
+
+def _now() -> str:
+    return canonical_time(datetime.now(UTC))
+
+
+def _rebuilder(settings: FeaturesSettings, store: FeatureStateStore, producer: ReliableProducer) -> Rebuilder:
+    return Rebuilder(store, producer, settings.kafka, limits=settings.limits.limits(), now=_now)
 
 
 @contextlib.contextmanager
@@ -122,14 +133,38 @@ async def check(settings: FeaturesSettings, _: asyncio.Event) -> None:
     log.info("check_passed")
 
 
+async def rebuild(partitions: list[int], settings: FeaturesSettings, _: asyncio.Event) -> None:
+    """Throw the states of the partitions away and make them anew."""
+    store, producer = FeatureStateStore.connect(settings.redis.url), ReliableProducer(settings.kafka)
+    wanted = partitions or list(range(settings.kafka.partitions))
+    with _refusals_in_one_line():
+        await store.check_partitions(settings.kafka.partitions)
+        await check_topics(settings.kafka)
+        await producer.start()
+        try:
+            await rebuild_by_hand(_rebuilder(settings, store, producer), store, settings.kafka, wanted)
+        finally:
+            await producer.stop()
+            await store.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m services.features", description="Rolling features of customers")
     parser.add_argument("--check", action="store_true", help="try settings and connections, then exit")
+    commands = parser.add_subparsers(dest="command", metavar="{run,rebuild}")
+    commands.add_parser("run", help="take both inputs in (the default)")
+    again = commands.add_parser("rebuild", help="throw states away and make them anew from the log")
+    again.add_argument("--partition", type=int, action="append", default=[], help="only this one; may be repeated")
     arguments = parser.parse_args()
     settings = load_settings(FeaturesSettings)
+    if any(not 0 <= number < settings.kafka.partitions for number in getattr(arguments, "partition", ())):
+        parser.error(f"--partition: 0 to {settings.kafka.partitions - 1}")
     logging.configure(SERVICE, settings.log.level, settings.log.format)
     # Faust's consumer has a thread and a loop of its own, made by the policy.
     uvloop.install()
+    if arguments.command == "rebuild":
+        process.run(functools.partial(rebuild, arguments.partition, settings))
+        return
     process.run(functools.partial(check if arguments.check else serve, settings))
 
 

@@ -12,11 +12,14 @@ import faust
 import structlog
 from faust.types import TP
 
-from services.features.handler import SERVICE, Batch, BatchHandler, Superseded, position_of
+from services.features.handler import Batch, BatchHandler, Superseded, position_of
+from services.features.outgoing import SERVICE
 from services.features.pipeline import LogRecord
+from services.features.rebuild import Rebuilder
 from services.features.settings import FeaturesSettings
 from services.features.transport import FAUST_LOG, BatchTransport
 from shared.contracts.topics import OUTCOMES, TRANSACTIONS
+from shared.feature_state import StatesLost
 
 log = structlog.get_logger()
 
@@ -38,6 +41,10 @@ GIVE_UP_SECONDS = 8.0
 group goes on without us anyway. The fence covers a batch that took longer."""
 
 
+LOOK_FOR_LOSS_SECONDS = 1.0
+"""Between two looks whether Redis still has our positions. Each round notices too; this is for quiet partitions."""
+
+
 class PositionBeyondLog(Exception):
     """The states hold records that the log doesn't: it is another log, or it lost its end. No way on from there."""
 
@@ -55,7 +62,7 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
 
     logger = FAUST_LOG
 
-    def __init__(self, settings: FeaturesSettings, handler: BatchHandler) -> None:
+    def __init__(self, settings: FeaturesSettings, handler: BatchHandler, rebuilder: Rebuilder) -> None:
         super().__init__(
             f"flit-{SERVICE}",
             broker=f"kafka://{settings.kafka.bootstrap_servers.replace(',', ';kafka://')}",
@@ -73,13 +80,17 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         self.kafka_settings = settings.kafka
         self.service = SERVICE
         self._handler = handler
+        self._rebuilder = rebuilder
+        self._rebuilding: asyncio.Task[None] | None = None
+        self._rebuilt: asyncio.Task[None] | None = None
+        """Whose last step is under way; the event loop itself would forget it."""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the error that no retry can mend: the process has to end then."""
         self.positioned = False
         """Whether positions were read for the present assignment: the service's readiness."""
         self._progress: dict[TP, int] = {}
         self._waiting: asyncio.Queue[Any] = asyncio.Queue(ROUND_BATCHES)
-        self._worker: asyncio.Task[None] | None = None
+        self._workers: list[asyncio.Task[None]] = []
         topics = self.topic(
             TRANSACTIONS.name, OUTCOMES.name, key_serializer="raw", value_serializer="raw", allow_empty=True
         )
@@ -91,16 +102,24 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
 
     @property
     def excused(self) -> bool:
-        """Whether standing still is right, because a dependency is away."""
-        return self._handler.waiting
+        """Whether standing still is right: a dependency is away, or states are being rebuilt (which has a watch of its
+        own)."""
+        return self._handler.waiting or self.rebuilding
+
+    @property
+    def rebuilding(self) -> bool:
+        """Whether some of our partitions are being rebuilt; they wait meanwhile."""
+        return self._rebuilding is not None
 
     def progress(self) -> dict[TP, int]:
         """Of each assigned partition the offset up to which records are in the states."""
         return dict(self._progress)
 
     async def resume_points(self, assigned: set[TP]) -> Mapping[TP, ResumePoint]:
-        """Where to go on. Raises PositionBeyondLog, and TimeoutError where Redis stays away."""
+        """Where to go on; what has no states is rebuilt beside. Raises PositionBeyondLog, and TimeoutError where Redis
+        stays away."""
         self.positioned = False
+        await self._stop_rebuilding()
         try:
             positions = await self._handler.resume({tp.partition for tp in assigned}, RESUME_DEADLINE_SECONDS)
             first = await self.consumer.earliest_offsets(*assigned) if assigned else {}
@@ -108,21 +127,52 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         except Superseded:
             return {}
         points: dict[TP, ResumePoint] = {}
+        lost = {tp.partition for tp in assigned if tp.partition not in positions}
         for tp in sorted(assigned):
+            if tp.partition in lost:
+                # Whatever is fetched of it now is passed over; it comes again when the states are there.
+                points[tp] = ResumePoint(end[tp], end[tp] - 1)
+                continue
             done = position_of(positions[tp.partition], tp.topic)
             if done >= end[tp]:
                 raise PositionBeyondLog(f"{tp.topic}-{tp.partition}: states hold {done}, the log ends before {end[tp]}")
             if done + 1 < first[tp]:
                 log.error("records_expired_unread", topic=tp.topic, partition=tp.partition, after=done, first=first[tp])
             points[tp] = ResumePoint(max(done + 1, first[tp]), done)
-        self._progress = {tp: point.offset - 1 for tp, point in points.items()}
+        self._progress = {tp: point.offset - 1 for tp, point in points.items() if tp.partition not in lost}
         self.positioned = True
+        if lost:
+            self._rebuilding = asyncio.create_task(self._rebuild(sorted(lost)), name="rebuild")
         log.info("assigned", offsets={f"{tp.topic}-{tp.partition}": point.offset for tp, point in points.items()})
         return points
+
+    async def _rebuild(self, lost: Sequence[int]) -> None:
+        try:
+            for partition in lost:
+                await self._rebuilder.rebuild(partition)
+        except Exception as error:  # noqa: BLE001 - handed to the process's edge, which ends it
+            self._fail(error)
+            return
+        self._rebuilding, self._rebuilt = None, self._rebuilding
+        await self._begin_anew()
+
+    async def _stop_rebuilding(self) -> None:
+        task, self._rebuilding = self._rebuilding, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _begin_anew(self) -> None:
+        """Read the positions of what is assigned to us again, and go on from there, as after an assignment."""
+        try:
+            await self.consumer.perform_seek()
+        except Exception as error:  # noqa: BLE001 - handed to the process's edge, which ends it
+            self._fail(error)
 
     async def stop_taking_in(self) -> None:
         """Finish the batch in hand; take no other until the next assignment."""
         self.positioned = False
+        await self._stop_rebuilding()
         try:
             async with asyncio.timeout(GIVE_UP_SECONDS):
                 await self._handler.release()
@@ -136,9 +186,9 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
             if not await self.consumer.commit():
                 await self.consumer.commit()
             await self.stop()
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
         if not self.failed.cancel():
             with contextlib.suppress(asyncio.CancelledError):
                 self.failed.exception()  # seen: whoever cares has awaited it
@@ -172,8 +222,11 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         """None: nothing is stored on this machine."""
 
     async def _take_in(self, stream: Any) -> None:
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work(), name="rounds")
+        if not self._workers:
+            self._workers = [
+                asyncio.create_task(self._work(), name="rounds"),
+                asyncio.create_task(self._look_for_loss(), name="look-for-loss"),
+            ]
         async for event in stream.noack().events():
             await self._waiting.put(event)
 
@@ -185,9 +238,19 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
                 events.append(self._waiting.get_nowait())
             try:
                 await self._round(events)
+            except StatesLost as loss:
+                log.error("states_lost", error=str(loss))
+                await self._begin_anew()
             except Exception as error:  # noqa: BLE001 - handed to the process's edge, which ends it
                 self._fail(error)
                 return
+
+    async def _look_for_loss(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_FOR_LOSS_SECONDS)
+            if self.positioned and not self.rebuilding and await self._handler.has_lost_states():
+                log.error("states_lost", error="positions are gone")
+                await self._begin_anew()
 
     async def _round(self, events: Sequence[Any]) -> None:
         fetched = [event.message.value for event in events]

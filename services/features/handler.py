@@ -12,13 +12,12 @@ from typing import Protocol, TypeVar
 import structlog
 
 from services.features.metrics import POSITION, REROUTED
-from services.features.outgoing import rerouted, vector_record
+from services.features.outgoing import SERVICE, records_of
 from services.features.pipeline import BatchResult, Decoded, LogRecord, customers_of, decode, process
 from shared.contracts.topics import TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
 from shared.feature_state import FeatureStateStore, Move, Position
-from shared.kafka.dead_letters import letter_record
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
 from shared.telemetry.metrics import BATCH_SECONDS, EVENTS, INPUT_WARNINGS
@@ -26,7 +25,6 @@ from shared.telemetry.metrics import DEAD_LETTERS as DEAD_LETTERS_COUNTED
 
 log = structlog.get_logger()
 
-SERVICE = "features"
 T = TypeVar("T")
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
@@ -107,25 +105,43 @@ class BatchHandler:
     async def resume(self, partitions: Iterable[int], deadline_s: float) -> dict[int, Position]:
         """Begin a new assignment: read the positions anew, since other processes may have moved them.
 
+        Gives those of the partitions whose states are whole; only these are taken in from then on. The others were
+        lost, or are new, and have to be rebuilt first.
+
         Raises TimeoutError where Redis stays away for `deadline_s` seconds, Superseded where the next assignment began.
         """
         self.generation += 1
         generation = self.generation
         async with asyncio.timeout(deadline_s), self._busy:
             try:
-                self._positions = {
-                    partition: await self._patiently(generation, partial(self._store.position, partition))
+                standings = {
+                    partition: await self._patiently(generation, partial(self._store.standing, partition))
                     for partition in sorted(set(partitions))
+                }
+                self._positions = {
+                    partition: standing.position
+                    for partition, standing in standings.items()
+                    if standing.position is not None and standing.target is None
                 }
             finally:
                 self.waiting = False
             return dict(self._positions)
 
+    async def has_lost_states(self) -> bool:
+        """Whether Redis has lost a partition that is being taken in; False while it doesn't answer."""
+        generation = self.generation
+        try:
+            standings = [await self._store.standing(partition) for partition in self._positions]
+        except TransientError:
+            return False
+        return generation == self.generation and not all(standing.whole for standing in standings)
+
     async def handle(self, batches: Sequence[Batch]) -> list[bool]:
         """Take in the batches, in order. For each, whether it was taken; otherwise it was passed over.
 
         Raises SkippedRecords where a batch's `previous_offset` lies beyond what the states hold: then something on the
-        way dropped records. Raises FencedOff where another process owns a partition now.
+        way dropped records. Raises FencedOff where another process owns a partition now, and StatesLost where Redis
+        has lost one.
         """
         async with self._busy:
             steps, taken = self._sort_out(batches)
@@ -167,6 +183,7 @@ class BatchHandler:
             [decode(record, partitions=self._partitions, limits=self._limits) for record in step.records]
             for step in steps
         ]
+        # As long as the states are those of our position, what is made of them is right: whatever happens to Redis.
         states = await self._states(steps, decoded, generation)
         computed_at = self._now()
         results = [
@@ -180,7 +197,7 @@ class BatchHandler:
             )
             for step, items in zip(steps, decoded, strict=True)
         ]
-        outgoing = [record for result in results for record in self._outgoing(result)]
+        outgoing = [record for result in results for record in records_of(result, computed_at)]
         if outgoing:
             send = partial(self._sender.send_all, outgoing, deadline_s=SEND_DEADLINE_S)
             await self._patiently(generation, send)
@@ -199,21 +216,11 @@ class BatchHandler:
         for step, items in zip(steps, decoded, strict=True):
             wanted.setdefault(step.partition, {}).update(dict.fromkeys(customers_of(items)))
         names = {partition: list(customers) for partition, customers in wanted.items()}
-        held = await self._patiently(generation, partial(self._store.read_states, names))
+        held = await self._patiently(generation, partial(self._store.read_states, names, dict(self._positions)))
         return {
             partition: {name: CustomerState.decode(data) for name, data in of_partition.items()}
             for partition, of_partition in held.items()
         }
-
-    def _outgoing(self, result: BatchResult) -> list[OutgoingRecord]:
-        return [
-            *(vector_record(vector, record) for vector, record in result.vectors),
-            *(rerouted(record, misplaced.partition) for misplaced, record in result.reroutes),
-            *(
-                letter_record(rejection, record, service=SERVICE, received_at=self._now())
-                for rejection, record in result.refusals
-            ),
-        ]
 
     async def _patiently(self, generation: int, call: Callable[[], Awaitable[T]]) -> T:
         """Wait a transient failure out: without Redis or Kafka there is nothing else to do, and nothing is lost."""

@@ -1,17 +1,31 @@
-"""What a batch leads to, as Kafka records: vectors, and records sent to their right partition."""
+"""What a batch leads to, as Kafka records: vectors, letters, and records sent to their right partition."""
 
 from __future__ import annotations
 
-from services.features.pipeline import LogRecord, rerouted_headers
+from services.features.pipeline import BatchResult, LogRecord, rerouted_headers
 from shared.contracts.events import FeatureVector, encode
 from shared.contracts.headers import TRACEPARENT_HEADER, cloud_event, header
 from shared.contracts.topics import FEATURES
+from shared.kafka.dead_letters import letter_record
 from shared.kafka.producer import OutgoingRecord
 
-SOURCE = "flit/features"
+SERVICE = "features"
+SOURCE = f"flit/{SERVICE}"
 
 TRACEPARENT_LENGTH = 55
 """W3C Trace Context, version 00. Anything else is no trace, and may be of any size."""
+
+
+def records_of(result: BatchResult, received_at: str) -> list[OutgoingRecord]:
+    """All that has to be acknowledged before the position may move. `received_at`: of the letters."""
+    return [
+        *(vector_record(vector, record) for vector, record in result.vectors),
+        *(rerouted(record, misplaced.partition) for misplaced, record in result.reroutes),
+        *(
+            letter_record(rejection, record, service=SERVICE, received_at=received_at)
+            for rejection, record in result.refusals
+        ),
+    ]
 
 
 def vector_record(vector: FeatureVector, record: LogRecord) -> OutgoingRecord:

@@ -125,10 +125,12 @@ def process(
     outcomes_seen: int,
     computed_at: str,
     limits: Limits,
+    vectors: bool = True,
 ) -> BatchResult:
     """Take the records of one partition, in order, into the states; these are changed in place.
 
-    `outcomes_seen`: offset up to which outcomes are in the states. `computed_at`: canonical time.
+    `outcomes_seen`: offset up to which outcomes are in the states. `computed_at`: canonical time. `vectors`: whether
+    they are wanted; a rebuild has no use for those that were sent already, and they are most of the cost.
     """
     result = BatchResult()
     for record, item in zip(records, decoded, strict=True):
@@ -145,19 +147,21 @@ def process(
             result.changed[item.outcome.customer_id] = state
             result.results["ok" if fresh else "duplicate"] += 1
         else:
-            _purchase(result, record, item, states[item.transaction.customer_id], outcomes_seen, computed_at, limits)
+            as_of = AsOf(transactions=record.offset - 1, outcomes=outcomes_seen)
+            state = states[item.transaction.customer_id]
+            if _purchase(result, record, item, state, limits):
+                if vectors:
+                    result.vectors.append((make_vector(state, item, as_of, computed_at), record))
+                state.add_purchase(item)
+                result.changed[item.transaction.customer_id] = state
+                result.results["ok"] += 1
     return result
 
 
 def _purchase(
-    result: BatchResult,
-    record: LogRecord,
-    accepted: AcceptedTransaction,
-    state: CustomerState,
-    outcomes_seen: int,
-    computed_at: str,
-    limits: Limits,
-) -> None:
+    result: BatchResult, record: LogRecord, accepted: AcceptedTransaction, state: CustomerState, limits: Limits
+) -> bool:
+    """Whether it is one that the state doesn't know. Notes what else it is."""
     transaction = accepted.transaction
     sighting = state.sighting(transaction.event_id, accepted.fingerprint)
     if sighting is Sighting.CONFLICT:
@@ -165,19 +169,15 @@ def _purchase(
         result.refusals.append((known, record))
         result.refused_by_state.append(record.offset)
         result.results["refused"] += 1
-        return
+        return False
     result.warnings.update(accepted.warnings)
     if sighting is Sighting.DUPLICATE:
         result.results["duplicate"] += 1
-        return
+        return False
     latest = state.latest_us
     if latest is not None and accepted.occurred_us < latest - limits.max_lateness_seconds * MICROS_PER_SECOND:
         result.warnings[InputWarning.LATE] += 1
-    as_of = AsOf(transactions=record.offset - 1, outcomes=outcomes_seen)
-    result.vectors.append((make_vector(state, accepted, as_of, computed_at), record))
-    state.add_purchase(accepted)
-    result.changed[transaction.customer_id] = state
-    result.results["ok"] += 1
+    return True
 
 
 def _check_key(key: bytes, customer_id: str) -> None:

@@ -88,6 +88,14 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         await super()._seek_wait(consumer, partitions)
 
 
+class _Forgetful(dict[TP, int | None]):
+    """What Faust remembers to have read, to pass over what comes again. After a seek backwards a message still on its
+    way would move it forward, and what follows would be passed over; what comes again, the handler knows by itself."""
+
+    def __getitem__(self, tp: TP) -> None:
+        return None
+
+
 class BatchConsumer(Consumer):  # type: ignore[misc]
     """One message for each fetched batch of a partition."""
 
@@ -99,6 +107,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         self._seeks = 0
         self._generation = 0
         self._seeking = asyncio.Lock()
+        self._read_offset = _Forgetful()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)

@@ -31,6 +31,7 @@ from services.scorer.metrics import SERVICE
 from services.scorer.model import ModelSlot
 from services.scorer.policies import PolicyReloader, PolicySlot
 from services.scorer.reload import ModelReloader
+from services.scorer.restore import ClaimRestorer
 from services.scorer.server import listen, serve
 from services.scorer.settings import ScorerSettings
 from services.scorer.stream import StreamDoor
@@ -92,9 +93,12 @@ async def work(
         policy_reloader = PolicyReloader(section.policy_file, policies, registry, interval_s=section.reload_seconds)
         decider = Decider(slot, policies)
         states = FeatureStateStore(hasty)
+        restorer = ClaimRestorer(
+            patient, settings.kafka, ttl_s=section.claim_ttl_seconds, settle_s=section.publish_timeout_ms / 1000
+        )
         door = StreamDoor(
             decider,
-            ClaimStore(patient, ttl_s=section.claim_ttl_seconds),
+            ClaimStore(patient, ttl_s=section.claim_ttl_seconds, on_incomplete=restorer.wake),
             producer,
             confirm=PartitionGuard(FeatureStateStore(patient), partitions).confirm,
             chunk_records=section.chunk_records,
@@ -102,7 +106,7 @@ async def work(
         checkout = Checkout(
             Ports(
                 states=states,
-                claims=ClaimStore(hasty, ttl_s=section.claim_ttl_seconds),
+                claims=ClaimStore(hasty, ttl_s=section.claim_ttl_seconds, on_incomplete=restorer.wake),
                 keys=IdempotencyKeys(
                     hasty,
                     ttl_s=section.idempotency_ttl_seconds,
@@ -141,6 +145,7 @@ async def work(
             doors.create_task(consumer.run(door.handle, stop))
             doors.create_task(reloader.run(stop))
             doors.create_task(policy_reloader.run(stop))
+            doors.create_task(restorer.run(stop))
     log.info("stopped")
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
 
-from services.scorer.claims import Claim
+from services.scorer.claims import ANY_BODY, Claim, IndexIncomplete, greatest_offsets
 from services.scorer.decider import Clock, Decider, utc_now
 from services.scorer.metrics import CLAIMS, SERVICE
 from services.scorer.outgoing import decision_record, transaction_record
@@ -40,11 +40,11 @@ STREAM_POLLS, STREAM_PAUSE_S = 25, 0.02
 class Claims(Protocol):
     async def lookup(self, event_id: str) -> Claim | None: ...
     async def claim(self, wanted: Sequence[Claim]) -> list[Claim]: ...
-    async def mark_published(self, claims: Sequence[Claim]) -> None: ...
+    async def mark_published(self, claims: Sequence[Claim], offsets: Mapping[int, int]) -> None: ...
 
 
 class States(Protocol):
-    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position]: ...
+    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position | None]: ...
 
 
 class Keys(Protocol):
@@ -54,6 +54,10 @@ class Keys(Protocol):
 
 class Sender(Protocol):
     async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> Any: ...
+
+
+class Rebuilding(Exception):
+    """What Redis holds of the customer is not what it should be: it was lost, and is being made anew."""
 
 
 class Unavailable(Exception):
@@ -140,9 +144,14 @@ class Checkout:
                 if key is not None:
                     bound = await self._ports.keys.bind(question.caller, key, accepted.fingerprint)
                 claim, mine = await self._claimed(accepted, canonical_time(now))
+            except (Rebuilding, IndexIncomplete) as error:
+                log.warning("rebuilding", error=str(error)[:200])
+                return await self._fall_back(accepted, canonical_time(now), question.traceparent, Degraded.REBUILDING)
             except (TransientError, PartitionCountMismatch, LayoutMismatch) as error:
                 log.warning("state_unavailable", error=str(error)[:200])
-                return await self._fall_back(accepted, canonical_time(now), question.traceparent)
+                return await self._fall_back(
+                    accepted, canonical_time(now), question.traceparent, Degraded.STATE_UNAVAILABLE
+                )
             if claim.published or (not mine and await self._marked_by_another(claim)):
                 return claim.decision
             return await self._publish(claim, accepted, question.traceparent)
@@ -167,12 +176,16 @@ class Checkout:
             self._ports.claims.lookup(transaction.event_id),
             self._ports.states.read_for_request(partition, transaction.customer_id),
         )
-        if claim is not None:
+        if claim is not None and claim.fingerprint != ANY_BODY:
             return _same_body(claim, accepted), False
         state = CustomerState.decode(stored)
         sighting = state.sighting(transaction.event_id, accepted.fingerprint)
         if sighting is Sighting.CONFLICT:
             raise _conflict()
+        if claim is not None:
+            return _same_body(claim, accepted), False
+        if position is None:
+            raise Rebuilding(f"partition {partition}")
         if sighting is Sighting.DUPLICATE:
             return _same_body(await self._decided_by_stream(transaction.event_id), accepted), False
         as_of = AsOf(transactions=position.transactions, outcomes=position.outcomes)
@@ -198,9 +211,9 @@ class Checkout:
     async def _publish(self, claim: Claim, accepted: AcceptedTransaction, traceparent: str | None) -> bytes:
         """The claim's bytes, once the topic holds them."""
         await self._send(transaction_record(accepted.transaction, traceparent))
-        await self._send(decision_record(claim, traceparent))
+        acknowledged = await self._send(decision_record(claim, traceparent))
         try:
-            await self._ports.claims.mark_published([claim])
+            await self._ports.claims.mark_published([claim], greatest_offsets(acknowledged))
         except TransientError as error:
             # The topic has it. The stream finds the claim unmarked, produces the same bytes again, and marks it.
             log.warning("mark_failed", event_id=claim.event_id, error=str(error)[:200])
@@ -218,23 +231,25 @@ class Checkout:
                 return True
         return False
 
-    async def _fall_back(self, accepted: AcceptedTransaction, now: str, traceparent: str | None) -> bytes:
+    async def _fall_back(
+        self, accepted: AcceptedTransaction, now: str, traceparent: str | None, degraded: str
+    ) -> bytes:
         """The policy's answer without the customer's past.
 
-        The purchase is published, and the stream decides it for good once Redis is back: this answer is neither claimed
-        nor published.
+        The purchase is published, and the stream decides it for good once Redis has all of it again: this answer is
+        neither claimed nor published.
         """
         nobody = CustomerState()
         nobody.folded_until_us = accepted.occurred_us + 1  # so that every rolling feature is null, not zero
         vector = make_vector(nobody, accepted, NOTHING_READ, now, VectorState.REBUILDING)
-        decision = self._decider.decide([vector], "rest", degraded=Degraded.STATE_UNAVAILABLE)[0]
+        decision = self._decider.decide([vector], "rest", degraded=degraded)[0]
         await self._send(transaction_record(accepted.transaction, traceparent))
         _count(decision)
         return encode(decision)
 
-    async def _send(self, record: OutgoingRecord) -> None:
+    async def _send(self, record: OutgoingRecord) -> Any:
         try:
-            await self._ports.sender.send_all([record], deadline_s=self._publish_timeout_s)
+            return await self._ports.sender.send_all([record], deadline_s=self._publish_timeout_s)
         except TransientError as error:
             log.warning("not_published", topic=record.topic, error=str(error)[:200])
             raise Unavailable("kafka-unavailable", "the purchase can't be recorded right now") from error
@@ -247,7 +262,7 @@ class Checkout:
 
 
 def _same_body(claim: Claim, accepted: AcceptedTransaction) -> Claim:
-    if claim.fingerprint != accepted.fingerprint:
+    if claim.fingerprint not in (accepted.fingerprint, ANY_BODY):
         CLAIMS.labels("rest", "conflict").inc()
         raise _conflict()
     CLAIMS.labels("rest", "lost" if claim.published else "repaired").inc()

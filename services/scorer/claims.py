@@ -1,27 +1,66 @@
 """Claims: which decision an event has, before and after the topic knows of it.
 
-    d:<event_id>    1 byte state, 16 bytes fingerprint of the purchase, then the Decision, byte for byte as on the topic
+    d:<event_id>          1 byte state, 16 bytes fingerprint of the purchase, then the Decision, byte for byte as on the
+                          topic
+    decisions:complete    there while no claim is missing that the topic has a decision for
+    decisions:at          partition → offset on risk-decisions up to which every decision has its claim
 
 A decision is claimed whole (`c`), produced, and marked as published (`p`). Who finds a claim that isn't his answers
 with its bytes; if it isn't marked, he first produces it again, unchanged. A crash at any point leaves either nothing,
 and the event is decided again, or the full record, and it is produced again.
+
+The topic is the truth, and this is its index. Where Redis may have lost a part of it nothing is claimed until it was
+restored (services.scorer.restore), and two things tell, both looked at in the very call that claims: a Redis that was
+emptied has no `decisions:complete`; one that was started again, perhaps with its log cut short, or a replica that took
+over, doesn't know the script that claims, since scripts outlive neither. Only who has restored the index loads it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from shared.kafka.errors import TransientError
 
 CLAIMED, PUBLISHED = b"c", b"p"
 FINGERPRINT_BYTES = 16
 _HEAD = 1 + FINGERPRINT_BYTES
+
+ANY_BODY = bytes(FINGERPRINT_BYTES)
+"""Fingerprint of a restored claim: the topic tells the decision, not the body that it was made of."""
+
+COMPLETE, INDEXED = "decisions:complete", "decisions:at"
+
+CLAIM_SCRIPT = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return redis.error_reply('INCOMPLETE') end
+local held = {}
+for i = 2, #KEYS do held[i - 1] = redis.call('SET', KEYS[i], ARGV[i], 'NX', 'GET', 'PX', ARGV[1]) end
+return held
+"""
+"""KEYS: the mark, claims. ARGV: time to live in milliseconds, claims. Gives
+for each what was there before, or nothing."""
+
+CLAIM_SHA = hashlib.sha1(CLAIM_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+NOTE_SCRIPT = """
+if redis.call('EXISTS', KEYS[1]) == 1 and #ARGV > 0 then redis.call('HSET', KEYS[2], unpack(ARGV)) end
+"""
+"""KEYS: the mark, how far the index goes. ARGV: partitions and offsets. A script, so that it is unknown together with
+the other one: noted before what is missing was restored, it would hide that."""
+
+NOTE_SHA = hashlib.sha1(NOTE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+class IndexIncomplete(TransientError):
+    """Redis may have lost claims: until they are restored, nobody can say whether an event has its decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +69,7 @@ class Claim:
 
     event_id: str
     fingerprint: bytes
-    """Of the purchase that was decided on: another body under the same id is a conflict."""
+    """Of the purchase that was decided on: another body under the same id is a conflict. ANY_BODY: not known."""
     decision: bytes
     """Exactly as on the topic."""
     published: bool = False
@@ -44,56 +83,88 @@ class Claim:
 
 
 class ClaimStore:
-    """Every call raises TransientError where Redis is away or slow; whether a write happened is then not known."""
+    """Every call raises TransientError where Redis is away or slow; whether a write happened is then not known.
 
-    def __init__(self, client: Redis, *, ttl_s: int) -> None:
-        """`client`: without `decode_responses`."""
+    Looking up and claiming raise IndexIncomplete where Redis may have lost claims.
+    """
+
+    def __init__(self, client: Redis, *, ttl_s: int, on_incomplete: Callable[[], None] | None = None) -> None:
+        """`client`: without `decode_responses`. `on_incomplete`: called whenever claims turn out to be missing."""
         self._redis = client
         self._ttl_ms = ttl_s * 1000
+        self._on_incomplete = on_incomplete
 
     async def lookup(self, event_id: str) -> Claim | None:
         async with transient():
-            value = await self._redis.get(_key(event_id))
+            complete, value = await self._redis.mget([COMPLETE, key_of(event_id)])
+        if complete is None:
+            raise self._incomplete("the mark is gone")
         return None if value is None else Claim.decode(event_id, cast(bytes, value))
 
     async def claim(self, wanted: Sequence[Claim]) -> list[Claim]:
         """Claim each decision; give the one that the event has: the wanted one, or the one that was there before.
 
-        Atomic for each event. One round trip.
+        Atomic, all of them. One round trip.
         """
+        keys = [COMPLETE, *(key_of(claim.event_id) for claim in wanted)]
+        values = [claim.encode(published=False) for claim in wanted]
         async with transient():
-            if len(wanted) == 1:  # spares a checkout the making of a pipeline
-                held = [await self._claim(self._redis, wanted[0])]
-            else:
-                pipe = self._redis.pipeline(transaction=False)
-                for claim in wanted:
-                    self._claim(pipe, claim)
-                held = await pipe.execute()
+            try:
+                call = self._redis.evalsha(CLAIM_SHA, len(keys), *keys, self._ttl_ms, *values)
+                held = await cast(Awaitable[list[Any]], call)
+            except NoScriptError:
+                raise self._incomplete("Redis was started anew") from None
+            except ResponseError as error:
+                if "INCOMPLETE" not in str(error):
+                    raise
+                raise self._incomplete("the mark is gone") from None
         return [
             claim if value is None else Claim.decode(claim.event_id, cast(bytes, value))
             for claim, value in zip(wanted, held, strict=True)
         ]
 
-    async def mark_published(self, claims: Sequence[Claim]) -> None:
-        """Note that the topic acknowledged them. A claim that is gone meanwhile stays gone."""
+    async def mark_published(self, claims: Sequence[Claim], offsets: Mapping[int, int]) -> None:
+        """Note that the topic acknowledged them; their time to live counts from now, like that of a restored claim. One
+        that is gone meanwhile is written again.
+
+        `offsets`: by partition, the greatest of their records. Every record before has its claim in Redis already, and
+        its log has it before this note: a claim is written before its decision is sent.
+        """
+        values = {key_of(claim.event_id): claim.encode(published=True) for claim in claims}
+        reached = [number for pair in offsets.items() for number in pair]
         async with transient():
-            if len(claims) == 1:
-                await _mark(self._redis, claims[0])
+            if len(values) == 1:  # spares a checkout the making of a pipeline
+                calls: list[Any] = [self._redis.set(key, value, px=self._ttl_ms) for key, value in values.items()]
+                answers = await asyncio.gather(*calls, self._note(self._redis, reached), return_exceptions=True)
             else:
                 pipe = self._redis.pipeline(transaction=False)
-                for claim in claims:
-                    _mark(pipe, claim)
-                await pipe.execute()
+                for key, value in values.items():
+                    pipe.set(key, value, px=self._ttl_ms)
+                self._note(pipe, reached)
+                answers = await pipe.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, BaseException) and not isinstance(answer, NoScriptError):
+                    raise answer
 
-    def _claim(self, client: Redis, claim: Claim) -> Any:
-        return client.set(_key(claim.event_id), claim.encode(published=False), nx=True, get=True, px=self._ttl_ms)
+    @staticmethod
+    def _note(client: Redis, reached: Sequence[int]) -> Any:
+        return client.evalsha(NOTE_SHA, 2, COMPLETE, INDEXED, *reached)
+
+    def _incomplete(self, why: str) -> IndexIncomplete:
+        if self._on_incomplete is not None:
+            self._on_incomplete()
+        return IndexIncomplete(f"claims may be missing: {why}")
 
 
-def _mark(client: Redis, claim: Claim) -> Any:
-    return client.set(_key(claim.event_id), claim.encode(published=True), xx=True, keepttl=True)
+def greatest_offsets(metadata: Sequence[Any]) -> dict[int, int]:
+    """By partition, from what a producer was answered."""
+    found: dict[int, int] = {}
+    for each in metadata:
+        found[each.partition] = max(each.offset, found.get(each.partition, -1))
+    return found
 
 
-def _key(event_id: str) -> str:
+def key_of(event_id: str) -> str:
     return f"d:{event_id}"
 
 

@@ -13,5 +13,6 @@ POLICY_REFUSED = Counter("flit_scorer_policy_refused_total", "Looks at a policy 
 CLAIMS = Counter("flit_scorer_claims_total", "Claims by what came of them", ["channel", "result"])
 """won; lost: decided before, and published; repaired: claimed before, not published, now produced; conflict: claimed
 for another body of the same event."""
+RESTORED = Counter("flit_scorer_claims_restored_total", "Claims written again from risk-decisions")
 ANSWERS = Counter("flit_scorer_answers_total", "REST answers", ["status", "reason"])
 IN_FLIGHT = Gauge("flit_scorer_requests_in_flight", "REST requests being answered")

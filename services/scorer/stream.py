@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
 from aiokafka import ConsumerRecord
 
-from services.scorer.claims import Claim
+from services.scorer.claims import ANY_BODY, Claim, greatest_offsets
 from services.scorer.decider import Decider
 from services.scorer.metrics import CLAIMS, SERVICE
 from services.scorer.outgoing import decision_record
@@ -40,7 +40,7 @@ class Claims(Protocol):
     """What is asked of the index of decisions."""
 
     async def claim(self, wanted: Sequence[Claim]) -> list[Claim]: ...
-    async def mark_published(self, claims: Sequence[Claim]) -> None: ...
+    async def mark_published(self, claims: Sequence[Claim], offsets: Mapping[int, int]) -> None: ...
 
 
 class Sender(Protocol):
@@ -106,9 +106,9 @@ class StreamDoor:
         unpublished = [claim for claim in held if not claim.published]
         outgoing = [decision_record(claim) for claim in unpublished]
         if outgoing or chunk.letters:
-            await self._sender.send_all([*outgoing, *chunk.letters])
-        if unpublished:
-            await self._claims.mark_published(unpublished)
+            acknowledged = await self._sender.send_all([*outgoing, *chunk.letters])
+            if unpublished:
+                await self._claims.mark_published(unpublished, greatest_offsets(acknowledged[: len(outgoing)]))
         _count(chunk, decisions, vectors, results, time.perf_counter() - started)
 
 
@@ -134,7 +134,7 @@ def _sort_out(records: Sequence[ConsumerRecord]) -> _Chunk:
 def _result(mine: Claim, theirs: Claim) -> str:
     if theirs is mine:
         return "won"
-    if theirs.fingerprint != mine.fingerprint:
+    if theirs.fingerprint not in (mine.fingerprint, ANY_BODY):
         # The features service refuses the second body of an event; here it came with the claim of the first, over REST.
         # The claim is the event's one decision.
         log.warning("claimed_for_another_body", event_id=mine.event_id)

@@ -1,5 +1,23 @@
 """Customers' states in Redis: written by the features service, read by the checkout and the sink."""
 
-from shared.feature_state.store import FeatureStateStore, FencedOff, Move, PartitionCountMismatch, Position
+from shared.feature_state.store import (
+    EMPTY,
+    FeatureStateStore,
+    FencedOff,
+    Move,
+    PartitionCountMismatch,
+    Position,
+    Standing,
+    StatesLost,
+)
 
-__all__ = ["FeatureStateStore", "FencedOff", "Move", "PartitionCountMismatch", "Position"]
+__all__ = [
+    "EMPTY",
+    "FeatureStateStore",
+    "FencedOff",
+    "Move",
+    "PartitionCountMismatch",
+    "Position",
+    "Standing",
+    "StatesLost",
+]

@@ -5,7 +5,10 @@ Everything of partition N lies in one hash slot (`{pN}:…`), so that one call c
     {pN}:c:<customer_id>   the customer's state (shared.feature_definitions.CustomerState)
     {pN}:pos               "<transactions>,<outcomes>": offsets up to and including which records are in the states
     {pN}:refused           offsets of bnpl-transactions refused because of state, for the sink
+    {pN}:rebuilding        a position: until it is reached, the states are those of an earlier time
     flit:partitions        the partition count that all of this was made with
+
+The position is written before anything else of a partition: where it is missing, Redis lost the partition.
 """
 
 from __future__ import annotations
@@ -27,20 +30,44 @@ KEPT_REFUSALS = 100_000
 """Of the latest ones in each partition. The sink needs them only until it has passed them."""
 
 _COMMIT = """
-local held = redis.call('GET', KEYS[1]) or '-1,-1'
+local held = redis.call('GET', KEYS[1])
+if not held then return 'lost' end
 if held == ARGV[2] then return 'OK' end
 if held ~= ARGV[1] then return held end
-for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[i]) end
-for i = #KEYS + 2, #ARGV do redis.call('ZADD', KEYS[2], ARGV[i], ARGV[i]) end
-if #ARGV > #KEYS + 1 then redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[#KEYS + 1])) end
+for i = 4, #KEYS do redis.call('SET', KEYS[i], ARGV[i - 1]) end
+for i = #KEYS + 1, #ARGV do redis.call('ZADD', KEYS[2], ARGV[i], ARGV[i]) end
+if #ARGV > #KEYS then redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[#KEYS])) end
 redis.call('SET', KEYS[1], ARGV[2])
+if redis.call('GET', KEYS[3]) == ARGV[2] then redis.call('DEL', KEYS[3]) end
 return 'OK'
 """
-"""KEYS: position, refusals, states. ARGV: expected and new position, states, how many refusals to keep, refusals.
+"""KEYS: position, refusals, rebuilding, states. ARGV: expected and new position, states, how many refusals to keep,
+refusals.
 
 A write that finds its own new position was done before, and its answer was lost: states and refusals follow from the
 records up to a position, so nothing is left to do.
 """
+
+_BEGIN = """
+local held = redis.call('GET', KEYS[1])
+if held then return held end
+redis.call('DEL', KEYS[2], KEYS[3])
+if ARGV[1] ~= ARGV[2] then redis.call('SET', KEYS[3], ARGV[1]) end
+redis.call('SET', KEYS[1], ARGV[2])
+return 'OK'
+"""
+"""KEYS: position, refusals, rebuilding. ARGV: the position to rebuild up to, and the one of empty states."""
+
+_DROP = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('UNLINK', unpack(KEYS, 2))
+return 1
+"""
+"""KEYS: position, states. Deletes only while there is no position: a process that was held up while it deleted must not
+take away what another one has rebuilt meanwhile."""
+
+DROPPED_AT_ONCE = 500
+"""States in one call: Lua unpacks some thousands of values at most, and others wait while it runs."""
 
 _COMMIT_SHA = hashlib.sha1(_COMMIT.encode(), usedforsecurity=False).hexdigest()
 
@@ -51,6 +78,10 @@ would hide an outage for seconds from callers who have a deadline."""
 
 class FencedOff(Exception):
     """Another process has moved the partition on: this one doesn't own it any more, whatever it believes."""
+
+
+class StatesLost(Exception):
+    """Redis has lost the partition's position, and whatever else of it: it has to be rebuilt from the log."""
 
 
 class PartitionCountMismatch(Exception):
@@ -74,6 +105,24 @@ class Position:
         text = value if isinstance(value, str) else value.decode()
         transactions, _, outcomes = text.partition(",")
         return Position(int(transactions), int(outcomes))
+
+
+EMPTY = Position()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How it is with a partition."""
+
+    position: Position | None
+    """None: lost, or never written."""
+    target: Position | None
+    """While it is being rebuilt: the position that it had before."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the states are up to date as far as anybody knows."""
+        return self.position is not None and self.target is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,36 +168,88 @@ class FeatureStateStore:
             raise PartitionCountMismatch(f"states were made with {int(held)} partitions, KAFKA__PARTITIONS is {count}")
 
     async def position(self, partition: int) -> Position:
+        """For readers who only wait for it to come: a lost one has come nowhere yet."""
         async with _transient():
-            return Position.parse(await self._redis.get(f"{{p{partition}}}:pos"))
+            return Position.parse(await self._redis.get(_position_key(partition)))
 
-    async def read_states(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, dict[str, bytes | None]]:
-        """Partition → customer → state; None for one who isn't known yet. One round trip for all partitions."""
+    async def standing(self, partition: int) -> Standing:
+        async with _transient():
+            position, target = await self._redis.mget([_position_key(partition), _rebuilding_key(partition)])
+        return Standing(
+            None if position is None else Position.parse(position), None if target is None else Position.parse(target)
+        )
+
+    async def begin(self, partition: int, target: Position) -> None:
+        """Write the first position of a partition that has none, over no states at all.
+
+        `target`: the position that it had before it was lost, up to which it counts as being rebuilt; EMPTY where it is
+        new. Raises FencedOff where another process has begun.
+        """
+        position = _position_key(partition)
+        async with _transient():
+            found: list[Any] = []
+            async for key in self._redis.scan_iter(_state_key(partition, "*"), count=1000):
+                found.append(key)
+                if len(found) == DROPPED_AT_ONCE:
+                    await self._redis.eval(_DROP, 1 + len(found), position, *found)
+                    found.clear()
+            if found:
+                await self._redis.eval(_DROP, 1 + len(found), position, *found)
+            keys = [position, _refused_key(partition), _rebuilding_key(partition)]
+            answer = await self._redis.eval(_BEGIN, len(keys), *keys, str(target), str(EMPTY))
+        if answer != b"OK":
+            raise FencedOff(f"partition {partition} is at {answer.decode()}, begun by another process")
+
+    async def forget(self, partition: int) -> None:
+        """Give the partition up for lost, so that whoever owns it next rebuilds it."""
+        async with _transient():
+            await self._redis.delete(_position_key(partition))
+
+    async def read_states(
+        self, wanted: Mapping[int, Sequence[str]], at: Mapping[int, Position]
+    ) -> dict[int, dict[str, bytes | None]]:
+        """Partition → customer → state; None for one who isn't known yet. One round trip for all partitions.
+
+        `at`: for each partition the position that the states have to be of. Raises StatesLost where there is none, and
+        FencedOff where it is another one: what would be made of these states would be wrong.
+        """
         asked = {partition: names for partition, names in wanted.items() if names}
         if not asked:
             return {}
         async with _transient():
             pipe = self._redis.pipeline(transaction=False)
             for partition, names in asked.items():
-                pipe.mget([_state_key(partition, name) for name in names])
+                pipe.mget([_position_key(partition), *(_state_key(partition, name) for name in names)])
             answers = await pipe.execute()
+        for partition, (held, *_) in zip(asked, answers, strict=True):
+            if held is None:
+                raise StatesLost(f"partition {partition} has no position")
+            if Position.parse(held) != at[partition]:
+                raise FencedOff(f"partition {partition} is at {Position.parse(held)}, not at {at[partition]}")
         return {
             partition: {name: _bytes(state) for name, state in zip(names, states, strict=True)}
-            for (partition, names), states in zip(asked.items(), answers, strict=True)
+            for (partition, names), (_, *states) in zip(asked.items(), answers, strict=True)
         }
 
-    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position]:
-        """One customer's state, and the position that it is of: both of the same moment."""
+    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position | None]:
+        """One customer's state, and the position that it is of: both of the same moment.
+
+        No position: the states are lost or being rebuilt, and say nothing of the customer.
+        """
+        keys = [_state_key(partition, customer_id), _position_key(partition), _rebuilding_key(partition)]
         async with _transient():
-            state, position = await self._redis.mget([_state_key(partition, customer_id), f"{{p{partition}}}:pos"])
+            state, position, target = await self._redis.mget(keys)
+        if position is None or target is not None:
+            return None, None
         return _bytes(state), Position.parse(position)
 
     async def commit(self, moves: Sequence[Move]) -> None:
         """Write each partition's states, refusals and new position at once, if its position is still the expected one.
 
-        One round trip; each partition for itself. Raises FencedOff where a position isn't the expected one: others may
-        have moved. After a TransientError the writes may or may not have happened: the same call may be made again,
-        and does nothing where they have.
+        One round trip; each partition for itself. Raises StatesLost where a position is gone, FencedOff where it isn't
+        the expected one: others may have moved. A partition that reaches what it was to be rebuilt up to counts as
+        whole from then on. After a TransientError the writes may or may not have happened: the same call may be made
+        again, and does nothing where they have.
         """
         async with _transient():
             answers = await self._run(moves)
@@ -158,14 +259,20 @@ class FeatureStateStore:
             for move, answer in zip(moves, answers, strict=True):
                 if isinstance(answer, Exception):
                     raise answer
+                if answer == b"lost":
+                    raise StatesLost(f"partition {move.partition} has no position")
                 if answer != b"OK":
                     raise FencedOff(f"partition {move.partition} is at {answer.decode()}, not at {move.expected}")
 
     async def _run(self, moves: Sequence[Move]) -> list[Any]:
         pipe = self._redis.pipeline(transaction=False)
         for move in moves:
-            prefix = f"{{p{move.partition}}}"
-            keys = [f"{prefix}:pos", f"{prefix}:refused", *(_state_key(move.partition, name) for name in move.states)]
+            keys = [
+                _position_key(move.partition),
+                _refused_key(move.partition),
+                _rebuilding_key(move.partition),
+                *(_state_key(move.partition, name) for name in move.states),
+            ]
             arguments: list[Any] = [
                 str(move.expected),
                 str(move.new),
@@ -179,13 +286,25 @@ class FeatureStateStore:
     async def refused_between(self, partition: int, low: int, high: int) -> set[int]:
         """Offsets in [low, high] of transactions that were refused because of state."""
         async with _transient():
-            members = await self._redis.zrangebyscore(f"{{p{partition}}}:refused", low, high)
+            members = await self._redis.zrangebyscore(_refused_key(partition), low, high)
         return {int(member) for member in members}  # type: ignore[arg-type]
 
 
 def _bytes(value: bytes | str | None) -> bytes | None:
     """Only for the types: the client is made without decoding."""
     return value.encode() if isinstance(value, str) else value
+
+
+def _position_key(partition: int) -> str:
+    return f"{{p{partition}}}:pos"
+
+
+def _refused_key(partition: int) -> str:
+    return f"{{p{partition}}}:refused"
+
+
+def _rebuilding_key(partition: int) -> str:
+    return f"{{p{partition}}}:rebuilding"
 
 
 def _state_key(partition: int, customer_id: str) -> str:

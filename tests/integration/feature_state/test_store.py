@@ -9,7 +9,15 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import redis.asyncio
 
-from shared.feature_state import FeatureStateStore, FencedOff, Move, PartitionCountMismatch, Position
+from shared.feature_state import (
+    EMPTY,
+    FeatureStateStore,
+    FencedOff,
+    Move,
+    PartitionCountMismatch,
+    Position,
+    StatesLost,
+)
 from shared.feature_state import store as store_module
 from shared.kafka.errors import TransientError
 
@@ -21,6 +29,8 @@ async def store(redis_url: str) -> AsyncIterator[FeatureStateStore]:
     client = redis.asyncio.Redis.from_url(own_database(redis_url))
     await client.flushdb()
     store = FeatureStateStore(client)
+    for partition in (PARTITION, PARTITION + 1, 7):
+        await store.begin(partition, EMPTY)
     yield store
     await store.close()
 
@@ -28,6 +38,12 @@ async def store(redis_url: str) -> AsyncIterator[FeatureStateStore]:
 def own_database(redis_url: str) -> str:
     """A database that no other test writes to."""
     return redis_url.rsplit("/", 1)[0] + "/7"
+
+
+async def lose_position(redis_url: str) -> None:
+    client = redis.asyncio.Redis.from_url(own_database(redis_url))
+    await client.delete(f"{{p{PARTITION}}}:pos")
+    await client.aclose()
 
 
 @pytest.fixture
@@ -39,7 +55,9 @@ def silent_server() -> Iterator[str]:
 
 async def test_states_and_position_are_written_together(store: FeatureStateStore) -> None:
     await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"A", "b": b"B"}, [])])
-    assert await store.read_states({PARTITION: ["a", "b", "c"], 7: ["a"], 8: []}) == {
+    assert await store.read_states(
+        {PARTITION: ["a", "b", "c"], 7: ["a"], 8: []}, {PARTITION: Position(10, -1), 7: Position()}
+    ) == {
         PARTITION: {"a": b"A", "b": b"B", "c": None},
         7: {"a": None},
     }
@@ -50,7 +68,9 @@ async def test_a_writer_that_was_overtaken_changes_nothing(store: FeatureStateSt
     await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"new"}, [])])
     with pytest.raises(FencedOff):
         await store.commit([Move(PARTITION, Position(), Position(5, -1), {"a": b"stale", "z": b"stale"}, [4])])
-    assert await store.read_states({PARTITION: ["a", "z"]}) == {PARTITION: {"a": b"new", "z": None}}
+    assert await store.read_states({PARTITION: ["a", "z"]}, {PARTITION: Position(10, -1)}) == {
+        PARTITION: {"a": b"new", "z": None}
+    }
     assert await store.refused_between(PARTITION, 0, 100) == set()
 
 
@@ -127,7 +147,9 @@ async def test_of_two_writers_from_the_same_position_one_wins_whole(store: Featu
     results = await asyncio.gather(*(write(n, b"%d" % n) for n in range(1, 9)), return_exceptions=True)
     assert [type(result) for result in results].count(FencedOff) == 7
     winner = (await store.position(PARTITION)).transactions
-    states = (await store.read_states({PARTITION: [f"c{number}" for number in range(200)]}))[PARTITION]
+    states = (
+        await store.read_states({PARTITION: [f"c{number}" for number in range(200)]}, {PARTITION: Position(winner, -1)})
+    )[PARTITION]
     assert set(states.values()) == {b"%d" % winner}
 
 
@@ -163,7 +185,7 @@ async def test_a_reader_never_sees_a_state_without_its_position(store: FeatureSt
     seen = set()
     while not writing.done():
         state, position = await store.read_for_request(PARTITION, "a")
-        assert (state or b"-1") == b"%d" % position.transactions
+        assert (state or b"-1") == b"%d" % (position or EMPTY).transactions
         seen.add(position)
     await writing
     assert len(seen) > 10
@@ -177,14 +199,52 @@ async def test_only_the_latest_refusals_are_kept(store: FeatureStateStore, monke
 
 
 async def test_everything_of_a_partition_lies_in_one_hash_slot(store: FeatureStateStore, redis_url: str) -> None:
+    await lose_position(redis_url)
+    await store.begin(PARTITION, Position(20, -1))
     await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"A", "{b}": b"B"}, [4])])
     client = redis.asyncio.Redis.from_url(own_database(redis_url))
-    keys = await client.keys("*")
+    keys = await client.keys("*{p3}*")
     await client.aclose()
-    assert len(keys) == 4
+    assert len(keys) == 5
     assert {bytes(key)[:5] for key in keys} == {b"{p3}:"}  # type: ignore[arg-type]
 
 
 def test_a_position_survives_being_stored() -> None:
     assert Position.parse(str(Position(12, -1))) == Position(12, -1)
     assert Position.parse(None) == Position(-1, -1)
+
+
+async def test_what_lost_its_position_is_neither_read_nor_written(store: FeatureStateStore, redis_url: str) -> None:
+    await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"A"})])
+    await lose_position(redis_url)
+    with pytest.raises(StatesLost):
+        await store.read_states({PARTITION: ["a"]}, {PARTITION: Position(10, -1)})
+    with pytest.raises(StatesLost):
+        await store.commit([Move(PARTITION, Position(), Position(1, -1))])
+    assert await store.read_for_request(PARTITION, "a") == (None, None)
+
+
+async def test_states_of_another_position_are_not_given(store: FeatureStateStore) -> None:
+    await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"A"})])
+    with pytest.raises(FencedOff):
+        await store.read_states({PARTITION: ["a"]}, {PARTITION: Position(9, -1)})
+
+
+async def test_a_rebuild_begins_over_nothing_and_ends_with_its_target(store: FeatureStateStore, redis_url: str) -> None:
+    states = {f"c{number}": b"old" for number in range(1200)}
+    await store.commit([Move(PARTITION, Position(), Position(10, 3), states, [7])])
+    await lose_position(redis_url)
+    await store.begin(PARTITION, Position(10, 3))
+    assert set((await store.read_states({PARTITION: list(states)}, {PARTITION: EMPTY}))[PARTITION].values()) == {None}
+    assert await store.refused_between(PARTITION, 0, 10) == set()
+    await store.commit([Move(PARTITION, EMPTY, Position(10, -1), {"c1": b"new"})])
+    assert await store.read_for_request(PARTITION, "c1") == (None, None)
+    await store.commit([Move(PARTITION, Position(10, -1), Position(10, 3))])
+    assert await store.read_for_request(PARTITION, "c1") == (b"new", Position(10, 3))
+
+
+async def test_of_two_who_begin_a_rebuild_the_second_takes_nothing_away(store: FeatureStateStore) -> None:
+    await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"A"})])
+    with pytest.raises(FencedOff):
+        await store.begin(PARTITION, Position(10, -1))
+    assert await store.read_for_request(PARTITION, "a") == (b"A", Position(10, -1))

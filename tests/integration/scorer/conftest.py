@@ -21,9 +21,11 @@ from deploy.local.processes import ManagedProcess
 from deploy.local.services import metrics_of, status_of
 from deploy.local.stack import CACHE_DIR
 from deploy.local.valkey import Valkey
+from services.scorer.restore import ClaimRestorer
 from shared.contracts import topics
 from shared.contracts.events import FeatureVector, encode
 from shared.contracts.headers import cloud_event
+from shared.feature_state import EMPTY, FeatureStateStore
 from shared.kafka.admin import ensure_topics
 from shared.kafka.producer import OutgoingRecord, ReliableProducer
 from shared.model_artifact.registry import ModelRegistry
@@ -173,6 +175,11 @@ async def rig(parts: Parts, tmp_path: Path) -> AsyncIterator[Rig]:
     redis = Redis.from_url(parts.valkey.url)
     producer = ReliableProducer(parts.kafka_settings)
     await producer.start()
+    store = FeatureStateStore(redis)
+    for partition in range(parts.kafka_settings.partitions):
+        if (await store.standing(partition)).position is None:
+            await store.begin(partition, EMPTY)  # as the features service does at its first start
+    assert await ClaimRestorer(redis, parts.kafka_settings, ttl_s=60, settle_s=0).restore()
     try:
         yield Rig(parts, redis, producer, ModelRegistry(str(tmp_path / "models")), tmp_path)
     finally:

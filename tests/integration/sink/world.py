@@ -24,7 +24,7 @@ from services.sink.settings import SinkSection, SinkSettings
 from shared.contracts import topics
 from shared.contracts.identity import partition_of
 from shared.contracts.transactions import Limits
-from shared.feature_state import FeatureStateStore, Move, Position
+from shared.feature_state import EMPTY, FeatureStateStore, Move, Position
 from shared.kafka.connection import client_arguments
 from shared.settings import BigQuerySettings, KafkaSettings, MetricsSettings, RedisSettings
 from shared.warehouse.clients import bigquery_client
@@ -135,6 +135,8 @@ class World:
                     ends[topics.TRANSACTIONS.name].get(number, -1), ends[topics.OUTCOMES.name].get(number, -1)
                 )
                 offsets = [offset for topic, partition, offset in refused if partition == number]
+                if (await store.standing(number)).position is None:
+                    await store.begin(number, EMPTY)
                 await store.commit([Move(number, await store.position(number), new, {}, offsets)])
         finally:
             await store.close()

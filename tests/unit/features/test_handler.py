@@ -12,7 +12,7 @@ from services.features.pipeline import LogRecord
 from shared.contracts.topics import DEAD_LETTERS, FEATURES, TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
-from shared.feature_state import FencedOff, Move, Position
+from shared.feature_state import FencedOff, Move, Position, Standing, StatesLost
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
 from tests.unit.features.records import CUSTOMER, HOME, PARTITIONS, outcome, purchase, raw
@@ -24,7 +24,8 @@ class Parts:
     """Store and producer, with a journal of what was done in which order. `failures`: of the next calls, by name."""
 
     def __init__(self) -> None:
-        self.positions: dict[int, Position] = {}
+        self.positions: dict[int, Position] = {HOME: Position()}
+        self.targets: dict[int, Position] = {}
         self.states: dict[str, bytes] = {}
         self.refused: list[int] = []
         self.sent: list[OutgoingRecord] = []
@@ -39,18 +40,27 @@ class Parts:
         if self.failures.get(name):
             raise self.failures[name].pop(0)
 
-    async def position(self, partition: int) -> Position:
+    async def standing(self, partition: int) -> Standing:
         await self._step("position")
-        return self.positions.get(partition, Position())
+        return Standing(self.positions.get(partition), self.targets.get(partition))
 
-    async def read_states(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, dict[str, bytes | None]]:
+    async def read_states(
+        self, wanted: Mapping[int, Sequence[str]], at: Mapping[int, Position]
+    ) -> dict[int, dict[str, bytes | None]]:
         await self._step("read")
+        for partition in wanted:
+            if partition not in self.positions:
+                raise StatesLost
+            if self.positions[partition] != at[partition]:
+                raise FencedOff
         return {partition: {name: self.states.get(name) for name in names} for partition, names in wanted.items()}
 
     async def commit(self, moves: Sequence[Move]) -> None:
         await self._step("commit")
         for move in moves:
-            if self.positions.get(move.partition, Position()) != move.expected:
+            if move.partition not in self.positions:
+                raise StatesLost
+            if self.positions[move.partition] != move.expected:
                 raise FencedOff
             self.positions[move.partition] = move.new
             self.states.update(move.states)
@@ -95,7 +105,7 @@ async def test_a_send_that_cannot_succeed_leaves_state_and_position_alone(handle
     parts.failures["send"] = [RuntimeError("broken for good")]
     with pytest.raises(RuntimeError, match="broken for good"):
         await take(handler, [purchase(0)])
-    assert (parts.positions, parts.states) == ({}, {})
+    assert (parts.positions, parts.states) == ({HOME: Position()}, {})
 
 
 @pytest.mark.parametrize("step", ["read", "send", "commit"])
@@ -221,7 +231,7 @@ async def test_the_release_does_not_wait_for_a_dependency_to_come_back(handler: 
     async with asyncio.timeout(5):
         await handler.release()
     assert (await batch, handler.waiting) == (False, False)
-    assert parts.positions == {}
+    assert parts.positions == {HOME: Position()}
 
 
 async def test_positions_are_read_anew_with_each_assignment(handler: BatchHandler, parts: Parts) -> None:
@@ -234,3 +244,32 @@ async def test_an_assignment_without_redis_gives_up_in_time(handler: BatchHandle
     parts.failures["position"] = [TransientError("away")] * 1000
     with pytest.raises(TimeoutError):
         await handler.resume([HOME], deadline_s=0.01)
+
+
+async def test_nothing_is_sent_of_states_that_redis_has_lost(handler: BatchHandler, parts: Parts) -> None:
+    del parts.positions[HOME]
+    with pytest.raises(StatesLost):
+        await take(handler, [purchase(0)])
+    assert parts.sent == []
+    assert await handler.has_lost_states()
+
+
+async def test_nothing_is_sent_of_states_that_went_back_in_time(handler: BatchHandler, parts: Parts) -> None:
+    await take(handler, [purchase(0)])
+    parts.positions[HOME] = Position()
+    parts.sent.clear()
+    with pytest.raises(FencedOff):
+        await take(handler, [purchase(1)])
+    assert parts.sent == []
+
+
+@pytest.mark.parametrize("target", [None, Position(7, -1)], ids=["lost", "being rebuilt"])
+async def test_a_partition_without_whole_states_is_passed_over(parts: Parts, target: Position | None) -> None:
+    if target is None:
+        del parts.positions[HOME]
+    else:
+        parts.targets[HOME] = target
+    handler = BatchHandler(parts, parts, partitions=PARTITIONS, limits=Limits(), now=lambda: NOW)  # type: ignore[arg-type]
+    assert await handler.resume([HOME], deadline_s=5) == {}
+    assert not await take(handler, [purchase(0)])
+    assert parts.sent == []

@@ -47,7 +47,7 @@ class Fetcher:
 @pytest.fixture
 async def app() -> FeaturesApp:
     handler = BatchHandler(None, None, partitions=4, limits=Limits(), now=str)  # type: ignore[arg-type]
-    app = FeaturesApp(FeaturesSettings(), handler)
+    app = FeaturesApp(FeaturesSettings(), handler, None)  # type: ignore[arg-type]
     app.finalize()
     return app
 
@@ -168,7 +168,7 @@ async def test_it_seeks_to_the_positions_in_redis_not_to_the_committed_offsets(
     monkeypatch.setattr(app, "resume_points", resume_at_50)
     await consumer.perform_seek()
     assert consumer._thread.sought == [{ZERO: 50}]
-    assert consumer._read_offset[ZERO] == 50
+    assert consumer._committed_offset[ZERO] == 50
     # 42 to 49 are gone from the log; that is no hole of ours.
     assert (await fetch(consumer, 50)).value.previous_offset == 41
 

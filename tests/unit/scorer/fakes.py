@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 
 from services.scorer.checkout import Checkout, Ports
-from services.scorer.claims import Claim
+from services.scorer.claims import Claim, IndexIncomplete
 from services.scorer.decider import Decider
 from services.scorer.idempotency import InFlight
 from services.scorer.model import ModelSlot
@@ -33,6 +35,7 @@ class FakeClaims:
     held: dict[str, Claim] = field(default_factory=dict)
     away: bool = False
     away_for_marks: bool = False
+    incomplete: bool = False
 
     async def lookup(self, event_id: str) -> Claim | None:
         self._answer()
@@ -43,26 +46,27 @@ class FakeClaims:
         await asyncio.sleep(0)  # where the real one waits for its answer, another may come first
         return [self.held.setdefault(claim.event_id, claim) for claim in wanted]
 
-    async def mark_published(self, claims: Sequence[Claim]) -> None:
+    async def mark_published(self, claims: Sequence[Claim], offsets: Mapping[int, int]) -> None:
         self._answer()
         if self.away_for_marks:
             raise TransientError("redis: away")
         for claim in claims:
-            if claim.event_id in self.held:
-                self.held[claim.event_id] = Claim(claim.event_id, claim.fingerprint, claim.decision, published=True)
+            self.held[claim.event_id] = Claim(claim.event_id, claim.fingerprint, claim.decision, published=True)
 
     def _answer(self) -> None:
         if self.away:
             raise TransientError("redis: away")
+        if self.incomplete:
+            raise IndexIncomplete("claims may be missing")
 
 
 @dataclass
 class FakeStates:
     states: dict[str, bytes] = field(default_factory=dict)
-    position: Position = field(default_factory=Position)
+    position: Position | None = field(default_factory=Position)
     away: bool = False
 
-    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position]:
+    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position | None]:
         if self.away:
             raise TransientError("redis: away")
         return self.states.get(customer_id), self.position
@@ -94,12 +98,13 @@ class FakeSender:
     refused_topics: set[str] = field(default_factory=set)
     """Topics that acknowledge nothing."""
 
-    async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> None:
+    async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> list[Any]:
         await asyncio.sleep(0)
         for record in records:
             if record.topic in self.refused_topics:
                 raise TransientError("not acknowledged in time")
             self.sent.append(record)
+        return [SimpleNamespace(partition=0, offset=offset) for offset, _ in enumerate(records)]
 
     def on(self, topic: str) -> list[bytes]:
         return [record.value or b"" for record in self.sent if record.topic == topic]

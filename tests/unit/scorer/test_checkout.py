@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from services.scorer.checkout import Question, Unavailable
-from services.scorer.claims import Claim
+from services.scorer.claims import ANY_BODY, Claim
 from services.scorer.idempotency import InFlight
 from shared.contracts.events import encode
 from shared.contracts.identity import epoch_micros
@@ -210,3 +210,31 @@ async def test_the_future_is_measured_by_the_doors_own_clock() -> None:
     assert epoch_micros(NOW)  # the clock of these tests stands still at noon
     with pytest.raises(Rejection, match="future"):
         await Outside().checkout().decide(ask(occurred_at="2026-06-01T12:05:01Z"))
+
+
+@pytest.mark.parametrize(
+    "outside",
+    [Outside(claims=FakeClaims(incomplete=True)), Outside(states=FakeStates(position=None))],
+    ids=["claims", "states"],
+)
+async def test_what_redis_lost_is_made_good_by_the_stream_and_the_answer_says_so(outside: Outside) -> None:
+    answer = await outside.checkout().decide(ask())
+    assert field_of(answer, "degraded") == "rebuilding"
+    assert [record.topic for record in outside.sender.sent] == [TRANSACTIONS.name]
+    assert outside.claims.held == {}
+
+
+async def test_a_decision_that_is_known_is_given_while_states_are_rebuilt() -> None:
+    outside = Outside()
+    answer = await outside.checkout().decide(ask())
+    outside.states.position = None
+    assert await outside.checkout().decide(ask()) == answer
+
+
+async def test_a_restored_claim_answers_any_body_but_one_that_the_state_contradicts() -> None:
+    outside = Outside(states=FakeStates({"cust_000001": knowing(1)}))
+    event_id = accepted().transaction.event_id
+    outside.claims.held[event_id] = Claim(event_id, ANY_BODY, b"restored", published=True)
+    assert await outside.checkout().decide(ask()) == b"restored"
+    with pytest.raises(Rejection):
+        await outside.checkout().decide(ask(event_id=event_id, amount=1.0))

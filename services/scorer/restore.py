@@ -1,0 +1,214 @@
+"""Claims restored from risk-decisions, before anything is decided again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from redis.asyncio import Redis
+
+from services.scorer.claims import (
+    ANY_BODY,
+    CLAIM_SCRIPT,
+    CLAIM_SHA,
+    COMPLETE,
+    INDEXED,
+    NOTE_SCRIPT,
+    Claim,
+    key_of,
+    transient,
+)
+from services.scorer.metrics import RESTORED
+from shared.contracts.topics import DECISIONS
+from shared.kafka.connection import client_arguments
+from shared.kafka.errors import TransientError
+from shared.settings import KafkaSettings
+
+log = structlog.get_logger()
+
+LOCK = "decisions:restoring"
+LOCK_MS = 15_000
+"""Renewed with each batch. Who holds it and dies keeps the others waiting for so long."""
+
+MARGIN_S, LONGEST_SETTLE_S = 0.5, 3.0
+"""Waited on top of what a checkout may take to publish, but no longer in all: what was claimed before the loss has
+reached the topic by then, unless Kafka was away as well."""
+
+BATCH_RECORDS = 500
+SILENCE_S = 30.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+
+_FINISH = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], '1')
+redis.call('DEL', KEYS[1])
+return 1
+"""
+"""KEYS: lock, mark. ARGV: the lock's owner. A lock that is gone says that Redis was emptied meanwhile, or that it took
+too long and another one may be at it."""
+
+
+class _Decided(msgspec.Struct, gc=False):
+    event_id: str
+
+
+_DECIDED = msgspec.json.Decoder(_Decided)
+
+
+class _StartedOver(Exception):
+    """What was restored may be lost again."""
+
+
+class ClaimRestorer:
+    """Restores the index at the start of the process and whenever a claim found it incomplete. One process at a time.
+
+    All of it happens on one connection, so that a Redis that is started again meanwhile can't pass unnoticed, and under
+    a lock that vanishes with the rest where Redis is emptied.
+    """
+
+    def __init__(self, client: Redis, kafka: KafkaSettings, *, ttl_s: int, settle_s: float) -> None:
+        """`settle_s`: what a decision that is claimed may take until the topic has it."""
+        self._redis = client
+        self._kafka = kafka
+        self._ttl_ms = ttl_s * 1000
+        self._settle_s = settle_s
+        self._wanted = asyncio.Event()
+        self._wanted.set()
+
+    def wake(self) -> None:
+        """Have a look."""
+        self._wanted.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                looking = asyncio.create_task(self._patiently())
+                await asyncio.wait((looking, stopping), return_when=asyncio.FIRST_COMPLETED)
+                if not looking.done():
+                    looking.cancel()
+                    await asyncio.gather(looking, return_exceptions=True)
+                    return
+                await looking
+        finally:
+            stopping.cancel()
+
+    async def _patiently(self) -> None:
+        await self._wanted.wait()
+        self._wanted.clear()
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                if await self.restore():
+                    return
+            except _StartedOver:
+                log.warning("claims_lost_again_while_restoring")
+            except (TransientError, KafkaError, OSError) as error:
+                log.warning("claims_not_restored_yet", error=str(error)[:200])
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    async def restore(self) -> bool:
+        """Whether the index is complete now. False while another process is at it."""
+        async with transient(), self._redis.client() as connection:
+            known = (await connection.script_exists(CLAIM_SHA))[0]
+            if known and await connection.exists(COMPLETE):
+                return True
+            owner = uuid.uuid4().hex
+            if not await connection.set(LOCK, owner, nx=True, px=LOCK_MS):
+                return False
+            await self._fill(connection)
+            finish: Any = connection.eval(_FINISH, 2, LOCK, COMPLETE, owner)
+            if not await finish:
+                raise _StartedOver
+            await connection.script_load(NOTE_SCRIPT)
+            await connection.script_load(CLAIM_SCRIPT)
+        return True
+
+    async def _fill(self, connection: Redis) -> None:
+        """Write the claims that the topic has and Redis may not have."""
+        marked = await connection.exists(COMPLETE)
+        held: Any = await cast(Any, connection.hgetall(INDEXED)) if marked else {}
+        started, restored = time.monotonic(), 0
+        consumer = AIOKafkaConsumer(
+            **client_arguments(self._kafka), enable_auto_commit=False, max_partition_fetch_bytes=8_388_608
+        )
+        try:
+            await consumer.start()
+            places = [TopicPartition(DECISIONS.name, number) for number in range(self._kafka.partitions)]
+            if not any((await consumer.end_offsets(places)).values()):
+                return
+            # Others, and we, may have claimed before the loss what reaches the topic only now.
+            await asyncio.sleep(min(self._settle_s + MARGIN_S, LONGEST_SETTLE_S))
+            ends = await consumer.end_offsets(places)
+            start = await self._first_of_interest(consumer, places)
+            for place in places:
+                start[place] = max(start[place], int(held.get(b"%d" % place.partition, -1)) + 1)
+            restored = await self._read(connection, consumer, start, ends)
+        finally:
+            await consumer.stop()
+        log.warning("claims_restored", records=restored, whole=not marked, seconds=round(time.monotonic() - started, 1))
+
+    async def _first_of_interest(
+        self, consumer: AIOKafkaConsumer, places: list[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """The first record that isn't older than a claim's time to live."""
+        oldest_ms = max(0, int(time.time() * 1000) - self._ttl_ms)
+        found = await consumer.offsets_for_times(dict.fromkeys(places, oldest_ms))
+        ends = await consumer.end_offsets(places)
+        return {place: ends[place] if found[place] is None else found[place].offset for place in places}
+
+    async def _read(
+        self,
+        connection: Redis,
+        consumer: AIOKafkaConsumer,
+        start: Mapping[TopicPartition, int],
+        ends: Mapping[TopicPartition, int],
+    ) -> int:
+        wanted = {place for place, offset in start.items() if offset < ends[place]}
+        consumer.assign(list(wanted))
+        for place in wanted:
+            consumer.seek(place, start[place])
+        restored, heard = 0, time.monotonic()
+        while wanted:
+            fetched = await consumer.getmany(timeout_ms=200, max_records=BATCH_RECORDS)
+            pipe = connection.pipeline(transaction=False)
+            now_ms = int(time.time() * 1000)
+            for place, records in fetched.items():
+                for record in records:
+                    left_ms = self._ttl_ms - (now_ms - record.timestamp)
+                    event_id = _event_of(record.value)
+                    if event_id is not None and left_ms > 0:
+                        claim = Claim(event_id, ANY_BODY, record.value)
+                        # The first decision of an event counts; a claim that is there already is at least as good.
+                        pipe.set(key_of(event_id), claim.encode(published=True), nx=True, px=left_ms)
+                        restored += 1
+                pipe.hset(INDEXED, str(place.partition), str(records[-1].offset))
+            pipe.pexpire(LOCK, LOCK_MS)
+            await pipe.execute()
+            if fetched:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > SILENCE_S:
+                raise TransientError(f"no records of {DECISIONS.name}, though there are some")
+            for place in list(wanted):
+                if await consumer.position(place) >= ends[place]:
+                    wanted.discard(place)
+                    consumer.pause(place)
+        RESTORED.inc(restored)
+        return restored
+
+
+def _event_of(value: bytes | None) -> str | None:
+    """None for what is no decision: anybody may have put it there."""
+    try:
+        return _DECIDED.decode(value or b"").event_id
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,133 @@
+"""Redis loses claims, all of them or the latest: no event may get another decision."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from services.scorer.claims import ANY_BODY, COMPLETE, INDEXED, Claim, ClaimStore, IndexIncomplete
+from services.scorer.restore import LOCK, ClaimRestorer
+from shared.contracts.topics import DECISIONS
+from shared.feature_state import EMPTY, FeatureStateStore, Position
+from shared.kafka.producer import OutgoingRecord
+from tests.integration.scorer.conftest import Rig, until
+from tests.integration.scorer.test_two_doors import JSON, ask, promoted, vector_of
+from tests.unit.scorer.parts import body_of
+
+pytestmark = pytest.mark.integration
+
+
+def restorer(rig: Rig) -> ClaimRestorer:
+    return ClaimRestorer(rig.redis, rig.parts.kafka_settings, ttl_s=60, settle_s=0)
+
+
+def claim_of(event_id: str, decision: bytes) -> Claim:
+    return Claim(event_id, bytes(16), decision)
+
+
+async def publish(rig: Rig, event_id: str, *decisions: bytes) -> None:
+    await rig.producer.send_all([OutgoingRecord(DECISIONS.name, event_id.encode(), decision) for decision in decisions])
+
+
+async def test_an_emptied_redis_claims_nothing_until_the_index_is_restored(rig: Rig, unique: str) -> None:
+    store = ClaimStore(rig.redis, ttl_s=60)
+    decision = msgspec.json.encode({"event_id": unique, "decision": "approve"})
+    second = msgspec.json.encode({"event_id": unique, "decision": "decline"})
+    await publish(rig, unique, decision, second)
+    await rig.redis.flushall()
+    with pytest.raises(IndexIncomplete):
+        await store.claim([claim_of(unique, b"another")])
+    with pytest.raises(IndexIncomplete):
+        await store.lookup(unique)
+    assert await rig.redis.exists(f"d:{unique}") == 0
+    assert await restorer(rig).restore()
+    [held] = await store.claim([claim_of(unique, b"another")])
+    assert held == Claim(unique, ANY_BODY, decision, published=True)
+    assert 0 < await rig.redis.pttl(f"d:{unique}") <= 60_000
+
+
+async def test_a_redis_that_was_started_again_gets_the_decisions_that_its_log_lacks(rig: Rig, unique: str) -> None:
+    store = ClaimStore(rig.redis, ttl_s=60)
+    lost = f"{unique}-lost"
+    await publish(rig, lost, msgspec.json.encode({"event_id": lost}))
+    # What a cut log and a start leave: the mark, but not the latest claims, and no scripts.
+    await rig.redis.script_flush()
+    assert await rig.redis.exists(COMPLETE) == 1
+    with pytest.raises(IndexIncomplete):
+        await store.claim([claim_of(lost, b"another")])
+    # Noted now, it would hide what is missing before it.
+    await store.mark_published([claim_of(unique, b"{}")], dict.fromkeys(range(4), 1_000_000))
+    assert b"1000000" not in (await rig.redis.hgetall(INDEXED)).values()
+    assert await restorer(rig).restore()
+    [held] = await store.claim([claim_of(lost, b"another")])
+    assert held.published
+    assert held.fingerprint == ANY_BODY
+
+
+async def test_a_restored_index_is_not_trusted_if_redis_was_emptied_meanwhile(rig: Rig, unique: str) -> None:
+    await publish(rig, unique, msgspec.json.encode({"event_id": unique}))
+    await rig.redis.flushall()
+    restoring = ClaimRestorer(rig.redis, rig.parts.kafka_settings, ttl_s=60, settle_s=3)
+    stop = asyncio.Event()
+    running = asyncio.create_task(restoring.run(stop))
+    await until(lambda: _exists(rig, LOCK))
+    await rig.redis.flushall()
+    await until(lambda: _exists(rig, COMPLETE))
+    assert await rig.redis.exists(f"d:{unique}") == 1
+    stop.set()
+    await running
+
+
+async def _exists(rig: Rig, key: str) -> bool:
+    return bool(await rig.redis.exists(key))
+
+
+async def test_of_two_restorers_one_waits(rig: Rig) -> None:
+    await rig.redis.flushall()
+    await rig.redis.set(LOCK, "another", px=30_000)
+    assert not await restorer(rig).restore()
+    await rig.redis.delete(LOCK)
+    assert await restorer(rig).restore()
+
+
+async def test_after_flushall_both_doors_give_the_decision_of_before(
+    rig: Rig, http: httpx.AsyncClient, unique: str
+) -> None:
+    promoted(rig.registry)
+    async with rig.scorer(SCORER__PUBLISH_TIMEOUT_MS="1000") as scorer:
+        answer = await ask(http, scorer, 1, unique)
+        by_stream = vector_of(2, unique)
+        await rig.send_vectors(by_stream)
+        decided = await rig.decided(by_stream.event_id)
+        await rig.redis.flushall()
+        meanwhile = msgspec.json.decode(await ask(http, scorer, 3, unique))
+        assert meanwhile["degraded"] == "rebuilding"
+        await rig.send_vectors(by_stream, vector_of(1, unique), after := vector_of(4, unique))
+        await rig.decided(after.event_id)
+        store = FeatureStateStore(rig.redis)
+        for partition in range(4):
+            await store.begin(partition, EMPTY)
+        assert await ask(http, scorer, 1, unique) == answer
+        assert await ask(http, scorer, 2, unique) == decided
+        assert msgspec.json.decode(await ask(http, scorer, 5, unique))["degraded"] is None
+    assert set(await rig.decisions(by_stream.event_id)) == {decided}
+    assert set(await rig.decisions(vector_of(1, unique).event_id)) == {answer}
+    assert await rig.decisions(vector_of(3, unique).event_id) == []
+
+
+async def test_while_a_partition_is_rebuilt_answers_say_so(rig: Rig, http: httpx.AsyncClient, unique: str) -> None:
+    promoted(rig.registry)
+    async with rig.scorer() as scorer:
+        answer = await ask(http, scorer, 1, unique)
+        for partition in range(4):
+            await rig.redis.delete(f"{{p{partition}}}:pos")
+            await FeatureStateStore(rig.redis).begin(partition, Position(5, -1))
+        response = await http.post(f"{scorer.url}/v1/decisions", content=body_of(2, customer_id=unique), headers=JSON)
+        assert response.json()["degraded"] == "rebuilding"
+        assert await ask(http, scorer, 1, unique) == answer
+    for partition in range(4):
+        await Redis.delete(rig.redis, f"{{p{partition}}}:pos", f"{{p{partition}}}:rebuilding")
