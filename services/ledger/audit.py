@@ -1,4 +1,9 @@
-"""One audit: wait for the services to catch up with the log as it stands, read it all, check, report."""
+"""One audit: wait for the services to catch up with the log as it stands, read it all, check, report.
+
+The system goes on meanwhile. What is judged (the scope) is what lay on the inputs when the audit began, with all that
+followed from it. Records that came later are read where they explain something: a decision in the scope may be that of
+a later purchase, and features may have been made as of one.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +51,12 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
     await reader.start()
     try:
         say("waiting for the services to catch up")
-        ends, lag = await _settled_ends(reader, settings.ledger.settle_seconds)
+        scope, lag = await _settled_ends(reader, settings.ledger.settle_seconds)
+        # First the counts, then the ends: whatever was acknowledged by then is below them.
+        acknowledged = await _acknowledged(settings)
+        ends = scope | {topic.name: await reader.ends(topic.name) for topic in (TRANSACTIONS, OUTCOMES, DEAD_LETTERS)}
         say("reading the log")
-        book = await _read(reader, ends, settings.kafka.partitions, say)
+        book = await _read(reader, ends, scope, settings.kafka.partitions, say)
         committed = {
             group: {(tp.topic, tp.partition): offset for tp, offset in (await reader.committed(group)).items()}
             for group in GROUPS
@@ -60,7 +68,7 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
     say("comparing")
     answers = await _answers(settings, book)
     findings = [
-        checks.acknowledged_events(book, await _acknowledged(settings)),
+        checks.acknowledged_events(book, acknowledged),
         checks.one_decision(book, answers),
         checks.warehouse_rows(book, rows),
         checks.recomputed_features(book),
@@ -91,8 +99,9 @@ async def _settled_ends(
     return ends, {group: count for group, count in lag.items() if count}
 
 
-async def _read(reader: LogReader, ends: Ends, partitions: int, say: Say) -> Book:
-    book = Book(partitions)
+async def _read(reader: LogReader, ends: Ends, scope: Ends, partitions: int, say: Say) -> Book:
+    limits = {(tp.topic, tp.partition): end for of_topic in scope.values() for tp, end in of_topic.items()}
+    book = Book(partitions, limits)
     steps: list[tuple[str, Callable[[ConsumerRecord], None]]] = [
         (DEAD_LETTERS.name, book.add_dead_letter),
         (TRANSACTIONS.name, book.add_transaction),

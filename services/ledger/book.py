@@ -47,6 +47,8 @@ class Book:
     """Filled in this order: dead letters, transactions, outcomes, vectors, decisions."""
 
     partitions: int
+    scope: dict[tuple[str, int], int] = field(default_factory=dict)
+    """(topic, partition) → the offset at which what is judged ends; absent: all of it is."""
     records: dict[str, dict[tuple[int, int], str | None]] = field(
         default_factory=lambda: {name: {} for name in BY_NAME}
     )
@@ -73,6 +75,11 @@ class Book:
     asked: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Decisions made over REST whose features are still to be checked."""
 
+    def judged(self, place: Place) -> bool:
+        """Whether everything that follows from the record has to be there."""
+        end = self.scope.get(place[:2])
+        return end is None or place[2] < end
+
     def add_dead_letter(self, record: ConsumerRecord) -> None:
         body = json.loads(record.value)
         self._note(record, None)
@@ -86,7 +93,12 @@ class Book:
             return
         if self._is_misplaced(record, place):
             return
-        body, event_id = _transaction(record)
+        try:
+            body, event_id = _transaction(record)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            if self.judged(place):
+                raise
+            return  # its letter may still be on its way
         self._note(record, event_id)
         if event_id in self.purchases:
             self.repeats.add(place)
@@ -101,7 +113,12 @@ class Book:
             return
         if self._is_misplaced(record, place):
             return
-        body = json.loads(record.value)
+        try:
+            body = json.loads(record.value)
+        except (ValueError, TypeError):
+            if self.judged(place):
+                raise
+            return
         self._note(record, body["event_id"])
         day = _micros(body["observed_at"]) // 86_400_000_000
         self.outcomes[body["customer_id"]].append(Known(record.offset, body["event_id"], day, bool(body["defaulted"])))
@@ -133,7 +150,8 @@ class Book:
         Called with every transaction once more, after the decisions were read.
         """
         place = (record.topic, record.partition, record.offset)
-        if self.asked and place not in self.letters and place not in self.misplaced:
+        known = (record.partition, record.offset) in self.records[record.topic]
+        if self.asked and known and place not in self.letters and place not in self.misplaced:
             body, event_id = _transaction(record)
             decided = self.asked.pop(event_id, None)
             if decided is not None:

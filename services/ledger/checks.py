@@ -63,8 +63,10 @@ def one_decision(book: Book, answers: Mapping[str, bytes]) -> Finding:
     """P2. `answers`: event id → SHA-256 of what REST gives for it now."""
     finding = Finding("P2", "every event has exactly one decision, the same bytes at both doors")
     for event_id, purchase in book.purchases.items():
-        finding.checked += 1
         found = book.decisions.get(event_id)
+        if not found and not book.judged(purchase.place):
+            continue
+        finding.checked += 1
         if not found:
             finding.violations.append(f"{event_id} at {purchase.place}: no decision")
         elif len({digest for _, digest, _, _ in found}) > 1:
@@ -83,7 +85,9 @@ def warehouse_rows(book: Book, rows: Mapping[str, Rows]) -> Finding:
     finding = Finding("P3", "every record has exactly one row, or was refused")
     for topic, tables in TABLES.items():
         expected = {
-            place: event_id for place, event_id in book.records[topic].items() if (topic, *place) not in book.letters
+            place: event_id
+            for place, event_id in book.records[topic].items()
+            if (topic, *place) not in book.letters and book.judged((topic, *place))
         }
         for table in tables:
             held = rows[table]
@@ -92,7 +96,7 @@ def warehouse_rows(book: Book, rows: Mapping[str, Rows]) -> Finding:
                 finding.violations.append(f"{table}: no row for {topic} {place}")
             for place in held.keys() - expected.keys():
                 why = "refused, yet a row" if (topic, *place) in book.letters else "a row without a record"
-                if place in book.records[topic]:
+                if place in book.records[topic] and book.judged((topic, *place)):
                     finding.violations.append(f"{table}: {why}: {topic} {place}")
             for place in held.keys() & expected.keys():
                 ids = held[place]
@@ -124,7 +128,7 @@ def refused_records(book: Book) -> Finding:
         if place in book.refused and book.refused[place] != (whole, kept):
             finding.violations.append(f"{place}: the letter's bytes aren't the record's")
     for event_id, purchase in book.purchases.items():
-        if event_id not in book.vectors:
+        if event_id not in book.vectors and book.judged(purchase.place):
             finding.violations.append(f"{event_id} at {purchase.place}: neither vector nor letter")
     return finding
 
@@ -139,7 +143,7 @@ def durable_before_commit(
         return place[2] < committed.get(group, {}).get(place[:2], 0)
 
     for event_id, purchase in book.purchases.items():
-        if below("flit-features", purchase.place):
+        if book.judged(purchase.place) and below("flit-features", purchase.place):
             finding.checked += 1
             if event_id not in book.vectors:
                 finding.violations.append(f"features committed past {purchase.place} without a vector")
@@ -153,7 +157,7 @@ def durable_before_commit(
         for place in book.records[topic]:
             whole = (topic, *place)
             refused = whole in book.letters or whole in book.refused_elsewhere
-            if not refused and below("flit-sink", whole):
+            if not refused and book.judged(whole) and below("flit-sink", whole):
                 finding.checked += 1
                 finding.violations.extend(
                     f"sink committed past {whole} without a row in {table}"

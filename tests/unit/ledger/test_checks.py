@@ -42,9 +42,10 @@ class World:
     acknowledged: dict[str, int] = field(default_factory=dict)
     rows: dict[str, dict[tuple[int, int], list[str | None]]] = field(default_factory=dict)
     committed: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)
+    scope: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def book(self) -> Book:
-        book = Book(PARTITIONS)
+        book = Book(PARTITIONS, self.scope)
         for record in self.letters:
             book.add_dead_letter(record)
         for record in self.transactions:
@@ -223,3 +224,42 @@ def test_a_repeat_of_the_same_bytes_is_the_same_decision() -> None:
     place = partition_of(b"c1", PARTITIONS)
     world.rows["flit_ml_raw.raw_bnpl_prediction_logs"][place, 2] = ["e0"]
     assert all(finding.balanced for finding in world.findings().values())
+
+
+def _only_the_first_is_judged(world: World) -> None:
+    place = partition_of(b"c1", PARTITIONS)
+    world.scope = {(topic, place): 1 for topic in ("bnpl-transactions", "bnpl-features", "risk-decisions")}
+
+
+def test_what_came_in_after_the_audit_began_owes_nothing_yet() -> None:
+    world = balanced_world()
+    _only_the_first_is_judged(world)
+    del world.vectors[1], world.decisions[1]
+    for rows in world.rows.values():
+        rows.pop((partition_of(b"c1", PARTITIONS), 1), None)
+    assert all(finding.balanced for finding in world.findings().values())
+
+
+def test_a_decision_may_be_that_of_a_purchase_that_came_later() -> None:
+    world = balanced_world()
+    _only_the_first_is_judged(world)
+    assert all(finding.balanced for finding in world.findings().values())
+
+
+def test_what_cannot_be_read_and_came_later_may_still_be_refused() -> None:
+    world = balanced_world()
+    _only_the_first_is_judged(world)
+    world.transactions.append(_record("bnpl-transactions", 2, "c1", b"{"))
+    assert all(finding.balanced for finding in world.findings().values())
+    world.scope = {}
+    with pytest.raises(ValueError, match="Expecting"):
+        world.findings()
+
+
+def test_what_is_judged_is_judged_as_ever() -> None:
+    world = balanced_world()
+    _only_the_first_is_judged(world)
+    del world.decisions[0]
+    findings = world.findings()
+    assert not findings["P2"].balanced
+    assert not findings["P6"].balanced
