@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.contracts.topics import DEFAULT_PARTITIONS
@@ -35,6 +35,15 @@ class KafkaSettings(Section):
     partitions: int = Field(default=DEFAULT_PARTITIONS, ge=1, le=1024)
     """Of every topic. Changing it moves customers to other partitions, so it means new topics and a rebuild."""
     replication_factor: int = Field(default=1, ge=1, le=7)
+    group_instance_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    """Of this process, and of no other of its service: a restart within the session timeout (10 s) then finds its
+    partitions waiting, and no rebalance stops the others. Only where the name outlives the process; unset, the group
+    deals the partitions out anew at each start and stop."""
+
+    @field_validator("group_instance_id", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
 
 
 class RedisSettings(Section):

@@ -39,6 +39,8 @@ class Service:
             "OMP_NUM_THREADS": "1",
             **stack,
             "METRICS__PORT": str(self.metrics_port),
+            # One process of each service: one that is started again finds its partitions waiting, also after kill -9.
+            "KAFKA__GROUP_INSTANCE_ID": "local",
             **self.environment,
         }
 

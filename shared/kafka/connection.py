@@ -42,6 +42,8 @@ def consumer_arguments(settings: KafkaSettings, service: str) -> dict[str, Any]:
     return {
         **client_arguments(settings),
         "group_id": f"flit-{service}",
+        # With one the client doesn't leave the group when it stops: whoever comes back under it takes up where it was.
+        "group_instance_id": settings.group_instance_id and f"{service}-{settings.group_instance_id}",
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
         # Equal partition counts and the range assignor: one process gets the same partition of every topic.

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from shared.kafka.connection import client_arguments
@@ -39,6 +40,41 @@ async def topic(kafka: KafkaSettings, unique: str) -> str:
     return name
 
 
+class Member:
+    """One process of a group, and what happened to it."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str, name: str | None) -> None:
+        settings = kafka.model_copy(update={"group_instance_id": name})
+        self.held: set[int] = set()
+        self.revoked = 0
+        self._consumer = BatchConsumer(
+            settings, service=f"test-{topic}", topics=[topic], on_assigned=self._take, on_revoked=self._lose
+        )
+        self._stop = asyncio.Event()
+        self._task = asyncio.create_task(self._consumer.run(self._ignore, self._stop))
+
+    async def stop(self) -> None:
+        self._stop.set()
+        async with asyncio.timeout(60):
+            await self._task
+
+    async def _ignore(self, _: Batch) -> None:
+        """Nothing to do."""
+
+    async def _take(self, partitions: set[TopicPartition]) -> None:
+        self.held = {partition.partition for partition in partitions}
+
+    async def _lose(self, partitions: set[TopicPartition]) -> None:
+        if partitions:
+            self.revoked += 1
+
+
+async def until(done: Callable[[], bool], patience_s: float = 40.0) -> None:
+    async with asyncio.timeout(patience_s):
+        while not done():  # noqa: ASYNC110 (what the client tells comes by callback)
+            await asyncio.sleep(0.05)
+
+
 async def consume(
     kafka: KafkaSettings, topic: str, handle: Callable[[list[int]], Awaitable[None]], stop: asyncio.Event
 ) -> None:
@@ -65,6 +101,27 @@ async def test_a_stop_commits_what_was_done_and_the_next_run_goes_on_there(kafka
         stop = asyncio.Event()
         await consume(kafka, topic, until(count, stop), stop)
     assert sorted(seen) == list(range(RECORDS))
+
+
+async def test_a_named_member_comes_back_without_a_rebalance(kafka: KafkaSettings, topic: str) -> None:
+    stays, leaves = Member(kafka, topic, "one"), Member(kafka, topic, "two")
+    await until(lambda: sorted([*stays.held, *leaves.held]) == [0, 1])
+    before, kept = stays.revoked, set(leaves.held)
+    await leaves.stop()
+    back = Member(kafka, topic, "two")
+    await until(lambda: back.held == kept)
+    assert stays.revoked == before
+    await asyncio.gather(back.stop(), stays.stop())
+
+
+async def test_without_a_name_each_stop_deals_the_partitions_out_anew(kafka: KafkaSettings, topic: str) -> None:
+    stays, leaves = Member(kafka, topic, None), Member(kafka, topic, None)
+    await until(lambda: sorted([*stays.held, *leaves.held]) == [0, 1])
+    before = stays.revoked
+    await leaves.stop()
+    await until(lambda: stays.held == {0, 1})
+    assert stays.revoked == before + 1
+    await stays.stop()
 
 
 async def test_what_failed_comes_again_and_what_was_done_before_it_does_not(kafka: KafkaSettings, topic: str) -> None:
