@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-slow up down status logs ledger lock fmt lint clean
+.PHONY: help setup demo test test-system test-slow chaos up down status logs ledger lock fmt lint clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Tests mostly wait for processes, so a few more workers than cores keep them busy.
@@ -44,6 +44,9 @@ test-slow: setup ## the tests that take minutes: what can be learnt from the sou
 
 test-system: setup ## the tests that need something from the operating system's packages; says what it skipped
 	@$(RUN) -m pytest -m system -rs; status=$$?; test $$status -eq 5 && status=0; exit $$status
+
+chaos: setup ## the fault matrix on a running system, the ledger after each fault, then its negative controls (SEED, FAULT)
+	@$(RUN) -m tests.chaos --seed $(or $(SEED),1) $(addprefix --fault ,$(FAULT))
 
 up: setup ## the embedded stack with all services, kept running
 	@$(RUN) -m deploy.local.control up

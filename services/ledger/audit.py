@@ -74,6 +74,8 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
         checks.recomputed_features(book),
         checks.refused_records(book),
         checks.durable_before_commit(book, committed, rows),
+        checks.caught_up(lag, settings.ledger.settle_seconds),
+        checks.degraded_is_said(book),
     ]
     records = {topic: len(places) for topic, places in book.records.items()}
     return Audit(findings, lag, records, len(answers))

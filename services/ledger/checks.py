@@ -6,6 +6,8 @@ P3  every record has exactly one row in the warehouse, or was refused
 P4  features equal a recomputation from exactly the records at or below their as_of
 P5  every refused record is in dead-letters, once, with its own bytes
 P6  no offset is committed past an effect that isn't durable
+P7  the services catch up with the log unattended, within the time that the audit waits
+P8  every decision made without a model or without fresh states says so
 """
 
 from __future__ import annotations
@@ -164,6 +166,27 @@ def durable_before_commit(
                     for table in tables
                     if place not in rows[table]
                 )
+    return finding
+
+
+def caught_up(lag: Mapping[str, int], seconds: float) -> Finding:
+    """P7. `lag`: group → records that it still lacked after waiting `seconds`."""
+    finding = Finding("P7", f"the services catch up with the log within {seconds:.0f} s", 3)
+    finding.violations = [f"{group} still lacks {count} records" for group, count in lag.items() if count]
+    return finding
+
+
+def degraded_is_said(book: Book) -> Finding:
+    """P8. Told from the log alone: no model's name, or a vector of states that were being rebuilt."""
+    finding = Finding("P8", "every decision made without a model or fresh states says so")
+    for event_id, found in book.decisions.items():
+        rebuilding = any(vector.state != "fresh" for vector in book.vectors.get(event_id, ())[:1])
+        for place, _, degraded, model_version in found:
+            finding.checked += 1
+            if degraded is None and model_version == "none":
+                finding.violations.append(f"{event_id} at {place}: no model, and not degraded")
+            if degraded is None and rebuilding:
+                finding.violations.append(f"{event_id} at {place}: made of a vector that says rebuilding")
     return finding
 
 

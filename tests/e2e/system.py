@@ -78,11 +78,13 @@ class System:
         """For a process that is to talk to this system."""
         return {**os.environ, "PYTHONPATH": str(Path.cwd()), **self.supervisor.environment, "METRICS__PORT": "0"}
 
-    def ledger(self) -> dict[str, Any]:
+    def ledger(self, *, quiet: bool = False) -> dict[str, Any]:
         """Audit the system; the report."""
         report = self.data_dir / "ledger.json"
         environment = {**self.environment, "LEDGER__REPORT": str(report), "LEDGER__SCORER_URL": self.http}
-        subprocess.run([sys.executable, "-m", "services.ledger"], env=environment, check=False, timeout=300)
+        shown = subprocess.DEVNULL if quiet else None
+        command = [sys.executable, "-m", "services.ledger"]
+        subprocess.run(command, env=environment, check=False, timeout=300, stdout=shown)
         found: dict[str, Any] = json.loads(report.read_text())
         return found
 

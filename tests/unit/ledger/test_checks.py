@@ -43,6 +43,7 @@ class World:
     rows: dict[str, dict[tuple[int, int], list[str | None]]] = field(default_factory=dict)
     committed: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)
     scope: dict[tuple[str, int], int] = field(default_factory=dict)
+    lag: dict[str, int] = field(default_factory=dict)
 
     def book(self) -> Book:
         book = Book(PARTITIONS, self.scope)
@@ -67,6 +68,8 @@ class World:
             checks.recomputed_features(book),
             checks.refused_records(book),
             checks.durable_before_commit(book, self.committed, self.rows),
+            checks.caught_up(self.lag, 10),
+            checks.degraded_is_said(book),
         ]
         return {finding.name: finding for finding in found}
 
@@ -114,7 +117,7 @@ def balanced_world() -> World:
 
 def test_a_world_in_order_balances() -> None:
     findings = balanced_world().findings()
-    assert {name: finding.violations for name, finding in findings.items()} == {f"P{i}": [] for i in range(1, 7)}
+    assert {name: finding.violations for name, finding in findings.items()} == {f"P{i}": [] for i in range(1, 9)}
     assert all(findings[name].checked > 0 for name in ("P1", "P2", "P3", "P4", "P6"))
 
 
@@ -188,6 +191,20 @@ def _refused_and_yet_a_row(world: World) -> None:
     world.rows["flit_bnpl_raw.transactions"][partition_of(b"c1", PARTITIONS), 2] = ["e2"]
 
 
+def _behind(world: World) -> None:
+    world.lag = {"flit-sink": 3}
+
+
+def _no_model_and_not_a_word(world: World) -> None:
+    body = json.loads(world.decisions[0].value) | {"model_version": "none"}
+    world.decisions[0] = _record("risk-decisions", 0, "c1", body)
+
+
+def _rebuilding_and_not_a_word(world: World) -> None:
+    body = json.loads(world.vectors[0].value) | {"state": "rebuilding"}
+    world.vectors[0] = _record("bnpl-features", 0, "c1", body)
+
+
 @pytest.mark.parametrize(
     ("plant", "names"),
     [
@@ -203,6 +220,9 @@ def _refused_and_yet_a_row(world: World) -> None:
         (_vector_missing, {"P3", "P5", "P6"}),
         (_letter_with_other_bytes, {"P5"}),
         (_refused_and_yet_a_row, {"P3"}),
+        (_behind, {"P7"}),
+        (_no_model_and_not_a_word, {"P8"}),
+        (_rebuilding_and_not_a_word, {"P8"}),
     ],
 )
 def test_a_planted_fault_is_found_by_the_check_it_breaks(plant: Callable[[World], None], names: set[str]) -> None:

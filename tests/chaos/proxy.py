@@ -1,0 +1,87 @@
+"""A TCP proxy that can cut, halve and slow the connections through it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import Self
+
+CHUNK = 65_536
+
+
+class Proxy:
+    """Forwards `port` to `target` on loopback, in a thread with a loop of its own: a fault is one assignment."""
+
+    def __init__(self, port: int, target: int) -> None:
+        self.port = port
+        self._target = target
+        self.delay_s = 0.0
+        """Of each piece, in each direction."""
+        self.swallows_answers = False
+        """What the server says is lost on its way; what it is told arrives."""
+        self.refuses = False
+        """New connections are closed at once."""
+        self._open: set[asyncio.StreamWriter] = set()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"proxy-{port}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._started.wait(10):
+            raise RuntimeError(f"the proxy on port {self.port} did not start")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def cut(self) -> None:
+        """Close every connection as a broken cable would."""
+        self._loop.call_soon_threadsafe(self._cut)
+
+    def heal(self) -> None:
+        """Work as if nothing had been; connections whose answers were lost are closed, for they can't go on."""
+        lost = self.swallows_answers
+        self.delay_s, self.swallows_answers, self.refuses = 0.0, False, False
+        if lost:
+            self.cut()
+
+    def _cut(self) -> None:
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self._started.set()
+        await self._stop.wait()
+        server.close()
+        self._cut()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuses:
+            writer.transport.abort()
+            return
+        try:
+            back, forth = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._open |= {writer, forth}
+        await asyncio.gather(self._pass(reader, forth, answers=False), self._pass(back, writer, answers=True))
+        self._open -= {writer, forth}
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
+        with contextlib.suppress(OSError):
+            while piece := await reader.read(CHUNK):
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                if answers and self.swallows_answers:
+                    continue
+                writer.write(piece)
+                await writer.drain()
+        writer.close()
