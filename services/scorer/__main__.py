@@ -30,6 +30,7 @@ from services.scorer.keys import Access, KeysFileError, new_key
 from services.scorer.metrics import SERVICE
 from services.scorer.model import ModelSlot
 from services.scorer.policies import PolicyReloader, PolicySlot
+from services.scorer.rate import Rate
 from services.scorer.reload import ModelReloader
 from services.scorer.restore import ClaimRestorer
 from services.scorer.server import listen, serve
@@ -133,6 +134,7 @@ async def work(
             ready.reason,
             max_body_bytes=settings.limits.max_body_bytes,
             max_in_flight=section.max_in_flight,
+            rate=Rate(section.rate_per_second, section.rate_burst),
         )
         with contextlib.suppress(RedisError, OSError):
             await hasty.ping()  # so that the first checkout doesn't wait for the connection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Protocol
@@ -19,6 +20,7 @@ from services.scorer.idempotency import HEADER, InFlight, check_key
 from services.scorer.keys import Access, Caller
 from services.scorer.metrics import ANSWERS, IN_FLIGHT
 from services.scorer.problems import Problem, answer, problem_handler
+from services.scorer.rate import Rate, TokenBuckets
 from shared.contracts.rejections import Rejection
 from shared.contracts.transactions import check_id
 
@@ -43,19 +45,28 @@ def build_app(
     *,
     max_body_bytes: int,
     max_in_flight: int,
+    rate: Rate,
 ) -> FastAPI:
-    """The REST door. `ready`: None, or why this process should get no requests."""
+    """The REST door. `ready`: None, or why this process should get no requests. `rate`: of each caller."""
     app = FastAPI(title="Flit Risk", version="1", openapi_url="/openapi.json", docs_url="/docs", redoc_url=None)
     app.add_exception_handler(Problem, problem_handler)
     app.add_exception_handler(HTTPException, _framework_refusal)
     app.add_exception_handler(Exception, _our_fault)
     openapi.install(app)
     in_flight = 0
+    buckets = TokenBuckets()
+
+    def admit(request: Request) -> Caller:
+        caller = _admit(request, access)
+        wait_s = buckets.take(caller.name, rate)
+        if wait_s:
+            raise Problem.later(429, "rate", "more requests than this caller may make", math.ceil(wait_s))
+        return caller
 
     @app.post("/v1/decisions", **openapi.DECIDE)
     async def decide(request: Request) -> Response:
         nonlocal in_flight
-        caller = _admit(request, access)
+        caller = admit(request)
         if in_flight >= max_in_flight:
             raise Problem.later(503, "overloaded", "too many requests at once", RETRY_AFTER_S)
         in_flight += 1
@@ -77,7 +88,7 @@ def build_app(
 
     @app.get("/v1/decisions/{event_id}", **openapi.FIND)
     async def find(event_id: str, request: Request) -> Response:
-        _admit(request, access)
+        admit(request)
         try:
             check_id(event_id, "event_id")
             found = await decisions.find(event_id)

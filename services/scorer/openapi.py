@@ -41,6 +41,7 @@ DECIDE: dict[str, Any] = {
         413: _problem("Body too large, as sent or unpacked"),
         415: _problem("Unknown content type or encoding"),
         422: _problem("A field breaks a rule, or the event or key was used with another body"),
+        429: _problem("More requests than this caller may make; again after Retry-After seconds"),
         503: _problem("Asking again after Retry-After seconds is safe"),
     },
     "openapi_extra": {
@@ -62,6 +63,7 @@ FIND: dict[str, Any] = {
         200: _DECISION,
         401: _problem("No known key"),
         404: _problem("No decision under this id (yet)"),
+        429: _problem("More requests than this caller may make"),
         503: _problem("Can't be looked up right now"),
     },
     "openapi_extra": {"security": _KEYED},

@@ -30,6 +30,7 @@ REASONS = {
     "query": "Query parameters not supported",
     "in-flight": "The first request with this key is still being answered",
     "pending": "The purchase is still being decided",
+    "rate": "More requests than allowed",
     "overloaded": "Too many requests at once",
     "kafka-unavailable": "Purchases can't be recorded right now",
     "state-unavailable": "Decisions can't be looked up right now",

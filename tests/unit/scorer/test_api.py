@@ -16,6 +16,7 @@ from services.scorer.api import build_app
 from services.scorer.checkout import Question, Unavailable
 from services.scorer.idempotency import InFlight
 from services.scorer.keys import Access
+from services.scorer.rate import Rate
 from shared.contracts.rejections import RejectionReason
 from shared.contracts.topics import DECISIONS
 from tests.unit.scorer.fakes import FakeSender, FakeStates, Outside
@@ -55,6 +56,7 @@ def client_of(
         more.pop("ready", lambda: None),
         max_body_bytes=LIMIT,
         max_in_flight=more.pop("max_in_flight", 8),
+        rate=more.pop("rate", Rate(1000.0, 1000)),
     )
     transport = httpx.ASGITransport(app, client=address, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://scorer")

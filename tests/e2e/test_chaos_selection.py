@@ -1,0 +1,27 @@
+"""A short selection of `make chaos`: a few faults on one running system, and a control that the ledger has to catch."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rich.console import Console
+
+from tests.chaos.__main__ import control, faults
+from tests.chaos.faults import BY_NAME
+
+SEED = 7
+SELECTION = ("terminate-features", "lose-redis-answers", "bad-inputs", "lose-warehouse-answers")
+
+
+@pytest.mark.timeout(400)
+async def test_the_ledger_balances_after_each_of_a_few_faults() -> None:
+    rows = await faults([BY_NAME[name] for name in SELECTION], SEED, Console(quiet=True))
+    assert {row["fault"] for row in rows} == set(SELECTION)
+    assert all(row["passed"] for row in rows), json.dumps(rows, indent=1)
+
+
+@pytest.mark.timeout(300)
+async def test_without_acknowledgements_the_ledger_does_not_balance() -> None:
+    row = await control("no-acknowledgements", SEED, Console(quiet=True))
+    assert row["passed"], json.dumps(row, indent=1)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.scorer.rate import Rate, TokenBuckets
+from tests.unit.scorer.fakes import Outside
+from tests.unit.scorer.test_api import client_of
+
+RATE = Rate(per_second=10.0, burst=5)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_burst_passes_and_the_next_one_is_told_how_long_to_wait() -> None:
+    clock = Clock()
+    buckets = TokenBuckets(clock)
+    assert [buckets.take("shop", RATE) for _ in range(6)] == [0.0] * 5 + [0.1]
+    clock.now_s += 0.1
+    assert buckets.take("shop", RATE) == 0.0
+
+
+def test_callers_have_buckets_of_their_own() -> None:
+    buckets = TokenBuckets(Clock())
+    for _ in range(5):
+        buckets.take("shop", RATE)
+    assert buckets.take("shop", RATE) > 0
+    assert buckets.take("other", RATE) == 0.0
+
+
+@given(st.lists(st.floats(0.0, 3.0), min_size=1, max_size=200))
+def test_no_more_passes_than_the_burst_and_the_rate_allow(pauses: list[float]) -> None:
+    clock = Clock()
+    buckets = TokenBuckets(clock)
+    passed = 0
+    for pause in pauses:
+        clock.now_s += pause
+        passed += buckets.take("shop", RATE) == 0.0
+    assert passed <= RATE.burst + sum(pauses) * RATE.per_second + 1e-6
+
+
+async def test_a_caller_who_asks_too_often_is_told_when_to_come_back() -> None:
+    async with client_of(Outside().checkout(), rate=Rate(0.5, 2)) as client:
+        for _ in range(2):
+            assert (await client.get("/v1/decisions/unknown")).status_code == 404
+        refused = await client.get("/v1/decisions/unknown")
+    assert (refused.status_code, refused.json()["reason"]) == (429, "rate")
+    assert refused.headers["retry-after"] == "2"
