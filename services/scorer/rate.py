@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-
 ROUNDING = 1e-9
 """Of a token: who waited as long as he was told is let in."""
 
