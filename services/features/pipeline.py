@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shared.contracts.events import AsOf, FeatureVector, Outcome
+from shared.contracts.events import AsOf, FeatureVector
 from shared.contracts.headers import REROUTED_HEADER, SCHEMA_VERSION_HEADER, Headers, header
 from shared.contracts.identity import partition_of
-from shared.contracts.records import decode_outcome
+from shared.contracts.records import AcceptedOutcome, decode_outcome
 from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
 from shared.contracts.topics import TRANSACTIONS
 from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
@@ -53,13 +53,7 @@ class Misplaced:
     """Where it belongs."""
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedOutcome:
-    outcome: Outcome
-    observed_us: int
-
-
-Decoded = AcceptedTransaction | DecodedOutcome | Misplaced | Rejection
+Decoded = AcceptedTransaction | AcceptedOutcome | Misplaced | Rejection
 
 
 @dataclass
@@ -99,9 +93,9 @@ def decode(record: LogRecord, *, partitions: int, limits: Limits) -> Decoded:
             )
             _check_key(record.key, accepted.transaction.customer_id)
             return accepted
-        outcome, observed_us = decode_outcome(record.value, schema_version=version)
-        _check_key(record.key, outcome.customer_id)
-        return DecodedOutcome(outcome, observed_us)
+        known = decode_outcome(record.value, schema_version=version)
+        _check_key(record.key, known.outcome.customer_id)
+        return known
     except Rejection as rejection:
         return rejection
 
@@ -112,7 +106,7 @@ def customers_of(decoded: Iterable[Decoded]) -> list[str]:
     for item in decoded:
         if isinstance(item, AcceptedTransaction):
             names[item.transaction.customer_id] = None
-        elif isinstance(item, DecodedOutcome):
+        elif isinstance(item, AcceptedOutcome):
             names[item.outcome.customer_id] = None
     return list(names)
 
@@ -141,10 +135,11 @@ def process(
             result.reroutes.append((item, record))
             result.warnings[InputWarning.PARTITION] += 1
             result.results["rerouted"] += 1
-        elif isinstance(item, DecodedOutcome):
+        elif isinstance(item, AcceptedOutcome):
             state = states[item.outcome.customer_id]
             fresh = state.add_outcome(item.outcome, item.observed_us)
             result.changed[item.outcome.customer_id] = state
+            result.warnings.update(item.warnings)
             result.results["ok" if fresh else "duplicate"] += 1
         else:
             as_of = AsOf(transactions=record.offset - 1, outcomes=outcomes_seen)

@@ -153,13 +153,14 @@ def _typed(accepted: AcceptedTransaction, misplaced: bool) -> Row:
 
 
 def _outcome(record: KafkaRecord, rules: Rules) -> Rows:
-    outcome, observed_us = decode_outcome(record.value, schema_version=header(record.headers, SCHEMA_VERSION_HEADER))
+    accepted = decode_outcome(record.value, schema_version=header(record.headers, SCHEMA_VERSION_HEADER))
+    outcome = accepted.outcome
     row: Row = {
         "event_id": outcome.event_id,
         "customer_id": outcome.customer_id,
         "defaulted": outcome.defaulted,
         "days_to_first_missed_payment": outcome.days_to_first_missed_payment,
-        "observed_at": observed_us,
+        "observed_at": accepted.observed_us,
         "misplaced": _is_misplaced(record, outcome.customer_id, rules),
     }
     return [(tables.OUTCOMES, row)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from shared.contracts.versions import SCHEMA_VERSION
 
 Headers = list[tuple[str, bytes]]
+"""As we write them. In a record of others a value may also be null, which counts as empty."""
 
 SCHEMA_VERSION_HEADER = "schema_version"
 TRACEPARENT_HEADER = "traceparent"
@@ -38,5 +39,5 @@ def header(headers: Iterable[tuple[str, bytes]] | None, name: str) -> str | None
     found: str | None = None
     for key, value in headers or ():
         if key == name:
-            found = value.decode("utf-8", "replace")
+            found = (value or b"").decode("utf-8", "replace")
     return found

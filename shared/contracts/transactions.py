@@ -9,6 +9,7 @@ import hashlib
 import math
 import re
 import unicodedata
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -36,10 +37,15 @@ MAX_INSTALLMENTS = 60
 LABELS = frozenset({"will_default", "days_to_first_missed_payment", "defaulted"})
 """Never in a transaction: a label that travels with the purchase would leak into features."""
 
-_TIME = re.compile(r"^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?(Z|z|[+-]\d{2}:?\d{2})?$")
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+_TIME = re.compile(
+    r"^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?(Z|z|[+-]\d{2}:?\d{2})?$", re.ASCII
 )
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""What Unicode calls default-ignorable (DerivedCoreProperties), and its line and annotation marks: an id that holds one
+looks like another id."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _KNOWN_FIELDS: dict[str, frozenset[str]] = {
     name: frozenset(field.name for field in msgspec.structs.fields(enumerations.BLOCK_TYPES[name])) for name in BLOCKS
@@ -220,15 +226,17 @@ def _check_ids(body: JsonObject) -> None:
 
 
 def _check_blocks(body: JsonObject, warnings: list[InputWarning]) -> None:
-    for name in body.keys() - _TOP_LEVEL:
-        if name in LABELS:
-            raise Rejection(RejectionReason.SHAPE, name, "no label in a transaction: it belongs to bnpl-outcomes")
+    extra = body.keys() - _TOP_LEVEL
+    if extra:
+        _refuse_labels(extra, "")
         warnings.append(InputWarning.EXTRA_FIELD)
     for name in BLOCKS:
         block = body.get(name)
         if not isinstance(block, dict):
             continue  # absent, or of a wrong type, which the conversion names
-        if block.keys() - _KNOWN_FIELDS[name]:
+        extra = block.keys() - _KNOWN_FIELDS[name]
+        if extra:
+            _refuse_labels(extra, f"{name}.")
             warnings.append(InputWarning.EXTRA_FIELD)
         body[name] = dict(block)
     for block_name, field in NOT_NEGATIVE:
@@ -240,6 +248,11 @@ def _check_blocks(body: JsonObject, warnings: list[InputWarning]) -> None:
     count = installments.get("count") if isinstance(installments, dict) else None
     if isinstance(count, int) and not isinstance(count, bool) and not 1 <= count <= MAX_INSTALLMENTS:
         raise Rejection(RejectionReason.RANGE, "installments.count", f"1 to {MAX_INSTALLMENTS}")
+
+
+def _refuse_labels(names: Set[str], path: str) -> None:
+    for name in sorted(names & LABELS):
+        raise Rejection(RejectionReason.SHAPE, path + name, "no label in a transaction: it belongs to bnpl-outcomes")
 
 
 def _check_amount(body: JsonObject, limits: Limits, warnings: list[InputWarning]) -> int:

@@ -87,6 +87,8 @@ def _measure(body: JsonObject) -> int:
         for container in level:
             if type(container) is dict:
                 keys += len(container)
+                if container and max(map(len, container)) > MAX_TEXT_LENGTH:
+                    raise _too_long()
                 values: Iterable[Any] = container.values()
             else:
                 values = container
@@ -94,12 +96,7 @@ def _measure(body: JsonObject) -> int:
                 kind = type(value)
                 if kind is str:
                     if len(value) > MAX_TEXT_LENGTH:
-                        raise Rejection(
-                            RejectionReason.SIZE,
-                            "",
-                            f"texts of at most {MAX_TEXT_LENGTH} characters",
-                            status=TOO_LARGE,
-                        )
+                        raise _too_long()
                 elif kind is dict or kind is list:
                     below.append(value)
                 elif kind is int and not -MAX_EXACT_INTEGER <= value <= MAX_EXACT_INTEGER:
@@ -110,6 +107,12 @@ def _measure(body: JsonObject) -> int:
     if keys > MAX_KEYS:
         raise Rejection(RejectionReason.SHAPE, "", f"at most {MAX_KEYS} keys, got {keys}")
     return keys
+
+
+def _too_long() -> Rejection:
+    return Rejection(
+        RejectionReason.SIZE, "", f"keys and texts of at most {MAX_TEXT_LENGTH} characters", status=TOO_LARGE
+    )
 
 
 class _DuplicateKey(Exception):

@@ -126,7 +126,8 @@ def _by_the_history_runner(
             seen = vectors[accepted.transaction.event_id]["as_of"]["outcomes"]
             purchases[record.partition].append(LoggedPurchase(record.offset, accepted, seen))
     for record in logs[OUTCOMES.name]:
-        outcomes[record.partition].append(LoggedOutcome(record.offset, *decode_outcome(record.value)))
+        known = decode_outcome(record.value)
+        outcomes[record.partition].append(LoggedOutcome(record.offset, known.outcome, known.observed_us))
     return {
         purchase.accepted.transaction.event_id: features
         for partition in purchases

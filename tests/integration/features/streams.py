@@ -10,7 +10,8 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from services.features.pipeline import DecodedOutcome, LogRecord, customers_of, decode, process
+from services.features.pipeline import LogRecord, customers_of, decode, process
+from shared.contracts.records import AcceptedOutcome
 from shared.contracts.topics import OUTCOMES, TRANSACTIONS
 from shared.contracts.transactions import AcceptedTransaction, Limits
 from shared.feature_definitions import CustomerState
@@ -99,7 +100,7 @@ def recomputed(
         item = decode(record, partitions=PARTITIONS, limits=Limits())
         if isinstance(item, AcceptedTransaction):
             purchases[item.transaction.customer_id].append(LoggedPurchase(record.offset, item, -1))
-        elif isinstance(item, DecodedOutcome):
+        elif isinstance(item, AcceptedOutcome):
             known[item.outcome.customer_id].append(LoggedOutcome(record.offset, item.outcome, item.observed_us))
     found = []
     for vector in vectors:

@@ -34,7 +34,7 @@ async def test_a_history_stands_whole_on_the_topics_as_its_readers_want_it(rig: 
             assert header(record.headers, "ce_id") == accepted.transaction.event_id
             transactions[accepted.transaction.event_id] = accepted.transaction
     outcomes = [
-        decode_outcome(record.value)[0]
+        decode_outcome(record.value).outcome
         for record in await rig.records("bnpl-outcomes")
         if header(record.headers, "ce_source") == rig.history_source
     ]

@@ -145,8 +145,8 @@ def test_the_same_moment_in_another_zone_is_the_same_event() -> None:
 
 
 def test_a_correct_outcome_is_read_with_its_moment() -> None:
-    found, observed_us = decode_outcome(json.dumps(outcome(3, defaulted=True, observed_us=START_US)).encode())
-    assert (found.event_id, found.defaulted, observed_us) == ("event-3", True, START_US)
+    found = decode_outcome(json.dumps(outcome(3, defaulted=True, observed_us=START_US)).encode())
+    assert (found.outcome.event_id, found.outcome.defaulted, found.observed_us) == ("event-3", True, START_US)
 
 
 @pytest.mark.parametrize(

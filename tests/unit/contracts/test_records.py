@@ -30,12 +30,13 @@ from shared.contracts.identity import from_epoch_micros
 from shared.contracts.records import (
     MAX_DAYS_TO_MISSED_PAYMENT,
     MAX_RECORD_BYTES,
+    AcceptedOutcome,
     decode_decision,
     decode_decision_update,
     decode_feature_vector,
     decode_outcome,
 )
-from shared.contracts.rejections import Rejection, RejectionReason
+from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
 from tests.factories import START_US, accepted, outcome
 
 WHEN = from_epoch_micros(START_US)
@@ -149,12 +150,13 @@ def test_an_outcome_s_required_fields_may_not_be_blank(name: str, value: Any) ->
 def test_an_outcome_is_put_into_canonical_form() -> None:
     body = outcome(0, observed_us=START_US) | {"observed_at": "2026-06-01T02:06:06+02:00", "extra": 1}
     del body["days_to_first_missed_payment"]
-    assert decode_outcome(json.dumps(body).encode()) == (
+    assert decode_outcome(json.dumps(body).encode()) == AcceptedOutcome(
         Outcome(
             event_id="event-0", customer_id="cust_000001", defaulted=False, days_to_first_missed_payment=None,
             observed_at=WHEN,
         ),
         START_US,
+        (InputWarning.EXTRA_FIELD,),
     )  # fmt: skip
 
 
@@ -162,7 +164,7 @@ def test_an_outcome_is_put_into_canonical_form() -> None:
 def test_days_to_the_missed_payment_have_bounds(days: int, fits: bool) -> None:
     raw = json.dumps(outcome(0, observed_us=START_US) | {"days_to_first_missed_payment": days}).encode()
     if fits:
-        assert decode_outcome(raw)[0].days_to_first_missed_payment == days
+        assert decode_outcome(raw).outcome.days_to_first_missed_payment == days
     else:
         with pytest.raises(Rejection, match="range: days_to_first_missed_payment"):
             decode_outcome(raw)

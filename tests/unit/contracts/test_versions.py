@@ -88,7 +88,7 @@ def test_what_an_upcaster_gives_still_has_to_keep_the_rules() -> None:
 def test_an_outcome_and_a_vector_are_brought_up_too() -> None:
     renamed = without(outcome(1, observed_us=START_US), "defaulted", bad=True)
     known = Versions({1: lambda body: without(body, "bad", defaulted=body["bad"])}, current=2)
-    assert decode_outcome(json.dumps(renamed).encode(), known_versions=known)[0].defaulted is True
+    assert decode_outcome(json.dumps(renamed).encode(), known_versions=known).outcome.defaulted is True
     with pytest.raises(Rejection, match="defaulted"):
         decode_outcome(json.dumps(renamed).encode(), schema_version="2", known_versions=known)
     vector = examples_of("feature-vector")[0]

@@ -44,13 +44,14 @@ def test_every_clean_recorded_event_is_accepted_and_every_reader_can_read_it(nam
             transaction_record.value, door=Door.TOPIC, received_us=recorded.RECORDED_US, limits=Limits()
         )
         transaction = decoded.transaction
-        outcome, observed_us = decode_outcome(outcome_record.value)
+        known = decode_outcome(outcome_record.value)
+        outcome = known.outcome
         assert transaction.event_id == outcome.event_id == result.event_id
         assert transaction_record.key == outcome_record.key == transaction.customer_id.encode()
         assert transaction.amount == flat["amount"]
         assert outcome.defaulted is flat["will_default"]
         days = flat["days_to_first_missed_payment"] if flat["will_default"] else 14 * flat["installment_count"]
-        assert observed_us - epoch_micros(transaction.occurred_at) == days * 86_400_000_000
+        assert known.observed_us - epoch_micros(transaction.occurred_at) == days * 86_400_000_000
         assert result.day.isoformat() == flat["_timestamp"][:10]
         assert result.warnings == ()
         ids.add(result.event_id)
