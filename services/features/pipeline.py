@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.contracts.events import AsOf, FeatureVector
-from shared.contracts.headers import REROUTED_HEADER, SCHEMA_VERSION_HEADER, Headers, header
+from shared.contracts.headers import REROUTED_HEADER, Headers, schema_version_of
 from shared.contracts.identity import partition_of
 from shared.contracts.records import AcceptedOutcome, decode_outcome
 from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
@@ -81,8 +81,8 @@ def decode(record: LogRecord, *, partitions: int, limits: Limits) -> Decoded:
         if record.size > LARGEST_REROUTED_BYTES:
             return Rejection(RejectionReason.SIZE, "", f"at most {LARGEST_REROUTED_BYTES} bytes in the wrong partition")
         return Misplaced(home)
-    version = header(record.headers, SCHEMA_VERSION_HEADER)
     try:
+        version = schema_version_of(record.headers)
         if record.topic == TRANSACTIONS.name:
             accepted = decode_transaction(
                 record.value,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,9 @@ KEPT_BYTES = 65_536
 
 Place = tuple[str, int, int]
 """Topic, partition, offset."""
+
+_PLACE = re.compile(rb"([a-z-]{1,249})-([0-9]{1,9})-([0-9]{1,18})")
+"""As the header of a record sent again names it. Whoever may write can put anything else there."""
 
 
 @dataclass(slots=True)
@@ -165,9 +169,8 @@ class Book:
             return False
         value = record.value or b""
         for name, origin in record.headers:
-            if name == REROUTED_HEADER:
-                topic, partition, offset = origin.decode().rsplit("-", 2)
-                self.refused_elsewhere.add((topic, int(partition), int(offset)))
+            if name == REROUTED_HEADER and (moved := _PLACE.fullmatch(origin or b"")):
+                self.refused_elsewhere.add((moved[1].decode(), int(moved[2]), int(moved[3])))
         self.refused[place] = (_sha256(value), _sha256(value[:KEPT_BYTES]))
         self._note(record, None)
         return True

@@ -18,7 +18,7 @@ from services.scorer.outgoing import decision_record
 from services.scorer.pipeline import Vector, read_vector
 from shared.contracts import topics
 from shared.contracts.events import Decision, FeatureVector, encode
-from shared.contracts.headers import SCHEMA_VERSION_HEADER, header
+from shared.contracts.headers import schema_version_of
 from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.contracts.rejections import Rejection
 from shared.kafka.consumer import Batch
@@ -116,7 +116,7 @@ def _sort_out(records: Sequence[ConsumerRecord]) -> _Chunk:
     chunk = _Chunk()
     for record in records:
         try:
-            vector = read_vector(record.value, record.key, header(record.headers, SCHEMA_VERSION_HEADER))
+            vector = read_vector(record.value, record.key, schema_version_of(record.headers))
         except Rejection as rejection:
             received_at = from_epoch_micros(record.timestamp * 1000)
             chunk.letters.append(letter_record(rejection, record, service=SERVICE, received_at=received_at))

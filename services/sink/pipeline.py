@@ -19,7 +19,7 @@ from services.sink.flat import flat_body
 from shared.contracts import money, topics
 from shared.contracts.enumerations import BLOCK_TYPES
 from shared.contracts.events import DeadLetter
-from shared.contracts.headers import SCHEMA_VERSION_HEADER, header
+from shared.contracts.headers import schema_version_of
 from shared.contracts.identity import epoch_micros, partition_of
 from shared.contracts.records import (
     MAX_RECORD_BYTES,
@@ -122,7 +122,7 @@ def _transaction(record: KafkaRecord, rules: Rules) -> Rows:
         door=Door.TOPIC,
         received_us=record.timestamp * 1000,
         limits=rules.limits,
-        schema_version=header(record.headers, SCHEMA_VERSION_HEADER),
+        schema_version=schema_version_of(record.headers),
     )
     transaction = accepted.transaction
     misplaced = _is_misplaced(record, transaction.customer_id, rules)
@@ -153,7 +153,7 @@ def _typed(accepted: AcceptedTransaction, misplaced: bool) -> Row:
 
 
 def _outcome(record: KafkaRecord, rules: Rules) -> Rows:
-    accepted = decode_outcome(record.value, schema_version=header(record.headers, SCHEMA_VERSION_HEADER))
+    accepted = decode_outcome(record.value, schema_version=schema_version_of(record.headers))
     outcome = accepted.outcome
     row: Row = {
         "event_id": outcome.event_id,
@@ -179,7 +179,7 @@ def _is_misplaced(record: KafkaRecord, customer_id: str, rules: Rules) -> bool:
 
 
 def _vector(record: KafkaRecord, _: Rules) -> Rows:
-    version = header(record.headers, SCHEMA_VERSION_HEADER)
+    version = schema_version_of(record.headers)
     vector, occurred_us = read_vector(record.value, record.key, version)
     row: Row = {
         "event_id": vector.event_id,

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from shared.contracts.rejections import MALFORMED, Rejection, RejectionReason
 from shared.contracts.versions import SCHEMA_VERSION
 
 Headers = list[tuple[str, bytes]]
-"""As we write them. In a record of others a value may also be null, which counts as empty."""
+"""As we write them. In a record of others a value may also be null: as good as absent."""
 
 SCHEMA_VERSION_HEADER = "schema_version"
 TRACEPARENT_HEADER = "traceparent"
 REROUTED_HEADER = "rerouted"
 """On a record that was sent again to the partition that its key belongs to."""
+
+MISFRAMED_HEADER = "misframed"
+"""On a record whose own bytes contradict each other: put there by whoever reads it (shared.kafka.reading)."""
 
 CONTENT_TYPE = ("content-type", b"application/json")
 _TYPE_PREFIX = "com.flit.risk."
@@ -38,6 +42,16 @@ def header(headers: Iterable[tuple[str, bytes]] | None, name: str) -> str | None
     """The last value of a header as text (unreadable bytes replaced), or None."""
     found: str | None = None
     for key, value in headers or ():
-        if key == name:
-            found = (value or b"").decode("utf-8", "replace")
+        if key == name and value is not None:
+            found = value.decode("utf-8", "replace")
     return found
+
+
+def schema_version_of(headers: Iterable[tuple[str, bytes]] | None) -> str | None:
+    """The version that a record's headers name, or None.
+
+    Raises `Rejection` (syntax) for a record that couldn't be taken apart cleanly: its body is not to be trusted.
+    """
+    if header(headers, MISFRAMED_HEADER) is not None:
+        raise Rejection(RejectionReason.SYNTAX, "", "a record as long as its fields", status=MALFORMED)
+    return header(headers, SCHEMA_VERSION_HEADER)

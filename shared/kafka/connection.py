@@ -7,7 +7,10 @@ from typing import Any
 
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
+from shared.kafka import reading
 from shared.settings import KafkaSettings
+
+reading.install()
 
 SESSION_TIMEOUT_MS = 10_000
 """A process that is silent for so long is taken for dead, and its partitions go to others."""

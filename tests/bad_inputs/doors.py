@@ -32,7 +32,7 @@ RECORDS: tuple[BadRecord, ...] = (
 def _late(subject: Subject) -> tuple[bytes, bytes]:
     long_ago = subject.now_us - 60 * DAY_US
     late = Subject(subject.number, subject.customer_id, long_ago + 3_600 * SECOND_US)
-    return Subject(subject.number + 1, subject.customer_id, subject.now_us).purchase(), late.purchase()
+    return Subject(subject.number + 5, subject.customer_id, subject.now_us).purchase(), late.purchase()
 
 
 PAIRS: tuple[BadPair, ...] = (
