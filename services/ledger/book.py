@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,9 @@ from services.ledger.recompute import Buy, Known, buy_of, differences, features
 from shared.contracts import identity
 from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.topics import BY_NAME
+
+ORIGIN = re.compile(r"(.+)-([0-9]+)-([0-9]+)")
+"""Of a record that was sent again: topic, partition, offset. Others may send any header of that name."""
 
 KEPT_BYTES = 65_536
 """Of a refused value, a letter keeps so much."""
@@ -165,8 +169,8 @@ class Book:
             return False
         value = record.value or b""
         for name, origin in record.headers:
-            if name == REROUTED_HEADER:
-                topic, partition, offset = origin.decode().rsplit("-", 2)
+            if name == REROUTED_HEADER and (found := ORIGIN.fullmatch((origin or b"").decode("utf-8", "replace"))):
+                topic, partition, offset = found.groups()
                 self.refused_elsewhere.add((topic, int(partition), int(offset)))
         self.refused[place] = (_sha256(value), _sha256(value[:KEPT_BYTES]))
         self._note(record, None)

@@ -39,5 +39,5 @@ def dead_letter(
         value_base64=None if value is None else base64.b64encode(whole[:MAX_VALUE_BYTES]).decode(),
         value_sha256=hashlib.sha256(whole).hexdigest(),
         value_bytes=len(whole),
-        headers={name: content.decode("utf-8", "replace") for name, content in headers or ()},
+        headers={name: (content or b"").decode("utf-8", "replace") for name, content in headers or ()},
     )

@@ -77,6 +77,8 @@ class BatchConsumer:
         self._commit_at_s = 0.0
         self._committing: asyncio.Task[None] | None = None
         self._stalled_since_s: float | None = None
+        self._given_back = 0
+        """How often partitions were: what could not be committed before is not ours to commit after."""
         self.assigned = False
         """Whether the group has given this process its share (which may be empty): the service's readiness."""
 
@@ -178,6 +180,7 @@ class BatchConsumer:
 
     async def _commit(self) -> None:
         offsets, self._uncommitted = self._uncommitted, {}
+        given_back = self._given_back
         self._commit_at_s = time.monotonic() + COMMIT_EVERY_S
         if not offsets or self._consumer is None:
             return
@@ -188,7 +191,8 @@ class BatchConsumer:
             log.warning("commit_refused", error=repr(error))
         except KafkaError as error:
             log.warning("commit_failed", error=repr(error))
-            self._uncommitted = offsets | self._uncommitted
+            if given_back == self._given_back:
+                self._uncommitted = offsets | self._uncommitted
 
     def _report_lag(self, consumer: AIOKafkaConsumer) -> None:
         for partition in consumer.assignment():
@@ -213,6 +217,7 @@ class BatchConsumer:
         self.assigned = False
         async with self._busy:
             await self._flush()
+            self._given_back += 1
             self._uncommitted.clear()  # what could not be committed is no longer ours to commit
             if self._on_revoked is not None:
                 await self._on_revoked(partitions)
