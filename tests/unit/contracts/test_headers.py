@@ -9,12 +9,8 @@ from shared.contracts.headers import header
 from shared.contracts.rejections import Rejection, RejectionReason
 
 NULL: Any = None
-HEADERS: list[tuple[str, bytes]] = [("schema_version", b"1"), ("x", NULL), ("y", b"\xff"), ("schema_version", NULL)]
-    ("schema_version", b"1"),
-    ("x", NULL),
-    ("\u0000", b"\xff"),
-    ("schema_version", NULL),
-]
+HEADERS: list[tuple[str, bytes]] = [("schema_version", b"1"), ("x", NULL), ("\u0000", b"\xff")]
+HEADERS.append(("schema_version", NULL))
 
 
 def test_a_header_without_a_value_is_as_good_as_absent() -> None:
