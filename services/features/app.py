@@ -248,9 +248,13 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
     async def _look_for_loss(self) -> None:
         while True:
             await asyncio.sleep(LOOK_FOR_LOSS_SECONDS)
-            if self.positioned and not self.rebuilding and await self._handler.has_lost_states():
-                log.error("states_lost", error="positions are gone")
-                await self._begin_anew()
+            try:
+                if self.positioned and not self.rebuilding and await self._handler.has_lost_states():
+                    log.error("states_lost", error="positions are gone")
+                    await self._begin_anew()
+            except Exception as error:  # noqa: BLE001 - a watch that ends without a word would be none
+                self._fail(error)
+                return
 
     async def _round(self, events: Sequence[Any]) -> None:
         fetched = [event.message.value for event in events]

@@ -131,7 +131,7 @@ class BatchHandler:
         """Whether Redis has lost a partition that is being taken in; False while it doesn't answer."""
         generation = self.generation
         try:
-            standings = [await self._store.standing(partition) for partition in self._positions]
+            standings = [await self._store.standing(partition) for partition in list(self._positions)]
         except TransientError:
             return False
         return generation == self.generation and not all(standing.whole for standing in standings)

@@ -183,4 +183,4 @@ def _check_key(key: bytes, customer_id: str) -> None:
 def rerouted_headers(record: LogRecord) -> Headers:
     """The record's own headers and the mark that it was moved, with the place that it came from."""
     origin = f"{record.topic}-{record.partition}-{record.offset}"
-    return [*record.headers, (REROUTED_HEADER, origin.encode())]
+    return [*((name, value or b"") for name, value in record.headers), (REROUTED_HEADER, origin.encode())]

@@ -18,14 +18,14 @@ from shared.contracts import identity
 from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.topics import BY_NAME
 
+ORIGIN = re.compile(r"(.+)-([0-9]{1,9})-([0-9]{1,18})")
+"""Of a record that was sent again: topic, partition, offset. Others may send any header of that name."""
+
 KEPT_BYTES = 65_536
 """Of a refused value, a letter keeps so much."""
 
 Place = tuple[str, int, int]
 """Topic, partition, offset."""
-
-_PLACE = re.compile(rb"([a-z-]{1,249})-([0-9]{1,9})-([0-9]{1,18})")
-"""As the header of a record sent again names it. Whoever may write can put anything else there."""
 
 
 @dataclass(slots=True)
@@ -169,8 +169,9 @@ class Book:
             return False
         value = record.value or b""
         for name, origin in record.headers:
-            if name == REROUTED_HEADER and (moved := _PLACE.fullmatch(origin or b"")):
-                self.refused_elsewhere.add((moved[1].decode(), int(moved[2]), int(moved[3])))
+            if name == REROUTED_HEADER and (found := ORIGIN.fullmatch((origin or b"").decode("utf-8", "replace"))):
+                topic, partition, offset = found.groups()
+                self.refused_elsewhere.add((topic, int(partition), int(offset)))
         self.refused[place] = (_sha256(value), _sha256(value[:KEPT_BYTES]))
         self._note(record, None)
         return True

@@ -35,6 +35,9 @@ from shared.telemetry.metrics import (
 
 log = structlog.get_logger()
 
+LATEST_MS = 253_402_300_799_000
+"""The end of the year 9999, the last that has a name."""
+
 
 class Claims(Protocol):
     """What is asked of the index of decisions."""
@@ -118,7 +121,8 @@ def _sort_out(records: Sequence[ConsumerRecord]) -> _Chunk:
         try:
             vector = read_vector(record.value, record.key, schema_version_of(record.headers))
         except Rejection as rejection:
-            received_at = from_epoch_micros(record.timestamp * 1000)
+            # A producer's own clock may say anything that fits into 64 bits.
+            received_at = from_epoch_micros(min(max(record.timestamp, 0), LATEST_MS) * 1000)
             chunk.letters.append(letter_record(rejection, record, service=SERVICE, received_at=received_at))
             chunk.reasons.append(rejection.reason.value)
             log.warning("vector_refused", partition=record.partition, offset=record.offset, reason=str(rejection)[:200])

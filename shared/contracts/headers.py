@@ -39,11 +39,14 @@ def cloud_event(*, event_id: str, kind: str, source: str, time: str, traceparent
 
 
 def header(headers: Iterable[tuple[str, bytes]] | None, name: str) -> str | None:
-    """The last value of a header as text (unreadable bytes replaced), or None."""
+    """The last value of a header as text (unreadable bytes replaced), or None.
+
+    Kafka allows a header without a value, and the client gives None for it, whatever the types say: as good as absent.
+    """
     found: str | None = None
     for key, value in headers or ():
-        if key == name and value is not None:
-            found = value.decode("utf-8", "replace")
+        if key == name:
+            found = None if value is None else value.decode("utf-8", "replace")
     return found
 
 

@@ -29,9 +29,17 @@ COMMIT_EVERY_S = 0.5
 """What comes again after a crash at most. A commit for each small batch would cost more than the batch."""
 
 COMMIT_TIMEOUT_S = 5.0
-"""The client itself would try for as long as no broker answers, and hold up the stop of the process."""
+"""For the last commit before partitions are given back: the client itself would try for as long as no broker answers,
+and hold up the stop of the process."""
+
+COMMIT_STALL_S = 20.0
+"""A commit that takes longer, while batches go through all the time, is one that the client has forgotten about."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+
+
+class CommitsStalled(Exception):
+    """Batches are handled and their offsets can't be committed. A restart mends what the client can't."""
 
 
 class BatchConsumer:
@@ -67,6 +75,10 @@ class BatchConsumer:
         self._done: dict[TopicPartition, int] = {}
         self._uncommitted: dict[TopicPartition, int] = {}
         self._commit_at_s = 0.0
+        self._committing: asyncio.Task[None] | None = None
+        self._stalled_since_s: float | None = None
+        self._given_back = 0
+        """How often partitions were: what could not be committed before is not ours to commit after."""
         self.assigned = False
         """Whether the group has given this process its share (which may be empty): the service's readiness."""
 
@@ -84,8 +96,10 @@ class BatchConsumer:
                 await self._turn(consumer, handle, stop)
         finally:
             self.assigned = False
-            await self._commit()
+            await self._flush()
             await consumer.stop()
+            if self._committing is not None:
+                self._committing.cancel()
             if self._on_revoked is not None:
                 await self._on_revoked(set())
 
@@ -108,7 +122,8 @@ class BatchConsumer:
             await _sleep_unless(stop, FIRST_PAUSE_S)
             return
         if not batch:
-            await self._commit_if_due()
+            self._stalled_since_s = None  # the brokers may be away as well
+            self._commit_if_due()
             self._report_lag(consumer)
             return
         async with self._busy:
@@ -122,7 +137,7 @@ class BatchConsumer:
             reached = {partition: records[-1].offset + 1 for partition, records in batch.items()}
             self._done.update(reached)
             self._uncommitted.update(reached)
-        await self._commit_if_due()
+        self._commit_if_due()
         self._report_lag(consumer)
 
     async def _handle(self, handle: Handle, batch: Batch, stop: asyncio.Event) -> bool:
@@ -139,24 +154,45 @@ class BatchConsumer:
                 await _sleep_unless(stop, pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
 
-    async def _commit_if_due(self) -> None:
-        if self._uncommitted and time.monotonic() >= self._commit_at_s:
+    def _commit_if_due(self) -> None:
+        """Begin a commit beside the batches. Never one that is cut short: the client doesn't bear that."""
+        now = time.monotonic()
+        if self._committing is None or self._committing.done():
+            self._stalled_since_s = None
+            if self._uncommitted and now >= self._commit_at_s:
+                self._committing = asyncio.create_task(self._commit(), name="commit")
+        elif self._uncommitted:
+            self._stalled_since_s = self._stalled_since_s or now
+            if now - self._stalled_since_s > COMMIT_STALL_S:
+                raise CommitsStalled(f"a commit is not done after {COMMIT_STALL_S:.0f} s of batches")
+
+    async def _flush(self) -> None:
+        """Commit what was done, as far as the brokers answer in time."""
+        before = self._committing
+
+        async def all_of_it() -> None:
+            if before is not None:
+                await asyncio.wait({before})
             await self._commit()
+
+        self._committing = asyncio.create_task(all_of_it(), name="last-commit")
+        await asyncio.wait({self._committing}, timeout=COMMIT_TIMEOUT_S)
 
     async def _commit(self) -> None:
         offsets, self._uncommitted = self._uncommitted, {}
+        given_back = self._given_back
         self._commit_at_s = time.monotonic() + COMMIT_EVERY_S
         if not offsets or self._consumer is None:
             return
         try:
-            async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                await self._consumer.commit(offsets)
+            await self._consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:
             # The group moved on without us: whoever has the partitions now does the batch again, which is safe.
             log.warning("commit_refused", error=repr(error))
-        except (KafkaError, TimeoutError) as error:
+        except KafkaError as error:
             log.warning("commit_failed", error=repr(error))
-            self._uncommitted = offsets | self._uncommitted
+            if given_back == self._given_back:
+                self._uncommitted = offsets | self._uncommitted
 
     def _report_lag(self, consumer: AIOKafkaConsumer) -> None:
         for partition in consumer.assignment():
@@ -180,7 +216,8 @@ class BatchConsumer:
         """Called by the client on a rebalance: waits for the batch in hand."""
         self.assigned = False
         async with self._busy:
-            await self._commit()
+            await self._flush()
+            self._given_back += 1
             self._uncommitted.clear()  # what could not be committed is no longer ours to commit
             if self._on_revoked is not None:
                 await self._on_revoked(partitions)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -16,6 +18,11 @@ from shared.kafka.errors import TransientError
 log = structlog.get_logger()
 
 EXIT_FAILED = 1
+
+STOP_DEADLINE_S = 25.0
+"""Below the 30 s after which an orchestrator kills. A client may wait for brokers that don't answer for as long as it
+likes; what isn't finished by then comes again, for nothing rests on an orderly stop."""
+
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 
 T = TypeVar("T")
@@ -52,16 +59,31 @@ async def first_of(*waiting: Awaitable[Any]) -> None:
 async def _main(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def begin_to_stop() -> None:
+        if not stop.is_set():
+            # In a thread: a loop that is held up would never get to it.
+            deadline = threading.Timer(STOP_DEADLINE_S, _give_up)
+            deadline.daemon = True
+            deadline.start()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, begin_to_stop)
     await work(stop)
+
+
+def _give_up() -> None:
+    log.error("stop_given_up", seconds=STOP_DEADLINE_S)
+    os._exit(EXIT_FAILED)
 
 
 def run(
     work: Callable[[asyncio.Event], Awaitable[None]],
     runner: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run,
 ) -> None:
-    """Run `work` until it returns. SIGTERM and SIGINT set its event: it then finishes its batch and leaves.
+    """Run `work` until it returns. SIGTERM and SIGINT set its event: it then finishes its batch and leaves, or is ended
+    with status 1 after `STOP_DEADLINE_S`.
 
     An error that nobody caught is logged and ends the process with status 1, for the supervisor to start it again.
     `runner`: such as `uvloop.run`.

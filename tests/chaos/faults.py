@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import redis
 
@@ -152,6 +153,8 @@ async def bad_inputs(world: World) -> None:
     world.dice.shuffle(records)
     await world.produce(TRANSACTIONS.name, records)
     await world.produce(OUTCOMES.name, [(key, b"{") for key, _ in good[:10]])
+    null: Any = None  # Kafka allows a header without a value
+    await world.produce(TRANSACTIONS.name, [(good[0][0], b"{"), good[20]], headers=[("schema_version", null)])
 
 
 async def repeats_and_latecomers(world: World) -> None:

@@ -98,13 +98,17 @@ class World:
             stop_timeout=20,
         )
 
-    async def produce(self, topic: str, records: list[tuple[bytes, bytes | None]]) -> None:
+    async def produce(
+        self, topic: str, records: list[tuple[bytes, bytes | None]], headers: list[tuple[str, bytes]] | None = None
+    ) -> None:
         """(key, value) onto a topic, as an outside producer would."""
         producer = AIOKafkaProducer(bootstrap_servers=self.system.stack.kafka.bootstrap_servers, acks="all")
         await producer.start()
         try:
             sent = [
-                await producer.send(topic, value, key=key, partition=partition_of(key, self.system.kafka.partitions))
+                await producer.send(
+                    topic, value, key=key, partition=partition_of(key, self.system.kafka.partitions), headers=headers
+                )
                 for key, value in records
             ]
             await asyncio.gather(*sent)

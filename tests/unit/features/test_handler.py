@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,16 @@ async def test_the_state_is_written_only_after_everything_was_acknowledged(handl
     assert parts.journal == ["read", "send", "commit"]
     assert parts.topics() == [FEATURES.name, TRANSACTIONS.name, DEAD_LETTERS.name]
     assert parts.positions == {HOME: Position(2, -1)}
+
+
+async def test_headers_without_a_value_stop_nothing(handler: BatchHandler, parts: Parts) -> None:
+    null: Any = None
+    good = purchase(0, headers=[("schema_version", null), ("traceparent", null)])
+    refused = raw(b"{", offset=1, headers=[("x", null)])
+    misplaced = raw(b"?", offset=2, partition=HOME, key=b"cust_000002", headers=[("x", null)])
+    assert await take(handler, [good, refused, misplaced])
+    assert parts.topics() == [FEATURES.name, TRANSACTIONS.name, DEAD_LETTERS.name]
+    assert ("x", b"") in parts.sent[1].headers
 
 
 async def test_a_send_that_cannot_succeed_leaves_state_and_position_alone(handler: BatchHandler, parts: Parts) -> None:
