@@ -1,4 +1,4 @@
-"""A stop signal is obeyed, whatever the work is waiting for."""
+"""A stop signal is obeyed, whatever the work is waiting for. Each time in a process of its own, which may be ended."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ async def work(stop):
         await asyncio.Event().wait()
     if sys.argv[1] == "blocks":
         time.sleep(60)
+    print("finished", flush=True)
 
 process.run(work)
 """
@@ -33,3 +34,4 @@ def test_a_process_ends_in_time_after_a_stop_signal(what: str, status: int) -> N
         assert process.stdout.readline() == "up\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == status
+        assert process.stdout.read() == ("finished\n" if status == 0 else "")
