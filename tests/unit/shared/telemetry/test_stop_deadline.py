@@ -34,4 +34,4 @@ def test_a_process_ends_in_time_after_a_stop_signal(what: str, status: int) -> N
         assert process.stdout.readline() == "up\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == status
-        assert process.stdout.read() == ("finished\n" if status == 0 else "")
+        assert ("finished" in process.stdout.read()) == (status == 0)
