@@ -39,6 +39,8 @@ class KafkaSettings(Section):
     """Of this process, and of no other of its service: a restart within the session timeout (10 s) then finds its
     partitions waiting, and no rebalance stops the others. Only where the name outlives the process; unset, the group
     deals the partitions out anew at each start and stop."""
+    stall_seconds: float = Field(default=60.0, gt=0)
+    """Without progress for so long, while records wait and nothing it needs is away, a consumer ends its process."""
 
     @field_validator("group_instance_id", mode="before")
     @classmethod

@@ -19,13 +19,13 @@ from services.features.handler import BatchHandler, SkippedRecords
 from services.features.outgoing import SERVICE
 from services.features.rebuild import OwnedByOthers, Rebuilder, rebuild_by_hand
 from services.features.settings import FeaturesSettings
-from services.features.watchdog import LogEnds, Stalled, watch
 from shared.contracts.identity import canonical_time
 from shared.feature_definitions.stored import LayoutMismatch
 from shared.feature_state import FeatureStateStore, FencedOff, PartitionCountMismatch
 from shared.kafka.admin import check_topics
 from shared.kafka.errors import TopicMismatch
 from shared.kafka.producer import ReliableProducer
+from shared.kafka.watchdog import Stalled, keep_watch
 from shared.settings import load_settings
 from shared.telemetry import logging, process
 from shared.telemetry.operations import OperationsServer
@@ -53,7 +53,7 @@ loop blocked; the session timeout then speaks for us, and nothing hangs on it: t
 async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
     """Run until `stop` is set or something failed that no retry can mend."""
     store = FeatureStateStore.connect(settings.redis.url)
-    producer, ends = ReliableProducer(settings.kafka, linger_ms=0), LogEnds(settings.kafka)
+    producer = ReliableProducer(settings.kafka, linger_ms=0)
     handler = BatchHandler(
         store, producer, partitions=settings.kafka.partitions, limits=settings.limits.limits(), now=_now
     )
@@ -71,19 +71,17 @@ async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
             await process.patiently(lambda: store.check_partitions(settings.kafka.partitions), stop)
             await process.patiently(lambda: check_topics(settings.kafka), stop)
             await process.patiently(producer.start, stop)
-            await process.patiently(ends.start, stop)
             if not stop.is_set():
                 app.finalize()
                 await app.start()
                 log.info("started", operations_port=operations.port)
-                watching = watch(app, ends, SERVICE, settings.features.stall_seconds)
+                watching = keep_watch(app, settings.kafka, SERVICE, stop)
                 await process.first_of(stop.wait(), app.failed, watching)
     finally:
         await app.stop_taking_in()
         with _last_resort(0 if stop.is_set() else process.EXIT_FAILED):
             await app.leave()
             await producer.stop()
-            await ends.stop()
             await store.close()
         operations.stop()
     log.info("stopped")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,11 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         """Whether standing still is right: a dependency is away, or states are being rebuilt (which has a watch of its
         own)."""
         return self._handler.waiting or self.rebuilding
+
+    @property
+    def held_up(self) -> Collection[TP]:
+        """None apart from the others: they are all handled in one round."""
+        return ()
 
     @property
     def rebuilding(self) -> bool:

@@ -17,7 +17,7 @@ from services.features.pipeline import BatchResult, Decoded, LogRecord, customer
 from shared.contracts.topics import TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
-from shared.feature_state import FeatureStateStore, Move, Position
+from shared.feature_state import FeatureStateStore, FencedOff, Move, Position
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
 from shared.telemetry.metrics import BATCH_SECONDS, EVENTS, INPUT_WARNINGS
@@ -145,11 +145,17 @@ class BatchHandler:
         """
         async with self._busy:
             steps, taken = self._sort_out(batches)
+            generation = self.generation
             try:
                 if steps:
                     with BATCH_SECONDS.labels(SERVICE).time():
-                        await self._take_in(steps, self.generation)
+                        await self._take_in(steps, generation)
             except Superseded:
+                return [False] * len(batches)
+            except FencedOff:
+                if generation == self.generation:
+                    raise
+                # A round that outlasted its assignment: the next owner was given the partition meanwhile, and rightly.
                 return [False] * len(batches)
             finally:
                 self.waiting = False

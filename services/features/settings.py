@@ -12,8 +12,6 @@ DEFAULT_PORT = 9102
 class FeaturesSection(Section):
     max_batch: int = Field(default=500, ge=1, le=10_000)
     """Records of one partition handled together: more is faster on a backlog, and slower for the first of them."""
-    stall_seconds: float = Field(default=60.0, gt=0)
-    """Without progress for so long while there is lag, the process ends, for its supervisor to start it again."""
 
 
 class FeaturesSettings(ServiceSettings):

@@ -40,6 +40,7 @@ from shared.contracts import topics
 from shared.feature_state import FeatureStateStore
 from shared.kafka.consumer import BatchConsumer
 from shared.kafka.producer import ReliableProducer
+from shared.kafka.watchdog import keep_watch
 from shared.model_artifact.registry import ModelRegistry, RegistryUnsupported
 from shared.policy import Policy, PolicyFileError, load_policy
 from shared.settings import EXIT_BAD_SETTING, load_settings
@@ -145,6 +146,7 @@ async def work(
         async with asyncio.TaskGroup() as doors:
             doors.create_task(serve(app, listener, stop))
             doors.create_task(consumer.run(door.handle, stop))
+            doors.create_task(keep_watch(consumer, settings.kafka, SERVICE, stop))
             doors.create_task(reloader.run(stop))
             doors.create_task(policy_reloader.run(stop))
             doors.create_task(restorer.run(stop))

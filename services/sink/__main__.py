@@ -24,6 +24,7 @@ from shared.contracts import topics
 from shared.feature_state import FeatureStateStore
 from shared.kafka.admin import check_topics
 from shared.kafka.errors import TransientError
+from shared.kafka.watchdog import keep_watch
 from shared.settings import load_settings
 from shared.telemetry import logging, process
 from shared.telemetry.operations import OperationsServer
@@ -69,7 +70,9 @@ async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
         await process.patiently(lambda: states.check_partitions(settings.kafka.partitions), stop)
         await process.patiently(lambda: prepared(settings), stop)
         log.info("started", operations_port=operations.port)
-        await loop.run(stop)
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(loop.run(stop))
+            parts.create_task(keep_watch(loop, settings.kafka, SERVICE, stop))
 
 
 async def prepared(settings: SinkSettings) -> None:

@@ -20,7 +20,7 @@ from requests.exceptions import RequestException
 from services.sink.append import ALREADY_EXISTS, OK, Answer, AppendConnection, Frozen, freeze
 from services.sink.metrics import APPEND_FAILURES, APPEND_SECONDS, TAKEOVERS, WAITING
 from services.sink.streams import StreamNames
-from shared.kafka.errors import TransientError
+from shared.kafka.errors import GaveUp, TransientError
 from shared.telemetry.metrics import SINK_ROWS
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
 from shared.warehouse.tables import Row, Table
@@ -50,7 +50,7 @@ class StreamLost(Exception):
     """This stream can't be gone on with. `open` anew and begin where that says: nothing is lost or doubled by it."""
 
 
-class FencedOff(Exception):
+class FencedOff(GaveUp):
     """Another process has taken the partition over and sealed our stream."""
 
 
@@ -86,6 +86,8 @@ class PartitionWriter:
         """The stream's own offset of the next row."""
         self._highest = -1
         """Kafka's offset of the last row that the table holds."""
+        self.failing = False
+        """Whether the last attempt at an append failed, and another is to come."""
 
     async def open(self) -> int:
         """Take the partition over; give the highest Kafka offset that the table holds (-1: none).
@@ -157,13 +159,17 @@ class PartitionWriter:
                 raise StreamLost(f"{answer.code.name}: {answer.detail}")
             in_doubt = True
             APPEND_FAILURES.labels(self.table.id, answer.code.name).inc()
-            WAITING.labels(self.table.id, str(self._partition)).set(1)
+            self._show_failing(True)
             log.warning("append_failed", place=self.place, code=answer.code.name, detail=answer.detail[:500])
             if time.monotonic() > give_up_at:
                 raise StreamLost(f"no success in {PATIENCE_S:.0f} s, last {answer.code.name}: {answer.detail}")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
-        WAITING.labels(self.table.id, str(self._partition)).set(0)
+        self._show_failing(False)
+
+    def _show_failing(self, failing: bool) -> None:
+        self.failing = failing
+        WAITING.labels(self.table.id, str(self._partition)).set(int(failing))
 
     async def _attempt(self, batch: Frozen) -> Answer:
         if self._stream is None:

@@ -16,6 +16,7 @@ from services.sink.bigquery import PartitionWriter, StreamLost
 from services.sink.gate import Gate
 from services.sink.metrics import VISIBLE_SECONDS
 from services.sink.pipeline import Built, KafkaRecord, Rules, build
+from shared.kafka.errors import GaveUp
 from shared.telemetry.metrics import BATCH_SECONDS, EVENTS
 from shared.telemetry.process import patiently
 
@@ -30,7 +31,7 @@ REOPEN_PAUSE_S = 0.5
 """Between the loss of a stream and its successor, so that two processes at odds don't spin."""
 
 
-class LogMismatch(Exception):
+class LogMismatch(GaveUp):
     """The warehouse holds rows beyond the end of the topic: it isn't the warehouse of this Kafka."""
 
 
@@ -78,6 +79,7 @@ class Lane:
         self._closing = asyncio.Event()
         self.seek_to: int | None = None
         """Where reading has to begin; the reader takes it and sets it back to None."""
+        self._awaits_verdict = False
         self.opened = False
         self.done: int | None = None
         """The offset to commit: all below it is settled."""
@@ -100,6 +102,11 @@ class Lane:
     def full(self) -> bool:
         """Whether reading should pause."""
         return not self.opened or self._bytes >= self._batching.buffer_bytes
+
+    @property
+    def held_up(self) -> bool:
+        """Whether standing still is right: the warehouse, or the verdict on the next record, is what it waits for."""
+        return not self.opened or self._awaits_verdict or any(writer.failing for writer in self._writers)
 
     def raise_if_failed(self) -> None:
         """Raise what ended the lane, if something did: FencedOff, LogMismatch, or an error of ours."""
@@ -125,7 +132,7 @@ class Lane:
             except StreamLost as lost:
                 log.warning("stream_lost", topic=self.topic, partition=self.partition, reason=str(lost))
                 self.opened = False
-                await self._sleep(REOPEN_PAUSE_S)
+                await self._pause(REOPEN_PAUSE_S)
 
     async def _open(self) -> None:
         """Take over, and begin after what all tables hold. Raises TransientError, LogMismatch."""
@@ -193,12 +200,14 @@ class Lane:
         count = min(waiting, self._batching.max_rows)
         if self._gate is None:
             return count
+        self._awaits_verdict = True
         judged = await patiently(self._gate.judged_up_to, self._closing)
         if judged is None:
             return 0
         if self._buffer[0].offset > judged:
             await self._pause(GATE_POLL_S)
             return 0
+        self._awaits_verdict = False
         while self._buffer[count - 1].offset > judged:
             count -= 1
         return count

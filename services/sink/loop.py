@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import KafkaError
 
 from services.sink.lane import SERVICE, Lane
 from shared.contracts import topics
+from shared.kafka.commits import OffsetCommits
 from shared.kafka.connection import consumer_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
-from shared.telemetry.metrics import CONSUMER_LAG
 from shared.telemetry.process import patiently
 
 log = structlog.get_logger()
 
 POLL_MS = 100
 POLL_RECORDS = 5000
-COMMIT_EVERY_S = 0.5
 CLOSE_GRACE_S = 5.0
 """For the batch in hand when a partition is given away: longer than an append takes, shorter than the group waits.
 What it doesn't finish, the next owner does."""
@@ -45,7 +43,8 @@ class SinkLoop:
         self._settings = settings
         self._make_lane = make_lane
         self._lanes: dict[TopicPartition, Lane] = {}
-        self._committed: dict[TopicPartition, int] = {}
+        self._handed_in: dict[TopicPartition, int] = {}
+        self._commits: OffsetCommits | None = None
         self._assigned = False
         self._consumer: AIOKafkaConsumer | None = None
 
@@ -62,10 +61,9 @@ class SinkLoop:
         Raises what a lane raised: FencedOff, LogMismatch, or an error of ours.
         """
         consumer = await patiently(self._connect, stop)
-        if consumer is None:
+        if consumer is None or self._commits is None:
             return
         try:
-            last_commit = time.monotonic()
             while not stop.is_set():
                 self._direct(consumer)
                 try:
@@ -78,13 +76,12 @@ class SinkLoop:
                     lane = self._lanes.get(partition)
                     if lane is not None:
                         lane.offer(records)
-                if time.monotonic() - last_commit >= COMMIT_EVERY_S:
-                    await self._commit(consumer, self._lanes)
-                    self._report_lag(consumer)
-                    last_commit = time.monotonic()
+                self._hand_in(self._commits, self._lanes)
+                self._commits.begin_if_due()
         finally:
             await self.revoked(set(self._lanes))
             await consumer.stop()
+            self._commits.cancel()
 
     async def end_of_log(self, partition: TopicPartition) -> int:
         """The offset that the partition's next record will get. Raises TransientError."""
@@ -97,7 +94,7 @@ class SinkLoop:
 
     async def _connect(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(**consumer_arguments(self._settings, SERVICE) | _FETCHING)
-        self._consumer = consumer
+        self._consumer, self._commits = consumer, OffsetCommits(consumer)
         consumer.subscribe([topic.name for topic in topics.ALL], listener=_Listener(self))
         try:
             await consumer.start()
@@ -119,29 +116,31 @@ class SinkLoop:
             elif not lane.full and partition in paused:
                 consumer.resume(partition)
 
-    async def _commit(self, consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
+    def _hand_in(self, commits: OffsetCommits, partitions: Collection[TopicPartition]) -> None:
+        """What the lanes have settled since the last time."""
         offsets = {
             partition: done
             for partition in partitions
-            if (done := self._lanes[partition].done) is not None and done != self._committed.get(partition)
+            if (done := self._lanes[partition].done) is not None and done != self._handed_in.get(partition)
         }
-        if not offsets:
-            return
-        try:
-            await consumer.commit(offsets)
-        except (CommitFailedError, IllegalStateError) as error:
-            # The group moved on without us. Whoever has the partitions now asks the warehouse where to begin.
-            log.warning("commit_refused", error=repr(error))
-        except KafkaError as error:
-            log.warning("commit_failed", error=repr(error))
-        else:
-            self._committed.update(offsets)
+        self._handed_in.update(offsets)
+        commits.add(offsets)
 
-    def _report_lag(self, consumer: AIOKafkaConsumer) -> None:
-        for partition, lane in self._lanes.items():
-            end = consumer.highwater(partition)
-            if end is not None and lane.done is not None:
-                CONSUMER_LAG.labels(SERVICE, partition.topic, partition.partition).set(max(0, end - lane.done))
+    @property
+    def positioned(self) -> bool:
+        return self._assigned
+
+    @property
+    def excused(self) -> bool:
+        return False
+
+    @property
+    def held_up(self) -> Collection[TopicPartition]:
+        return [partition for partition, lane in self._lanes.items() if lane.held_up]
+
+    def progress(self) -> Mapping[TopicPartition, int | None]:
+        """Of each assigned partition the offset up to which rows are in the warehouse; None until that was asked."""
+        return {tp: None if lane.done is None else lane.done - 1 for tp, lane in self._lanes.items()}
 
     async def assigned(self, partitions: set[TopicPartition]) -> None:
         """Called by the client on a rebalance."""
@@ -157,11 +156,13 @@ class SinkLoop:
         self._assigned = False
         mine = partitions & self._lanes.keys()
         await asyncio.gather(*(self._lanes[partition].close(CLOSE_GRACE_S) for partition in mine))
-        if self._consumer is not None and mine:
-            await self._commit(self._consumer, mine)
+        if self._commits is not None and mine:
+            self._hand_in(self._commits, mine)
+            await self._commits.flush()
+            self._commits.give_back(mine)
         for partition in mine:
             del self._lanes[partition]
-            self._committed.pop(partition, None)
+            self._handed_in.pop(partition, None)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -13,3 +13,7 @@ class TransientError(Exception):
 
 class TopicMismatch(Exception):
     """A topic exists with another partition count than the settings say: customers would change partitions."""
+
+
+class GaveUp(Exception):
+    """Ends the process, and is meant to: the message says all there is to say. A restart, or a person, mends it."""

@@ -24,6 +24,9 @@ REQUEST_TIMEOUT_MS = 10_000
 """A broker that doesn't answer for so long is taken for gone; shorter would turn an election into an error."""
 
 MAX_REQUEST_BYTES = 1_048_576
+CLOSE_TIMEOUT_S = 15.0
+"""Longer than a request in flight can last."""
+
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 
 
@@ -54,6 +57,8 @@ class ReliableProducer:
         self._deadline_s = deadline_s
         self._producer: AIOKafkaProducer | None = None
         self._renewing = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
+        """Producers that failed, on their way out: nobody waits for them."""
 
     async def start(self) -> None:
         """Connect. Raises TransientError where no broker answers."""
@@ -64,13 +69,16 @@ class ReliableProducer:
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.stop()
+        await asyncio.gather(*self._closing)
 
     async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> list[Any]:
         """Send and await every acknowledgement; give the records' metadata (partition, offset, timestamp).
 
-        Raises TransientError where the deadline (seconds) passes first; then nothing is known of the records.
+        Raises TransientError where the deadline (seconds) passes first; then nothing is known of the records. What the
+        brokers left unanswered for that long is dropped, not kept for later: the caller will send it again.
         """
-        give_up_at = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
+        began = time.monotonic()
+        give_up_at = began + (self._deadline_s if deadline_s is None else deadline_s)
         pause = FIRST_PAUSE_S
         while True:
             used = self._producer
@@ -82,11 +90,13 @@ class ReliableProducer:
             except MessageSizeTooLargeError:
                 raise  # a terminal fault of the record, not of the broker
             except (KafkaError, TimeoutError, TransientError, OSError) as error:
-                if time.monotonic() + pause >= give_up_at:
+                over = time.monotonic() + pause >= give_up_at
+                # A caller in a hurry (the checkout) learns nothing about the producer, which others use as well.
+                if used is not None and not (over and time.monotonic() - began < REQUEST_TIMEOUT_MS / 1000):
+                    self._discard(used)
+                if over:
                     raise TransientError(f"not acknowledged in time: {error!r}") from error
                 log.warning("send_failed_trying_again", error=repr(error), records=len(records))
-                if used is not None:
-                    await self._discard(used)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, LONGEST_PAUSE_S)
 
@@ -132,17 +142,32 @@ class ReliableProducer:
                 self._producer = await self._connect()
             return self._producer
 
-    async def _discard(self, producer: AIOKafkaProducer) -> None:
+    def _discard(self, producer: AIOKafkaProducer) -> None:
         """Drop a producer that failed: its sequence numbers no longer fit what the broker holds."""
-        async with self._renewing:
-            if id(self._producer) != id(producer):
-                return  # another caller has done it
-            self._producer = None
-        try:
-            async with asyncio.timeout(5):
-                await producer.stop()
-        except (KafkaError, TimeoutError, OSError) as error:
-            log.warning("closing_failed_producer", error=repr(error))
+        if self._producer is not producer:
+            return  # another caller has done it
+        self._producer = None
+        task = asyncio.create_task(_close(producer), name="close-failed-producer")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+async def _close(producer: AIOKafkaProducer) -> None:
+    # The client's own stop sends what is left in its buffers first, for as long as that takes: those records go out
+    # again through the next producer, and would stand there twice.
+    sender = producer._sender  # there is no public way to drop what is unsent
+    if sender is not None and sender.sender_task is not None:
+        sender.sender_task.cancel()
+    accumulator = producer._message_accumulator
+    unsent = [batch for batches in accumulator._batches.values() for batch in batches]
+    accumulator.fail_all(KafkaError("the producer was given up"))
+    for batch in unsent:
+        batch._drain_waiter.exception()  # nobody else asks for it, and asyncio would complain of that
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await producer.stop()
+    except (KafkaError, TimeoutError, OSError) as error:
+        log.warning("closing_failed_producer", error=repr(error))
 
 
 def _loop_time(monotonic_deadline: float) -> float:

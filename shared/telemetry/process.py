@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from shared.kafka.errors import TransientError
+from shared.kafka.errors import GaveUp, TransientError
 
 log = structlog.get_logger()
 
@@ -56,16 +56,29 @@ async def first_of(*waiting: Awaitable[Any]) -> None:
         task.result()
 
 
+async def or_else_end(watching: Awaitable[Any]) -> None:
+    """Await what ends the process by raising: from then on the others have `STOP_DEADLINE_S` to come to their end."""
+    try:
+        await watching
+    except Exception:
+        _set_deadline()
+        raise
+
+
+def _set_deadline() -> None:
+    # In a thread: a loop that is held up would never get to it.
+    deadline = threading.Timer(STOP_DEADLINE_S, _give_up)
+    deadline.daemon = True
+    deadline.start()
+
+
 async def _main(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def begin_to_stop() -> None:
         if not stop.is_set():
-            # In a thread: a loop that is held up would never get to it.
-            deadline = threading.Timer(STOP_DEADLINE_S, _give_up)
-            deadline.daemon = True
-            deadline.start()
+            _set_deadline()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,13 +98,26 @@ def run(
     """Run `work` until it returns. SIGTERM and SIGINT set its event: it then finishes its batch and leaves, or is ended
     with status 1 after `STOP_DEADLINE_S`.
 
-    An error that nobody caught is logged and ends the process with status 1, for the supervisor to start it again.
+    An error that nobody caught is logged (GaveUp in one line, any other with its traceback) and ends the process with
+    status 1, for the supervisor to start it again.
     `runner`: such as `uvloop.run`.
     """
     # A crash in a library's native code leaves where it happened in the log, not only an exit status.
     faulthandler.enable()
     try:
         runner(_main(work))
-    except Exception:
-        log.exception("stopped_by_error")
+    except Exception as error:
+        ends = _leaves(error)
+        if all(isinstance(end, GaveUp) for end in ends):
+            for end in ends:
+                log.error("gave_up", because=type(end).__name__, error=str(end))
+        else:
+            log.exception("stopped_by_error")
         raise SystemExit(EXIT_FAILED) from None
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The errors in a group of errors, at any depth; a single one as it is."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]

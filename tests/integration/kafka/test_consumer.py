@@ -13,6 +13,7 @@ from shared.kafka.connection import client_arguments
 from shared.kafka.consumer import Batch, BatchConsumer
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord, ReliableProducer
+from shared.kafka.watchdog import LogEnds, Stalled, watch
 from shared.settings import KafkaSettings
 
 RECORDS = 20
@@ -157,3 +158,34 @@ async def test_a_dependency_that_is_away_is_waited_for_with_the_same_batch(kafka
 
     await consume(kafka, topic, away_at_first, stop)
     assert given[0] == given[1] == given[2]
+
+
+async def test_a_consumer_that_fetches_no_more_is_ended_and_says_where_it_stands(
+    kafka: KafkaSettings, topic: str
+) -> None:
+    stop, handled = asyncio.Event(), asyncio.Event()
+
+    async def note(_: Batch) -> None:
+        handled.set()
+
+    consumer = BatchConsumer(kafka, service=f"test-{topic}", topics=[topic])
+    running = asyncio.create_task(consumer.run(note, stop))
+    await handled.wait()
+    client = consumer._consumer
+    assert client is not None
+    client.pause(*client.assignment())  # as a fetcher does that has died: nothing comes, and nothing is said
+    producer = ReliableProducer(kafka)
+    await producer.start()
+    await producer.send_all([OutgoingRecord(topic, None, b"1", partition=0)])
+    await producer.stop()
+    hasty = kafka.model_copy(update={"stall_seconds": 1.0})
+    with pytest.raises(Stalled, match=r"1 records? waiting, and no progress for 1 s"):
+        async with asyncio.timeout(30):
+            await watch(consumer, await started(LogEnds(hasty)), f"test-{topic}", hasty.stall_seconds)
+    stop.set()
+    await running
+
+
+async def started(ends: LogEnds) -> LogEnds:
+    await ends.start()
+    return ends

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
 
-from shared.kafka import consumer as module
-from shared.kafka.consumer import BatchConsumer, CommitsStalled
-from shared.settings import KafkaSettings
+from shared.kafka import commits as module
+from shared.kafka.commits import CommitsStalled, OffsetCommits
 
-ZERO = TopicPartition("t", 0)
+ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
 class Client:
@@ -20,11 +20,14 @@ class Client:
 
     def __init__(self) -> None:
         self.committed: list[dict[TopicPartition, int]] = []
+        self.errors: list[KafkaConnectionError] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
 
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         await self.go_on.wait()
+        if self.errors:
+            raise self.errors.pop()
         self.committed.append(dict(offsets))
 
 
@@ -34,55 +37,65 @@ async def client() -> Client:
 
 
 @pytest.fixture
-async def consumer(client: Client) -> BatchConsumer:
-    consumer = BatchConsumer(KafkaSettings(), service="test", topics=["t"])
+async def commits(client: Client) -> OffsetCommits:
     made: Any = client
-    consumer._consumer = made
-    return consumer
-
-
-def done(consumer: BatchConsumer, offset: int) -> None:
-    consumer._uncommitted[ZERO] = offset
+    return OffsetCommits(made)
 
 
 async def test_a_commit_goes_on_beside_the_batches_and_is_never_cut_short(
-    consumer: BatchConsumer, client: Client
+    commits: OffsetCommits, client: Client
 ) -> None:
     client.go_on.clear()
-    done(consumer, 5)
-    consumer._commit_if_due()
-    first = consumer._committing
+    commits.add({ZERO: 5})
+    commits.begin_if_due()
+    first = commits._task
     await asyncio.sleep(0)
-    done(consumer, 9)
-    consumer._commit_if_due()
-    assert consumer._committing is first
+    commits.add({ZERO: 9})
+    commits.begin_if_due()
+    assert commits._task is first
     client.go_on.set()
-    await consumer._flush()
+    await commits.flush()
     assert client.committed == [{ZERO: 5}, {ZERO: 9}]
 
 
 async def test_a_commit_that_never_ends_while_batches_go_through_ends_the_process(
-    consumer: BatchConsumer, client: Client, monkeypatch: pytest.MonkeyPatch
+    commits: OffsetCommits, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "COMMIT_STALL_S", 0.0)
     client.go_on.clear()
-    done(consumer, 5)
-    consumer._commit_if_due()
+    commits.add({ZERO: 5})
+    commits.begin_if_due()
     await asyncio.sleep(0)
-    done(consumer, 6)
+    commits.add({ZERO: 6})
     with pytest.raises(CommitsStalled):
         for _ in range(2):
-            consumer._commit_if_due()
+            commits.begin_if_due()
     client.go_on.set()
 
 
 async def test_the_last_commit_does_not_hold_up_the_stop(
-    consumer: BatchConsumer, client: Client, monkeypatch: pytest.MonkeyPatch
+    commits: OffsetCommits, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "COMMIT_TIMEOUT_S", 0.01)
     client.go_on.clear()
-    done(consumer, 5)
+    commits.add({ZERO: 5})
     async with asyncio.timeout(5):
-        await consumer._flush()
+        await commits.flush()
     assert client.committed == []
     client.go_on.set()
+
+
+async def test_what_was_not_committed_of_partitions_given_back_never_is(commits: OffsetCommits, client: Client) -> None:
+    commits.add({ZERO: 5, ONE: 7})
+    commits.give_back({ZERO})
+    await commits.flush()
+    assert client.committed == [{ONE: 7}]
+
+
+async def test_a_commit_that_fails_is_made_again_with_the_next(commits: OffsetCommits, client: Client) -> None:
+    client.errors = [KafkaConnectionError()]
+    commits.add({ZERO: 5, ONE: 7})
+    await commits.flush()
+    commits.add({ZERO: 6})
+    await commits.flush()
+    assert client.committed == [{ZERO: 6, ONE: 7}]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from faust.types import TP
 from prometheus_client import REGISTRY
 
-from services.features.watchdog import LogEnds, Stalled, watch
+from shared.kafka.watchdog import LogEnds, Stalled, watch
 from shared.settings import KafkaSettings
 
 ONE, OTHER = TP("bnpl-transactions", 0), TP("bnpl-transactions", 1)
@@ -28,6 +28,9 @@ class Look:
     positioned: bool = True
     excused: bool = False
     partitions: tuple[TP, ...] = (ONE,)
+    moving: tuple[TP, ...] = ()
+    """Of the partitions, those that go on at each look."""
+    held_up: tuple[TP, ...] = ()
 
 
 class SeenAllError(Exception):
@@ -53,8 +56,12 @@ class Script:
     def excused(self) -> bool:
         return self._now.excused
 
+    @property
+    def held_up(self) -> Collection[TP]:
+        return self._now.held_up
+
     def progress(self) -> Mapping[Any, int]:
-        return dict.fromkeys(self._now.partitions, self._now.done)
+        return {tp: self._now.done + (self._at if tp in self._now.moving else 0) for tp in self._now.partitions}
 
     async def of(self, partitions: list[Any]) -> Mapping[Any, int] | None:
         self._at += 1
@@ -79,6 +86,12 @@ async def test_standing_still_with_records_waiting_ends_the_process() -> None:
         await play([Look()] * MANY_LOOKS)
 
 
+async def test_one_partition_that_stands_still_beside_one_that_moves_ends_the_process() -> None:
+    looks = [Look(partitions=(ONE, OTHER), moving=(OTHER,), end=1000)] * MANY_LOOKS
+    with pytest.raises(Stalled, match=f"{ONE.topic}-{ONE.partition}: "):
+        await play(looks)
+
+
 async def test_never_getting_an_assignment_ends_the_process() -> None:
     with pytest.raises(Stalled, match="no assignment"):
         await play([Look(positioned=False, partitions=())] * MANY_LOOKS)
@@ -90,10 +103,18 @@ async def test_never_getting_an_assignment_ends_the_process() -> None:
         [Look(end=11)] * MANY_LOOKS,
         [Look(done=number, end=1000) for number in range(MANY_LOOKS)],
         [Look(excused=True)] * MANY_LOOKS,
+        [Look(held_up=(ONE,))] * MANY_LOOKS,
         [Look(end=None)] * MANY_LOOKS,
         [Look(partitions=())] * MANY_LOOKS,
     ],
-    ids=["nothing waiting", "moving", "dependency away", "brokers silent", "no partition to spare"],
+    ids=[
+        "nothing waiting",
+        "moving",
+        "dependency away",
+        "its own dependency away",
+        "brokers silent",
+        "no partition to spare",
+    ],
 )
 async def test_who_works_or_has_nothing_to_do_is_left_alone(looks: list[Look]) -> None:
     with pytest.raises(SeenAllError):
