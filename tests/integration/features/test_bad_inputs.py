@@ -1,162 +1,157 @@
-"""The whole catalogue of bad inputs on a real broker, each row among good neighbours, in front of the real service."""
+"""The catalogue of bad inputs on the real broker: every row among good neighbours, in one stream."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.contracts.dead_letters import MAX_VALUE_BYTES
 from shared.contracts.identity import partition_of
 from shared.contracts.rejections import InputWarning, RejectionReason
-from shared.contracts.topics import OUTCOMES as OUTCOMES_TOPIC
-from shared.contracts.topics import TRANSACTIONS
+from shared.contracts.topics import OUTCOMES, TRANSACTIONS
 from shared.kafka.producer import OutgoingRecord
-from tests.bad_inputs.doors import PAIRS, RECORDS
-from tests.bad_inputs.outcomes import OUTCOMES
-from tests.bad_inputs.purchases import PURCHASES
+from tests.bad_inputs import doors, outcomes, purchases
 from tests.bad_inputs.rows import BadInput, Subject
-from tests.integration.features.conftest import PARTITIONS, Features, Rig, until
-from tests.integration.features.streams import START_US
+from tests.factories import SECOND_US
+from tests.integration.features.conftest import PARTITIONS, Rig, until
 
-NOW_US = START_US + 100 * 86_400_000_000
-"""The records' own clock; in the past of every other one."""
+ROW_NUMBERS = 10
+"""Of events, for each row: its own, and its neighbours'."""
+KEPT_BYTES = 65_536
+"""Of a refused value in its letter."""
 
 
 @dataclass
-class Plan:
+class Stream:
     """What is sent, and what has to come of it."""
 
+    now_us: int
     records: list[OutgoingRecord] = field(default_factory=list)
     refused: dict[int, RejectionReason] = field(default_factory=dict)
-    """Number of the record in `records`."""
-    vectors: list[str] = field(default_factory=list)
-    """Event ids."""
-    outcomes: int = 0
-    """That count."""
-    warnings: Counter[str] = field(default_factory=Counter)
-    misplaced: set[int] = field(default_factory=set)
+    """Place in `records` → reason. A misplaced record's letter is about its second, well-placed appearance."""
+    decided: set[str] = field(default_factory=set)
+    """Events that have to get a vector."""
+    warnings: Counter[InputWarning] = field(default_factory=Counter)
+    rows: int = 0
 
-    def new_subject(self) -> Subject:
-        """Of a customer of its own, with its good purchase already sent."""
-        number = 10 * (len(self.records) + 1)
-        subject = Subject(number, f"cust_{number:06d}", NOW_US)
-        self.neighbour(subject, 1)
-        return subject
+    def subject(self) -> Subject:
+        """Of the next row: nobody else's event, and nobody else's customer."""
+        self.rows += 1
+        return Subject(self.rows * ROW_NUMBERS, f"cust_{self.rows:06d}", self.now_us)
 
-    def neighbour(self, subject: Subject, place: int) -> None:
-        """A good purchase of the same customer, so that it lies in the same partition."""
-        good = Subject(subject.number + place, subject.customer_id, NOW_US)
-        self.send(TRANSACTIONS.name, subject.customer_id.encode(), good.purchase())
-        self.vectors.append(good.event_id)
+    def neighbour(self, subject: Subject, number: int) -> None:
+        """A good purchase of the same customer, so of the same partition."""
+        other = Subject(subject.number + number, subject.customer_id, subject.now_us)
+        self.add(other, TRANSACTIONS.name, other.purchase())
+        self.decided.add(other.event_id)
 
-    def send(self, topic: str, key: bytes | None, value: bytes | None, **more: Any) -> int:
-        self.records.append(OutgoingRecord(topic, key, value, timestamp_ms=NOW_US // 1000, **more))
-        return len(self.records) - 1
-
-    def send_bad(self, bad: BadInput, subject: Subject, topic: str) -> None:
-        version = [] if bad.schema_version is None else [("schema_version", bad.schema_version.encode())]
-        number = self.send(topic, subject.customer_id.encode(), bad.make(subject), headers=version)
-        self.warnings.update(bad.warnings)
-        if bad.reason is not None:
-            self.refused[number] = bad.reason
-        elif topic == TRANSACTIONS.name:
-            self.vectors.append(subject.event_id)
-        else:
-            self.outcomes += 1
-
-
-def the_whole_catalogue() -> Plan:
-    plan = Plan()
-    for bad in PURCHASES:
-        subject = plan.new_subject()
-        plan.send_bad(bad, subject, TRANSACTIONS.name)
-        plan.neighbour(subject, 2)
-    for bad in OUTCOMES:
-        subject = plan.new_subject()
-        plan.send_bad(bad, subject, OUTCOMES_TOPIC.name)
-        plan.send(OUTCOMES_TOPIC.name, subject.customer_id.encode(), Subject(
-            subject.number + 1, subject.customer_id, NOW_US).outcome())  # fmt: skip
-        plan.outcomes += 1
-    for flawed in RECORDS:
-        subject = plan.new_subject()
-        key = flawed.key(subject)
-        partition = partition_of(key, PARTITIONS) if key is not None else 0
-        if flawed.misplaced:
-            partition = (partition + 1) % PARTITIONS
-        number = plan.send(
-            TRANSACTIONS.name, key, flawed.value(subject), headers=list(flawed.headers), partition=partition
+    def add(
+        self,
+        subject: Subject,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: Callable[[Subject], bytes | None] = lambda subject: subject.customer_id.encode(),
+        headers: Sequence[tuple[str, Any]] = (),
+        reason: RejectionReason | None = None,
+        misplaced: bool = False,
+    ) -> None:
+        home = partition_of(subject.customer_id.encode(), PARTITIONS)
+        if reason is not None:
+            self.refused[len(self.records)] = reason
+        record = OutgoingRecord(
+            topic,
+            key(subject),
+            value,
+            list(headers),
+            partition=(home + misplaced) % PARTITIONS,
         )
-        if flawed.misplaced:
-            plan.misplaced.add(number)
-            plan.warnings[InputWarning.PARTITION] += 1
-        if flawed.reason is not None:
-            plan.refused[number] = flawed.reason
-        else:
-            plan.vectors.append(subject.event_id)
-        plan.neighbour(subject, 2)
-    for pair in PAIRS:
-        subject = plan.new_subject()
-        for value in pair.make(subject):
-            number = plan.send(TRANSACTIONS.name, subject.customer_id.encode(), value)
-        plan.vectors.append(subject.event_id)
-        plan.warnings.update(pair.warnings)
-        if pair.reason is not None:
-            plan.refused[number] = pair.reason
-        if pair.row == "22":
-            plan.vectors.append(Subject(subject.number + 5).event_id)
-        plan.neighbour(subject, 2)
-    return plan
+        self.records.append(record)
+
+    def add_body(self, bad: BadInput, topic: str) -> None:
+        subject = self.subject()
+        self.neighbour(subject, 1)
+        headers = [("schema_version", bad.schema_version.encode())] if bad.schema_version is not None else []
+        self.add(subject, topic, bad.make(subject), headers=headers, reason=bad.reason)
+        self.neighbour(subject, 2)
+        self.warnings.update(bad.warnings)
+        if bad.reason is None and topic == TRANSACTIONS.name:
+            self.decided.add(subject.event_id)
 
 
-async def test_every_bad_input_gets_its_own_answer_and_no_neighbour_is_touched(rig: Rig) -> None:
-    plan = the_whole_catalogue()
-    features = await rig.start_ready(FEATURES__MAX_BATCH="50", FEATURES__MAX_REFUSED_SHARE="1")
-    places = await rig.producer.send_all(plan.records)
+def catalogue() -> Stream:
+    stream = Stream(int(time.time()) * SECOND_US)
+    for bad in purchases.PURCHASES:
+        stream.add_body(bad, TRANSACTIONS.name)
+    for bad in outcomes.OUTCOMES:
+        stream.add_body(bad, OUTCOMES.name)
+    for record in doors.RECORDS:
+        subject = stream.subject()
+        stream.neighbour(subject, 1)
+        stream.add(
+            subject,
+            TRANSACTIONS.name,
+            record.value(subject),
+            key=record.key,
+            headers=record.headers,
+            reason=record.reason,
+            misplaced=record.misplaced,
+        )
+        stream.neighbour(subject, 2)
+        if record.reason is None:
+            stream.decided.add(subject.event_id)
+    for pair in doors.PAIRS:
+        subject = stream.subject()
+        first, second = pair.make(subject)
+        stream.add(subject, TRANSACTIONS.name, first)
+        stream.add(subject, TRANSACTIONS.name, second, reason=pair.reason)
+        stream.decided |= {json.loads(body)["event_id"] for body in (first, second)}
+        stream.warnings.update(pair.warnings)
+    return stream
+
+
+async def test_every_bad_input_gets_its_letter_and_its_neighbours_get_their_vectors(rig: Rig) -> None:
+    features = await rig.start_ready()
+    stream = catalogue()
+    placed = await rig.producer.send_all(stream.records)
     await until(rig.has_caught_up)
-    transactions = await rig.records(TRANSACTIONS.name)
-    # What was sent again is judged where it lies then; the first record of its value there is the one that was sent.
-    moved = {dict(one.headers)["rerouted"].decode(): one for one in transactions if "rerouted" in dict(one.headers)}
-    assert len(moved) == len(plan.misplaced)
 
-    expected = []
-    for number, reason in plan.refused.items():
-        place, value = places[number], plan.records[number].value
-        if number in plan.misplaced:
-            place = moved[f"{place.topic}-{place.partition}-{place.offset}"]
-        expected.append((place.topic, place.partition, place.offset, reason.value, *_kept(value)))
+    wanted: Counter[tuple[str, str]] = Counter()
+    place_of: dict[tuple[str, int, int], tuple[str, str]] = {}
+    for index, reason in stream.refused.items():
+        sent, at = stream.records[index], placed[index]
+        seen = (hashlib.sha256(sent.value or b"").hexdigest(), reason.value)
+        wanted[seen] += 1
+        if not is_misplaced(sent):
+            place_of[at.topic, at.partition, at.offset] = seen
     letters = await rig.letters()
-    found = [
-        (one["topic"], one["partition"], one["offset"], one["reason"], one["value_base64"], one["value_sha256"])
-        for one in letters
-    ]
-    assert sorted(found, key=str) == sorted(expected, key=str)
-    assert {one["service"] for one in letters} == {"features"}
+    assert Counter((letter["value_sha256"], letter["reason"]) for letter in letters) == wanted
+    found = {(letter["topic"], letter["partition"], letter["offset"]): letter for letter in letters}
+    assert len(found) == len(letters)
+    for place, seen in place_of.items():
+        assert (found[place]["value_sha256"], found[place]["reason"]) == seen
+    whole = {hashlib.sha256(record.value or b"").hexdigest(): record.value or b"" for record in stream.records}
+    for letter in letters:
+        original = whole[letter["value_sha256"]]
+        assert base64.b64decode(letter["value_base64"] or b"") == original[:KEPT_BYTES]
+        assert letter["value_bytes"] == len(original)
 
-    vectors = [vector["event_id"] for vector in await rig.vectors()]
-    assert Counter(vectors) == Counter(plan.vectors)
-    assert await features.metric('flit_events_total{result="ok",service="features",topic="bnpl-outcomes"}') == (
-        plan.outcomes
-    )
-    counted = {rule: await _counted(features, rule) for rule in InputWarning}
-    assert counted == {rule: plan.warnings[rule] for rule in InputWarning}
+    vectors = Counter(vector["event_id"] for vector in await rig.vectors())
+    assert vectors == Counter(stream.decided)
+    for warning, count in stream.warnings.items():
+        sample = f'flit_input_warnings_total{{rule="{warning.value}",service="features"}}'
+        assert await features.metric(sample) == count, warning
+    assert await features.metric("flit_features_rerouted_total") == sum(map(is_misplaced, stream.records))
+    assert features.process.returncode is None
+    assert not [line for line in features.log.read_text().splitlines() if "Traceback" in line]
     assert await features.terminate() == 0
-    assert_nothing_unhandled(features)
 
 
-def assert_nothing_unhandled(features: Features) -> None:
-    said = features.log.read_text()
-    assert "Traceback" not in said
-    assert features.events("stopped_by_error") == features.events("gave_up") == []
-
-
-async def _counted(features: Features, rule: str) -> float:
-    return await features.metric(f'flit_input_warnings_total{{rule="{rule}",service="features"}}') or 0.0
-
-
-def _kept(value: bytes | None) -> Sequence[str | None]:
-    kept = None if value is None else base64.b64encode(value[:MAX_VALUE_BYTES]).decode()
-    return kept, hashlib.sha256(value or b"").hexdigest()
+def is_misplaced(record: OutgoingRecord) -> bool:
+    """Whether the key gives another partition; then it is sent there, and judged there."""
+    return record.key is not None and partition_of(record.key, PARTITIONS) != record.partition
