@@ -18,6 +18,7 @@ from services.features.app import FeaturesApp, PositionBeyondLog
 from services.features.handler import BatchHandler, SkippedRecords
 from services.features.outgoing import SERVICE
 from services.features.rebuild import OwnedByOthers, Rebuilder, rebuild_by_hand
+from services.features.refusal_limit import RefusalLimit
 from services.features.settings import FeaturesSettings
 from shared.contracts.identity import canonical_time
 from shared.feature_definitions.stored import LayoutMismatch
@@ -54,8 +55,14 @@ async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
     """Run until `stop` is set or something failed that no retry can mend."""
     store = FeatureStateStore.connect(settings.redis.url)
     producer = ReliableProducer(settings.kafka, linger_ms=0)
+    refusals = RefusalLimit(settings.features.max_refused_share, settings.features.refusals_per_minute)
     handler = BatchHandler(
-        store, producer, partitions=settings.kafka.partitions, limits=settings.limits.limits(), now=_now
+        store,
+        producer,
+        partitions=settings.kafka.partitions,
+        limits=settings.limits.limits(),
+        refusals=refusals,
+        now=_now,
     )
     app = FeaturesApp(settings, handler, _rebuilder(settings, store, producer))
 

@@ -13,9 +13,11 @@ import structlog
 from faust.types import TP
 
 from services.features.handler import Batch, BatchHandler, Superseded, position_of
+from services.features.metrics import HALTED
 from services.features.outgoing import SERVICE
 from services.features.pipeline import LogRecord
 from services.features.rebuild import Rebuilder
+from services.features.refusal_limit import TooManyRefused
 from services.features.settings import FeaturesSettings
 from services.features.transport import FAUST_LOG, BatchTransport
 from shared.contracts.topics import OUTCOMES, TRANSACTIONS
@@ -89,6 +91,10 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         self.positioned = False
         """Whether positions were read for the present assignment: the service's readiness."""
         self._progress: dict[TP, int] = {}
+        self._halt_seconds = settings.features.halt_seconds
+        self._halted: dict[str, asyncio.TimerHandle] = {}
+        """Topics that aren't read for a while, since too much of them would be refused."""
+        self._going_on: set[asyncio.Task[None]] = set()
         self._waiting: asyncio.Queue[Any] = asyncio.Queue(ROUND_BATCHES)
         self._workers: list[asyncio.Task[None]] = []
         topics = self.topic(
@@ -108,8 +114,8 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
 
     @property
     def held_up(self) -> Collection[TP]:
-        """None apart from the others: they are all handled in one round."""
-        return ()
+        """Those of the topics that are left alone for a while."""
+        return [tp for tp in self._progress if tp.topic in self._halted]
 
     @property
     def rebuilding(self) -> bool:
@@ -191,6 +197,8 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
             if not await self.consumer.commit():
                 await self.consumer.commit()
             await self.stop()
+        for timer in self._halted.values():
+            timer.cancel()
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
@@ -246,9 +254,32 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
             except StatesLost as loss:
                 log.error("states_lost", error=str(loss))
                 await self._begin_anew()
+            except TooManyRefused as many:
+                await self._halt(many)
             except Exception as error:  # noqa: BLE001 - handed to the process's edge, which ends it
                 self._fail(error)
                 return
+
+    async def _halt(self, many: TooManyRefused) -> None:
+        """Leave the topic alone for a while; what was fetched beside it comes again."""
+        log.error(
+            "topic_halted", topic=many.topic, refused=many.refused, records=many.records, seconds=self._halt_seconds,
+            switch="FEATURES__REFUSALS_PER_MINUTE=0",
+        )  # fmt: skip
+        HALTED.labels(many.topic).set(1)
+        self._halted[many.topic] = self.loop.call_later(self._halt_seconds, self._go_on, many.topic)
+        self.consumer.pause_partitions({tp for tp in self.consumer.assignment() if tp.topic == many.topic})
+        await self._begin_anew()
+
+    def _go_on(self, topic: str) -> None:
+        """Try the topic again: by now its producer may be in order, or its records past the bad stretch."""
+        log.info("topic_tried_again", topic=topic)
+        HALTED.labels(topic).set(0)
+        del self._halted[topic]
+        self.consumer.resume_partitions({tp for tp in self.consumer.assignment() if tp.topic == topic})
+        task = asyncio.ensure_future(self._begin_anew())
+        self._going_on.add(task)
+        task.add_done_callback(self._going_on.discard)
 
     async def _look_for_loss(self) -> None:
         while True:
@@ -262,6 +293,7 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
                 return
 
     async def _round(self, events: Sequence[Any]) -> None:
+        events = [event for event in events if event.message.topic not in self._halted]
         fetched = [event.message.value for event in events]
         batches = [
             Batch([_log_record(record) for record in each.records], each.previous_offset, each.generation)

@@ -14,6 +14,7 @@ import structlog
 from services.features.metrics import POSITION, REROUTED
 from services.features.outgoing import SERVICE, records_of
 from services.features.pipeline import BatchResult, Decoded, LogRecord, customers_of, decode, process
+from services.features.refusal_limit import RefusalLimit
 from shared.contracts.topics import TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
@@ -81,9 +82,17 @@ class BatchHandler:
     """
 
     def __init__(
-        self, store: FeatureStateStore, sender: Sender, *, partitions: int, limits: Limits, now: Callable[[], str]
+        self,
+        store: FeatureStateStore,
+        sender: Sender,
+        *,
+        partitions: int,
+        limits: Limits,
+        refusals: RefusalLimit,
+        now: Callable[[], str],
     ) -> None:
         """`now`: canonical time, injected so that tests can hold it still."""
+        self._refusals = refusals
         self._store = store
         self._sender = sender
         self._partitions = partitions
@@ -140,8 +149,8 @@ class BatchHandler:
         """Take in the batches, in order. For each, whether it was taken; otherwise it was passed over.
 
         Raises SkippedRecords where a batch's `previous_offset` lies beyond what the states hold: then something on the
-        way dropped records. Raises FencedOff where another process owns a partition now, and StatesLost where Redis
-        has lost one.
+        way dropped records. Raises TooManyRefused where a topic goes wrong; then nothing was taken. Raises FencedOff
+        where another process owns a partition now, and StatesLost where Redis has lost one.
         """
         async with self._busy:
             steps, taken = self._sort_out(batches)
@@ -203,6 +212,7 @@ class BatchHandler:
             )
             for step, items in zip(steps, decoded, strict=True)
         ]
+        self._refusals.check(_refusals_by_topic(steps, results))
         outgoing = [record for result in results for record in records_of(result, computed_at)]
         if outgoing:
             send = partial(self._sender.send_all, outgoing, deadline_s=SEND_DEADLINE_S)
@@ -255,6 +265,14 @@ def _moved(position: Position, topic: str, offset: int) -> Position:
     if topic == TRANSACTIONS.name:
         return Position(offset, position.outcomes)
     return Position(position.transactions, offset)
+
+
+def _refusals_by_topic(steps: Sequence[_Step], results: Sequence[BatchResult]) -> dict[str, tuple[int, int]]:
+    counts: dict[str, tuple[int, int]] = {}
+    for step, result in zip(steps, results, strict=True):
+        records, refused = counts.get(step.topic, (0, 0))
+        counts[step.topic] = (records + len(step.records), refused + len(result.refusals))
+    return counts
 
 
 def _moves(steps: Sequence[_Step], results: Sequence[BatchResult]) -> list[Move]:

@@ -7,4 +7,5 @@ from prometheus_client import Counter, Gauge
 REROUTED = Counter("flit_features_rerouted_total", "Records sent again to the partition that their key gives")
 POSITION = Gauge("flit_features_position", "Offset up to which records are in the states", ["topic", "partition"])
 REBUILDING = Gauge("flit_features_rebuilding", "1 while the states of a partition are made anew", ["partition"])
+HALTED = Gauge("flit_features_halted", "1 while a topic is not read since too much of it would be refused", ["topic"])
 REBUILT = Counter("flit_features_rebuilt_records_total", "Records taken in again by rebuilds", ["topic"])

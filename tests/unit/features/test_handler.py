@@ -10,6 +10,7 @@ import pytest
 
 from services.features.handler import Batch, BatchHandler, SkippedRecords
 from services.features.pipeline import LogRecord
+from services.features.refusal_limit import RefusalLimit
 from shared.contracts.topics import DEAD_LETTERS, FEATURES, TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
@@ -19,6 +20,9 @@ from shared.kafka.producer import OutgoingRecord
 from tests.unit.features.records import CUSTOMER, HOME, PARTITIONS, outcome, purchase, raw
 
 NOW = "2026-06-02T00:00:00.000000Z"
+
+
+NO_LIMIT = RefusalLimit(1, 0)
 
 
 class Parts:
@@ -81,9 +85,13 @@ def parts() -> Parts:
     return Parts()
 
 
+def made(parts: Any, refusals: RefusalLimit = NO_LIMIT) -> BatchHandler:
+    return BatchHandler(parts, parts, partitions=PARTITIONS, limits=Limits(), refusals=refusals, now=lambda: NOW)
+
+
 @pytest.fixture
 async def handler(parts: Parts) -> BatchHandler:
-    handler = BatchHandler(parts, parts, partitions=PARTITIONS, limits=Limits(), now=lambda: NOW)  # type: ignore[arg-type]
+    handler = made(parts)
     await handler.resume([HOME], deadline_s=5)
     parts.journal.clear()
     return handler
@@ -147,7 +155,7 @@ async def test_all_that_waits_is_one_round(handler: BatchHandler, parts: Parts) 
     together = [record.value for record in parts.sent]
 
     apart = Parts()
-    one_by_one = BatchHandler(apart, apart, partitions=PARTITIONS, limits=Limits(), now=lambda: NOW)  # type: ignore[arg-type]
+    one_by_one = made(apart)
     await one_by_one.resume([HOME], deadline_s=5)
     for each, before in zip(batches, previous, strict=True):
         await take(one_by_one, each, before)
@@ -280,7 +288,7 @@ async def test_a_partition_without_whole_states_is_passed_over(parts: Parts, tar
         del parts.positions[HOME]
     else:
         parts.targets[HOME] = target
-    handler = BatchHandler(parts, parts, partitions=PARTITIONS, limits=Limits(), now=lambda: NOW)  # type: ignore[arg-type]
+    handler = made(parts)
     assert await handler.resume([HOME], deadline_s=5) == {}
     assert not await take(handler, [purchase(0)])
     assert parts.sent == []

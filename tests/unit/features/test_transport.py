@@ -13,6 +13,7 @@ from faust.types import TP
 
 from services.features.app import BUFFERED_BATCHES, FeaturesApp, ResumePoint
 from services.features.handler import BatchHandler
+from services.features.refusal_limit import RefusalLimit
 from services.features.settings import FeaturesSettings
 from services.features.transport import BatchConsumer, ConsumerThread, Fetched, FetchedBatch
 from shared.contracts.transactions import Limits
@@ -46,7 +47,7 @@ class Fetcher:
 
 @pytest.fixture
 async def app() -> FeaturesApp:
-    handler = BatchHandler(None, None, partitions=4, limits=Limits(), now=str)  # type: ignore[arg-type]
+    handler = BatchHandler(None, None, partitions=4, limits=Limits(), refusals=RefusalLimit(0.5, 0), now=str)  # type: ignore[arg-type]
     app = FeaturesApp(FeaturesSettings(), handler, None)  # type: ignore[arg-type]
     app.finalize()
     return app
