@@ -65,6 +65,7 @@ class Book:
     refused_elsewhere: set[Place] = field(default_factory=set)
     """Misplaced records that were refused where they were sent again: their one letter is that of the copy."""
     repeats: set[Place] = field(default_factory=set)
+    _bought_ids: set[tuple[str, str]] = field(default_factory=set)
     purchases: dict[str, Purchase] = field(default_factory=dict)
     by_source: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     bought: dict[str, list[Buy]] = field(default_factory=lambda: defaultdict(list))
@@ -104,12 +105,17 @@ class Book:
                 raise
             return  # its letter may still be on its way
         self._note(record, event_id)
+        customer = body["customer_id"]
         if event_id in self.purchases:
             self.repeats.add(place)
-            return
-        self.purchases[event_id] = Purchase(place, event_id, body["customer_id"])
-        self.by_source[body.get("source") or "producer"] += 1
-        self.bought[body["customer_id"]].append(buy_of(record.offset, _micros(body["occurred_at"]), body, event_id))
+        else:
+            self.purchases[event_id] = Purchase(place, event_id, customer)
+            self.by_source[body.get("source") or "producer"] += 1
+        # Another customer's purchase under an id that is taken gets no decision of its own, but it is in the features of
+        # that customer: they lie in another partition, where nobody knows of the first.
+        if (customer, event_id) not in self._bought_ids:
+            self._bought_ids.add((customer, event_id))
+            self.bought[customer].append(buy_of(record.offset, _micros(body["occurred_at"]), body, event_id))
 
     def add_outcome(self, record: ConsumerRecord) -> None:
         place = (record.topic, record.partition, record.offset)

@@ -61,8 +61,10 @@ FIND: dict[str, Any] = {
     "summary": "The decision of an event",
     "responses": {
         200: _DECISION,
+        400: _problem("Query parameters, of which there are none"),
         401: _problem("No known key"),
         404: _problem("No decision under this id (yet)"),
+        422: _problem("What no event id can look like"),
         429: _problem("More requests than this caller may make"),
         503: _problem("Can't be looked up right now"),
     },
