@@ -111,8 +111,8 @@ class Book:
         else:
             self.purchases[event_id] = Purchase(place, event_id, customer)
             self.by_source[body.get("source") or "producer"] += 1
-        # Another customer's purchase under an id that is taken gets no decision of its own, but it is in the features of
-        # that customer: they lie in another partition, where nobody knows of the first.
+        # Another customer's purchase under an id that is taken gets no decision of its own. It is in the features of
+        # that customer: in another partition, perhaps, where nobody knows of the first.
         if (customer, event_id) not in self._bought_ids:
             self._bought_ids.add((customer, event_id))
             self.bought[customer].append(buy_of(record.offset, _micros(body["occurred_at"]), body, event_id))
