@@ -1,10 +1,12 @@
-"""`python -m services.sink [run | reconcile] [--check]`: the composition root."""
+"""`python -m services.sink [run | reconcile | erase] [--check]`: the composition root."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import functools
+import sys
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
@@ -24,7 +26,7 @@ from shared.contracts import topics
 from shared.feature_state import FeatureStateStore
 from shared.kafka.admin import check_topics
 from shared.kafka.errors import TransientError
-from shared.settings import load_settings
+from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging, process
 from shared.telemetry.operations import OperationsServer
 from shared.warehouse.clients import bigquery_client, write_client
@@ -108,14 +110,41 @@ async def audit(settings: SinkSettings, _: asyncio.Event) -> None:
         raise SystemExit(process.EXIT_FAILED)
 
 
+async def forget_customer(settings: SinkSettings, _: asyncio.Event, *, patience_s: float) -> None:
+    """Erase the customer whose id is the first line of standard input: there no process list or history shows it."""
+    from services.sink.erasure import EXIT_UNFINISHED, Parts, erase  # only here: the running sink erases nobody
+
+    customer_id = sys.stdin.readline().rstrip("\r\n")
+    if not customer_id:
+        print("no customer id on standard input", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_SETTING)
+    redis = Redis.from_url(settings.redis.url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
+    try:
+        parts = Parts(settings.kafka, redis, bigquery_client(settings.bigquery), patience_s)
+        done = await erase(parts, customer_id)
+    finally:
+        await redis.aclose()
+    print("\n".join(done.lines()))
+    if not done.complete:
+        raise SystemExit(EXIT_UNFINISHED)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m services.sink", description="Every topic into the warehouse")
-    parser.add_argument("command", nargs="?", choices=["run", "reconcile"], default="run")
+    parser.add_argument("command", nargs="?", choices=["run", "reconcile", "erase"], default="run")
+    parser.add_argument(
+        "--wait", type=float, default=60.0, metavar="SECONDS", help="erase: for rows that are still to be written (60)"
+    )
     parser.add_argument("--check", action="store_true", help="try settings and connections, then exit")
     arguments = parser.parse_args()
     settings = load_settings(SinkSettings)
     logging.configure(SERVICE, settings.log.level, settings.log.format)
-    work = check if arguments.check else audit if arguments.command == "reconcile" else serve
+    works: dict[str, Callable[[SinkSettings, asyncio.Event], Awaitable[None]]] = {
+        "run": serve,
+        "reconcile": audit,
+        "erase": functools.partial(forget_customer, patience_s=arguments.wait),
+    }
+    work = check if arguments.check else works[arguments.command]
     process.run(functools.partial(work, settings))
 
 

@@ -205,6 +205,15 @@ class FeatureStateStore:
         async with _transient():
             await self._redis.delete(_position_key(partition))
 
+    async def erase(self, partition: int, customer_id: str) -> bool:
+        """Delete a customer's state; whether there was one.
+
+        A batch that has read the state before writes it again: a caller who wants it gone for good looks once more
+        after the position has moved.
+        """
+        async with _transient():
+            return bool(await self._redis.delete(_state_key(partition, customer_id)))
+
     async def read_states(
         self, wanted: Mapping[int, Sequence[str]], at: Mapping[int, Position]
     ) -> dict[int, dict[str, bytes | None]]:
