@@ -14,6 +14,7 @@ import structlog
 from services.features.metrics import POSITION, REROUTED
 from services.features.outgoing import SERVICE, records_of
 from services.features.pipeline import BatchResult, Decoded, LogRecord, customers_of, decode, process
+from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.topics import TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
@@ -81,13 +82,21 @@ class BatchHandler:
     """
 
     def __init__(
-        self, store: FeatureStateStore, sender: Sender, *, partitions: int, limits: Limits, now: Callable[[], str]
+        self,
+        store: FeatureStateStore,
+        sender: Sender,
+        *,
+        partitions: int,
+        limits: Limits,
+        now: Callable[[], str],
+        pseudonyms: Pseudonyms = OFF,
     ) -> None:
         """`now`: canonical time, injected so that tests can hold it still."""
         self._store = store
         self._sender = sender
         self._partitions = partitions
         self._limits = limits
+        self._pseudonyms = pseudonyms
         self._now = now
         self._positions: dict[int, Position] = {}
         self._busy = asyncio.Lock()
@@ -180,7 +189,10 @@ class BatchHandler:
 
     async def _take_in(self, steps: Sequence[_Step], generation: int) -> None:
         decoded = [
-            [decode(record, partitions=self._partitions, limits=self._limits) for record in step.records]
+            [
+                decode(record, partitions=self._partitions, limits=self._limits, pseudonyms=self._pseudonyms)
+                for record in step.records
+            ]
             for step in steps
         ]
         # As long as the states are those of our position, what is made of them is right: whatever happens to Redis.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from shared.contracts.events import AsOf, FeatureVector, Outcome
 from shared.contracts.headers import REROUTED_HEADER, SCHEMA_VERSION_HEADER, Headers, header
 from shared.contracts.identity import partition_of
+from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.records import decode_outcome
 from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
 from shared.contracts.topics import TRANSACTIONS
@@ -78,8 +79,8 @@ class BatchResult:
     """`ok`, `duplicate`, `refused`, `rerouted`."""
 
 
-def decode(record: LogRecord, *, partitions: int, limits: Limits) -> Decoded:
-    """Decode one record of either input topic."""
+def decode(record: LogRecord, *, partitions: int, limits: Limits, pseudonyms: Pseudonyms = OFF) -> Decoded:
+    """Decode one record of either input topic. Everything after it knows the customer by his pseudonym only."""
     if record.key is None:
         return Rejection(RejectionReason.KEY, "key", "the customer_id as the record's key")
     home = partition_of(record.key, partitions)
@@ -98,10 +99,10 @@ def decode(record: LogRecord, *, partitions: int, limits: Limits) -> Decoded:
                 schema_version=version,
             )
             _check_key(record.key, accepted.transaction.customer_id)
-            return accepted
+            return pseudonyms.transaction(accepted)
         outcome, observed_us = decode_outcome(record.value, schema_version=version)
         _check_key(record.key, outcome.customer_id)
-        return DecodedOutcome(outcome, observed_us)
+        return DecodedOutcome(pseudonyms.outcome(outcome), observed_us)
     except Rejection as rejection:
         return rejection
 

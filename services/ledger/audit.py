@@ -56,7 +56,7 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
         acknowledged = await _acknowledged(settings)
         ends = scope | {topic.name: await reader.ends(topic.name) for topic in (TRANSACTIONS, OUTCOMES, DEAD_LETTERS)}
         say("reading the log")
-        book = await _read(reader, ends, scope, settings.kafka.partitions, say)
+        book = await _read(reader, ends, scope, settings, say)
         committed = {
             group: {(tp.topic, tp.partition): offset for tp, offset in (await reader.committed(group)).items()}
             for group in GROUPS
@@ -101,9 +101,9 @@ async def _settled_ends(
     return ends, {group: count for group, count in lag.items() if count}
 
 
-async def _read(reader: LogReader, ends: Ends, scope: Ends, partitions: int, say: Say) -> Book:
+async def _read(reader: LogReader, ends: Ends, scope: Ends, settings: LedgerSettings, say: Say) -> Book:
     limits = {(tp.topic, tp.partition): end for of_topic in scope.values() for tp, end in of_topic.items()}
-    book = Book(partitions, limits)
+    book = Book(settings.kafka.partitions, limits, settings.privacy.pseudonyms())
     steps: list[tuple[str, Callable[[ConsumerRecord], None]]] = [
         (DEAD_LETTERS.name, book.add_dead_letter),
         (TRANSACTIONS.name, book.add_transaction),

@@ -16,6 +16,7 @@ from aiokafka import ConsumerRecord
 from services.ledger.recompute import Buy, Known, buy_of, differences, features
 from shared.contracts import identity
 from shared.contracts.headers import REROUTED_HEADER
+from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
 from shared.contracts.topics import BY_NAME
 
 ORIGIN = re.compile(r"(.+)-([0-9]+)-([0-9]+)")
@@ -53,6 +54,8 @@ class Book:
     partitions: int
     scope: dict[tuple[str, int], int] = field(default_factory=dict)
     """(topic, partition) → the offset at which what is judged ends; absent: all of it is."""
+    pseudonyms: Pseudonyms = OFF
+    """Vectors and decisions know customers by these, purchases and outcomes by their ids."""
     records: dict[str, dict[tuple[int, int], str | None]] = field(
         default_factory=lambda: {name: {} for name in BY_NAME}
     )
@@ -107,9 +110,10 @@ class Book:
         if event_id in self.purchases:
             self.repeats.add(place)
             return
-        self.purchases[event_id] = Purchase(place, event_id, body["customer_id"])
+        customer_id = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
+        self.purchases[event_id] = Purchase(place, event_id, customer_id)
         self.by_source[body.get("source") or "producer"] += 1
-        self.bought[body["customer_id"]].append(buy_of(record.offset, _micros(body["occurred_at"]), body, event_id))
+        self.bought[customer_id].append(buy_of(record.offset, _micros(body["occurred_at"]), body, event_id))
 
     def add_outcome(self, record: ConsumerRecord) -> None:
         place = (record.topic, record.partition, record.offset)
@@ -125,7 +129,8 @@ class Book:
             return
         self._note(record, body["event_id"])
         day = _micros(body["observed_at"]) // 86_400_000_000
-        self.outcomes[body["customer_id"]].append(Known(record.offset, body["event_id"], day, bool(body["defaulted"])))
+        customer_id = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
+        self.outcomes[customer_id].append(Known(record.offset, body["event_id"], day, bool(body["defaulted"])))
 
     def add_vector(self, record: ConsumerRecord) -> None:
         place = (record.topic, record.partition, record.offset)

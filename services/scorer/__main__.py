@@ -93,7 +93,8 @@ async def work(
         policies = PolicySlot(policy)
         policy_reloader = PolicyReloader(section.policy_file, policies, registry, interval_s=section.reload_seconds)
         decider = Decider(slot, policies)
-        states = FeatureStateStore(hasty)
+        pseudonyms = settings.privacy.pseudonyms()
+        states = FeatureStateStore(hasty, pseudonyms=pseudonyms.mark)
         restorer = ClaimRestorer(
             patient, settings.kafka, ttl_s=section.claim_ttl_seconds, settle_s=section.publish_timeout_ms / 1000
         )
@@ -101,8 +102,9 @@ async def work(
             decider,
             ClaimStore(patient, ttl_s=section.claim_ttl_seconds, on_incomplete=restorer.wake),
             producer,
-            confirm=PartitionGuard(FeatureStateStore(patient), partitions).confirm,
+            confirm=PartitionGuard(FeatureStateStore(patient, pseudonyms=pseudonyms.mark), partitions).confirm,
             chunk_records=section.chunk_records,
+            keep_partition=pseudonyms.on,
         )
         checkout = Checkout(
             Ports(
@@ -120,6 +122,7 @@ async def work(
             limits=settings.limits.limits(),
             partitions=partitions,
             publish_timeout_s=section.publish_timeout_ms / 1000,
+            pseudonyms=pseudonyms,
         )
         consumer = BatchConsumer(
             settings.kafka, service=SERVICE, topics=[topics.FEATURES.name], max_records=section.batch_records
@@ -182,7 +185,7 @@ def main() -> None:
 
 
 async def _check(settings: ScorerSettings, registry: ModelRegistry) -> None:
-    states = FeatureStateStore(_redis(settings.redis.url))
+    states = FeatureStateStore(_redis(settings.redis.url), pseudonyms=settings.privacy.pseudonyms().mark)
     answers = await check(settings.kafka, states, registry)
     await states.close()
     for name, answer in answers.items():

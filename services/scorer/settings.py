@@ -13,6 +13,7 @@ from shared.settings import (
     LimitsSettings,
     MetricsSettings,
     ModelRegistrySettings,
+    PrivacySettings,
     RedisSettings,
     Section,
     ServiceSettings,
@@ -54,6 +55,7 @@ class ScorerSection(Section):
 class ScorerSettings(ServiceSettings):
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
+    privacy: PrivacySettings = PrivacySettings()
     model_registry: ModelRegistrySettings = ModelRegistrySettings()
     limits: LimitsSettings = LimitsSettings()
     metrics: MetricsSettings = MetricsSettings(port=DEFAULT_PORT)

@@ -23,6 +23,7 @@ from services.sink.reconcile import reconcile
 from services.sink.settings import SinkSettings
 from services.sink.streams import RedisStreamNames
 from shared.contracts import topics
+from shared.contracts.pseudonyms import Kind
 from shared.feature_state import FeatureStateStore
 from shared.kafka.admin import check_topics
 from shared.kafka.errors import TransientError
@@ -39,7 +40,7 @@ REDIS_TIMEOUT_S = 5.0
 
 
 def rules_of(settings: SinkSettings) -> Rules:
-    return Rules(settings.kafka.partitions, settings.limits.limits())
+    return Rules(settings.kafka.partitions, settings.limits.limits(), settings.privacy.pseudonyms())
 
 
 async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
@@ -49,7 +50,7 @@ async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
             settings.redis.url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
         )
         stack.push_async_callback(redis.aclose)
-        states = FeatureStateStore(redis)
+        states = FeatureStateStore(redis, pseudonyms=settings.privacy.pseudonyms().mark)
         threads = ThreadPoolExecutor(settings.sink.threads, thread_name_prefix="bigquery")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         warehouse = Warehouse(
@@ -88,7 +89,7 @@ async def prepared(settings: SinkSettings) -> None:
 
 async def check(settings: SinkSettings, _: asyncio.Event) -> None:
     """Try Redis, the topics and the warehouse once."""
-    states = FeatureStateStore.connect(settings.redis.url)
+    states = FeatureStateStore.connect(settings.redis.url, pseudonyms=settings.privacy.pseudonyms().mark)
     await states.check_partitions(settings.kafka.partitions)
     await states.close()
     await check_topics(settings.kafka)
@@ -100,7 +101,7 @@ async def audit(settings: SinkSettings, _: asyncio.Event) -> None:
     """Compare log and warehouse; exit status 1 where they don't balance."""
     from services.sink.report import print_report  # only here: the running sink draws no tables
 
-    states = FeatureStateStore.connect(settings.redis.url)
+    states = FeatureStateStore.connect(settings.redis.url)  # only its refusals: whose states they are doesn't matter
     try:
         report = await reconcile(settings.kafka, bigquery_client(settings.bigquery), states, rules_of(settings))
     finally:
@@ -121,7 +122,7 @@ async def forget_customer(settings: SinkSettings, _: asyncio.Event, *, patience_
     redis = Redis.from_url(settings.redis.url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
     try:
         parts = Parts(settings.kafka, redis, bigquery_client(settings.bigquery), patience_s)
-        done = await erase(parts, customer_id)
+        done = await erase(parts, customer_id, also=[settings.privacy.pseudonyms().of(Kind.CUSTOMER, customer_id)])
     finally:
         await redis.aclose()
     print("\n".join(done.lines()))
