@@ -7,6 +7,7 @@ one line that names the variable.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -80,6 +81,15 @@ class SimtomSettings(Section):
 class ModelRegistrySettings(Section):
     uri: str = ".local/models"
     """A folder, or `gs://bucket/prefix`."""
+    public_keys_file: Path | None = None
+    """PEM public keys (Ed25519), one after the other: only models that one of them has signed are taken."""
+    signing_key_file: Path | None = None
+    """PEM private key (Ed25519): the trainer signs what it registers with it."""
+
+    @field_validator("public_keys_file", "signing_key_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
 
 
 class LogSettings(Section):

@@ -65,4 +65,6 @@ class ScorerSettings(ServiceSettings):
     def _production_has_keys(self) -> ScorerSettings:
         if self.profile == "production" and self.scorer.api_keys_file is None:
             raise ValueError("SCORER__API_KEYS_FILE must be set in the production profile")
+        if self.profile == "production" and self.model_registry.public_keys_file is None:
+            raise ValueError("MODEL_REGISTRY__PUBLIC_KEYS_FILE must be set in the production profile")
         return self
