@@ -56,6 +56,8 @@ class Book:
     """(topic, partition) → the offset at which what is judged ends; absent: all of it is."""
     pseudonyms: Pseudonyms = OFF
     """Vectors and decisions know customers by these, purchases and outcomes by their ids."""
+    erased: frozenset[str] = frozenset()
+    """Purchases whose customer was erased: the log has them still, his state since then has not."""
     records: dict[str, dict[tuple[int, int], str | None]] = field(
         default_factory=lambda: {name: {} for name in BY_NAME}
     )
@@ -201,8 +203,21 @@ class Book:
         known = [outcome for outcome in self.outcomes.get(customer, ()) if outcome.offset <= seen["outcomes"]]
         wrong = differences(body["features"], features(transaction, _micros(body["occurred_at"]), earlier, known))
         self.vectors_checked += 1
-        if wrong:
+        if wrong and not self._since_erasure(body, transaction, earlier, known):
             self.mismatches.append(f"{own}: {', '.join(wrong)}")
+
+    def _since_erasure(
+        self, body: dict[str, Any], transaction: dict[str, Any], earlier: list[Buy], known: list[Known]
+    ) -> bool:
+        """Whether the features are those of a state that was begun anew when the customer was erased: of what came
+        after one of the erased purchases, and after some outcome, whose order to the purchases the log doesn't give."""
+        t = _micros(body["occurred_at"])
+        cuts = [number + 1 for number, buy in enumerate(earlier) if buy.event_id in self.erased]
+        return any(
+            not differences(body["features"], features(transaction, t, earlier[cut:], known[outcomes_cut:]))
+            for cut in reversed(cuts)
+            for outcomes_cut in range(len(known), -1, -1)
+        )
 
 
 def _transaction(record: ConsumerRecord) -> tuple[dict[str, Any], str]:
