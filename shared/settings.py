@@ -7,15 +7,19 @@ one line that names the variable.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.contracts.pseudonyms import Pseudonyms
 from shared.contracts.topics import DEFAULT_PARTITIONS
 from shared.contracts.transactions import Limits
 
 EXIT_BAD_SETTING = 2
+SHORTEST_KEY = 32
+"""Characters of a secret: 128 bits even where it is written in hex digits."""
 _DEFAULT_LIMITS = Limits()
 
 
@@ -79,6 +83,15 @@ class SimtomSettings(Section):
 class ModelRegistrySettings(Section):
     uri: str = ".local/models"
     """A folder, or `gs://bucket/prefix`."""
+    public_keys_file: Path | None = None
+    """PEM public keys (Ed25519), one after the other: only models that one of them has signed are taken."""
+    signing_key_file: Path | None = None
+    """PEM private key (Ed25519): the trainer signs what it registers with it."""
+
+    @field_validator("public_keys_file", "signing_key_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
 
 
 class LogSettings(Section):
@@ -100,6 +113,29 @@ class LimitsSettings(Section):
 
     def limits(self) -> Limits:
         return Limits(self.max_amount, self.max_body_bytes, self.max_future_seconds, self.max_lateness_seconds)
+
+
+class PrivacySettings(Section):
+    pseudonym_key: SecretStr | None = None
+    """At least 32 characters, the same for every service: customers then have pseudonyms in Redis, logs and warehouse.
+    Unset: they don't. Another key makes other people of them all (docs/operations/personal-data.md)."""
+
+    @field_validator("pseudonym_key", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("pseudonym_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < SHORTEST_KEY:
+            raise ValueError(f"at least {SHORTEST_KEY} characters, such as `openssl rand -hex 32` gives")
+        return value
+
+    def pseudonyms(self) -> Pseudonyms:
+        return (
+            Pseudonyms() if self.pseudonym_key is None else Pseudonyms(self.pseudonym_key.get_secret_value().encode())
+        )
 
 
 class ServiceSettings(BaseSettings):

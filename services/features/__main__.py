@@ -53,7 +53,7 @@ loop blocked; the session timeout then speaks for us, and nothing hangs on it: t
 
 async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
     """Run until `stop` is set or something failed that no retry can mend."""
-    store = FeatureStateStore.connect(settings.redis.url)
+    store = _store(settings)
     producer = ReliableProducer(settings.kafka, linger_ms=0)
     refusals = RefusalLimit(settings.features.max_refused_share, settings.features.refusals_per_minute)
     handler = BatchHandler(
@@ -63,6 +63,7 @@ async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
         limits=settings.limits.limits(),
         refusals=refusals,
         now=_now,
+        pseudonyms=settings.privacy.pseudonyms(),
     )
     app = FeaturesApp(settings, handler, _rebuilder(settings, store, producer))
 
@@ -99,7 +100,18 @@ def _now() -> str:
 
 
 def _rebuilder(settings: FeaturesSettings, store: FeatureStateStore, producer: ReliableProducer) -> Rebuilder:
-    return Rebuilder(store, producer, settings.kafka, limits=settings.limits.limits(), now=_now)
+    return Rebuilder(
+        store,
+        producer,
+        settings.kafka,
+        limits=settings.limits.limits(),
+        now=_now,
+        pseudonyms=settings.privacy.pseudonyms(),
+    )
+
+
+def _store(settings: FeaturesSettings) -> FeatureStateStore:
+    return FeatureStateStore.connect(settings.redis.url, pseudonyms=settings.privacy.pseudonyms().mark)
 
 
 @contextlib.contextmanager
@@ -130,7 +142,7 @@ def _last_resort(status: int) -> Iterator[None]:
 
 async def check(settings: FeaturesSettings, _: asyncio.Event) -> None:
     """Try Redis and the topics once."""
-    store = FeatureStateStore.connect(settings.redis.url)
+    store = _store(settings)
     with _refusals_in_one_line():
         await store.check_partitions(settings.kafka.partitions)
         await check_topics(settings.kafka)
@@ -140,7 +152,7 @@ async def check(settings: FeaturesSettings, _: asyncio.Event) -> None:
 
 async def rebuild(partitions: list[int], settings: FeaturesSettings, _: asyncio.Event) -> None:
     """Throw the states of the partitions away and make them anew."""
-    store, producer = FeatureStateStore.connect(settings.redis.url), ReliableProducer(settings.kafka)
+    store, producer = _store(settings), ReliableProducer(settings.kafka)
     wanted = partitions or list(range(settings.kafka.partitions))
     with _refusals_in_one_line():
         await store.check_partitions(settings.kafka.partitions)

@@ -264,7 +264,7 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         """Leave the topic alone for a while; what was fetched beside it comes again."""
         log.error(
             "topic_halted", topic=many.topic, refused=many.refused, records=many.records, seconds=self._halt_seconds,
-            switch="FEATURES__REFUSALS_PER_MINUTE=0",
+            detail="FEATURES__REFUSALS_PER_MINUTE=0 would take it in",
         )  # fmt: skip
         HALTED.labels(many.topic).set(1)
         self._halted[many.topic] = self.loop.call_later(self._halt_seconds, self._go_on, many.topic)

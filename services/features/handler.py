@@ -15,6 +15,7 @@ from services.features.metrics import POSITION, REROUTED
 from services.features.outgoing import SERVICE, records_of
 from services.features.pipeline import BatchResult, Decoded, LogRecord, customers_of, decode, process
 from services.features.refusal_limit import RefusalLimit
+from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.topics import TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
@@ -90,6 +91,7 @@ class BatchHandler:
         limits: Limits,
         refusals: RefusalLimit,
         now: Callable[[], str],
+        pseudonyms: Pseudonyms = OFF,
     ) -> None:
         """`now`: canonical time, injected so that tests can hold it still."""
         self._refusals = refusals
@@ -97,6 +99,7 @@ class BatchHandler:
         self._sender = sender
         self._partitions = partitions
         self._limits = limits
+        self._pseudonyms = pseudonyms
         self._now = now
         self._positions: dict[int, Position] = {}
         self._busy = asyncio.Lock()
@@ -195,7 +198,10 @@ class BatchHandler:
 
     async def _take_in(self, steps: Sequence[_Step], generation: int) -> None:
         decoded = [
-            [decode(record, partitions=self._partitions, limits=self._limits) for record in step.records]
+            [
+                decode(record, partitions=self._partitions, limits=self._limits, pseudonyms=self._pseudonyms)
+                for record in step.records
+            ]
             for step in steps
         ]
         # As long as the states are those of our position, what is made of them is right: whatever happens to Redis.

@@ -42,6 +42,8 @@ def vector_record(vector: FeatureVector, record: LogRecord) -> OutgoingRecord:
             time=vector.computed_at,
             traceparent=trace if trace is not None and len(trace) == TRACEPARENT_LENGTH else None,
         ),
+        # That of the purchase, which a pseudonym as the key doesn't give.
+        record.partition,
     )
 
 

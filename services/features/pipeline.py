@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shared.contracts.events import AsOf, FeatureVector
 from shared.contracts.headers import REROUTED_HEADER, Headers, schema_version_of
 from shared.contracts.identity import partition_of
+from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.records import AcceptedOutcome, decode_outcome
 from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
 from shared.contracts.topics import TRANSACTIONS
@@ -72,8 +73,8 @@ class BatchResult:
     """`ok`, `duplicate`, `refused`, `rerouted`."""
 
 
-def decode(record: LogRecord, *, partitions: int, limits: Limits) -> Decoded:
-    """Decode one record of either input topic."""
+def decode(record: LogRecord, *, partitions: int, limits: Limits, pseudonyms: Pseudonyms = OFF) -> Decoded:
+    """Decode one record of either input topic. Everything after it knows the customer by his pseudonym only."""
     if record.key is None:
         return Rejection(RejectionReason.KEY, "key", "the customer_id as the record's key")
     home = partition_of(record.key, partitions)
@@ -92,10 +93,10 @@ def decode(record: LogRecord, *, partitions: int, limits: Limits) -> Decoded:
                 schema_version=version,
             )
             _check_key(record.key, accepted.transaction.customer_id)
-            return accepted
+            return pseudonyms.transaction(accepted)
         known = decode_outcome(record.value, schema_version=version)
         _check_key(record.key, known.outcome.customer_id)
-        return known
+        return replace(known, outcome=pseudonyms.outcome(known.outcome))
     except Rejection as rejection:
         return rejection
 

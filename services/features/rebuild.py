@@ -23,6 +23,7 @@ from services.features.handler import SEND_DEADLINE_S, Sender
 from services.features.metrics import REBUILDING, REBUILT
 from services.features.outgoing import SERVICE, records_of
 from services.features.pipeline import BatchResult, LogRecord, customers_of, decode, process
+from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.topics import FEATURES, OUTCOMES, TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
@@ -79,11 +80,13 @@ class Rebuilder:
         *,
         limits: Limits,
         now: Callable[[], str],
+        pseudonyms: Pseudonyms = OFF,
     ) -> None:
         self._store = store
         self._sender = sender
         self._kafka = kafka
         self._limits = limits
+        self._pseudonyms = pseudonyms
         self._now = now
 
     async def rebuild(self, partition: int) -> None:
@@ -169,7 +172,10 @@ class Rebuilder:
         self, partition: int, at: Position, records: Sequence[LogRecord], changed: dict[str, CustomerState]
     ) -> BatchResult:
         """Take the records in; `changed` has what earlier ones of the same move left, and gets what these leave."""
-        decoded = [decode(record, partitions=self._kafka.partitions, limits=self._limits) for record in records]
+        decoded = [
+            decode(record, partitions=self._kafka.partitions, limits=self._limits, pseudonyms=self._pseudonyms)
+            for record in records
+        ]
         names = [name for name in customers_of(decoded) if name not in changed]
         held = (await self._store.read_states({partition: names}, {partition: at})).get(partition, {})
         states = {**{name: CustomerState.decode(state) for name, state in held.items()}, **changed}

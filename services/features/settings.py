@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from shared.settings import KafkaSettings, LimitsSettings, MetricsSettings, RedisSettings, Section, ServiceSettings
+from shared.settings import (
+    KafkaSettings,
+    LimitsSettings,
+    MetricsSettings,
+    PrivacySettings,
+    RedisSettings,
+    Section,
+    ServiceSettings,
+)
 
 DEFAULT_PORT = 9102
 
@@ -23,6 +31,7 @@ class FeaturesSection(Section):
 class FeaturesSettings(ServiceSettings):
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
+    privacy: PrivacySettings = PrivacySettings()
     limits: LimitsSettings = LimitsSettings()
     metrics: MetricsSettings = MetricsSettings(port=DEFAULT_PORT)
     features: FeaturesSection = FeaturesSection()

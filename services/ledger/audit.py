@@ -56,7 +56,7 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
         acknowledged = await _acknowledged(settings)
         ends = scope | {topic.name: await reader.ends(topic.name) for topic in (TRANSACTIONS, OUTCOMES, DEAD_LETTERS)}
         say("reading the log")
-        book = await _read(reader, ends, scope, settings.kafka.partitions, say)
+        book = await _read(reader, ends, scope, settings, say)
         committed = {
             group: {(tp.topic, tp.partition): offset for tp, offset in (await reader.committed(group)).items()}
             for group in GROUPS
@@ -101,9 +101,10 @@ async def _settled_ends(
     return ends, {group: count for group, count in lag.items() if count}
 
 
-async def _read(reader: LogReader, ends: Ends, scope: Ends, partitions: int, say: Say) -> Book:
+async def _read(reader: LogReader, ends: Ends, scope: Ends, settings: LedgerSettings, say: Say) -> Book:
     limits = {(tp.topic, tp.partition): end for of_topic in scope.values() for tp, end in of_topic.items()}
-    book = Book(partitions, limits)
+    erased = await asyncio.to_thread(_erased, settings)
+    book = Book(settings.kafka.partitions, limits, settings.privacy.pseudonyms(), erased)
     steps: list[tuple[str, Callable[[ConsumerRecord], None]]] = [
         (DEAD_LETTERS.name, book.add_dead_letter),
         (TRANSACTIONS.name, book.add_transaction),
@@ -129,6 +130,14 @@ def _rows(settings: LedgerSettings) -> dict[str, dict[tuple[int, int], list[str 
     try:
         tables = [table for group in checks.TABLES.values() for table in group]
         return {table: warehouse_rows.rows_of(client, table) for table in tables}
+    finally:
+        client.close()
+
+
+def _erased(settings: LedgerSettings) -> frozenset[str]:
+    client = warehouse_rows.open_client(settings.bigquery)
+    try:
+        return warehouse_rows.erased_events(client)
     finally:
         client.close()
 

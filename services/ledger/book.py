@@ -16,6 +16,7 @@ from aiokafka import ConsumerRecord
 from services.ledger.recompute import Buy, Known, buy_of, differences, features
 from shared.contracts import identity
 from shared.contracts.headers import REROUTED_HEADER
+from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
 from shared.contracts.topics import BY_NAME
 
 ORIGIN = re.compile(r"(.+)-([0-9]{1,9})-([0-9]{1,18})")
@@ -53,6 +54,10 @@ class Book:
     partitions: int
     scope: dict[tuple[str, int], int] = field(default_factory=dict)
     """(topic, partition) → the offset at which what is judged ends; absent: all of it is."""
+    pseudonyms: Pseudonyms = OFF
+    """Vectors and decisions know customers by these, purchases and outcomes by their ids."""
+    erased: frozenset[str] = frozenset()
+    """Purchases whose customer was erased: the log has them still, his state since then has not."""
     records: dict[str, dict[tuple[int, int], str | None]] = field(
         default_factory=lambda: {name: {} for name in BY_NAME}
     )
@@ -105,7 +110,7 @@ class Book:
                 raise
             return  # its letter may still be on its way
         self._note(record, event_id)
-        customer = body["customer_id"]
+        customer = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
         if event_id in self.purchases:
             self.repeats.add(place)
         else:
@@ -131,7 +136,8 @@ class Book:
             return
         self._note(record, body["event_id"])
         day = _micros(body["observed_at"]) // 86_400_000_000
-        self.outcomes[body["customer_id"]].append(Known(record.offset, body["event_id"], day, bool(body["defaulted"])))
+        customer_id = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
+        self.outcomes[customer_id].append(Known(record.offset, body["event_id"], day, bool(body["defaulted"])))
 
     def add_vector(self, record: ConsumerRecord) -> None:
         place = (record.topic, record.partition, record.offset)
@@ -202,8 +208,21 @@ class Book:
         known = [outcome for outcome in self.outcomes.get(customer, ()) if outcome.offset <= seen["outcomes"]]
         wrong = differences(body["features"], features(transaction, _micros(body["occurred_at"]), earlier, known))
         self.vectors_checked += 1
-        if wrong:
+        if wrong and not self._since_erasure(body, transaction, earlier, known):
             self.mismatches.append(f"{own}: {', '.join(wrong)}")
+
+    def _since_erasure(
+        self, body: dict[str, Any], transaction: dict[str, Any], earlier: list[Buy], known: list[Known]
+    ) -> bool:
+        """Whether the features are those of a state that was begun anew when the customer was erased: of what came
+        after one of the erased purchases, and after some outcome, whose order to the purchases the log doesn't give."""
+        t = _micros(body["occurred_at"])
+        cuts = [number + 1 for number, buy in enumerate(earlier) if buy.event_id in self.erased]
+        return any(
+            not differences(body["features"], features(transaction, t, earlier[cut:], known[outcomes_cut:]))
+            for cut in reversed(cuts)
+            for outcomes_cut in range(len(known), -1, -1)
+        )
 
 
 def _transaction(record: ConsumerRecord) -> tuple[dict[str, Any], str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from shared.settings import BigQuerySettings, KafkaSettings, RedisSettings, Section, ServiceSettings
+from shared.settings import BigQuerySettings, KafkaSettings, PrivacySettings, RedisSettings, Section, ServiceSettings
 
 
 class LedgerSection(Section):
@@ -21,5 +21,6 @@ class LedgerSection(Section):
 class LedgerSettings(ServiceSettings):
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
+    privacy: PrivacySettings = PrivacySettings()
     bigquery: BigQuerySettings = BigQuerySettings()
     ledger: LedgerSection = LedgerSection()

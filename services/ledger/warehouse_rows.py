@@ -23,6 +23,13 @@ def open_client(settings: BigQuerySettings) -> bigquery.Client:
     return bigquery.Client(settings.project)
 
 
+def erased_events(client: bigquery.Client) -> frozenset[str]:
+    """Event ids of purchases whose customer was erased: their rows say whose they are no more."""
+    sql = f"SELECT event_id FROM `{client.project}.flit_bnpl_raw.transactions` WHERE customer_id IS NULL"
+    rows = client.query(sql, timeout=TIMEOUT_SECONDS).result(timeout=TIMEOUT_SECONDS)
+    return frozenset(row["event_id"] for row in rows)
+
+
 def rows_of(client: bigquery.Client, table: str) -> dict[tuple[int, int], list[str | None]]:
     """(partition, offset) → event ids of the table's rows. Rows loaded in bulk have no Kafka place and are left out."""
     found: dict[tuple[int, int], list[str | None]] = defaultdict(list)

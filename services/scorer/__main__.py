@@ -42,6 +42,7 @@ from shared.kafka.consumer import BatchConsumer
 from shared.kafka.producer import ReliableProducer
 from shared.kafka.watchdog import keep_watch
 from shared.model_artifact.registry import ModelRegistry, RegistryUnsupported
+from shared.model_artifact.signing import KeyFileError, ManifestVerifier
 from shared.policy import Policy, PolicyFileError, load_policy
 from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging
@@ -75,7 +76,12 @@ def _hasty_redis(url: str, patience_s: float) -> GatheringRedis:
 
 
 async def work(
-    settings: ScorerSettings, policy: Policy, access: Access, listener: socket.socket, stop: asyncio.Event
+    settings: ScorerSettings,
+    policy: Policy,
+    access: Access,
+    registry: ModelRegistry,
+    listener: socket.socket,
+    stop: asyncio.Event,
 ) -> None:
     """Build the parts, and run both doors and the model watch until `stop` is set."""
     section, partitions = settings.scorer, settings.kafka.partitions
@@ -87,14 +93,14 @@ async def work(
         producer = ReliableProducer(settings.kafka, linger_ms=0)
         stack.push_async_callback(producer.stop)
         slot = ModelSlot()
-        registry = ModelRegistry(settings.model_registry.uri)
         reloader = ModelReloader(registry, slot, interval_s=section.reload_seconds)
         await reloader.look()  # before the first decision: one with the model rather than without
         await reloader.look_at_trials()
         policies = PolicySlot(policy)
         policy_reloader = PolicyReloader(section.policy_file, policies, registry, interval_s=section.reload_seconds)
         decider = Decider(slot, policies)
-        states = FeatureStateStore(hasty)
+        pseudonyms = settings.privacy.pseudonyms()
+        states = FeatureStateStore(hasty, pseudonyms=pseudonyms.mark)
         restorer = ClaimRestorer(
             patient, settings.kafka, ttl_s=section.claim_ttl_seconds, settle_s=section.publish_timeout_ms / 1000
         )
@@ -102,8 +108,9 @@ async def work(
             decider,
             ClaimStore(patient, ttl_s=section.claim_ttl_seconds, on_incomplete=restorer.wake),
             producer,
-            confirm=PartitionGuard(FeatureStateStore(patient), partitions).confirm,
+            confirm=PartitionGuard(FeatureStateStore(patient, pseudonyms=pseudonyms.mark), partitions).confirm,
             chunk_records=section.chunk_records,
+            keep_partition=pseudonyms.on,
         )
         checkout = Checkout(
             Ports(
@@ -121,6 +128,7 @@ async def work(
             limits=settings.limits.limits(),
             partitions=partitions,
             publish_timeout_s=section.publish_timeout_ms / 1000,
+            pseudonyms=pseudonyms,
         )
         consumer = BatchConsumer(
             settings.kafka, service=SERVICE, topics=[topics.FEATURES.name], max_records=section.batch_records
@@ -164,11 +172,15 @@ def main() -> None:
     try:
         policy = load_policy(settings.scorer.policy_file)
         access = Access.load(settings.scorer.api_keys_file)
-        registry = ModelRegistry(settings.model_registry.uri)
+        trusted = settings.model_registry.public_keys_file
+        verifier = None if trusted is None else ManifestVerifier.from_file(trusted)
+        registry = ModelRegistry(settings.model_registry.uri, verifier=verifier)
     except PolicyFileError as error:
         raise SystemExit(_bad_setting("SCORER__POLICY_FILE", error)) from None
     except KeysFileError as error:
         raise SystemExit(_bad_setting("SCORER__API_KEYS_FILE", error)) from None
+    except KeyFileError as error:
+        raise SystemExit(_bad_setting("MODEL_REGISTRY__PUBLIC_KEYS_FILE", error)) from None
     except RegistryUnsupported as error:
         raise SystemExit(_bad_setting("MODEL_REGISTRY__URI", error)) from None
     if arguments.check:
@@ -180,11 +192,11 @@ def main() -> None:
     except OSError as error:
         raise SystemExit(_bad_setting("SCORER__HTTP_HOST or SCORER__HTTP_PORT", error)) from None
     logging.configure(SERVICE, settings.log.level, settings.log.format)
-    run(lambda stop: work(settings, policy, access, listener, stop), uvloop.run)
+    run(lambda stop: work(settings, policy, access, registry, listener, stop), uvloop.run)
 
 
 async def _check(settings: ScorerSettings, registry: ModelRegistry) -> None:
-    states = FeatureStateStore(_redis(settings.redis.url))
+    states = FeatureStateStore(_redis(settings.redis.url), pseudonyms=settings.privacy.pseudonyms().mark)
     answers = await check(settings.kafka, states, registry)
     await states.close()
     for name, answer in answers.items():

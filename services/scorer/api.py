@@ -150,5 +150,10 @@ async def _framework_refusal(_: Request, error: Exception) -> Response:
 
 
 async def _our_fault(request: Request, error: Exception) -> Response:
-    log.error("request_failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+    # The route, not the path: that may hold whatever the caller wrote into it.
+    log.error("request_failed", path=_route(request), error=type(error).__name__, exc_info=error)
     return answer(Problem(500, "internal", "the request could not be answered"))
+
+
+def _route(request: Request) -> str:
+    return str(getattr(request.scope.get("route"), "path", "none"))

@@ -17,6 +17,7 @@ from services.scorer.outgoing import decision_record, transaction_record
 from services.scorer.pipeline import Degraded
 from shared.contracts.events import AsOf, Decision, VectorState, encode
 from shared.contracts.identity import EPOCH, canonical_time, partition_of
+from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
 from shared.feature_definitions import CustomerState, Sighting, make_vector
@@ -92,6 +93,15 @@ class Ports:
     """Raises where the states in Redis must not be used."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Addressed:
+    """A purchase on its way to the topic, under the customer's own id whatever he is called elsewhere."""
+
+    purchase: OutgoingRecord
+    partition: int
+    """The customer's, in every topic."""
+
+
 class Checkout:
     """Guarantee: an answer that isn't degraded for want of state is on risk-decisions, byte for byte, and its purchase
     is on bnpl-transactions.
@@ -111,6 +121,7 @@ class Checkout:
         partitions: int,
         publish_timeout_s: float,
         clock: Clock = utc_now,
+        pseudonyms: Pseudonyms = OFF,
     ) -> None:
         self._ports = ports
         self._decider = decider
@@ -118,6 +129,7 @@ class Checkout:
         self._partitions = partitions
         self._publish_timeout_s = publish_timeout_s
         self._clock = clock
+        self._pseudonyms = pseudonyms
 
     async def decide(self, question: Question) -> bytes:
         """The purchase's Decision.
@@ -127,12 +139,17 @@ class Checkout:
         """
         started = time.perf_counter()
         now = self._clock()
-        accepted = decode_transaction(
+        received = decode_transaction(
             question.body,
             door=Door.REST,
             received_us=int((now - EPOCH).total_seconds() * 1e6),
             limits=self._limits,
             schema_version=question.schema_version,
+        )
+        accepted = self._pseudonyms.transaction(received)
+        addressed = _Addressed(
+            transaction_record(received.transaction, question.traceparent),
+            partition_of(received.transaction.customer_id.encode(), self._partitions),
         )
         for rule in accepted.warnings:
             INPUT_WARNINGS.labels(SERVICE, rule.value).inc()
@@ -143,18 +160,18 @@ class Checkout:
                 await self._ports.confirm()
                 if key is not None:
                     bound = await self._ports.keys.bind(question.caller, key, accepted.fingerprint)
-                claim, mine = await self._claimed(accepted, canonical_time(now))
+                claim, mine = await self._claimed(accepted, addressed.partition, canonical_time(now))
             except (Rebuilding, IndexIncomplete) as error:
                 log.warning("rebuilding", error=str(error)[:200])
-                return await self._fall_back(accepted, canonical_time(now), question.traceparent, Degraded.REBUILDING)
+                return await self._fall_back(accepted, canonical_time(now), addressed.purchase, Degraded.REBUILDING)
             except (TransientError, PartitionCountMismatch, LayoutMismatch) as error:
                 log.warning("state_unavailable", error=str(error)[:200])
                 return await self._fall_back(
-                    accepted, canonical_time(now), question.traceparent, Degraded.STATE_UNAVAILABLE
+                    accepted, canonical_time(now), addressed.purchase, Degraded.STATE_UNAVAILABLE
                 )
             if claim.published or (not mine and await self._marked_by_another(claim)):
                 return claim.decision
-            return await self._publish(claim, accepted, question.traceparent)
+            return await self._publish(claim, addressed, question.traceparent)
         finally:
             DECISION_SECONDS.labels("rest").observe(time.perf_counter() - started)
             if bound and key is not None:
@@ -168,10 +185,9 @@ class Checkout:
             raise Unavailable("state-unavailable", "decisions can't be looked up right now") from error
         return claim.decision if claim is not None and claim.published else None
 
-    async def _claimed(self, accepted: AcceptedTransaction, now: str) -> tuple[Claim, bool]:
-        """The event's claim, and whether it was made here and now."""
+    async def _claimed(self, accepted: AcceptedTransaction, partition: int, now: str) -> tuple[Claim, bool]:
+        """The event's claim, and whether it was made here and now. `partition`: where the customer's records lie."""
         transaction = accepted.transaction
-        partition = partition_of(transaction.customer_id.encode(), self._partitions)
         claim, (stored, position) = await asyncio.gather(
             self._ports.claims.lookup(transaction.event_id),
             self._ports.states.read_for_request(partition, transaction.customer_id),
@@ -208,10 +224,11 @@ class Checkout:
             await asyncio.sleep(STREAM_PAUSE_S)
         raise Unavailable("pending", "the purchase came over the stream, which has not decided it yet")
 
-    async def _publish(self, claim: Claim, accepted: AcceptedTransaction, traceparent: str | None) -> bytes:
+    async def _publish(self, claim: Claim, addressed: _Addressed, traceparent: str | None) -> bytes:
         """The claim's bytes, once the topic holds them."""
-        await self._send(transaction_record(accepted.transaction, traceparent))
-        acknowledged = await self._send(decision_record(claim, traceparent))
+        await self._send(addressed.purchase)
+        partition = addressed.partition if self._pseudonyms.on else None
+        acknowledged = await self._send(decision_record(claim, traceparent, partition))
         try:
             await self._ports.claims.mark_published([claim], greatest_offsets(acknowledged))
         except TransientError as error:
@@ -232,7 +249,7 @@ class Checkout:
         return False
 
     async def _fall_back(
-        self, accepted: AcceptedTransaction, now: str, traceparent: str | None, degraded: str
+        self, accepted: AcceptedTransaction, now: str, purchase: OutgoingRecord, degraded: str
     ) -> bytes:
         """The policy's answer without the customer's past.
 
@@ -243,7 +260,7 @@ class Checkout:
         nobody.folded_until_us = accepted.occurred_us + 1  # so that every rolling feature is null, not zero
         vector = make_vector(nobody, accepted, NOTHING_READ, now, VectorState.REBUILDING)
         decision = self._decider.decide([vector], "rest", degraded=degraded)[0]
-        await self._send(transaction_record(accepted.transaction, traceparent))
+        await self._send(purchase)
         _count(decision)
         return encode(decision)
 

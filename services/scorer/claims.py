@@ -27,6 +27,7 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from shared.claim_keys import key_of
 from shared.kafka.errors import TransientError
 
 CLAIMED, PUBLISHED = b"c", b"p"
@@ -162,10 +163,6 @@ def greatest_offsets(metadata: Sequence[Any]) -> dict[int, int]:
     for each in metadata:
         found[each.partition] = max(each.offset, found.get(each.partition, -1))
     return found
-
-
-def key_of(event_id: str) -> str:
-    return f"d:{event_id}"
 
 
 @asynccontextmanager

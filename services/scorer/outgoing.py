@@ -25,8 +25,9 @@ class _Address(msgspec.Struct, gc=False):
 _ADDRESS = msgspec.json.Decoder(_Address)
 
 
-def decision_record(claim: Claim, traceparent: str | None = None) -> OutgoingRecord:
-    """The claimed decision, its bytes unchanged, whoever claimed it."""
+def decision_record(claim: Claim, traceparent: str | None = None, partition: int | None = None) -> OutgoingRecord:
+    """The claimed decision, its bytes unchanged, whoever claimed it. `partition`: that of the purchase, where the
+    decision knows the customer by a pseudonym, whose own partition would be another."""
     address = _ADDRESS.decode(claim.decision)
     headers = cloud_event(
         event_id=address.event_id,
@@ -35,7 +36,7 @@ def decision_record(claim: Claim, traceparent: str | None = None) -> OutgoingRec
         time=address.decided_at,
         traceparent=traceparent,
     )
-    return OutgoingRecord(topics.DECISIONS.name, address.customer_id.encode(), claim.decision, headers)
+    return OutgoingRecord(topics.DECISIONS.name, address.customer_id.encode(), claim.decision, headers, partition)
 
 
 def transaction_record(transaction: Transaction, traceparent: str | None = None) -> OutgoingRecord:

@@ -22,10 +22,10 @@ from services.scorer.claims import (
     INDEXED,
     NOTE_SCRIPT,
     Claim,
-    key_of,
     transient,
 )
 from services.scorer.metrics import RESTORED
+from shared.claim_keys import key_of
 from shared.contracts.topics import DECISIONS
 from shared.kafka.connection import client_arguments
 from shared.kafka.errors import TransientError

@@ -13,6 +13,7 @@ from shared.settings import (
     LimitsSettings,
     MetricsSettings,
     ModelRegistrySettings,
+    PrivacySettings,
     RedisSettings,
     Section,
     ServiceSettings,
@@ -54,6 +55,7 @@ class ScorerSection(Section):
 class ScorerSettings(ServiceSettings):
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
+    privacy: PrivacySettings = PrivacySettings()
     model_registry: ModelRegistrySettings = ModelRegistrySettings()
     limits: LimitsSettings = LimitsSettings()
     metrics: MetricsSettings = MetricsSettings(port=DEFAULT_PORT)
@@ -63,4 +65,6 @@ class ScorerSettings(ServiceSettings):
     def _production_has_keys(self) -> ScorerSettings:
         if self.profile == "production" and self.scorer.api_keys_file is None:
             raise ValueError("SCORER__API_KEYS_FILE must be set in the production profile")
+        if self.profile == "production" and self.model_registry.public_keys_file is None:
+            raise ValueError("MODEL_REGISTRY__PUBLIC_KEYS_FILE must be set in the production profile")
         return self

@@ -57,6 +57,8 @@ class _Chunk:
     """Records of one chunk, sorted out: each event once, and the refused ones."""
 
     vectors: dict[str, Vector] = field(default_factory=dict)
+    partitions: dict[str, int] = field(default_factory=dict)
+    """Event id → where its vector lay."""
     timestamps_ms: list[int] = field(default_factory=list)
     letters: list[OutgoingRecord] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
@@ -79,13 +81,18 @@ class StreamDoor:
         *,
         confirm: Callable[[], Awaitable[None]],
         chunk_records: int,
+        keep_partition: bool = False,
     ) -> None:
-        """`confirm`: called before anything is decided; raises where this process must not decide (yet)."""
+        """`confirm`: called before anything is decided; raises where this process must not decide (yet).
+
+        `keep_partition`: a decision goes into the partition of its vector, whatever its key gives: with pseudonyms.
+        """
         self._decider = decider
         self._claims = claims
         self._sender = sender
         self._confirm = confirm
         self._chunk_records = chunk_records
+        self._keep_partition = keep_partition
 
     async def handle(self, batch: Batch) -> None:
         await self._confirm()
@@ -107,7 +114,10 @@ class StreamDoor:
         held = await self._claims.claim(wanted) if wanted else []
         results = [_result(mine, theirs) for mine, theirs in zip(wanted, held, strict=True)]
         unpublished = [claim for claim in held if not claim.published]
-        outgoing = [decision_record(claim) for claim in unpublished]
+        outgoing = [
+            decision_record(claim, partition=chunk.partitions[claim.event_id] if self._keep_partition else None)
+            for claim in unpublished
+        ]
         if outgoing or chunk.letters:
             acknowledged = await self._sender.send_all([*outgoing, *chunk.letters])
             if unpublished:
@@ -131,6 +141,7 @@ def _sort_out(records: Sequence[ConsumerRecord]) -> _Chunk:
             chunk.repeats += 1  # sent again after a crash: the first one counts
             continue
         chunk.vectors[vector.vector.event_id] = vector
+        chunk.partitions[vector.vector.event_id] = record.partition
         chunk.timestamps_ms.append(record.timestamp)
     return chunk
 

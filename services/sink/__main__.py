@@ -1,10 +1,12 @@
-"""`python -m services.sink [run | reconcile] [--check]`: the composition root."""
+"""`python -m services.sink [run | reconcile | erase] [--check]`: the composition root."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import functools
+import sys
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
@@ -21,11 +23,12 @@ from services.sink.reconcile import reconcile
 from services.sink.settings import SinkSettings
 from services.sink.streams import RedisStreamNames
 from shared.contracts import topics
+from shared.contracts.pseudonyms import Kind
 from shared.feature_state import FeatureStateStore
 from shared.kafka.admin import check_topics
 from shared.kafka.errors import TransientError
 from shared.kafka.watchdog import keep_watch
-from shared.settings import load_settings
+from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging, process
 from shared.telemetry.operations import OperationsServer
 from shared.warehouse.clients import bigquery_client, write_client
@@ -38,7 +41,7 @@ REDIS_TIMEOUT_S = 5.0
 
 
 def rules_of(settings: SinkSettings) -> Rules:
-    return Rules(settings.kafka.partitions, settings.limits.limits())
+    return Rules(settings.kafka.partitions, settings.limits.limits(), settings.privacy.pseudonyms())
 
 
 async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
@@ -48,7 +51,7 @@ async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
             settings.redis.url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
         )
         stack.push_async_callback(redis.aclose)
-        states = FeatureStateStore(redis)
+        states = FeatureStateStore(redis, pseudonyms=settings.privacy.pseudonyms().mark)
         threads = ThreadPoolExecutor(settings.sink.threads, thread_name_prefix="bigquery")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         warehouse = Warehouse(
@@ -89,7 +92,7 @@ async def prepared(settings: SinkSettings) -> None:
 
 async def check(settings: SinkSettings, _: asyncio.Event) -> None:
     """Try Redis, the topics and the warehouse once."""
-    states = FeatureStateStore.connect(settings.redis.url)
+    states = FeatureStateStore.connect(settings.redis.url, pseudonyms=settings.privacy.pseudonyms().mark)
     await states.check_partitions(settings.kafka.partitions)
     await states.close()
     await check_topics(settings.kafka)
@@ -101,7 +104,7 @@ async def audit(settings: SinkSettings, _: asyncio.Event) -> None:
     """Compare log and warehouse; exit status 1 where they don't balance."""
     from services.sink.report import print_report  # only here: the running sink draws no tables
 
-    states = FeatureStateStore.connect(settings.redis.url)
+    states = FeatureStateStore.connect(settings.redis.url)  # only its refusals: whose states they are doesn't matter
     try:
         report = await reconcile(settings.kafka, bigquery_client(settings.bigquery), states, rules_of(settings))
     finally:
@@ -111,14 +114,41 @@ async def audit(settings: SinkSettings, _: asyncio.Event) -> None:
         raise SystemExit(process.EXIT_FAILED)
 
 
+async def forget_customer(settings: SinkSettings, _: asyncio.Event, *, patience_s: float) -> None:
+    """Erase the customer whose id is the first line of standard input: there no process list or history shows it."""
+    from services.sink.erasure import EXIT_UNFINISHED, Parts, erase  # only here: the running sink erases nobody
+
+    customer_id = sys.stdin.readline().rstrip("\r\n")
+    if not customer_id:
+        print("no customer id on standard input", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_SETTING)
+    redis = Redis.from_url(settings.redis.url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
+    try:
+        parts = Parts(settings.kafka, redis, bigquery_client(settings.bigquery), patience_s)
+        done = await erase(parts, customer_id, also=[settings.privacy.pseudonyms().of(Kind.CUSTOMER, customer_id)])
+    finally:
+        await redis.aclose()
+    print("\n".join(done.lines()))
+    if not done.complete:
+        raise SystemExit(EXIT_UNFINISHED)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m services.sink", description="Every topic into the warehouse")
-    parser.add_argument("command", nargs="?", choices=["run", "reconcile"], default="run")
+    parser.add_argument("command", nargs="?", choices=["run", "reconcile", "erase"], default="run")
+    parser.add_argument(
+        "--wait", type=float, default=60.0, metavar="SECONDS", help="erase: for rows that are still to be written (60)"
+    )
     parser.add_argument("--check", action="store_true", help="try settings and connections, then exit")
     arguments = parser.parse_args()
     settings = load_settings(SinkSettings)
     logging.configure(SERVICE, settings.log.level, settings.log.format)
-    work = check if arguments.check else audit if arguments.command == "reconcile" else serve
+    works: dict[str, Callable[[SinkSettings, asyncio.Event], Awaitable[None]]] = {
+        "run": serve,
+        "reconcile": audit,
+        "erase": functools.partial(forget_customer, patience_s=arguments.wait),
+    }
+    work = check if arguments.check else works[arguments.command]
     process.run(functools.partial(work, settings))
 
 

@@ -21,6 +21,7 @@ from shared.contracts.enumerations import BLOCK_TYPES
 from shared.contracts.events import DeadLetter
 from shared.contracts.headers import schema_version_of
 from shared.contracts.identity import epoch_micros, partition_of
+from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
 from shared.contracts.records import (
     MAX_RECORD_BYTES,
     decode_decision,
@@ -69,6 +70,7 @@ class Rules:
 
     partitions: int
     limits: Limits
+    pseudonyms: Pseudonyms = OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +126,9 @@ def _transaction(record: KafkaRecord, rules: Rules) -> Rows:
         limits=rules.limits,
         schema_version=schema_version_of(record.headers),
     )
+    misplaced = _is_misplaced(record, accepted.transaction.customer_id, rules)
+    accepted = rules.pseudonyms.transaction(accepted)
     transaction = accepted.transaction
-    misplaced = _is_misplaced(record, transaction.customer_id, rules)
     raw: Row = {
         "_timestamp": accepted.occurred_us,
         "json_body": _json(flat_body(accepted.document, accepted.occurred_us)),
@@ -157,7 +160,7 @@ def _outcome(record: KafkaRecord, rules: Rules) -> Rows:
     outcome = accepted.outcome
     row: Row = {
         "event_id": outcome.event_id,
-        "customer_id": outcome.customer_id,
+        "customer_id": rules.pseudonyms.of(Kind.CUSTOMER, outcome.customer_id),
         "defaulted": outcome.defaulted,
         "days_to_first_missed_payment": outcome.days_to_first_missed_payment,
         "observed_at": accepted.observed_us,
@@ -178,12 +181,13 @@ def _is_misplaced(record: KafkaRecord, customer_id: str, rules: Rules) -> bool:
     return False
 
 
-def _vector(record: KafkaRecord, _: Rules) -> Rows:
+def _vector(record: KafkaRecord, rules: Rules) -> Rows:
     version = schema_version_of(record.headers)
     vector, occurred_us = read_vector(record.value, record.key, version)
     row: Row = {
         "event_id": vector.event_id,
-        "customer_id": vector.customer_id,
+        # Made before there were pseudonyms, it still has the id itself. So in what follows.
+        "customer_id": rules.pseudonyms.once(Kind.CUSTOMER, vector.customer_id),
         "occurred_at": occurred_us,
         "feature_set_version": vector.feature_set_version,
         "features": _json(vector.features),
@@ -196,13 +200,13 @@ def _vector(record: KafkaRecord, _: Rules) -> Rows:
     return [(tables.FEATURES, row)]
 
 
-def _decision(record: KafkaRecord, _: Rules) -> Rows:
+def _decision(record: KafkaRecord, rules: Rules) -> Rows:
     decision = decode_decision(record.value)
     row: Row = {
         "prediction_timestamp": _micros(decision.decided_at, "decided_at"),
         "event_id": decision.event_id,
         "transaction_id": decision.transaction_id,
-        "customer_id": decision.customer_id,
+        "customer_id": rules.pseudonyms.once(Kind.CUSTOMER, decision.customer_id),
         "occurred_at": _micros(decision.occurred_at, "occurred_at"),
         "decision": decision.decision.value,
         "probability_of_default": decision.probability_of_default,
@@ -223,12 +227,12 @@ def _decision(record: KafkaRecord, _: Rules) -> Rows:
     return [(tables.DECISIONS, row)]
 
 
-def _update(record: KafkaRecord, _: Rules) -> Rows:
+def _update(record: KafkaRecord, rules: Rules) -> Rows:
     update = decode_decision_update(record.value)
     row: Row = {
         "update_id": update.update_id,
         "event_id": update.event_id,
-        "customer_id": update.customer_id,
+        "customer_id": rules.pseudonyms.once(Kind.CUSTOMER, update.customer_id),
         "kind": update.kind.value,
         "verdict": None if update.verdict is None else update.verdict.value,
         "actor": update.actor,
@@ -238,7 +242,7 @@ def _update(record: KafkaRecord, _: Rules) -> Rows:
     return [(tables.DECISION_UPDATES, row)]
 
 
-def _dead_letter(record: KafkaRecord, _: Rules) -> Rows:
+def _dead_letter(record: KafkaRecord, rules: Rules) -> Rows:
     # Not through the shared parser: a letter's value is far longer than any text that a purchase may hold.
     if record.value is None or len(record.value) > MAX_RECORD_BYTES:
         raise Rejection(RejectionReason.SIZE, "", f"a letter of at most {MAX_RECORD_BYTES} bytes")
@@ -263,6 +267,10 @@ def _dead_letter(record: KafkaRecord, _: Rules) -> Rows:
         "value_bytes": letter.value_bytes,
         "headers": _json(letter.headers),
     }
+    if rules.pseudonyms.on:
+        # What couldn't be read can't be renamed. The topic has all of it, for as long as it is worth replaying.
+        for column in tables.DEAD_LETTERS.personal:
+            row[column.name] = None
     return [(tables.DEAD_LETTERS, row)]
 
 

@@ -9,6 +9,7 @@ from shared.settings import (
     KafkaSettings,
     LimitsSettings,
     MetricsSettings,
+    PrivacySettings,
     RedisSettings,
     Section,
     ServiceSettings,
@@ -33,6 +34,7 @@ class SinkSection(Section):
 class SinkSettings(ServiceSettings):
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
+    privacy: PrivacySettings = PrivacySettings()
     bigquery: BigQuerySettings = BigQuerySettings()
     limits: LimitsSettings = LimitsSettings()
     metrics: MetricsSettings = MetricsSettings(port=DEFAULT_PORT)

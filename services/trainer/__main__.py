@@ -14,7 +14,8 @@ from services.trainer import cli, switch
 from services.trainer.settings import TrainerSettings
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry, PromotionConflict, RegistryUnsupported
-from shared.settings import EXIT_BAD_SETTING, load_settings
+from shared.model_artifact.signing import KeyFileError, ManifestSigner, ManifestVerifier
+from shared.settings import EXIT_BAD_SETTING, ModelRegistrySettings, load_settings
 from shared.telemetry import logging
 from shared.telemetry.operations import OperationsServer
 from shared.telemetry.process import EXIT_FAILED
@@ -27,7 +28,10 @@ def main() -> None:
     settings = load_settings(TrainerSettings)
     logging.configure("trainer", settings.log.level, settings.log.format)
     try:
-        registry = ModelRegistry(settings.model_registry.uri)
+        registry = registry_of(settings.model_registry)
+    except KeyFileError as refused:
+        print(f"bad setting MODEL_REGISTRY__SIGNING_KEY_FILE or __PUBLIC_KEYS_FILE: {refused}", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_SETTING) from None
     except RegistryUnsupported as refused:
         print(f"bad setting {refused}", file=sys.stderr)
         raise SystemExit(EXIT_BAD_SETTING) from None
@@ -42,6 +46,19 @@ def main() -> None:
         log.error("refused", command=arguments.command, reason=str(refused))
         raise SystemExit(EXIT_FAILED) from None
     print(json.dumps(answer, allow_nan=False))
+
+
+def registry_of(settings: ModelRegistrySettings) -> ModelRegistry:
+    """The registry, with whatever keys are set. Raises KeyFileError, RegistryUnsupported.
+
+    Without public keys, one that signs takes its own signatures only: a model that was left unsigned is registered
+    again, signed.
+    """
+    signer = None if settings.signing_key_file is None else ManifestSigner.from_file(settings.signing_key_file)
+    verifier = signer.verifier if signer is not None else None
+    if settings.public_keys_file is not None:
+        verifier = ManifestVerifier.from_file(settings.public_keys_file)
+    return ModelRegistry(settings.uri, signer=signer, verifier=verifier)
 
 
 def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry) -> dict[str, Any]:

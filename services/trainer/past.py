@@ -27,18 +27,19 @@ LOAD_ROWS = 20_000
 LIMITS = Limits(max_amount=float("inf"), max_future_seconds=10**9)
 """What is in the warehouse was accepted, under whatever limits held then."""
 
+# Customers who were erased have no id in the warehouse, and are left out everywhere.
 _PURCHASES = f"""
 SELECT t.*, d.as_of_transactions, d.as_of_outcomes
 FROM `{{project}}.{tables.TRANSACTIONS.id}` AS t
 JOIN `{{project}}.{views.DECISIONS_CURRENT.id}` AS d ON d.event_id = t.event_id
-WHERE t.kafka_partition = {{partition}} AND t.misplaced IS NOT TRUE
+WHERE t.kafka_partition = {{partition}} AND t.misplaced IS NOT TRUE AND t.customer_id IS NOT NULL
 ORDER BY t.kafka_offset
 """
 
 _OUTCOMES = f"""
 SELECT event_id, customer_id, defaulted, days_to_first_missed_payment, observed_at, kafka_offset
 FROM `{{project}}.{tables.OUTCOMES.id}`
-WHERE kafka_partition = {{partition}} AND misplaced IS NOT TRUE
+WHERE kafka_partition = {{partition}} AND misplaced IS NOT TRUE AND customer_id IS NOT NULL
 ORDER BY kafka_offset
 """
 
@@ -60,6 +61,7 @@ LEFT JOIN (
   QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
 ) AS f ON f.event_id = d.event_id
 WHERE d.occurred_at >= TIMESTAMP_MICROS({{since_us}}) AND d.occurred_at < TIMESTAMP_MICROS({{until_us}})
+  AND t.customer_id IS NOT NULL
 ORDER BY t.kafka_partition, t.kafka_offset
 """
 

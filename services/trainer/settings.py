@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from services.trainer.evaluate import Economics
 from shared.settings import BigQuerySettings, MetricsSettings, ModelRegistrySettings, Section, ServiceSettings
@@ -34,3 +34,9 @@ class TrainerSettings(ServiceSettings):
     bigquery: BigQuerySettings = BigQuerySettings()
     model_registry: ModelRegistrySettings = ModelRegistrySettings()
     trainer: TrainerSection = TrainerSection()
+
+    @model_validator(mode="after")
+    def _production_signs(self) -> TrainerSettings:
+        if self.profile == "production" and self.model_registry.signing_key_file is None:
+            raise ValueError("MODEL_REGISTRY__SIGNING_KEY_FILE must be set in the production profile")
+        return self

@@ -7,6 +7,7 @@ from shared.feature_state.store import (
     Move,
     PartitionCountMismatch,
     Position,
+    PseudonymMismatch,
     Standing,
     StatesLost,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "Move",
     "PartitionCountMismatch",
     "Position",
+    "PseudonymMismatch",
     "Standing",
     "StatesLost",
 ]

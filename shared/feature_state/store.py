@@ -7,6 +7,7 @@ Everything of partition N lies in one hash slot (`{pN}:…`), so that one call c
     {pN}:refused           offsets of bnpl-transactions refused because of state, for the sink
     {pN}:rebuilding        a position: until it is reached, the states are those of an earlier time
     flit:partitions        the partition count that all of this was made with
+    flit:pseudonyms        which key customers' pseudonyms were made with; absent: they have none
 
 The position is written before anything else of a partition: where it is missing, Redis lost the partition.
 """
@@ -88,6 +89,10 @@ class PartitionCountMismatch(Exception):
     """The states were made with another partition count: customers would be looked for in the wrong place."""
 
 
+class PseudonymMismatch(PartitionCountMismatch):
+    """The states were made with other pseudonyms, or without: customers would be looked for under the wrong name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """Offsets up to and including which records are in the states; -1: none."""
@@ -142,12 +147,13 @@ class Move:
 class FeatureStateStore:
     """Every call raises TransientError where Redis is away, slow, or still loading."""
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        """`client`: without `decode_responses`."""
+    def __init__(self, client: redis.asyncio.Redis, *, pseudonyms: str = "") -> None:
+        """`client`: without `decode_responses`. `pseudonyms`: the mark of the key (Pseudonyms.mark)."""
         self._redis = client
+        self._pseudonyms = pseudonyms
 
     @classmethod
-    def connect(cls, url: str, *, timeout_s: float = 5.0) -> FeatureStateStore:
+    def connect(cls, url: str, *, timeout_s: float = 5.0, pseudonyms: str = "") -> FeatureStateStore:
         """`timeout_s`: for connecting and for each answer."""
         client = redis.asyncio.Redis.from_url(
             url,
@@ -155,17 +161,24 @@ class FeatureStateStore:
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), TRIES_AGAIN),
         )
-        return cls(client)
+        return cls(client, pseudonyms=pseudonyms)
 
     async def close(self) -> None:
         await self._redis.aclose()
 
     async def check_partitions(self, count: int) -> None:
-        """Record the partition count the first time; raise PartitionCountMismatch where it is another one."""
+        """Record the partition count and the pseudonyms' mark the first time; raise PartitionCountMismatch, or its kind
+        PseudonymMismatch, where they are others."""
         async with _transient():
+            # The mark first: who finds a partition count then finds the mark of the same states, or that there is none.
+            if self._pseudonyms and await self._redis.get("flit:partitions") is None:
+                await self._redis.set("flit:pseudonyms", self._pseudonyms, nx=True)
             held = await self._redis.set("flit:partitions", count, nx=True, get=True)
+            mark = _bytes(await self._redis.get("flit:pseudonyms"))
         if held is not None and int(held) != count:
             raise PartitionCountMismatch(f"states were made with {int(held)} partitions, KAFKA__PARTITIONS is {count}")
+        if (mark or b"") != self._pseudonyms.encode():
+            raise PseudonymMismatch("states were made with another PRIVACY__PSEUDONYM_KEY, or without one")
 
     async def position(self, partition: int) -> Position:
         """For readers who only wait for it to come: a lost one has come nowhere yet."""
@@ -204,6 +217,15 @@ class FeatureStateStore:
         """Give the partition up for lost, so that whoever owns it next rebuilds it."""
         async with _transient():
             await self._redis.delete(_position_key(partition))
+
+    async def erase(self, partition: int, customer_id: str) -> bool:
+        """Delete a customer's state; whether there was one.
+
+        A batch that has read the state before writes it again: a caller who wants it gone for good looks once more
+        after the position has moved.
+        """
+        async with _transient():
+            return bool(await self._redis.delete(_state_key(partition, customer_id)))
 
     async def read_states(
         self, wanted: Mapping[int, Sequence[str]], at: Mapping[int, Position]

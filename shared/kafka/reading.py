@@ -104,7 +104,7 @@ class _ForgivingBatch:
             except StopIteration:
                 return
             except (CorruptRecordException, UnicodeDecodeError) as error:
-                log.warning("batch_read_field_by_field", base_offset=self._batch.base_offset, error=str(error)[:200])
+                log.warning("batch_read_field_by_field", offset=self._batch.base_offset, error=str(error)[:200])
                 break
             read += 1
             yield record

@@ -38,6 +38,8 @@ class ArtifactFault(StrEnum):
     """A JSON file that can't be read as what it should be."""
     HASH = "hash"
     """Bytes that are not those that were registered."""
+    SIGNATURE = "signature"
+    """Not signed, or not by a key that is trusted, where signatures are asked for."""
     VERSION = "version"
     """A name that is no version, or not that of the content."""
     SHAPE = "shape"
@@ -113,6 +115,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     golden: Golden
     trained_at: str
     signature: str | None = None
+    """shared.model_artifact.signing"""
 
 
 def sigmoid(log_odds: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -76,9 +77,24 @@ class ModelFiles:
     card: bytes
 
 
+class Signer(Protocol):
+    def sign(self, manifest: Manifest) -> Manifest: ...
+
+
+class Verifier(Protocol):
+    def check(self, manifest: Manifest) -> None:
+        """Raises `ArtifactRefused`."""
+
+
 class ModelRegistry:
-    def __init__(self, uri: str) -> None:
-        """`uri`: a folder, made on the first write. Raises `RegistryUnsupported` for other schemes."""
+    def __init__(self, uri: str, *, signer: Signer | None = None, verifier: Verifier | None = None) -> None:
+        """`uri`: a folder, made on the first write. Raises `RegistryUnsupported` for other schemes.
+
+        `signer`: signs what is registered here. `verifier`: refuses every model that it doesn't take; without one,
+        signatures aren't looked at.
+        """
+        self._signer = signer
+        self._verifier = verifier
         scheme, separator, rest = uri.partition("://")
         if separator and scheme != "file":
             raise RegistryUnsupported(
@@ -118,7 +134,7 @@ class ModelRegistry:
 
     def load(self, version: str) -> ModelFiles:
         """The model, verified against its manifest and its name. Raises `ArtifactRefused`; never a half-read model."""
-        return _read_verified(self.root / "models" / _check_version(version), version)
+        return self._read_verified(self.root / "models" / _check_version(version), version)
 
     def register(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
         """Stores a model and returns its version, which follows from its content.
@@ -129,7 +145,9 @@ class ModelRegistry:
         if set(files) != FILES:
             raise ValueError(f"a model has exactly the files {sorted(FILES)}, got {sorted(files)}")
         hashes = {name: sha256_hex(files[name]) for name in sorted(files)}
-        final = sealed(msgspec.structs.replace(manifest, files=hashes))
+        final = sealed(msgspec.structs.replace(manifest, files=hashes, signature=None))
+        if self._signer is not None:
+            final = self._signer.sign(final)
         models = self.root / "models"
         models.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=models))
@@ -140,7 +158,7 @@ class ModelRegistry:
             _write_synced(aside / MANIFEST_FILE, encoded)
             _sync_folder(aside)
             aside.chmod(0o755)
-            _read_verified(aside, final.version)
+            self._read_verified(aside, final.version)
             with self._locked():
                 self._put(aside, models / final.version, final.version)
         finally:
@@ -150,7 +168,7 @@ class ModelRegistry:
     def _put(self, aside: Path, target: Path, version: str) -> None:
         if target.exists():
             try:
-                _read_verified(target, version)
+                self._read_verified(target, version)
                 return
             except ArtifactRefused:
                 # Kept for whoever asks what happened to it; the dot hides it from `versions`.
@@ -224,6 +242,12 @@ class ModelRegistry:
         finally:
             aside.unlink(missing_ok=True)
         _sync_folder(kept.parent)
+
+    def _read_verified(self, folder: Path, version: str) -> ModelFiles:
+        files = _read_verified(folder, version)
+        if self._verifier is not None:
+            self._verifier.check(files.manifest)
+        return files
 
     def _write_pointer(self, name: str, pointer: Pointer | Trials) -> None:
         aside = self.root / f".{name}-{os.urandom(4).hex()}"

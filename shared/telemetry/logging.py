@@ -8,12 +8,17 @@ from typing import Literal
 
 import structlog
 
+from shared.telemetry.log_fields import bounded, plain_traceback
+
 _NOISY = ("aiokafka", "faust", "mode", "httpx", "httpcore", "uvicorn.access", "google", "urllib3", "grpc")
 """Libraries whose chatter at INFO would bury our own lines; their warnings still come through."""
 
 
 def configure(service: str, level: str = "INFO", style: Literal["json", "console"] = "json") -> None:
-    """Send all logs of the process, the libraries' included, to standard error in one format."""
+    """Send all logs of the process, the libraries' included, to standard error in one format.
+
+    Only fields that `shared.telemetry.log_fields` allows are written.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -27,19 +32,23 @@ def configure(service: str, level: str = "INFO", style: Literal["json", "console
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    renderer: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    renderer = (
+        structlog.processors.JSONRenderer()
         if style == "json"
-        else [
-            # Not the rich traceback: it prints local variables, and with them what must not reach a log.
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        ]
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.ExceptionRenderer(plain_traceback),
+                bounded,
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()

@@ -38,6 +38,8 @@ class Column:
     type: ColumnType
     required: bool = False
     about: str = ""
+    personal: bool = False
+    """Says who a person is, or what is known of one: emptied where a customer is erased."""
 
 
 Row = dict[str, Any]
@@ -66,6 +68,10 @@ class Table:
     def id(self) -> str:
         """`dataset.table`."""
         return f"{self.dataset}.{self.name}"
+
+    @property
+    def personal(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.personal)
 
     def check(self, row: Mapping[str, Any]) -> None:
         """Raise RowInvalid where a required value is absent or a name isn't declared.
@@ -115,10 +121,18 @@ def _column_type(annotation: Any) -> ColumnType:
     return next(_PYTHON_TYPES[part] for part in parts if part is not types.NoneType)
 
 
+_PERSONAL_FIELDS = frozenset({("device", "id"), ("payment", "method_id")})
+"""Of blocks that are otherwise about a purchase. The block `customer` is personal as a whole."""
+
+
 def _block_columns() -> tuple[Column, ...]:
     """A column `<block>_<field>` for each field of a transaction's blocks."""
     return tuple(
-        Column(f"{block}_{name}", _column_type(annotation))
+        Column(
+            f"{block}_{name}",
+            _column_type(annotation),
+            personal=block == "customer" or (block, name) in _PERSONAL_FIELDS,
+        )
         for block, kind in BLOCK_TYPES.items()
         for name, annotation in typing.get_type_hints(kind).items()
         if name in {field.name for field in msgspec.structs.fields(kind)}
@@ -131,7 +145,7 @@ RAW_TRANSACTIONS = Table(
     "Purchases with the flat field names of simtom, for dbt to flatten; no labels",
     (
         Column("_timestamp", _T.TIMESTAMP, required=True, about="Of the event"),
-        Column("json_body", _T.JSON, required=True, about="simtom's flat fields, unknown ones included"),
+        Column("json_body", _T.JSON, required=True, about="simtom's flat fields, unknown ones included", personal=True),
         Column("_ingestion_timestamp", _T.TIMESTAMP, required=True, about="Of the Kafka record"),
         Column("event_id", _T.STRING),
         *PLACE,
@@ -149,8 +163,8 @@ TRANSACTIONS = Table(
     (
         Column("event_id", _T.STRING, required=True),
         Column("source", _T.STRING),
-        Column("transaction_id", _T.STRING),
-        Column("customer_id", _T.STRING),
+        Column("transaction_id", _T.STRING, personal=True),
+        Column("customer_id", _T.STRING, personal=True),
         Column("occurred_at", _T.TIMESTAMP, required=True),
         Column("amount", _T.NUMERIC, about="In `currency`, exact"),
         Column("currency", _T.STRING),
@@ -171,7 +185,7 @@ OUTCOMES = Table(
     "Whether purchases were repaid; a later row of the same event corrects the earlier one",
     (
         Column("event_id", _T.STRING, required=True),
-        Column("customer_id", _T.STRING),
+        Column("customer_id", _T.STRING, personal=True),
         Column("defaulted", _T.BOOL, required=True),
         Column("days_to_first_missed_payment", _T.INT64, about="Days after the purchase; NULL where none was missed"),
         Column("observed_at", _T.TIMESTAMP, required=True, about="Nothing may use it before, in event time"),
@@ -190,10 +204,10 @@ FEATURES = Table(
     "Feature vectors; one event may have several after a crash, and the first that was decided on counts",
     (
         Column("event_id", _T.STRING, required=True),
-        Column("customer_id", _T.STRING),
+        Column("customer_id", _T.STRING, personal=True),
         Column("occurred_at", _T.TIMESTAMP, required=True),
         Column("feature_set_version", _T.STRING),
-        Column("features", _T.JSON, required=True, about="Name to number or null"),
+        Column("features", _T.JSON, required=True, about="Name to number or null", personal=True),
         Column("feature_hash", _T.STRING, about="SHA-256 of the canonical JSON of the features"),
         Column("as_of_transactions", _T.INT64, about="Last offset of bnpl-transactions that is in it; -1: none"),
         Column("as_of_outcomes", _T.INT64),
@@ -214,8 +228,8 @@ DECISIONS = Table(
     (
         Column("prediction_timestamp", _T.TIMESTAMP, required=True, about="When it was decided"),
         Column("event_id", _T.STRING, required=True),
-        Column("transaction_id", _T.STRING),
-        Column("customer_id", _T.STRING),
+        Column("transaction_id", _T.STRING, personal=True),
+        Column("customer_id", _T.STRING, personal=True),
         Column("occurred_at", _T.TIMESTAMP, required=True),
         Column("decision", _T.STRING, required=True, about="approve, review or decline"),
         Column("probability_of_default", _T.FLOAT64, about="Calibrated; NULL where no model was in service"),
@@ -224,7 +238,7 @@ DECISIONS = Table(
         Column("model_version", _T.STRING),
         Column("policy_version", _T.STRING),
         Column("feature_set_version", _T.STRING),
-        Column("features", _T.JSON, required=True, about="What was decided on: name to number or null"),
+        Column("features", _T.JSON, required=True, about="What was decided on: name to number or null", personal=True),
         Column("feature_hash", _T.STRING),
         Column("as_of_transactions", _T.INT64),
         Column("as_of_outcomes", _T.INT64),
@@ -247,11 +261,11 @@ DECISION_UPDATES = Table(
     (
         Column("update_id", _T.STRING, required=True),
         Column("event_id", _T.STRING, required=True),
-        Column("customer_id", _T.STRING),
+        Column("customer_id", _T.STRING, personal=True),
         Column("kind", _T.STRING, required=True, about="verdict or cancel"),
         Column("verdict", _T.STRING),
         Column("actor", _T.STRING),
-        Column("note", _T.STRING),
+        Column("note", _T.STRING, personal=True),
         Column("updated_at", _T.TIMESTAMP),
         ARRIVED,
         *PLACE,
@@ -267,17 +281,17 @@ DEAD_LETTERS = Table(
     "Refused records with their original bytes",
     (
         Column("reason", _T.STRING, required=True),
-        Column("detail", _T.STRING),
+        Column("detail", _T.STRING, personal=True),
         Column("service", _T.STRING, about="Which refused it"),
         Column("source_topic", _T.STRING, about="Where the refused record lay"),
         Column("source_partition", _T.INT64, about="-1: it didn't come from Kafka"),
         Column("source_offset", _T.INT64),
         Column("received_at", _T.TIMESTAMP),
-        Column("key_base64", _T.STRING),
-        Column("value_base64", _T.STRING, about="The first 64 KiB"),
+        Column("key_base64", _T.STRING, personal=True),
+        Column("value_base64", _T.STRING, about="The first 64 KiB", personal=True),
         Column("value_sha256", _T.STRING, about="Of the whole value"),
         Column("value_bytes", _T.INT64, about="Of the whole value"),
-        Column("headers", _T.JSON),
+        Column("headers", _T.JSON, personal=True),
         ARRIVED,
         *PLACE,
     ),
@@ -341,9 +355,27 @@ MODEL_PERFORMANCE = Table(
     cluster_by=("model_version",),
 )
 
+ERASURES = Table(
+    ML_RAW,
+    "erasures",
+    "That somebody's data was erased, and how far: never whose",
+    (
+        Column("erased_at", _T.TIMESTAMP, required=True),
+        Column("erasure_id", _T.STRING, required=True, about="One run of the command"),
+        Column("complete", _T.BOOL, required=True, about="False: it has to be run again"),
+        Column("pending", _T.JSON, about="What was left, and why"),
+        Column("states", _T.INT64, about="Deleted from Redis"),
+        Column("claims", _T.INT64, about="Deleted from Redis"),
+        Column("rows_emptied", _T.JSON, about="Table to how many of its rows"),
+        Column("topics", _T.JSON, about="Topic to how many records it still holds"),
+        Column("topics_until", _T.TIMESTAMP, about="When the last of them expires; NULL: none is left"),
+    ),
+    partition_by="erased_at",
+)
+
 ALL: tuple[Table, ...] = (
     RAW_TRANSACTIONS, TRANSACTIONS, OUTCOMES, FEATURES, DECISIONS, DECISION_UPDATES, DEAD_LETTERS, MODEL_EVALUATIONS,
-    DRIFT_METRICS, MODEL_PERFORMANCE,
+    DRIFT_METRICS, MODEL_PERFORMANCE, ERASURES,
 )  # fmt: skip
 STREAMED: tuple[Table, ...] = tuple(table for table in ALL if table.topic is not None)
 

@@ -114,8 +114,10 @@ SELECT
 FROM {_at(DECISIONS_CURRENT)} AS d
 JOIN {_at(TRANSACTIONS_CURRENT)} AS t ON t.event_id = d.event_id
 JOIN ({_LATEST_OUTCOMES}) AS o ON o.event_id = d.event_id
+WHERE d.customer_id IS NOT NULL
 """,
 )
+"""Only of an erased customer is there no id: his features are gone, and nothing is learnt from him any more."""
 
 ALL: tuple[View, ...] = (RAW_WITH_OUTCOMES, TRANSACTIONS_CURRENT, DECISIONS_CURRENT, TRAINING_EXAMPLES)
 """In the order in which they have to be created: a view may read those before it."""

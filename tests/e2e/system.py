@@ -45,13 +45,13 @@ class System:
             "SCORER__REDIS_TIMEOUT_MS": "5000",
             **(settings or {}),
         }
-        self._services = [Service(name, ports[name]) for name in services]
+        self.services = [Service(name, ports[name]) for name in services]
         self._stopping = threading.Event()
 
     def __enter__(self) -> Self:
         self.stack.start()
         try:
-            self.supervisor = Supervisor(self.stack, self.data_dir, self.settings, self._services)
+            self.supervisor = Supervisor(self.stack, self.data_dir, self.settings, self.services)
             self.supervisor.prepare()
             self.supervisor.start()
         except BaseException:

@@ -85,10 +85,9 @@ def _purchase(raw: bytes) -> str:
 
 def _apart_from_the_door(accepted: AcceptedTransaction) -> object:
     """A purchase that names no source gets the door's, and an event id that is made with it."""
-    given = accepted.document
-    unnamed = {} if "source" in given else {"source": "", "event_id": given.get("event_id", "")}
-    same_event = "source" in given or "event_id" in given
-    fingerprint = accepted.fingerprint if same_event else None
+    source, event_id = (accepted.document.get(name) for name in ("source", "event_id"))
+    unnamed = {"source": "", "event_id": event_id or ""} if source is None else {}
+    fingerprint = None if source is None and event_id is None else accepted.fingerprint
     return msgspec.structs.replace(accepted.transaction, **unnamed), accepted.amount_minor, fingerprint
 
 

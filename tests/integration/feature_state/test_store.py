@@ -16,6 +16,7 @@ from shared.feature_state import (
     Move,
     PartitionCountMismatch,
     Position,
+    PseudonymMismatch,
     StatesLost,
 )
 from shared.feature_state import store as store_module
@@ -96,6 +97,33 @@ async def test_another_partition_count_is_refused(store: FeatureStateStore) -> N
     await store.check_partitions(4)
     with pytest.raises(PartitionCountMismatch):
         await store.check_partitions(8)
+
+
+async def test_states_made_with_another_pseudonym_key_or_without_one_are_refused(
+    store: FeatureStateStore, redis_url: str
+) -> None:
+    named, other = (
+        FeatureStateStore.connect(own_database(redis_url), pseudonyms=mark) for mark in ("one key", "another")
+    )
+    try:
+        await named.check_partitions(4)
+        await named.check_partitions(4)
+        for wrong in (store, other):
+            with pytest.raises(PseudonymMismatch):
+                await wrong.check_partitions(4)
+    finally:
+        await named.close()
+        await other.close()
+
+
+async def test_pseudonyms_are_not_switched_on_over_states_without_any(store: FeatureStateStore, redis_url: str) -> None:
+    await store.check_partitions(4)
+    named = FeatureStateStore.connect(own_database(redis_url), pseudonyms="one key")
+    try:
+        with pytest.raises(PseudonymMismatch):
+            await named.check_partitions(4)
+    finally:
+        await named.close()
 
 
 async def test_a_server_that_is_away_is_a_transient_error() -> None:

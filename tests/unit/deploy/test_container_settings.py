@@ -104,7 +104,11 @@ def test_every_variable_of_the_shared_configuration_is_a_setting_of_some_service
 def test_production_refuses_to_start_without_encryption_or_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = next(one for one in kubernetes_containers(PROD) if one.name == "scorer")
     assert load(scorer, monkeypatch).profile == "production"
-    for name, value in (("KAFKA__SECURITY_PROTOCOL", "PLAINTEXT"), ("SCORER__API_KEYS_FILE", "")):
+    for name, value in (
+        ("KAFKA__SECURITY_PROTOCOL", "PLAINTEXT"),
+        ("SCORER__API_KEYS_FILE", ""),
+        ("MODEL_REGISTRY__PUBLIC_KEYS_FILE", ""),
+    ):
         changed = Container("", "scorer", scorer.image, {**scorer.environment, name: value})
         if not value:
             changed = Container("", "scorer", scorer.image, {k: v for k, v in scorer.environment.items() if k != name})

@@ -201,7 +201,7 @@ def test_mounts_and_references_lead_somewhere(folder: Path) -> None:
                 if not source.get("secretRef", {}).get("optional"):
                     assert ("ConfigMap", source["configMapRef"]["name"]) in held
         for volume in spec.get("volumes", ()):
-            if "secret" in volume:
+            if "secret" in volume and not volume["secret"].get("optional"):
                 assert ("Secret", volume["secret"]["secretName"]) in held
             if "persistentVolumeClaim" in volume:
                 assert ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) in held

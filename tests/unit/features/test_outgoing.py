@@ -17,7 +17,7 @@ VECTOR = make_vector(CustomerState(), factories.accepted(), AsOf(transactions=-1
 
 def test_a_vector_goes_under_its_customers_key_with_the_purchases_trace() -> None:
     sent = vector_record(VECTOR, purchase(0, headers=[("traceparent", TRACE.encode())]))
-    assert (sent.topic, sent.key, sent.partition) == (FEATURES.name, b"cust_000001", None)
+    assert (sent.topic, sent.key, sent.partition) == (FEATURES.name, b"cust_000001", 0)
     assert header(sent.headers, "ce_id") == "event-0"
     assert header(sent.headers, "traceparent") == TRACE
 

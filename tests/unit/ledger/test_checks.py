@@ -44,9 +44,10 @@ class World:
     committed: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)
     scope: dict[tuple[str, int], int] = field(default_factory=dict)
     lag: dict[str, int] = field(default_factory=dict)
+    erased: frozenset[str] = frozenset()
 
     def book(self) -> Book:
-        book = Book(PARTITIONS, self.scope)
+        book = Book(PARTITIONS, self.scope, erased=self.erased)
         for record in self.letters:
             book.add_dead_letter(record)
         for record in self.transactions:
@@ -283,3 +284,28 @@ def test_what_is_judged_is_judged_as_ever() -> None:
     findings = world.findings()
     assert not findings["P2"].balanced
     assert not findings["P6"].balanced
+
+
+@pytest.mark.parametrize(
+    ("erased", "balanced"), [(frozenset[str](), False), (frozenset({"e0"}), True), (frozenset({"e1"}), False)]
+)
+def test_features_of_a_state_begun_anew_balance_only_after_an_erased_purchase(
+    erased: frozenset[str], balanced: bool
+) -> None:
+    world = balanced_world()
+    body = json.loads(world.vectors[1].value)
+    raw = json.dumps(world.purchases[1]).encode()
+    accepted = decode_transaction(raw, door=Door.TOPIC, received_us=2**60, limits=Limits())
+    body["features"] = features_of(CustomerState(), accepted)
+    world.vectors[1] = _record("bnpl-features", 1, "c1", body)
+    world.erased = erased
+    assert world.findings()["P4"].balanced == balanced
+
+
+def test_features_that_are_wrong_are_found_of_an_erased_customer_too() -> None:
+    world = balanced_world()
+    body = json.loads(world.vectors[1].value)
+    body["features"]["purchases_30d"] = 7.0
+    world.vectors[1] = _record("bnpl-features", 1, "c1", body)
+    world.erased = frozenset({"e0"})
+    assert not world.findings()["P4"].balanced

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from structlog.testing import capture_logs
 
 from services.scorer.metrics import MODEL_REFUSED
@@ -17,6 +18,7 @@ from shared.experiments import Arm, Experiment, Trials
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
+from shared.model_artifact.signing import ManifestSigner
 from shared.policy import load_policy
 from shared.telemetry.metrics import DEGRADED, MODEL_INFO
 from tests.unit.scorer.fakes import Outside
@@ -159,6 +161,23 @@ async def test_whatever_is_wrong_with_the_next_model_the_last_good_one_stays_and
     assert slot.current is not None
     assert slot.current.version == good
     assert [line["event"] for line in lines] == ["model_refused"]
+
+
+@pytest.mark.parametrize("forger", [None, ManifestSigner(Ed25519PrivateKey.generate())], ids=["unsigned", "by another"])
+async def test_an_untrusted_model_that_somebody_promoted_leaves_the_last_good_one_in_service(
+    tmp_path: Path, slot: ModelSlot, forger: ManifestSigner | None
+) -> None:
+    signer = ManifestSigner(Ed25519PrivateKey.generate())
+    trusting = ModelRegistry(str(tmp_path / "models"), signer=signer, verifier=signer.verifier)
+    reloader = ModelReloader(trusting, slot, interval_s=0.001)
+    good = put_in_service(trusting)
+    assert await reloader.look()
+    put_in_service(ModelRegistry(str(tmp_path / "models"), signer=forger), intercept=-1.0)
+    before = MODEL_REFUSED.labels("signature")._value.get()
+    assert not await reloader.look()
+    assert slot.current is not None
+    assert slot.current.version == good
+    assert MODEL_REFUSED.labels("signature")._value.get() == before + 1
 
 
 async def test_every_refusal_is_counted_by_its_reason(registry: ModelRegistry, reloader: ModelReloader) -> None:

@@ -8,6 +8,7 @@ from shared.settings import (
     KafkaSettings,
     LimitsSettings,
     MetricsSettings,
+    PrivacySettings,
     ServiceSettings,
     load_settings,
 )
@@ -92,3 +93,20 @@ def test_setting_one_field_of_a_section_keeps_the_service_s_defaults_of_the_othe
 ) -> None:
     monkeypatch.setenv("METRICS__HOST", "0.0.0.0")
     assert load_settings(_WithItsOwnPort).metrics.port == 9999
+
+
+@pytest.mark.parametrize("value", ["short", "x" * 31])
+def test_a_short_pseudonym_key_is_refused(value: str) -> None:
+    with pytest.raises(ValidationError, match="32 characters"):
+        PrivacySettings(pseudonym_key=value)
+
+
+def test_an_empty_pseudonym_key_means_no_pseudonyms(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Private(_Settings):
+        privacy: PrivacySettings = PrivacySettings()
+
+    monkeypatch.setenv("PRIVACY__PSEUDONYM_KEY", "")
+    assert not load_settings(Private).privacy.pseudonyms().on
+    monkeypatch.setenv("PRIVACY__PSEUDONYM_KEY", "x" * 32)
+    assert load_settings(Private).privacy.pseudonyms().on
+    assert "xxx" not in repr(load_settings(Private))

@@ -12,6 +12,7 @@ from services.sink.pipeline import LAST_KAFKA_MS, Rules, build, rows_of
 from shared.contracts import topics
 from shared.contracts.events import encode
 from shared.contracts.identity import epoch_micros, partition_of
+from shared.contracts.pseudonyms import Kind, Pseudonyms
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import Limits
 from shared.warehouse import tables
@@ -30,6 +31,7 @@ from tests.unit.sink.records import (
 )
 
 RULES = Rules(PARTITIONS, Limits())
+RENAMING = Rules(PARTITIONS, Limits(), Pseudonyms(b"k" * 32))
 OUTCOME = json.dumps(outcome(0, observed_us=START_US + 56 * DAY_US)).encode()
 
 
@@ -177,3 +179,28 @@ def test_a_time_that_nobody_decides_on_may_be_unreadable() -> None:
     value = update_bytes().replace(DECIDED_AT.encode(), b"yesterday")
     row = only(rows_of(record(topics.DECISION_UPDATES, value), RULES), tables.DECISION_UPDATES)
     assert row["updated_at"] is None
+
+
+def test_rows_of_records_from_before_there_were_pseudonyms_have_them_too() -> None:
+    psn = RENAMING.pseudonyms.of(Kind.CUSTOMER, "cust_000001")
+    for topic, value in (
+        (topics.OUTCOMES, OUTCOME), (topics.FEATURES, vector_bytes()), (topics.DECISIONS, encode(decision())),
+        (topics.DECISION_UPDATES, update_bytes()), (topics.TRANSACTIONS, transaction_bytes()),
+    ):  # fmt: skip
+        for _, row in rows_of(record(topic, value), RENAMING):
+            assert row.get("customer_id", psn) == psn
+            assert "cust_000001" not in repr(row)
+
+
+def test_a_pseudonym_in_a_decision_is_not_given_another() -> None:
+    psn = RENAMING.pseudonyms.of(Kind.CUSTOMER, "cust_000001")
+    value = encode(decision(customer_id=psn))
+    row = only(rows_of(record(topics.DECISIONS, value, key=psn), RENAMING), tables.DECISIONS)
+    assert row["customer_id"] == psn
+
+
+def test_with_pseudonyms_a_misplaced_record_is_still_told_by_the_customers_own_id() -> None:
+    home = record(topics.TRANSACTIONS, transaction_bytes())
+    away = record(topics.TRANSACTIONS, transaction_bytes(), partition=(home.partition + 1) % PARTITIONS)
+    misplaced = [only(rows_of(one, RENAMING), tables.TRANSACTIONS)["misplaced"] for one in (home, away)]
+    assert misplaced == [False, True]

@@ -41,5 +41,5 @@ def test_a_library_s_warning_comes_out_in_the_same_form(capsys: pytest.CaptureFi
 
 def test_a_line_break_in_a_value_can_not_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     logging.configure("scorer")
-    structlog.get_logger("x").warning("refused", customer_id='c1\n{"event": "approved"}')
+    structlog.get_logger("x").warning("refused", detail='c1\n{"event": "approved"}')
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,0 +1,164 @@
+"""Erasure of one customer: `python -m services.sink erase`, the id on standard input.
+
+From Redis go the state and the claims, from the warehouse what is personal; the topics keep what they hold until its
+retention ends, which is said. Safe to repeat: a second run finds what the first one left, or nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+from google.api_core.exceptions import GoogleAPIError
+from google.cloud import bigquery
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.sink import erasure_rows
+from services.sink.erasure_log import Traces, traces, unwritten
+from shared.claim_keys import key_of
+from shared.contracts.identity import partition_of
+from shared.contracts.topics import BY_NAME
+from shared.feature_state import FeatureStateStore
+from shared.kafka.errors import TransientError
+from shared.settings import KafkaSettings
+from shared.warehouse import tables
+from shared.warehouse.clients import RETRY
+
+log = structlog.get_logger()
+
+EXIT_UNFINISHED = 3
+"""Something was left that can't be erased yet: run the same command again."""
+
+MOVE_SECONDS = 10.0
+"""A batch that read the state before it was deleted writes it again; after so long none is under way any more."""
+
+KEYS_AT_ONCE = 500
+
+
+@dataclass
+class Erasure:
+    """What was done. Holds nobody's id."""
+
+    erasure_id: str
+    erased_at: datetime
+    states: int = 0
+    claims: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    """Table → rows emptied."""
+    topics: dict[str, int] = field(default_factory=dict)
+    """Topic → records that it still holds."""
+    topics_until: dict[str, datetime | None] = field(default_factory=dict)
+    """Topic → when the last of them is past its retention; None: never."""
+    pending: dict[str, str] = field(default_factory=dict)
+    """What is left → why."""
+
+    @property
+    def complete(self) -> bool:
+        return not self.pending
+
+    def lines(self) -> list[str]:
+        """For people."""
+        told = [
+            f"erasure {self.erasure_id}: {'complete' if self.complete else 'NOT FINISHED, run it again'}",
+            f"Redis: {self.states} state(s) and {self.claims} claim(s) deleted",
+            *(f"warehouse: {table}: {count} row(s) emptied" for table, count in self.rows.items()),
+        ]
+        for topic, count in self.topics.items():
+            until = self.topics_until[topic]
+            told.append(f"topic {topic}: still holds {count} record(s), {_until(until)}")
+        if not self.topics:
+            told.append("topics: no record left")
+        return told + [f"left: {what}: {why}" for what, why in self.pending.items()]
+
+
+def _until(moment: datetime | None) -> str:
+    if moment is None:
+        return "for ever: the topic has no retention"
+    return f"the last of them until its retention ends on {moment:%Y-%m-%d %H:%M} UTC"
+
+
+@dataclass(frozen=True)
+class Parts:
+    kafka: KafkaSettings
+    redis: Redis
+    warehouse: bigquery.Client
+    patience_s: float
+    """How long to wait for the sink to write what it hasn't written yet."""
+
+
+async def erase(parts: Parts, customer_id: str, *, also: Sequence[str] = ()) -> Erasure:
+    """Erase a customer. `also`: other ids that he is stored under.
+
+    Raises TransientError where something doesn't answer: what was done by then stays done, and a repetition goes on.
+    """
+    done = Erasure(uuid.uuid4().hex, datetime.now(UTC))
+    names = list(dict.fromkeys([customer_id, *also]))
+    found = await traces(parts.kafka, names)
+    _note_topics(done, found)
+    for topic, partitions in (await unwritten(parts.kafka, found, parts.patience_s)).items():
+        done.pending[topic] = f"the sink has still to write rows of it, in {partitions} partition(s)"
+    try:
+        events = found.events | await asyncio.to_thread(erasure_rows.events_of, parts.warehouse, names)
+        await _redis(parts, done, names, partition_of(customer_id.encode(), parts.kafka.partitions), events)
+        for table in tables.STREAMED:
+            emptied = await asyncio.to_thread(erasure_rows.empty, parts.warehouse, table, names)
+            done.rows[table.id] = emptied.rows
+            if emptied.left:
+                places = ", ".join(emptied.left)
+                done.pending[table.id] = f"written lately, still in BigQuery's streaming buffer: {places}"
+        await asyncio.to_thread(_record, parts.warehouse, done)
+    except (GoogleAPIError, RedisError, OSError) as error:
+        raise TransientError(f"not finished, run it again: {error!r}"[:500]) from error
+    log.info("erased", erasure_id=done.erasure_id, complete=done.complete, rows=sum(done.rows.values()))
+    return done
+
+
+def _note_topics(done: Erasure, found: Traces) -> None:
+    for topic, held in found.held.items():
+        done.topics[topic] = held.records
+        done.topics_until[topic] = held.until(BY_NAME[topic])
+
+
+async def _redis(parts: Parts, done: Erasure, names: Sequence[str], partition: int, events: set[str]) -> None:
+    states = FeatureStateStore(parts.redis)
+    before = await states.position(partition)
+    deleted = sum([await states.erase(partition, name) for name in names])
+    keys = [key_of(event_id) for event_id in sorted(events)]
+    for begin in range(0, len(keys), KEYS_AT_ONCE):
+        done.claims += int(await parts.redis.delete(*keys[begin : begin + KEYS_AT_ONCE]))
+    deadline = time.monotonic() + MOVE_SECONDS
+    while deleted and await states.position(partition) == before and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    again = sum([await states.erase(partition, name) for name in names])
+    done.states = max(deleted, again)
+
+
+def _record(client: bigquery.Client, done: Erasure) -> None:
+    """The audit record. Written last: it says what was done, not what was meant."""
+    known = [until for until in done.topics_until.values() if until is not None]
+    values: dict[str, tuple[str, object, str]] = {
+        "erased_at": ("TIMESTAMP", done.erased_at, "@{}"),
+        "erasure_id": ("STRING", done.erasure_id, "@{}"),
+        "complete": ("BOOL", done.complete, "@{}"),
+        "pending": ("STRING", json.dumps(done.pending), "PARSE_JSON(@{})"),
+        "states": ("INT64", done.states, "@{}"),
+        "claims": ("INT64", done.claims, "@{}"),
+        "rows_emptied": ("STRING", json.dumps(done.rows), "PARSE_JSON(@{})"),
+        "topics": ("STRING", json.dumps(done.topics), "PARSE_JSON(@{})"),
+        "topics_until": ("TIMESTAMP", max(known, default=None), "@{}"),
+    }
+    statement = (
+        f"INSERT INTO `{client.project}.{tables.ERASURES.id}` ({', '.join(values)}) "
+        f"VALUES ({', '.join(form.format(name) for name, (_, _, form) in values.items())})"
+    )
+    parameters = [bigquery.ScalarQueryParameter(name, kind, value) for name, (kind, value, _) in values.items()]
+    config = bigquery.QueryJobConfig(query_parameters=parameters)
+    # Not repeated by the client itself: an insert whose answer was lost would be there twice.
+    client.query(statement, job_config=config, retry=RETRY, job_retry=None).result(timeout=erasure_rows.QUERY_TIMEOUT_S)

@@ -1,0 +1,159 @@
+"""What the topics hold of one customer: where, how many records, until when, and of which purchases."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from services.sink.lane import SERVICE
+from shared.contracts import topics
+from shared.kafka.connection import client_arguments
+from shared.kafka.errors import TransientError
+from shared.settings import KafkaSettings
+
+SILENCE_SECONDS = 30.0
+"""Without a record that has to be there, the brokers count as away."""
+
+POLL_SECONDS = 0.25
+
+
+@dataclass
+class Held:
+    """The customer's records of one topic."""
+
+    records: int = 0
+    newest_ms: int = 0
+    last: dict[int, int] = field(default_factory=dict)
+    """Partition → offset of the last of them."""
+
+    def until(self, topic: topics.Topic) -> datetime | None:
+        """When the newest of them is past the topic's declared retention; None: never."""
+        if topic.retention_ms < 0:
+            return None
+        return datetime.fromtimestamp(self.newest_ms / 1000, UTC) + timedelta(milliseconds=topic.retention_ms)
+
+
+@dataclass
+class Traces:
+    held: dict[str, Held] = field(default_factory=dict)
+    """Topic → what it holds; topics without a record of the customer are absent."""
+    events: set[str] = field(default_factory=set)
+
+    def add(self, record: ConsumerRecord) -> None:
+        held = self.held.setdefault(record.topic, Held())
+        held.records += 1
+        held.newest_ms = max(held.newest_ms, record.timestamp)
+        held.last[record.partition] = record.offset
+        event_id = event_of(record.value)
+        if event_id is not None:
+            self.events.add(event_id)
+
+
+async def traces(kafka: KafkaSettings, names: Sequence[str]) -> Traces:
+    """Go through all topics as they stand. `names`: every id under which the customer may be known.
+
+    All partitions, not only the customer's own: a producer may have put a record anywhere. Raises TransientError where
+    the brokers stop answering; then nothing is known.
+    """
+    found = Traces()
+    mine = Signs(names)
+    consumer = AIOKafkaConsumer(
+        **client_arguments(kafka), enable_auto_commit=False, max_partition_fetch_bytes=8_388_608, fetch_max_wait_ms=50
+    )
+    await consumer.start()
+    try:
+        for topic in topics.ALL:
+            partitions = [TopicPartition(topic.name, number) for number in range(kafka.partitions)]
+            consumer.assign(partitions)
+            first = await consumer.beginning_offsets(partitions)
+            ends = await consumer.end_offsets(partitions)
+            for tp, offset in first.items():
+                consumer.seek(tp, offset)
+            await _read(consumer, ends, mine, found)
+    finally:
+        await consumer.stop()
+    return found
+
+
+async def _read(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], mine: Signs, found: Traces) -> None:
+    heard = time.monotonic()
+    while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+        for tp, records in (await consumer.getmany(timeout_ms=500, max_records=5000)).items():
+            heard = time.monotonic()
+            for record in records:
+                if record.offset < ends[tp] and mine.on_record(record):
+                    found.add(record)
+        if time.monotonic() - heard > SILENCE_SECONDS:
+            raise TransientError(f"no records of {next(iter(ends)).topic} for {SILENCE_SECONDS:.0f} s")
+
+
+async def unwritten(kafka: KafkaSettings, found: Traces, patience_s: float) -> dict[str, int]:
+    """Topic → partitions in which the sink has still to write some of these records, after waiting so long for it."""
+    deadline = time.monotonic() + patience_s
+    admin = AIOKafkaAdminClient(**client_arguments(kafka))
+    await admin.start()
+    try:
+        while True:
+            offsets = await admin.list_consumer_group_offsets(f"flit-{SERVICE}")
+            committed = {tp: at.offset for tp, at in offsets.items()}
+            behind = {
+                topic: count
+                for topic, held in found.held.items()
+                if (count := sum(committed.get(TopicPartition(topic, p), -1) <= last for p, last in held.last.items()))
+            }
+            if not behind or time.monotonic() > deadline:
+                return behind
+            await asyncio.sleep(POLL_SECONDS)
+    finally:
+        await admin.close()
+
+
+class Signs:
+    """How a record tells that it is somebody's: by its key, or by an id as a whole JSON string in its value."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._keys = {name.encode() for name in names}
+        self._quoted = {form.encode() for name in names for form in (json.dumps(name), f'"{name}"')}
+
+    def on(self, key: bytes | None, value: bytes | None) -> bool:
+        return key in self._keys or any(quoted in (value or b"") for quoted in self._quoted)
+
+    def on_record(self, record: ConsumerRecord) -> bool:
+        if self.on(record.key, record.value):
+            return True
+        if record.topic != topics.DEAD_LETTERS.name:
+            return False
+        letter = _object(record.value)
+        return self.on(from_base64(letter.get("key_base64")), from_base64(letter.get("value_base64")))
+
+
+def from_base64(text: object) -> bytes | None:
+    """None for what isn't any."""
+    try:
+        return base64.b64decode(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def event_of(value: bytes | None) -> str | None:
+    """The event id that a record states; None where it states none, or can't be read."""
+    stated = _object(value).get("event_id")
+    return stated if isinstance(stated, str) else None
+
+
+def _object(value: bytes | None) -> dict[str, Any]:
+    """Of a record's JSON; empty where there is none."""
+    try:
+        body = json.loads(value or b"")
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

@@ -1,0 +1,144 @@
+"""One customer's rows of the warehouse, emptied of what is personal. They stay: event, decision, amounts, place.
+
+BigQuery changes no row that lies in the streaming buffer still, which may take 90 minutes, and refuses a statement that
+meets one as a whole. Then the older rows are done, and the others named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.api_core.exceptions import BadRequest
+from google.cloud import bigquery
+
+from services.sink.erasure_log import Signs, from_base64
+from shared.warehouse import tables
+from shared.warehouse.clients import RETRY
+from shared.warehouse.tables import STREAMED, Column, ColumnType, Table
+
+BUFFER_MINUTES = 95
+"""Google names 90 as the longest that a row stays in the buffer."""
+
+QUERY_TIMEOUT_S = 300.0
+SHOWN = 20
+PLACES_AT_ONCE = 1000
+"""Letters named in one statement."""
+
+_EVER = "TIMESTAMP '0001-01-01 00:00:00+00'"
+
+
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    rows: int
+    left: tuple[str, ...] = ()
+    """Rows (partition-offset) that BigQuery doesn't let go yet; the first few of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Whose:
+    """A predicate and its one parameter."""
+
+    sql: str
+    values: Sequence[str]
+
+
+def events_of(client: bigquery.Client, names: Sequence[str]) -> set[str]:
+    """Event ids of the rows that still say whose they are."""
+    found: set[str] = set()
+    for table in STREAMED:
+        if table is not tables.DEAD_LETTERS:
+            whose = _whose(table, names)
+            rows = _run(client, f"SELECT DISTINCT event_id FROM {_from(client, table)} AND {whose.sql}", whose)
+            found.update(row.event_id for row in rows.result(timeout=QUERY_TIMEOUT_S) if row.event_id is not None)
+    return found
+
+
+def empty(client: bigquery.Client, table: Table, names: Sequence[str]) -> Emptied:
+    """Empty the personal columns of the customer's rows. Does nothing to rows that were emptied before."""
+    if table is not tables.DEAD_LETTERS:
+        return _empty(client, table, _whose(table, names))
+    done, left = 0, list[str]()
+    places = list(_letters(client, names))
+    for begin in range(0, len(places), PLACES_AT_ONCE):
+        each = _empty(client, table, _Whose(_AT_PLACES, places[begin : begin + PLACES_AT_ONCE]))
+        done += each.rows
+        left += each.left
+    return Emptied(done, tuple(left[:SHOWN]))
+
+
+def _whose(table: Table, names: Sequence[str]) -> _Whose:
+    column = "JSON_VALUE(json_body, '$.customer_id')" if table is tables.RAW_TRANSACTIONS else "customer_id"
+    return _Whose(f"{column} IN UNNEST(@values)", list(names))
+
+
+_AT_PLACES = "FORMAT('%d-%d', kafka_partition, kafka_offset) IN UNNEST(@values)"
+
+
+def _letters(client: bigquery.Client, names: Sequence[str]) -> Iterator[str]:
+    """Places of the dead letters that tell of the customer. Looked through here: their bytes may be anything."""
+    mine = Signs(names)
+    query = (
+        "SELECT kafka_partition, kafka_offset, key_base64, value_base64 "
+        f"FROM {_from(client, tables.DEAD_LETTERS)} "
+        "AND (key_base64 IS NOT NULL OR value_base64 IS NOT NULL)"
+    )
+    for row in _run(client, query, None).result(timeout=QUERY_TIMEOUT_S, page_size=1000):
+        if mine.on(from_base64(row.key_base64), from_base64(row.value_base64)):
+            yield f"{row.kafka_partition}-{row.kafka_offset}"
+
+
+def _empty(client: bigquery.Client, table: Table, whose: _Whose) -> Emptied:
+    values = ", ".join(f"{column.name} = {_emptied(column)}" for column in table.personal)
+    update = f"UPDATE {_table(client, table)} SET {values} WHERE {table.partition_by} >= {_EVER} AND {whose.sql}"
+    try:
+        return Emptied(_affected(client, update, whose))
+    except BadRequest as error:
+        if "streaming buffer" not in str(error).lower():
+            raise
+    arrived = "_ingestion_timestamp" if table is tables.RAW_TRANSACTIONS else tables.ARRIVED.name
+    try:
+        settled = f"{arrived} < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {BUFFER_MINUTES} MINUTE)"
+        done = _affected(client, f"{update} AND {settled}", whose)
+    except BadRequest as error:  # rows of old records that were written lately
+        if "streaming buffer" not in str(error).lower():
+            raise
+        done = 0
+    rest = _run(
+        client,
+        f"SELECT kafka_partition, kafka_offset FROM {_from(client, table)} AND {whose.sql} "
+        f"ORDER BY kafka_partition, kafka_offset LIMIT {SHOWN}",
+        whose,
+    )
+    return Emptied(
+        done, tuple(f"{row.kafka_partition}-{row.kafka_offset}" for row in rest.result(timeout=QUERY_TIMEOUT_S))
+    )
+
+
+def _emptied(column: Column) -> str:
+    if not column.required:
+        return "NULL"
+    if column.type is ColumnType.JSON:
+        return "PARSE_JSON('{}')"
+    raise ValueError(f"{column.name} is personal, required, and has no empty value")
+
+
+def _affected(client: bigquery.Client, sql: str, whose: _Whose) -> int:
+    job = _run(client, sql, whose)
+    job.result(timeout=QUERY_TIMEOUT_S)
+    return job.num_dml_affected_rows or 0
+
+
+def _run(client: bigquery.Client, sql: str, whose: _Whose | None) -> Any:
+    parameters = [] if whose is None else [bigquery.ArrayQueryParameter("values", "STRING", list(whose.values))]
+    config = bigquery.QueryJobConfig(query_parameters=parameters, use_query_cache=False)
+    return client.query(sql, job_config=config, retry=RETRY, timeout=QUERY_TIMEOUT_S)
+
+
+def _table(client: bigquery.Client, table: Table) -> str:
+    return f"`{client.project}.{table.id}`"
+
+
+def _from(client: bigquery.Client, table: Table) -> str:
+    return f"{_table(client, table)} WHERE {table.partition_by} >= {_EVER}"

@@ -1,0 +1,136 @@
+"""Values that would give a person away are planted wherever a caller can put one; no log and no metric shows any."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
+from shared.kafka.producer import OutgoingRecord, ReliableProducer
+from tests.e2e.system import Log, System, until
+from tests.factories import DAY_US, SECOND_US, outcome, transaction
+
+SERVICES = ("features", "scorer", "sink")
+MARK = "canary"
+"""In every planted text, in whatever case."""
+AMOUNT = 731.93
+"""A planted number: nothing else of these tests has these digits."""
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    # At the lowest level: what is written then is the most that can be written.
+    with System(tmp_path_factory.mktemp("canaries"), SERVICES, {"LOG__LEVEL": "DEBUG"}) as running:
+        yield running
+
+
+def marked(number: int, **changes: Any) -> dict[str, Any]:
+    """A valid purchase of now, every free text of it planted."""
+    body = transaction(number, t_us=int(time.time() * SECOND_US), event_id=f"planted-{number}", amount=AMOUNT)
+    body |= {
+        "customer_id": f"{MARK}_person",
+        "transaction_id": f"{MARK}_txn_{number}",
+        f"{MARK}_field": f"{MARK}_value",
+    }
+    body["device"] |= {"id": f"{MARK}_device", "os": f"{MARK}_os"}
+    body["payment"] |= {"method_id": f"{MARK}_method", "provider": f"{MARK}_provider"}
+    body["product"] |= {"brand": f"{MARK}_brand"}
+    return body | changes
+
+
+def refused_on_topics() -> Iterator[OutgoingRecord]:
+    """Records that have to end as dead letters, each for another reason."""
+    key = f"{MARK}_person".encode()
+    headers = [("traceparent", f"{MARK}".encode()), ("ce_id", f"{MARK}\n{MARK}".encode())]
+    bodies: list[Any] = [
+        marked(1, amount=f"{MARK}_amount"), marked(2, amount=-AMOUNT), marked(3, occurred_at=f"{MARK}_time"),
+        marked(4, currency=MARK[:3].upper()), marked(5, customer={"state": {MARK: MARK}}), marked(6, device=MARK),
+        marked(7, installments={"count": MARK}), [MARK], f"{MARK}\n{MARK}",
+    ]  # fmt: skip
+    for body in bodies:
+        yield OutgoingRecord(TRANSACTIONS.name, key, json.dumps(body).encode(), headers)
+    yield OutgoingRecord(TRANSACTIONS.name, key, f'{{"customer_id": "{MARK}'.encode(), headers)
+    yield OutgoingRecord(TRANSACTIONS.name, f"{MARK}_other".encode(), json.dumps(marked(8)).encode(), headers)
+    yield OutgoingRecord(TRANSACTIONS.name, None, json.dumps(marked(9)).encode(), headers)
+    late = outcome(0, observed_us=int(time.time() * SECOND_US), customer_id=f"{MARK}_person")
+    yield OutgoingRecord(OUTCOMES.name, key, json.dumps(late | {"defaulted": MARK}).encode(), headers)
+    yield OutgoingRecord(FEATURES.name, key, json.dumps({"event_id": "e", "customer_id": MARK}).encode(), headers)
+    yield OutgoingRecord(DECISION_UPDATES.name, key, json.dumps({"note": MARK}).encode(), headers)
+    yield OutgoingRecord(DECISIONS.name, key, f"{{{MARK}".encode(), headers)
+
+
+REFUSED = 14
+"""Of them those that somebody writes a letter for: not the last two, which the sink only passes over."""
+
+
+async def ask_badly(http: str) -> None:
+    """Every kind of request that is refused, and some that aren't."""
+    headers = {"Authorization": f"Bearer {MARK}", "Idempotency-Key": f"{MARK}-key", "traceparent": MARK}
+    async with httpx.AsyncClient(base_url=http, timeout=60, headers=headers) as client:
+        assert (await client.post("/v1/decisions", json=marked(20))).status_code == 200
+        assert (await client.post("/v1/decisions", json=marked(20, amount=AMOUNT + 1))).status_code == 422
+        for body in (marked(21, amount=MARK), [MARK], marked(22, customer_id=[MARK]), marked(23, currency=MARK)):
+            assert (await client.post("/v1/decisions", json=body)).status_code in (400, 422)
+        assert (await client.post("/v1/decisions", content=f'{{"{MARK}')).status_code == 415
+        broken = await client.post("/v1/decisions", content=f'{{"{MARK}', headers={"Content-Type": "application/json"})
+        assert broken.status_code in (400, 422)
+        assert (await client.post(f"/v1/decisions?{MARK}={MARK}", json=marked(24))).status_code in (200, 400, 422)
+        assert (await client.get(f"/v1/decisions/{MARK}_event")).status_code == 404
+        assert (await client.get(f"/{MARK}")).status_code == 404
+        assert (await client.delete(f"/v1/decisions/{MARK}")).status_code in (404, 405)
+
+
+async def plant(system: System) -> None:
+    log = Log(system.kafka.bootstrap_servers)
+    producer = ReliableProducer(system.kafka)
+    await producer.start()
+    try:
+        key = f"{MARK}_person".encode()
+        now_us = int(time.time() * SECOND_US)
+        good = [OutgoingRecord(TRANSACTIONS.name, key, json.dumps(marked(number)).encode()) for number in (10, 11)]
+        known = outcome(10, observed_us=now_us - DAY_US, customer_id=f"{MARK}_person", event_id="planted-10")
+        good.append(OutgoingRecord(OUTCOMES.name, key, json.dumps(known).encode()))
+        await producer.send_all([*good, *refused_on_topics()])
+    finally:
+        await producer.stop()
+    await ask_badly(system.http)
+    system.stack.valkey.pause()  # what is said while Redis is away is said of something
+    try:
+        async with httpx.AsyncClient(base_url=system.http, timeout=60) as client:
+            assert (await client.post("/v1/decisions", json=marked(30))).status_code == 200
+    finally:
+        system.stack.valkey.resume()
+
+    async def through() -> bool:
+        return await log.count(DEAD_LETTERS.name) >= REFUSED and await log.count(DECISIONS.name) >= 1 + 4
+
+    await until(through, f"{REFUSED} letters and 4 decisions")
+
+
+@pytest.fixture(scope="module")
+def planted(system: System) -> System:
+    asyncio.run(plant(system))
+    return system
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_log_shows_a_planted_value(planted: System, name: str) -> None:
+    written = planted.log_of(name)
+    assert "started" in written or "assigned" in written, "the log is the service's own"
+    shown = [line for line in written.splitlines() if MARK in line.lower() or str(AMOUNT) in line]
+    assert shown == []
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_metric_shows_a_planted_value(planted: System, name: str) -> None:
+    port = next(service.metrics_port for service in planted.services if service.name == name)
+    metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    assert "flit_events_total{" in metrics or name == "scorer"
+    assert MARK not in metrics.lower()
+    assert str(AMOUNT) not in metrics

@@ -1,0 +1,176 @@
+"""One customer is erased: nothing of him is left in Redis and warehouse, and everybody else's is as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from shared.claim_keys import key_of
+from shared.contracts import topics
+from shared.contracts.identity import partition_of
+from shared.warehouse import tables
+from tests.factories import transaction_bytes
+from tests.integration.sink.world import PROJECT, World
+from tests.unit.sink.records import PARTITIONS, letter_bytes, one_of_each
+
+GOES, STAYS = "cust_leaving-0a1b2c3d", "cust_staying-0a1b2c3d"
+NUMBERS = {GOES: range(90_000, 90_003), STAYS: range(90_003, 90_006)}
+SIGNS = {GOES: "leaving", STAYS: "staying"}
+
+
+def life(number: int, customer: str) -> Iterator[tuple[topics.Topic, bytes, str, None]]:
+    """All that becomes of one purchase, a refused record with its whole body included."""
+    purchase = transaction_bytes(
+        number,
+        customer_id=customer,
+        transaction_id=f"{SIGNS[customer]}_{number}",
+        device={"id": f"{SIGNS[customer]}_device_1"},
+        payment={"method_id": f"{SIGNS[customer]}_pm_3"},
+    )
+    values = one_of_each(number, customer)
+    values |= {topics.TRANSACTIONS: purchase, topics.DEAD_LETTERS: letter_bytes(number, purchase)}
+    for topic, value in values.items():
+        yield topic, value, customer, None
+
+
+@pytest.fixture(scope="module")
+def erased(world: World) -> World:
+    """Both customers' lives are in Redis and the warehouse; then one of them is erased."""
+
+    async def settle() -> None:
+        records = [record for name, numbers in NUMBERS.items() for number in numbers for record in life(number, name)]
+        await world.send(records)
+        await world.judge_all()
+        async with world.sink() as sink:
+            await sink.ready()
+            await world.caught_up()
+
+    asyncio.run(settle())
+    with redis.Redis.from_url(world.stack.valkey.url) as client:
+        for name, numbers in NUMBERS.items():
+            client.set(f"{{p{partition_of(name.encode(), PARTITIONS)}}}:c:{name}", b"a state")
+            for number in numbers:
+                client.set(key_of(f"event-{number}"), b"a claim")
+    done = erase(world, GOES)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return world
+
+
+def erase(world: World, customer_id: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "services.sink", "erase", *options],
+        input=f"{customer_id}\n",
+        env={**os.environ, **world.environment()},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def cells(world: World, table: tables.Table) -> str:
+    """All that the table holds, letters' bytes readable."""
+    columns = ", ".join(
+        f"SAFE_CONVERT_BYTES_TO_STRING(FROM_BASE64({column.name}))"
+        if column.name.endswith("_base64")
+        else f"CAST({column.name} AS STRING)"
+        if column.type != "JSON"
+        else f"TO_JSON_STRING({column.name})"
+        for column in table.columns
+    )
+    rows = world.query(f"SELECT {columns} FROM `{{project}}.{table.id}` WHERE {table.partition_by} >= '0001-01-01'")
+    return repr(rows)
+
+
+@pytest.mark.parametrize("table", tables.ALL, ids=lambda table: table.id)
+def test_no_table_tells_of_the_erased_customer_and_each_still_tells_of_the_other(
+    erased: World, table: tables.Table
+) -> None:
+    told = cells(erased, table)
+    assert SIGNS[GOES] not in told
+    if table in tables.STREAMED:
+        assert SIGNS[STAYS] in told
+
+
+def test_the_rows_stay_with_event_decision_amounts_and_place(erased: World) -> None:
+    ids = ", ".join(f"'event-{number}'" for number in NUMBERS[GOES])
+    amounts = erased.query(
+        f"SELECT CAST(amount AS FLOAT64), currency, customer_id, customer_state, device_id "
+        f"FROM `{{project}}.{tables.TRANSACTIONS.id}` WHERE event_id IN ({ids}) AND kafka_offset IS NOT NULL"
+    )
+    assert amounts == [(67.51, "USD", None, None, None)] * 3
+    decisions = erased.query(
+        f"SELECT decision, expected_loss, TO_JSON_STRING(features) "
+        f"FROM `{{project}}.{tables.DECISIONS.id}` WHERE event_id IN ({ids})"
+    )
+    assert decisions == [("review", 2.53, "{}")] * 3
+
+
+async def test_the_accounts_of_log_and_warehouse_balance_as_before(erased: World) -> None:
+    assert all(balance.balanced for balance in await erased.balances())
+    erased.assert_exact()
+
+
+def test_his_state_and_claims_are_gone_from_redis_and_no_one_elses(erased: World) -> None:
+    with redis.Redis.from_url(erased.stack.valkey.url) as client:
+        keys = {key.decode() for key in client.scan_iter(count=1000)}
+    claims = {name: {key_of(f"event-{number}") for number in numbers} for name, numbers in NUMBERS.items()}
+    assert not keys & claims[GOES]
+    assert claims[STAYS] <= keys
+    assert not [key for key in keys if GOES in key]
+    assert [key for key in keys if key.endswith(f":c:{STAYS}")]
+
+
+def test_no_model_learns_from_the_erased_customer(erased: World) -> None:
+    learnt = erased.query("SELECT event_id FROM `{project}.flit_ml.training_examples`")
+    events = {event for (event,) in learnt}
+    assert not events & {f"event-{number}" for number in NUMBERS[GOES]}
+    assert {f"event-{number}" for number in NUMBERS[STAYS]} <= events
+
+
+def test_a_second_run_finds_nothing_more_and_both_left_a_record_without_the_id(erased: World) -> None:
+    done = erase(erased, GOES)
+    assert done.returncode == 0, done.stderr
+    assert "Redis: 0 state(s) and 0 claim(s) deleted" in done.stdout
+    assert f"topic {topics.DECISIONS.name}: still holds 3 record(s)" in done.stdout
+    assert SIGNS[GOES] not in done.stdout + done.stderr
+    records = erased.query(
+        f"SELECT complete, states, claims, TO_JSON_STRING(rows_emptied), TO_JSON_STRING(topics) "
+        f"FROM `{PROJECT}.{tables.ERASURES.id}` ORDER BY erased_at"
+    )
+    first, last = records[0], records[-1]
+    assert first[:3] == (True, 1, 3)
+    assert json.loads(str(first[3])) == {table.id: 3 for table in tables.STREAMED}
+    assert last[:3] == (True, 0, 0)
+    assert set(json.loads(str(last[3])).values()) == {0}
+    assert json.loads(str(last[4])) == {topic.name: 3 for topic in topics.ALL}
+
+
+def test_rows_that_are_still_to_be_written_leave_the_erasure_unfinished_until_it_is_run_again(erased: World) -> None:
+    late = list(life(90_010, GOES))
+    asyncio.run(erased.send(late))
+    asyncio.run(erased.judge_all())
+    done = erase(erased, GOES, "--wait", "0")
+    assert done.returncode == 3, done.stderr
+    assert "NOT FINISHED" in done.stdout
+
+    async def written() -> None:
+        async with erased.sink() as sink:
+            await sink.ready()
+            await erased.caught_up()
+
+    asyncio.run(written())
+    done = erase(erased, GOES)
+    assert done.returncode == 0, done.stdout
+    assert all(SIGNS[GOES] not in cells(erased, table) for table in tables.STREAMED)
+
+
+def test_without_an_id_nothing_is_done(erased: World) -> None:
+    assert erase(erased, "").returncode == 2
