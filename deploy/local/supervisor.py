@@ -100,6 +100,9 @@ class Supervisor:
         """The process that runs a service now."""
         return next(kept.process for kept in self._kept if kept.service.name == name)
 
+    def service(self, name: str) -> Service:
+        return next(kept.service for kept in self._kept if kept.service.name == name)
+
     def retire(self, name: str) -> None:
         """Stop one service for good: it is no longer started again."""
         kept = next(kept for kept in self._kept if kept.service.name == name)

@@ -152,7 +152,7 @@ async def work(
         gc.freeze()
         log.info("serving", address=listener.getsockname()[:2], policy=policy.name)
         async with asyncio.TaskGroup() as doors:
-            doors.create_task(serve(app, listener, stop))
+            doors.create_task(serve(app, listener, stop, section.drain_seconds))
             doors.create_task(consumer.run(door.handle, stop))
             doors.create_task(keep_watch(consumer, settings.kafka, SERVICE, stop))
             doors.create_task(reloader.run(stop))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 GRACE_SECONDS = 10
 """For answers in flight when the process is told to stop."""
@@ -22,17 +23,33 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Farewell:
+    """Tells clients that keep their connections to look for another process, once this one is stopping."""
+
+    def __init__(self, app: ASGIApp, stop: asyncio.Event) -> None:
+        self._app = app
+        self._stop = stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_farewell(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._stop.is_set():
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_farewell)
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises OSError: before anything else was started."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=512)
 
 
-async def serve(app: FastAPI, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set; then finish the answers in flight and return."""
+async def serve(app: FastAPI, listener: socket.socket, stop: asyncio.Event, drain_s: float = 0.0) -> None:
+    """Serve until `stop` is set and `drain_s` seconds more; then finish the answers in flight and return."""
     server = _Server(
         uvicorn.Config(
-            app,
+            _Farewell(app, stop),
             http="httptools",
             ws="none",
             lifespan="off",
@@ -48,6 +65,7 @@ async def serve(app: FastAPI, listener: socket.socket, stop: asyncio.Event) -> N
     stopping = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((serving,), timeout=drain_s)
         server.should_exit = True
         await serving
     finally:

@@ -50,6 +50,9 @@ class ScorerSection(Section):
     """Requests of each caller, on average; beyond it 429 with the time to wait. Of this process."""
     rate_burst: int = Field(default=10_000, ge=1)
     """And at once after a pause."""
+    drain_seconds: float = Field(default=0.0, ge=0, le=10)
+    """How long requests are still answered after a stop signal, while `/ready` says no: until whoever sends them has
+    noticed. 0 where something else sees to that, such as a preStop hook."""
 
 
 class ScorerSettings(ServiceSettings):

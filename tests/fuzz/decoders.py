@@ -27,6 +27,7 @@ NOW_US = START_US + 3_600_000_000
 
 READ_AT = "2026-06-01T01:06:06.000000Z"
 PARTITIONS = 4
+FIRST_DOOR, *_ = Door
 LIMITS = Limits()
 STATUSES = frozenset({400, 413, 422})
 READING = Reading(Run("bnpl", "fuzz"), "source", LIMITS, date(2026, 6, 1), NOW_US + 400 * DAY_US)
