@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-slow chaos fuzz up down status logs ledger lock fmt lint clean
+.PHONY: help setup demo test test-system test-slow chaos soak fuzz up down status logs ledger lock fmt lint clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Tests mostly wait for processes, so a few more workers than cores keep them busy.
@@ -47,6 +47,9 @@ test-system: setup ## the tests that need something from the operating system's 
 
 chaos: setup ## the fault matrix on a running system, the ledger after each fault, then its negative controls (SEED, FAULT)
 	@$(RUN) -m tests.chaos --seed $(or $(SEED),1) $(addprefix --fault ,$(FAULT))
+
+soak: setup ## a thousand kills -9 under 300 purchases a second, and the ledger; takes hours (SEED, KILLS)
+	@$(RUN) -m tests.chaos.soak --seed $(or $(SEED),1) $(addprefix --kills ,$(KILLS))
 
 fuzz: setup ## a million odd payloads at the decoders, more at the topics and the REST door of a running system (SEED, FUZZ_RUNS)
 	@$(RUN) -m tests.fuzz --seed $(or $(SEED),1) $(addprefix --runs ,$(FUZZ_RUNS))

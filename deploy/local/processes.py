@@ -65,6 +65,13 @@ class ManagedProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def environment(self) -> dict[str, str]:
+        """Of the next start; what is changed here counts from then on."""
+        if self._environment is None:
+            self._environment = dict(os.environ)
+        return self._environment
+
+    @property
     def pid(self) -> int:
         """Of the running, or else of the last, process. Raises RuntimeError if it was never started."""
         if self._process is None:

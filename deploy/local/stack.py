@@ -14,13 +14,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Protocol, Self
 
 from deploy.local.bigquery import PROJECT, BigQuery
 from deploy.local.kafka import Kafka, Node
-from deploy.local.ports import Ports
+from deploy.local.ports import Ports, free_ports
 from deploy.local.processes import POLL_SECONDS, StartFailed
 from deploy.local.valkey import Valkey
 from shared.settings import BigQuerySettings, KafkaSettings, RedisSettings
@@ -62,6 +63,7 @@ class EmbeddedStack:
         cache_dir: Path | None = None,
         ports: Ports | None = None,
         fresh: bool = False,
+        brokers: int = 1,
         on_progress: Progress | None = None,
     ) -> None:
         """Nothing is started yet. `cache_dir`: `.cache` of the repository by default. `ports`: free ones by default.
@@ -73,8 +75,11 @@ class EmbeddedStack:
         self._on_progress: Progress = on_progress or (lambda part, state: None)
         settled = (ports or Ports()).settle()
         _prepare(self._dir, fresh=fresh)
-        broker = Node(1, settled.kafka, settled.kafka_controller)
-        self.kafka = Kafka(self._dir / "kafka", [broker], cache_dir or CACHE_DIR)
+        nodes = [Node(1, settled.kafka, settled.kafka_controller)]
+        others = free_ports(2 * (brokers - 1), but=frozenset(astuple(settled)))
+        nodes += [Node(2 + number, *others[2 * number : 2 * number + 2]) for number in range(brokers - 1)]
+        self._brokers = brokers
+        self.kafka = Kafka(self._dir / "kafka", nodes, cache_dir or CACHE_DIR)
         self.valkey = Valkey(self._dir / "valkey", settled.valkey)
         self.bigquery = BigQuery(self._dir / "bigquery", settled.bigquery_rest, settled.bigquery_grpc)
 
@@ -86,6 +91,7 @@ class EmbeddedStack:
         """The settings that point a service to these parts."""
         return {
             "KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "KAFKA__REPLICATION_FACTOR": str(min(3, self._brokers)),
             "REDIS__URL": self.valkey.url,
             "BIGQUERY__PROJECT": PROJECT,
             "BIGQUERY__REST_ENDPOINT": self.bigquery.rest_endpoint,

@@ -23,7 +23,6 @@ from tests.chaos.world import World
 
 OUT = Path("out/chaos.json")
 INVARIANTS = tuple(f"P{number}" for number in range(1, 9))
-CONTROLS_FOLDER = Path(__file__).with_name("controls")
 FAULTS_OF_A_SYSTEM = 7
 """Then a new one: each audit reads the whole log, which grows by some thousands of events with every fault."""
 
@@ -53,14 +52,19 @@ async def faults(chosen: Sequence[Fault], seed: int, console: Console) -> list[d
     order = list(chosen)
     random.Random(seed).shuffle(order)
     rows = []
-    for start in range(0, len(order), FAULTS_OF_A_SYSTEM):
-        rows += await _on_one_system(order[start : start + FAULTS_OF_A_SYSTEM], seed + start, seed, console)
+    for brokers in sorted({fault.brokers for fault in order}):
+        alike = [fault for fault in order if fault.brokers == brokers]
+        for start in range(0, len(alike), FAULTS_OF_A_SYSTEM):
+            rows += await _on_one_system(alike[start : start + FAULTS_OF_A_SYSTEM], seed + start, seed, console)
     return rows
 
 
 async def _on_one_system(chosen: Sequence[Fault], dice_seed: int, seed: int, console: Console) -> list[dict[str, Any]]:
     rows = []
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, World(Path(folder), dice_seed) as world:
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+        World(Path(folder), dice_seed, brokers=chosen[0].brokers) as world,
+    ):
         await world.works()
         for fault in chosen:
             row = await one(fault, world, seed)
@@ -111,12 +115,21 @@ async def _kill_in_flight(world: World) -> None:
         await world.works()
 
 
-CONTROLS = {"no-deduplication": _repeat_purchases, "no-acknowledgements": _kill_in_flight}
+async def _two_at_once(world: World) -> None:
+    """A process that is stopped past its session, and awake again beside the one that took over."""
+    await BY_NAME["zombie-features"].inject(world)
+
+
+CONTROLS = {
+    "no-deduplication": _repeat_purchases,
+    "no-acknowledgements": _kill_in_flight,
+    "no-fencing": _two_at_once,
+}
 
 
 async def control(name: str, seed: int, console: Console) -> dict[str, Any]:
     """A system with one safeguard switched off, and what that safeguard is for: the ledger has to find it."""
-    settings = {"CHAOS_CONTROL": name, "PYTHONPATH": f"{CONTROLS_FOLDER}:{Path.cwd()}"}
+    settings = {"CHAOS_CONTROL": name}
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder, World(Path(folder), seed, settings) as world:
         await world.works()
         await CONTROLS[name](world)

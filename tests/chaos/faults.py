@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import redis
 
 from shared.contracts.topics import OUTCOMES, TRANSACTIONS
@@ -26,6 +28,8 @@ class Fault:
     """Or part that it hits."""
     inject: Inject
     """Puts it in and takes it away again."""
+    brokers: int = 1
+    """That the system has to have for it."""
 
 
 async def _until_another(world: World, service: str, pid: int) -> None:
@@ -203,6 +207,90 @@ async def damaged_model(world: World) -> None:
     (world.registry.root / "current").write_bytes(pointer)
 
 
+def wrong_clock(service: str) -> Inject:
+    """An hour ahead, then an hour behind: nothing that is decided may depend on this machine's clock."""
+
+    async def inject(world: World) -> None:
+        for seconds in (3600, -3600):
+            pid = world.process(service).pid
+            with world.restarted_with(service, CHAOS_CLOCK_S=str(seconds)):
+                world.process(service).kill()
+                await _until_another(world, service, pid)
+                await world.works()
+        pid = world.process(service).pid
+        world.process(service).kill()
+        await _until_another(world, service, pid)
+
+    return inject
+
+
+async def full_broker(world: World) -> None:
+    """No file of the broker's may grow beyond what it is: what a full disk says to it."""
+    (broker,) = world.system.stack.kafka.brokers.values()
+    await world.wait(0.0, 1.0)
+    resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (1, 1))
+    await world.wait(3.0, 6.0)
+    world.system.stack.kafka.kill()  # as somebody would who has made room
+    await asyncio.to_thread(world.system.stack.kafka.start)
+
+
+async def full_valkey(world: World) -> None:
+    """It refuses every write, and answers every read."""
+    with redis.Redis.from_url(world.system.stack.valkey.url) as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+        await world.wait(3.0, 6.0)
+        client.config_set("maxmemory", 0)
+
+
+async def warehouse_errors(world: World) -> None:
+    """429, 500, ABORTED, and time-outs of appends that were carried out."""
+    await asyncio.to_thread(world.warehouse_trouble.write_text, "0.6")
+    await world.wait(6.0, 10.0)
+    await asyncio.to_thread(world.warehouse_trouble.unlink)
+
+
+CROWD = 1500
+ANSWERS = frozenset({200, 429, 503})
+
+
+async def rest_overload(world: World) -> None:
+    """Many more checkouts at once than are let in: the others are told to come again, at once."""
+    name = f"crowd-{world.dice.getrandbits(32):08x}"
+    limits = httpx.Limits(max_connections=CROWD)
+    async with httpx.AsyncClient(base_url=world.system.http, timeout=60, limits=limits) as http:
+
+        async def ask(body: bytes | None) -> httpx.Response:
+            return await http.post("/v1/decisions", content=body, headers={"Content-Type": "application/json"})
+
+        answers = await asyncio.gather(*(ask(body) for _, body in world.purchases(name, CROWD)))
+    statuses = {answer.status_code for answer in answers}
+    assert statuses <= ANSWERS, f"statuses {statuses}"
+    assert all("retry-after" in answer.headers for answer in answers if answer.status_code in (429, 503))
+
+
+async def lose_one_broker(world: World) -> None:
+    broker = world.dice.choice(list(world.system.stack.kafka.brokers.values()))
+    broker.kill()
+    await world.works()  # with the two that are left
+    await asyncio.to_thread(world.system.stack.kafka.start)
+
+
+async def roll_brokers(world: World) -> None:
+    for broker in world.system.stack.kafka.brokers.values():
+        await asyncio.to_thread(broker.stop)
+        await world.works()
+        await asyncio.to_thread(world.system.stack.kafka.start)
+
+
+async def lose_two_brokers(world: World) -> None:
+    """Writing blocks, since one copy alone is no acknowledgement; when they are back, it goes on."""
+    for broker in world.dice.sample(list(world.system.stack.kafka.brokers.values()), 2):
+        broker.kill()
+    await world.wait(4.0, 8.0)
+    await asyncio.to_thread(world.system.stack.kafka.start)
+
+
 FAULTS: tuple[Fault, ...] = (
     *(Fault(f"kill-{name}", name, kill(name)) for name in ("ingestor", "features", "scorer", "sink")),
     *(Fault(f"terminate-{name}", name, terminate(name)) for name in ("ingestor", "features", "scorer", "sink")),
@@ -223,5 +311,13 @@ FAULTS: tuple[Fault, ...] = (
     Fault("burst", "features", burst),
     Fault("members-come-and-go", "all", members_come_and_go),
     Fault("damaged-model", "scorer", damaged_model),
+    *(Fault(f"wrong-clock-{name}", name, wrong_clock(name)) for name in ("features", "scorer", "sink")),
+    Fault("full-broker", "kafka", full_broker),
+    Fault("full-valkey", "valkey", full_valkey),
+    Fault("warehouse-errors", "bigquery", warehouse_errors),
+    Fault("rest-overload", "scorer", rest_overload),
+    Fault("lose-one-broker", "kafka", lose_one_broker, brokers=3),
+    Fault("roll-brokers", "kafka", roll_brokers, brokers=3),
+    Fault("lose-two-brokers", "kafka", lose_two_brokers, brokers=3),
 )
 BY_NAME = {fault.name: fault for fault in FAULTS}

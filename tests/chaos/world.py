@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +17,7 @@ from urllib.parse import urlsplit
 
 from aiokafka import AIOKafkaProducer
 
+from deploy.local.bigquery import BigQuery
 from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess
 from deploy.local.services import Service
@@ -31,21 +35,26 @@ RATE = 100
 PROGRESS = 60
 """Decisions that have to follow for the system to count as working."""
 
+CONTROLS_FOLDER = Path(__file__).with_name("controls")
+
 SERVICES = ("simulator", "features", "scorer", "sink", "ingestor")
 
 
 class World:
     """One system with a model in service, a steady stream, and proxies in front of Valkey and the warehouse."""
 
-    def __init__(self, data_dir: Path, seed: int, settings: dict[str, str] | None = None) -> None:
+    def __init__(self, data_dir: Path, seed: int, settings: dict[str, str] | None = None, *, brokers: int = 1) -> None:
         self.dice = random.Random(seed)
         self.data_dir = data_dir
         registry = ModelRegistry(str(data_dir / "models"))
         self.model = register(registry)
         registry.promote(self.model, "chaos")
         self.registry = registry
-        self.system = System(data_dir, SERVICES, {"INGESTOR__RATE": str(RATE), **(settings or {})})
+        own = {"INGESTOR__RATE": str(RATE), "PYTHONPATH": f"{CONTROLS_FOLDER}:{Path.cwd()}"}
+        self.system = System(data_dir, SERVICES, own | (settings or {}), brokers=brokers)
         stack = self.system.stack
+        self.warehouse_trouble = data_dir / "warehouse-trouble"
+        stack.bigquery = self._faulty(stack.bigquery)
         redis_port = urlsplit(stack.valkey.url).port or 0
         grpc_port = int(stack.bigquery.grpc_endpoint.rpartition(":")[2])
         ports = free_ports(2)
@@ -67,6 +76,25 @@ class World:
         self.system.__exit__(kind, error, trace)
         self.redis_link.__exit__()
         self.warehouse_link.__exit__()
+
+    def _faulty(self, healthy: BigQuery) -> BigQuery:
+        """The same with a launcher that answers with errors while the file of its trouble exists."""
+        rest, grpc = (int(door.rpartition(":")[2]) for door in (healthy.rest_endpoint, healthy.grpc_endpoint))
+        environment = {**os.environ, "TROUBLE_FILE": str(self.warehouse_trouble)}
+        program = (sys.executable, "-m", "tests.chaos.faulty_emulator")
+        return BigQuery(self.data_dir / "stack" / "bigquery", rest, grpc, program=program, environment=environment)
+
+    @contextmanager
+    def restarted_with(self, service: str, **environment: str) -> Iterator[None]:
+        """Kill it; whatever starts it again gives it these settings as well, until the end."""
+        own = self.process(service).environment
+        before = {name: own.get(name) for name in environment}
+        own.update(environment)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                own.pop(name) if value is None else own.__setitem__(name, value)
 
     def process(self, name: str) -> ManagedProcess:
         return self.system.supervisor.process(name)

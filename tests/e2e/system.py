@@ -28,10 +28,12 @@ POLL_SECONDS = 0.1
 class System:
     """Kafka, Valkey, BigQuery and the services, each restarted when it ends, as an orchestrator would."""
 
-    def __init__(self, data_dir: Path, services: Sequence[str], settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, services: Sequence[str], settings: Mapping[str, str] | None = None, *, brokers: int = 1
+    ) -> None:
         """`services`: names, of simulator, ingestor, features, scorer, sink. `settings`: beside the addresses."""
         self.data_dir = data_dir
-        self.stack = EmbeddedStack(data_dir / "stack")
+        self.stack = EmbeddedStack(data_dir / "stack", brokers=brokers)
         ports = dict(zip(("http", "simtom", *services), free_ports(len(services) + 2), strict=True))
         self.http = f"http://127.0.0.1:{ports['http']}"
         self.settings = {

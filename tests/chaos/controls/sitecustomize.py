@@ -1,10 +1,14 @@
-"""Switches a safeguard off in one service, for the negative controls: a ledger that can't fail proves nothing.
+"""What can only be changed from inside a process: its clock; and a safeguard, for the negative controls.
 
 Python imports this module at its start where its folder is on the path. Nothing of it is in the services themselves.
 """
 
+import dataclasses
+import datetime
 import os
 import sys
+import time
+import types
 
 CONTROL = os.environ.get("CHAOS_CONTROL", "")
 
@@ -28,7 +32,54 @@ def _without_acknowledgements() -> None:
     ReliableProducer._attempt = attempt  # type: ignore[method-assign]
 
 
-CONTROLS = {"no-deduplication": _without_deduplication, "no-acknowledgements": _without_acknowledgements}
+def _without_fencing() -> None:
+    from shared.feature_state import store
 
+    run = store.FeatureStateStore._run
+
+    async def run_from_wherever_it_is(self, moves):  # type: ignore[no-untyped-def]
+        held = {move.partition: (await self.standing(move.partition)).position for move in moves}
+        return await run(self, [dataclasses.replace(move, expected=held[move.partition]) for move in moves])
+
+    read = store.FeatureStateStore.read_states
+
+    async def read_from_wherever_it_is(self, asked, at):  # type: ignore[no-untyped-def]
+        return await read(self, asked, {partition: (await self.standing(partition)).position for partition in asked})
+
+    store.FeatureStateStore._run = run_from_wherever_it_is  # type: ignore[method-assign]
+    store.FeatureStateStore.read_states = read_from_wherever_it_is  # type: ignore[method-assign]
+
+
+def _move_clock(seconds: float) -> None:
+    """For our own modules; a TLS library's or a client's idea of the time is not what is tried."""
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + seconds
+    time.time_ns = lambda: real_ns() + int(seconds * 1e9)
+    whole = datetime.datetime
+
+    class Moved(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):  # type: ignore[no-untyped-def]
+            return whole.fromtimestamp(time.time(), tz)
+
+    class Clocked(types.ModuleType):
+        def __getattribute__(self, name: str) -> object:
+            if name == "datetime":
+                asking = str(sys._getframe(1).f_globals.get("__name__", ""))
+                if asking == "__main__" or asking.startswith("services."):
+                    return Moved
+            return super().__getattribute__(name)
+
+    datetime.__class__ = Clocked
+
+
+CONTROLS = {
+    "no-deduplication": _without_deduplication,
+    "no-acknowledgements": _without_acknowledgements,
+    "no-fencing": _without_fencing,
+}
+
+if os.environ.get("CHAOS_CLOCK_S"):
+    _move_clock(float(os.environ["CHAOS_CLOCK_S"]))
 if CONTROL and "services.features" in sys.orig_argv:
     CONTROLS[CONTROL]()
