@@ -109,7 +109,9 @@ def status() -> int:
     table = Table(title="services", title_justify="left")
     for column in ("service", "health", "lag", "events so far", "metrics"):
         table.add_column(column)
-    model = "none yet: `python -m services.trainer train` needs matured outcomes"
+    registry = (DATA_DIR / "models").absolute()
+    train = f"MODEL_REGISTRY__URI={registry} .venv/bin/python -m services.trainer train"
+    model = f"none yet: `{train}` makes one, once outcomes have matured"
     for service in SERVICES:
         samples = metrics_of(service.metrics_port)
         lag = lag_by_topic(samples)
