@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .PHONY: help setup demo test test-system test-slow chaos soak fuzz up down status logs ledger lock fmt lint clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-# Tests mostly wait for processes, so a few more workers than cores keep them busy.
+# Tests mostly wait for processes, so a few more workers than cores keep them busy. In the order of their folders: the long
+# ones, end to end, come first, and none of them is left alone at the end.
 WORKERS ?= 3
 BIN := .venv/bin
 RUN := PYTHONPATH=. $(BIN)/python
@@ -37,7 +38,7 @@ demo: setup ## the main job: history, a first model, live purchases decided (EVE
 	@$(RUN) -m deploy.local.demo
 
 test: setup ## all tests that need nothing but Python packages
-	@$(RUN) -m pytest -m "not slow and not system" -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered
+	@$(RUN) -m pytest -m "not slow and not system" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 test-slow: setup ## the tests that take minutes: what can be learnt from the source, and the like
 	@$(RUN) -m pytest -m slow --timeout 3600
