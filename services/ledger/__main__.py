@@ -57,6 +57,8 @@ def table_of(result: Audit) -> Table:
         table.add_row(finding.name, finding.about, f"{finding.checked:,}", f"{len(finding.violations):,}")
         for violation in finding.violations[: checks.SHOWN]:
             table.add_row("", f"  {violation}", "", "")
+        if not finding.balanced:
+            table.add_row("", f"  repair: {checks.REPAIRS[finding.name]}", "", "")
     for group, count in result.lag.items():
         table.add_row("", f"  {group} still lacks {count:,} records", "", "")
     return table

@@ -19,6 +19,18 @@ from services.ledger.book import Book, Place
 from shared.contracts.rejections import RejectionReason
 from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
 
+REPAIRS = {
+    "P1": "stream the days again (`python -m services.ingestor history`): what is there already has no second effect",
+    "P2": "a missing decision: set the offsets of flit-scorer back to the purchase's vector; what is decided stays so",
+    "P3": "`python -m services.sink repair`",
+    "P4": "`python -m services.features rebuild --partition N`; vectors and decisions that were given stay as they are",
+    "P5": "set the offsets of flit-features back to it, then `python -m services.features rebuild --partition N`",
+    "P6": "as for what is missing: P2, P3 or P5",
+    "P7": "the log of the service that stands still says why",
+    "P8": "none: a decision can't be changed, only looked into",
+}
+"""What mends a violation, by the name of the check. Details: docs/operations/recovery.md."""
+
 SHOWN = 20
 """Violations listed by name in a report; the count is always of all."""
 
@@ -202,6 +214,7 @@ def shown(findings: Iterable[Finding]) -> dict[str, dict[str, object]]:
             "checked": finding.checked,
             "violations": len(finding.violations),
             "examples": finding.violations[:SHOWN],
+            "repair": None if finding.balanced else REPAIRS[finding.name],
         }
         for finding in findings
     }

@@ -1,4 +1,4 @@
-"""The scorer's composition root: `python -m services.scorer [run | new-key NAME]`."""
+"""The scorer's composition root: `python -m services.scorer [run | new-key OWNER]`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from services.scorer.decider import Decider
 from services.scorer.gathering import GatheringRedis
 from services.scorer.guard import PartitionGuard, Readiness
 from services.scorer.idempotency import IdempotencyKeys
-from services.scorer.keys import Access, KeysFileError, new_key
+from services.scorer.keys import Access, KeysFileError, KeysReloader, Scope, new_key
 from services.scorer.metrics import SERVICE
 from services.scorer.model import ModelSlot
 from services.scorer.policies import PolicyReloader, PolicySlot
@@ -160,6 +160,9 @@ async def work(
             doors.create_task(keep_watch(consumer, settings.kafka, SERVICE, stop))
             doors.create_task(reloader.run(stop))
             doors.create_task(policy_reloader.run(stop))
+            if section.api_keys_file is not None:
+                keys = KeysReloader(section.api_keys_file, access, interval_s=section.reload_seconds)
+                doors.create_task(keys.run(stop))
             doors.create_task(restorer.run(stop))
     log.info("stopped")
 
@@ -167,9 +170,12 @@ async def work(
 def main() -> None:
     arguments = _parse()
     if arguments.command == "new-key":
-        key, digest = new_key()
-        print(f"key, to be given to {arguments.name} and kept nowhere else:\n{key}")
-        print(f"line for the file of SCORER__API_KEYS_FILE:\n{arguments.name} {digest}")
+        try:
+            key, line = new_key(arguments.owner, arguments.scope or [Scope.DECIDE, Scope.READ], arguments.expires)
+        except ValueError as error:
+            raise SystemExit(str(error)) from None
+        print(f"key, to be given to {arguments.owner} and kept nowhere else:\n{key}")
+        print(f"line for the file of SCORER__API_KEYS_FILE:\n{line}")
         return
     settings = load_settings(ScorerSettings)
     try:
@@ -223,7 +229,9 @@ def _parse() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", metavar="{run,new-key}")
     commands.add_parser("run", help="serve both doors (the default)")
     new = commands.add_parser("new-key", help="make an API key, and the line for the keys file")
-    new.add_argument("name", help="of the caller")
+    new.add_argument("owner", help="name of the caller")
+    new.add_argument("--scope", action="append", type=Scope, choices=list(Scope), help="may be repeated; decide, read")
+    new.add_argument("--expires", metavar="DAY", help="such as 2027-01-01, or a time; never by default")
     return parser.parse_args()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import structlog
@@ -17,7 +17,7 @@ from services.scorer import openapi
 from services.scorer.body import read_body
 from services.scorer.checkout import Question, Unavailable
 from services.scorer.idempotency import HEADER, InFlight, check_key
-from services.scorer.keys import Access, Caller
+from services.scorer.keys import Access, Caller, Scope
 from services.scorer.metrics import ANSWERS, IN_FLIGHT
 from services.scorer.problems import Problem, answer, problem_handler
 from services.scorer.rate import Rate, TokenBuckets
@@ -59,9 +59,9 @@ def build_app(
     in_flight = 0
     buckets = TokenBuckets()
 
-    def admit(request: Request) -> Caller:
-        caller = _admit(request, access)
-        wait_s = buckets.take(caller.name, rate)
+    def admit(request: Request, *scopes: Scope) -> Caller:
+        caller = _admit(request, access, scopes)
+        wait_s = buckets.take(caller.name, caller.rate or rate)
         if wait_s:
             raise Problem.later(429, "rate", "more requests than this caller may make", math.ceil(wait_s))
         return caller
@@ -69,7 +69,7 @@ def build_app(
     @app.post("/v1/decisions", **openapi.DECIDE)
     async def decide(request: Request) -> Response:
         nonlocal in_flight
-        caller = admit(request)
+        caller = admit(request, Scope.DECIDE)
         if in_flight >= max_in_flight:
             raise Problem.later(503, "overloaded", "too many requests at once", RETRY_AFTER_S)
         in_flight += 1
@@ -91,7 +91,7 @@ def build_app(
 
     @app.get("/v1/decisions/{event_id}", **openapi.FIND)
     async def find(event_id: str, request: Request) -> Response:
-        admit(request)
+        admit(request, Scope.READ, Scope.DECIDE)
         try:
             check_id(event_id, "event_id")
             found = await decisions.find(event_id)
@@ -117,9 +117,10 @@ def build_app(
     return app
 
 
-def _admit(request: Request, access: Access) -> Caller:
+def _admit(request: Request, access: Access, scopes: Collection[Scope]) -> Caller:
     """Who asks. Before anything of the body is read."""
-    caller = access.caller(request.headers.get("authorization"), request.client.host if request.client else None)
+    client = request.client.host if request.client else None
+    caller = access.caller(request.headers.get("authorization"), client, scopes)
     if request.scope["query_string"]:
         raise Problem(400, "query", "this address takes no query parameters", expected="no query parameters")
     return caller

@@ -1,25 +1,49 @@
 """Who may ask. Keys are random and long, so a plain SHA-256 of one can't be turned back; the file holds nothing else.
 
-# name  sha256 of the key, hex                                              role
-shop-a  9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
-ops     60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752    admin
+# prefix       sha256 of the whole key, hex                                      owner   scopes       options
+flit_3f9a1c2e  9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08  shop-a  decide,read  expires=2027-01-01
+flit_77b0e4d1  60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752  shop-a  decide,read  rate=200 burst=400
+
+An owner may have several: a new one beside the old one until that expires. The prefix is part of the key, so a key that
+turns up where it shouldn't can be told whose it is.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
 import re
 import secrets
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
-from services.scorer.problems import Problem
+import structlog
 
+from services.scorer.problems import Problem
+from services.scorer.rate import Rate
+
+log = structlog.get_logger()
+
+_PREFIX = re.compile(r"flit_[0-9a-z]{8}")
 _HASH = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-ADMIN = "admin"
+_OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+PREFIX_LENGTH = 13
+_NOBODY = bytes(32)
+"""Compared with where a prefix is unknown: it shall take as long."""
+
+EXPECTED = "prefix, SHA-256 in hex, owner, scopes (decide, read, admin; commas between), then expires=, rate=, burst="
+
+
+class Scope(StrEnum):
+    DECIDE = "decide"
+    READ = "read"
+    ADMIN = "admin"
 
 
 class KeysFileError(ValueError):
@@ -29,53 +53,115 @@ class KeysFileError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Caller:
     name: str
-    admin: bool = False
+    """The owner of the key."""
+    scopes: frozenset[Scope] = frozenset(Scope)
+    rate: Rate | None = None
+    """None: what everybody may ask."""
 
 
-LOCAL = Caller("local", admin=True)
+LOCAL = Caller("local")
 """Whoever asks from this machine, where no keys are set."""
 
 
-class Access:
-    """Decides who a request comes from."""
+@dataclass(frozen=True, slots=True)
+class _Key:
+    digest: bytes
+    holder: Caller
+    expires_s: float
+    """Since 1970; infinite where it doesn't."""
 
-    def __init__(self, keys: dict[bytes, Caller] | None) -> None:
-        """`keys`: SHA-256 of a key to its holder; None: only this machine may ask, without a key."""
+
+class Access:
+    """Decides who a request comes from, and what it may ask for."""
+
+    def __init__(self, keys: dict[str, _Key] | None, clock: Callable[[], float] = time.time) -> None:
+        """`keys`: by prefix; None: only this machine may ask, without a key."""
         self._keys = keys
+        self._clock = clock
 
     @staticmethod
-    def load(path: Path | None) -> Access:
+    def load(path: Path | None, clock: Callable[[], float] = time.time) -> Access:
         """Raises KeysFileError."""
-        return Access(None if path is None else _read(path))
+        return Access(None if path is None else _read(path), clock)
 
-    def caller(self, authorization: str | None, client: str | None) -> Caller:
-        """Raises Problem: 401 without a known key, 403 for a stranger where no keys are set."""
+    def use(self, other: Access) -> None:
+        """From now on the other's keys."""
+        self._keys = other._keys
+
+    def caller(self, authorization: str | None, client: str | None, scopes: Collection[Scope]) -> Caller:
+        """Who asks for something that any of `scopes` allows.
+
+        Raises Problem: 401 without a known key that is still valid, 403 with one of other scopes, and for a stranger
+        where no keys are set.
+        """
         if self._keys is None:
             if client is None or not _is_loopback(client):
                 raise Problem(403, "forbidden", "without keys only this machine may ask", expected="a loopback address")
             return LOCAL
-        scheme, _, key = (authorization or "").partition(" ")
-        found: Caller | None = None
-        digest = hashlib.sha256(key.strip().encode()).digest()
-        for known, holder in self._keys.items():  # all of them, so that the time says nothing about which
-            if hmac.compare_digest(known, digest):
-                found = holder
-        if scheme.lower() != "bearer" or found is None:
+        scheme, _, text = (authorization or "").partition(" ")
+        text = text.strip()
+        key = self._keys.get(text[:PREFIX_LENGTH])
+        same = hmac.compare_digest(key.digest if key else _NOBODY, hashlib.sha256(text.encode()).digest())
+        if key is None or not same or scheme.lower() != "bearer" or key.expires_s <= self._clock():
             raise Problem(
                 401,
                 "unauthorized",
-                "the key is missing or not known",
+                "the key is missing, not known or no longer valid",
                 field="Authorization",
                 expected="Bearer <key>",
                 headers={"WWW-Authenticate": 'Bearer realm="flit-risk"'},
             )
-        return found
+        if key.holder.scopes.isdisjoint(scopes):
+            wanted = " or ".join(scopes)
+            raise Problem(403, "scope", "this key is for something else", field="Authorization", expected=wanted)
+        return key.holder
 
 
-def new_key() -> tuple[str, str]:
-    """A fresh key, and the hash of it for the file."""
-    key = secrets.token_urlsafe(32)
-    return key, hashlib.sha256(key.encode()).hexdigest()
+class KeysReloader:
+    """Looks at the keys file every so often. A file that isn't sound is refused and logged once; the last one stays."""
+
+    def __init__(self, path: Path, access: Access, *, interval_s: float) -> None:
+        self._path = path
+        self._access = access
+        self._interval_s = interval_s
+        self._seen = b""
+        self._told = ""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watch until `stop` is set."""
+        while not stop.is_set():
+            await asyncio.to_thread(self.look)
+            try:
+                async with asyncio.timeout(self._interval_s):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    def look(self) -> None:
+        try:
+            content = self._path.read_bytes()
+            if content == self._seen:
+                return
+            self._access.use(Access.load(self._path))
+        except (OSError, KeysFileError) as error:
+            if str(error) != self._told:
+                self._told = str(error)
+                log.error("keys_refused", error=str(error))
+            return
+        if self._seen:
+            log.info("keys_read_anew", path=str(self._path))
+        self._seen, self._told = content, ""
+
+
+def new_key(owner: str, scopes: Collection[Scope], expires: str | None = None) -> tuple[str, str]:
+    """A fresh key, and its line for the file. Raises ValueError for what such a line can't hold."""
+    prefix = f"flit_{secrets.token_hex(4)}"
+    key = f"{prefix}_{secrets.token_hex(24)}"
+    line = f"{prefix}  {hashlib.sha256(key.encode()).hexdigest()}  {owner}  {','.join(scopes)}"
+    line += f"  expires={expires}" if expires else ""
+    if _parse(line.split()) is None:
+        raise ValueError(f"no line of a keys file: {line}")
+    return key, line
 
 
 def _is_loopback(client: str) -> bool:
@@ -85,24 +171,52 @@ def _is_loopback(client: str) -> bool:
         return False
 
 
-def _read(path: Path) -> dict[bytes, Caller]:
+def _read(path: Path) -> dict[str, _Key]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise KeysFileError(f"{path}: {error}") from None
-    keys: dict[bytes, Caller] = {}
+    keys: dict[str, _Key] = {}
     for number, line in enumerate(lines, 1):
         parts = line.partition("#")[0].split()
         if not parts:
             continue
-        name, digest, role = parts[0], parts[1] if len(parts) > 1 else "", parts[2:]
-        if not _NAME.fullmatch(name) or not _HASH.fullmatch(digest) or role not in ([], [ADMIN]):
-            raise KeysFileError(
-                f"{path}, line {number}: a name, a SHA-256 in hex, and optionally `{ADMIN}` are expected"
-            )
-        if bytes.fromhex(digest) in keys:
-            raise KeysFileError(f"{path}, line {number}: this key stands there twice")
-        keys[bytes.fromhex(digest)] = Caller(name, bool(role))
+        key = _parse(parts)
+        if key is None:
+            raise KeysFileError(f"{path}, line {number}: expected {EXPECTED}")
+        if parts[0] in keys:
+            raise KeysFileError(f"{path}, line {number}: this prefix stands there twice")
+        keys[parts[0]] = key
     if not keys:
         raise KeysFileError(f"{path}: no key in it")
     return keys
+
+
+def _parse(parts: list[str]) -> _Key | None:
+    if len(parts) < 4 or not _PREFIX.fullmatch(parts[0]) or not _HASH.fullmatch(parts[1]):
+        return None
+    options = dict(part.partition("=")[::2] for part in parts[4:])
+    if (
+        not _OWNER.fullmatch(parts[2])
+        or options.keys() - {"expires", "rate", "burst"}
+        or len(options) != len(parts) - 4
+    ):
+        return None
+    try:
+        scopes = frozenset(Scope(name) for name in parts[3].split(","))
+        expires = _moment(options["expires"]) if "expires" in options else float("inf")
+        rate = None
+        if "rate" in options or "burst" in options:
+            per_second = float(options["rate"])
+            rate = Rate(per_second, int(options.get("burst", max(1, round(2 * per_second)))))
+            if not 0 < rate.per_second < 1e9 or rate.burst < 1:
+                return None
+    except (ValueError, KeyError):
+        return None
+    return _Key(bytes.fromhex(parts[1]), Caller(parts[2], scopes, rate), expires)
+
+
+def _moment(text: str) -> float:
+    """A day (its beginning) or a time, in UTC unless it says otherwise."""
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

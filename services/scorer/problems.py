@@ -23,6 +23,7 @@ MEDIA_TYPE = "application/problem+json"
 REASONS = {
     "unauthorized": "A key is needed",
     "forbidden": "Not allowed",
+    "scope": "This key is for something else",
     "not-found": "Nothing there",
     "method": "Method not allowed",
     "media-type": "Content type not supported",

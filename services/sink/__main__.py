@@ -114,6 +114,29 @@ async def audit(settings: SinkSettings, _: asyncio.Event) -> None:
         raise SystemExit(process.EXIT_FAILED)
 
 
+async def mend(settings: SinkSettings, _: asyncio.Event) -> None:
+    """Repair what doesn't balance, and compare again; exit status 1 where something is left."""
+    from services.sink.repair import StillBuffered, repair  # only here: the running sink repairs nothing
+    from services.sink.report import print_report
+
+    client, writes = bigquery_client(settings.bigquery), write_client(settings.bigquery)
+    states = FeatureStateStore.connect(settings.redis.url)
+    rules = rules_of(settings)
+    try:
+        before = await reconcile(settings.kafka, client, states, rules)
+        try:
+            done = await repair(settings.kafka, client, writes, states, rules, before)
+        except StillBuffered as buffered:
+            raise SystemExit(f"{buffered}: BigQuery lets them go after 90 minutes; run the repair again then") from None
+        after = await reconcile(settings.kafka, client, states, rules)
+    finally:
+        await states.close()
+    print_report(after)
+    print(f"{done.deleted} rows deleted, {done.written} written")
+    if not all(part.balanced for part in after):
+        raise SystemExit(process.EXIT_FAILED)
+
+
 async def forget_customer(settings: SinkSettings, _: asyncio.Event, *, patience_s: float) -> None:
     """Erase the customer whose id is the first line of standard input: there no process list or history shows it."""
     from services.sink.erasure import EXIT_UNFINISHED, Parts, erase  # only here: the running sink erases nobody
@@ -135,7 +158,7 @@ async def forget_customer(settings: SinkSettings, _: asyncio.Event, *, patience_
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m services.sink", description="Every topic into the warehouse")
-    parser.add_argument("command", nargs="?", choices=["run", "reconcile", "erase"], default="run")
+    parser.add_argument("command", nargs="?", choices=["run", "reconcile", "repair", "erase"], default="run")
     parser.add_argument(
         "--wait", type=float, default=60.0, metavar="SECONDS", help="erase: for rows that are still to be written (60)"
     )
@@ -146,6 +169,7 @@ def main() -> None:
     works: dict[str, Callable[[SinkSettings, asyncio.Event], Awaitable[None]]] = {
         "run": serve,
         "reconcile": audit,
+        "repair": mend,
         "erase": functools.partial(forget_customer, patience_s=arguments.wait),
     }
     work = check if arguments.check else works[arguments.command]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -73,18 +74,32 @@ class Balance:
 
 async def reconcile(kafka: KafkaSettings, client: bigquery.Client, index: RefusalIndex, rules: Rules) -> list[Balance]:
     """The balances of all tables and partitions. Raises TransientError, or what the clients raise."""
-    consumer = AIOKafkaConsumer(
-        **client_arguments(kafka), group_id=f"flit-{SERVICE}", enable_auto_commit=False, fetch_max_wait_ms=50
-    )
-    await consumer.start()  # assigned by hand below: it doesn't join the group, it only reads its offsets
-    try:
-        balances: list[Balance] = []
+    balances: list[Balance] = []
+    async with group_reader(kafka) as consumer:
         for topic in topics.ALL:
             for number in range(rules.partitions):
                 balances += await _partition(consumer, TopicPartition(topic.name, number), client, index, rules)
-        return balances
+    return balances
+
+
+@asynccontextmanager
+async def group_reader(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
+    """For partitions assigned by hand: it doesn't join the sink's group, it only reads its offsets."""
+    consumer = AIOKafkaConsumer(
+        **client_arguments(kafka), group_id=f"flit-{SERVICE}", enable_auto_commit=False, fetch_max_wait_ms=50
+    )
+    await consumer.start()
+    try:
+        yield consumer
     finally:
         await consumer.stop()
+
+
+async def refusals_between(index: RefusalIndex, at: TopicPartition, low: int, high: int) -> frozenset[int]:
+    """Offsets in [low, high) that were refused because of state."""
+    if at.topic != topics.TRANSACTIONS.name:
+        return frozenset()
+    return frozenset(await index.refused_between(at.partition, low, high - 1))
 
 
 async def _partition(
@@ -98,10 +113,8 @@ async def _partition(
     balances = [Balance(table.id, at.topic, at.partition, first, end, max(0, newest - end)) for table in tables]
     consumer.seek(at, first)
     low = first
-    async for records, high in _windows(consumer, at, end):
-        refused: frozenset[int] = frozenset()
-        if at.topic == topics.TRANSACTIONS.name:
-            refused = frozenset(await index.refused_between(at.partition, low, high - 1))
+    async for records, high in windows(consumer, at, end):
+        refused = await refusals_between(index, at, low, high)
         built = build(at.topic, records, rules, refused)
         for table, balance in zip(tables, balances, strict=True):
             balance.records += len(records)
@@ -113,7 +126,7 @@ async def _partition(
     return balances
 
 
-async def _windows(
+async def windows(
     consumer: AIOKafkaConsumer, at: TopicPartition, end: int
 ) -> AsyncIterator[tuple[list[KafkaRecord], int]]:
     """Records below `end`, some at a time, and the offset that each window ends before."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import resource
 import socket
@@ -22,7 +21,7 @@ import pytest
 from services.scorer.api import build_app
 from services.scorer.checkout import Question
 from services.scorer.connections import MAX_HEAD_BYTES, MAX_HEADERS, ConnectionLimits
-from services.scorer.keys import Access
+from services.scorer.keys import Access, Scope, new_key
 from services.scorer.rate import Rate
 from services.scorer.server import OTHER_FILES, allow_files, listen, serve
 
@@ -208,7 +207,8 @@ async def test_a_body_that_drips_in_gets_408_and_gives_its_place_back() -> None:
 
 async def test_a_stranger_cannot_hold_his_connection_with_a_body_that_nobody_reads(tmp_path: Path) -> None:
     file = tmp_path / "keys"
-    file.write_text(f"shop {hashlib.sha256(b'a key').hexdigest()}\n")
+    _, line = new_key("shop", [Scope.DECIDE])
+    file.write_text(line + "\n")
     large = HEAD + b"Content-Length: 100000\r\n\r\n"
     async with (
         door(read_s=0.3, keep_alive_s=0.3, access=Access.load(file)) as there,

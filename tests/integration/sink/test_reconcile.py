@@ -46,8 +46,12 @@ def restored(world: World, where: str) -> Iterator[str]:
 
 
 def reconcile(world: World) -> subprocess.CompletedProcess[str]:
+    return command(world, "reconcile")
+
+
+def command(world: World, name: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "services.sink", "reconcile"],
+        [sys.executable, "-m", "services.sink", name],
         env={**os.environ, **world.environment(), "COLUMNS": "160"},
         capture_output=True,
         text=True,
@@ -108,3 +112,22 @@ async def test_a_row_of_a_refused_record_is_found(settled: World) -> None:
         )
         faults = {(b.table, b.partition): b.unexpected for b in await settled.balances() if not b.balanced}
     assert faults == {(tables.DECISIONS.id, partition): [offset]}
+
+
+async def test_a_repair_writes_what_is_missing_and_deletes_what_is_too_much(settled: World) -> None:
+    places = [place for place in settled.written if place[0] == topics.DECISIONS.name]
+    places = [place for place in places if place not in settled.without_row]
+    (_, partition, missing), (_, also, doubled) = places[0], places[1]
+    name = f"`{PROJECT}.{tables.DECISIONS.id}`"
+    before = settled.query(f"SELECT * FROM {name} ORDER BY kafka_partition, kafka_offset")
+    settled.query(f"DELETE FROM {name} WHERE kafka_partition = {partition} AND kafka_offset = {missing}")
+    settled.query(
+        f"INSERT INTO {name} SELECT * FROM {name} WHERE kafka_partition = {also} AND kafka_offset = {doubled}"
+    )
+    done = command(settled, "repair")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 rows deleted, 2 written" in done.stdout
+    assert all(balance.balanced for balance in await settled.balances())
+    after = settled.query(f"SELECT * FROM {name} ORDER BY kafka_partition, kafka_offset")
+    assert after == before
+    assert "0 rows deleted, 0 written" in command(settled, "repair").stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from services.scorer.keys import Access
+from services.scorer.keys import Access, Scope
 from shared.kafka.admin import AdminSettings
 from shared.settings import ServiceSettings, load_settings
 from shared.warehouse.__main__ import WarehouseSettings
@@ -27,7 +27,7 @@ from tests.deployment import (
     stages,
 )
 
-EXAMPLE_KEY = "flit-local-key"
+EXAMPLE_KEY = "flit_local000_known-to-everybody"
 SERVICES = ("ingestor", "features", "scorer", "sink", "trainer", "simulator")
 
 
@@ -127,6 +127,6 @@ def test_the_example_key_opens_the_scorer_of_this_machine_only(tmp_path: Path) -
     in_cluster = next(one for one in kustomize(DEV) if one["kind"] == "Secret")["stringData"]["api-keys"]
     (tmp_path / "keys").write_text(in_cluster)
     for file in (DEPLOY / "api-keys.example", tmp_path / "keys"):
-        assert Access.load(file).caller(f"Bearer {EXAMPLE_KEY}", "10.0.0.1").name == "local"
+        assert Access.load(file).caller(f"Bearer {EXAMPLE_KEY}", "10.0.0.1", [Scope.DECIDE]).name == "local"
     digest = hashlib.sha256(EXAMPLE_KEY.encode()).hexdigest()
     assert not any(digest in path.read_text() for folder in (BASE, PROD) for path in folder.iterdir())

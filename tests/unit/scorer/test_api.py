@@ -347,15 +347,18 @@ async def test_the_frameworks_own_refusals_have_the_same_shape(
     assert_problem(await client.request(method, path), status, reason)
 
 
+KEY = "flit_00000001_secret"
+
+
 @pytest.fixture
 def access(tmp_path: Path) -> Access:
     path = tmp_path / "keys"
-    path.write_text(f"# callers\nshop {hashlib.sha256(b'secret').hexdigest()}\n\n")
+    path.write_text(f"# callers\nflit_00000001 {hashlib.sha256(KEY.encode()).hexdigest()} shop decide\n\n")
     return Access.load(path)
 
 
 @pytest.mark.parametrize("path", [URL, f"{URL}/x"])
-@pytest.mark.parametrize("key", [None, "Bearer wrong", "Bearer", "Basic secret", "secret"])
+@pytest.mark.parametrize("key", [None, "Bearer wrong", "Bearer", f"Basic {KEY}", KEY])
 async def test_without_a_known_key_nothing_is_answered(access: Access, path: str, key: str | None) -> None:
     use_case = Asked()
     headers = JSON | ({"Authorization": key} if key else {})
@@ -370,7 +373,7 @@ async def test_without_a_known_key_nothing_is_answered(access: Access, path: str
 async def test_a_known_key_asks_from_anywhere_under_its_name(access: Access) -> None:
     use_case = Asked()
     async with client_of(use_case, access, STRANGER) as client:
-        headers = JSON | {"Authorization": "Bearer secret"}
+        headers = JSON | {"Authorization": f"Bearer {KEY}"}
         assert (await client.post(URL, content=b"{}", headers=headers)).status_code == 200
     assert use_case.questions[0].caller == "shop"
 

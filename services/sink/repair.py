@@ -1,0 +1,150 @@
+"""Mends what a reconciliation found: rows that are missing are written from the log, rows too many are deleted.
+
+Only of records below the sink's committed offset, where the running sink has no business: both may run at once.
+Done again after it was interrupted, it goes on with what is still wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import structlog
+from aiokafka import TopicPartition
+from google.api_core.exceptions import BadRequest
+from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
+
+from services.sink.append import OK, AppendConnection, freeze
+from services.sink.gate import RefusalIndex
+from services.sink.pipeline import Rules, build
+from services.sink.reconcile import WINDOW, Balance, group_reader, refusals_between, windows
+from shared.kafka.errors import TransientError
+from shared.settings import KafkaSettings
+from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
+from shared.warehouse.tables import Row, Table, tables_of
+
+log = structlog.get_logger()
+
+DELETE_TIMEOUT_S = 300.0
+
+
+class StillBuffered(Exception):
+    """BigQuery changes no row that was written in the last 90 minutes or so; the same repair works later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    deleted: int
+    written: int
+
+
+async def repair(
+    kafka: KafkaSettings,
+    client: bigquery.Client,
+    writes: BigQueryWriteClient,
+    index: RefusalIndex,
+    rules: Rules,
+    balances: Sequence[Balance],
+) -> Repaired:
+    """Mend the accounts that don't balance; how many rows that took.
+
+    Raises StillBuffered, with nothing deleted of that table and partition; TransientError where BigQuery doesn't take
+    the rows.
+    """
+    faulty: dict[TopicPartition, list[Balance]] = defaultdict(list)
+    for balance in balances:
+        if not balance.balanced:
+            faulty[TopicPartition(balance.topic, balance.partition)].append(balance)
+    deleted = written = 0
+    for at, of_tables in faulty.items():
+        table_of = {table.id: table for table in tables_of(at.topic)}
+        for balance in of_tables:
+            too_many = {*balance.doubled, *balance.unexpected, *balance.wrong}
+            deleted += await asyncio.to_thread(_delete, client, table_of[balance.table], at, sorted(too_many))
+        wanted = {
+            table_of[balance.table]: {*balance.missing, *balance.doubled, *balance.wrong} for balance in of_tables
+        }
+        rows = await _rows_of(kafka, at, of_tables[0], index, rules, wanted)
+        for table, of_table in rows.items():
+            written += await asyncio.to_thread(_write, client, writes, table, of_table)
+        log.info("repaired", topic=at.topic, partition=at.partition, rows=sum(map(len, rows.values())))
+    return Repaired(deleted, written)
+
+
+def _delete(client: bigquery.Client, table: Table, at: TopicPartition, offsets: Sequence[int]) -> int:
+    deleted = 0
+    for begin in range(0, len(offsets), WINDOW):
+        query = (
+            f"DELETE FROM `{client.project}.{table.id}`"
+            f" WHERE {table.partition_by} >= TIMESTAMP '0001-01-01 00:00:00+00'"
+            " AND kafka_topic = @topic AND kafka_partition = @partition AND kafka_offset IN UNNEST(@offsets)"
+        )
+        parameters = [
+            bigquery.ScalarQueryParameter("topic", "STRING", at.topic),
+            bigquery.ScalarQueryParameter("partition", "INT64", at.partition),
+            bigquery.ArrayQueryParameter("offsets", "INT64", list(offsets[begin : begin + WINDOW])),
+        ]
+        job = client.query(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters), retry=RETRY)
+        try:
+            job.result(timeout=DELETE_TIMEOUT_S)
+        except BadRequest as error:
+            if "streaming buffer" in str(error):
+                raise StillBuffered(
+                    f"{table.id}, {at.topic}-{at.partition}: rows are in the streaming buffer"
+                ) from None
+            raise
+        deleted += int(job.num_dml_affected_rows or 0)
+    return deleted
+
+
+async def _rows_of(
+    kafka: KafkaSettings,
+    at: TopicPartition,
+    account: Balance,
+    index: RefusalIndex,
+    rules: Rules,
+    wanted: dict[Table, set[int]],
+) -> dict[Table, list[Row]]:
+    """The rows of these offsets, made from the log as the sink makes them."""
+    rows: dict[Table, list[Row]] = defaultdict(list)
+    offsets: Collection[int] = set().union(*wanted.values())
+    if not offsets:
+        return rows
+    async with group_reader(kafka) as consumer:
+        consumer.assign([at])
+        low = max(account.first, min(offsets))
+        consumer.seek(at, low)
+        async for records, high in windows(consumer, at, max(offsets) + 1):
+            refused = await refusals_between(index, at, low, high)
+            built = build(at.topic, records, rules, refused)
+            for table, mine in wanted.items():
+                rows[table] += [row for row in built.rows[table] if row["kafka_offset"] in mine]
+            low = high
+    return rows
+
+
+def _write(client: bigquery.Client, writes: BigQueryWriteClient, table: Table, rows: Sequence[Row]) -> int:
+    """Through a stream of their own, which is sealed at once. The sink's streams and their offsets stay as they are."""
+    if not rows:
+        return 0
+    stream = writes.create_write_stream(
+        parent=f"projects/{client.project}/datasets/{table.dataset}/tables/{table.name}",
+        write_stream=types.WriteStream(type_=types.WriteStream.Type.COMMITTED),
+        retry=None,
+        timeout=CALL_TIMEOUT_S,
+    )
+    connection = AppendConnection(writes, str(stream.name), table)
+    written = 0
+    try:
+        for batch in freeze(table, rows):
+            answer = connection.append(batch, written)
+            if answer.code is not OK:
+                raise TransientError(f"{table.id}: {answer.code.name}: {answer.detail}; run the repair again")
+            written += batch.rows
+    finally:
+        connection.cancel()
+    writes.finalize_write_stream(name=str(stream.name), retry=None, timeout=CALL_TIMEOUT_S)
+    return written
