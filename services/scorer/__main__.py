@@ -22,6 +22,7 @@ from services.scorer.api import build_app
 from services.scorer.check import check
 from services.scorer.checkout import Checkout, Ports
 from services.scorer.claims import ClaimStore
+from services.scorer.connections import ConnectionLimits
 from services.scorer.decider import Decider
 from services.scorer.gathering import GatheringRedis
 from services.scorer.guard import PartitionGuard, Readiness
@@ -142,9 +143,11 @@ async def work(
             access,
             ready.reason,
             max_body_bytes=settings.limits.max_body_bytes,
+            read_seconds=section.read_seconds,
             max_in_flight=section.max_in_flight,
             rate=Rate(section.rate_per_second, section.rate_burst),
         )
+        connections = ConnectionLimits(section.max_connections, section.read_seconds, section.keep_alive_seconds)
         with contextlib.suppress(RedisError, OSError):
             await hasty.ping()  # so that the first checkout doesn't wait for the connection
         # What was loaded by now stays for good: collections that go through it again would stop both doors for 50 ms.
@@ -152,7 +155,7 @@ async def work(
         gc.freeze()
         log.info("serving", address=listener.getsockname()[:2], policy=policy.name)
         async with asyncio.TaskGroup() as doors:
-            doors.create_task(serve(app, listener, stop, section.drain_seconds))
+            doors.create_task(serve(app, listener, stop, connections, section.drain_seconds))
             doors.create_task(consumer.run(door.handle, stop))
             doors.create_task(keep_watch(consumer, settings.kafka, SERVICE, stop))
             doors.create_task(reloader.run(stop))

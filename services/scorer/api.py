@@ -44,10 +44,13 @@ def build_app(
     ready: Callable[[], str | None],
     *,
     max_body_bytes: int,
+    read_seconds: float,
     max_in_flight: int,
     rate: Rate,
 ) -> FastAPI:
-    """The REST door. `ready`: None, or why this process should get no requests. `rate`: of each caller."""
+    """The REST door. `ready`: None, or why this process should get no requests. `rate`: of each caller.
+    `read_seconds`: for a body to arrive.
+    """
     app = FastAPI(title="Flit Risk", version="1", openapi_url="/openapi.json", docs_url="/docs", redoc_url=None)
     app.add_exception_handler(Problem, problem_handler)
     app.add_exception_handler(HTTPException, _framework_refusal)
@@ -72,7 +75,7 @@ def build_app(
         in_flight += 1
         IN_FLIGHT.set(in_flight)
         try:
-            question = await _question(request, caller, max_body_bytes)
+            question = await _question(request, caller, max_body_bytes, read_seconds)
             return _decision(await decisions.decide(question))
         except Rejection as rejection:
             raise Problem.of(rejection) from None
@@ -123,13 +126,13 @@ def _admit(request: Request, access: Access, scopes: Collection[Scope]) -> Calle
     return caller
 
 
-async def _question(request: Request, caller: Caller, max_body_bytes: int) -> Question:
+async def _question(request: Request, caller: Caller, max_body_bytes: int, read_seconds: float) -> Question:
     keys = request.headers.getlist(HEADER)
     if len(keys) > 1:
         raise Problem(400, "duplicate-key", f"{HEADER} was sent more than once", field=HEADER, expected="one value")
     trace = request.headers.get("traceparent")
     return Question(
-        body=await read_body(request, max_body_bytes),
+        body=await read_body(request, max_body_bytes, read_seconds),
         caller=caller.name,
         idempotency_key=check_key(keys[0]) if keys else None,
         schema_version=request.headers.get("schema-version"),

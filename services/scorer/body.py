@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 
 from starlette.requests import ClientDisconnect, Request
@@ -12,8 +13,10 @@ from shared.contracts.rejections import MALFORMED, TOO_LARGE, RejectionReason
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The body, unpacked. Raises Problem: 413 beyond `max_bytes` (as sent, and unpacked), 415, 400 for broken gzip."""
+async def read_body(request: Request, max_bytes: int, max_seconds: float) -> bytes:
+    """The body, unpacked. Raises Problem: 413 beyond `max_bytes` (as sent, and unpacked), 408 beyond `max_seconds`,
+    415, 400 for broken gzip.
+    """
     _check_content_type(request.headers.get("content-type"))
     packed = _is_packed(request.headers.getlist("content-encoding"))
     announced = request.headers.get("content-length")
@@ -21,10 +24,14 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         raise _too_large(max_bytes)
     received = bytearray()
     try:
-        async for chunk in request.stream():
-            received += chunk
-            if len(received) > max_bytes:
-                raise _too_large(max_bytes)
+        async with asyncio.timeout(max_seconds):
+            async for chunk in request.stream():
+                received += chunk
+                if len(received) > max_bytes:
+                    raise _too_large(max_bytes)
+    except TimeoutError:
+        hang_up = {"Connection": "close"}  # as below: the rest is not read
+        raise Problem(408, "slow", "the body took too long to arrive", headers=hang_up) from None
     except ClientDisconnect:
         raise Problem(MALFORMED, "disconnected", "the body ended early") from None
     return _unpack(bytes(received), max_bytes) if packed else bytes(received)

@@ -36,6 +36,9 @@ REASONS = {
     "kafka-unavailable": "Purchases can't be recorded right now",
     "state-unavailable": "Decisions can't be looked up right now",
     "disconnected": "The request ended early",
+    "http": "Not a request",
+    "head": "Address and headers too large",
+    "slow": "The request took too long to arrive",
     "internal": "An error of ours",
 }
 """Reasons beside those of the input rules, with their titles."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections.abc import Iterator
 
@@ -11,8 +12,12 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.scorer.connections import ConnectionLimits, within
+
 GRACE_SECONDS = 10
 """For answers in flight when the process is told to stop."""
+OTHER_FILES = 256
+"""Beside REST's connections: those to Kafka and Redis, logs, the model."""
 
 
 class _Server(uvicorn.Server):
@@ -45,12 +50,27 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=512)
 
 
-async def serve(app: FastAPI, listener: socket.socket, stop: asyncio.Event, drain_s: float = 0.0) -> None:
+def allow_files(count: int) -> None:
+    """Raise the number of files this process may open, as far as the system lets it.
+
+    Many systems give 1,024 unasked, and then a crowd at the door would leave none for Kafka and Redis.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def serve(
+    app: FastAPI, listener: socket.socket, stop: asyncio.Event, limits: ConnectionLimits, drain_s: float = 0.0
+) -> None:
     """Serve until `stop` is set and `drain_s` seconds more; then finish the answers in flight and return."""
+    allow_files(limits.max_connections + OTHER_FILES)
     server = _Server(
         uvicorn.Config(
             _Farewell(app, stop),
-            http="httptools",
+            http=within(limits),
+            timeout_keep_alive=limits.keep_alive_seconds,  # type: ignore[arg-type]  # handed to call_later
             ws="none",
             lifespan="off",
             log_config=None,

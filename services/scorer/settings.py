@@ -50,6 +50,12 @@ class ScorerSection(Section):
     """Requests of each caller, on average; beyond it 429 with the time to wait. Of this process."""
     rate_burst: int = Field(default=10_000, ge=1)
     """And at once after a pause."""
+    max_connections: int = Field(default=2048, ge=1, le=100_000)
+    """Open at once; what comes beyond is answered 503 and closed."""
+    read_seconds: float = Field(default=5.0, gt=0, le=600)
+    """For the head of a request to arrive, and for its body. Honest ones take milliseconds."""
+    keep_alive_seconds: float = Field(default=5.0, gt=0, le=3600)
+    """How long an idle connection is kept. A balancer in front should give it up sooner by itself."""
     drain_seconds: float = Field(default=0.0, ge=0, le=10)
     """How long requests are still answered after a stop signal, while `/ready` says no: until whoever sends them has
     noticed. 0 where something else sees to that, such as a preStop hook."""

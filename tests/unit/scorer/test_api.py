@@ -55,6 +55,7 @@ def client_of(
         access or Access(None),
         more.pop("ready", lambda: None),
         max_body_bytes=LIMIT,
+        read_seconds=more.pop("read_seconds", 5.0),
         max_in_flight=more.pop("max_in_flight", 8),
         rate=more.pop("rate", Rate(1000.0, 1000)),
     )
