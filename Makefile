@@ -4,9 +4,9 @@ SHELL := /bin/bash
 .PHONY: help setup demo test test-system test-slow chaos soak fuzz up down status logs ledger lock fmt lint clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-# Tests mostly wait for processes, so a few more workers than cores keep them busy. In the order of their folders: the long
-# ones, end to end, come first, and none of them is left alone at the end.
-WORKERS ?= 3
+# Each end-to-end test runs a whole system: more of them at once than cores, and each waits for the others. In the order of
+# their folders: these long ones come first, and none of them is left alone at the end.
+WORKERS ?= 2
 BIN := .venv/bin
 RUN := PYTHONPATH=. $(BIN)/python
 
