@@ -10,7 +10,7 @@ import pytest
 from shared.contracts.topics import DECISIONS
 from tests.e2e.system import Log, System
 
-RATE = 120
+RATE = 40
 AUDITS = 3
 
 

@@ -19,8 +19,17 @@ def _without_deduplication() -> None:
     CustomerState.sighting = lambda self, event_id, fingerprint: Sighting.NEW  # type: ignore[method-assign]
 
 
+GATHERED_MS = 2000
+"""So long a producer that nobody waits for may gather records: what a kill takes with it then is there for certain."""
+
+
 def _without_acknowledgements() -> None:
     from shared.kafka.producer import ReliableProducer
+
+    make = ReliableProducer.__init__
+
+    def made(self, settings, *, linger_ms=0, deadline_s=60.0):  # type: ignore[no-untyped-def]
+        make(self, settings, linger_ms=GATHERED_MS, deadline_s=deadline_s)
 
     async def attempt(self, producer, records):  # type: ignore[no-untyped-def]
         for record in records:
@@ -29,6 +38,7 @@ def _without_acknowledgements() -> None:
             )
         return []
 
+    ReliableProducer.__init__ = made  # type: ignore[method-assign]
     ReliableProducer._attempt = attempt  # type: ignore[method-assign]
 
 
