@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from services.scorer.checkout import Question, Unavailable
 from services.scorer.idempotency import HEADER, InFlight, check_key
 from services.scorer.keys import Access, Caller, Scope
 from services.scorer.metrics import ANSWERS, IN_FLIGHT
-from services.scorer.problems import Problem, answer, problem_handler
+from services.scorer.problems import PRIVATE, Problem, answer, problem_handler
 from services.scorer.rate import Rate, TokenBuckets
 from shared.contracts.rejections import Rejection
 from shared.contracts.transactions import check_id
@@ -35,7 +36,7 @@ class Decisions(Protocol):
     """The use case behind the routes."""
 
     async def decide(self, question: Question) -> bytes: ...
-    async def find(self, event_id: str) -> bytes | None: ...
+    async def find(self, event_id: str, asked_by: str | None) -> bytes | None: ...
 
 
 def build_app(
@@ -57,6 +58,7 @@ def build_app(
     app.add_exception_handler(Exception, _our_fault)
     openapi.install(app)
     in_flight = 0
+    arriving: Counter[str] = Counter()
     buckets = TokenBuckets()
 
     def admit(request: Request, *scopes: Scope) -> Caller:
@@ -70,12 +72,21 @@ def build_app(
     async def decide(request: Request) -> Response:
         nonlocal in_flight
         caller = admit(request, Scope.DECIDE)
+        # A body on its way takes no place: one caller's slow line would keep all others out. It costs memory, though.
+        if in_flight >= max_in_flight or arriving[caller.name] >= max_in_flight:
+            raise _overloaded()
+        arriving[caller.name] += 1
+        try:
+            question = await _question(request, caller, max_body_bytes, read_seconds)
+        except Rejection as rejection:
+            raise Problem.of(rejection) from None
+        finally:
+            arriving[caller.name] -= 1
         if in_flight >= max_in_flight:
-            raise Problem.later(503, "overloaded", "too many requests at once", RETRY_AFTER_S)
+            raise _overloaded()
         in_flight += 1
         IN_FLIGHT.set(in_flight)
         try:
-            question = await _question(request, caller, max_body_bytes, read_seconds)
             return _decision(await decisions.decide(question))
         except Rejection as rejection:
             raise Problem.of(rejection) from None
@@ -91,10 +102,10 @@ def build_app(
 
     @app.get("/v1/decisions/{event_id}", **openapi.FIND)
     async def find(event_id: str, request: Request) -> Response:
-        admit(request, Scope.READ, Scope.DECIDE)
+        caller = admit(request, Scope.READ, Scope.DECIDE)
         try:
             check_id(event_id, "event_id")
-            found = await decisions.find(event_id)
+            found = await decisions.find(event_id, None if Scope.READ in caller.scopes else caller.name)
         except Rejection as rejection:
             raise Problem.of(rejection) from None
         except Unavailable as error:
@@ -120,10 +131,14 @@ def build_app(
 def _admit(request: Request, access: Access, scopes: Collection[Scope]) -> Caller:
     """Who asks. Before anything of the body is read."""
     client = request.client.host if request.client else None
-    caller = access.caller(request.headers.get("authorization"), client, scopes)
+    caller = access.caller(request.headers.get("authorization"), client, scopes, host=request.headers.get("host"))
     if request.scope["query_string"]:
         raise Problem(400, "query", "this address takes no query parameters", expected="no query parameters")
     return caller
+
+
+def _overloaded() -> Problem:
+    return Problem.later(503, "overloaded", "too many requests at once", RETRY_AFTER_S)
 
 
 async def _question(request: Request, caller: Caller, max_body_bytes: int, read_seconds: float) -> Question:
@@ -134,6 +149,7 @@ async def _question(request: Request, caller: Caller, max_body_bytes: int, read_
     return Question(
         body=await read_body(request, max_body_bytes, read_seconds),
         caller=caller.name,
+        sees_all=Scope.READ in caller.scopes,
         idempotency_key=check_key(keys[0]) if keys else None,
         schema_version=request.headers.get("schema-version"),
         traceparent=trace if trace is not None and _TRACEPARENT.fullmatch(trace) else None,
@@ -143,7 +159,7 @@ async def _question(request: Request, caller: Caller, max_body_bytes: int, read_
 def _decision(body: bytes) -> Response:
     """The decision's own bytes: parsing and writing them again could change them."""
     ANSWERS.labels("200", "").inc()
-    return Response(body, media_type=_JSON)
+    return Response(body, media_type=_JSON, headers=PRIVATE)
 
 
 async def _framework_refusal(_: Request, error: Exception) -> Response:

@@ -33,6 +33,7 @@ class Asked:
 
     def __init__(self, does: Callable[[Question], Any] | None = None) -> None:
         self.questions: list[Question] = []
+        self.looked_up: list[tuple[str, str | None]] = []
         self._does = does
 
     async def decide(self, question: Question) -> bytes:
@@ -41,7 +42,8 @@ class Asked:
             self._does(question)
         return b'{"as": "it is" }'
 
-    async def find(self, event_id: str) -> bytes | None:
+    async def find(self, event_id: str, asked_by: str | None) -> bytes | None:
+        self.looked_up.append((event_id, asked_by))
         if self._does is not None:
             self._does(Question(event_id.encode()))
         return None
@@ -60,7 +62,7 @@ def client_of(
         rate=more.pop("rate", Rate(1000.0, 1000)),
     )
     transport = httpx.ASGITransport(app, client=address, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://scorer")
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
 
 
 @pytest.fixture
@@ -375,7 +377,17 @@ async def test_a_known_key_asks_from_anywhere_under_its_name(access: Access) -> 
     async with client_of(use_case, access, STRANGER) as client:
         headers = JSON | {"Authorization": f"Bearer {KEY}"}
         assert (await client.post(URL, content=b"{}", headers=headers)).status_code == 200
-    assert use_case.questions[0].caller == "shop"
+        assert (await client.get(f"{URL}/one", headers=headers)).status_code == 404
+    assert (use_case.questions[0].caller, use_case.questions[0].sees_all) == ("shop", False)
+    assert use_case.looked_up == [("one", "shop")]
+
+
+async def test_who_may_read_looks_up_whatever_was_decided() -> None:
+    use_case = Asked()
+    async with client_of(use_case) as client:
+        await client.get(f"{URL}/one")
+        await client.post(URL, content=b"{}", headers=JSON)
+    assert use_case.looked_up == [("one", None)] and use_case.questions[0].sees_all
 
 
 @pytest.mark.parametrize(("address", "status"), [(("::1", 1), 200), (("127.8.9.1", 1), 200), (STRANGER, 403)])
@@ -383,6 +395,45 @@ async def test_without_keys_only_this_machine_may_ask(address: tuple[str, int], 
     async with client_of(Asked(), address=address) as client:
         answer = await client.post(URL, content=b"{}", headers=JSON | {"X-Forwarded-For": "127.0.0.1"})
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8000", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8000", 200),
+        ("[::1]", 200),
+        ("rebound.example.com", 403),
+        ("rebound.example.com:8000", 403),
+        ("127.0.0.1.example.com", 403),
+        ("localhost.example.com:80", 403),
+        ("192.0.2.7:8000", 403),
+        ("", 403),
+    ],
+)
+async def test_without_keys_a_strangers_name_for_this_machine_opens_nothing(host: str, status: int) -> None:
+    async with client_of(Asked()) as client:
+        answer = await client.post(URL, content=b"{}", headers=JSON | {"Host": host})
+    assert answer.status_code == status
+
+
+async def test_with_a_key_the_door_has_any_name(access: Access) -> None:
+    async with client_of(Asked(), access, STRANGER) as client:
+        headers = JSON | {"Authorization": f"Bearer {KEY}", "Host": "decisions.example.com"}
+        assert (await client.post(URL, content=b"{}", headers=headers)).status_code == 200
+
+
+async def test_no_answer_about_a_purchase_is_kept_on_its_way(client: httpx.AsyncClient) -> None:
+    for answer in (
+        await client.post(URL, content=body_of(), headers=JSON),
+        await client.get(f"{URL}/{accepted().transaction.event_id}"),
+        await client.post(URL, content=b"{", headers=JSON),
+        await client.get(f"{URL}/unknown"),
+    ):
+        assert answer.headers["cache-control"] == "no-store", answer.status_code
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
