@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -255,7 +256,7 @@ async def test_a_restored_claim_answers_its_own_purchase() -> None:
     ],
     ids=lambda changes: next(iter(changes)),
 )
-async def test_a_restored_claim_gives_its_decision_to_no_other_purchase(changes: dict[str, object]) -> None:
+async def test_a_restored_claim_gives_its_decision_to_no_other_purchase(changes: dict[str, Any]) -> None:
     outside = Outside()
     event_id, _ = await restored(outside)
     with pytest.raises(Rejection, match="conflict"):
