@@ -17,6 +17,7 @@ from starlette.responses import Response
 from services.scorer import openapi
 from services.scorer.body import read_body
 from services.scorer.checkout import Question, Unavailable
+from services.scorer.docs_page import docs_page
 from services.scorer.idempotency import HEADER, InFlight, check_key
 from services.scorer.keys import Access, Caller, Scope
 from services.scorer.metrics import ANSWERS, IN_FLIGHT
@@ -52,7 +53,7 @@ def build_app(
     """The REST door. `ready`: None, or why this process should get no requests. `rate`: of each caller.
     `read_seconds`: for a body to arrive.
     """
-    app = FastAPI(title="Flit Risk", version="1", openapi_url="/openapi.json", docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="Flit Risk", version="1", openapi_url="/openapi.json", docs_url=None, redoc_url=None)
     app.add_exception_handler(Problem, problem_handler)
     app.add_exception_handler(HTTPException, _framework_refusal)
     app.add_exception_handler(Exception, _our_fault)
@@ -124,6 +125,10 @@ def build_app(
         if reason is None:
             return Response("ready\n", media_type="text/plain")
         return Response(f"{reason}\n", status_code=503, media_type="text/plain")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return docs_page(app.openapi())
 
     return app
 

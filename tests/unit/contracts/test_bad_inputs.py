@@ -13,7 +13,7 @@ from shared.contracts.transactions import NOT_NEGATIVE, AcceptedTransaction, Doo
 from tests.bad_inputs.doors import ELSEWHERE, LINES, PAIRS, RECORDS, REQUESTS
 from tests.bad_inputs.outcomes import OUTCOMES
 from tests.bad_inputs.purchases import PURCHASES, TEXTS
-from tests.bad_inputs.rows import ACCEPTED, BadInput, Subject
+from tests.bad_inputs.rows import ACCEPTED, BadInput, BadLine, BadPair, BadRecord, BadRequest, Subject
 from tests.deployment import REPOSITORY
 from tests.factories import transaction
 
@@ -67,7 +67,14 @@ def test_every_row_of_the_catalogue_has_an_input() -> None:
 
 
 TABLE = REPOSITORY / "docs/reference/bad-inputs.md"
-LISTS = {"P": PURCHASES, "O": OUTCOMES, "T": RECORDS, "D": PAIRS, "R": REQUESTS, "L": LINES}
+LISTS: dict[str, tuple[BadInput | BadRecord | BadPair | BadRequest | BadLine, ...]] = {
+    "P": PURCHASES,
+    "O": OUTCOMES,
+    "T": RECORDS,
+    "D": PAIRS,
+    "R": REQUESTS,
+    "L": LINES,
+}
 
 
 def test_the_table_names_every_row_and_where_it_is_tried() -> None:

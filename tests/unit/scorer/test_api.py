@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -470,4 +471,16 @@ async def test_the_description_fits_what_is_sent_and_what_is_answered(client: ht
     valid("Problem", (await client.post(URL, content=b"{", headers=JSON)).json())
     for reason in RejectionReason:
         assert reason.value in document["components"]["schemas"]["Problem"]["properties"]["reason"]["enum"]
-    assert (await client.get("/docs")).status_code == 200
+
+
+async def test_the_page_for_people_says_all_and_loads_nothing_from_anywhere(client: httpx.AsyncClient) -> None:
+    document, page = (await client.get("/openapi.json")).json(), await client.get("/docs")
+    assert page.status_code == 200
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"<code>{method.upper()} {path}</code>" in page.text
+    for name in document["components"]["schemas"]:
+        assert f"id='{name}'" in page.text
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    loads = re.findall(r"<(?:script|link|img|iframe|form)|src=|on\w+=|href='([^'#]+)", page.text)
+    assert loads == ["/openapi.json"]
