@@ -39,8 +39,8 @@ def docs_page(document: Mapping[str, Any]) -> HTMLResponse:
     )
     page = (
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
-        f"<style>{_STYLE}</style></head><body><h1>{title}</h1><p>For programs: <a href='/openapi.json'>/openapi.json</a></p>"
-        f"{calls}<h2>Schemas</h2>{schemas}</body></html>"
+        f"<style>{_STYLE}</style></head><body><h1>{title}</h1>"
+        f"<p>For programs: <a href='/openapi.json'>/openapi.json</a></p>{calls}<h2>Schemas</h2>{schemas}</body></html>"
     )
     return HTMLResponse(page, headers={"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"})
 

@@ -27,6 +27,7 @@ import structlog
 
 from services.scorer.problems import Problem
 from services.scorer.rate import Rate
+from shared.telemetry.process import sleep_unless
 
 log = structlog.get_logger()
 
@@ -136,11 +137,7 @@ class KeysReloader:
         """Watch until `stop` is set."""
         while not stop.is_set():
             await asyncio.to_thread(self.look)
-            try:
-                async with asyncio.timeout(self._interval_s):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await sleep_unless(stop, self._interval_s)
 
     def look(self) -> None:
         try:
