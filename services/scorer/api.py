@@ -31,6 +31,8 @@ log = structlog.get_logger()
 RETRY_AFTER_S = 1
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _JSON = "application/json"
+_ONCE = (b"host", b"authorization", b"content-type", b"schema-version", HEADER.lower().encode())
+"""Headers that say who asks, and how a body is meant. Of two, something in front of us may have read the other."""
 
 
 class Decisions(Protocol):
@@ -135,6 +137,11 @@ def build_app(
 
 def _admit(request: Request, access: Access, scopes: Collection[Scope]) -> Caller:
     """Who asks. Before anything of the body is read."""
+    sent = [name for name, _ in request.headers.raw]
+    for name in _ONCE:
+        if sent.count(name) > 1:
+            field = name.decode().title()
+            raise Problem(400, "duplicate-key", f"{field} was sent more than once", field=field, expected="one value")
     client = request.client.host if request.client else None
     caller = access.caller(request.headers.get("authorization"), client, scopes, host=request.headers.get("host"))
     if request.scope["query_string"]:
@@ -147,15 +154,13 @@ def _overloaded() -> Problem:
 
 
 async def _question(request: Request, caller: Caller, max_body_bytes: int, read_seconds: float) -> Question:
-    keys = request.headers.getlist(HEADER)
-    if len(keys) > 1:
-        raise Problem(400, "duplicate-key", f"{HEADER} was sent more than once", field=HEADER, expected="one value")
+    key = request.headers.get(HEADER)
     trace = request.headers.get("traceparent")
     return Question(
         body=await read_body(request, max_body_bytes, read_seconds),
         caller=caller.name,
         sees_all=Scope.READ in caller.scopes,
-        idempotency_key=check_key(keys[0]) if keys else None,
+        idempotency_key=None if key is None else check_key(key),
         schema_version=request.headers.get("schema-version"),
         traceparent=trace if trace is not None and _TRACEPARENT.fullmatch(trace) else None,
     )

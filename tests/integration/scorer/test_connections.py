@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import resource
 import socket
 from collections.abc import AsyncIterator
@@ -323,6 +324,16 @@ async def test_what_is_no_request_is_a_problem_and_reaches_nobody(request_: byte
         assert answer.is_problem(400, "http")
         assert await broken.rest() == b""
         assert there.use_case.bodies == []
+
+
+async def test_a_stranger_writes_no_line_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    upgrade = LIVE + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    caplog.set_level(logging.WARNING)
+    async with door() as there:
+        for request in (b"EHLO there\r\n\r\n", LIVE + b"X-A : b\r\n\r\n"):
+            assert (await there.ask(request)).is_problem(400, "http")
+        assert (await there.ask(upgrade)).status == 200
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 async def test_garbage_behind_a_request_in_work_never_takes_its_answers_place() -> None:

@@ -181,6 +181,18 @@ async def test_two_keys_at_once_are_refused(client: httpx.AsyncClient) -> None:
     assert_problem(await client.post(URL, content=body_of(), headers=headers), 400, "duplicate-key")
 
 
+@pytest.mark.parametrize("name", ["Host", "Authorization", "Content-Type", "Schema-Version", "Idempotency-Key"])
+async def test_what_says_who_asks_or_how_the_body_is_meant_is_sent_once(name: str) -> None:
+    use_case = Asked()
+    given = {"Host": "localhost", "Authorization": "Bearer a", "Content-Type": "application/json"}
+    own = given.get(name, "1")
+    headers = [*((JSON | {name: own}).items()), (name, own)]
+    async with client_of(use_case) as client:
+        answer = await client.post(URL, content=b"{}", headers=headers)
+    assert assert_problem(answer, 400, "duplicate-key")["field"] == name
+    assert use_case.questions == []
+
+
 @pytest.mark.parametrize(
     ("content_type", "accepted_"),
     [

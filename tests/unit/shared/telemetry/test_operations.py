@@ -59,9 +59,7 @@ def test_whoever_holds_connections_keeps_no_probe_out_and_costs_a_bounded_number
 
     address = (client.base_url.host, client.base_url.port or 0)
     with ExitStack() as held:
-        silent = [
-            held.enter_context(socket.create_connection(address, timeout=5)) for _ in range(2 * MOST_CONNECTIONS)
-        ]
+        silent = [held.enter_context(socket.create_connection(address, timeout=5)) for _ in range(2 * MOST_CONNECTIONS)]
         assert client.get("/live").status_code == 200
         for one in silent[:MOST_CONNECTIONS]:
             assert one.recv(1) == b"", "the oldest were not closed"
