@@ -125,7 +125,7 @@ async def _read(reader: LogReader, ends: Ends, scope: Ends, settings: LedgerSett
     return book
 
 
-def _rows(settings: LedgerSettings) -> dict[str, dict[tuple[int, int], list[str | None]]]:
+def _rows(settings: LedgerSettings) -> dict[str, checks.Rows]:
     client = warehouse_rows.open_client(settings.bigquery)
     try:
         tables = [table for group in checks.TABLES.values() for table in group]
