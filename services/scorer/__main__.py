@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from services.scorer.api import build_app
+from services.scorer.askers import Askers
 from services.scorer.check import check
 from services.scorer.checkout import Checkout, Ports
 from services.scorer.claims import ClaimStore
@@ -122,6 +123,7 @@ async def work(
                     ttl_s=section.idempotency_ttl_seconds,
                     in_flight_s=2 * section.publish_timeout_ms / 1000 + 1,
                 ),
+                askers=Askers(hasty, ttl_s=section.claim_ttl_seconds),
                 sender=producer,
                 confirm=PartitionGuard(states, partitions).confirm,
             ),

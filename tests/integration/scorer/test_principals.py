@@ -68,6 +68,26 @@ async def test_each_caller_gets_what_his_key_is_for_and_nothing_else(rig: Rig, h
     assert len(refusals) == 1, "a refusal tells what was wrong with the key"
 
 
+async def test_who_may_only_decide_cannot_tell_another_callers_decision_from_none(
+    rig: Rig, http: httpx.AsyncClient
+) -> None:
+    keys = {
+        owner: new_key(owner, [scope]) for owner, scope in (("a", Scope.DECIDE), ("b", Scope.DECIDE), ("c", Scope.READ))
+    }
+    path = rig.folder / "keys"
+    path.write_text("".join(f"{line}\n" for _, line in keys.values()))
+    said = {owner: f"Bearer {key}" for owner, (key, _) in keys.items()}
+    async with rig.scorer(SCORER__API_KEYS_FILE=str(path)) as scorer:
+        decided = await ask(http, scorer.url, DECIDE, said["a"])
+        for owner in ("a", "c"):
+            found = await ask(http, scorer.url, READ, said[owner])
+            assert (found.status_code, found.content) == (200, decided.content), owner
+        others = await ask(http, scorer.url, READ, said["b"])
+        nobodys = await ask(http, scorer.url, ("GET", "/v1/decisions/none"), said["b"])
+        assert others.status_code == nobodys.status_code == 404
+        assert others.content == nobodys.content
+
+
 async def test_a_key_that_is_taken_out_of_the_file_is_good_for_nothing_from_then_on(
     rig: Rig, http: httpx.AsyncClient
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Asked:
 
     def __init__(self, does: Callable[[Question], Any] | None = None) -> None:
         self.questions: list[Question] = []
+        self.looked_up: list[tuple[str, str | None]] = []
         self._does = does
 
     async def decide(self, question: Question) -> bytes:
@@ -41,7 +43,8 @@ class Asked:
             self._does(question)
         return b'{"as": "it is" }'
 
-    async def find(self, event_id: str) -> bytes | None:
+    async def find(self, event_id: str, asked_by: str | None) -> bytes | None:
+        self.looked_up.append((event_id, asked_by))
         if self._does is not None:
             self._does(Question(event_id.encode()))
         return None
@@ -60,7 +63,7 @@ def client_of(
         rate=more.pop("rate", Rate(1000.0, 1000)),
     )
     transport = httpx.ASGITransport(app, client=address, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://scorer")
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
 
 
 @pytest.fixture
@@ -176,6 +179,18 @@ async def test_a_key_that_is_none_is_refused(client: httpx.AsyncClient, key: str
 async def test_two_keys_at_once_are_refused(client: httpx.AsyncClient) -> None:
     headers = [("Content-Type", "application/json"), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
     assert_problem(await client.post(URL, content=body_of(), headers=headers), 400, "duplicate-key")
+
+
+@pytest.mark.parametrize("name", ["Host", "Authorization", "Content-Type", "Schema-Version", "Idempotency-Key"])
+async def test_what_says_who_asks_or_how_the_body_is_meant_is_sent_once(name: str) -> None:
+    use_case = Asked()
+    given = {"Host": "localhost", "Authorization": "Bearer a", "Content-Type": "application/json"}
+    own = given.get(name, "1")
+    headers = [*((JSON | {name: own}).items()), (name, own)]
+    async with client_of(use_case) as client:
+        answer = await client.post(URL, content=b"{}", headers=headers)
+    assert assert_problem(answer, 400, "duplicate-key")["field"] == name
+    assert use_case.questions == []
 
 
 @pytest.mark.parametrize(
@@ -375,7 +390,17 @@ async def test_a_known_key_asks_from_anywhere_under_its_name(access: Access) -> 
     async with client_of(use_case, access, STRANGER) as client:
         headers = JSON | {"Authorization": f"Bearer {KEY}"}
         assert (await client.post(URL, content=b"{}", headers=headers)).status_code == 200
-    assert use_case.questions[0].caller == "shop"
+        assert (await client.get(f"{URL}/one", headers=headers)).status_code == 404
+    assert (use_case.questions[0].caller, use_case.questions[0].sees_all) == ("shop", False)
+    assert use_case.looked_up == [("one", "shop")]
+
+
+async def test_who_may_read_looks_up_whatever_was_decided() -> None:
+    use_case = Asked()
+    async with client_of(use_case) as client:
+        await client.get(f"{URL}/one")
+        await client.post(URL, content=b"{}", headers=JSON)
+    assert use_case.looked_up == [("one", None)] and use_case.questions[0].sees_all
 
 
 @pytest.mark.parametrize(("address", "status"), [(("::1", 1), 200), (("127.8.9.1", 1), 200), (STRANGER, 403)])
@@ -383,6 +408,45 @@ async def test_without_keys_only_this_machine_may_ask(address: tuple[str, int], 
     async with client_of(Asked(), address=address) as client:
         answer = await client.post(URL, content=b"{}", headers=JSON | {"X-Forwarded-For": "127.0.0.1"})
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8000", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8000", 200),
+        ("[::1]", 200),
+        ("rebound.example.com", 403),
+        ("rebound.example.com:8000", 403),
+        ("127.0.0.1.example.com", 403),
+        ("localhost.example.com:80", 403),
+        ("192.0.2.7:8000", 403),
+        ("", 403),
+    ],
+)
+async def test_without_keys_a_strangers_name_for_this_machine_opens_nothing(host: str, status: int) -> None:
+    async with client_of(Asked()) as client:
+        answer = await client.post(URL, content=b"{}", headers=JSON | {"Host": host})
+    assert answer.status_code == status
+
+
+async def test_with_a_key_the_door_has_any_name(access: Access) -> None:
+    async with client_of(Asked(), access, STRANGER) as client:
+        headers = JSON | {"Authorization": f"Bearer {KEY}", "Host": "decisions.example.com"}
+        assert (await client.post(URL, content=b"{}", headers=headers)).status_code == 200
+
+
+async def test_no_answer_about_a_purchase_is_kept_on_its_way(client: httpx.AsyncClient) -> None:
+    for answer in (
+        await client.post(URL, content=body_of(), headers=JSON),
+        await client.get(f"{URL}/{accepted().transaction.event_id}"),
+        await client.post(URL, content=b"{", headers=JSON),
+        await client.get(f"{URL}/unknown"),
+    ):
+        assert answer.headers["cache-control"] == "no-store", answer.status_code
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
@@ -419,4 +483,16 @@ async def test_the_description_fits_what_is_sent_and_what_is_answered(client: ht
     valid("Problem", (await client.post(URL, content=b"{", headers=JSON)).json())
     for reason in RejectionReason:
         assert reason.value in document["components"]["schemas"]["Problem"]["properties"]["reason"]["enum"]
-    assert (await client.get("/docs")).status_code == 200
+
+
+async def test_the_page_for_people_says_all_and_loads_nothing_from_anywhere(client: httpx.AsyncClient) -> None:
+    document, page = (await client.get("/openapi.json")).json(), await client.get("/docs")
+    assert page.status_code == 200
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"<code>{method.upper()} {path}</code>" in page.text
+    for name in document["components"]["schemas"]:
+        assert f"id='{name}'" in page.text
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    loads = re.findall(r"<(?:script|link|img|iframe|form)|src=|on\w+=|href='([^'#]+)", page.text)
+    assert loads == ["/openapi.json"]
