@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from services.scorer.metrics import SERVICE
 from services.scorer.model import OnnxModel
 from shared.feature_state import FeatureStateStore, PartitionCountMismatch
 from shared.kafka.admin import check_topics
@@ -17,7 +18,7 @@ async def check(kafka: KafkaSettings, states: FeatureStateStore, registry: Model
     """For each dependency `ok`, or what is wrong with it. No model is fine: the fallback decides until there is one."""
 
     async def brokers() -> str:
-        await check_topics(kafka)
+        await check_topics(kafka, SERVICE)
         return "ok"
 
     async def redis() -> str:
