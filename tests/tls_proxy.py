@@ -25,6 +25,7 @@ class TlsProxy:
         self._context.load_cert_chain(identity.certfile, identity.keyfile)
         self._started = threading.Event()
         self._open: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name=f"tls-{port}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -45,8 +46,14 @@ class TlsProxy:
         server.close()
         for writer in list(self._open):
             writer.transport.abort()
+        await asyncio.gather(*self._passing)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._forward(reader, writer))
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             back, forth = await asyncio.open_connection(LOOPBACK, self._target)
         except OSError:

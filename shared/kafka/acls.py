@@ -21,7 +21,7 @@ from aiokafka.protocol.api import Request
 
 from shared.kafka.connection import client_arguments
 from shared.kafka.errors import GaveUp, TransientError
-from shared.kafka.grants import OURS, OUTSIDE, Grant, Operation, Resource, Rule, commands, outsider, rules
+from shared.kafka.grants import OURS, ROLES, Grant, Operation, Resource, Rule, commands, named, rules
 from shared.settings import KafkaSettings, ServiceSettings, load_settings
 from shared.telemetry import logging, process
 
@@ -118,13 +118,13 @@ async def _difference(admin: AIOKafkaAdminClient, wanted: Collection[Rule]) -> D
     foreign: list[str] = []
     for resource, name, pattern, entries in answer.resources:
         for principal, host, operation, permission in entries:
-            named = principal.removeprefix(_USER)
-            if named not in principals | {"*"}:
+            bare = principal.removeprefix(_USER)
+            if bare not in principals | {"*"}:
                 continue
-            plain = host == ANY_HOST and permission == ALLOW and pattern in (LITERAL, PREFIXED) and named != "*"
+            plain = host == ANY_HOST and permission == ALLOW and pattern in (LITERAL, PREFIXED) and bare != "*"
             if plain and resource in _RESOURCE_OF and operation in _OPERATION_OF:
                 grant = Grant(_RESOURCE_OF[resource], name, _OPERATION_OF[operation], pattern == PREFIXED)
-                held.add(Rule(named, grant))
+                held.add(Rule(bare, grant))
             else:
                 foreign.append(
                     f"{principal} from {host}: operation {operation}, permission {permission}, on resource "
@@ -193,11 +193,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m shared.kafka.acls", description="Who may do what at the brokers")
     parser.add_argument("command", choices=["apply", "check", "print"])
     parser.add_argument(
-        "--also", metavar="NAME=ROLE", action="append", default=[], help=f"an outsider: {', '.join(sorted(OUTSIDE))}"
+        "--also", metavar="NAME=ROLE", action="append", default=[], help=f"one more: {', '.join(sorted(ROLES))}"
     )
     arguments = parser.parse_args()
     try:
-        wanted = rules({**OURS, **dict(outsider(text) for text in arguments.also)})
+        wanted = rules({**OURS, **dict(named(text) for text in arguments.also)})
     except ValueError as error:
         parser.error(str(error))
     if arguments.command == "print":

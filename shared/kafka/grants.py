@@ -48,7 +48,7 @@ class Operation(StrEnum):
 OUR_PREFIX = "flit-"
 """Of our principals and consumer groups. No outsider's name begins so."""
 
-_OUTSIDER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Without dots: with one, a name's groups could be another name's."""
 
 
@@ -143,13 +143,16 @@ def rules(principals: Mapping[str, str] = OURS) -> frozenset[Rule]:
     return frozenset(Rule(name, grant) for name, role in principals.items() for grant in grants_of(role, name))
 
 
-def outsider(text: str) -> tuple[str, str]:
-    """`shop-a=producers`: a principal and its role. Raises ValueError."""
+def named(text: str) -> tuple[str, str]:
+    """`shop-a=producers`, an outsider, or `flit-sink-b=sink`, a second principal of ours, as while one password follows
+    another: the principal and its role. Raises ValueError."""
     name, _, role = text.partition("=")
-    if role not in OUTSIDE:
-        raise ValueError(f"{text}: expected NAME=ROLE, of {', '.join(sorted(OUTSIDE))}")
-    if not _OUTSIDER.fullmatch(name) or name.startswith(OUR_PREFIX):
-        raise ValueError(f"{text}: a name has 1 to 64 letters, digits, _ and -, and doesn't begin with {OUR_PREFIX}")
+    if role not in ROLES:
+        raise ValueError(f"{text}: expected NAME=ROLE, of {', '.join(sorted(ROLES))}")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{text}: a name has 1 to 64 letters, digits, _ and -")
+    if name.startswith(OUR_PREFIX) if role in OUTSIDE else not name.startswith(f"{OUR_PREFIX}{role}-"):
+        raise ValueError(f"{text}: names of ours, and no others, begin with {OUR_PREFIX}<service>-")
     return name, role
 
 

@@ -77,6 +77,8 @@ class SecuredStack(EmbeddedStack):
     def credentials(self, service: str) -> dict[str, str]:
         """What one service shows to brokers and Valkey."""
         user = f"{grants.OUR_PREFIX}{service}"
+        if user not in grants.OURS:
+            return {}  # the simulator has nothing to do with either
         kafka = self.security.mtls(user) if service == BY_CERTIFICATE else self.sasl(user)
         shown = {
             f"KAFKA__{name.upper()}": str(value or "")

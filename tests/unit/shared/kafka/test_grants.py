@@ -27,11 +27,20 @@ def test_no_right_is_for_more_than_one_name_but_a_downstream_system_s_own_groups
 
 
 @pytest.mark.parametrize(
-    "text", ["shop", "shop=scorer", "flit-scorer=producers", "=producers", "a.b=consumers", "User:x=producers"]
+    "text",
+    [
+        *("shop", "shop=scorer", "flit-scorer=producers", "=producers", "a.b=consumers", "User:x=producers"),
+        *("shop=intern", "flit-sink-b=scorer", "flit-sink=sink", "sink-b=sink"),
+    ],
 )
-def test_an_outsider_takes_neither_our_names_nor_our_roles(text: str) -> None:
-    with pytest.raises(ValueError, match=r"expected NAME=ROLE|a name has"):
-        grants.outsider(text)
+def test_nobody_gets_a_name_or_a_role_of_ours_that_is_not_his(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected NAME=ROLE|a name has|names of ours"):
+        grants.named(text)
+
+
+def test_a_second_principal_has_the_rights_of_the_first() -> None:
+    name, role = grants.named("flit-sink-b=sink")
+    assert grants.grants_of(role, name) == grants.grants_of("sink", "flit-sink")
 
 
 def test_the_printed_commands_say_what_the_rules_say() -> None:
