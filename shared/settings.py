@@ -7,6 +7,7 @@ one line that names the variable.
 from __future__ import annotations
 
 import re
+import ssl
 import sys
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -18,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.contracts.pseudonyms import Pseudonyms
 from shared.contracts.topics import DEFAULT_PARTITIONS
 from shared.contracts.transactions import Limits
+from shared.kafka.errors import BadTlsFile
 
 EXIT_BAD_SETTING = 2
 SHORTEST_KEY = 32
@@ -106,9 +108,14 @@ class RedisSettings(Section):
 
     @property
     def address(self) -> str:
-        """The URL as the client takes it, which has no other way to be told whom to trust."""
+        """The URL as the client takes it, which has no other way to be told whom to trust. Raises BadTlsFile: to the
+        client a file that it can't read is a server that is away."""
         if self.ssl_cafile is None:
             return self.url
+        try:
+            ssl.create_default_context(cafile=self.ssl_cafile)
+        except OSError as error:  # an SSLError is one
+            raise BadTlsFile(f"bad setting REDIS__SSL_CAFILE: {error}") from None
         return f"{self.url}{'&' if '?' in self.url else '?'}ssl_ca_certs={quote(self.ssl_cafile, safe='')}"
 
     @property

@@ -8,7 +8,7 @@ from services.scorer.metrics import SERVICE
 from services.scorer.model import OnnxModel
 from shared.feature_state import FeatureStateStore, PartitionCountMismatch
 from shared.kafka.admin import check_topics
-from shared.kafka.errors import TopicMismatch, TransientError
+from shared.kafka.errors import GaveUp, TopicMismatch, TransientError
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
 from shared.settings import KafkaSettings
@@ -38,5 +38,5 @@ async def check(kafka: KafkaSettings, states: FeatureStateStore, registry: Model
 async def _try(probe: Callable[[], Awaitable[str]]) -> str:
     try:
         return await probe()
-    except (TransientError, TopicMismatch, PartitionCountMismatch, ArtifactRefused, OSError) as error:
+    except (TransientError, GaveUp, TopicMismatch, PartitionCountMismatch, ArtifactRefused, OSError) as error:
         return f"{type(error).__name__}: {error}"

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from shared.contracts import topics
 from shared.kafka.connection import client_arguments
-from shared.kafka.errors import TopicMismatch, TransientError
+from shared.kafka.errors import GaveUp, TopicMismatch, TransientError
 from shared.kafka.grants import topics_of
 from shared.settings import KafkaSettings, ServiceSettings, load_settings
 from shared.telemetry import logging
@@ -96,7 +96,10 @@ def main() -> None:
     parser.parse_args()
     settings = load_settings(AdminSettings)
     logging.configure("admin", settings.log.level, settings.log.format)
-    created = asyncio.run(ensure_topics(settings.kafka))
+    try:
+        created = asyncio.run(ensure_topics(settings.kafka))
+    except GaveUp as error:
+        raise SystemExit(str(error)) from None
     log.info("topics_ready", created=created)
 
 

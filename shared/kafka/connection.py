@@ -8,7 +8,7 @@ from typing import Any
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from shared.kafka import reading
-from shared.kafka.errors import GaveUp
+from shared.kafka.errors import BadTlsFile
 from shared.settings import KafkaSettings
 
 reading.install()
@@ -23,10 +23,6 @@ FETCH_WAIT_MS = 20
 """How long a fetch waits at the broker for records. One fetch is under way at a time, and a partition whose records
 were just handed over joins the next one: so this is what an event may have to wait on a quiet topic. Shorter asks an
 idle broker more often than fifty times a second."""
-
-
-class BadTlsFile(GaveUp):
-    """A certificate or key can't be used. The message names the setting."""
 
 
 def client_arguments(settings: KafkaSettings) -> dict[str, Any]:

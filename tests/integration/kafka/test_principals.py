@@ -34,7 +34,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from deploy.local.certificates import Authority
 from shared.contracts import topics
 from shared.kafka import acls
-from shared.kafka.connection import BadTlsFile, client_arguments
+from shared.kafka.connection import client_arguments
+from shared.kafka.errors import BadTlsFile
 from shared.kafka.grants import OURS, Grant, Operation, Resource, Rule, topics_of
 from shared.kafka.producer import OutgoingRecord, ReliableProducer
 from shared.settings import KafkaSettings

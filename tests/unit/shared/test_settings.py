@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
+from deploy.local.certificates import Authority
+from shared.kafka.errors import BadTlsFile
 from shared.settings import (
     BigQuerySettings,
     KafkaSettings,
@@ -129,11 +133,15 @@ def test_a_certificate_without_encryption_is_a_mistake() -> None:
         RedisSettings(ssl_cafile="/ca.pem")
 
 
-def test_the_client_of_redis_is_told_whom_to_trust() -> None:
-    url = "rediss://u:p@h:6379/0"
+def test_the_client_of_redis_is_told_whom_to_trust(tmp_path: Path) -> None:
+    url, cafile = "rediss://u:p@h:6379/0", Authority(tmp_path / "a b").cafile
+    told = f"ssl_ca_certs={str(cafile).replace('/', '%2F').replace(' ', '%20')}"
     assert RedisSettings(url=url).address == url
-    assert RedisSettings(url=url, ssl_cafile="/a b.pem").address == f"{url}?ssl_ca_certs=%2Fa%20b.pem"
-    assert RedisSettings(url=f"{url}?db=1", ssl_cafile="/ca.pem").address == f"{url}?db=1&ssl_ca_certs=%2Fca.pem"
+    assert RedisSettings(url=url, ssl_cafile=str(cafile)).address == f"{url}?{told}"
+    assert RedisSettings(url=f"{url}?db=1", ssl_cafile=str(cafile)).address == f"{url}?db=1&{told}"
+    for other in (tmp_path / "not-there", Path(__file__)):
+        with pytest.raises(BadTlsFile, match="REDIS__SSL_CAFILE"):
+            _ = RedisSettings(url=url, ssl_cafile=str(other)).address
 
 
 def test_settings_can_not_change_after_they_were_read() -> None:
