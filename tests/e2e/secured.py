@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,13 @@ class SecuredStack(EmbeddedStack):
         super().start()
         self._until_stop.enter_context(self._proxy)
         wanted = grants.rules({**grants.OURS, **OUTSIDERS})
-        asyncio.run(acls.apply(self.sasl(KAFKA_ADMINISTRATOR), wanted))
+        applying = acls.apply(self.sasl(KAFKA_ADMINISTRATOR), wanted)
+        try:
+            with ThreadPoolExecutor(1) as thread:  # a test's own loop may be running in this one
+                thread.submit(asyncio.run, applying).result()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         self._until_stop.close()
