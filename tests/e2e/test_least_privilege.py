@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 
 from services.ledger.log_reader import LogReader
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS, TRANSACTIONS
@@ -72,6 +73,15 @@ async def read_downstream(system: SecuredSystem) -> int:
     return sum(len(each) for each in records.values())
 
 
+async def ask_for_what_is_not_allowed(system: SecuredSystem) -> None:
+    admin = AIOKafkaAdminClient(**client_arguments(system.stack.sasl("reporting")))
+    await admin.start()
+    try:
+        await admin.describe_topics([TRANSACTIONS.name])
+    finally:
+        await admin.close()
+
+
 @pytest.mark.timeout(600)
 async def test_the_system_does_all_of_its_work_with_the_rights_that_are_declared(tmp_path: Path) -> None:
     with SecuredSystem(tmp_path, SERVICES, {"INGESTOR__RATE": str(RATE)}) as system:
@@ -104,8 +114,11 @@ async def test_the_system_does_all_of_its_work_with_the_rights_that_are_declared
             )
         ]
         refusals = [(entry["username"], entry["object"]) for entry in await administrator.acl_log()]
+        denials = system.denials()
+        await ask_for_what_is_not_allowed(system)
+        assert system.denials() != denials, "the brokers' log doesn't tell what they refuse"
         await administrator.aclose()
     assert report["balanced"], json.dumps(report["invariants"], indent=1)
     assert [done.returncode for done in by_hand] == [0, 0, 0], [done.stdout + done.stderr for done in by_hand]
-    assert system.denials() == []
+    assert denials == []
     assert refusals == []
