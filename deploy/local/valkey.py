@@ -65,6 +65,10 @@ class Valkey:
         self.stop()
         self.start()
 
+    def log_files(self) -> list[Path]:
+        """What was written since its log was rewritten last: of a stopped one, for whoever wants to cut it short."""
+        return sorted((self._data_dir / "appendonlydir").glob("*.incr.aof"))
+
     def _answers(self) -> bool:
         try:
             with socket.create_connection((LOOPBACK, self._port), REPLY_TIMEOUT_SECONDS) as connection:
