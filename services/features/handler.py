@@ -154,7 +154,7 @@ class BatchHandler:
         if held == (target := held.or_later(known)):
             self._seen[partition] = held
             return standing
-        log.error("states_went_back", partition=partition, to=str(held), had=str(target))
+        log.error("states_went_back", partition=partition, after=str(held), up_to=str(target))
         await self._patiently(generation, partial(self._store.fall_behind, partition, held, target))
         return Standing(held, target)
 
