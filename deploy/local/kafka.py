@@ -59,6 +59,8 @@ class Node:
     id: int
     port: int
     controller_port: int
+    proxied: tuple[int, int] | None = None
+    """A second door for clients, and the port that it tells them to come back to: that of a proxy in front of it."""
 
 
 class Kafka:
@@ -179,15 +181,18 @@ def properties_text(node: Node, nodes: Sequence[Node], data: Path, security: Kaf
     replicas = min(3, len(nodes))
     in_sync = max(1, replicas - 1)
     voters = ",".join(f"{each.id}@{LOOPBACK}:{each.controller_port}" for each in nodes)
+    door, advertised = node.proxied or (0, 0)
     properties: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": node.id,
         "controller.quorum.voters": voters,
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{node.port},CONTROLLER://{LOOPBACK}:{node.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{node.port}",
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{node.port},CONTROLLER://{LOOPBACK}:{node.controller_port}"
+        + (f",PROXIED://{LOOPBACK}:{door}" if door else ""),
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{node.port}"
+        + (f",PROXIED://{LOOPBACK}:{advertised}" if door else ""),
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT",
         "log.dirs": data,
         # A mistyped topic must be an error, not a new topic with other settings than the declared ones.
         "auto.create.topics.enable": "false",

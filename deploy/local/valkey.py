@@ -57,6 +57,10 @@ class Valkey(SingleProcess):
         self.process.start()
         self.process.wait_until(self._answers, START_TIMEOUT_SECONDS)
 
+    def log_files(self) -> list[Path]:
+        """What was written since its log was rewritten last: of a stopped one, for whoever wants to cut it short."""
+        return sorted((self._data_dir / "appendonlydir").glob("*.incr.aof"))
+
     def _answers(self) -> bool:
         try:
             with socket.create_connection((LOOPBACK, self._port), REPLY_TIMEOUT_SECONDS) as connection:

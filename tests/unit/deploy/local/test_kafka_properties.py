@@ -53,6 +53,14 @@ def test_keys_of_certificates_are_for_their_owner_alone(tmp_path: Path) -> None:
     assert {file.stat().st_mode & 0o077 for file in (made.keyfile, made.storefile)} == {0}
 
 
+def test_a_broker_behind_a_proxy_sends_its_clients_back_to_the_proxy_and_its_own_to_itself() -> None:
+    node = Node(1, 21001, 22001, proxied=(23001, 24001))
+    made = properties(node, [node])
+    assert made["listeners"].endswith(",PROXIED://127.0.0.1:23001")
+    assert made["advertised.listeners"] == "PLAINTEXT://127.0.0.1:21001,PROXIED://127.0.0.1:24001"
+    assert "PROXIED" not in properties(NODES[0], NODES[:1])["listeners"]
+
+
 def test_the_lock_holds_the_version_that_is_wanted() -> None:
     jars = {f"{jar.group}:{jar.artifact}:{jar.version}" for jar in kafka_jars.read_lock()}
     assert {each.removesuffix("!") for each in kafka_jars.COORDINATES} <= jars
