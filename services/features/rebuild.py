@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -105,6 +105,22 @@ class Rebuilder:
                 log.warning("waiting_for_dependency", error=str(error))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    async def taken_in(self, partitions: Collection[int]) -> dict[int, Position]:
+        """How far each partition was taken in at least, as the group has committed; nothing where that can't be asked.
+
+        The group commits what is in the states, so states can't be behind it, unless Redis has lost its last writes.
+        """
+        try:
+            committed = await _committed(self._kafka)
+        except (KafkaError, OSError) as error:
+            log.warning("commits_not_read", error=repr(error))
+            return {}
+        inputs = TRANSACTIONS.name, OUTCOMES.name
+        return {
+            partition: Position(*(committed.get(TopicPartition(topic, partition), 0) - 1 for topic in inputs))
+            for partition in partitions
+        }
 
     async def _rebuild(self, partition: int) -> None:
         inputs = (TopicPartition(TRANSACTIONS.name, partition), TopicPartition(OUTCOMES.name, partition))

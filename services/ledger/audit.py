@@ -144,7 +144,7 @@ def _erased(settings: LedgerSettings) -> frozenset[str]:
 
 async def _acknowledged(settings: LedgerSettings) -> dict[str, int]:
     """Source → events acknowledged, as the ingestor keeps count of them."""
-    client = redis.asyncio.from_url(settings.redis.url)
+    client = redis.asyncio.from_url(settings.redis.address)
     counts: dict[str, int] = {}
     try:
         async for key in client.scan_iter(match="ingestor:*", count=500):

@@ -88,8 +88,8 @@ async def work(
     """Build the parts, and run both doors and the model watch until `stop` is set."""
     section, partitions = settings.scorer, settings.kafka.partitions
     async with AsyncExitStack() as stack:
-        patient = _redis(settings.redis.url)
-        hasty = _hasty_redis(settings.redis.url, section.redis_timeout_ms / 1000)
+        patient = _redis(settings.redis.address)
+        hasty = _hasty_redis(settings.redis.address, section.redis_timeout_ms / 1000)
         stack.push_async_callback(patient.aclose)
         stack.push_async_callback(hasty.aclose)
         producer = ReliableProducer(settings.kafka, linger_ms=0)
@@ -207,7 +207,7 @@ def main() -> None:
 
 
 async def _check(settings: ScorerSettings, registry: ModelRegistry) -> None:
-    states = FeatureStateStore(_redis(settings.redis.url), pseudonyms=settings.privacy.pseudonyms().mark)
+    states = FeatureStateStore(_redis(settings.redis.address), pseudonyms=settings.privacy.pseudonyms().mark)
     answers = await check(settings.kafka, states, registry)
     await states.close()
     for name, answer in answers.items():

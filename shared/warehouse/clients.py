@@ -6,6 +6,8 @@ the gRPC client anywhere.
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 from google.api_core.client_options import ClientOptions
 from google.api_core.retry import Retry
@@ -23,13 +25,27 @@ CALL_TIMEOUT_S = 20.0
 RETRY: Retry = DEFAULT_RETRY.with_timeout(30.0)
 """Google's default retries a 500 for ten minutes, in silence; our own loops wait more visibly."""
 
-_CHANNEL_OPTIONS = (
+_KEEPALIVE = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
+"""All calls share one connection, and a call's time-out leaves it as it is. One that is half open would take every
+further call for as long as the kernel sends again, a quarter of an hour: so while calls wait, it is asked for a sign of
+life. Google's servers don't like to be asked more often."""
+
+_EMULATOR_OPTIONS = (
     ("grpc.max_receive_message_length", 128 * 1024 * 1024),
     # gRPC's own back-off grows to two minutes: an emulator that was restarted would stay unreachable for as long.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+
+
+class _Transport(BigQueryWriteGrpcTransport):  # type: ignore[misc]
+    """Google's own, with signs of life."""
+
+    @classmethod
+    def create_channel(cls, host: str = BigQueryWriteGrpcTransport.DEFAULT_HOST, **arguments: Any) -> grpc.Channel:
+        options = [*arguments.pop("options", ()), *_KEEPALIVE]
+        return super().create_channel(host, options=options, **arguments)
 
 
 def bigquery_client(settings: BigQuerySettings) -> bigquery.Client:
@@ -46,6 +62,6 @@ def bigquery_client(settings: BigQuerySettings) -> bigquery.Client:
 def write_client(settings: BigQuerySettings) -> BigQueryWriteClient:
     """The Storage Write API: over gRPC."""
     if settings.is_emulator:
-        channel = grpc.insecure_channel(settings.grpc_endpoint, options=_CHANNEL_OPTIONS)
+        channel = grpc.insecure_channel(settings.grpc_endpoint, options=(*_EMULATOR_OPTIONS, *_KEEPALIVE))
         return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
-    return BigQueryWriteClient()
+    return BigQueryWriteClient(transport=_Transport)
