@@ -2,68 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
 import jsonschema
 import pytest
 
-from services.scorer.api import build_app
 from services.scorer.checkout import Question, Unavailable
 from services.scorer.idempotency import InFlight
-from services.scorer.keys import Access
-from services.scorer.rate import Rate
 from shared.contracts.rejections import RejectionReason
 from shared.contracts.topics import DECISIONS
 from tests.unit.scorer.fakes import FakeSender, FakeStates, Outside
 from tests.unit.scorer.parts import a_purchase, accepted, body_of
-
-URL = "/v1/decisions"
-JSON = {"Content-Type": "application/json"}
-LIMIT = 65_536
-LOOPBACK, STRANGER = ("127.0.0.1", 5), ("192.0.2.7", 5)
-
-
-class Asked:
-    """A use case that does what it is told, and remembers what it was asked."""
-
-    def __init__(self, does: Callable[[Question], Any] | None = None) -> None:
-        self.questions: list[Question] = []
-        self.looked_up: list[tuple[str, str | None]] = []
-        self._does = does
-
-    async def decide(self, question: Question) -> bytes:
-        self.questions.append(question)
-        if self._does is not None:
-            self._does(question)
-        return b'{"as": "it is" }'
-
-    async def find(self, event_id: str, asked_by: str | None) -> bytes | None:
-        self.looked_up.append((event_id, asked_by))
-        if self._does is not None:
-            self._does(Question(event_id.encode()))
-        return None
-
-
-def client_of(
-    use_case: Any, access: Access | None = None, address: tuple[str, int] = LOOPBACK, **more: Any
-) -> httpx.AsyncClient:
-    app = build_app(
-        use_case,
-        access or Access(None),
-        more.pop("ready", lambda: None),
-        max_body_bytes=LIMIT,
-        read_seconds=more.pop("read_seconds", 5.0),
-        max_in_flight=more.pop("max_in_flight", 8),
-        rate=more.pop("rate", Rate(1000.0, 1000)),
-    )
-    transport = httpx.ASGITransport(app, client=address, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
+from tests.unit.scorer.rest import JSON, LIMIT, URL, Asked, assert_problem, client_of
 
 
 @pytest.fixture
@@ -75,15 +29,6 @@ async def outside() -> Outside:
 async def client(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(outside.checkout()) as found:
         yield found
-
-
-def assert_problem(answer: httpx.Response, status: int, reason: str) -> dict[str, Any]:
-    assert answer.headers["content-type"] == "application/problem+json", answer.text
-    body: dict[str, Any] = answer.json()
-    assert (answer.status_code, body["status"], body["reason"]) == (status, status, reason), body
-    assert set(body) == {"type", "title", "status", "detail", "reason", "field", "expected"}
-    assert body["type"] == f"urn:flit-risk:problem:{reason}"
-    return body
 
 
 async def test_the_answer_is_the_decisions_own_bytes(client: httpx.AsyncClient, outside: Outside) -> None:
@@ -362,82 +307,6 @@ async def test_the_frameworks_own_refusals_have_the_same_shape(
     assert_problem(await client.request(method, path), status, reason)
 
 
-KEY = "flit_00000001_secret"
-
-
-@pytest.fixture
-def access(tmp_path: Path) -> Access:
-    path = tmp_path / "keys"
-    path.write_text(f"# callers\nflit_00000001 {hashlib.sha256(KEY.encode()).hexdigest()} shop decide\n\n")
-    return Access.load(path)
-
-
-@pytest.mark.parametrize("path", [URL, f"{URL}/x"])
-@pytest.mark.parametrize("key", [None, "Bearer wrong", "Bearer", f"Basic {KEY}", KEY])
-async def test_without_a_known_key_nothing_is_answered(access: Access, path: str, key: str | None) -> None:
-    use_case = Asked()
-    headers = JSON | ({"Authorization": key} if key else {})
-    async with client_of(use_case, access) as client:
-        call = client.post(path, content=b"{}", headers=headers) if path == URL else client.get(path, headers=headers)
-        answer = await call
-    assert_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert use_case.questions == []
-
-
-async def test_a_known_key_asks_from_anywhere_under_its_name(access: Access) -> None:
-    use_case = Asked()
-    async with client_of(use_case, access, STRANGER) as client:
-        headers = JSON | {"Authorization": f"Bearer {KEY}"}
-        assert (await client.post(URL, content=b"{}", headers=headers)).status_code == 200
-        assert (await client.get(f"{URL}/one", headers=headers)).status_code == 404
-    assert (use_case.questions[0].caller, use_case.questions[0].sees_all) == ("shop", False)
-    assert use_case.looked_up == [("one", "shop")]
-
-
-async def test_who_may_read_looks_up_whatever_was_decided() -> None:
-    use_case = Asked()
-    async with client_of(use_case) as client:
-        await client.get(f"{URL}/one")
-        await client.post(URL, content=b"{}", headers=JSON)
-    assert use_case.looked_up == [("one", None)] and use_case.questions[0].sees_all
-
-
-@pytest.mark.parametrize(("address", "status"), [(("::1", 1), 200), (("127.8.9.1", 1), 200), (STRANGER, 403)])
-async def test_without_keys_only_this_machine_may_ask(address: tuple[str, int], status: int) -> None:
-    async with client_of(Asked(), address=address) as client:
-        answer = await client.post(URL, content=b"{}", headers=JSON | {"X-Forwarded-For": "127.0.0.1"})
-    assert answer.status_code == status
-
-
-@pytest.mark.parametrize(
-    ("host", "status"),
-    [
-        ("localhost", 200),
-        ("LOCALHOST:8000", 200),
-        ("127.0.0.1", 200),
-        ("[::1]:8000", 200),
-        ("[::1]", 200),
-        ("rebound.example.com", 403),
-        ("rebound.example.com:8000", 403),
-        ("127.0.0.1.example.com", 403),
-        ("localhost.example.com:80", 403),
-        ("192.0.2.7:8000", 403),
-        ("", 403),
-    ],
-)
-async def test_without_keys_a_strangers_name_for_this_machine_opens_nothing(host: str, status: int) -> None:
-    async with client_of(Asked()) as client:
-        answer = await client.post(URL, content=b"{}", headers=JSON | {"Host": host})
-    assert answer.status_code == status
-
-
-async def test_with_a_key_the_door_has_any_name(access: Access) -> None:
-    async with client_of(Asked(), access, STRANGER) as client:
-        headers = JSON | {"Authorization": f"Bearer {KEY}", "Host": "decisions.example.com"}
-        assert (await client.post(URL, content=b"{}", headers=headers)).status_code == 200
-
-
 async def test_no_answer_about_a_purchase_is_kept_on_its_way(client: httpx.AsyncClient) -> None:
     for answer in (
         await client.post(URL, content=body_of(), headers=JSON),
@@ -457,16 +326,6 @@ async def test_only_a_real_trace_is_passed_on(trace: str, kept: bool) -> None:
     async with client_of(use_case) as client:
         await client.post(URL, content=b"{}", headers=JSON | {"traceparent": trace})
     assert use_case.questions[0].traceparent == (trace if kept else None)
-
-
-async def test_health_needs_no_key_and_says_why_it_is_not_ready(access: Access) -> None:
-    why: list[str | None] = ["waiting"]
-    async with client_of(Asked(), access, STRANGER, ready=lambda: why[0]) as client:
-        assert (await client.get("/live")).status_code == 200
-        waiting = await client.get("/ready")
-        assert (waiting.status_code, waiting.text) == (503, "waiting\n")
-        why[0] = None
-        assert (await client.get("/ready")).status_code == 200
 
 
 async def test_the_description_fits_what_is_sent_and_what_is_answered(client: httpx.AsyncClient) -> None:
