@@ -82,6 +82,7 @@ async def ask_for_what_is_not_allowed(system: SecuredSystem) -> None:
         await admin.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_the_system_does_all_of_its_work_with_the_rights_that_are_declared(tmp_path: Path) -> None:
     with SecuredSystem(tmp_path, SERVICES, {"INGESTOR__RATE": str(RATE)}) as system:
