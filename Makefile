@@ -46,8 +46,8 @@ test-slow: setup ## the tests that take minutes: what can be learnt from the sou
 test-system: setup ## the tests that need something from the operating system's packages; says what it skipped
 	@$(RUN) -m pytest -m system -rs; status=$$?; test $$status -eq 5 && status=0; exit $$status
 
-chaos: setup ## the fault matrix on a running system, the ledger after each fault, then its negative controls (SEED, FAULT)
-	@$(RUN) -m tests.chaos --seed $(or $(SEED),1) $(addprefix --fault ,$(FAULT))
+chaos: setup ## the fault matrix on a running system, the ledger after each fault, then its negative controls (SEED, FAULT, RATE)
+	@$(RUN) -m tests.chaos --seed $(or $(SEED),1) $(addprefix --rate ,$(RATE)) $(addprefix --fault ,$(FAULT))
 
 soak: setup ## a thousand kills -9 under 300 purchases a second, and the ledger; takes hours (SEED, KILLS)
 	@$(RUN) -m tests.chaos.soak --seed $(or $(SEED),1) $(addprefix --kills ,$(KILLS))

@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fault", action="append", choices=sorted(BY_NAME), help="only these; may be repeated")
+    parser.add_argument("--rate", type=int, default=RATE, help="purchases a second of the steady load (%(default)s)")
     parser.add_argument("--no-controls", action="store_true")
     arguments = parser.parse_args()
     console = Console()
@@ -50,8 +51,8 @@ def main() -> None:
         f"{len(chosen)} faults on {len(plan)} systems, {len(controls)} controls: about {expected_s / 60:.0f} min"
     )
     with Run(console, expected_s) as run:
-        rows = asyncio.run(faults(chosen, arguments.seed, run))
-        rows += [asyncio.run(control(name, arguments.seed, run)) for name in controls]
+        rows = asyncio.run(faults(chosen, arguments.seed, run, rate=arguments.rate))
+        rows += [asyncio.run(control(name, arguments.seed, run, rate=arguments.rate)) for name in controls]
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(rows, indent=2) + "\n")
     console.print(_table(rows))

@@ -23,9 +23,6 @@ from tests.unit.scorer.parts import COEFFICIENTS, NOW, graph, register
 Make = Callable[[World], str]
 """Puts a model that can't be trusted into the registry; its version."""
 
-LEAST_ROOM, MOST_ROOM = 1, 2_000
-"""Bytes that a file of the registry may have while the disk is full: the model's own file has some more."""
-
 REGISTERING_S = 60.0
 
 
@@ -97,7 +94,8 @@ async def full_registry(world: World) -> None:
     """No file may grow beyond some bytes: wherever that hits, nothing of the attempt is seen."""
     good = world.model
     versions, intercept = set(world.registry.versions()), _an_intercept(world)
-    failed = await _register(world, intercept, room=world.dice.randint(LEAST_ROOM, MOST_ROOM))
+    largest = max(file.stat().st_size for file in (world.registry.root / "models" / good).iterdir())
+    failed = await _register(world, intercept, room=world.dice.randrange(1, largest * 9 // 10))
     assert failed.returncode not in (0, None), "it registered a model on a full disk"
     assert b"File too large" in failed.stderr, failed.stderr[-500:]
     left = [path.name for path in (world.registry.root / "models").glob(".writing-*")]
