@@ -164,7 +164,9 @@ async def _answers(settings: LedgerSettings, book: Book) -> dict[str, bytes]:
     dice = random.Random(0)
     asked = dice.sample(sorted(book.decisions), min(settings.ledger.compared_answers, len(book.decisions)))
     answers: dict[str, bytes] = {}
-    async with httpx.AsyncClient(base_url=settings.ledger.scorer_url, timeout=5) as client:
+    key = settings.ledger.scorer_key
+    headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+    async with httpx.AsyncClient(base_url=settings.ledger.scorer_url, headers=headers, timeout=5) as client:
         for event_id in asked:
             try:
                 response = await client.get(f"/v1/decisions/{event_id}")

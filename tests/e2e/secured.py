@@ -115,7 +115,8 @@ class SecuredSystem(System):
     def __init__(self, data_dir: Path, services: Sequence[str], settings: Mapping[str, str]) -> None:
         public_keys, api_keys = data_dir / "public-keys.pem", data_dir / "api-keys"
         self.key, line = new_key("shop", [Scope.DECIDE])
-        api_keys.write_text(line + "\n")
+        self.ledger_key, ledger_line = new_key("ledger", [Scope.READ])
+        api_keys.write_text(f"{line}\n{ledger_line}\n")
         public_keys.write_bytes(
             Ed25519PrivateKey.generate()
             .public_key()
@@ -137,7 +138,7 @@ class SecuredSystem(System):
     @property
     def environment(self) -> dict[str, str]:
         """For the audit."""
-        return {**super().environment, **self.stack.credentials("ledger")}
+        return {**super().environment, **self.stack.credentials("ledger"), "LEDGER__SCORER_KEY": self.ledger_key}
 
     def by_operators(self, *command: str, said: str = "") -> subprocess.CompletedProcess[str]:
         """Run a service's command with the operators' rights. `said`: on its standard input."""

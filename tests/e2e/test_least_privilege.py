@@ -105,6 +105,7 @@ async def test_the_system_does_all_of_its_work_with_the_rights_that_are_declared
         await until(refused, "a dead letter")
         system.supervisor.retire("ingestor")
         report = await asyncio.to_thread(system.ledger)
+        assert report["rest_answers_compared"] > 0
         customer = json.loads(body_of(1))["customer_id"]
         by_hand = [
             await asyncio.to_thread(system.by_operators, *command.split(), said=f"{customer}\n")
