@@ -228,9 +228,10 @@ async def control(name: str, seed: int, run: Run, *, rate: int = RATE) -> dict[s
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table(title="chaos")
-    for column in ("fault", "hits", *INVARIANTS, "recovered", ""):
-        table.add_column(column)
+    table = Table(title="chaos", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("fault", min_width=max((len(row["fault"]) for row in rows), default=0))
+    for column in ("hits", *INVARIANTS, "after", ""):
+        table.add_column(column, no_wrap=True)
     marks = {True: "✓", False: "✗", None: "–"}
     for row in rows:
         recovery = "" if row["recovery_seconds"] is None else f"{row['recovery_seconds']:.1f} s"

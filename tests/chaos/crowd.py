@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 ADMITTED, TOLD_TO_COME_AGAIN = 200, frozenset({429, 503})
 PATIENCE_S = 30.0
 """For one answer: nobody at a checkout waits for so long."""
-REFUSED_PAUSE_S = 0.2
-"""An impatient one comes back sooner than it was told to."""
+REFUSED_PAUSE_S = 1.0
+"""As long as it was told to wait."""
 
 
 @dataclass

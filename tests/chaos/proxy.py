@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Self
 
 CHUNK = 65_536
+END_S = 2.0
+"""For the connections that are aborted at the end; what is slow is on its way for less."""
 
 
 @dataclass(eq=False, slots=True)
@@ -38,6 +40,7 @@ class Proxy:
         self.refuses = False
         """New connections are closed at once."""
         self._open: set[_Connection] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"proxy-{port}", daemon=True)
 
@@ -89,8 +92,14 @@ class Proxy:
         await self._stop.wait()
         server.close()
         self._cut()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=END_S)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
         if self.refuses:
             writer.transport.abort()
             return

@@ -25,8 +25,9 @@ CATCH_UP_S = 120.0
 REST_CLIENTS, REST_S = 4, 3.0
 CROWD_CLIENTS, CROWD_S = 800, 6.0
 """Three times as many as the scorer lets in at once."""
-ADMITTED_P99_S = 2.5
-"""Of those that it lets in meanwhile: 256 before each of them, at a hundred a second on a busy machine of two cores."""
+ADMITTED_P99_S, TIMES_AT_REST = 2.5, 10
+"""Of those that it lets in meanwhile: 256 before each of them, at a hundred a second on two busy cores. Where others
+use the machine as well, so many times the p99 of a few clients at once."""
 
 
 async def bad_inputs(world: World) -> None:
@@ -34,7 +35,7 @@ async def bad_inputs(world: World) -> None:
     name = f"bad-{world.dice.getrandbits(32):08x}"
     good = world.purchases(name, 150)
     now_us = int(time.time() * 1_000_000)
-    numbers = itertools.count(world.dice.randrange(1 << 24) * 1_000)
+    numbers = itertools.count(world.dice.randrange(1 << 16) * 1_000)
 
     def subject() -> Subject:
         number = next(numbers)
@@ -123,14 +124,16 @@ async def rest_overload(world: World) -> None:
         rested = await ask_for(world.system.http, REST_CLIENTS, REST_S, body)
         crowd = await ask_for(world.system.http, CROWD_CLIENTS, CROWD_S, body)
     world.note(
-        f"p99 {p99(rested.admitted_s) * 1000:.0f} ms at rest; under {CROWD_CLIENTS} clients {crowd.statuses},"
+        f"p99 {p99(rested.admitted_s) * 1000:.0f} ms at rest; under {CROWD_CLIENTS} clients {dict(crowd.statuses)},"
         f" admitted {p99(crowd.admitted_s) * 1000:.0f} ms, refused {p99(crowd.refused_s) * 1000:.0f} ms"
     )
     assert set(rested.statuses) == {ADMITTED}, f"without a crowd: {rested.statuses}"
     assert set(crowd.statuses) <= {ADMITTED, *TOLD_TO_COME_AGAIN}, f"statuses {crowd.statuses}"
     assert crowd.refused_s, f"nobody of {CROWD_CLIENTS} was refused"
     assert not crowd.without_time, f"{crowd.without_time} refusals don't say when to come again"
-    assert p99(crowd.admitted_s) <= ADMITTED_P99_S, f"the admitted ones waited {p99(crowd.admitted_s):.1f} s"
+    limit_s = max(ADMITTED_P99_S, TIMES_AT_REST * p99(rested.admitted_s))
+    assert p99(crowd.admitted_s) <= limit_s, f"the admitted ones waited {p99(crowd.admitted_s):.1f} s"
+    assert p99(crowd.refused_s) <= p99(crowd.admitted_s), f"it took {p99(crowd.refused_s):.1f} s to say no"
 
 
 FAULTS: tuple[Fault, ...] = (
