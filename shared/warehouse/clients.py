@@ -6,16 +6,18 @@ the gRPC client anywhere.
 
 from __future__ import annotations
 
-import grpc
+from typing import TYPE_CHECKING
+
 from google.api_core.client_options import ClientOptions
 from google.api_core.retry import Retry
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
-from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
-from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 
 from shared.settings import BigQuerySettings
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
 
 CALL_TIMEOUT_S = 20.0
 """For one call. Longer than any healthy answer takes; a half-open connection is given up after it."""
@@ -44,7 +46,11 @@ def bigquery_client(settings: BigQuerySettings) -> bigquery.Client:
 
 
 def write_client(settings: BigQuerySettings) -> BigQueryWriteClient:
-    """The Storage Write API: over gRPC."""
+    """The Storage Write API: over gRPC. Only who appends rows has these packages."""
+    import grpc
+    from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
+    from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
+
     if settings.is_emulator:
         channel = grpc.insecure_channel(settings.grpc_endpoint, options=_CHANNEL_OPTIONS)
         return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
