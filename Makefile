@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-slow chaos soak fuzz up down status logs ledger lock fmt lint clean
+.PHONY: help setup demo test test-system test-slow chaos soak fuzz up down status logs ledger lock fmt lint audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Each end-to-end test runs a whole system: more of them at once than cores, and each waits for the others. In the order of
@@ -46,8 +46,8 @@ test-slow: setup ## the tests that take minutes: what can be learnt from the sou
 test-system: setup ## the tests that need something from the operating system's packages; says what it skipped
 	@$(RUN) -m pytest -m system -rs; status=$$?; test $$status -eq 5 && status=0; exit $$status
 
-chaos: setup ## the fault matrix on a running system, the ledger after each fault, then its negative controls (SEED, FAULT)
-	@$(RUN) -m tests.chaos --seed $(or $(SEED),1) $(addprefix --fault ,$(FAULT))
+chaos: setup ## the fault matrix on a running system, the ledger after each fault, then its negative controls (SEED, FAULT, RATE)
+	@$(RUN) -m tests.chaos --seed $(or $(SEED),1) $(addprefix --rate ,$(RATE)) $(addprefix --fault ,$(FAULT))
 
 soak: setup ## a thousand kills -9 under 300 purchases a second, and the ledger; takes hours (SEED, KILLS)
 	@$(RUN) -m tests.chaos.soak --seed $(or $(SEED),1) $(addprefix --kills ,$(KILLS))
@@ -82,6 +82,9 @@ lint: setup ## ruff, mypy, import rules, checked-in schemas
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/lint-imports
 	@$(RUN) -m shared.contracts.schemas check
+
+audit: setup ## what is installed: a bill of materials into out/sbom.json, and the published advisories about it (AUDIT_REQUIRED, OSV_URL)
+	@$(RUN) -m deploy.supply_chain
 
 clean: ## remove what was installed, fetched and made (not the data of `make up`)
 	rm -rf .venv .cache out

@@ -6,9 +6,12 @@ one line that names the variable.
 
 from __future__ import annotations
 
+import re
+import ssl
 import sys
 from pathlib import Path
 from typing import Literal, TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.contracts.pseudonyms import Pseudonyms
 from shared.contracts.topics import DEFAULT_PARTITIONS
 from shared.contracts.transactions import Limits
+from shared.kafka.errors import BadTlsFile
 
 EXIT_BAD_SETTING = 2
 SHORTEST_KEY = 32
@@ -36,6 +40,12 @@ class KafkaSettings(Section):
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
     ssl_cafile: str | None = None
+    """PEM certificates of who may have signed the brokers'; unset, whom the system trusts."""
+    ssl_certfile: str | None = None
+    """PEM certificate of this client, with those between it and its signer: by it the brokers know the service, where
+    they ask for one (mTLS)."""
+    ssl_keyfile: str | None = None
+    """PEM key of that certificate, not encrypted; unset, it lies in the certificate's file."""
     partitions: int = Field(default=DEFAULT_PARTITIONS, ge=1, le=1024)
     """Of every topic. Changing it moves customers to other partitions, so it means new topics and a rebuild."""
     replication_factor: int = Field(default=1, ge=1, le=7)
@@ -46,14 +56,77 @@ class KafkaSettings(Section):
     stall_seconds: float = Field(default=60.0, gt=0)
     """Without progress for so long, while records wait and nothing it needs is away, a consumer ends its process."""
 
-    @field_validator("group_instance_id", mode="before")
+    @field_validator(
+        *("group_instance_id", "sasl_mechanism", "sasl_username", "sasl_password"),
+        *("ssl_cafile", "ssl_certfile", "ssl_keyfile"),
+        mode="before",
+    )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return value or None
 
+    @model_validator(mode="after")
+    def _complete(self) -> KafkaSettings:
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            raise ValueError("set KAFKA__SASL_USERNAME and KAFKA__SASL_PASSWORD, or another KAFKA__SECURITY_PROTOCOL")
+        if self.ssl_keyfile and not self.ssl_certfile:
+            raise ValueError("KAFKA__SSL_KEYFILE without KAFKA__SSL_CERTFILE")
+        if self.ssl_certfile and "SSL" not in self.security_protocol:
+            raise ValueError("KAFKA__SSL_CERTFILE needs KAFKA__SECURITY_PROTOCOL SSL or SASL_SSL")
+        return self
+
+    @property
+    def insecure(self) -> str | None:
+        """What keeps these settings out of production; None: nothing."""
+        if "SSL" not in self.security_protocol:
+            return "KAFKA__SECURITY_PROTOCOL must be SSL or SASL_SSL"
+        if self.security_protocol == "SSL" and not self.ssl_certfile:
+            return "KAFKA__SSL_CERTFILE must be set where KAFKA__SECURITY_PROTOCOL is SSL"
+        return None
+
 
 class RedisSettings(Section):
     url: str = "redis://127.0.0.1:16379/0"
+    """`redis://` or, encrypted, `rediss://`; with user and password, percent-encoded: `rediss://user:password@host`."""
+    ssl_cafile: str | None = None
+    """PEM certificates of who may have signed the server's; unset, whom the system trusts."""
+
+    @field_validator("ssl_cafile", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+    @model_validator(mode="after")
+    def _not_without_encryption(self) -> RedisSettings:
+        if self.ssl_cafile and not self.encrypted:
+            raise ValueError("REDIS__SSL_CAFILE needs a REDIS__URL that begins with rediss://")
+        return self
+
+    @property
+    def encrypted(self) -> bool:
+        return self.url.startswith("rediss://")
+
+    @property
+    def address(self) -> str:
+        """The URL as the client takes it, which has no other way to be told whom to trust. Raises BadTlsFile: to the
+        client a file that it can't read is a server that is away."""
+        if self.ssl_cafile is None:
+            return self.url
+        try:
+            ssl.create_default_context(cafile=self.ssl_cafile)
+        except OSError as error:  # an SSLError is one
+            raise BadTlsFile(f"bad setting REDIS__SSL_CAFILE: {error}") from None
+        return f"{self.url}{'&' if '?' in self.url else '?'}ssl_ca_certs={quote(self.ssl_cafile, safe='')}"
+
+    @property
+    def insecure(self) -> str | None:
+        """What keeps these settings out of production; None: nothing."""
+        if not self.encrypted:
+            return "REDIS__URL must begin with rediss://"
+        # The client takes these from the URL, and each undoes what TLS is for.
+        if re.search(r"[?&]ssl_(cert_reqs=(none|optional)|check_hostname=(false|no|0))", self.url, re.IGNORECASE):
+            return "REDIS__URL must not switch the checking of certificates off"
+        return None
 
 
 class BigQuerySettings(Section):
@@ -155,9 +228,10 @@ class ServiceSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _production_is_encrypted(self) -> ServiceSettings:
-        kafka = getattr(self, "kafka", None)
-        if self.profile == "production" and isinstance(kafka, KafkaSettings) and "SSL" not in kafka.security_protocol:
-            raise ValueError("KAFKA__SECURITY_PROTOCOL must be SSL or SASL_SSL in the production profile")
+        for section in (getattr(self, "kafka", None), getattr(self, "redis", None)):
+            insecure = section.insecure if isinstance(section, KafkaSettings | RedisSettings) else None
+            if self.profile == "production" and insecure:
+                raise ValueError(f"{insecure} in the production profile")
         return self
 
 

@@ -109,8 +109,11 @@ def identity(one: Object) -> tuple[str, str, str]:
 
 
 def kubernetes_containers(folder: Path) -> list[Container]:
+    """With the Secrets as their example has them, where they are made outside of the folder."""
     objects = kustomize(folder)
-    shared = {(one["kind"], one["metadata"]["name"]): one for one in objects if one["kind"] in ("ConfigMap", "Secret")}
+    example = folder / "secrets.example.yaml"
+    given = [*objects, *(_documents(example) if example.exists() else ())]
+    shared = {(one["kind"], one["metadata"]["name"]): one for one in given if one["kind"] in ("ConfigMap", "Secret")}
     found: list[Container] = []
     for one in objects:
         for each in _pod_containers(one):

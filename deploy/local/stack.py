@@ -77,7 +77,7 @@ class EmbeddedStack:
         _prepare(self._dir, fresh=fresh)
         nodes = [Node(1, settled.kafka, settled.kafka_controller)]
         others = free_ports(2 * (brokers - 1), but=frozenset(astuple(settled)))
-        nodes += [Node(2 + number, *others[2 * number : 2 * number + 2]) for number in range(brokers - 1)]
+        nodes += [Node(2 + number, others[2 * number], others[2 * number + 1]) for number in range(brokers - 1)]
         self._brokers = brokers
         self.kafka = Kafka(self._dir / "kafka", nodes, cache_dir or CACHE_DIR)
         self.valkey = Valkey(self._dir / "valkey", settled.valkey)

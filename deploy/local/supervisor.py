@@ -56,11 +56,15 @@ class Supervisor:
         data_dir: Path,
         settings: Mapping[str, str],
         services: Sequence[Service] = SERVICES,
+        *,
+        longest_pause: float = LONGEST_PAUSE_SECONDS,
     ) -> None:
-        """`settings`: for every service, beside the stack's addresses."""
+        """`settings`: for every service, beside the stack's addresses. `longest_pause`: seconds that a service which
+        ends again and again is left alone for."""
         self._stack = stack
         self._logs = data_dir.absolute() / "logs"
         self._environment = {**stack.environment(), **settings}
+        self._longest_pause = longest_pause
         self._kept = [_Kept(service, self._process(service)) for service in services]
 
     @property
@@ -124,7 +128,7 @@ class Supervisor:
         elif kept.restart_at is None:
             log.warning("service_ended", name=kept.service.name, status=kept.process.exit_code, again_in=kept.pause)
             kept.restart_at = now + kept.pause
-            kept.pause = min(kept.pause * 2, LONGEST_PAUSE_SECONDS)
+            kept.pause = min(kept.pause * 2, self._longest_pause)
         elif now >= kept.restart_at:
             kept.restart_at = None
             kept.restarts += 1

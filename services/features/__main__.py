@@ -83,7 +83,7 @@ async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
     try:
         with _refusals_in_one_line():
             await process.patiently(lambda: store.check_partitions(settings.kafka.partitions), stop)
-            await process.patiently(lambda: check_topics(settings.kafka), stop)
+            await process.patiently(lambda: check_topics(settings.kafka, SERVICE), stop)
             await process.patiently(producer.start, stop)
             if not stop.is_set():
                 app.finalize()
@@ -129,7 +129,7 @@ def _past(settings: FeaturesSettings) -> Past:
 
 
 def _store(settings: FeaturesSettings) -> FeatureStateStore:
-    return FeatureStateStore.connect(settings.redis.url, pseudonyms=settings.privacy.pseudonyms().mark)
+    return FeatureStateStore.connect(settings.redis.address, pseudonyms=settings.privacy.pseudonyms().mark)
 
 
 @contextlib.contextmanager
@@ -163,7 +163,7 @@ async def check(settings: FeaturesSettings, _: asyncio.Event) -> None:
     store = _store(settings)
     with _refusals_in_one_line():
         await store.check_partitions(settings.kafka.partitions)
-        await check_topics(settings.kafka)
+        await check_topics(settings.kafka, SERVICE)
     await store.close()
     log.info("check_passed")
 
@@ -174,7 +174,7 @@ async def rebuild(partitions: list[int], settings: FeaturesSettings, _: asyncio.
     wanted = partitions or list(range(settings.kafka.partitions))
     with _refusals_in_one_line():
         await store.check_partitions(settings.kafka.partitions)
-        await check_topics(settings.kafka)
+        await check_topics(settings.kafka, SERVICE)
         await producer.start()
         try:
             await rebuild_by_hand(_rebuilder(settings, store, producer), store, settings.kafka, wanted)

@@ -138,7 +138,8 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         self.positioned = False
         await self._stop_rebuilding()
         try:
-            positions = await self._handler.resume({tp.partition for tp in assigned}, RESUME_DEADLINE_SECONDS)
+            at_least = await self._rebuilder.taken_in({tp.partition for tp in assigned})
+            positions = await self._handler.resume({tp.partition for tp in assigned}, RESUME_DEADLINE_SECONDS, at_least)
             first = await self.consumer.earliest_offsets(*assigned) if assigned else {}
             end = await self.consumer.highwaters(*assigned) if assigned else {}
         except Superseded:

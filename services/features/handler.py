@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 import structlog
@@ -19,7 +20,7 @@ from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.topics import TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
-from shared.feature_state import FeatureStateStore, FencedOff, Move, Position
+from shared.feature_state import EMPTY, FeatureStateStore, FencedOff, Move, Position, Standing
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
 from shared.telemetry.metrics import BATCH_SECONDS, EVENTS, INPUT_WARNINGS
@@ -102,6 +103,8 @@ class BatchHandler:
         self._pseudonyms = pseudonyms
         self._now = now
         self._positions: dict[int, Position] = {}
+        self._seen: dict[int, Position] = {}
+        """How far each partition was when we saw it last: states of before that have lost something."""
         self._busy = asyncio.Lock()
         self.waiting = False
         """Whether a dependency is away: then standing still is right."""
@@ -114,11 +117,14 @@ class BatchHandler:
         async with self._busy:
             self._positions.clear()
 
-    async def resume(self, partitions: Iterable[int], deadline_s: float) -> dict[int, Position]:
+    async def resume(
+        self, partitions: Iterable[int], deadline_s: float, at_least: Mapping[int, Position] = MappingProxyType({})
+    ) -> dict[int, Position]:
         """Begin a new assignment: read the positions anew, since other processes may have moved them.
 
         Gives those of the partitions whose states are whole; only these are taken in from then on. The others were
-        lost, or are new, and have to be rebuilt first.
+        lost, or are new, and have to be rebuilt first. `at_least`: how far partitions were taken in, by what others
+        know; states that are of an earlier time than that, or than we have seen, are marked as being rebuilt.
 
         Raises TimeoutError where Redis stays away for `deadline_s` seconds, Superseded where the next assignment began.
         """
@@ -127,7 +133,7 @@ class BatchHandler:
         async with asyncio.timeout(deadline_s), self._busy:
             try:
                 standings = {
-                    partition: await self._patiently(generation, partial(self._store.standing, partition))
+                    partition: await self._standing(generation, partition, at_least.get(partition, EMPTY))
                     for partition in sorted(set(partitions))
                 }
                 self._positions = {
@@ -139,21 +145,37 @@ class BatchHandler:
                 self.waiting = False
             return dict(self._positions)
 
+    async def _standing(self, generation: int, partition: int, at_least: Position) -> Standing:
+        """How it is with a partition, marked where it has fallen behind."""
+        standing = await self._patiently(generation, partial(self._store.standing, partition))
+        held, known = standing.position, at_least.or_later(self._seen.get(partition, EMPTY))
+        if held is None or standing.target is not None:
+            return standing
+        if held == (target := held.or_later(known)):
+            self._seen[partition] = held
+            return standing
+        log.error("states_went_back", partition=partition, after=str(held), up_to=str(target))
+        await self._patiently(generation, partial(self._store.fall_behind, partition, held, target))
+        return Standing(held, target)
+
     async def has_lost_states(self) -> bool:
-        """Whether Redis has lost a partition that is being taken in; False while it doesn't answer."""
-        generation = self.generation
+        """Whether Redis has lost a partition that is taken in, or its last writes; False while it doesn't answer."""
+        generation, reached = self.generation, dict(self._positions)
         try:
-            standings = [await self._store.standing(partition) for partition in list(self._positions)]
+            standings = {partition: await self._store.standing(partition) for partition in reached}
         except TransientError:
             return False
-        return generation == self.generation and not all(standing.whole for standing in standings)
+        return generation == self.generation and any(
+            standing.position is None or standing.target is not None or standing.position.is_behind(reached[partition])
+            for partition, standing in standings.items()
+        )
 
     async def handle(self, batches: Sequence[Batch]) -> list[bool]:
         """Take in the batches, in order. For each, whether it was taken; otherwise it was passed over.
 
         Raises SkippedRecords where a batch's `previous_offset` lies beyond what the states hold: then something on the
         way dropped records. Raises TooManyRefused where a topic goes wrong; then nothing was taken. Raises FencedOff
-        where another process owns a partition now, and StatesLost where Redis has lost one.
+        where another process owns a partition now, and StatesLost where Redis has lost one, or its last writes.
         """
         async with self._busy:
             steps, taken = self._sort_out(batches)
@@ -226,7 +248,7 @@ class BatchHandler:
         moves = _moves(steps, results)
         await self._patiently(generation, partial(self._store.commit, moves))
         for step, result in zip(steps, results, strict=True):
-            self._positions[step.partition] = step.after
+            self._positions[step.partition] = self._seen[step.partition] = step.after
             POSITION.labels(step.topic, step.partition).set(position_of(step.after, step.topic))
             _count(step.topic, result)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import structlog
@@ -89,6 +89,22 @@ class Rebuilder:
                 log.warning("waiting_for_dependency", error=str(error))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    async def taken_in(self, partitions: Collection[int]) -> dict[int, Position]:
+        """How far each partition was taken in at least, as the group has committed; nothing where that can't be asked.
+
+        The group commits what is in the states, so states can't be behind it, unless Redis has lost its last writes.
+        """
+        try:
+            committed = await log_ends.committed(self._kafka, GROUP)
+        except (KafkaError, OSError) as error:
+            log.warning("commits_not_read", error=repr(error))
+            return {}
+        inputs = TRANSACTIONS.name, OUTCOMES.name
+        return {
+            partition: Position(*(committed.get(TopicPartition(topic, partition), 0) - 1 for topic in inputs))
+            for partition in partitions
+        }
 
     async def check(self, partition: int) -> None:
         """Raise RecordsMissing where a rebuild from nothing would."""

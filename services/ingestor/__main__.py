@@ -45,7 +45,7 @@ async def work(arguments: argparse.Namespace, settings: IngestorSettings, stop: 
         client = httpx.AsyncClient(base_url=settings.simtom.url, headers={"accept-encoding": "identity"})
         await stack.enter_async_context(client)
         source = SimtomSource(client, generator=section.generator, batch_lines=section.batch_lines)
-        redis = Redis.from_url(settings.redis.url, socket_timeout=REDIS_TIMEOUT_S)
+        redis = Redis.from_url(settings.redis.address, socket_timeout=REDIS_TIMEOUT_S)
         stack.push_async_callback(redis.aclose)
         if arguments.check:
             _report(await check(settings.kafka, redis, source))

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from services.ingestor.source import SimtomSource, SourceBroken, SourceRefused
 from shared.contracts import topics
 from shared.kafka.connection import client_arguments
+from shared.kafka.errors import GaveUp
 from shared.settings import KafkaSettings
 
 NEEDED_TOPICS = (topics.TRANSACTIONS.name, topics.OUTCOMES.name, topics.DEAD_LETTERS.name)
@@ -43,6 +44,6 @@ async def check(kafka: KafkaSettings, redis: Redis, source: SimtomSource) -> dic
 async def _try(probe: Callable[[], Awaitable[None]]) -> str:
     try:
         await probe()
-    except (NotThere, SourceBroken, SourceRefused, KafkaError, RedisError, OSError) as error:
+    except (NotThere, SourceBroken, SourceRefused, GaveUp, KafkaError, RedisError, OSError) as error:
         return f"{type(error).__name__}: {error}"
     return "ok"

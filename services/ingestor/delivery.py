@@ -79,7 +79,7 @@ class Delivery:
         records: list[Record] = []
         for result in results:
             records.extend(result.records if isinstance(result, Accepted) else (letter_of(result, reading),))
-        await self.send(records, stop)
+        await self.send(records, stop, reading.received_us // 1000)
         metrics.BATCH_SECONDS.labels(SERVICE).observe(time.perf_counter() - started)
         _count(results, records)
         for result in results:
@@ -87,9 +87,16 @@ class Delivery:
         if self._refused.exceeded:
             raise TooManyRefused(f"more refused lines of {reading.run.source} than INGESTOR__MAX_REFUSED_SHARE allows")
 
-    async def send(self, records: Sequence[Record], stop: asyncio.Event) -> None:
-        """Return once all are acknowledged, however long the brokers are away. Raises Stopped."""
-        outgoing = [OutgoingRecord(record.topic, record.key, record.value, record.headers) for record in records]
+    async def send(self, records: Sequence[Record], stop: asyncio.Event, timestamp_ms: int) -> None:
+        """Return once all are acknowledged, however long the brokers are away. Raises Stopped.
+
+        `timestamp_ms`: of the records. Readers judge by it whether an event comes from the future, so it is given, not
+        taken from this machine's clock, which may be a wrong one.
+        """
+        outgoing = [
+            OutgoingRecord(record.topic, record.key, record.value, record.headers, timestamp_ms=timestamp_ms)
+            for record in records
+        ]
         self._sending_since_s = time.monotonic()
         while True:
             try:

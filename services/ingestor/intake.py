@@ -93,7 +93,8 @@ class Intake:
             self._page_sent = True
             rejection = Rejection(RejectionReason.SYNTAX, "", f"a stream of events; {error}", status=MALFORMED)
             page = Refused(Line(NO_LINE, error.page), rejection)
-            await self.deliver([page], self.reading(run, self.now().date()))
+            now = self.now()
+            await self.deliver([page], self.reading(run, now.date(), now))
         await self.wait()
 
     async def after_end(self, run: Run, lines: int) -> None:
@@ -114,9 +115,9 @@ class Intake:
         """As long as the back-off says. Raises Stopped."""
         await pause(self.stop, self._backoff.next_pause())
 
-    def reading(self, run: Run, server_day: date) -> Reading:
+    def reading(self, run: Run, server_day: date, received: datetime) -> Reading:
         """What the mapping of the lines that are in hand now has to know."""
-        received_us = int(self.now().timestamp() * 1_000_000)
+        received_us = int(received.timestamp() * 1_000_000)
         return Reading(run, self._scope, self._limits, server_day, received_us)
 
 
@@ -140,4 +141,5 @@ class Session:
         metrics.LINE_SECONDS.observe(time.perf_counter() - self._stream.batch_arrived_s)
 
     def _reading(self) -> Reading:
-        return self._intake.reading(self._run, self._stream.clock.day())
+        clock = self._stream.clock
+        return self._intake.reading(self._run, clock.day(), clock.corrected(self._intake.now()))

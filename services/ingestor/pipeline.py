@@ -33,7 +33,7 @@ class Reading:
     server_day: date
     """The day (UTC) on the source's clock."""
     received_us: int
-    """When the lines came in, microseconds since 1970."""
+    """When the lines came in, microseconds since 1970, by the source's clock where ours shows another time."""
 
 
 @dataclass(frozen=True, slots=True)

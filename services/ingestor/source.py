@@ -144,21 +144,37 @@ class LineStream:
             self._arrived.set()
 
 
+CLOCK_TOLERANCE_S = 5.0
+"""`Date` has whole seconds and was on its way for a moment. Clocks that differ by more don't show the same time."""
+
+
 class ServerClock:
-    """The source's own day, from the `Date` of its answer: the tenure must not depend on our clock."""
+    """The source's own clock, from the `Date` of its answer: it stamps the events, so it is what they are judged by."""
 
     def __init__(self, date_header: str | None) -> None:
         self._asked_s = time.monotonic()
         self._then = datetime.now(UTC)
+        self._known = False
         if date_header is not None:
             try:
                 parsed = parsedate_to_datetime(date_header)
             except ValueError:
                 return
+            self._known = True
             self._then = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
     def day(self) -> date:
-        return (self._then + timedelta(seconds=time.monotonic() - self._asked_s)).date()
+        """The tenure must not depend on our clock."""
+        return self._now().date()
+
+    def corrected(self, ours: datetime) -> datetime:
+        """`ours`, the time by our clock, which is the finer one; the source's where ours shows another time."""
+        theirs = self._now()
+        differs = self._known and abs((theirs - ours).total_seconds()) > CLOCK_TOLERANCE_S
+        return theirs if differs else ours
+
+    def _now(self) -> datetime:
+        return self._then + timedelta(seconds=time.monotonic() - self._asked_s)
 
 
 class SimtomSource:

@@ -150,7 +150,7 @@ async def _read(reader: LogReader, ends: Ends, scope: Ends, settings: LedgerSett
     return book
 
 
-def _rows(settings: LedgerSettings) -> dict[str, dict[tuple[int, int], list[str | None]]]:
+def _rows(settings: LedgerSettings) -> dict[str, checks.Rows]:
     client = warehouse_rows.open_client(settings.bigquery)
     try:
         tables = [table for group in checks.TABLES.values() for table in group]
@@ -185,7 +185,7 @@ def _erased(settings: LedgerSettings) -> frozenset[str]:
 
 async def _acknowledged(settings: LedgerSettings) -> dict[str, int]:
     """Source → events acknowledged, as the ingestor keeps count of them."""
-    client = redis.asyncio.from_url(settings.redis.url)
+    client = redis.asyncio.from_url(settings.redis.address)
     counts: dict[str, int] = {}
     try:
         async for key in client.scan_iter(match="ingestor:*", count=500):
@@ -205,7 +205,9 @@ async def _answers(settings: LedgerSettings, book: Book) -> dict[str, bytes]:
     dice = random.Random(0)
     asked = dice.sample(sorted(book.decisions), min(settings.ledger.compared_answers, len(book.decisions)))
     answers: dict[str, bytes] = {}
-    async with httpx.AsyncClient(base_url=settings.ledger.scorer_url, timeout=5) as client:
+    key = settings.ledger.scorer_key
+    headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+    async with httpx.AsyncClient(base_url=settings.ledger.scorer_url, headers=headers, timeout=5) as client:
         for event_id in asked:
             try:
                 response = await client.get(f"/v1/decisions/{event_id}")

@@ -7,12 +7,14 @@ import hashlib
 import json
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from aiokafka import ConsumerRecord
 
+from services.ledger.content import of_record
 from services.ledger.expired import Expired
 from services.ledger.recompute import Buy, Known, buy_of, differences, features
 from shared.contracts import identity
@@ -65,6 +67,10 @@ class Book:
         default_factory=lambda: {name: {} for name in BY_NAME}
     )
     """Topic → (partition, offset) → event id as the record states it (None: not to be told)."""
+    contents: dict[str, dict[tuple[int, int], dict[str, bytes]]] = field(
+        default_factory=lambda: {name: {} for name in BY_NAME}
+    )
+    """Topic → (partition, offset) → table → digest of what the record's row there has to say."""
     letters: dict[Place, list[tuple[str, str, str]]] = field(default_factory=lambda: defaultdict(list))
     """Where the refused record lay → (reason, SHA-256 stated, SHA-256 of the bytes kept) of each of its letters."""
     refused: dict[Place, tuple[str, str]] = field(default_factory=dict)
@@ -113,7 +119,7 @@ class Book:
 
     def add_dead_letter(self, record: ConsumerRecord) -> None:
         body = json.loads(record.value)
-        self._note(record, None)
+        self._note(record, None, body)
         place = (body["topic"], body["partition"], body["offset"])
         kept = base64.b64decode(body["value_base64"] or "")
         self.letters[place].append((body["reason"], body["value_sha256"], _sha256(kept)))
@@ -129,7 +135,7 @@ class Book:
         except (ValueError, KeyError, TypeError, AttributeError):
             self._without_letter(place)
             return
-        self._note(record, event_id)
+        self._note(record, event_id, body)
         customer = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
         if event_id in self.purchases or event_id in self.gone:
             self.repeats.add(place)
@@ -168,7 +174,7 @@ class Book:
         except (ValueError, TypeError):
             self._without_letter(place)
             return
-        self._note(record, body["event_id"])
+        self._note(record, body["event_id"], body)
         day = _micros(body["observed_at"]) // 86_400_000_000
         customer_id = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
         self.outcomes[customer_id].append(Known(record.offset, body["event_id"], day, bool(body["defaulted"])))
@@ -178,13 +184,13 @@ class Book:
         if self._is_refused(record, place):
             return
         body = json.loads(record.value)
-        self._note(record, body["event_id"])
+        self._note(record, body["event_id"], body)
         self.vectors[body["event_id"]].append(VectorSeen(body["event_id"], place, body["state"]))
         self._confirm(record.partition, body, body["transaction"])
 
     def add_decision(self, record: ConsumerRecord) -> None:
         body = json.loads(record.value)
-        self._note(record, body["event_id"])
+        self._note(record, body["event_id"], body)
         place = (record.topic, record.partition, record.offset)
         digest = hashlib.sha256(record.value).digest()
         self.decisions[body["event_id"]].append((place, digest, body["degraded"], body["model_version"]))
@@ -213,7 +219,8 @@ class Book:
         self._confirm(partition, {**decided, "occurred_at": body["occurred_at"]}, body, certain=False)
 
     def add_update(self, record: ConsumerRecord) -> None:
-        self._note(record, json.loads(record.value).get("event_id"))
+        body = json.loads(record.value)
+        self._note(record, body.get("event_id"), body)
 
     def _is_refused(self, record: ConsumerRecord, place: Place) -> bool:
         if not self.was_refused(place):
@@ -235,8 +242,12 @@ class Book:
         self._note(record, None)
         return True
 
-    def _note(self, record: ConsumerRecord, event_id: str | None) -> None:
-        self.records[record.topic][record.partition, record.offset] = event_id
+    def _note(self, record: ConsumerRecord, event_id: str | None, body: Mapping[str, Any] | None = None) -> None:
+        """`body`: where a row has to say the same."""
+        place = (record.partition, record.offset)
+        self.records[record.topic][place] = event_id
+        if body is not None:
+            self.contents[record.topic][place] = of_record(record.topic, body)
 
     def _confirm(
         self, partition: int, body: dict[str, Any], transaction: dict[str, Any], *, certain: bool = True

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from services.ledger.book import Book, Place
 from shared.contracts.rejections import RejectionReason
@@ -25,7 +26,7 @@ from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, F
 REPAIRS = {
     "P1": "stream the days again (`python -m services.ingestor history`): what is there already has no second effect",
     "P2": "a missing decision: set the offsets of flit-scorer back to the purchase's vector; what is decided stays so",
-    "P3": "`python -m services.sink repair`",
+    "P3": "`python -m services.sink repair`; a row that says something else than its record: delete it first",
     "P4": "`python -m services.features rebuild --partition N`; vectors and decisions that were given stay as they are",
     "P5": "set the offsets of flit-features back to it, then `python -m services.features rebuild --partition N`",
     "P6": "as for what is missing: P2, P3 or P5",
@@ -47,8 +48,17 @@ TABLES: dict[str, tuple[str, ...]] = {
 }
 """Where each topic is mirrored, as the contract says."""
 
-Rows = Mapping[tuple[int, int], list[str | None]]
-"""(partition, offset) → event ids of its rows; more than one is a double."""
+
+class Mirrored(NamedTuple):
+    """What a row says of its record."""
+
+    event_id: str | None
+    content: bytes | None = None
+    """Digest of what else is compared (services.ledger.content); None: nothing is."""
+
+
+Rows = Mapping[tuple[int, int], list[Mirrored]]
+"""(partition, offset) → its rows; more than one is a double."""
 
 
 @dataclass
@@ -134,11 +144,15 @@ def warehouse_rows(book: Book, rows: Mapping[str, Rows]) -> Finding:
                 if place in book.records[topic] and book.judged((topic, *place)):
                     finding.violations.append(f"{table}: {why}: {topic} {place}")
             for place in held.keys() & expected.keys():
-                ids = held[place]
-                if len(ids) != 1:
-                    finding.violations.append(f"{table}: {len(ids)} rows for {topic} {place}")
-                elif expected[place] is not None and ids[0] is not None and ids[0] != expected[place]:
-                    finding.violations.append(f"{table}: the row of {topic} {place} is another event's: {ids[0]}")
+                row, content = held[place][0], book.contents[topic].get(place, {}).get(table)
+                if len(held[place]) != 1:
+                    finding.violations.append(f"{table}: {len(held[place])} rows for {topic} {place}")
+                elif expected[place] is not None and row.event_id is not None and row.event_id != expected[place]:
+                    finding.violations.append(f"{table}: the row of {topic} {place} is another event's: {row.event_id}")
+                elif content is not None and row.content is not None and content != row.content:
+                    finding.violations.append(
+                        f"{table}: the row of {topic} {place} says something else than the record"
+                    )
     return finding
 
 

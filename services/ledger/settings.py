@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from shared.settings import BigQuerySettings, KafkaSettings, PrivacySettings, RedisSettings, Section, ServiceSettings
 
@@ -15,6 +15,8 @@ class LedgerSection(Section):
     report: Path = Path("out/ledger.json")
     scorer_url: str = "http://127.0.0.1:8000"
     """Whose stored answers are compared with the topic; empty: not compared."""
+    scorer_key: SecretStr | None = None
+    """A key with the scope `read`, where the REST door wants one."""
     compared_answers: int = Field(default=200, ge=0)
 
 

@@ -1,4 +1,4 @@
-"""Reads which records have rows, by Google's own client and SQL: two columns and the event id of each table.
+"""Reads which records have rows, and what those say, by Google's own client.
 
 Of records that the log no longer has, what they were as well.
 """
@@ -13,6 +13,8 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from services.ledger.checks import Mirrored
+from services.ledger.content import columns_of, of_row
 from services.ledger.expired import Beginnings, Expired, body_of, expired_of
 from shared.contracts.topics import DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
 from shared.settings import BigQuerySettings
@@ -37,17 +39,16 @@ def erased_events(client: bigquery.Client) -> frozenset[str]:
     return frozenset(row["event_id"] for row in rows)
 
 
-def rows_of(client: bigquery.Client, table: str) -> dict[tuple[int, int], list[str | None]]:
-    """(partition, offset) → event ids of the table's rows. Rows loaded in bulk have no Kafka place and are left out."""
-    found: dict[tuple[int, int], list[str | None]] = defaultdict(list)
-    wanted = ["kafka_partition", "kafka_offset", "event_id"]
+def rows_of(client: bigquery.Client, table: str) -> dict[tuple[int, int], list[Mirrored]]:
+    """(partition, offset) → the table's rows of that record. What was loaded in bulk has no place and is left out."""
+    found: dict[tuple[int, int], list[Mirrored]] = defaultdict(list)
+    wanted = {"kafka_partition", "kafka_offset", "event_id", *columns_of(table)}
     full = client.get_table(f"{client.project}.{table}", timeout=TIMEOUT_SECONDS)
-    present = {column.name: column for column in full.schema}
-    columns = [present[name] for name in wanted if name in present]
+    columns = [column for column in full.schema if column.name in wanted]
     for row in client.list_rows(full, selected_fields=columns, page_size=20_000, timeout=TIMEOUT_SECONDS):
         if row["kafka_offset"] is not None:
-            event_id = row["event_id"] if len(columns) == len(wanted) else None
-            found[row["kafka_partition"], row["kafka_offset"]].append(event_id)
+            says = Mirrored(row.get("event_id"), of_row(table, row))
+            found[row["kafka_partition"], row["kafka_offset"]].append(says)
     return found
 
 

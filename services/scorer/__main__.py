@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from services.scorer.api import build_app
+from services.scorer.askers import Askers
 from services.scorer.check import check, tell_of_claims_that_outlive_their_topic
 from services.scorer.checkout import Checkout, Ports
 from services.scorer.claims import ClaimStore
@@ -87,8 +88,8 @@ async def work(
     """Build the parts, and run both doors and the model watch until `stop` is set."""
     section, partitions = settings.scorer, settings.kafka.partitions
     async with AsyncExitStack() as stack:
-        patient = _redis(settings.redis.url)
-        hasty = _hasty_redis(settings.redis.url, section.redis_timeout_ms / 1000)
+        patient = _redis(settings.redis.address)
+        hasty = _hasty_redis(settings.redis.address, section.redis_timeout_ms / 1000)
         stack.push_async_callback(patient.aclose)
         stack.push_async_callback(hasty.aclose)
         producer = ReliableProducer(settings.kafka, linger_ms=0)
@@ -122,6 +123,7 @@ async def work(
                     ttl_s=section.idempotency_ttl_seconds,
                     in_flight_s=2 * section.publish_timeout_ms / 1000 + 1,
                 ),
+                askers=Askers(hasty, ttl_s=section.claim_ttl_seconds),
                 sender=producer,
                 confirm=PartitionGuard(states, partitions).confirm,
             ),
@@ -206,7 +208,7 @@ def main() -> None:
 
 
 async def _check(settings: ScorerSettings, registry: ModelRegistry) -> None:
-    states = FeatureStateStore(_redis(settings.redis.url), pseudonyms=settings.privacy.pseudonyms().mark)
+    states = FeatureStateStore(_redis(settings.redis.address), pseudonyms=settings.privacy.pseudonyms().mark)
     answers = await check(settings.kafka, states, registry, claim_ttl_s=settings.scorer.claim_ttl_seconds)
     await states.close()
     for name, answer in answers.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -16,10 +17,11 @@ from starlette.responses import Response
 from services.scorer import openapi
 from services.scorer.body import read_body
 from services.scorer.checkout import Question, Unavailable
+from services.scorer.docs_page import docs_page
 from services.scorer.idempotency import HEADER, InFlight, check_key
 from services.scorer.keys import Access, Caller, Scope
 from services.scorer.metrics import ANSWERS, IN_FLIGHT
-from services.scorer.problems import Problem, answer, problem_handler
+from services.scorer.problems import PRIVATE, Problem, answer, problem_handler
 from services.scorer.rate import Rate, TokenBuckets
 from shared.contracts.rejections import Rejection
 from shared.contracts.transactions import check_id
@@ -29,13 +31,15 @@ log = structlog.get_logger()
 RETRY_AFTER_S = 1
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _JSON = "application/json"
+_ONCE = (b"host", b"authorization", b"content-type", b"schema-version", HEADER.lower().encode())
+"""Headers that say who asks, and how a body is meant. Of two, something in front of us may have read the other."""
 
 
 class Decisions(Protocol):
     """The use case behind the routes."""
 
     async def decide(self, question: Question) -> bytes: ...
-    async def find(self, event_id: str) -> bytes | None: ...
+    async def find(self, event_id: str, asked_by: str | None) -> bytes | None: ...
 
 
 def build_app(
@@ -51,12 +55,13 @@ def build_app(
     """The REST door. `ready`: None, or why this process should get no requests. `rate`: of each caller.
     `read_seconds`: for a body to arrive.
     """
-    app = FastAPI(title="Flit Risk", version="1", openapi_url="/openapi.json", docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="Flit Risk", version="1", openapi_url="/openapi.json", docs_url=None, redoc_url=None)
     app.add_exception_handler(Problem, problem_handler)
     app.add_exception_handler(HTTPException, _framework_refusal)
     app.add_exception_handler(Exception, _our_fault)
     openapi.install(app)
     in_flight = 0
+    arriving: Counter[str] = Counter()
     buckets = TokenBuckets()
 
     def admit(request: Request, *scopes: Scope) -> Caller:
@@ -70,12 +75,21 @@ def build_app(
     async def decide(request: Request) -> Response:
         nonlocal in_flight
         caller = admit(request, Scope.DECIDE)
+        # A body on its way takes no place: one caller's slow line would keep all others out. It costs memory, though.
+        if in_flight >= max_in_flight or arriving[caller.name] >= max_in_flight:
+            raise _overloaded()
+        arriving[caller.name] += 1
+        try:
+            question = await _question(request, caller, max_body_bytes, read_seconds)
+        except Rejection as rejection:
+            raise Problem.of(rejection) from None
+        finally:
+            arriving[caller.name] -= 1
         if in_flight >= max_in_flight:
-            raise Problem.later(503, "overloaded", "too many requests at once", RETRY_AFTER_S)
+            raise _overloaded()
         in_flight += 1
         IN_FLIGHT.set(in_flight)
         try:
-            question = await _question(request, caller, max_body_bytes, read_seconds)
             return _decision(await decisions.decide(question))
         except Rejection as rejection:
             raise Problem.of(rejection) from None
@@ -91,10 +105,10 @@ def build_app(
 
     @app.get("/v1/decisions/{event_id}", **openapi.FIND)
     async def find(event_id: str, request: Request) -> Response:
-        admit(request, Scope.READ, Scope.DECIDE)
+        caller = admit(request, Scope.READ, Scope.DECIDE)
         try:
             check_id(event_id, "event_id")
-            found = await decisions.find(event_id)
+            found = await decisions.find(event_id, None if Scope.READ in caller.scopes else caller.name)
         except Rejection as rejection:
             raise Problem.of(rejection) from None
         except Unavailable as error:
@@ -114,27 +128,39 @@ def build_app(
             return Response("ready\n", media_type="text/plain")
         return Response(f"{reason}\n", status_code=503, media_type="text/plain")
 
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return docs_page(app.openapi())
+
     return app
 
 
 def _admit(request: Request, access: Access, scopes: Collection[Scope]) -> Caller:
     """Who asks. Before anything of the body is read."""
+    sent = [name for name, _ in request.headers.raw]
+    for name in _ONCE:
+        if sent.count(name) > 1:
+            field = name.decode().title()
+            raise Problem(400, "duplicate-key", f"{field} was sent more than once", field=field, expected="one value")
     client = request.client.host if request.client else None
-    caller = access.caller(request.headers.get("authorization"), client, scopes)
+    caller = access.caller(request.headers.get("authorization"), client, scopes, host=request.headers.get("host"))
     if request.scope["query_string"]:
         raise Problem(400, "query", "this address takes no query parameters", expected="no query parameters")
     return caller
 
 
+def _overloaded() -> Problem:
+    return Problem.later(503, "overloaded", "too many requests at once", RETRY_AFTER_S)
+
+
 async def _question(request: Request, caller: Caller, max_body_bytes: int, read_seconds: float) -> Question:
-    keys = request.headers.getlist(HEADER)
-    if len(keys) > 1:
-        raise Problem(400, "duplicate-key", f"{HEADER} was sent more than once", field=HEADER, expected="one value")
+    key = request.headers.get(HEADER)
     trace = request.headers.get("traceparent")
     return Question(
         body=await read_body(request, max_body_bytes, read_seconds),
         caller=caller.name,
-        idempotency_key=check_key(keys[0]) if keys else None,
+        sees_all=Scope.READ in caller.scopes,
+        idempotency_key=None if key is None else check_key(key),
         schema_version=request.headers.get("schema-version"),
         traceparent=trace if trace is not None and _TRACEPARENT.fullmatch(trace) else None,
     )
@@ -143,7 +169,7 @@ async def _question(request: Request, caller: Caller, max_body_bytes: int, read_
 def _decision(body: bytes) -> Response:
     """The decision's own bytes: parsing and writing them again could change them."""
     ANSWERS.labels("200", "").inc()
-    return Response(body, media_type=_JSON)
+    return Response(body, media_type=_JSON, headers=PRIVATE)
 
 
 async def _framework_refusal(_: Request, error: Exception) -> Response:

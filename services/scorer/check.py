@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from services.scorer.metrics import SERVICE
 from services.scorer.model import OnnxModel
 from shared.contracts.topics import DECISIONS
 from shared.feature_state import FeatureStateStore, PartitionCountMismatch
 from shared.kafka.admin import check_topics, retention_ms
-from shared.kafka.errors import TopicMismatch, TransientError
+from shared.kafka.errors import GaveUp, TopicMismatch, TransientError
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
 from shared.settings import KafkaSettings
@@ -24,7 +25,7 @@ async def check(
     """For each dependency `ok`, or what is wrong with it. No model is fine: the fallback decides until there is one."""
 
     async def brokers() -> str:
-        await check_topics(kafka)
+        await check_topics(kafka, SERVICE)
         return "ok"
 
     async def redis() -> str:
@@ -69,5 +70,5 @@ async def _outlived(kafka: KafkaSettings, claim_ttl_s: int) -> str | None:
 async def _try(probe: Callable[[], Awaitable[str]]) -> str:
     try:
         return await probe()
-    except (TransientError, TopicMismatch, PartitionCountMismatch, ArtifactRefused, OSError) as error:
+    except (TransientError, GaveUp, TopicMismatch, PartitionCountMismatch, ArtifactRefused, OSError) as error:
         return f"{type(error).__name__}: {error}"

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from services.scorer.claims import ANY_BODY, Claim, IndexIncomplete, greatest_offsets
@@ -15,7 +16,7 @@ from services.scorer.decider import Clock, Decider, utc_now
 from services.scorer.metrics import CLAIMS, SERVICE
 from services.scorer.outgoing import decision_record, transaction_record
 from services.scorer.pipeline import Degraded
-from shared.contracts.events import AsOf, Decision, VectorState, encode
+from shared.contracts.events import AsOf, Decision, Transaction, VectorState, encode
 from shared.contracts.identity import EPOCH, canonical_time, partition_of
 from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.rejections import Rejection, RejectionReason
@@ -53,6 +54,11 @@ class Keys(Protocol):
     async def release(self, caller: str, key: str, fingerprint: bytes) -> None: ...
 
 
+class Askers(Protocol):
+    async def note(self, caller: str, event_id: str) -> None: ...
+    async def has_asked(self, caller: str, event_id: str) -> bool: ...
+
+
 class Sender(Protocol):
     async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> Any: ...
 
@@ -79,6 +85,8 @@ class Question:
     idempotency_key: str | None = None
     schema_version: str | None = None
     traceparent: str | None = None
+    sees_all: bool = True
+    """The caller may look up any decision; otherwise those that it has asked for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,7 @@ class Ports:
     states: States
     claims: Claims
     keys: Keys
+    askers: Askers
     sender: Sender
     confirm: Callable[[], Awaitable[None]]
     """Raises where the states in Redis must not be used."""
@@ -161,6 +170,8 @@ class Checkout:
                 if key is not None:
                     bound = await self._ports.keys.bind(question.caller, key, accepted.fingerprint)
                 claim, mine = await self._claimed(accepted, addressed.partition, canonical_time(now))
+                if not question.sees_all:  # known from here on to have the very body that was decided on
+                    await self._ports.askers.note(question.caller, claim.event_id)
             except (Rebuilding, IndexIncomplete) as error:
                 log.warning("rebuilding", error=str(error)[:200])
                 return await self._fall_back(accepted, canonical_time(now), addressed.purchase, Degraded.REBUILDING)
@@ -177,9 +188,14 @@ class Checkout:
             if bound and key is not None:
                 await self._release(question.caller, key, accepted.fingerprint)
 
-    async def find(self, event_id: str) -> bytes | None:
-        """The decision of an event, if the topic has it. Raises Unavailable where Redis is away."""
+    async def find(self, event_id: str, asked_by: str | None = None) -> bytes | None:
+        """The decision of an event, if the topic has it. Raises Unavailable where Redis is away.
+
+        `asked_by`: only if this caller has asked for it before; None: in any case.
+        """
         try:
+            if asked_by is not None and not await self._ports.askers.has_asked(asked_by, event_id):
+                return None
             claim = await self._ports.claims.lookup(event_id)
         except TransientError as error:
             raise Unavailable("state-unavailable", "decisions can't be looked up right now") from error
@@ -279,11 +295,37 @@ class Checkout:
 
 
 def _same_body(claim: Claim, accepted: AcceptedTransaction) -> Claim:
-    if claim.fingerprint not in (accepted.fingerprint, ANY_BODY):
+    """The claim, if it was made for this purchase; raises `Rejection` (conflict) otherwise."""
+    unknown = claim.fingerprint == ANY_BODY
+    if not (_speaks_of(claim, accepted.transaction) if unknown else claim.fingerprint == accepted.fingerprint):
         CLAIMS.labels("rest", "conflict").inc()
         raise _conflict()
     CLAIMS.labels("rest", "lost" if claim.published else "repaired").inc()
     return claim
+
+
+class _About(msgspec.Struct):
+    """What a decision tells of its purchase; its other fields may be those of another release."""
+
+    customer_id: str
+    transaction_id: str
+    occurred_at: str
+    features: dict[str, float | None]
+
+
+def _speaks_of(claim: Claim, transaction: Transaction) -> bool:
+    """Whether a restored claim's decision is about this purchase, as far as a decision tells what it was made of.
+
+    Without this, one event's id with any body would get that event's decision: another customer's approval, and what
+    is known of him.
+    """
+    told = msgspec.json.decode(claim.decision, type=_About)
+    amount = told.features.get("amount")
+    return (told.customer_id, told.transaction_id, told.occurred_at) == (
+        transaction.customer_id,
+        transaction.transaction_id,
+        transaction.occurred_at,
+    ) and amount in (None, transaction.amount)
 
 
 def _conflict() -> Rejection:

@@ -27,6 +27,7 @@ import structlog
 
 from services.scorer.problems import Problem
 from services.scorer.rate import Rate
+from shared.telemetry.process import sleep_unless
 
 log = structlog.get_logger()
 
@@ -88,8 +89,10 @@ class Access:
         """From now on the other's keys."""
         self._keys = other._keys
 
-    def caller(self, authorization: str | None, client: str | None, scopes: Collection[Scope]) -> Caller:
-        """Who asks for something that any of `scopes` allows.
+    def caller(
+        self, authorization: str | None, client: str | None, scopes: Collection[Scope], *, host: str | None = None
+    ) -> Caller:
+        """Who asks for something that any of `scopes` allows. `host`: whom the request says it is for.
 
         Raises Problem: 401 without a known key that is still valid, 403 with one of other scopes, and for a stranger
         where no keys are set.
@@ -97,6 +100,9 @@ class Access:
         if self._keys is None:
             if client is None or not _is_loopback(client):
                 raise Problem(403, "forbidden", "without keys only this machine may ask", expected="a loopback address")
+            if host is not None and not _is_local_name(host):
+                # A browser here that shows a stranger's page, whose name was made to lead to this machine.
+                raise Problem(403, "forbidden", "without keys only this machine's own name will do", field="Host")
             return LOCAL
         scheme, _, text = (authorization or "").partition(" ")
         text = text.strip()
@@ -131,11 +137,7 @@ class KeysReloader:
         """Watch until `stop` is set."""
         while not stop.is_set():
             await asyncio.to_thread(self.look)
-            try:
-                async with asyncio.timeout(self._interval_s):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await sleep_unless(stop, self._interval_s)
 
     def look(self) -> None:
         try:
@@ -169,6 +171,11 @@ def _is_loopback(client: str) -> bool:
         return ipaddress.ip_address(client).is_loopback
     except ValueError:
         return False
+
+
+def _is_local_name(host: str) -> bool:
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    return name.lower() == "localhost" or _is_loopback(name.removeprefix("[").removesuffix("]"))
 
 
 def _read(path: Path) -> dict[str, _Key]:

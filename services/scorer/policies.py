@@ -11,6 +11,7 @@ import structlog
 from services.scorer.metrics import POLICY_INFO, POLICY_REFUSED
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import Policy, PolicyFileError, load_policy
+from shared.telemetry.process import sleep_unless
 
 log = structlog.get_logger()
 
@@ -45,11 +46,7 @@ class PolicyReloader:
         """Watch until `stop` is set."""
         while not stop.is_set():
             await asyncio.to_thread(self.look)
-            try:
-                async with asyncio.timeout(self._interval_s):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await sleep_unless(stop, self._interval_s)
 
     def look(self) -> bool:
         """Whether another policy was put in service."""

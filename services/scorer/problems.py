@@ -20,6 +20,9 @@ from shared.contracts.rejections import Rejection
 
 MEDIA_TYPE = "application/problem+json"
 
+PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""On every answer about a purchase: for the caller alone, and no page, whatever text is in it."""
+
 REASONS = {
     "unauthorized": "A key is needed",
     "forbidden": "Not allowed",
@@ -104,7 +107,10 @@ def answer(problem: Problem) -> Response:
         problem.expected,
     )
     return Response(
-        msgspec.json.encode(body), status_code=problem.status, headers=problem.headers, media_type=MEDIA_TYPE
+        msgspec.json.encode(body),
+        status_code=problem.status,
+        headers=PRIVATE | problem.headers,
+        media_type=MEDIA_TYPE,
     )
 
 

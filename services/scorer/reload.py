@@ -12,6 +12,7 @@ from shared.experiments import Trials
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
 from shared.telemetry.metrics import DEGRADED, MODEL_INFO
+from shared.telemetry.process import sleep_unless
 
 log = structlog.get_logger()
 
@@ -39,11 +40,7 @@ class ModelReloader:
         while not stop.is_set():
             await self.look()
             await self.look_at_trials()
-            try:
-                async with asyncio.timeout(self._interval_s):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await sleep_unless(stop, self._interval_s)
 
     async def look(self) -> bool:
         """Whether what is in service changed."""

@@ -74,6 +74,8 @@ async def serve(
             ws="none",
             lifespan="off",
             log_config=None,
+            # Its warnings are of what strangers send: a line for each would be theirs to write. They are counted.
+            log_level="error",
             access_log=False,
             server_header=False,
             # Whom a request comes from decides whether it is admitted: never taken from a header that it brings along.

@@ -31,9 +31,10 @@ from shared.kafka.watchdog import keep_watch
 from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging, process
 from shared.telemetry.operations import OperationsServer
-from shared.warehouse.clients import bigquery_client, write_client
+from shared.warehouse.clients import bigquery_client
 from shared.warehouse.schema import Change, SchemaConflict, WarehouseUnreachable, pending_changes
 from shared.warehouse.tables import tables_of
+from shared.warehouse.writing import write_client
 
 log = structlog.get_logger()
 
@@ -48,7 +49,7 @@ async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
     """Run until `stop` is set or something failed that no retry can mend."""
     async with AsyncExitStack() as stack:
         redis = Redis.from_url(
-            settings.redis.url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+            settings.redis.address, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
         )
         stack.push_async_callback(redis.aclose)
         states = FeatureStateStore(redis, pseudonyms=settings.privacy.pseudonyms().mark)
@@ -92,10 +93,10 @@ async def prepared(settings: SinkSettings) -> None:
 
 async def check(settings: SinkSettings, _: asyncio.Event) -> None:
     """Try Redis, the topics and the warehouse once."""
-    states = FeatureStateStore.connect(settings.redis.url, pseudonyms=settings.privacy.pseudonyms().mark)
+    states = FeatureStateStore.connect(settings.redis.address, pseudonyms=settings.privacy.pseudonyms().mark)
     await states.check_partitions(settings.kafka.partitions)
     await states.close()
-    await check_topics(settings.kafka)
+    await check_topics(settings.kafka, SERVICE)
     await prepared(settings)
     log.info("check_passed")
 
@@ -104,7 +105,9 @@ async def audit(settings: SinkSettings, _: asyncio.Event) -> None:
     """Compare log and warehouse; exit status 1 where they don't balance."""
     from services.sink.report import print_report  # only here: the running sink draws no tables
 
-    states = FeatureStateStore.connect(settings.redis.url)  # only its refusals: whose states they are doesn't matter
+    states = FeatureStateStore.connect(
+        settings.redis.address
+    )  # only its refusals: whose states they are doesn't matter
     try:
         report = await reconcile(settings.kafka, bigquery_client(settings.bigquery), states, rules_of(settings))
     finally:
@@ -120,7 +123,7 @@ async def mend(settings: SinkSettings, _: asyncio.Event) -> None:
     from services.sink.report import print_report
 
     client, writes = bigquery_client(settings.bigquery), write_client(settings.bigquery)
-    states = FeatureStateStore.connect(settings.redis.url)
+    states = FeatureStateStore.connect(settings.redis.address)
     rules = rules_of(settings)
     try:
         before = await reconcile(settings.kafka, client, states, rules)
@@ -145,7 +148,9 @@ async def forget_customer(settings: SinkSettings, _: asyncio.Event, *, patience_
     if not customer_id:
         print("no customer id on standard input", file=sys.stderr)
         raise SystemExit(EXIT_BAD_SETTING)
-    redis = Redis.from_url(settings.redis.url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
+    redis = Redis.from_url(
+        settings.redis.address, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+    )
     try:
         parts = Parts(settings.kafka, redis, bigquery_client(settings.bigquery), patience_s)
         done = await erase(parts, customer_id, also=[settings.privacy.pseudonyms().of(Kind.CUSTOMER, customer_id)])

@@ -16,7 +16,7 @@ from google.cloud import bigquery
 from services.sink.erasure_log import Signs, from_base64
 from shared.warehouse import tables
 from shared.warehouse.clients import RETRY
-from shared.warehouse.tables import STREAMED, Column, ColumnType, Table
+from shared.warehouse.tables import STREAMED, Column, ColumnType, Row, Table
 
 BUFFER_MINUTES = 95
 """Google names 90 as the longest that a row stays in the buffer."""
@@ -55,6 +55,23 @@ def events_of(client: bigquery.Client, names: Sequence[str]) -> set[str]:
     return found
 
 
+def erased_events(client: bigquery.Client) -> set[str]:
+    """Event ids of the rows that have forgotten whose they are."""
+    found: set[str] = set()
+    for table in STREAMED:
+        if table is not tables.DEAD_LETTERS:
+            rows = _run(
+                client, f"SELECT DISTINCT event_id FROM {_from(client, table)} AND {_owner(table)} IS NULL", None
+            )
+            found.update(row.event_id for row in rows.result(timeout=QUERY_TIMEOUT_S) if row.event_id is not None)
+    return found
+
+
+def emptied(table: Table, row: Row) -> Row:
+    """The row as an erasure leaves it."""
+    return row | {column.name: "{}" if column.required else None for column in table.personal}
+
+
 def empty(client: bigquery.Client, table: Table, names: Sequence[str]) -> Emptied:
     """Empty the personal columns of the customer's rows. Does nothing to rows that were emptied before."""
     if table is not tables.DEAD_LETTERS:
@@ -69,8 +86,12 @@ def empty(client: bigquery.Client, table: Table, names: Sequence[str]) -> Emptie
 
 
 def _whose(table: Table, names: Sequence[str]) -> _Whose:
-    column = "JSON_VALUE(json_body, '$.customer_id')" if table is tables.RAW_TRANSACTIONS else "customer_id"
-    return _Whose(f"{column} IN UNNEST(@values)", list(names))
+    return _Whose(f"{_owner(table)} IN UNNEST(@values)", list(names))
+
+
+def _owner(table: Table) -> str:
+    """The customer's id in a row, as SQL."""
+    return "JSON_VALUE(json_body, '$.customer_id')" if table is tables.RAW_TRANSACTIONS else "customer_id"
 
 
 _AT_PLACES = "FORMAT('%d-%d', kafka_partition, kafka_offset) IN UNNEST(@values)"

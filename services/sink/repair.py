@@ -1,7 +1,8 @@
 """Mends what a reconciliation found: rows that are missing are written from the log, rows too many are deleted.
 
 Only of records below the sink's committed offset, where the running sink has no business: both may run at once.
-Done again after it was interrupted, it goes on with what is still wrong.
+Done again after it was interrupted, it goes on with what is still wrong. What an erasure has taken from an event's rows
+isn't written again; letters don't say whose they are, so after they were repaired an erasure has to be run again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
 
+from services.sink import erasure_rows
 from services.sink.append import OK, AppendConnection, freeze
 from services.sink.gate import RefusalIndex
 from services.sink.pipeline import Rules, build
@@ -59,6 +61,8 @@ async def repair(
         if not balance.balanced:
             faulty[TopicPartition(balance.topic, balance.partition)].append(balance)
     deleted = written = 0
+    # Before anything is deleted: the log still has what an erasure took from the rows, and it must not come back.
+    erased = await asyncio.to_thread(erasure_rows.erased_events, client) if faulty else set()
     for at, of_tables in faulty.items():
         table_of = {table.id: table for table in tables_of(at.topic)}
         for balance in of_tables:
@@ -69,7 +73,8 @@ async def repair(
         }
         rows = await _rows_of(kafka, at, of_tables[0], index, rules, wanted)
         for table, of_table in rows.items():
-            written += await asyncio.to_thread(_write, client, writes, table, of_table)
+            kept = [erasure_rows.emptied(table, row) if row.get("event_id") in erased else row for row in of_table]
+            written += await asyncio.to_thread(_write, client, writes, table, kept)
         log.info("repaired", topic=at.topic, partition=at.partition, rows=sum(map(len, rows.values())))
     return Repaired(deleted, written)
 

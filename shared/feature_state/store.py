@@ -67,6 +67,13 @@ return 1
 """KEYS: position, states. Deletes only while there is no position: a process that was held up while it deleted must not
 take away what another one has rebuilt meanwhile."""
 
+_FALL_BEHIND = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[2])
+return 1
+"""
+"""KEYS: position, rebuilding. ARGV: the position that is held, and the one that it was before."""
+
 DROPPED_AT_ONCE = 500
 """States in one call: Lua unpacks some thousands of values at most, and others wait while it runs."""
 
@@ -82,7 +89,8 @@ class FencedOff(Exception):
 
 
 class StatesLost(Exception):
-    """Redis has lost the partition's position, and whatever else of it: it has to be rebuilt from the log."""
+    """Redis has lost the partition's position, and whatever else of it, or its states are those of an earlier time,
+    since it came back without its last writes: it has to be rebuilt from the log."""
 
 
 class PartitionCountMismatch(Exception):
@@ -102,6 +110,14 @@ class Position:
 
     def __str__(self) -> str:
         return f"{self.transactions},{self.outcomes}"
+
+    def or_later(self, other: Position) -> Position:
+        """Up to where one of both has come, in each topic."""
+        return Position(max(self.transactions, other.transactions), max(self.outcomes, other.outcomes))
+
+    def is_behind(self, other: Position) -> bool:
+        """Whether this one is an earlier moment of the same states."""
+        return self != other and self.or_later(other) == other
 
     @staticmethod
     def parse(value: bytes | str | None) -> Position:
@@ -213,6 +229,15 @@ class FeatureStateStore:
         if answer != b"OK":
             raise FencedOff(f"partition {partition} is at {answer.decode()}, begun by another process")
 
+    async def fall_behind(self, partition: int, held: Position, target: Position) -> bool:
+        """Count the partition as being rebuilt, from the position that it holds up to `target`, where it has been.
+
+        False where it holds another position by now: nothing was changed then.
+        """
+        keys = [_position_key(partition), _rebuilding_key(partition)]
+        async with _transient():
+            return bool(await self._redis.eval(_FALL_BEHIND, 2, *keys, str(held), str(target)))
+
     async def forget(self, partition: int) -> None:
         """Give the partition up for lost, so that whoever owns it next rebuilds it."""
         async with _transient():
@@ -232,8 +257,8 @@ class FeatureStateStore:
     ) -> dict[int, dict[str, bytes | None]]:
         """Partition → customer → state; None for one who isn't known yet. One round trip for all partitions.
 
-        `at`: for each partition the position that the states have to be of. Raises StatesLost where there is none, and
-        FencedOff where it is another one: what would be made of these states would be wrong.
+        `at`: for each partition the position that the states have to be of. Raises StatesLost where there is none or an
+        earlier one, and FencedOff where it is a later one: what would be made of these states would be wrong.
         """
         asked = {partition: names for partition, names in wanted.items() if names}
         if not asked:
@@ -247,7 +272,7 @@ class FeatureStateStore:
             if held is None:
                 raise StatesLost(f"partition {partition} has no position")
             if Position.parse(held) != at[partition]:
-                raise FencedOff(f"partition {partition} is at {Position.parse(held)}, not at {at[partition]}")
+                raise _elsewhere(partition, Position.parse(held), at[partition])
         return {
             partition: {name: _bytes(state) for name, state in zip(names, states, strict=True)}
             for (partition, names), (_, *states) in zip(asked.items(), answers, strict=True)
@@ -268,10 +293,10 @@ class FeatureStateStore:
     async def commit(self, moves: Sequence[Move]) -> None:
         """Write each partition's states, refusals and new position at once, if its position is still the expected one.
 
-        One round trip; each partition for itself. Raises StatesLost where a position is gone, FencedOff where it isn't
-        the expected one: others may have moved. A partition that reaches what it was to be rebuilt up to counts as
-        whole from then on. After a TransientError the writes may or may not have happened: the same call may be made
-        again, and does nothing where they have.
+        One round trip; each partition for itself. Raises StatesLost where a position is gone or an earlier one than the
+        expected, FencedOff where it is a later one: others may have moved. A partition that reaches what it was to be
+        rebuilt up to counts as whole from then on. After a TransientError the writes may or may not have happened: the
+        same call may be made again, and does nothing where they have.
         """
         async with _transient():
             answers = await self._run(moves)
@@ -284,7 +309,7 @@ class FeatureStateStore:
                 if answer == b"lost":
                     raise StatesLost(f"partition {move.partition} has no position")
                 if answer != b"OK":
-                    raise FencedOff(f"partition {move.partition} is at {answer.decode()}, not at {move.expected}")
+                    raise _elsewhere(move.partition, Position.parse(answer), move.expected)
 
     async def _run(self, moves: Sequence[Move]) -> list[Any]:
         pipe = self._redis.pipeline(transaction=False)
@@ -310,6 +335,12 @@ class FeatureStateStore:
         async with _transient():
             members = await self._redis.zrangebyscore(_refused_key(partition), low, high)
         return {int(member) for member in members}  # type: ignore[arg-type]
+
+
+def _elsewhere(partition: int, held: Position, expected: Position) -> Exception:
+    if held.is_behind(expected):
+        return StatesLost(f"partition {partition} went back from {expected} to {held}")
+    return FencedOff(f"partition {partition} is at {held}, not at {expected}")
 
 
 def _bytes(value: bytes | str | None) -> bytes | None:

@@ -12,7 +12,8 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from shared.contracts import topics
 from shared.kafka.connection import client_arguments
-from shared.kafka.errors import TopicMismatch, TransientError
+from shared.kafka.errors import GaveUp, TopicMismatch, TransientError
+from shared.kafka.grants import topics_of
 from shared.settings import KafkaSettings, ServiceSettings, load_settings
 from shared.telemetry import logging
 
@@ -43,15 +44,20 @@ async def ensure_topics(settings: KafkaSettings) -> list[str]:
     return [topic.name for topic in missing]
 
 
-async def check_topics(settings: KafkaSettings) -> None:
-    """Raise TopicMismatch where a topic is missing or has another partition count; TransientError without brokers."""
+async def check_topics(settings: KafkaSettings, service: str) -> None:
+    """Raise TopicMismatch where a topic that the service has to do with is missing, or hidden from it, or has another
+    partition count; TransientError without brokers."""
+    names = [topic.name for topic in topics_of(service)]
     admin = AIOKafkaAdminClient(**client_arguments(settings))
     try:
         await admin.start()
-        missing = {topic.name for topic in topics.ALL} - set(await admin.list_topics())
+        missing = set(names) - set(await admin.list_topics())
         if missing:
-            raise TopicMismatch(f"missing topics: {', '.join(sorted(missing))}; create them with `create-topics`")
-        await _check_counts(admin, settings, [topic.name for topic in topics.ALL])
+            raise TopicMismatch(
+                f"missing topics: {', '.join(sorted(missing))}; create them with `create-topics`, or, where brokers "
+                "have rules, let this service see them with `python -m shared.kafka.acls apply`"
+            )
+        await _check_counts(admin, settings, names)
     except KafkaError as error:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
     finally:
@@ -108,7 +114,10 @@ def main() -> None:
     parser.parse_args()
     settings = load_settings(AdminSettings)
     logging.configure("admin", settings.log.level, settings.log.format)
-    created = asyncio.run(ensure_topics(settings.kafka))
+    try:
+        created = asyncio.run(ensure_topics(settings.kafka))
+    except GaveUp as error:
+        raise SystemExit(str(error)) from None
     log.info("topics_ready", created=created)
 
 

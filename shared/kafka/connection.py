@@ -8,6 +8,7 @@ from typing import Any
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from shared.kafka import reading
+from shared.kafka.errors import BadTlsFile
 from shared.settings import KafkaSettings
 
 reading.install()
@@ -25,19 +26,38 @@ idle broker more often than fifty times a second."""
 
 
 def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
-    """Keyword arguments that each aiokafka client (producer, consumer, admin) takes."""
+    """Keyword arguments that each aiokafka client (producer, consumer, admin) takes. Raises BadTlsFile."""
     arguments: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
         "security_protocol": settings.security_protocol,
     }
     if "SSL" in settings.security_protocol:
-        arguments["ssl_context"] = ssl.create_default_context(cafile=settings.ssl_cafile)
+        arguments["ssl_context"] = _tls(settings)
     if settings.security_protocol.startswith("SASL"):
         arguments["sasl_mechanism"] = settings.sasl_mechanism or "SCRAM-SHA-512"
         arguments["sasl_plain_username"] = settings.sasl_username
         password = settings.sasl_password
         arguments["sasl_plain_password"] = None if password is None else password.get_secret_value()
     return arguments
+
+
+def _tls(settings: KafkaSettings) -> ssl.SSLContext:
+    """Checks the broker's certificate and its name; shows ours, where there is one. Files are read at each call, so a
+    client made after they were replaced has the new ones."""
+    setting = "KAFKA__SSL_CAFILE"
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+        if settings.ssl_certfile is not None:
+            setting = "KAFKA__SSL_CERTFILE or KAFKA__SSL_KEYFILE"
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password=_no_password)
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        raise BadTlsFile(f"bad setting {setting}: {error}") from None
+    return context
+
+
+def _no_password() -> str:
+    """In place of OpenSSL's own way to get one, which asks at the terminal and waits."""
+    raise ValueError("the key is encrypted")
 
 
 def consumer_arguments(settings: KafkaSettings, service: str) -> dict[str, Any]:

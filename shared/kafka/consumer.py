@@ -15,6 +15,7 @@ from shared.kafka.connection import consumer_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 from shared.telemetry.metrics import BATCH_SECONDS
+from shared.telemetry.process import sleep_unless
 
 log = structlog.get_logger()
 
@@ -95,7 +96,7 @@ class BatchConsumer:
                 return
             except (KafkaError, OSError) as error:
                 log.warning("brokers_away", error=repr(error))
-                await _sleep_unless(stop, pause)
+                await sleep_unless(stop, pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
 
     async def _turn(
@@ -105,7 +106,7 @@ class BatchConsumer:
             batch = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._max_records)
         except KafkaError as error:
             log.warning("poll_failed", error=repr(error))
-            await _sleep_unless(stop, FIRST_PAUSE_S)
+            await sleep_unless(stop, FIRST_PAUSE_S)
             return
         if not batch:
             commits.begin_if_due()
@@ -137,7 +138,7 @@ class BatchConsumer:
                 if stop.is_set():
                     return False
                 log.warning("waiting_for_dependency", error=str(error))
-                await _sleep_unless(stop, pause)
+                await sleep_unless(stop, pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
 
     @property
@@ -192,11 +193,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         await self._owner.partitions_revoked(set(revoked))
-
-
-async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass

@@ -17,3 +17,7 @@ class TopicMismatch(Exception):
 
 class GaveUp(Exception):
     """Ends the process, and is meant to: the message says all there is to say. A restart, or a person, mends it."""
+
+
+class BadTlsFile(GaveUp):
+    """A certificate or key can't be used. The message names the setting."""

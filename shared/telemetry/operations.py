@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+MOST_CONNECTIONS = 64
+"""Open at once; a few probes and collectors need a handful. Each costs a thread and a file, and the files are the same
+that the service's own connections need: without a bound whoever gets here could stop it."""
 
 Readiness = Callable[[], str | None]
 """None: ready. Else why not, in a few words."""
@@ -22,10 +28,9 @@ class OperationsServer:
     def __init__(self, port: int, ready: Readiness, host: str = "127.0.0.1") -> None:
         handler = type("Handler", (_Handler,), {"ready": staticmethod(ready)})
         try:
-            self._server = ThreadingHTTPServer((host, port), handler)
+            self._server = _BoundedServer((host, port), handler)
         except OSError as error:
             raise SystemExit(f"METRICS__PORT: can't listen on {host}:{port}: {error.strerror}") from None
-        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="operations", daemon=True)
 
     @property
@@ -39,6 +44,35 @@ class OperationsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)
+
+
+class _BoundedServer(ThreadingHTTPServer):
+    """Beyond the bound the oldest connection is closed for the newest: those that hold theirs keep no probe out."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._open: dict[socket.socket, None] = {}
+        """In the order of their coming."""
+        self._lock = threading.Lock()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        oldest: socket.socket | None = None
+        with self._lock:
+            self._open[request] = None
+            if len(self._open) > MOST_CONNECTIONS:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+        if oldest is not None:
+            with contextlib.suppress(OSError):  # it has just ended by itself
+                oldest.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
 
 
 class _Handler(BaseHTTPRequestHandler):

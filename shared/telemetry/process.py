@@ -36,11 +36,16 @@ async def patiently(call: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T 
             return await call()
         except TransientError as error:
             log.warning("waiting_for_dependency", error=str(error))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await stop.wait()
+            await sleep_unless(stop, pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
     return None
+
+
+async def sleep_unless(stop: asyncio.Event, seconds: float) -> None:
+    """Until `stop` is set, and so long at most."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
 
 
 async def first_of(*waiting: Awaitable[Any]) -> None:

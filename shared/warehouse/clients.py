@@ -1,12 +1,9 @@
-"""Google's own clients, for Google's BigQuery or the emulator.
+"""Google's own client for tables, views and queries, for Google's BigQuery or the emulator.
 
-The emulator gets no credentials, its REST address, and an insecure gRPC channel: no environment variable would point
-the gRPC client anywhere.
+The emulator gets no credentials, and its REST address. Who appends rows needs another one (shared.warehouse.writing).
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from google.api_core.client_options import ClientOptions
 from google.api_core.retry import Retry
@@ -16,22 +13,11 @@ from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from shared.settings import BigQuerySettings
 
-if TYPE_CHECKING:
-    from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
-
 CALL_TIMEOUT_S = 20.0
 """For one call. Longer than any healthy answer takes; a half-open connection is given up after it."""
 
 RETRY: Retry = DEFAULT_RETRY.with_timeout(30.0)
 """Google's default retries a 500 for ten minutes, in silence; our own loops wait more visibly."""
-
-_CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", 128 * 1024 * 1024),
-    # gRPC's own back-off grows to two minutes: an emulator that was restarted would stay unreachable for as long.
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
 
 
 def bigquery_client(settings: BigQuerySettings) -> bigquery.Client:
@@ -43,15 +29,3 @@ def bigquery_client(settings: BigQuerySettings) -> bigquery.Client:
             client_options=ClientOptions(api_endpoint=settings.rest_endpoint),
         )
     return bigquery.Client(settings.project)
-
-
-def write_client(settings: BigQuerySettings) -> BigQueryWriteClient:
-    """The Storage Write API: over gRPC. Only who appends rows has these packages."""
-    import grpc
-    from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
-    from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
-
-    if settings.is_emulator:
-        channel = grpc.insecure_channel(settings.grpc_endpoint, options=_CHANNEL_OPTIONS)
-        return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
-    return BigQueryWriteClient()

@@ -74,6 +74,19 @@ LINES: tuple[BadLine, ...] = (
     BadLine("44", "a comment", b": keep-alive\n\n"),
     BadLine("44", "an error page", b"<html><body>502 Bad Gateway</body></html>\n\n"),
     BadLine("44", "no JSON", b"data: oops\n\n"),
+    BadLine("44", "an event in another case", b'Data: {"transaction_id": "txn"}\n\n'),
+    BadLine("2", "nothing behind the colon", b"data:\n\n", RejectionReason.EMPTY),
+    BadLine("4", "a list of events", b"data: [{}]\n\n", RejectionReason.SHAPE),
+    BadLine("5", "not UTF-8", b'data: {"transaction_id": "\xff"}\n\n', RejectionReason.UTF8),
+    BadLine("7", "NaN", b'data: {"amount": NaN}\n\n', RejectionReason.NONFINITE),
+    BadLine("8", "1e400", b'data: {"amount": 1e400}\n\n', RejectionReason.RANGE),
+    BadLine("23", "a key twice", b'data: {"amount": 1, "amount": 2}\n\n', RejectionReason.DUPLICATE_KEY),
+    BadLine("24", "an event without anything", b"data: {}\n\n", RejectionReason.MISSING),
+    BadLine("27", "half a surrogate pair", b'data: {"transaction_id": "\\ud800"}\n\n', RejectionReason.UNICODE),
+    BadLine(
+        "30", "a line larger than a body may be", b'data: {"a": "' + b"x" * 70_000 + b'"}\n\n', RejectionReason.SIZE
+    ),
+    BadLine("33", "too deep", b"data: " + b'{"a":' * 21 + b"1" + b"}" * 21 + b"\n\n", RejectionReason.DEPTH),
     BadLine("44", "cut in the middle of a line", b'data: {"transaction_id": "txn', cut=True),
 )
 

@@ -145,6 +145,7 @@ class BadLine:
     name: str
     sent: bytes
     """Raw, after some good lines."""
+    reason: RejectionReason = RejectionReason.SYNTAX
     cut: bool = False
     """The connection ends there."""
 

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import random
+import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,15 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tests.chaos.faults import BY_NAME, FAULTS, Fault
-from tests.chaos.world import World
+from tests.chaos.world import RATE, World
 
 OUT = Path("out/chaos.json")
 INVARIANTS = tuple(f"P{number}" for number in range(1, 9))
-FAULTS_OF_A_SYSTEM = 7
+FAULTS_OF_A_SYSTEM = 8
 """Then a new one: each audit reads the whole log, which grows by some thousands of events with every fault."""
+
+START_S = 20.0
+"""Until a new system works."""
 
 KILLS_UNDER_WAY = 3
 """Between two lingers of the control's producer one of them hits nothing; three in a row don't."""
@@ -34,65 +39,136 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fault", action="append", choices=sorted(BY_NAME), help="only these; may be repeated")
+    parser.add_argument("--rate", type=int, default=RATE, help="purchases a second of the steady load (%(default)s)")
     parser.add_argument("--no-controls", action="store_true")
     arguments = parser.parse_args()
     console = Console()
     chosen = [BY_NAME[name] for name in arguments.fault] if arguments.fault else list(FAULTS)
-    rows = asyncio.run(faults(chosen, arguments.seed, console))
-    if not arguments.no_controls:
-        rows += [asyncio.run(control(name, arguments.seed, console)) for name in CONTROLS]
+    controls = () if arguments.no_controls else tuple(CONTROLS)
+    plan = _plan(chosen, arguments.seed)
+    expected_s = sum(fault.seconds for fault in chosen) + (len(plan) + 2 * len(controls)) * START_S
+    console.print(
+        f"{len(chosen)} faults on {len(plan)} systems, {len(controls)} controls: about {expected_s / 60:.0f} min"
+    )
+    with Run(console, expected_s) as run:
+        rows = asyncio.run(faults(chosen, arguments.seed, run, rate=arguments.rate))
+        rows += [asyncio.run(control(name, arguments.seed, run, rate=arguments.rate)) for name in controls]
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(rows, indent=2) + "\n")
     console.print(_table(rows))
     raise SystemExit(0 if all(row["passed"] for row in rows) else 1)
 
 
-async def faults(chosen: Sequence[Fault], seed: int, console: Console) -> list[dict[str, Any]]:
-    """Each fault once, in an order drawn by the seed; what one leaves behind meets the next on the same system."""
+class Run:
+    """How far it has come, on a terminal: seconds that the faults done so far were expected to take, against all."""
+
+    def __init__(self, console: Console, expected_s: float) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left: {task.fields[left]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._expected_s, self._done_s, self._began = expected_s, 0.0, time.monotonic()
+        self._task: TaskID = self._bar.add_task("chaos", total=expected_s, left="…")
+        self._console = console
+
+    def __enter__(self) -> Run:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def begins(self, name: str) -> None:
+        self._bar.update(self._task, description=name)
+
+    def did(self, seconds: float, line: str = "") -> None:
+        """`seconds`: what it was expected to take."""
+        self._done_s += seconds
+        pace = (time.monotonic() - self._began) / max(self._done_s, 1.0)
+        left_min = max(0.0, self._expected_s - self._done_s) * pace / 60
+        self._bar.update(self._task, completed=self._done_s, left=f"about {left_min:.0f} min")
+        if line:
+            self._console.print(line)
+
+
+def _plan(chosen: Sequence[Fault], seed: int) -> list[list[Fault]]:
+    """Which faults meet on one system, in an order drawn by the seed; the heavy ones come last on theirs."""
     order = list(chosen)
     random.Random(seed).shuffle(order)
-    rows = []
+    plan = []
     for brokers in sorted({fault.brokers for fault in order}):
         alike = [fault for fault in order if fault.brokers == brokers]
-        for start in range(0, len(alike), FAULTS_OF_A_SYSTEM):
-            rows += await _on_one_system(alike[start : start + FAULTS_OF_A_SYSTEM], seed + start, seed, console)
+        systems = -(-len(alike) // FAULTS_OF_A_SYSTEM)
+        light = [fault for fault in alike if not fault.heavy]
+        heavy = [fault for fault in alike if fault.heavy]
+        plan += [light[number::systems] + heavy[number::systems] for number in range(systems)]
+    return plan
+
+
+async def faults(chosen: Sequence[Fault], seed: int, run: Run, *, rate: int = RATE) -> list[dict[str, Any]]:
+    """Each fault once; what one leaves behind meets the next on the same system."""
+    rows = []
+    for number, alike in enumerate(_plan(chosen, seed)):
+        rows += await _on_one_system(alike, seed + number * FAULTS_OF_A_SYSTEM, seed, run, rate)
     return rows
 
 
-async def _on_one_system(chosen: Sequence[Fault], dice_seed: int, seed: int, console: Console) -> list[dict[str, Any]]:
+async def _on_one_system(
+    chosen: Sequence[Fault], dice_seed: int, seed: int, run: Run, rate: int
+) -> list[dict[str, Any]]:
     rows = []
+    run.begins("a new system")
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as folder,
-        World(Path(folder), dice_seed, brokers=chosen[0].brokers) as world,
+        World(Path(folder), dice_seed, brokers=chosen[0].brokers, rate=rate) as world,
     ):
         await world.works()
+        run.did(START_S)
         for fault in chosen:
+            run.begins(fault.name)
             row = await one(fault, world, seed)
-            console.print(f"{'ok  ' if row['passed'] else 'FAIL'} {fault.name} ({row['recovery_seconds']} s)")
+            run.did(fault.seconds, _line(row, world.notes))
+            world.notes.clear()
             rows.append(row)
     return rows
 
 
+def _line(row: dict[str, Any], notes: Sequence[str]) -> str:
+    if not row["passed"]:
+        return "\n     ".join([f"FAIL {row['fault']}: {row['trouble']}", *notes])
+    return "\n     ".join([f"ok   {row['fault']} ({row['recovery_seconds']} s)", *notes])
+
+
 async def one(fault: Fault, world: World, seed: int) -> dict[str, Any]:
-    trouble = None
-    started = time.monotonic()
+    trouble: Any = None
+    invariants: dict[str, bool | None] = dict.fromkeys(INVARIANTS)
+    recovery: float | None = None
     try:
         await fault.inject(world)
         healed = time.monotonic()
-        await world.works()
-    except AssertionError as error:
-        trouble, healed = str(error), started
-    recovery = time.monotonic() - healed
-    report = await asyncio.to_thread(world.system.ledger, quiet=True)
-    invariants = {name: report["invariants"].get(name, {}).get("balanced") for name in INVARIANTS}
+        await fault.recovered(world)
+        recovery = round(time.monotonic() - healed, 1)
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong is this fault's row; the others go on
+        trouble = f"{type(error).__name__}: {error}"
+    try:
+        report = await asyncio.to_thread(world.system.ledger, quiet=True)
+        invariants = {name: report["invariants"].get(name, {}).get("balanced") for name in INVARIANTS}
+        unbalanced = [each["examples"][:3] for each in report["invariants"].values() if not each["balanced"]]
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        unbalanced = [[f"no audit: {error!r}"]]
     return {
         "fault": fault.name,
         "seed": seed,
         "service": fault.service,
         "invariants": invariants,
-        "recovery_seconds": round(recovery, 1),
-        "passed": trouble is None and all(value is not False for value in invariants.values()),
-        "trouble": trouble or [each["examples"][:3] for each in report["invariants"].values() if not each["balanced"]],
+        "recovery_seconds": recovery,
+        "passed": trouble is None and not unbalanced,
+        "trouble": trouble or unbalanced,
     }
 
 
@@ -125,17 +201,21 @@ CONTROLS = {
 }
 
 
-async def control(name: str, seed: int, console: Console) -> dict[str, Any]:
+async def control(name: str, seed: int, run: Run, *, rate: int = RATE) -> dict[str, Any]:
     """A system with one safeguard switched off, and what that safeguard is for: the ledger has to find it."""
     settings = {"CHAOS_CONTROL": name}
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, World(Path(folder), seed, settings) as world:
+    run.begins(f"control {name}")
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+        World(Path(folder), seed, settings, rate=rate) as world,
+    ):
         await world.works()
         await CONTROLS[name](world)
         await world.works()
         report = await asyncio.to_thread(world.system.ledger, quiet=True)
     invariants = {each: report["invariants"].get(each, {}).get("balanced") for each in INVARIANTS}
     caught = not report["balanced"]
-    console.print(f"{'ok  ' if caught else 'FAIL'} control {name}")
+    run.did(2 * START_S, f"{'ok  ' if caught else 'FAIL'} control {name}")
     return {
         "fault": f"control: {name}",
         "seed": seed,

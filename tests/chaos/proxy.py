@@ -1,13 +1,27 @@
-"""A TCP proxy that can cut, halve and slow the connections through it."""
+"""A TCP proxy that can cut, halve, strand and slow the connections through it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
+from dataclasses import dataclass, field
 from typing import Self
 
 CHUNK = 65_536
+
+
+@dataclass(eq=False, slots=True)
+class _Connection:
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter
+    stranded: bool = False
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def abort(self) -> None:
+        self.over.set()
+        self.client.transport.abort()
+        self.server.transport.abort()
 
 
 class Proxy:
@@ -15,14 +29,15 @@ class Proxy:
 
     def __init__(self, port: int, target: int) -> None:
         self.port = port
-        self._target = target
+        self.target = target
+        """Where new connections lead to: may be changed at any time."""
         self.delay_s = 0.0
         """Of each piece, in each direction."""
         self.swallows_answers = False
         """What the server says is lost on its way; what it is told arrives."""
         self.refuses = False
         """New connections are closed at once."""
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: set[_Connection] = set()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"proxy-{port}", daemon=True)
 
@@ -40,16 +55,29 @@ class Proxy:
         """Close every connection as a broken cable would."""
         self._loop.call_soon_threadsafe(self._cut)
 
+    def strand(self) -> None:
+        """Half-open: what is open stays open, and nothing gets through any more, in either direction, not even an end.
+        Who connects anew is served."""
+        self._loop.call_soon_threadsafe(self._strand)
+
     def heal(self) -> None:
-        """Work as if nothing had been; connections whose answers were lost are closed, for they can't go on."""
+        """Work as if nothing had been; connections that can't go on, since something of them was lost, are closed."""
         lost = self.swallows_answers
         self.delay_s, self.swallows_answers, self.refuses = 0.0, False, False
-        if lost:
-            self.cut()
+        self._loop.call_soon_threadsafe(self._cut if lost else self._cut_stranded)
 
     def _cut(self) -> None:
-        for writer in list(self._open):
-            writer.transport.abort()
+        for connection in list(self._open):
+            connection.abort()
+
+    def _strand(self) -> None:
+        for connection in self._open:
+            connection.stranded = True
+
+    def _cut_stranded(self) -> None:
+        for connection in list(self._open):
+            if connection.stranded:
+                connection.abort()
 
     def _run(self) -> None:
         asyncio.run(self._serve())
@@ -67,21 +95,28 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            back, forth = await asyncio.open_connection("127.0.0.1", self._target)
+            back, forth = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return
-        self._open |= {writer, forth}
-        await asyncio.gather(self._pass(reader, forth, answers=False), self._pass(back, writer, answers=True))
-        self._open -= {writer, forth}
+        connection = _Connection(writer, forth)
+        self._open.add(connection)
+        await asyncio.gather(
+            self._pass(connection, reader, forth, answers=False), self._pass(connection, back, writer, answers=True)
+        )
+        self._open.discard(connection)
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
+    async def _pass(
+        self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
+    ) -> None:
         with contextlib.suppress(OSError):
             while piece := await reader.read(CHUNK):
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                if answers and self.swallows_answers:
+                if connection.stranded or (answers and self.swallows_answers):
                     continue
                 writer.write(piece)
                 await writer.drain()
+        if connection.stranded:
+            await connection.over.wait()  # the other side must not hear of the end
         writer.close()

@@ -23,6 +23,8 @@ from shared.settings import KafkaSettings
 
 PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0
+"""Tests end processes on purpose, one time after the other: none of them is to be spared."""
 
 
 class System:
@@ -53,7 +55,9 @@ class System:
     def __enter__(self) -> Self:
         self.stack.start()
         try:
-            self.supervisor = Supervisor(self.stack, self.data_dir, self.settings, self.services)
+            self.supervisor = Supervisor(
+                self.stack, self.data_dir, self.settings, self.services, longest_pause=LONGEST_PAUSE_SECONDS
+            )
             self.supervisor.prepare()
             self.supervisor.start()
         except BaseException:
@@ -83,6 +87,7 @@ class System:
     def ledger(self, *, quiet: bool = False, patience: float = 300.0) -> dict[str, Any]:
         """Audit the system; the report. `patience`: seconds that it may take."""
         report = self.data_dir / "ledger.json"
+        report.unlink(missing_ok=True)  # an audit that fails must not pass for the one before it
         environment = {
             **self.environment,
             "LEDGER__REPORT": str(report),

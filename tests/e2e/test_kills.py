@@ -12,7 +12,7 @@ from deploy.local.processes import ManagedProcess
 from shared.contracts.topics import DECISIONS
 from tests.e2e.system import Log, System, until
 
-RATE = 120
+RATE = 80
 PROGRESS = 150
 """Decisions that have to follow a kill before the next one: the system has recovered then."""
 

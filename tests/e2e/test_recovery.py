@@ -19,7 +19,7 @@ from shared.feature_state import FeatureStateStore
 from tests.e2e.system import Log, System
 from tests.unit.scorer.parts import body_of
 
-RATE = 120
+RATE = 80
 PROGRESS = 300
 SERVICES = ("simulator", "features", "scorer", "sink", "ingestor")
 

@@ -1,4 +1,5 @@
-"""What can only be changed from inside a process: its clock; and a safeguard, for the negative controls.
+"""What can only be changed from inside a process: its clock, the point at which it dies; and a safeguard, for the
+negative controls.
 
 Python imports this module at its start where its folder is on the path. Nothing of it is in the services themselves.
 """
@@ -9,8 +10,10 @@ import os
 import sys
 import time
 import types
+from pathlib import Path
 
 CONTROL = os.environ.get("CHAOS_CONTROL", "")
+POINTS = os.environ.get("CHAOS_POINTS", "")
 
 
 def _without_deduplication() -> None:
@@ -93,3 +96,9 @@ if os.environ.get("CHAOS_CLOCK_S"):
     _move_clock(float(os.environ["CHAOS_CLOCK_S"]))
 if CONTROL and "services.features" in sys.orig_argv:
     CONTROLS[CONTROL]()
+if POINTS:
+    from tests.chaos.controls import fault_points
+
+    for service in fault_points.PLACES:
+        if {f"services.{service}", f"tests.chaos.{service}"} & set(sys.orig_argv):
+            fault_points.arm(service, Path(POINTS))

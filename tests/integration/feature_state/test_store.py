@@ -276,3 +276,26 @@ async def test_of_two_who_begin_a_rebuild_the_second_takes_nothing_away(store: F
     with pytest.raises(FencedOff):
         await store.begin(PARTITION, Position(10, -1))
     assert await store.read_for_request(PARTITION, "a") == (b"A", Position(10, -1))
+
+
+async def test_states_of_an_earlier_time_are_a_loss_and_no_rival(store: FeatureStateStore) -> None:
+    await store.commit([Move(PARTITION, Position(), Position(10, 3), {"a": b"A"}, [])])
+    for believed in (Position(10, 4), Position(12, 3), Position(11, 5)):
+        with pytest.raises(StatesLost, match="went back"):
+            await store.commit([Move(PARTITION, believed, Position(20, 20))])
+        with pytest.raises(StatesLost, match="went back"):
+            await store.read_states({PARTITION: ["a"]}, {PARTITION: believed})
+    with pytest.raises(FencedOff):
+        await store.commit([Move(PARTITION, Position(9, 5), Position(20, 20))])
+
+
+async def test_a_partition_that_fell_behind_is_whole_again_once_it_has_caught_up(store: FeatureStateStore) -> None:
+    await store.commit([Move(PARTITION, Position(), Position(10, 3), {"a": b"A"}, [])])
+    assert not await store.fall_behind(PARTITION, Position(9, 3), Position(12, 4))
+    assert (await store.standing(PARTITION)).whole
+    assert await store.fall_behind(PARTITION, Position(10, 3), Position(12, 4))
+    assert await store.read_for_request(PARTITION, "a") == (None, None)
+    await store.commit([Move(PARTITION, Position(10, 3), Position(12, 3), {"a": b"B"}, [])])
+    assert not (await store.standing(PARTITION)).whole
+    await store.commit([Move(PARTITION, Position(12, 3), Position(12, 4))])
+    assert await store.read_for_request(PARTITION, "a") == (b"B", Position(12, 4))

@@ -7,6 +7,8 @@ import os
 import sys
 from collections import Counter
 
+import pytest
+
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import OUTCOMES, TRANSACTIONS
 from shared.feature_state import EMPTY
@@ -80,6 +82,30 @@ async def test_a_process_killed_while_it_rebuilt_leaves_a_rebuild_that_the_next_
     await rig.start_ready()
     await until(lambda: whole(rig))
     await assert_nothing_shows(rig)
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["while the service runs", "while it is away as well"])
+async def test_a_redis_that_comes_back_without_its_last_writes_is_noticed(rig: Rig, running: bool) -> None:
+    features = await rig.start_ready(FEATURES__MAX_BATCH="20")
+    records = mixed(600)
+    await rig.send(records[:400])
+    await until(rig.has_caught_up)
+    (log,) = rig.valkey.log_files()
+    kept = log.stat().st_size
+    await rig.send(records[400:])
+    await until(rig.has_caught_up)
+    if not running:
+        assert await features.terminate(30) == 0
+    rig.valkey.kill()
+    os.truncate(log, kept - 1)  # in the middle of a write
+    rig.valkey.start()
+    if not running:
+        features = await rig.start_ready(FEATURES__MAX_BATCH="20")
+    await until(lambda: whole(rig))
+    await assert_nothing_shows(rig)
+    assert features.events("states_went_back")
+    assert features.events("rebuilt")
+    assert features.process.returncode is None
 
 
 async def test_states_can_be_rebuilt_by_hand_but_not_under_a_running_process(rig: Rig) -> None:

@@ -1,11 +1,13 @@
 """Every start command, health check and probe of compose file and manifests, run as written.
 
 Each runs in an environment that holds what the image would. Only addresses, ports and mounted paths are others, and
-those through the variables that are there for it.
+those through the variables that are there for it. Where this machine lets us, those of the manifests run as confined as
+their pods do: see `confinement`.
 """
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import time
@@ -20,6 +22,7 @@ import pytest
 from deploy.local.ports import free_ports
 from deploy.local.stack import EmbeddedStack
 from tests.deployment import DEPLOY, DEV, Container, compose_containers, kubernetes_containers
+from tests.integration.images import confinement
 from tests.integration.images.conftest import ImageOf
 from tests.integration.images.image import ANSWER_SECONDS, POLL_SECONDS, Image, wait_until_zero
 
@@ -28,6 +31,9 @@ LASTING = ("simulator", "features", "scorer", "sink", "ingestor")
 
 STOP_SECONDS = 30
 """The grace that both files give; a service that takes longer would be killed."""
+
+MOUNTED = {"/models": "MODEL_REGISTRY__URI", "/etc/flit/keys": "SCORER__API_KEYS_FILE"}
+"""Where the manifests mount a volume that a service can't start without, and the variable that leads there."""
 
 SOURCES = {"compose": compose_containers(), "kubernetes": kubernetes_containers(DEV)}
 
@@ -38,6 +44,10 @@ def addresses(tmp_path_factory: pytest.TempPathFactory, image_of: ImageOf) -> It
     folder = tmp_path_factory.mktemp("system")
     simulator, http = free_ports(2)
     with EmbeddedStack(folder / "stack") as stack:
+        (folder / "models").mkdir(mode=0o777)
+        (folder / "models").chmod(0o777)  # as fsGroup does
+        (folder / "keys").mkdir()
+        shutil.copy(DEPLOY / "api-keys.example", folder / "keys" / "api-keys")
         changed = {
             **stack.environment(),
             "SIMTOM__URL": f"http://127.0.0.1:{simulator}",
@@ -45,7 +55,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory, image_of: ImageOf) -> It
             "SCORER__HTTP_PORT": str(http),
             "MODEL_REGISTRY__URI": str(folder / "models"),
             "TRAINER__REPORTS": str(folder / "reports"),
-            "SCORER__API_KEYS_FILE": str(DEPLOY / "api-keys.example"),
+            "SCORER__API_KEYS_FILE": str(folder / "keys" / "api-keys"),
         }
         for name in ("create-topics", "create-warehouse"):
             done = run_once(find("compose", name), image_of("sink"), changed)
@@ -61,6 +71,24 @@ def environment(container: Container, changed: dict[str, str], **more: str) -> d
     """The container's own variables with other values; none is added."""
     assert container.ours is not None
     return {name: changed.get(name, value) for name, value in container.environment.items()} | more
+
+
+def started(
+    container: Container, image: Image, settings: dict[str, str], confine: bool, log: Path
+) -> subprocess.Popen[bytes]:
+    command = container.command_line(image.entrypoint)
+    if not confine:
+        return image.start(command, settings, log)
+    mounts: dict[Path, tuple[Path, bool]] = {}
+    for mount in container.definition["volumeMounts"]:
+        if (variable := MOUNTED.get(mount["mountPath"])) in settings and variable is not None:
+            outside = Path(settings[variable])
+            folder = outside if outside.is_dir() else outside.parent
+            inside = confinement.ROOM / mount["name"]
+            mounts[inside] = (folder, not mount.get("readOnly", False))
+            settings = settings | {variable: str(inside / outside.relative_to(folder))}
+    places = confinement.environment(image, settings)
+    return image.start(confinement.confined(image, command, mounts), places, log)
 
 
 def run_once(container: Container, image: Image, changed: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -90,13 +118,12 @@ def test_the_services_start_answer_every_probe_and_stop_in_time(
     containers = [find(source, name) for name in LASTING]
     ports = dict(zip(LASTING, free_ports(len(LASTING)), strict=True))
     before = {name: image_of(name).files() for name in LASTING}
+    confine = source == "kubernetes" and confinement.why_not() is None
     with ExitStack() as stack:
         processes: dict[str, subprocess.Popen[bytes]] = {}
         for one in containers:
             image, settings = image_of(one.name), environment(one, addresses, METRICS__PORT=str(ports[one.name]))
-            processes[one.name] = image.start(
-                one.command_line(image.entrypoint), settings, tmp_path / f"{one.name}.log"
-            )
+            processes[one.name] = started(one, image, settings, confine, tmp_path / f"{one.name}.log")
             stack.callback(processes[one.name].kill)
         for one in containers:
             image, settings = image_of(one.name), environment(one, addresses, METRICS__PORT=str(ports[one.name]))
@@ -118,6 +145,10 @@ def test_the_services_start_answer_every_probe_and_stop_in_time(
         deadline = time.monotonic() + STOP_SECONDS
         ended = {name: process.wait(max(0.1, deadline - time.monotonic())) for name, process in processes.items()}
     assert ended == dict.fromkeys(LASTING, 0)
+    if confine:
+        for name in LASTING:
+            log = (tmp_path / f"{name}.log").read_text()
+            assert "Traceback" not in log, log
     written = {name: image_of(name).files() - before[name] for name in LASTING}
     assert not any(written.values()), f"a read-only root would have refused {written}"
 

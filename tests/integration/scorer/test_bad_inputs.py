@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from services.scorer.keys import Scope, new_key
 from shared.contracts import topics
 from shared.contracts.rejections import InputWarning
 from tests.bad_inputs.doors import PAIRS, REQUESTS
@@ -119,6 +120,21 @@ async def test_headers_cannot_be_injected_and_a_broken_request_ends_only_its_con
         writer.close()
         trace = {"Traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01 x"}
         assert (await ask(http, scorer, subject(3_000).purchase(), trace)).status_code == 200
+        assert_nothing_broke(rig, scorer)
+
+
+async def test_beyond_a_keys_rate_the_answer_is_429_with_the_time_to_wait_and_other_keys_go_on(
+    rig: Rig, http: httpx.AsyncClient
+) -> None:
+    (hasty, hasty_line), (other, other_line) = (new_key(owner, list(Scope)) for owner in ("hasty", "other"))
+    (rig.folder / "keys").write_text(f"{hasty_line} rate=0.01 burst=2\n{other_line}\n")
+    async with rig.scorer(**FUTURE, SCORER__API_KEYS_FILE=str(rig.folder / "keys")) as scorer:
+        body = subject(4_000).purchase()
+        answers = [await ask(http, scorer, body, {"Authorization": f"Bearer {hasty}"}) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
+        assert answers[-1].json()["reason"] == "rate"
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 100
+        assert (await ask(http, scorer, body, {"Authorization": f"Bearer {other}"})).content == answers[0].content
         assert_nothing_broke(rig, scorer)
 
 

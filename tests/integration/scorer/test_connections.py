@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import resource
 import socket
 from collections.abc import AsyncIterator
@@ -30,9 +31,9 @@ PATIENCE_S = 20
 DRIP_S = 0.02
 PIECE = 1_000
 BODY = b'{"a": 1}'
-HEAD = b"POST /v1/decisions HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /v1/decisions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
-LIVE = b"GET /live HTTP/1.1\r\nHost: h\r\n"
+LIVE = b"GET /live HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Asked:
         await self.go_on.wait()
         return b'{"decided": true}'
 
-    async def find(self, event_id: str) -> bytes | None:
+    async def find(self, event_id: str, asked_by: str | None) -> bytes | None:
         return None
 
 
@@ -60,9 +61,10 @@ class Answer:
     body: bytes
 
     def is_problem(self, status: int, reason: str) -> bool:
+        if self.headers["content-type"] != "application/problem+json":
+            return False
         told: dict[str, Any] = json.loads(self.body)
-        problem = self.headers["content-type"] == "application/problem+json"
-        return problem and (self.status, told["status"], told["reason"]) == (status, status, reason)
+        return (self.status, told["status"], told["reason"]) == (status, status, reason)
 
 
 @dataclass
@@ -205,6 +207,26 @@ async def test_a_body_that_drips_in_gets_408_and_gives_its_place_back() -> None:
         assert answer.status == 200
 
 
+async def test_a_callers_slow_bodies_keep_no_other_caller_out(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    (slow_key, slow_line), (key, line) = (new_key(owner, [Scope.DECIDE]) for owner in ("shop-a", "shop-b"))
+    file.write_text(f"{slow_line}\n{line}\n")
+
+    def asked(key: str, rest: bytes) -> bytes:
+        return HEAD + b"Authorization: Bearer " + key.encode() + b"\r\nContent-Length: " + rest
+
+    whole = b"%d\r\n\r\n" % len(BODY) + BODY
+    async with door(in_flight=2, access=Access.load(file)) as there, contextlib.AsyncExitStack() as stack:
+        there.use_case.go_on.set()
+        for _ in range(2):
+            await stack.enter_async_context(there.connection(asked(slow_key, b"100000\r\n\r\n ")))
+        async with asyncio.timeout(PATIENCE_S):  # until both are being waited for: then its owner may send no third
+            while not (answer := await there.ask(asked(slow_key, whole))).is_problem(503, "overloaded"):
+                assert answer.status == 200
+        answer = await there.ask(asked(key, whole))
+        assert answer.status == 200
+
+
 async def test_a_stranger_cannot_hold_his_connection_with_a_body_that_nobody_reads(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     _, line = new_key("shop", [Scope.DECIDE])
@@ -226,7 +248,9 @@ async def test_a_stranger_cannot_hold_his_connection_with_a_body_that_nobody_rea
         pytest.param(LIVE + b"X-Large: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n", id="one large header"),
         pytest.param(LIVE + b"X-A: b\r\n" * MAX_HEADERS + b"\r\n", id="many headers"),
         pytest.param(LIVE + b"X-Endless: " + b"a" * 1_000_000, id="a header without end"),
-        pytest.param(b"GET /live?" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: h\r\n\r\n", id="a large address"),
+        pytest.param(
+            b"GET /live?" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", id="a large address"
+        ),
         pytest.param(b"GET /live?" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.0\r\n\r\n", id="a large address alone"),
         pytest.param(b"\r\n" * MAX_HEAD_BYTES, id="nothing but empty lines"),
     ],
@@ -239,7 +263,7 @@ async def test_a_head_over_the_limits_is_refused(request_: bytes) -> None:
 
 
 async def test_a_head_just_within_the_limits_is_answered() -> None:
-    room = MAX_HEAD_BYTES - len("/live") - len("Hosth") - len("X-Large") - (MAX_HEADERS - 2) * len("X-Ab")
+    room = MAX_HEAD_BYTES - len("/live") - len("Hostlocalhost") - len("X-Large") - (MAX_HEADERS - 2) * len("X-Ab")
     headers = b"X-A: b\r\n" * (MAX_HEADERS - 2) + b"X-Large: " + b"a" * room + b"\r\n\r\n"
     async with door() as there:
         answer = await there.ask(LIVE + headers)
@@ -300,6 +324,16 @@ async def test_what_is_no_request_is_a_problem_and_reaches_nobody(request_: byte
         assert answer.is_problem(400, "http")
         assert await broken.rest() == b""
         assert there.use_case.bodies == []
+
+
+async def test_a_stranger_writes_no_line_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    upgrade = LIVE + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    caplog.set_level(logging.WARNING)
+    async with door() as there:
+        for request in (b"EHLO there\r\n\r\n", LIVE + b"X-A : b\r\n\r\n"):
+            assert (await there.ask(request)).is_problem(400, "http")
+        assert (await there.ask(upgrade)).status == 200
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 async def test_garbage_behind_a_request_in_work_never_takes_its_answers_place() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import httpx
@@ -10,17 +11,40 @@ from services.scorer.keys import Scope, new_key
 from tests import factories
 from tests.integration.scorer.conftest import Rig, until
 
-DECIDE, READ, DOCUMENT = ("POST", "/v1/decisions"), ("GET", "/v1/decisions/principals"), ("GET", "/openapi.json")
-LIVE, READY, ELSEWHERE = ("GET", "/live"), ("GET", "/ready"), ("GET", "/v1/elsewhere")
-CALLS = (DECIDE, READ, DOCUMENT, LIVE, READY, ELSEWHERE)
+Call = tuple[str, str]
 
-OPEN = {DOCUMENT: 200, LIVE: 200, READY: 200, ELSEWHERE: 404}
+DECIDE, READ = ("POST", "/v1/decisions"), ("GET", "/v1/decisions/principals")
+OPEN: dict[Call, int] = {
+    ("GET", "/live"): 200,
+    ("GET", "/ready"): 200,
+    ("GET", "/openapi.json"): 200,
+    ("GET", "/docs"): 200,
+    # Nothing lies there, whoever asks.
+    ("GET", "/v1/elsewhere"): 404,
+    ("DELETE", READ[1]): 405,
+    ("GET", "/metrics"): 404,
+}
 """Whoever asks."""
-TABLE: dict[str, dict[tuple[str, str], int]] = {
+
+ABSENT: dict[Call, int] = {
+    ("POST", "/v1/decisions/batch"): 405,
+    ("GET", "/v1/decisions/principals/explanation"): 404,
+    ("POST", "/v1/decisions/principals/cancel"): 404,
+    ("POST", "/v1/decisions/principals/verdict"): 404,
+    ("GET", "/v1/customers/cust_000001/features"): 404,
+    ("GET", "/v1/models"): 404,
+    ("POST", "/v1/models/0123/promote"): 404,
+    ("POST", "/v1/models/rollback"): 404,
+}
+"""Calls of the contract that the scorer doesn't have yet: nobody gets anything. One that comes moves to TABLE."""
+
+CALLS = (DECIDE, READ, *OPEN, *ABSENT)
+TABLE: dict[str, dict[Call, int]] = {
     "nobody": {DECIDE: 401, READ: 401},
     "no key at all": {DECIDE: 401, READ: 401},
     "an unknown key": {DECIDE: 401, READ: 401},
     "a known prefix": {DECIDE: 401, READ: 401},
+    "a good key as a password": {DECIDE: 401, READ: 401},
     "expired": {DECIDE: 401, READ: 401},
     "admin": {DECIDE: 403, READ: 403},
     "read": {DECIDE: 403, READ: 200},
@@ -41,14 +65,15 @@ def keys_file(folder: Path) -> tuple[Path, dict[str, str | None]]:
         "no key at all": "Basic dXNlcjpwYXNz",
         "an unknown key": f"Bearer {new_key('x', [Scope.DECIDE])[0]}",
         "a known prefix": f"Bearer {known[:14]}{'0' * 48}",
+        "a good key as a password": f"Basic {base64.b64encode(f'shop:{known}'.encode()).decode()}",
     }
     return path, said
 
 
-async def ask(http: httpx.AsyncClient, url: str, call: tuple[str, str], authorization: str | None) -> httpx.Response:
+async def ask(http: httpx.AsyncClient, url: str, call: Call, authorization: str | None) -> httpx.Response:
     headers = {} if authorization is None else {"Authorization": authorization}
     method, path = call
-    body = factories.transaction(900_000, event_id="principals") if method == "POST" else None
+    body = factories.transaction(900_000, event_id="principals") if call == DECIDE else None
     return await http.request(method, url + path, json=body, headers=headers)
 
 
@@ -64,8 +89,32 @@ async def test_each_caller_gets_what_his_key_is_for_and_nothing_else(rig: Rig, h
         refusals = {
             (await ask(http, scorer.url, READ, said[name])).content for name in said if TABLE[name][READ] == 401
         }
-    assert found == {name: OPEN | row for name, row in TABLE.items()}
+        document = (await ask(http, scorer.url, ("GET", "/openapi.json"), None)).json()
+    assert found == {name: OPEN | ABSENT | row for name, row in TABLE.items()}
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    tried = {(method, path.replace("principals", "{event_id}")) for method, path in (DECIDE, READ, *OPEN)}
+    assert described <= tried, "a call without a row in the table"
     assert len(refusals) == 1, "a refusal tells what was wrong with the key"
+
+
+async def test_who_may_only_decide_cannot_tell_another_callers_decision_from_none(
+    rig: Rig, http: httpx.AsyncClient
+) -> None:
+    keys = {
+        owner: new_key(owner, [scope]) for owner, scope in (("a", Scope.DECIDE), ("b", Scope.DECIDE), ("c", Scope.READ))
+    }
+    path = rig.folder / "keys"
+    path.write_text("".join(f"{line}\n" for _, line in keys.values()))
+    said = {owner: f"Bearer {key}" for owner, (key, _) in keys.items()}
+    async with rig.scorer(SCORER__API_KEYS_FILE=str(path)) as scorer:
+        decided = await ask(http, scorer.url, DECIDE, said["a"])
+        for owner in ("a", "c"):
+            found = await ask(http, scorer.url, READ, said[owner])
+            assert (found.status_code, found.content) == (200, decided.content), owner
+        others = await ask(http, scorer.url, READ, said["b"])
+        nobodys = await ask(http, scorer.url, ("GET", "/v1/decisions/none"), said["b"])
+        assert others.status_code == nobodys.status_code == 404
+        assert others.content == nobodys.content
 
 
 async def test_a_key_that_is_taken_out_of_the_file_is_good_for_nothing_from_then_on(

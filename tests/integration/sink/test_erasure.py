@@ -64,9 +64,13 @@ def erased(world: World) -> World:
 
 
 def erase(world: World, customer_id: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return run(world, "erase", *options, line=customer_id)
+
+
+def run(world: World, *arguments: str, line: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "services.sink", "erase", *options],
-        input=f"{customer_id}\n",
+        [sys.executable, "-m", "services.sink", *arguments],
+        input=f"{line}\n",
         env={**os.environ, **world.environment()},
         capture_output=True,
         text=True,
@@ -170,6 +174,20 @@ def test_rows_that_are_still_to_be_written_leave_the_erasure_unfinished_until_it
     done = erase(erased, GOES)
     assert done.returncode == 0, done.stdout
     assert all(SIGNS[GOES] not in cells(erased, table) for table in tables.STREAMED)
+
+
+MENDED = (tables.RAW_TRANSACTIONS, tables.TRANSACTIONS, tables.DECISIONS)
+
+
+async def test_a_repair_of_his_rows_does_not_bring_back_what_was_erased(erased: World) -> None:
+    where = f"event_id = 'event-{NUMBERS[GOES][0]}'"
+    for table in MENDED:
+        erased.query(f"DELETE FROM `{PROJECT}.{table.id}` WHERE {table.partition_by} >= '0001-01-01' AND {where}")
+    repaired = run(erased, "repair")
+    assert f"0 rows deleted, {len(MENDED)} written" in repaired.stdout, repaired.stdout + repaired.stderr
+    for table in MENDED:
+        assert SIGNS[GOES] not in cells(erased, table)
+    erased.assert_exact()
 
 
 def test_without_an_id_nothing_is_done(erased: World) -> None:

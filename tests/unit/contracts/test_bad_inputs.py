@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from shared.contracts.transactions import NOT_NEGATIVE, AcceptedTransaction, Doo
 from tests.bad_inputs.doors import ELSEWHERE, LINES, PAIRS, RECORDS, REQUESTS
 from tests.bad_inputs.outcomes import OUTCOMES
 from tests.bad_inputs.purchases import PURCHASES, TEXTS
-from tests.bad_inputs.rows import ACCEPTED, BadInput, Subject
+from tests.bad_inputs.rows import ACCEPTED, BadInput, BadLine, BadPair, BadRecord, BadRequest, Subject
+from tests.deployment import REPOSITORY
 from tests.factories import transaction
 
 SUBJECT = Subject()
@@ -62,6 +64,33 @@ def test_a_null_value_is_a_tombstone() -> None:
 def test_every_row_of_the_catalogue_has_an_input() -> None:
     rows = {str(one).split()[0] for rows in (PURCHASES, RECORDS, PAIRS, REQUESTS, LINES) for one in rows}
     assert rows | set(ELSEWHERE) == {str(number) for number in range(1, 47)} | {"39a"}
+
+
+TABLE = REPOSITORY / "docs/reference/bad-inputs.md"
+LISTS: dict[str, tuple[BadInput | BadRecord | BadPair | BadRequest | BadLine, ...]] = {
+    "P": PURCHASES,
+    "O": OUTCOMES,
+    "T": RECORDS,
+    "D": PAIRS,
+    "R": REQUESTS,
+    "L": LINES,
+}
+
+
+def test_the_table_names_every_row_and_where_it_is_tried() -> None:
+    rows = re.findall(r"^\| (\d+a?) \|.*\| ([^|]+) \|$", TABLE.read_text(), re.M)
+    assert [row for row, _ in rows] == [*map(str, range(1, 40)), "39a", *map(str, range(40, 47))]
+    for row, tried in rows:
+        named = set(re.findall(r"\b[PODTRL]\b", re.sub(r"\[.*?\]\(.*?\)", "", tried)))
+        held = {letter for letter, entries in LISTS.items() if any(one.row == row for one in entries)}
+        assert named == held, f"row {row}: the table says {sorted(named)}, the lists hold {sorted(held)}"
+        assert held or "](" in tried, f"row {row} is tried nowhere"
+
+
+def test_what_the_table_leads_to_is_there() -> None:
+    leads = re.findall(r"\]\(([^)]+)\)", TABLE.read_text())
+    assert len(leads) > 8
+    assert not [lead for lead in leads if not (TABLE.parent / lead).exists()]
 
 
 def test_no_two_inputs_have_the_same_name() -> None:

@@ -106,6 +106,9 @@ def test_containers_are_limited_and_come_back() -> None:
         assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"], name
         # Kafka's start script writes its configuration beside itself.
         assert service.get("read_only") is True or name == "kafka", name
+        assert 0 < service["pids_limit"] <= 512, name
+        # Without a size, what is written there may take half of the machine's memory.
+        assert name == "kafka" or all(":size=" in one for one in service["tmpfs"]), name
         expected = "no" if name == "trainer" else "on-failure:5" if name.startswith("create-") else "unless-stopped"
         assert service["restart"] == expected, name
 

@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from services.scorer.keys import Access, Scope
 from shared.kafka.admin import AdminSettings
+from shared.kafka.grants import OUR_PREFIX, OURS
+from shared.redis_grants import USERS
 from shared.settings import ServiceSettings, load_settings
 from shared.warehouse.__main__ import WarehouseSettings
 from tests.deployment import (
@@ -106,6 +108,7 @@ def test_production_refuses_to_start_without_encryption_or_keys(monkeypatch: pyt
     assert load(scorer, monkeypatch).profile == "production"
     for name, value in (
         ("KAFKA__SECURITY_PROTOCOL", "PLAINTEXT"),
+        ("REDIS__URL", "redis://redis.example.com:6379/0"),
         ("SCORER__API_KEYS_FILE", ""),
         ("MODEL_REGISTRY__PUBLIC_KEYS_FILE", ""),
     ):
@@ -115,6 +118,25 @@ def test_production_refuses_to_start_without_encryption_or_keys(monkeypatch: pyt
             monkeypatch.delenv(name)
         with pytest.raises(SystemExit):
             load(changed, monkeypatch)
+
+
+def test_each_service_in_production_is_a_user_of_its_own() -> None:
+    users = {one.ours or one.name: one.environment for one in kubernetes_containers(PROD)}
+    for service in ("ingestor", "features", "scorer", "sink"):
+        role = f"{OUR_PREFIX}{service}"
+        assert f"//{role}:" in users[service]["REDIS__URL"]
+        assert role in USERS
+    by_container = {one.name: one.environment.get("KAFKA__SASL_USERNAME") for one in kubernetes_containers(PROD)}
+    assert by_container == {
+        "ingestor": "flit-ingestor",
+        "features": "flit-features",
+        "scorer": "flit-scorer",
+        "sink": "flit-sink",
+        "topics": "flit-deployer",
+        "warehouse": None,
+        "trainer": None,
+    }
+    assert {name for name in by_container.values() if name} <= set(OURS)
 
 
 def test_all_agree_on_the_number_of_partitions() -> None:

@@ -67,6 +67,10 @@ def test_an_image_runs_as_a_user_and_holds_no_installer(name: str) -> None:
     assert copied == [f"--from={'service' if name == 'service' else 'emulator'}-packages /opt/flit /opt/flit"]
 
 
+def test_no_program_of_an_image_makes_its_caller_somebody_else() -> None:
+    assert "find / -xdev -type f -perm /6000 -exec chmod a-s {} +" in stages()["runtime"].last("RUN")
+
+
 def test_the_service_is_what_is_built_if_no_target_is_named() -> None:
     assert list(stages())[-1] == "service"
 

@@ -57,7 +57,7 @@ class Parts:
             if partition not in self.positions:
                 raise StatesLost
             if self.positions[partition] != at[partition]:
-                raise FencedOff
+                raise self._elsewhere(self.positions[partition], at[partition])
         return {partition: {name: self.states.get(name) for name in names} for partition, names in wanted.items()}
 
     async def commit(self, moves: Sequence[Move]) -> None:
@@ -66,10 +66,19 @@ class Parts:
             if move.partition not in self.positions:
                 raise StatesLost
             if self.positions[move.partition] != move.expected:
-                raise FencedOff
+                raise self._elsewhere(self.positions[move.partition], move.expected)
             self.positions[move.partition] = move.new
             self.states.update(move.states)
             self.refused.extend(move.refused)
+
+    @staticmethod
+    def _elsewhere(held: Position, expected: Position) -> Exception:
+        return StatesLost() if held.is_behind(expected) else FencedOff()
+
+    async def fall_behind(self, partition: int, held: Position, target: Position) -> bool:
+        await self._step("fall behind")
+        self.targets[partition] = target
+        return True
 
     async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> object:
         await self._step("send")
@@ -277,9 +286,32 @@ async def test_nothing_is_sent_of_states_that_went_back_in_time(handler: BatchHa
     await take(handler, [purchase(0)])
     parts.positions[HOME] = Position()
     parts.sent.clear()
-    with pytest.raises(FencedOff):
+    with pytest.raises(StatesLost):
         await take(handler, [purchase(1)])
     assert parts.sent == []
+    assert await handler.has_lost_states()
+
+
+async def test_states_that_went_back_are_marked_up_to_where_they_were(handler: BatchHandler, parts: Parts) -> None:
+    await take(handler, [purchase(0), purchase(1)])
+    parts.positions[HOME] = Position(0, -1)
+    assert await handler.resume([HOME], deadline_s=5) == {}
+    assert parts.targets == {HOME: Position(1, -1)}
+
+
+async def test_a_new_process_knows_from_the_commits_that_states_went_back(parts: Parts) -> None:
+    parts.positions[HOME] = Position(41, 8)
+    handler = made(parts)
+    assert await handler.resume([HOME], deadline_s=5, at_least={HOME: Position(40, 9)}) == {}
+    assert parts.targets == {HOME: Position(41, 9)}
+
+
+async def test_commits_that_lag_behind_the_states_are_no_loss(parts: Parts) -> None:
+    parts.positions[HOME] = Position(41, 8)
+    handler = made(parts)
+    found = await handler.resume([HOME], deadline_s=5, at_least={HOME: Position(40, -1)})
+    assert (found, parts.targets) == ({HOME: Position(41, 8)}, {})
+    assert not await handler.has_lost_states()
 
 
 @pytest.mark.parametrize("target", [None, Position(7, -1)], ids=["lost", "being rebuilt"])

@@ -38,6 +38,12 @@ async def test_each_accepted_line_is_two_records_and_each_refused_one_a_letter()
     assert [record.topic for record in topic.records] == ["bnpl-transactions", "bnpl-outcomes", "dead-letters"]
 
 
+async def test_records_bear_the_time_of_the_reading_and_not_that_of_this_machine() -> None:
+    topic = Topic()
+    await Delivery(topic, max_refused_share=0.5).deliver([GOOD, BAD], recorded.reading(), asyncio.Event())
+    assert {record.timestamp_ms for record in topic.records} == {recorded.reading().received_us // 1000}
+
+
 async def test_a_batch_waits_for_the_brokers_instead_of_being_dropped() -> None:
     topic = Topic(failures=3)
     await Delivery(topic, max_refused_share=0.5).deliver([GOOD], recorded.reading(), asyncio.Event())

@@ -134,6 +134,24 @@ def test_the_servers_day_is_that_of_its_own_clock() -> None:
     assert ServerClock("Mon, 23 Nov 2026 23:59:00 -0500").day() == date(2026, 11, 24)
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_of_ours_that_shows_another_time_than_the_sources_gives_way_to_it(hours: int) -> None:
+    theirs = datetime.fromisoformat("2026-11-23T12:00:00+00:00")
+    clock = ServerClock("Mon, 23 Nov 2026 12:00:00 GMT")
+    assert abs(clock.corrected(theirs + timedelta(hours=hours)) - theirs) < timedelta(seconds=2)
+
+
+def test_a_clock_of_ours_that_shows_about_the_same_time_is_the_finer_one() -> None:
+    clock = ServerClock("Mon, 23 Nov 2026 12:00:00 GMT")
+    ours = datetime.fromisoformat("2026-11-23T12:00:01.234567+00:00")
+    assert clock.corrected(ours) == ours
+
+
+def test_without_a_date_of_the_source_our_clock_is_right_whatever_it_shows() -> None:
+    ours = datetime.fromisoformat("2001-01-01T00:00:00+00:00")
+    assert ServerClock(None).corrected(ours) == ours
+
+
 @pytest.mark.parametrize("header", [None, "yesterday", ""])
 def test_without_a_readable_date_our_own_clock_has_to_do(header: str | None) -> None:
     assert abs(ServerClock(header).day() - datetime.now(UTC).date()) <= timedelta(days=1)

@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord
 
 from services.ledger import checks
 from services.ledger.book import Book
-from services.ledger.checks import Finding
+from services.ledger.checks import Finding, Mirrored
 from services.ledger.expired import Expired
 from shared.contracts.identity import partition_of
 from shared.contracts.transactions import Door, Limits, decode_transaction
@@ -41,7 +41,7 @@ class World:
     decisions: list[ConsumerRecord] = field(default_factory=list)
     letters: list[ConsumerRecord] = field(default_factory=list)
     acknowledged: dict[str, int] = field(default_factory=dict)
-    rows: dict[str, dict[tuple[int, int], list[str | None]]] = field(default_factory=dict)
+    rows: dict[str, dict[tuple[int, int], list[Mirrored]]] = field(default_factory=dict)
     committed: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)
     scope: dict[tuple[str, int], int] = field(default_factory=dict)
     lag: dict[str, int] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def balanced_world() -> World:
     mirrored = {"bnpl-transactions", "bnpl-features", "risk-decisions"}
     for topic, tables in checks.TABLES.items():
         for table in tables:
-            world.rows[table] = {(place, i): [f"e{i}"] for i in range(2)} if topic in mirrored else {}
+            world.rows[table] = {(place, i): [Mirrored(f"e{i}")] for i in range(2)} if topic in mirrored else {}
     world.committed = {
         "flit-features": {("bnpl-transactions", place): 2},
         "flit-scorer": {("bnpl-features", place): 2},
@@ -148,12 +148,17 @@ def _row_missing(world: World) -> None:
 
 def _row_doubled(world: World) -> None:
     rows = world.rows["flit_bnpl_raw.transactions"]
-    rows[next(iter(rows))] = ["e0", "e0"]
+    rows[next(iter(rows))] = [Mirrored("e0"), Mirrored("e0")]
 
 
 def _row_of_another_event(world: World) -> None:
     rows = world.rows["flit_bnpl_raw.transactions"]
-    rows[next(iter(rows))] = ["e1"]
+    rows[next(iter(rows))] = [Mirrored("e1")]
+
+
+def _row_that_says_something_else(world: World) -> None:
+    rows = world.rows["flit_bnpl_raw.transactions"]
+    rows[next(iter(rows))] = [Mirrored("e0", b"another amount")]
 
 
 def _feature_wrong(world: World) -> None:
@@ -182,7 +187,7 @@ def _letter(world: World, value: bytes) -> None:
         "value_base64": base64.b64encode(value).decode(), "value_sha256": hashlib.sha256(value).hexdigest(),
     }  # fmt: skip
     world.letters.append(_record("dead-letters", 0, "c1", letter))
-    world.rows["flit_ml_raw.dead_letters"] = {(place, 0): [None]}
+    world.rows["flit_ml_raw.dead_letters"] = {(place, 0): [Mirrored(None)]}
 
 
 def _letter_with_other_bytes(world: World) -> None:
@@ -191,7 +196,7 @@ def _letter_with_other_bytes(world: World) -> None:
 
 def _refused_and_yet_a_row(world: World) -> None:
     _letter(world, b"{broken")
-    world.rows["flit_bnpl_raw.transactions"][partition_of(b"c1", PARTITIONS), 2] = ["e2"]
+    world.rows["flit_bnpl_raw.transactions"][partition_of(b"c1", PARTITIONS), 2] = [Mirrored("e2")]
 
 
 def _behind(world: World) -> None:
@@ -218,6 +223,7 @@ def _rebuilding_and_not_a_word(world: World) -> None:
         (_row_missing, {"P3", "P6"}),
         (_row_doubled, {"P3"}),
         (_row_of_another_event, {"P3"}),
+        (_row_that_says_something_else, {"P3"}),
         (_feature_wrong, {"P4"}),
         (_feature_of_a_checkout_wrong, {"P4"}),
         (_vector_missing, {"P3", "P5", "P6"}),
@@ -245,7 +251,7 @@ def test_a_repeat_of_the_same_bytes_is_the_same_decision() -> None:
     world = balanced_world()
     world.decisions.append(_record("risk-decisions", 2, "c1", world.decisions[0].value))
     place = partition_of(b"c1", PARTITIONS)
-    world.rows["flit_ml_raw.raw_bnpl_prediction_logs"][place, 2] = ["e0"]
+    world.rows["flit_ml_raw.raw_bnpl_prediction_logs"][place, 2] = [Mirrored("e0")]
     assert all(finding.balanced for finding in world.findings().values())
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from services.ledger.__main__ import EXIT_STATUS
 from services.ledger.audit import Audit
+from services.ledger.checks import Mirrored
 from services.ledger.expired import COUNTED, body_of, expired_of
 from shared.contracts.enumerations import BLOCK_TYPES
 from shared.contracts.identity import partition_of
@@ -99,7 +100,7 @@ def test_a_repeat_of_an_expired_purchase_is_no_second_one() -> None:
     repeat = _record("bnpl-transactions", 2, "c1", world.purchases[0])
     world.transactions.append(repeat)
     for table in ("flit_bnpl_raw.raw_bnpl_txs_json", "flit_bnpl_raw.transactions"):
-        world.rows[table][HOME, 2] = ["e0"]
+        world.rows[table][HOME, 2] = [Mirrored("e0")]
     expire(world, ["bnpl-transactions"], {"bnpl-transactions": [row(world, 0)]})
     assert verdicts(world) == dict.fromkeys(ALL_NAMES, True)
 
@@ -131,7 +132,7 @@ def test_decisions_that_expired_are_known_by_their_rows() -> None:
 def test_whether_an_event_got_another_decision_after_its_first_expired_cannot_be_told() -> None:
     world = balanced_world()
     world.decisions.append(_record("risk-decisions", 2, "c1", world.decisions[0].value))
-    world.rows["flit_ml_raw.raw_bnpl_prediction_logs"][HOME, 2] = ["e0"]
+    world.rows["flit_ml_raw.raw_bnpl_prediction_logs"][HOME, 2] = [Mirrored("e0")]
     expire(world, ["risk-decisions"], {"risk-decisions": [place(world, 0)]})
     assert verdicts(world) == only("P2", None)
 

@@ -93,6 +93,17 @@ class FakeKeys:
 
 
 @dataclass
+class FakeAskers:
+    noted: set[tuple[str, str]] = field(default_factory=set)
+
+    async def note(self, caller: str, event_id: str) -> None:
+        self.noted.add((caller, event_id))
+
+    async def has_asked(self, caller: str, event_id: str) -> bool:
+        return (caller, event_id) in self.noted
+
+
+@dataclass
 class FakeSender:
     sent: list[OutgoingRecord] = field(default_factory=list)
     refused_topics: set[str] = field(default_factory=set)
@@ -117,6 +128,7 @@ class Outside:
     claims: FakeClaims = field(default_factory=FakeClaims)
     states: FakeStates = field(default_factory=FakeStates)
     keys: FakeKeys = field(default_factory=FakeKeys)
+    askers: FakeAskers = field(default_factory=FakeAskers)
     sender: FakeSender = field(default_factory=FakeSender)
     slot: ModelSlot = field(default_factory=ModelSlot)
 
@@ -127,7 +139,7 @@ class Outside:
         return Decider(self.slot, PolicySlot(load_policy()), clock)
 
     def checkout(self) -> Checkout:
-        ports = Ports(self.states, self.claims, self.keys, self.sender, self._confirm)
+        ports = Ports(self.states, self.claims, self.keys, self.askers, self.sender, self._confirm)
         return Checkout(ports, self.decider(), limits=Limits(), partitions=4, publish_timeout_s=0.1, clock=clock)
 
 

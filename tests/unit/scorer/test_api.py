@@ -2,65 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
 import jsonschema
 import pytest
 
-from services.scorer.api import build_app
 from services.scorer.checkout import Question, Unavailable
 from services.scorer.idempotency import InFlight
-from services.scorer.keys import Access
-from services.scorer.rate import Rate
 from shared.contracts.rejections import RejectionReason
 from shared.contracts.topics import DECISIONS
 from tests.unit.scorer.fakes import FakeSender, FakeStates, Outside
 from tests.unit.scorer.parts import a_purchase, accepted, body_of
-
-URL = "/v1/decisions"
-JSON = {"Content-Type": "application/json"}
-LIMIT = 65_536
-LOOPBACK, STRANGER = ("127.0.0.1", 5), ("192.0.2.7", 5)
-
-
-class Asked:
-    """A use case that does what it is told, and remembers what it was asked."""
-
-    def __init__(self, does: Callable[[Question], Any] | None = None) -> None:
-        self.questions: list[Question] = []
-        self._does = does
-
-    async def decide(self, question: Question) -> bytes:
-        self.questions.append(question)
-        if self._does is not None:
-            self._does(question)
-        return b'{"as": "it is" }'
-
-    async def find(self, event_id: str) -> bytes | None:
-        if self._does is not None:
-            self._does(Question(event_id.encode()))
-        return None
-
-
-def client_of(
-    use_case: Any, access: Access | None = None, address: tuple[str, int] = LOOPBACK, **more: Any
-) -> httpx.AsyncClient:
-    app = build_app(
-        use_case,
-        access or Access(None),
-        more.pop("ready", lambda: None),
-        max_body_bytes=LIMIT,
-        read_seconds=more.pop("read_seconds", 5.0),
-        max_in_flight=more.pop("max_in_flight", 8),
-        rate=more.pop("rate", Rate(1000.0, 1000)),
-    )
-    transport = httpx.ASGITransport(app, client=address, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://scorer")
+from tests.unit.scorer.rest import JSON, LIMIT, URL, Asked, assert_problem, client_of
 
 
 @pytest.fixture
@@ -72,15 +29,6 @@ async def outside() -> Outside:
 async def client(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(outside.checkout()) as found:
         yield found
-
-
-def assert_problem(answer: httpx.Response, status: int, reason: str) -> dict[str, Any]:
-    assert answer.headers["content-type"] == "application/problem+json", answer.text
-    body: dict[str, Any] = answer.json()
-    assert (answer.status_code, body["status"], body["reason"]) == (status, status, reason), body
-    assert set(body) == {"type", "title", "status", "detail", "reason", "field", "expected"}
-    assert body["type"] == f"urn:flit-risk:problem:{reason}"
-    return body
 
 
 async def test_the_answer_is_the_decisions_own_bytes(client: httpx.AsyncClient, outside: Outside) -> None:
@@ -176,6 +124,18 @@ async def test_a_key_that_is_none_is_refused(client: httpx.AsyncClient, key: str
 async def test_two_keys_at_once_are_refused(client: httpx.AsyncClient) -> None:
     headers = [("Content-Type", "application/json"), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
     assert_problem(await client.post(URL, content=body_of(), headers=headers), 400, "duplicate-key")
+
+
+@pytest.mark.parametrize("name", ["Host", "Authorization", "Content-Type", "Schema-Version", "Idempotency-Key"])
+async def test_what_says_who_asks_or_how_the_body_is_meant_is_sent_once(name: str) -> None:
+    use_case = Asked()
+    given = {"Host": "localhost", "Authorization": "Bearer a", "Content-Type": "application/json"}
+    own = given.get(name, "1")
+    headers = [*((JSON | {name: own}).items()), (name, own)]
+    async with client_of(use_case) as client:
+        answer = await client.post(URL, content=b"{}", headers=headers)
+    assert assert_problem(answer, 400, "duplicate-key")["field"] == name
+    assert use_case.questions == []
 
 
 @pytest.mark.parametrize(
@@ -347,42 +307,15 @@ async def test_the_frameworks_own_refusals_have_the_same_shape(
     assert_problem(await client.request(method, path), status, reason)
 
 
-KEY = "flit_00000001_secret"
-
-
-@pytest.fixture
-def access(tmp_path: Path) -> Access:
-    path = tmp_path / "keys"
-    path.write_text(f"# callers\nflit_00000001 {hashlib.sha256(KEY.encode()).hexdigest()} shop decide\n\n")
-    return Access.load(path)
-
-
-@pytest.mark.parametrize("path", [URL, f"{URL}/x"])
-@pytest.mark.parametrize("key", [None, "Bearer wrong", "Bearer", f"Basic {KEY}", KEY])
-async def test_without_a_known_key_nothing_is_answered(access: Access, path: str, key: str | None) -> None:
-    use_case = Asked()
-    headers = JSON | ({"Authorization": key} if key else {})
-    async with client_of(use_case, access) as client:
-        call = client.post(path, content=b"{}", headers=headers) if path == URL else client.get(path, headers=headers)
-        answer = await call
-    assert_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert use_case.questions == []
-
-
-async def test_a_known_key_asks_from_anywhere_under_its_name(access: Access) -> None:
-    use_case = Asked()
-    async with client_of(use_case, access, STRANGER) as client:
-        headers = JSON | {"Authorization": f"Bearer {KEY}"}
-        assert (await client.post(URL, content=b"{}", headers=headers)).status_code == 200
-    assert use_case.questions[0].caller == "shop"
-
-
-@pytest.mark.parametrize(("address", "status"), [(("::1", 1), 200), (("127.8.9.1", 1), 200), (STRANGER, 403)])
-async def test_without_keys_only_this_machine_may_ask(address: tuple[str, int], status: int) -> None:
-    async with client_of(Asked(), address=address) as client:
-        answer = await client.post(URL, content=b"{}", headers=JSON | {"X-Forwarded-For": "127.0.0.1"})
-    assert answer.status_code == status
+async def test_no_answer_about_a_purchase_is_kept_on_its_way(client: httpx.AsyncClient) -> None:
+    for answer in (
+        await client.post(URL, content=body_of(), headers=JSON),
+        await client.get(f"{URL}/{accepted().transaction.event_id}"),
+        await client.post(URL, content=b"{", headers=JSON),
+        await client.get(f"{URL}/unknown"),
+    ):
+        assert answer.headers["cache-control"] == "no-store", answer.status_code
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
@@ -393,16 +326,6 @@ async def test_only_a_real_trace_is_passed_on(trace: str, kept: bool) -> None:
     async with client_of(use_case) as client:
         await client.post(URL, content=b"{}", headers=JSON | {"traceparent": trace})
     assert use_case.questions[0].traceparent == (trace if kept else None)
-
-
-async def test_health_needs_no_key_and_says_why_it_is_not_ready(access: Access) -> None:
-    why: list[str | None] = ["waiting"]
-    async with client_of(Asked(), access, STRANGER, ready=lambda: why[0]) as client:
-        assert (await client.get("/live")).status_code == 200
-        waiting = await client.get("/ready")
-        assert (waiting.status_code, waiting.text) == (503, "waiting\n")
-        why[0] = None
-        assert (await client.get("/ready")).status_code == 200
 
 
 async def test_the_description_fits_what_is_sent_and_what_is_answered(client: httpx.AsyncClient) -> None:
@@ -419,4 +342,16 @@ async def test_the_description_fits_what_is_sent_and_what_is_answered(client: ht
     valid("Problem", (await client.post(URL, content=b"{", headers=JSON)).json())
     for reason in RejectionReason:
         assert reason.value in document["components"]["schemas"]["Problem"]["properties"]["reason"]["enum"]
-    assert (await client.get("/docs")).status_code == 200
+
+
+async def test_the_page_for_people_says_all_and_loads_nothing_from_anywhere(client: httpx.AsyncClient) -> None:
+    document, page = (await client.get("/openapi.json")).json(), await client.get("/docs")
+    assert page.status_code == 200
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"<code>{method.upper()} {path}</code>" in page.text
+    for name in document["components"]["schemas"]:
+        assert f"id='{name}'" in page.text
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    loads = re.findall(r"<(?:script|link|img|iframe|form)|src=|on\w+=|href='([^'#]+)", page.text)
+    assert loads == ["/openapi.json"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -231,10 +232,61 @@ async def test_a_decision_that_is_known_is_given_while_states_are_rebuilt() -> N
     assert await outside.checkout().decide(ask()) == answer
 
 
-async def test_a_restored_claim_answers_any_body_but_one_that_the_state_contradicts() -> None:
-    outside = Outside(states=FakeStates({"cust_000001": knowing(1)}))
+async def restored(outside: Outside) -> tuple[str, bytes]:
+    """The event of `ask()`, decided, lost with all of Redis, and restored from the topic."""
+    answer = await outside.checkout().decide(ask())
     event_id = accepted().transaction.event_id
-    outside.claims.held[event_id] = Claim(event_id, ANY_BODY, b"restored", published=True)
-    assert await outside.checkout().decide(ask()) == b"restored"
+    outside.claims.held = {event_id: Claim(event_id, ANY_BODY, answer, published=True)}
+    return event_id, answer
+
+
+async def test_a_restored_claim_answers_its_own_purchase() -> None:
+    outside = Outside()
+    _, answer = await restored(outside)
+    assert await outside.checkout().decide(ask()) == answer
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"customer_id": "cust_other"},
+        {"transaction_id": "txn_other"},
+        {"occurred_at": "2026-06-01T11:58:00Z"},
+        {"amount": 9_999.0},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+async def test_a_restored_claim_gives_its_decision_to_no_other_purchase(changes: dict[str, Any]) -> None:
+    outside = Outside()
+    event_id, _ = await restored(outside)
+    with pytest.raises(Rejection, match="conflict"):
+        await outside.checkout().decide(ask(event_id=event_id, **changes))
+
+
+async def test_a_restored_claim_answers_no_body_that_the_state_contradicts() -> None:
+    outside = Outside(states=FakeStates({"cust_000001": knowing(1)}))
+    event_id, _ = await restored(Outside())
+    outside.claims.held[event_id] = Claim(event_id, ANY_BODY, b"{}", published=True)
+    with pytest.raises(Rejection, match="conflict"):
+        await outside.checkout().decide(ask(event_id=event_id, device={"id": "another"}))
+
+
+async def test_who_may_only_decide_finds_the_decisions_that_it_asked_for() -> None:
+    outside = Outside()
+    checkout = outside.checkout()
+    asked = Question(body_of(), caller="shop-a", sees_all=False)
+    answer = await checkout.decide(asked)
+    event_id = accepted().transaction.event_id
+    assert await checkout.find(event_id, "shop-a") == answer
+    assert await checkout.find(event_id, "shop-b") is None
     with pytest.raises(Rejection):
-        await outside.checkout().decide(ask(event_id=event_id, amount=1.0))
+        await checkout.decide(Question(body_of(event_id=event_id, amount=1), caller="shop-b", sees_all=False))
+    assert await checkout.find(event_id, "shop-b") is None, "a guess made it the guesser's own"
+    await checkout.decide(Question(body_of(), caller="shop-b", sees_all=False))
+    assert await checkout.find(event_id, "shop-b") == answer
+
+
+async def test_nothing_is_noted_of_who_may_look_up_all() -> None:
+    outside = Outside()
+    await outside.checkout().decide(Question(body_of(), caller="back-office"))
+    assert outside.askers.noted == set()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from services.scorer.rate import Rate, TokenBuckets
 from tests.unit.scorer.fakes import Outside
-from tests.unit.scorer.test_api import client_of
+from tests.unit.scorer.rest import client_of
 
 RATE = Rate(per_second=10.0, burst=5)
 

@@ -25,6 +25,8 @@ def test_production_refuses_to_start_without_keys(
 ) -> None:
     monkeypatch.setenv("PROFILE", "production")
     monkeypatch.setenv("KAFKA__SECURITY_PROTOCOL", "SSL")
+    monkeypatch.setenv("KAFKA__SSL_CERTFILE", "certificate.pem")
+    monkeypatch.setenv("REDIS__URL", "rediss://redis.example.com:6379/0")
     with pytest.raises(SystemExit) as ended:
         load_settings(ScorerSettings)
     assert ended.value.code == 2

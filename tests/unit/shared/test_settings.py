@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
+from deploy.local.certificates import Authority
+from shared.kafka.errors import BadTlsFile
 from shared.settings import (
     BigQuerySettings,
     KafkaSettings,
     LimitsSettings,
     MetricsSettings,
     PrivacySettings,
+    RedisSettings,
     ServiceSettings,
     load_settings,
 )
@@ -71,6 +76,72 @@ def test_production_refuses_plain_text(monkeypatch: pytest.MonkeyPatch, capsys: 
     with pytest.raises(SystemExit):
         load_settings(_Settings)
     assert "KAFKA__SECURITY_PROTOCOL" in capsys.readouterr().err
+
+
+class _WithRedis(_Settings):
+    redis: RedisSettings = RedisSettings()
+
+
+ENCRYPTED = {
+    "PROFILE": "production",
+    "KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+    "KAFKA__SASL_USERNAME": "flit-sink",
+    "KAFKA__SASL_PASSWORD": "secret",
+    "REDIS__URL": "rediss://flit-sink:secret@redis.example.com:6379/0",
+}
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **changed: str) -> _WithRedis:
+    for name, value in {**ENCRYPTED, **changed}.items():
+        monkeypatch.setenv(name, value)
+    return load_settings(_WithRedis)
+
+
+def test_production_starts_where_everything_is_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch).profile == "production"
+    certificate = {"KAFKA__SECURITY_PROTOCOL": "SSL", "KAFKA__SSL_CERTFILE": "/c.pem", "KAFKA__SASL_USERNAME": ""}
+    assert read(monkeypatch, **certificate).kafka.ssl_certfile == "/c.pem"
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"REDIS__URL": "redis://flit-sink:secret@redis.example.com:6379/0"}, "REDIS__URL"),
+        ({"REDIS__URL": "unix:///run/redis.sock"}, "REDIS__URL"),
+        ({"REDIS__URL": ENCRYPTED["REDIS__URL"] + "?ssl_cert_reqs=none"}, "REDIS__URL"),
+        ({"REDIS__URL": ENCRYPTED["REDIS__URL"] + "?db=0&ssl_check_hostname=False"}, "REDIS__URL"),
+        ({"KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT"}, "KAFKA__SECURITY_PROTOCOL"),
+        ({"KAFKA__SECURITY_PROTOCOL": "SSL"}, "KAFKA__SSL_CERTFILE"),
+        ({"KAFKA__SASL_PASSWORD": ""}, "KAFKA__SASL_PASSWORD"),
+        ({"KAFKA__SSL_KEYFILE": "/key.pem"}, "KAFKA__SSL_CERTFILE"),
+    ],
+)
+def test_production_refuses_what_is_not_encrypted_or_anonymous_and_tells_no_secret(
+    changed: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        read(monkeypatch, **changed)
+    said = capsys.readouterr().err
+    assert named in said
+    assert "secret" not in said
+
+
+def test_a_certificate_without_encryption_is_a_mistake() -> None:
+    with pytest.raises(ValidationError, match="KAFKA__SECURITY_PROTOCOL"):
+        KafkaSettings(ssl_certfile="/c.pem")
+    with pytest.raises(ValidationError, match="rediss://"):
+        RedisSettings(ssl_cafile="/ca.pem")
+
+
+def test_the_client_of_redis_is_told_whom_to_trust(tmp_path: Path) -> None:
+    url, cafile = "rediss://u:p@h:6379/0", Authority(tmp_path / "a b").cafile
+    told = f"ssl_ca_certs={str(cafile).replace('/', '%2F').replace(' ', '%20')}"
+    assert RedisSettings(url=url).address == url
+    assert RedisSettings(url=url, ssl_cafile=str(cafile)).address == f"{url}?{told}"
+    assert RedisSettings(url=f"{url}?db=1", ssl_cafile=str(cafile)).address == f"{url}?db=1&{told}"
+    for other in (tmp_path / "not-there", Path(__file__)):
+        with pytest.raises(BadTlsFile, match="REDIS__SSL_CAFILE"):
+            _ = RedisSettings(url=url, ssl_cafile=str(other)).address
 
 
 def test_settings_can_not_change_after_they_were_read() -> None:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
 
 from shared.telemetry.metrics import EVENTS
-from shared.telemetry.operations import OperationsServer
+from shared.telemetry.operations import MOST_CONNECTIONS, OperationsServer
 
 
 class _Service:
@@ -45,6 +49,24 @@ def test_readiness_follows_the_service(client: httpx.Client, service: _Service) 
 def test_metrics_carry_what_was_counted(client: httpx.Client) -> None:
     EVENTS.labels("test", "a-topic", "ok").inc(3)
     assert 'flit_events_total{result="ok",service="test",topic="a-topic"} 3.0' in client.get("/metrics").text
+
+
+def test_whoever_holds_connections_keeps_no_probe_out_and_costs_a_bounded_number_of_threads(
+    client: httpx.Client,
+) -> None:
+    def serving() -> int:
+        return sum("process_request_thread" in thread.name for thread in threading.enumerate())
+
+    address = (client.base_url.host, client.base_url.port or 0)
+    with ExitStack() as held:
+        silent = [held.enter_context(socket.create_connection(address, timeout=5)) for _ in range(2 * MOST_CONNECTIONS)]
+        assert client.get("/live").status_code == 200
+        for one in silent[:MOST_CONNECTIONS]:
+            assert one.recv(1) == b"", "the oldest were not closed"
+        deadline = time.monotonic() + 10
+        while serving() > MOST_CONNECTIONS:
+            assert time.monotonic() < deadline, f"{serving()} threads"
+            time.sleep(0.01)
 
 
 def test_an_unknown_path_is_not_found(client: httpx.Client) -> None:

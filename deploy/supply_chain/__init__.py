@@ -1,0 +1,1 @@
+"""What we install, written down and held against the published advisories."""

@@ -1,0 +1,37 @@
+"""Who has asked for which event's decision: whoever may only decide may look up no others.
+
+    i:<hash of caller and event>    1
+
+An event's id says nothing about whose it is, and a producer may choose one that can be guessed. So a key that is for
+deciding alone finds the decisions that it was answered before; one with the scope `read` finds all. Kept as long as a
+claim. Where Redis lost it, the caller asks again with the same body, and gets the same decision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from redis.asyncio import Redis
+
+from services.scorer.claims import transient
+
+
+class Askers:
+    """Calls raise TransientError where Redis is away."""
+
+    def __init__(self, client: Redis, *, ttl_s: int) -> None:
+        self._redis = client
+        self._ttl_ms = ttl_s * 1000
+
+    async def note(self, caller: str, event_id: str) -> None:
+        async with transient():
+            await self._redis.set(_name(caller, event_id), b"1", px=self._ttl_ms)
+
+    async def has_asked(self, caller: str, event_id: str) -> bool:
+        async with transient():
+            return await self._redis.get(_name(caller, event_id)) is not None
+
+
+def _name(caller: str, event_id: str) -> str:
+    # Two separators: no idempotency key, which has the same place and holds none, gives the same text.
+    return "i:" + hashlib.sha256(f"{caller}\x1f\x1f{event_id}".encode()).hexdigest()[:32]

@@ -1,0 +1,154 @@
+"""Named points in the services at which a process dies by kill -9, when it is told to.
+
+What tells it is a file in the folder of CHAOS_POINTS, named like the service, with a point and a number: `after-send 3`
+is the third time that the point is passed from now on. The file is gone before the process is, so that it dies once.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a point lies: before or after a method's work."""
+
+    point: str
+    owner: str
+    """Module and class."""
+    method: str
+    before: bool = False
+
+
+SEND = "shared.kafka.producer:ReliableProducer"
+COMMIT = Place("before-commit", "aiokafka:AIOKafkaConsumer", "commit", before=True)
+REGISTRY = "shared.model_artifact.registry:ModelRegistry"
+
+PLACES: dict[str, tuple[Place, ...]] = {
+    "ingestor": (
+        Place("after-send", SEND, "send_all"),
+        Place("after-cursor", "services.ingestor.cursor:CursorStore", "save"),
+    ),
+    "features": (
+        Place("after-send", SEND, "send_all"),
+        Place("after-state-write", "shared.feature_state.store:FeatureStateStore", "commit"),
+        COMMIT,
+    ),
+    "scorer": (
+        Place("after-claim", "services.scorer.claims:ClaimStore", "claim"),
+        Place("after-send", SEND, "send_all"),
+        Place("after-mark", "services.scorer.claims:ClaimStore", "mark_published"),
+        COMMIT,
+    ),
+    "sink": (
+        Place("after-stream-stored", "services.sink.streams:RedisStreamNames", "replace"),
+        Place("after-append", "services.sink.append:AppendConnection", "append"),
+        COMMIT,
+    ),
+    "registering": (
+        Place("before-rename", REGISTRY, "_put", before=True),
+        Place("before-promote", REGISTRY, "promote", before=True),
+        Place("between-pointers", REGISTRY, "_write_pointer"),
+    ),
+}
+"""`registering`: what the trainer does at its end (tests.chaos.registering)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """To die when the point is passed for the `passes`-th time."""
+
+    point: str
+    passes: int
+
+    def __str__(self) -> str:
+        return f"{self.point} {self.passes}"
+
+    @staticmethod
+    def parse(text: str) -> Order:
+        """Raises ValueError for anything but a point and a number from 1 on."""
+        point, _, number = text.strip().partition(" ")
+        if not point or int(number) < 1:
+            raise ValueError(f"no order: {text!r}")
+        return Order(point, int(number))
+
+
+def place_of(service: str, point: str) -> Place:
+    """Raises KeyError for a point that the service doesn't have."""
+    for place in PLACES[service]:
+        if place.point == point:
+            return place
+    raise KeyError(f"{service} has no point {point}")
+
+
+def give(folder: Path, service: str, order: Order) -> Path:
+    """Tell the service. Gives the file, which is gone once it was carried out."""
+    place_of(service, order.point)
+    aside, file = folder / f".{service}", folder / service
+    aside.write_text(str(order))
+    aside.rename(file)
+    return file
+
+
+class Points:
+    """In the service: counts passes while there is an order, and carries it out."""
+
+    def __init__(self, file: Path, die: Callable[[], None]) -> None:
+        self._file = file
+        self._die = die
+        self._passes = 0
+
+    def passed(self, point: str) -> None:
+        try:
+            order = Order.parse(self._file.read_text())
+        except FileNotFoundError:
+            self._passes = 0
+            return
+        if point != order.point:
+            return
+        self._passes += 1
+        if self._passes >= order.passes:
+            try:
+                self._file.unlink()
+            except FileNotFoundError:
+                return  # another thread is at it
+            self._die()
+
+
+def arm(service: str, folder: Path) -> None:
+    """Wrap the methods of the service's points, in this process."""
+    points = Points(folder / service, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    for place in PLACES[service]:
+        module, _, name = place.owner.partition(":")
+        owner = getattr(importlib.import_module(module), name)
+        setattr(owner, place.method, _watched(getattr(owner, place.method), place, points))
+
+
+def _watched(method: Callable[..., Any], place: Place, points: Points) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def plain(*arguments: Any, **options: Any) -> Any:
+        if place.before:
+            points.passed(place.point)
+        answer = method(*arguments, **options)
+        if not place.before:
+            points.passed(place.point)
+        return answer
+
+    @functools.wraps(method)
+    async def awaited(*arguments: Any, **options: Any) -> Any:
+        if place.before:
+            points.passed(place.point)
+        answer = await method(*arguments, **options)
+        if not place.before:
+            points.passed(place.point)
+        return answer
+
+    return awaited if inspect.iscoroutinefunction(method) else plain

@@ -1,0 +1,69 @@
+"""Brokers: one that goes away or is full; of three, one or two."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+
+from tests.chaos.faults.fault import Fault
+from tests.chaos.world import World
+
+
+async def restart_kafka(world: World) -> None:
+    await world.wait(0.0, 1.0)
+    world.system.stack.kafka.kill()
+    await world.wait(0.0, 3.0)
+    await asyncio.to_thread(world.system.stack.kafka.start)
+
+
+async def full_broker(world: World) -> None:
+    """No file of the broker's may grow beyond what it is: what a full disk says to it."""
+    (broker,) = world.system.stack.kafka.brokers.values()
+    await world.wait(0.0, 1.0)
+    resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (1, 1))
+    await world.wait(3.0, 6.0)
+    world.system.stack.kafka.kill()  # as somebody would who has made room
+    await asyncio.to_thread(world.system.stack.kafka.start)
+
+
+async def all_down(world: World) -> None:
+    """Broker, Valkey and warehouse at once, and back in an order drawn by the seed."""
+    parts = list(world.system.stack.parts.values())
+    await world.wait(0.0, 1.0)
+    for part in parts:
+        part.kill()
+    for part in world.dice.sample(parts, len(parts)):
+        await world.wait(0.0, 2.0)
+        await asyncio.to_thread(part.start)
+
+
+async def lose_one_broker(world: World) -> None:
+    broker = world.dice.choice(list(world.system.stack.kafka.brokers.values()))
+    broker.kill()
+    await world.works()  # with the two that are left
+    await asyncio.to_thread(world.system.stack.kafka.start)
+
+
+async def roll_brokers(world: World) -> None:
+    for broker in world.system.stack.kafka.brokers.values():
+        await asyncio.to_thread(broker.stop)
+        await world.works()
+        await asyncio.to_thread(world.system.stack.kafka.start)
+
+
+async def lose_two_brokers(world: World) -> None:
+    """Writing blocks, since one copy alone is no acknowledgement; when they are back, it goes on."""
+    for broker in world.dice.sample(list(world.system.stack.kafka.brokers.values()), 2):
+        broker.kill()
+    await world.wait(4.0, 8.0)
+    await asyncio.to_thread(world.system.stack.kafka.start)
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("restart-kafka", "kafka", restart_kafka),
+    Fault("full-broker", "kafka", full_broker),
+    Fault("all-down", "all", all_down, seconds=45),
+    Fault("lose-one-broker", "kafka", lose_one_broker, brokers=3),
+    Fault("roll-brokers", "kafka", roll_brokers, brokers=3, seconds=60),
+    Fault("lose-two-brokers", "kafka", lose_two_brokers, brokers=3),
+)

@@ -1,0 +1,142 @@
+"""What comes in: bad, again, late, new, and too much of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+
+from services.ledger.log_reader import LogReader
+from shared.contracts.identity import partition_of
+from shared.contracts.topics import DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
+from tests.bad_inputs.doors import RECORDS
+from tests.bad_inputs.outcomes import OUTCOMES as BAD_OUTCOMES
+from tests.bad_inputs.purchases import PURCHASES
+from tests.bad_inputs.rows import Subject
+from tests.chaos.crowd import ADMITTED, TOLD_TO_COME_AGAIN, ask_for, p99
+from tests.chaos.faults.fault import Fault, bounded_memory
+from tests.chaos.world import Message, World
+
+BURST_S, BURST_FACTOR = 60, 10
+SLICES_A_SECOND = 10
+CATCH_UP_S = 120.0
+"""From the end of a burst until nothing of it is left to do, in the warehouse neither."""
+
+REST_CLIENTS, REST_S = 4, 3.0
+CROWD_CLIENTS, CROWD_S = 800, 6.0
+"""Three times as many as the scorer lets in at once."""
+ADMITTED_P99_S = 2.5
+"""Of those that it lets in meanwhile: 256 before each of them, at a hundred a second on a busy machine of two cores."""
+
+
+async def bad_inputs(world: World) -> None:
+    """Every row of the catalogue that a topic can meet, among good neighbours."""
+    name = f"bad-{world.dice.getrandbits(32):08x}"
+    good = world.purchases(name, 150)
+    now_us = int(time.time() * 1_000_000)
+    numbers = itertools.count(world.dice.randrange(1 << 24) * 1_000)
+
+    def subject() -> Subject:
+        number = next(numbers)
+        return Subject(number, f"{name}-{number % 20}", now_us)
+
+    wrong: list[Message] = []
+    for row in PURCHASES:
+        about = subject()
+        headers = () if row.schema_version is None else (("schema_version", row.schema_version.encode()),)
+        wrong.append(Message(about.customer_id.encode(), row.make(about), headers))
+    for record in RECORDS:
+        about = subject()
+        key = record.key(about)
+        partition = partition_of(key or b"", world.system.kafka.partitions)
+        place = (partition + record.misplaced) % world.system.kafka.partitions
+        wrong.append(Message(key, record.value(about), record.headers, place))
+    records = [*(Message(key, value) for key, value in good), *wrong]
+    world.dice.shuffle(records)
+    await world.send(TRANSACTIONS.name, records)
+    outcomes = [Message(about.customer_id.encode(), row.make(about)) for row in BAD_OUTCOMES for about in [subject()]]
+    await world.send(OUTCOMES.name, outcomes)
+
+
+async def repeats_and_latecomers(world: World) -> None:
+    name = f"again-{world.dice.getrandbits(32):08x}"
+    good = world.purchases(name, 120)
+    late = world.purchases(f"{name}-late", 20, occurred_at="2026-01-05T10:00:00.000000Z")
+    records = [*good, *good[:60], *late, *late[:10]]
+    world.dice.shuffle(records)
+    changed = [(key, (value or b"").replace(b"67.51", b"67.52")) for key, value in good[:5]]
+    await world.produce(TRANSACTIONS.name, [*records, *changed])
+
+
+async def schema_drift(world: World) -> None:
+    name = f"drift-{world.dice.getrandbits(32):08x}"
+    records = [
+        *world.purchases(f"{name}-field", 20, loyalty={"tier": "gold", "since": 2019}),
+        *world.purchases(f"{name}-enum", 20, product={"category": "groceries"}, device={"type": "fridge"}),
+        *world.purchases(f"{name}-type", 20, device={"is_trusted": 1.0}),
+    ]
+    await world.produce(TRANSACTIONS.name, records)
+
+
+async def burst(world: World) -> None:
+    """Ten times the load for a minute."""
+    name = f"burst-{world.dice.getrandbits(32):08x}"
+    a_slice = world.rate * (BURST_FACTOR - 1) // SLICES_A_SECOND
+    async with bounded_memory(world, "features", "scorer", "sink"), world.producer() as producer:
+        began = time.monotonic()
+        for number in range(BURST_S * SLICES_A_SECOND):
+            made = [Message(key, value) for key, value in world.purchases(f"{name}-{number}", a_slice)]
+            await world.hand_over(producer, TRANSACTIONS.name, made)
+            await asyncio.sleep(max(0.0, began + (number + 1) / SLICES_A_SECOND - time.monotonic()))
+        late_s = time.monotonic() - began - BURST_S
+        assert late_s < BURST_S / 2, f"a burst that took {late_s:.0f} s longer is none: the machine is too slow"
+
+
+async def caught_up(world: World) -> None:
+    """Every service has done with what lay there when this began."""
+    reader = LogReader({"bootstrap_servers": world.system.stack.kafka.bootstrap_servers})
+    await reader.start()
+    deadline = time.monotonic() + CATCH_UP_S
+    try:
+        for group, inputs in (
+            ("flit-features", (TRANSACTIONS, OUTCOMES)),
+            ("flit-scorer", (FEATURES,)),
+            ("flit-sink", (TRANSACTIONS, OUTCOMES, FEATURES, DECISIONS)),
+        ):
+            ends = {place: end for topic in inputs for place, end in (await reader.ends(topic.name)).items()}
+            lag = await reader.caught_up(group, ends, deadline)
+            assert not lag, f"{group} still lacks {sum(lag.values())} records {CATCH_UP_S:.0f} s after the burst"
+    finally:
+        await reader.close()
+
+
+async def rest_overload(world: World) -> None:
+    """Many more checkouts at once than are let in: the others are told to come again, and those in it stay quick."""
+    name = f"crowd-{world.dice.getrandbits(32):08x}"
+    numbers = itertools.count()
+
+    def body() -> bytes:
+        ((_, value),) = world.purchases(f"{name}-{next(numbers)}", 1)
+        return value or b""
+
+    async with bounded_memory(world, "scorer"):
+        rested = await ask_for(world.system.http, REST_CLIENTS, REST_S, body)
+        crowd = await ask_for(world.system.http, CROWD_CLIENTS, CROWD_S, body)
+    world.note(
+        f"p99 {p99(rested.admitted_s) * 1000:.0f} ms at rest; under {CROWD_CLIENTS} clients {crowd.statuses},"
+        f" admitted {p99(crowd.admitted_s) * 1000:.0f} ms, refused {p99(crowd.refused_s) * 1000:.0f} ms"
+    )
+    assert set(rested.statuses) == {ADMITTED}, f"without a crowd: {rested.statuses}"
+    assert set(crowd.statuses) <= {ADMITTED, *TOLD_TO_COME_AGAIN}, f"statuses {crowd.statuses}"
+    assert crowd.refused_s, f"nobody of {CROWD_CLIENTS} was refused"
+    assert not crowd.without_time, f"{crowd.without_time} refusals don't say when to come again"
+    assert p99(crowd.admitted_s) <= ADMITTED_P99_S, f"the admitted ones waited {p99(crowd.admitted_s):.1f} s"
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("bad-inputs", "features", bad_inputs),
+    Fault("repeats-and-latecomers", "features", repeats_and_latecomers),
+    Fault("schema-drift", "features", schema_drift),
+    Fault("burst", "features", burst, recovered=caught_up, seconds=150, heavy=True),
+    Fault("rest-overload", "scorer", rest_overload, seconds=40, heavy=True),
+)

@@ -1,0 +1,154 @@
+"""Processes that die, are told to end, or stand still."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+from tests.chaos.controls.fault_points import PLACES, Order, give
+from tests.chaos.faults.fault import Fault, Inject
+from tests.chaos.world import GRACE_S, World
+
+SESSION_S = 10.0
+"""After so long without a sign of life the group goes on without a process."""
+
+SERVICES = ("ingestor", "features", "scorer", "sink")
+GROUPS = ("features", "scorer", "sink")
+
+MOST_PASSES = 20
+"""Of a point, until the process dies there."""
+TAKEOVERS = 8
+"""The same of a point that is passed at a start only: once for each table and partition."""
+
+HISTORY_BATCHES, HISTORY_S = 10, 120.0
+"""Of three days in batches of fifty there are a dozen; they take seconds."""
+
+VISITS, STAY_S = 4, 5.0
+"""How often a guest joins each group, and how long it stays, and stays away."""
+
+
+def kill(service: str) -> Inject:
+    async def inject(world: World) -> None:
+        await world.wait(0.0, 1.0)
+        pid = world.process(service).pid
+        world.process(service).kill()
+        await world.started_again(service, pid)
+
+    return inject
+
+
+def kill_at(service: str, point: str) -> Inject:
+    """Between two steps of its work: which pass of the point it is, the seed draws."""
+
+    async def inject(world: World) -> None:
+        pid = world.process(service).pid
+        at_start = point == "after-stream-stored"
+        order = give(world.points, service, Order(point, world.dice.randint(1, TAKEOVERS if at_start else MOST_PASSES)))
+        if at_start:
+            world.process(service).kill()
+            await world.started_again(service, pid)
+            pid = world.process(service).pid
+        await world.until(lambda: not order.exists(), f"{service} to die {point}")
+        await world.started_again(service, pid)
+
+    return inject
+
+
+async def kill_history(world: World) -> None:
+    """An ingestor of history dies within a day; started again, it goes on from its cursor, and comes to its end."""
+    points = world.data_dir / f"points-{world.dice.getrandbits(32):08x}"
+    points.mkdir()
+    give(points, "ingestor", Order("after-send", world.dice.randint(1, HISTORY_BATCHES)))
+    history = world.extra(
+        *("ingestor", "history", "history", "--start", "2026-03-02", "--end", "2026-03-04"),
+        *("--daily", "200", "--seed", str(world.dice.randint(1, 1 << 20))),
+        INGESTOR__BATCH_LINES="50",
+        CHAOS_POINTS=str(points),
+    ).process
+    for status in (-signal.SIGKILL, 0):
+        history.start()
+        ended = await asyncio.to_thread(history.wait, HISTORY_S)
+        assert ended == status, f"the ingestor of history ended with {ended}, not {status}"
+
+
+def terminate(service: str) -> Inject:
+    async def inject(world: World) -> None:
+        await world.wait(0.0, 1.0)
+        process = world.process(service)
+        pid = process.pid
+        began = time.monotonic()
+        await asyncio.to_thread(process.stop)
+        took = time.monotonic() - began
+        assert process.exit_code == 0, f"{service} ended with {process.exit_code} after {took:.1f} s of {GRACE_S:.0f}"
+        await world.started_again(service, pid)
+
+    return inject
+
+
+def zombie(service: str) -> Inject:
+    """Stopped past its session while another takes its partitions over, then awake again with what it had in hand."""
+
+    async def inject(world: World) -> None:
+        other = world.extra(service, "second").process
+        await world.wait(0.0, 1.0)
+        world.process(service).pause()
+        other.start()
+        try:
+            await asyncio.sleep(SESSION_S + world.dice.uniform(1.0, 3.0))
+            world.process(service).resume()
+            await world.works()
+        finally:
+            await asyncio.to_thread(other.stop)
+
+    return inject
+
+
+async def members_come_and_go(world: World) -> None:
+    """A guest in each group, without a name that would keep its place: the group deals out anew each time."""
+
+    async def visit(service: str) -> None:
+        guest = world.extra(service, "guest", KAFKA__GROUP_INSTANCE_ID="")
+        for _ in range(VISITS):
+            guest.process.start()
+            try:
+                await world.until(guest.service.ready, f"a guest of {service} to be ready")
+                await asyncio.sleep(STAY_S)
+            finally:
+                await asyncio.to_thread(guest.process.stop)
+            assert guest.process.exit_code == 0, f"a guest of {service} ended with {guest.process.exit_code}"
+            await asyncio.sleep(STAY_S)
+
+    await asyncio.gather(*(visit(service) for service in GROUPS))
+
+
+def wrong_clock(service: str) -> Inject:
+    """An hour ahead, then an hour behind: nothing that is decided may depend on this machine's clock."""
+
+    async def inject(world: World) -> None:
+        for seconds in world.dice.sample((3600, -3600), 2):
+            pid = world.process(service).pid
+            with world.restarted_with(service, CHAOS_CLOCK_S=str(seconds)):
+                world.process(service).kill()
+                await world.started_again(service, pid)
+                await world.works()
+        pid = world.process(service).pid
+        world.process(service).kill()
+        await world.started_again(service, pid)
+
+    return inject
+
+
+FAULTS: tuple[Fault, ...] = (
+    *(Fault(f"kill-{name}", name, kill(name)) for name in SERVICES),
+    *(
+        Fault(f"kill-{name}-{place.point}", name, kill_at(name, place.point))
+        for name in SERVICES
+        for place in PLACES[name]
+    ),
+    Fault("kill-history-after-send", "ingestor", kill_history),
+    *(Fault(f"terminate-{name}", name, terminate(name)) for name in SERVICES),
+    *(Fault(f"zombie-{name}", name, zombie(name), seconds=45) for name in GROUPS),
+    *(Fault(f"wrong-clock-{name}", name, wrong_clock(name), seconds=45) for name in SERVICES),
+    Fault("members-come-and-go", "all", members_come_and_go, seconds=110),
+)

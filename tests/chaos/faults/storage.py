@@ -1,0 +1,98 @@
+"""Valkey and the warehouse: gone for a while, without what they held, or full."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+import redis
+
+from deploy.local.ports import LOOPBACK, free_port
+from deploy.local.valkey import Valkey
+from shared.contracts.topics import FEATURES
+from tests.chaos.faults.fault import Fault
+from tests.chaos.world import World
+
+SHORTEST_TAIL, LONGEST_TAIL = 20_000, 200_000
+"""Bytes of Valkey's log that are cut off: from some batches to some seconds of them."""
+
+
+async def restart_valkey(world: World) -> None:
+    world.system.stack.valkey.kill()
+    await world.wait(0.0, 3.0)
+    await asyncio.to_thread(world.system.stack.valkey.start)
+
+
+async def restart_warehouse(world: World) -> None:
+    world.system.stack.bigquery.kill()
+    await world.wait(0.0, 3.0)
+    await asyncio.to_thread(world.system.stack.bigquery.start)
+
+
+async def flush_valkey(world: World) -> None:
+    await world.wait(0.0, 1.0)
+    with redis.Redis.from_url(world.system.stack.valkey.url) as client:
+        client.flushall()
+
+
+async def pause_valkey(world: World) -> None:
+    world.system.stack.valkey.pause()
+    await world.wait(2.0, 6.0)
+    world.system.stack.valkey.resume()
+
+
+async def cut_valkey_log(world: World) -> None:
+    """It comes back as it was a while ago: states, positions, claims and names of streams, all of an earlier moment."""
+    await world.wait(0.0, 1.0)
+    valkey = world.system.stack.valkey
+    valkey.kill()
+    log = valkey.log_files()[-1]
+    tail = world.dice.randint(SHORTEST_TAIL, LONGEST_TAIL)
+    with log.open("r+b") as file:
+        file.truncate(max(0, log.stat().st_size - tail))
+    await asyncio.to_thread(valkey.start)
+
+
+async def promote_replica(world: World) -> None:
+    """The primary dies, and a replica that lagged behind takes over: what it hadn't got yet is lost."""
+    primary, port = world.system.stack.valkey, free_port()
+    replica = Valkey(world.data_dir / "stack" / f"valkey-{port}", port)
+    await asyncio.to_thread(replica.start)
+    with redis.Redis.from_url(replica.url) as client:
+        client.replicaof(LOOPBACK, str(urlsplit(primary.url).port))
+        await world.until(lambda: client.info("replication")["master_link_status"] == "up", "the replica to follow")
+        await world.wait(0.0, 1.0)
+        client.replicaof("NO", "ONE")  # from here on it lags
+    await world.log.grows(FEATURES.name, world.dice.randint(1, 100))
+    primary.kill()
+    world.system.stack.valkey = replica
+    world.redis_link.target = port
+    world.redis_link.cut()
+
+
+async def full_valkey(world: World) -> None:
+    """It refuses every write, and answers every read."""
+    with redis.Redis.from_url(world.system.stack.valkey.url) as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+        await world.wait(3.0, 6.0)
+        client.config_set("maxmemory", 0)
+
+
+async def warehouse_errors(world: World) -> None:
+    """429, 500, ABORTED, and time-outs of appends that were carried out."""
+    await asyncio.to_thread(world.warehouse_trouble.write_text, "0.6")
+    await world.wait(6.0, 10.0)
+    await asyncio.to_thread(world.warehouse_trouble.unlink)
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("restart-valkey", "valkey", restart_valkey),
+    Fault("restart-warehouse", "bigquery", restart_warehouse),
+    Fault("flush-valkey", "valkey", flush_valkey),
+    Fault("pause-valkey", "valkey", pause_valkey),
+    Fault("cut-valkey-log", "valkey", cut_valkey_log),
+    Fault("promote-replica", "valkey", promote_replica),
+    Fault("full-valkey", "valkey", full_valkey),
+    Fault("warehouse-errors", "bigquery", warehouse_errors),
+)

@@ -1,0 +1,88 @@
+"""Dying at a named point: what is asked for, and that it happens there, once."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.controls.fault_points import PLACES, Order, Points, give, place_of
+
+PROGRAM = """
+import pathlib, sys
+from shared.feature_state.store import Position
+from tests.chaos.controls import fault_points
+folder = pathlib.Path(sys.argv[1])
+place = fault_points.Place("after-text", "shared.feature_state.store:Position", "__str__")
+fault_points.PLACES["features"] = (place,)
+fault_points.arm("features", folder)
+for number in range(5):
+    print(Position(number), flush=True)
+"""
+
+
+class Died(Exception):
+    pass
+
+
+def die() -> None:
+    raise Died
+
+
+def test_an_order_survives_being_written() -> None:
+    assert Order.parse(str(Order("after-send", 3))) == Order("after-send", 3)
+
+
+@pytest.mark.parametrize("text", ["", "after-send", "after-send 0", "after-send -1", "after-send x", " 3"])
+def test_what_is_no_order_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        Order.parse(text)
+
+
+def test_a_point_that_the_service_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="ingestor has no point after-append"):
+        give(tmp_path, "ingestor", Order("after-append", 1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_dies_at_the_pass_that_was_asked_for_and_only_once(tmp_path: Path) -> None:
+    points = Points(tmp_path / "sink", die)
+    points.passed("after-append")  # before the order: not counted
+    order = give(tmp_path, "sink", Order("after-append", 2))
+    points.passed("after-append")
+    points.passed("before-commit")
+    with pytest.raises(Died):
+        points.passed("after-append")
+    assert not order.exists()
+    points.passed("after-append")
+
+
+def test_a_new_order_counts_anew(tmp_path: Path) -> None:
+    points = Points(tmp_path / "sink", die)
+    for _ in range(2):
+        give(tmp_path, "sink", Order("after-append", 2))
+        points.passed("after-append")
+        with pytest.raises(Died):
+            points.passed("after-append")
+        points.passed("after-append")
+
+
+@pytest.mark.parametrize(
+    ("service", "point"), [(service, place.point) for service, places in PLACES.items() for place in places]
+)
+def test_every_point_lies_at_a_method_that_exists(service: str, point: str) -> None:
+    place = place_of(service, point)
+    module, _, name = place.owner.partition(":")
+    assert callable(getattr(getattr(importlib.import_module(module), name), place.method))
+
+
+def test_a_process_is_killed_after_the_work_of_the_step_was_done(tmp_path: Path) -> None:
+    (tmp_path / "features").write_text(str(Order("after-text", 3)))
+    ended = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.split()) == (-signal.SIGKILL, ["0,-1", "1,-1"]), ended.stderr
+    again = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (again.returncode, len(again.stdout.split())) == (0, 5)
