@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -17,6 +18,7 @@ import uvloop
 from services.features.app import FeaturesApp, PositionBeyondLog
 from services.features.handler import BatchHandler, SkippedRecords
 from services.features.outgoing import SERVICE
+from services.features.prehistory import Prehistory, RecordsMissing
 from services.features.rebuild import OwnedByOthers, Rebuilder, rebuild_by_hand
 from services.features.refusal_limit import RefusalLimit
 from services.features.settings import FeaturesSettings
@@ -31,6 +33,9 @@ from shared.settings import load_settings
 from shared.telemetry import logging, process
 from shared.telemetry.operations import OperationsServer
 
+if TYPE_CHECKING:
+    from services.features.warehouse import Past
+
 log = structlog.get_logger()
 
 REFUSALS = (
@@ -42,6 +47,7 @@ REFUSALS = (
     TopicMismatch,
     LayoutMismatch,
     OwnedByOthers,
+    RecordsMissing,
 )
 """What a person or a restart has to mend: one line says it, a traceback would say no more."""
 
@@ -104,10 +110,22 @@ def _rebuilder(settings: FeaturesSettings, store: FeatureStateStore, producer: R
         store,
         producer,
         settings.kafka,
+        Prehistory(
+            settings.kafka,
+            functools.partial(_past, settings) if settings.features.rebuild_from_warehouse else None,
+            on_gaps=settings.features.rebuild_gaps,
+        ),
         limits=settings.limits.limits(),
         now=_now,
         pseudonyms=settings.privacy.pseudonyms(),
     )
+
+
+def _past(settings: FeaturesSettings) -> Past:
+    # BigQuery's client is some 40 MB that most processes never need.
+    from services.features.warehouse import Past
+
+    return Past(settings.bigquery, settings.privacy.pseudonyms(), max_bytes=settings.features.rebuild_max_bytes)
 
 
 def _store(settings: FeaturesSettings) -> FeatureStateStore:

@@ -16,6 +16,7 @@ from services.features.handler import Batch, BatchHandler, Superseded, position_
 from services.features.metrics import HALTED
 from services.features.outgoing import SERVICE
 from services.features.pipeline import LogRecord
+from services.features.prehistory import RecordsMissing
 from services.features.rebuild import Rebuilder
 from services.features.refusal_limit import TooManyRefused
 from services.features.settings import FeaturesSettings
@@ -45,6 +46,11 @@ group goes on without us anyway. The fence covers a batch that took longer."""
 
 LOOK_FOR_LOSS_SECONDS = 1.0
 """Between two looks whether Redis still has our positions. Each round notices too; this is for quiet partitions."""
+
+
+FIRST_GAP_PAUSE_SECONDS, LONGEST_GAP_PAUSE_SECONDS = 5.0, 600.0
+"""Between two looks whether the warehouse has what a rebuild lacks. Each look is a query that BigQuery charges for, and
+what it waits for is a person, or a sink that was just about to write."""
 
 
 class PositionBeyondLog(Exception):
@@ -159,14 +165,25 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         return points
 
     async def _rebuild(self, lost: Sequence[int]) -> None:
+        """Until some of them are whole. Those that wait for records don't hold the others up."""
+        pause = FIRST_GAP_PAUSE_SECONDS
         try:
-            for partition in lost:
-                await self._rebuilder.rebuild(partition)
+            while not any([await self._rebuilt_now(partition) for partition in lost]):
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_GAP_PAUSE_SECONDS)
         except Exception as error:  # noqa: BLE001 - handed to the process's edge, which ends it
             self._fail(error)
             return
         self._rebuilding, self._rebuilt = None, self._rebuilding
         await self._begin_anew()
+
+    async def _rebuilt_now(self, partition: int) -> bool:
+        try:
+            await self._rebuilder.rebuild(partition)
+        except RecordsMissing as missing:
+            log.error("rebuild_waits", error=str(missing))
+            return False
+        return True
 
     async def _stop_rebuilding(self) -> None:
         task, self._rebuilding = self._rebuilding, None

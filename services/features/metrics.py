@@ -9,3 +9,11 @@ POSITION = Gauge("flit_features_position", "Offset up to which records are in th
 REBUILDING = Gauge("flit_features_rebuilding", "1 while the states of a partition are made anew", ["partition"])
 HALTED = Gauge("flit_features_halted", "1 while a topic is not read since too much of it would be refused", ["topic"])
 REBUILT = Counter("flit_features_rebuilt_records_total", "Records taken in again by rebuilds", ["topic"])
+REBUILT_ROWS = Counter(
+    "flit_features_rebuilt_rows_total", "Of these, records that only the warehouse had any more", ["topic"]
+)
+REBUILD_GAPS = Gauge(
+    "flit_features_rebuild_gaps",
+    "Records that the last rebuild of a partition needed, and neither log nor warehouse has",
+    ["topic", "partition"],
+)

@@ -2,33 +2,34 @@
 
 The effects of the records up to a point were acknowledged before the loss: their vectors are on bnpl-features. Up to
 there the log is taken in without sending anything again; what comes after is taken in as usual. The order between the
-two inputs doesn't matter to a state, so that both are read as they come.
+two inputs doesn't matter to a state, so that both are read as they come. What retention has taken of the log's
+beginning comes from the warehouse, before the rest (services.features.prehistory).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from services.features import log_ends
 from services.features.handler import SEND_DEADLINE_S, Sender
-from services.features.metrics import REBUILDING, REBUILT
+from services.features.log_ends import SILENCE_SECONDS
+from services.features.metrics import REBUILDING, REBUILT, REBUILT_ROWS
 from services.features.outgoing import SERVICE, records_of
-from services.features.pipeline import BatchResult, LogRecord, customers_of, decode, process
+from services.features.past import PastRecord
+from services.features.pipeline import BatchResult, Decoded, LogRecord, customers_of, decode, process
+from services.features.prehistory import Prehistory
 from shared.contracts.pseudonyms import OFF, Pseudonyms
-from shared.contracts.topics import FEATURES, OUTCOMES, TRANSACTIONS
+from shared.contracts.topics import OUTCOMES, TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
 from shared.feature_state import EMPTY, FeatureStateStore, Move, Position, StatesLost
-from shared.kafka.connection import client_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 
@@ -39,30 +40,11 @@ GROUP = f"flit-{SERVICE}"
 CHUNK_RECORDS = 2000
 """Taken in together: some 100 ms in which nothing else of this process runs."""
 
-TAIL_VECTORS = 10_000
-"""Looked at for how far the vectors go. After a crash the last of them may be repeats of earlier ones: of a
-round, a few thousand at most."""
-
-SILENCE_SECONDS = 30.0
-"""Without a record that has to be there, the connection is given up and made anew."""
-
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 
 
 class OwnedByOthers(Exception):
     """A running process owns the partitions: it has to be stopped first, or would be fenced off."""
-
-
-class _AsOf(msgspec.Struct, gc=False):
-    transactions: int
-    outcomes: int
-
-
-class _Vector(msgspec.Struct, gc=False):
-    as_of: _AsOf
-
-
-_VECTOR = msgspec.json.Decoder(_Vector)
 
 
 class Rebuilder:
@@ -77,6 +59,7 @@ class Rebuilder:
         store: FeatureStateStore,
         sender: Sender,
         kafka: KafkaSettings,
+        prehistory: Prehistory,
         *,
         limits: Limits,
         now: Callable[[], str],
@@ -85,13 +68,14 @@ class Rebuilder:
         self._store = store
         self._sender = sender
         self._kafka = kafka
+        self._prehistory = prehistory
         self._limits = limits
         self._pseudonyms = pseudonyms
         self._now = now
 
     async def rebuild(self, partition: int) -> None:
-        """Return once the states are whole. Waits while Redis or Kafka is away. Raises FencedOff where another process
-        is at it as well."""
+        """Return once the states are whole. Waits while Redis, Kafka or the warehouse is away. Raises FencedOff where
+        another process is at it as well, and RecordsMissing where nobody has all of the records any more."""
         pause = FIRST_PAUSE_S
         REBUILDING.labels(partition).set(1)
         while True:
@@ -112,7 +96,7 @@ class Rebuilder:
         The group commits what is in the states, so states can't be behind it, unless Redis has lost its last writes.
         """
         try:
-            committed = await _committed(self._kafka)
+            committed = await log_ends.committed(self._kafka, GROUP)
         except (KafkaError, OSError) as error:
             log.warning("commits_not_read", error=repr(error))
             return {}
@@ -122,10 +106,18 @@ class Rebuilder:
             for partition in partitions
         }
 
+    async def check(self, partition: int) -> None:
+        """Raise RecordsMissing where a rebuild from nothing would."""
+        async with log_ends.reader(self._kafka) as consumer:
+            inputs = (TopicPartition(TRANSACTIONS.name, partition), TopicPartition(OUTCOMES.name, partition))
+            ends = await consumer.end_offsets(inputs)
+            last = Position(*(ends[tp] - 1 for tp in inputs))
+            await self._prehistory.stretches(consumer, partition, EMPTY, last)
+
     async def _rebuild(self, partition: int) -> None:
         inputs = (TopicPartition(TRANSACTIONS.name, partition), TopicPartition(OUTCOMES.name, partition))
-        async with _consumer(self._kafka) as consumer:
-            committed = await _committed(self._kafka)
+        async with log_ends.reader(self._kafka) as consumer:
+            committed = await log_ends.committed(self._kafka, GROUP)
             acknowledged = Position(*(committed.get(tp, 0) - 1 for tp in inputs))
             standing = await self._store.standing(partition)
             if standing.whole:
@@ -134,7 +126,7 @@ class Rebuilder:
             if standing.position is None:
                 ends = await consumer.end_offsets(inputs)
                 last = Position(*(ends[tp] - 1 for tp in inputs))
-                target = await _target(consumer, partition, acknowledged, last)
+                target = await log_ends.target_of(consumer, partition, acknowledged, last)
                 await self._store.check_partitions(self._kafka.partitions)
                 await self._store.begin(partition, target)
             if target == EMPTY:
@@ -142,10 +134,44 @@ class Rebuilder:
                 return
             started = time.monotonic()
             log.warning("rebuilding", partition=partition, after=str(reached), up_to=str(target))
-            await self._replay(consumer, partition, reached, target, acknowledged)
+            begun = await self._take_in_past(consumer, partition, reached, target)
+            await self._replay(consumer, partition, begun, target, acknowledged)
             took = time.monotonic() - started
             records = target.transactions + target.outcomes - reached.transactions - reached.outcomes
             log.warning("rebuilt", partition=partition, records=records, seconds=round(took, 1))
+
+    async def _take_in_past(
+        self, consumer: AIOKafkaConsumer, partition: int, reached: Position, target: Position
+    ) -> Position:
+        """Take in what the log no longer has; the position up to which that leads."""
+        at = reached
+        for stretch in await self._prehistory.stretches(consumer, partition, reached, target):
+            async for page in self._prehistory.records(stretch):
+                for start in range(0, len(page), CHUNK_RECORDS):
+                    chunk = page[start : start + CHUNK_RECORDS]
+                    at = await self._take_in_rows(stretch.topic, partition, at, chunk, chunk[-1].offset)
+            # Offsets without a row may come last.
+            at = await self._take_in_rows(stretch.topic, partition, at, [], stretch.high - 1)
+        return at
+
+    async def _take_in_rows(
+        self, topic: str, partition: int, at: Position, past: Sequence[PastRecord], up_to: int
+    ) -> Position:
+        after = Position(up_to, at.outcomes) if topic == TRANSACTIONS.name else Position(at.transactions, up_to)
+        if after == at:
+            return at
+        known = [(record.place(topic, partition), record.accepted) for record in past if record.accepted is not None]
+        changed: dict[str, CustomerState] = {}
+        result = await self._process(
+            partition, at, [record for record, _ in known], [accepted for _, accepted in known], changed
+        )
+        REBUILT.labels(topic).inc(len(past))
+        REBUILT_ROWS.labels(topic).inc(len(past))
+        states = {name: state.encode() for name, state in changed.items()}
+        # No letter is sent again: a row is of a record that was not refused.
+        await self._store.commit([Move(partition, at, after, states, result.refused_by_state)])
+        await asyncio.sleep(0)
+        return after
 
     async def _replay(
         self,
@@ -160,7 +186,7 @@ class Rebuilder:
         last = {transactions: target.transactions, outcomes: target.outcomes}
         done = {transactions: reached.transactions, outcomes: reached.outcomes}
         sent = {transactions: acknowledged.transactions, outcomes: acknowledged.outcomes}
-        await _seek(consumer, done)
+        await log_ends.seek(consumer, {tp: done[tp] for tp in last if done[tp] < last[tp]})
         heard = time.monotonic()
         while any(done[tp] < last[tp] for tp in last):
             fetched = await consumer.getmany(timeout_ms=500, max_records=CHUNK_RECORDS)
@@ -187,11 +213,21 @@ class Rebuilder:
     async def _take_in(
         self, partition: int, at: Position, records: Sequence[LogRecord], changed: dict[str, CustomerState]
     ) -> BatchResult:
-        """Take the records in; `changed` has what earlier ones of the same move left, and gets what these leave."""
         decoded = [
             decode(record, partitions=self._kafka.partitions, limits=self._limits, pseudonyms=self._pseudonyms)
             for record in records
         ]
+        return await self._process(partition, at, records, decoded, changed)
+
+    async def _process(
+        self,
+        partition: int,
+        at: Position,
+        records: Sequence[LogRecord],
+        decoded: Sequence[Decoded],
+        changed: dict[str, CustomerState],
+    ) -> BatchResult:
+        """Take the records in; `changed` has what earlier ones of the same move left, and gets what these leave."""
         names = [name for name in customers_of(decoded) if name not in changed]
         held = (await self._store.read_states({partition: names}, {partition: at})).get(partition, {})
         states = {**{name: CustomerState.decode(state) for name, state in held.items()}, **changed}
@@ -211,96 +247,16 @@ class Rebuilder:
 async def rebuild_by_hand(
     rebuilder: Rebuilder, store: FeatureStateStore, kafka: KafkaSettings, partitions: Sequence[int]
 ) -> None:
-    """Throw the partitions' states away and make them anew. Raises OwnedByOthers while the service runs anywhere."""
-    members = await _members(kafka)
-    if members:
-        raise OwnedByOthers(f"{members} running process(es) of {GROUP}: stop them first")
+    """Throw the partitions' states away and make them anew. Raises OwnedByOthers while the service runs anywhere, and
+    RecordsMissing, with nothing thrown away, where the states could not be made anew."""
+    running = await log_ends.members(kafka, GROUP)
+    if running:
+        raise OwnedByOthers(f"{running} running process(es) of {GROUP}: stop them first")
+    for partition in partitions:
+        await rebuilder.check(partition)
     for partition in partitions:
         await store.forget(partition)
         await rebuilder.rebuild(partition)
-
-
-async def _target(consumer: AIOKafkaConsumer, partition: int, acknowledged: Position, last: Position) -> Position:
-    """Up to where effects are acknowledged: by the vectors themselves, and by what the group has committed.
-
-    Vectors are sent in the order of their purchases, so that the greatest `as_of` among the latest is that of the
-    position; commits lag behind, but cover what led to no vector.
-    """
-    vectors = TopicPartition(FEATURES.name, partition)
-    first, end = (
-        (await consumer.beginning_offsets([vectors]))[vectors],
-        (await consumer.end_offsets([vectors]))[vectors],
-    )
-    transactions, outcomes = acknowledged.transactions, acknowledged.outcomes
-    if end > first:
-        await _seek(consumer, {vectors: max(first, end - TAIL_VECTORS) - 1})
-        heard = time.monotonic()
-        while await consumer.position(vectors) < end:
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                heard = time.monotonic()
-                for record in records:
-                    as_of = _as_of(record.value)
-                    if as_of is not None:
-                        transactions = max(transactions, as_of.transactions + 1)
-                        outcomes = max(outcomes, as_of.outcomes)
-            if time.monotonic() - heard > SILENCE_SECONDS:
-                raise TransientError(f"no records of {vectors.topic}-{partition}")
-    if transactions > last.transactions or outcomes > last.outcomes:
-        log.error("log_lost_its_end", partition=partition, taken_in=f"{transactions},{outcomes}", last=str(last))
-    return Position(min(transactions, last.transactions), min(outcomes, last.outcomes))
-
-
-def _as_of(value: bytes | None) -> _AsOf | None:
-    """None for what the scorer will refuse: anybody may have put it there."""
-    try:
-        return _VECTOR.decode(value or b"").as_of
-    except msgspec.DecodeError:
-        return None
-
-
-async def _seek(consumer: AIOKafkaConsumer, done: dict[TopicPartition, int]) -> None:
-    """Read on after the given offsets; say so where retention has taken what comes next."""
-    consumer.assign(list(done))
-    first = await consumer.beginning_offsets(list(done))
-    for tp, offset in done.items():
-        if offset + 1 < first[tp] and tp.topic != FEATURES.name:
-            log.error("records_expired", topic=tp.topic, partition=tp.partition, after=offset, first=first[tp])
-        consumer.seek(tp, max(offset + 1, first[tp]))
-
-
-@asynccontextmanager
-async def _consumer(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
-    """Outside of the group, whose members it must not disturb."""
-    consumer = AIOKafkaConsumer(
-        **client_arguments(kafka), enable_auto_commit=False, max_partition_fetch_bytes=8_388_608, fetch_max_wait_ms=50
-    )
-    try:
-        await consumer.start()
-        yield consumer
-    finally:
-        await consumer.stop()
-
-
-@asynccontextmanager
-async def _admin(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**client_arguments(kafka))
-    try:
-        await admin.start()
-        yield admin
-    finally:
-        await admin.close()
-
-
-async def _committed(kafka: KafkaSettings) -> dict[TopicPartition, int]:
-    async with _admin(kafka) as admin:
-        offsets: dict[TopicPartition, Any] = await admin.list_consumer_group_offsets(GROUP)
-    return {tp: at.offset for tp, at in offsets.items() if at.offset >= 0}
-
-
-async def _members(kafka: KafkaSettings) -> int:
-    async with _admin(kafka) as admin:
-        (answer,) = await admin.describe_consumer_groups([GROUP])
-    return sum(len(group[5]) for group in answer.groups)
 
 
 def _log_record(record: Any) -> LogRecord:

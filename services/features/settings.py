@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from shared.settings import (
+    BigQuerySettings,
     KafkaSettings,
     LimitsSettings,
     MetricsSettings,
@@ -26,12 +29,21 @@ class FeaturesSection(Section):
     halt_seconds: float = Field(default=60.0, gt=0)
     """For which a topic is left alone, before the next try."""
     max_refused_share: float = Field(default=0.5, ge=0, le=1)
+    rebuild_from_warehouse: bool = True
+    """Whether records that retention has taken are read from BigQuery when states are made anew. It is asked for
+    nothing else, and not at all while the log goes back far enough."""
+    rebuild_gaps: Literal["wait", "accept"] = "wait"
+    """What to do where the warehouse lacks records as well. Waiting is safe: checkouts are answered by the fallback,
+    and say so. States without a part of their past say nothing, and take a customer who owes for one who doesn't."""
+    rebuild_max_bytes: int = Field(default=100 * 2**30, ge=10 * 2**20)
+    """That one query of a rebuild may read of BigQuery. It pays for no less than 10 MiB."""
 
 
 class FeaturesSettings(ServiceSettings):
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
     privacy: PrivacySettings = PrivacySettings()
+    bigquery: BigQuerySettings = BigQuerySettings()
     limits: LimitsSettings = LimitsSettings()
     metrics: MetricsSettings = MetricsSettings(port=DEFAULT_PORT)
     features: FeaturesSection = FeaturesSection()

@@ -1,4 +1,7 @@
-"""`python -m services.ledger`: audit the running system; exit status 0 where everything balances."""
+"""`python -m services.ledger`: audit the running system; exit status 0 where everything balances.
+
+1 where something doesn't; 3 where nothing is wrong as far as can be told, and not everything can be told any more.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,9 @@ from services.ledger.settings import LedgerSettings
 from shared.settings import load_settings
 from shared.telemetry import logging
 
+EXIT_STATUS = {True: 0, False: 1, None: 3}
+VERDICT = {True: "balanced", False: "NOT BALANCED", None: "balanced as far as can be told"}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m services.ledger", description=__doc__)
@@ -30,7 +36,7 @@ def main() -> None:
         result = asyncio.run(audit(settings, lambda text: status.update(f"ledger: {text}")))
     write(result, settings)
     console.print(table_of(result))
-    raise SystemExit(0 if result.balanced else 1)
+    raise SystemExit(EXIT_STATUS[result.balanced])
 
 
 def write(result: Audit, settings: LedgerSettings) -> None:
@@ -42,6 +48,7 @@ def write(result: Audit, settings: LedgerSettings) -> None:
         "checked_at": datetime.now(UTC).isoformat(),
         "lag": result.lag,
         "records": result.records,
+        "expired": result.expired,
         "rest_answers_compared": result.answers_compared,
         "invariants": checks.shown(result.findings),
     }
@@ -50,15 +57,19 @@ def write(result: Audit, settings: LedgerSettings) -> None:
 
 def table_of(result: Audit) -> Table:
     """The findings for people, violations by name."""
-    table = Table(title="ledger: " + ("balanced" if result.balanced else "NOT BALANCED"), title_justify="left")
+    table = Table(title=f"ledger: {VERDICT[result.balanced]}", title_justify="left")
     for column in ("", "what must hold", "checked", "violations"):
         table.add_column(column, justify="right" if column in ("checked", "violations") else "left")
     for finding in result.findings:
         table.add_row(finding.name, finding.about, f"{finding.checked:,}", f"{len(finding.violations):,}")
         for violation in finding.violations[: checks.SHOWN]:
             table.add_row("", f"  {violation}", "", "")
-        if not finding.balanced:
+        if finding.not_checkable:
+            table.add_row("", f"  {len(finding.not_checkable):,} not checkable: {finding.not_checkable[0]}", "", "")
+        if finding.violations:
             table.add_row("", f"  repair: {checks.REPAIRS[finding.name]}", "", "")
+    for topic, count in result.expired.items():
+        table.add_row("", f"  {topic}: {count:,} records expired, known by their rows only", "", "")
     for group, count in result.lag.items():
         table.add_row("", f"  {group} still lacks {count:,} records", "", "")
     return table

@@ -11,8 +11,9 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import redis.asyncio
@@ -20,9 +21,10 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from services.ledger import checks, warehouse_rows
 from services.ledger.book import Book
+from services.ledger.expired import Beginnings, Expired
 from services.ledger.log_reader import LogReader
 from services.ledger.settings import LedgerSettings
-from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
+from shared.contracts.topics import ALL, DEAD_LETTERS, DECISION_UPDATES, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
 from shared.kafka.connection import client_arguments
 
 GROUPS = ("flit-features", "flit-scorer", "flit-sink")
@@ -39,10 +41,15 @@ class Audit:
     lag: dict[str, int] = field(default_factory=dict)
     records: dict[str, int] = field(default_factory=dict)
     answers_compared: int = 0
+    expired: dict[str, int] = field(default_factory=dict)
+    """Topic → how many records the log no longer has: judged by an earlier audit, or by none."""
 
     @property
-    def balanced(self) -> bool:
-        return not self.lag and all(finding.balanced for finding in self.findings)
+    def balanced(self) -> bool | None:
+        """None: nothing is wrong as far as can be told, and not everything can."""
+        if self.lag or any(finding.violations for finding in self.findings):
+            return False
+        return None if any(finding.not_checkable for finding in self.findings) else True
 
 
 async def audit(settings: LedgerSettings, say: Say) -> Audit:
@@ -55,8 +62,14 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
         # First the counts, then the ends: whatever was acknowledged by then is below them.
         acknowledged = await _acknowledged(settings)
         ends = scope | {topic.name: await reader.ends(topic.name) for topic in (TRANSACTIONS, OUTCOMES, DEAD_LETTERS)}
-        say("reading the log")
-        book = await _read(reader, ends, scope, settings, say)
+        while True:
+            first = await _beginnings(reader)
+            gone = await asyncio.to_thread(_expired, settings, first)
+            say("reading the log")
+            book = await _read(reader, ends, scope, settings, gone, say)
+            if await _beginnings(reader) == first:
+                break
+            say("retention has moved on: once more")
         committed = {
             group: {(tp.topic, tp.partition): offset for tp, offset in (await reader.committed(group)).items()}
             for group in GROUPS
@@ -78,7 +91,16 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
         checks.degraded_is_said(book),
     ]
     records = {topic: len(places) for topic, places in book.records.items()}
-    return Audit(findings, lag, records, len(answers))
+    return Audit(findings, lag, records, len(answers), gone.records)
+
+
+async def _beginnings(reader: LogReader) -> dict[tuple[str, int], int]:
+    return {
+        (tp.topic, tp.partition): first
+        for topic in ALL
+        for tp, first in (await reader.beginnings(topic.name)).items()
+        if first > 0
+    }
 
 
 async def _settled_ends(
@@ -101,10 +123,10 @@ async def _settled_ends(
     return ends, {group: count for group, count in lag.items() if count}
 
 
-async def _read(reader: LogReader, ends: Ends, scope: Ends, settings: LedgerSettings, say: Say) -> Book:
+async def _read(reader: LogReader, ends: Ends, scope: Ends, settings: LedgerSettings, gone: Expired, say: Say) -> Book:
     limits = {(tp.topic, tp.partition): end for of_topic in scope.values() for tp, end in of_topic.items()}
     erased = await asyncio.to_thread(_erased, settings)
-    book = Book(settings.kafka.partitions, limits, settings.privacy.pseudonyms(), erased)
+    book = Book(settings.kafka.partitions, limits, settings.privacy.pseudonyms(), erased, gone)
     steps: list[tuple[str, Callable[[ConsumerRecord], None]]] = [
         (DEAD_LETTERS.name, book.add_dead_letter),
         (TRANSACTIONS.name, book.add_transaction),
@@ -122,6 +144,9 @@ async def _read(reader: LogReader, ends: Ends, scope: Ends, settings: LedgerSett
     if book.asked:
         async for record in reader.read(ends[TRANSACTIONS.name]):
             book.confirm_asked(record)
+    if gone_too := book.asked.keys() & book.gone:
+        for event_id, partition, body in await asyncio.to_thread(_bodies, settings, gone_too):
+            book.confirm_gone(event_id, partition, body)
     return book
 
 
@@ -130,6 +155,22 @@ def _rows(settings: LedgerSettings) -> dict[str, checks.Rows]:
     try:
         tables = [table for group in checks.TABLES.values() for table in group]
         return {table: warehouse_rows.rows_of(client, table) for table in tables}
+    finally:
+        client.close()
+
+
+def _expired(settings: LedgerSettings, beginnings: Beginnings) -> Expired:
+    client = warehouse_rows.open_client(settings.bigquery)
+    try:
+        return warehouse_rows.expired(client, beginnings)
+    finally:
+        client.close()
+
+
+def _bodies(settings: LedgerSettings, event_ids: Collection[str]) -> list[tuple[str, int, dict[str, Any]]]:
+    client = warehouse_rows.open_client(settings.bigquery)
+    try:
+        return list(warehouse_rows.bodies(client, event_ids))
     finally:
         client.close()
 

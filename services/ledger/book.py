@@ -8,18 +8,19 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from aiokafka import ConsumerRecord
 
 from services.ledger.content import of_record
+from services.ledger.expired import Expired
 from services.ledger.recompute import Buy, Known, buy_of, differences, features
 from shared.contracts import identity
 from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
-from shared.contracts.topics import BY_NAME
+from shared.contracts.topics import BY_NAME, DEAD_LETTERS
 
 ORIGIN = re.compile(r"(.+)-([0-9]{1,9})-([0-9]{1,18})")
 """Of a record that was sent again: topic, partition, offset. Others may send any header of that name."""
@@ -60,6 +61,8 @@ class Book:
     """Vectors and decisions know customers by these, purchases and outcomes by their ids."""
     erased: frozenset[str] = frozenset()
     """Purchases whose customer was erased: the log has them still, his state since then has not."""
+    expired: Expired = field(default_factory=Expired)
+    """What came before the first records that the log still has."""
     records: dict[str, dict[tuple[int, int], str | None]] = field(
         default_factory=lambda: {name: {} for name in BY_NAME}
     )
@@ -77,6 +80,8 @@ class Book:
     """Misplaced records that were refused where they were sent again: their one letter is that of the copy."""
     repeats: set[Place] = field(default_factory=set)
     _bought_ids: set[tuple[str, str]] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    """Events whose purchase the log no longer has."""
     purchases: dict[str, Purchase] = field(default_factory=dict)
     by_source: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     bought: dict[str, list[Buy]] = field(default_factory=lambda: defaultdict(list))
@@ -84,12 +89,28 @@ class Book:
     outcomes: dict[str, list[Known]] = field(default_factory=lambda: defaultdict(list))
     vectors: dict[str, list[VectorSeen]] = field(default_factory=lambda: defaultdict(list))
     mismatches: list[str] = field(default_factory=list)
+    not_checkable: list[str] = field(default_factory=list)
+    """Features that differ from the recomputation, of whose inputs some are gone."""
     vectors_checked: int = 0
     decisions: dict[str, list[tuple[Place, bytes, str | None, str]]] = field(default_factory=lambda: defaultdict(list))
     """Event id → (place, SHA-256 of the bytes, degraded, model version)."""
 
     asked: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Decisions made over REST whose features are still to be checked."""
+
+    def __post_init__(self) -> None:
+        for event_id, source in self.expired.events:
+            if event_id not in self.gone:
+                self.gone.add(event_id)
+                self.by_source[source] += 1
+        for customer_id, buy in self.expired.bought:
+            self._buy(self.pseudonyms.once(Kind.CUSTOMER, customer_id), buy)
+        for customer_id, known in self.expired.outcomes:
+            self.outcomes[self.pseudonyms.once(Kind.CUSTOMER, customer_id)].append(known)
+
+    def was_refused(self, place: Place) -> bool:
+        """Whether the record has a letter, on the log or in the warehouse only."""
+        return place in self.letters or place in self.expired.refused
 
     def judged(self, place: Place) -> bool:
         """Whether everything that follows from the record has to be there."""
@@ -112,21 +133,35 @@ class Book:
         try:
             body, event_id = _transaction(record)
         except (ValueError, KeyError, TypeError, AttributeError):
-            if self.judged(place):
-                raise
-            return  # its letter may still be on its way
+            self._without_letter(place)
+            return
         self._note(record, event_id, body)
         customer = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
-        if event_id in self.purchases:
+        if event_id in self.purchases or event_id in self.gone:
             self.repeats.add(place)
         else:
             self.purchases[event_id] = Purchase(place, event_id, customer)
             self.by_source[body.get("source") or "producer"] += 1
+        self._buy(customer, buy_of(record.offset, _micros(body["occurred_at"]), body, event_id))
+
+    def _buy(self, customer: str, buy: Buy) -> None:
         # Another customer's purchase under an id that is taken gets no decision of its own. It is in the features of
         # that customer: in another partition, perhaps, where nobody knows of the first.
-        if (customer, event_id) not in self._bought_ids:
-            self._bought_ids.add((customer, event_id))
-            self.bought[customer].append(buy_of(record.offset, _micros(body["occurred_at"]), body, event_id))
+        if (customer, buy.event_id) in self._bought_ids:
+            return
+        self._bought_ids.add((customer, buy.event_id))
+        if self.pseudonyms.on:  # as the rows of earlier ones have them
+            device = buy.device and self.pseudonyms.once(Kind.DEVICE, buy.device)
+            buy = replace(
+                buy, device=device, method=buy.method and self.pseudonyms.once(Kind.PAYMENT_METHOD, buy.method)
+            )
+        self.bought[customer].append(buy)
+
+    def _without_letter(self, place: Place) -> None:
+        """What can't be read has a letter, on its way perhaps, or gone for good. Raises the error where it had to be
+        there."""
+        if self.judged(place) and not self.expired.lacks(DEAD_LETTERS.name):
+            raise
 
     def add_outcome(self, record: ConsumerRecord) -> None:
         place = (record.topic, record.partition, record.offset)
@@ -137,8 +172,7 @@ class Book:
         try:
             body = json.loads(record.value)
         except (ValueError, TypeError):
-            if self.judged(place):
-                raise
+            self._without_letter(place)
             return
         self._note(record, body["event_id"], body)
         day = _micros(body["observed_at"]) // 86_400_000_000
@@ -152,7 +186,7 @@ class Book:
         body = json.loads(record.value)
         self._note(record, body["event_id"], body)
         self.vectors[body["event_id"]].append(VectorSeen(body["event_id"], place, body["state"]))
-        self._confirm(body, body["transaction"])
+        self._confirm(record.partition, body, body["transaction"])
 
     def add_decision(self, record: ConsumerRecord) -> None:
         body = json.loads(record.value)
@@ -173,18 +207,23 @@ class Book:
         """
         place = (record.topic, record.partition, record.offset)
         known = (record.partition, record.offset) in self.records[record.topic]
-        if self.asked and known and place not in self.letters and place not in self.misplaced:
+        if self.asked and known and not self.was_refused(place) and place not in self.misplaced:
             body, event_id = _transaction(record)
             decided = self.asked.pop(event_id, None)
             if decided is not None:
-                self._confirm({**decided, "occurred_at": body["occurred_at"]}, body)
+                self._confirm(record.partition, {**decided, "occurred_at": body["occurred_at"]}, body)
+
+    def confirm_gone(self, event_id: str, partition: int, body: dict[str, Any]) -> None:
+        """The same where only the warehouse has the purchase any more."""
+        decided = self.asked.pop(event_id)
+        self._confirm(partition, {**decided, "occurred_at": body["occurred_at"]}, body, certain=False)
 
     def add_update(self, record: ConsumerRecord) -> None:
         body = json.loads(record.value)
         self._note(record, body.get("event_id"), body)
 
     def _is_refused(self, record: ConsumerRecord, place: Place) -> bool:
-        if place not in self.letters:
+        if not self.was_refused(place):
             return False
         value = record.value or b""
         for name, origin in record.headers:
@@ -210,25 +249,44 @@ class Book:
         if body is not None:
             self.contents[record.topic][place] = of_record(record.topic, body)
 
-    def _confirm(self, body: dict[str, Any], transaction: dict[str, Any]) -> None:
-        """Compare a vector's features with a recomputation from exactly the records at or below its `as_of`."""
+    def _confirm(
+        self, partition: int, body: dict[str, Any], transaction: dict[str, Any], *, certain: bool = True
+    ) -> None:
+        """Compare a vector's features with a recomputation from exactly the records at or below its `as_of`.
+
+        `certain`: whether the purchase itself is as it was sent.
+        """
         seen, customer, own = body["as_of"], body["customer_id"], body["event_id"]
         earlier = [
             buy for buy in self.bought.get(customer, ()) if buy.offset <= seen["transactions"] and buy.event_id != own
         ]
         known = [outcome for outcome in self.outcomes.get(customer, ()) if outcome.offset <= seen["outcomes"]]
         wrong = differences(body["features"], features(transaction, _micros(body["occurred_at"]), earlier, known))
+        lacking = self.expired.lacks_inputs(partition)
+        if wrong and not self._since_erasure(body, transaction, earlier, known, lacking):
+            found = f"{own}: {', '.join(wrong)}"
+            if lacking or not certain:
+                self.not_checkable.append(found)
+                return
+            self.mismatches.append(found)
         self.vectors_checked += 1
-        if wrong and not self._since_erasure(body, transaction, earlier, known):
-            self.mismatches.append(f"{own}: {', '.join(wrong)}")
 
     def _since_erasure(
-        self, body: dict[str, Any], transaction: dict[str, Any], earlier: list[Buy], known: list[Known]
+        self,
+        body: dict[str, Any],
+        transaction: dict[str, Any],
+        earlier: list[Buy],
+        known: list[Known],
+        lacking: bool,
     ) -> bool:
         """Whether the features are those of a state that was begun anew when the customer was erased: of what came
-        after one of the erased purchases, and after some outcome, whose order to the purchases the log doesn't give."""
+        after one of the erased purchases, and after some outcome, whose order to the purchases the log doesn't give.
+
+        `lacking`: the erased ones may be gone altogether.
+        """
         t = _micros(body["occurred_at"])
-        cuts = [number + 1 for number, buy in enumerate(earlier) if buy.event_id in self.erased]
+        cuts = [0] if lacking else []
+        cuts += [number + 1 for number, buy in enumerate(earlier) if buy.event_id in self.erased]
         return any(
             not differences(body["features"], features(transaction, t, earlier[cut:], known[outcomes_cut:]))
             for cut in reversed(cuts)

@@ -8,6 +8,9 @@ P5  every refused record is in dead-letters, once, with its own bytes
 P6  no offset is committed past an effect that isn't durable
 P7  the services catch up with the log unattended, within the time that the audit waits
 P8  every decision made without a model or without fresh states says so
+
+What the log no longer has is known by its rows. Where there are none, a check that would need it finds nothing out:
+that is neither a violation nor in order, and the finding says so.
 """
 
 from __future__ import annotations
@@ -60,16 +63,21 @@ Rows = Mapping[tuple[int, int], list[Mirrored]]
 
 @dataclass
 class Finding:
-    """The result of one check. `balanced` None: it couldn't be made."""
+    """The result of one check."""
 
     name: str
     about: str
     checked: int = 0
     violations: list[str] = field(default_factory=list)
+    not_checkable: list[str] = field(default_factory=list)
+    """What can't be told, since what it would take is neither on the log nor in the warehouse."""
 
     @property
-    def balanced(self) -> bool:
-        return not self.violations
+    def balanced(self) -> bool | None:
+        """None: as far as can be told."""
+        if self.violations:
+            return False
+        return None if self.not_checkable else True
 
 
 def acknowledged_events(book: Book, acknowledged: Mapping[str, int]) -> Finding:
@@ -79,24 +87,34 @@ def acknowledged_events(book: Book, acknowledged: Mapping[str, int]) -> Finding:
         finding.checked += count
         found = book.by_source.get(source, 0)
         if found < count:
-            finding.violations.append(f"{source}: {count} acknowledged, {found} on the topic")
+            told = f"{source}: {count} acknowledged, {found} on the topic"
+            (finding.not_checkable if book.expired.lacks(TRANSACTIONS.name) else finding.violations).append(told)
     return finding
 
 
 def one_decision(book: Book, answers: Mapping[str, bytes]) -> Finding:
     """P2. `answers`: event id → SHA-256 of what REST gives for it now."""
-    finding = Finding("P2", "every event has exactly one decision, the same bytes at both doors")
+    finding, gone = Finding("P2", "every event has exactly one decision, the same bytes at both doors"), book.expired
     for event_id, purchase in book.purchases.items():
         found = book.decisions.get(event_id)
         if not found and not book.judged(purchase.place):
             continue
+        if not found and event_id not in gone.decisions and gone.lacks(DECISIONS.name, purchase.place[1]):
+            finding.not_checkable.append(f"{event_id} at {purchase.place}: no decision, and decisions are gone")
+            continue
+        if found and event_id in gone.decisions:
+            finding.not_checkable.append(f"{event_id}: an earlier decision is gone; whether it had the same bytes")
+            continue
         finding.checked += 1
-        if not found:
+        if not found and event_id not in gone.decisions:
             finding.violations.append(f"{event_id} at {purchase.place}: no decision")
-        elif len({digest for _, digest, _, _ in found}) > 1:
+        elif found and len({digest for _, digest, _, _ in found}) > 1:
             finding.violations.append(f"{event_id}: different decisions at {[place for place, *_ in found]}")
-    for event_id in book.decisions.keys() - book.purchases.keys():
-        finding.violations.append(f"{event_id}: a decision without a purchase")
+    for event_id in book.decisions.keys() - book.purchases.keys() - book.gone:
+        if gone.lacks(TRANSACTIONS.name, book.decisions[event_id][0][0][1]):
+            finding.not_checkable.append(f"{event_id}: a decision without a purchase, and purchases are gone")
+        else:
+            finding.violations.append(f"{event_id}: a decision without a purchase")
     for event_id, digest in answers.items():
         found = book.decisions.get(event_id)
         if found and found[0][1] != digest:
@@ -111,7 +129,7 @@ def warehouse_rows(book: Book, rows: Mapping[str, Rows]) -> Finding:
         expected = {
             place: event_id
             for place, event_id in book.records[topic].items()
-            if (topic, *place) not in book.letters and book.judged((topic, *place))
+            if not book.was_refused((topic, *place)) and book.judged((topic, *place))
         }
         for table in tables:
             held = rows[table]
@@ -122,7 +140,7 @@ def warehouse_rows(book: Book, rows: Mapping[str, Rows]) -> Finding:
                     continue
                 finding.violations.append(f"{table}: no row for {topic} {place}")
             for place in held.keys() - expected.keys():
-                why = "refused, yet a row" if (topic, *place) in book.letters else "a row without a record"
+                why = "refused, yet a row" if book.was_refused((topic, *place)) else "a row without a record"
                 if place in book.records[topic] and book.judged((topic, *place)):
                     finding.violations.append(f"{table}: {why}: {topic} {place}")
             for place in held.keys() & expected.keys():
@@ -142,6 +160,8 @@ def recomputed_features(book: Book) -> Finding:
     """P4."""
     finding = Finding("P4", "features equal a recomputation from the records at or below as_of", book.vectors_checked)
     finding.violations.extend(book.mismatches)
+    finding.not_checkable.extend(book.not_checkable)
+    finding.not_checkable.extend(f"{event_id}: its purchase is gone" for event_id in sorted(book.asked))
     return finding
 
 
@@ -158,10 +178,24 @@ def refused_records(book: Book) -> Finding:
             finding.violations.append(f"{place}: unknown reason {reason}")
         if place in book.refused and book.refused[place] != (whole, kept):
             finding.violations.append(f"{place}: the letter's bytes aren't the record's")
+    for place, stated in book.expired.refused.items():
+        if place in book.refused:
+            finding.checked += 1
+            if stated != book.refused[place][0]:
+                finding.violations.append(f"{place}: the letter's bytes aren't the record's")
     for event_id, purchase in book.purchases.items():
-        if event_id not in book.vectors and book.judged(purchase.place):
-            finding.violations.append(f"{event_id} at {purchase.place}: neither vector nor letter")
+        if not _has_vector(book, event_id) and book.judged(purchase.place):
+            if book.expired.lacks(FEATURES.name, purchase.place[1]) or book.expired.lacks(DEAD_LETTERS.name):
+                finding.not_checkable.append(
+                    f"{event_id} at {purchase.place}: neither vector nor letter, and some are gone"
+                )
+            else:
+                finding.violations.append(f"{event_id} at {purchase.place}: neither vector nor letter")
     return finding
+
+
+def _has_vector(book: Book, event_id: str) -> bool:
+    return event_id in book.vectors or event_id in book.expired.vectors
 
 
 def durable_before_commit(
@@ -175,19 +209,26 @@ def durable_before_commit(
 
     for event_id, purchase in book.purchases.items():
         if book.judged(purchase.place) and below("flit-features", purchase.place):
+            if not _has_vector(book, event_id) and book.expired.lacks(FEATURES.name, purchase.place[1]):
+                finding.not_checkable.append(f"features committed past {purchase.place}, and vectors are gone")
+                continue
             finding.checked += 1
-            if event_id not in book.vectors:
+            if not _has_vector(book, event_id):
                 finding.violations.append(f"features committed past {purchase.place} without a vector")
     for event_id, vectors in book.vectors.items():
         for vector in vectors:
             if below("flit-scorer", vector.place):
+                decided = event_id in book.decisions or event_id in book.expired.decisions
+                if not decided and book.expired.lacks(DECISIONS.name, vector.place[1]):
+                    finding.not_checkable.append(f"scorer committed past {vector.place}, and decisions are gone")
+                    continue
                 finding.checked += 1
-                if event_id not in book.decisions:
+                if not decided:
                     finding.violations.append(f"scorer committed past {vector.place} without a decision")
     for topic, tables in TABLES.items():
         for place in book.records[topic]:
             whole = (topic, *place)
-            refused = whole in book.letters or whole in book.refused_elsewhere
+            refused = book.was_refused(whole) or whole in book.refused_elsewhere
             if not refused and book.judged(whole) and below("flit-sink", whole):
                 finding.checked += 1
                 finding.violations.extend(
@@ -228,7 +269,9 @@ def shown(findings: Iterable[Finding]) -> dict[str, dict[str, object]]:
             "checked": finding.checked,
             "violations": len(finding.violations),
             "examples": finding.violations[:SHOWN],
-            "repair": None if finding.balanced else REPAIRS[finding.name],
+            "not_checkable": len(finding.not_checkable),
+            "not_checkable_examples": finding.not_checkable[:SHOWN],
+            "repair": REPAIRS[finding.name] if finding.violations else None,
         }
         for finding in findings
     }

@@ -55,6 +55,12 @@ class LogReader:
             await asyncio.sleep(CATCH_UP_POLL_SECONDS)
         return set(numbers)
 
+    async def beginnings(self, topic: str) -> dict[TopicPartition, int]:
+        """The first offset that each partition still has."""
+        partitions = [TopicPartition(topic, number) for number in sorted(await self._partitions(topic))]
+        offsets: dict[TopicPartition, int] = await self._consumer.beginning_offsets(partitions)
+        return offsets
+
     async def committed(self, group: str) -> dict[TopicPartition, int]:
         """The offsets that a consumer group has committed."""
         offsets = await self._admin.list_consumer_group_offsets(group)

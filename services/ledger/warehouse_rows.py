@@ -1,8 +1,13 @@
-"""Reads which records have rows, and what those say, by Google's own client."""
+"""Reads which records have rows, and what those say, by Google's own client.
+
+Of records that the log no longer has, what they were as well.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Iterator
+from typing import Any
 
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
@@ -10,6 +15,8 @@ from google.cloud import bigquery
 
 from services.ledger.checks import Mirrored
 from services.ledger.content import columns_of, of_row
+from services.ledger.expired import Beginnings, Expired, body_of, expired_of
+from shared.contracts.topics import DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
 from shared.settings import BigQuerySettings
 
 TIMEOUT_SECONDS = 120
@@ -43,3 +50,68 @@ def rows_of(client: bigquery.Client, table: str) -> dict[tuple[int, int], list[M
             says = Mirrored(row.get("event_id"), of_row(table, row))
             found[row["kafka_partition"], row["kafka_offset"]].append(says)
     return found
+
+
+TYPED = {
+    TRANSACTIONS.name: (
+        "flit_bnpl_raw.transactions",
+        "event_id, source, customer_id, occurred_at, amount, currency, device_id, product_category, payment_method_id,"
+        " installments_count, installments_frequency, misplaced",
+    ),
+    OUTCOMES.name: ("flit_bnpl_raw.outcomes", "event_id, customer_id, observed_at, defaulted, misplaced"),
+    FEATURES.name: ("flit_ml_raw.features", "event_id"),
+    DECISIONS.name: ("flit_ml_raw.raw_bnpl_prediction_logs", "event_id"),
+}
+"""Topic → the table that says what its records were, and the columns that say it."""
+
+EVENTS_AT_ONCE = 5_000
+"""In one query's list."""
+
+
+def expired(client: bigquery.Client, beginnings: Beginnings) -> Expired:
+    """What lay before the log's beginnings; empty, and not asked for, while the log has all of it."""
+    if not any(beginnings.values()):
+        return Expired()
+    rows = {topic: _below(client, topic, beginnings) for topic in TYPED}
+    letters = (
+        "SELECT kafka_partition, kafka_offset, source_topic, source_partition, source_offset, value_sha256"
+        f" FROM `{client.project}.flit_ml_raw.dead_letters`"
+    )
+    return expired_of(beginnings, rows, _asked(client, letters))
+
+
+def _below(client: bigquery.Client, topic: str, beginnings: Beginnings) -> Iterator[Any]:
+    places = [
+        f"(kafka_partition = {partition} AND kafka_offset < {first})"
+        for (name, partition), first in beginnings.items()
+        if name == topic and first > 0
+    ]
+    if not places:
+        return iter(())
+    table, columns = TYPED[topic]
+    return _asked(
+        client,
+        f"SELECT kafka_partition, kafka_offset, {columns} FROM `{client.project}.{table}`"
+        f" WHERE kafka_topic = '{topic}' AND ({' OR '.join(places)}) ORDER BY kafka_partition, kafka_offset",
+    )
+
+
+def bodies(client: bigquery.Client, event_ids: Collection[str]) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """(event id, partition, purchase) of purchases that the log no longer has; each event once."""
+    wanted = sorted(event_ids)
+    seen: set[str] = set()
+    for start in range(0, len(wanted), EVENTS_AT_ONCE):
+        some = bigquery.ArrayQueryParameter("events", "STRING", wanted[start : start + EVENTS_AT_ONCE])
+        sql = (
+            f"SELECT * FROM `{client.project}.flit_bnpl_raw.transactions` WHERE event_id IN UNNEST(@events)"
+            " AND kafka_offset IS NOT NULL AND misplaced IS NOT TRUE ORDER BY kafka_partition, kafka_offset"
+        )
+        for row in _asked(client, sql, bigquery.QueryJobConfig(query_parameters=[some])):
+            if row["event_id"] not in seen:
+                seen.add(row["event_id"])
+                yield row["event_id"], row["kafka_partition"], body_of(row)
+
+
+def _asked(client: bigquery.Client, sql: str, config: bigquery.QueryJobConfig | None = None) -> Iterator[Any]:
+    job = client.query(sql, job_config=config, timeout=TIMEOUT_SECONDS)
+    yield from job.result(page_size=20_000, timeout=TIMEOUT_SECONDS)

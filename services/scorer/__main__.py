@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from services.scorer.api import build_app
 from services.scorer.askers import Askers
-from services.scorer.check import check
+from services.scorer.check import check, tell_of_claims_that_outlive_their_topic
 from services.scorer.checkout import Checkout, Ports
 from services.scorer.claims import ClaimStore
 from services.scorer.connections import ConnectionLimits
@@ -166,6 +166,7 @@ async def work(
                 keys = KeysReloader(section.api_keys_file, access, interval_s=section.reload_seconds)
                 doors.create_task(keys.run(stop))
             doors.create_task(restorer.run(stop))
+            doors.create_task(tell_of_claims_that_outlive_their_topic(settings.kafka, section.claim_ttl_seconds))
     log.info("stopped")
 
 
@@ -208,7 +209,7 @@ def main() -> None:
 
 async def _check(settings: ScorerSettings, registry: ModelRegistry) -> None:
     states = FeatureStateStore(_redis(settings.redis.address), pseudonyms=settings.privacy.pseudonyms().mark)
-    answers = await check(settings.kafka, states, registry)
+    answers = await check(settings.kafka, states, registry, claim_ttl_s=settings.scorer.claim_ttl_seconds)
     await states.close()
     for name, answer in answers.items():
         print(f"{name}: {answer}")

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import structlog
+
 from services.scorer.metrics import SERVICE
 from services.scorer.model import OnnxModel
+from shared.contracts.topics import DECISIONS
 from shared.feature_state import FeatureStateStore, PartitionCountMismatch
-from shared.kafka.admin import check_topics
+from shared.kafka.admin import check_topics, retention_ms
 from shared.kafka.errors import GaveUp, TopicMismatch, TransientError
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
 from shared.settings import KafkaSettings
 
+log = structlog.get_logger()
 
-async def check(kafka: KafkaSettings, states: FeatureStateStore, registry: ModelRegistry) -> dict[str, str]:
+
+async def check(
+    kafka: KafkaSettings, states: FeatureStateStore, registry: ModelRegistry, *, claim_ttl_s: int
+) -> dict[str, str]:
     """For each dependency `ok`, or what is wrong with it. No model is fine: the fallback decides until there is one."""
 
     async def brokers() -> str:
@@ -32,7 +39,32 @@ async def check(kafka: KafkaSettings, states: FeatureStateStore, registry: Model
         OnnxModel(registry.load(version))
         return f"ok ({version})"
 
-    return {"kafka": await _try(brokers), "redis": await _try(redis), "model": await _try(model)}
+    async def claims() -> str:
+        return await _outlived(kafka, claim_ttl_s) or "ok"
+
+    probes = {"kafka": brokers, "redis": redis, "model": model, "claims": claims}
+    return {name: await _try(probe) for name, probe in probes.items()}
+
+
+async def tell_of_claims_that_outlive_their_topic(kafka: KafkaSettings, claim_ttl_s: int) -> None:
+    """Log an error where what Redis loses couldn't all be restored. No reason not to start: nothing is lost yet."""
+    try:
+        wrong = await _outlived(kafka, claim_ttl_s)
+    except TransientError:
+        return  # said by everything else
+    if wrong is not None:
+        log.error("claims_outlive_their_topic", error=wrong)
+
+
+async def _outlived(kafka: KafkaSettings, claim_ttl_s: int) -> str | None:
+    """None, or why claims live longer than the decisions that they are restored from."""
+    kept_ms = await retention_ms(kafka, DECISIONS.name)
+    if kept_ms is None or kept_ms < 0 or kept_ms >= claim_ttl_s * 1000:
+        return None
+    return (
+        f"{DECISIONS.name} keeps records for {kept_ms // 1000} s (its retention.ms), less than"
+        f" SCORER__CLAIM_TTL_SECONDS, {claim_ttl_s}"
+    )
 
 
 async def _try(probe: Callable[[], Awaitable[str]]) -> str:

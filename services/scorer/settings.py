@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from shared.contracts.topics import DAY_MS, FEATURES
+from shared.contracts.topics import DAY_MS, DECISIONS, FEATURES
 from shared.policy import DEFAULT_POLICY
 from shared.settings import (
     KafkaSettings,
@@ -29,9 +29,10 @@ class ScorerSection(Section):
     """0 picks a free port."""
     api_keys_file: Path | None = None
     policy_file: Path = DEFAULT_POLICY
-    claim_ttl_seconds: int = Field(default=FEATURES.retention_ms // 1000, ge=60)
+    claim_ttl_seconds: int = Field(default=FEATURES.retention_ms // 1000, ge=60, le=DECISIONS.retention_ms // 1000)
     """How long a decision is known under its event's id. No shorter than vectors are kept on bnpl-features: a vector
-    that outlived its claim would be decided anew."""
+    that outlived its claim would be decided anew. No longer than decisions are kept on risk-decisions: a claim that
+    outlived its decision couldn't be restored."""
     idempotency_ttl_seconds: int = Field(default=_DAY_SECONDS, ge=60)
     reload_seconds: float = Field(default=1.0, gt=0, le=3600)
     """How often the registry is asked for the model in service."""

@@ -31,9 +31,10 @@ from shared.kafka.watchdog import keep_watch
 from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging, process
 from shared.telemetry.operations import OperationsServer
-from shared.warehouse.clients import bigquery_client, write_client
+from shared.warehouse.clients import bigquery_client
 from shared.warehouse.schema import Change, SchemaConflict, WarehouseUnreachable, pending_changes
 from shared.warehouse.tables import tables_of
+from shared.warehouse.writing import write_client
 
 log = structlog.get_logger()
 

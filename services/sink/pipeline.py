@@ -151,6 +151,7 @@ def _typed(accepted: AcceptedTransaction, misplaced: bool) -> Row:
         if block is not None:
             for field in block.__struct_fields__:
                 row[f"{name}_{field}"] = getattr(block, field)
+    row["fingerprint"] = accepted.fingerprint.hex()
     row["misplaced"] = misplaced
     return row
 

@@ -7,6 +7,7 @@ import asyncio
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from shared.contracts import topics
@@ -61,6 +62,23 @@ async def check_topics(settings: KafkaSettings, service: str) -> None:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
     finally:
         await admin.close()
+
+
+async def retention_ms(settings: KafkaSettings, topic: str) -> int | None:
+    """How long the brokers keep a topic's records; -1: for ever. None where they don't say, to us at least.
+
+    Raises TransientError without brokers.
+    """
+    admin = AIOKafkaAdminClient(**client_arguments(settings))
+    try:
+        await admin.start()
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    except KafkaError as error:
+        raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
+    finally:
+        await admin.close()
+    told = {entry[0]: entry[1] for answer in answers for resource in answer.resources for entry in resource[4]}
+    return int(told["retention.ms"]) if told.get("retention.ms") else None
 
 
 async def _check_counts(admin: AIOKafkaAdminClient, settings: KafkaSettings, names: list[str]) -> None:

@@ -87,10 +87,14 @@ _BESIDE: dict[str, set[Grant]] = {
         # A rebuild learns from its own vectors how far their effects had come.
         *_on(Operation.READ, FEATURES),
         *_groups(Operation.READ, "features"),
+        # And from what the sink has committed how far the warehouse goes, where retention has taken records.
+        *_groups(Operation.DESCRIBE, "sink"),
     },
     "scorer": {
         # Claims that Redis lost are restored from there.
         *_on(Operation.READ, DECISIONS),
+        # It says so where the topic keeps them for less than claims live.
+        *_on(Operation.DESCRIBE_CONFIGS, DECISIONS),
         *_groups(Operation.READ, "scorer"),
     },
     "sink": _groups(Operation.READ, "sink"),

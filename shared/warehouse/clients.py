@@ -1,21 +1,15 @@
-"""Google's own clients, for Google's BigQuery or the emulator.
+"""Google's own client for tables, views and queries, for Google's BigQuery or the emulator.
 
-The emulator gets no credentials, its REST address, and an insecure gRPC channel: no environment variable would point
-the gRPC client anywhere.
+The emulator gets no credentials, and its REST address. Who appends rows needs another one (shared.warehouse.writing).
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import grpc
 from google.api_core.client_options import ClientOptions
 from google.api_core.retry import Retry
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
-from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
-from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 
 from shared.settings import BigQuerySettings
 
@@ -24,28 +18,6 @@ CALL_TIMEOUT_S = 20.0
 
 RETRY: Retry = DEFAULT_RETRY.with_timeout(30.0)
 """Google's default retries a 500 for ten minutes, in silence; our own loops wait more visibly."""
-
-_KEEPALIVE = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
-"""All calls share one connection, and a call's time-out leaves it as it is. One that is half open would take every
-further call for as long as the kernel sends again, a quarter of an hour: so while calls wait, it is asked for a sign of
-life. Google's servers don't like to be asked more often."""
-
-_EMULATOR_OPTIONS = (
-    ("grpc.max_receive_message_length", 128 * 1024 * 1024),
-    # gRPC's own back-off grows to two minutes: an emulator that was restarted would stay unreachable for as long.
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
-
-
-class _Transport(BigQueryWriteGrpcTransport):  # type: ignore[misc]
-    """Google's own, with signs of life."""
-
-    @classmethod
-    def create_channel(cls, host: str = BigQueryWriteGrpcTransport.DEFAULT_HOST, **arguments: Any) -> grpc.Channel:
-        options = [*arguments.pop("options", ()), *_KEEPALIVE]
-        return super().create_channel(host, options=options, **arguments)
 
 
 def bigquery_client(settings: BigQuerySettings) -> bigquery.Client:
@@ -57,11 +29,3 @@ def bigquery_client(settings: BigQuerySettings) -> bigquery.Client:
             client_options=ClientOptions(api_endpoint=settings.rest_endpoint),
         )
     return bigquery.Client(settings.project)
-
-
-def write_client(settings: BigQuerySettings) -> BigQueryWriteClient:
-    """The Storage Write API: over gRPC."""
-    if settings.is_emulator:
-        channel = grpc.insecure_channel(settings.grpc_endpoint, options=(*_EMULATOR_OPTIONS, *_KEEPALIVE))
-        return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
-    return BigQueryWriteClient(transport=_Transport)

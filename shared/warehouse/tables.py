@@ -170,6 +170,12 @@ TRANSACTIONS = Table(
         Column("currency", _T.STRING),
         Column("status", _T.STRING),
         *_block_columns(),
+        Column(
+            "fingerprint",
+            _T.STRING,
+            about="32 hex digits, the same for the same body of the same event; NULL in rows older than the column",
+            personal=True,
+        ),
         MISPLACED,
         ARRIVED,
         *PLACE,

@@ -84,14 +84,19 @@ class System:
         """For a process that is to talk to this system."""
         return {**os.environ, "PYTHONPATH": str(Path.cwd()), **self.supervisor.environment, "METRICS__PORT": "0"}
 
-    def ledger(self, *, quiet: bool = False) -> dict[str, Any]:
-        """Audit the system; the report."""
+    def ledger(self, *, quiet: bool = False, patience: float = 300.0) -> dict[str, Any]:
+        """Audit the system; the report. `patience`: seconds that it may take."""
         report = self.data_dir / "ledger.json"
         report.unlink(missing_ok=True)  # an audit that fails must not pass for the one before it
-        environment = {**self.environment, "LEDGER__REPORT": str(report), "LEDGER__SCORER_URL": self.http}
+        environment = {
+            **self.environment,
+            "LEDGER__REPORT": str(report),
+            "LEDGER__SCORER_URL": self.http,
+            "LEDGER__SETTLE_SECONDS": str(patience / 3),
+        }
         shown = subprocess.DEVNULL if quiet else None
         command = [sys.executable, "-m", "services.ledger"]
-        subprocess.run(command, env=environment, check=False, timeout=300, stdout=shown)
+        subprocess.run(command, env=environment, check=False, timeout=patience, stdout=shown)
         found: dict[str, Any] = json.loads(report.read_text())
         return found
 

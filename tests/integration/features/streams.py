@@ -11,6 +11,7 @@ from typing import Any
 from aiokafka import ConsumerRecord
 
 from services.features.pipeline import LogRecord, customers_of, decode, process
+from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.records import AcceptedOutcome
 from shared.contracts.topics import OUTCOMES, TRANSACTIONS
 from shared.contracts.transactions import AcceptedTransaction, Limits
@@ -92,12 +93,13 @@ def recomputed(
     vectors: Iterable[dict[str, Any]],
     transactions: Log,
     outcomes: Log,
+    pseudonyms: Pseudonyms = OFF,
 ) -> list[dict[str, float | None]]:
     """For each vector the features that its purchase has from exactly the records at or below its `as_of`."""
     purchases: dict[str, list[LoggedPurchase]] = defaultdict(list)
     known: dict[str, list[LoggedOutcome]] = defaultdict(list)
     for record in log_records([*transactions, *outcomes]):
-        item = decode(record, partitions=PARTITIONS, limits=Limits())
+        item = decode(record, partitions=PARTITIONS, limits=Limits(), pseudonyms=pseudonyms)
         if isinstance(item, AcceptedTransaction):
             purchases[item.transaction.customer_id].append(LoggedPurchase(record.offset, item, -1))
         elif isinstance(item, AcceptedOutcome):

@@ -123,10 +123,11 @@ async def test_states_can_be_rebuilt_by_hand_but_not_under_a_running_process(rig
     await assert_nothing_shows(rig)
 
 
-async def by_hand(rig: Rig, *arguments: str) -> int:
+async def by_hand(rig: Rig, *arguments: str, **environment: str) -> int:
     settings = {"KAFKA__BOOTSTRAP_SERVERS": rig.settings.bootstrap_servers, "REDIS__URL": rig.valkey.url}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.features", "rebuild", *arguments), env={**os.environ, **settings}
+        *(sys.executable, "-m", "services.features", "rebuild", *arguments),
+        env={**os.environ, **settings, **environment},
     )
     async with asyncio.timeout(90):
         return await process.wait()

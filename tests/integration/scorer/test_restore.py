@@ -8,11 +8,14 @@ import httpx
 import msgspec
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
+from services.scorer.check import tell_of_claims_that_outlive_their_topic
 from services.scorer.claims import ANY_BODY, COMPLETE, INDEXED, Claim, ClaimStore, IndexIncomplete
 from services.scorer.restore import LOCK, ClaimRestorer
 from shared.contracts.topics import DECISIONS
 from shared.feature_state import EMPTY, FeatureStateStore, Position
+from shared.kafka.admin import retention_ms
 from shared.kafka.producer import OutgoingRecord
 from tests.integration.scorer.conftest import Rig, until
 from tests.integration.scorer.test_two_doors import JSON, ask, promoted, vector_of
@@ -131,3 +134,14 @@ async def test_while_a_partition_is_rebuilt_answers_say_so(rig: Rig, http: httpx
         assert await ask(http, scorer, 1, unique) == answer
     for partition in range(4):
         await Redis.delete(rig.redis, f"{{p{partition}}}:pos", f"{{p{partition}}}:rebuilding")
+
+
+async def test_claims_that_live_longer_than_the_topic_keeps_decisions_are_told(rig: Rig) -> None:
+    kafka = rig.parts.kafka_settings
+    kept_ms = await retention_ms(kafka, DECISIONS.name)
+    assert kept_ms == DECISIONS.retention_ms
+    with capture_logs() as said:
+        await tell_of_claims_that_outlive_their_topic(kafka, kept_ms // 1000)
+        assert said == []
+        await tell_of_claims_that_outlive_their_topic(kafka, kept_ms // 1000 + 1)
+    assert [line["event"] for line in said] == ["claims_outlive_their_topic"]

@@ -15,9 +15,10 @@ from services.sink.bigquery import FencedOff, PartitionWriter, StreamLost, Wareh
 from services.sink.streams import KEY, RedisStreamNames
 from shared.kafka.errors import TransientError
 from shared.settings import BigQuerySettings
-from shared.warehouse.clients import bigquery_client, write_client
+from shared.warehouse.clients import bigquery_client
 from shared.warehouse.schema import ensure_warehouse
 from shared.warehouse.tables import DECISION_UPDATES
+from shared.warehouse.writing import write_client
 from tests.integration.sink.world import World
 from tests.unit.sink.fakes import PARTITION, TOPIC, rows
 

@@ -24,8 +24,9 @@ from services.sink.bigquery import FencedOff, PartitionWriter, Warehouse
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from shared.warehouse.arrow import schema_of
-from shared.warehouse.clients import bigquery_client, write_client
+from shared.warehouse.clients import bigquery_client
 from shared.warehouse.schema import ensure_warehouse, pending_changes
+from shared.warehouse.writing import write_client
 from tests.integration.warehouse.rows import query
 from tests.unit.sink.fakes import FakeNames, rows
 

@@ -14,7 +14,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_write.transports import
 
 from deploy.local.ports import free_port
 from shared.settings import BigQuerySettings
-from shared.warehouse import clients
+from shared.warehouse import writing
 from tests.chaos.proxy import Proxy
 
 NOWHERE = "projects/p/datasets/d/tables/t/streams/s"
@@ -35,12 +35,12 @@ def test_calls_get_through_again_though_nobody_closed_the_dead_connection(
     bigquery_endpoints: BigQuerySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     often = (("grpc.keepalive_time_ms", 500), ("grpc.keepalive_timeout_ms", 500))
-    monkeypatch.setattr(clients, "_KEEPALIVE", often)
+    monkeypatch.setattr(writing, "_KEEPALIVE", often)
     port = free_port()
     target = int(bigquery_endpoints.grpc_endpoint.rpartition(":")[2])
     with Proxy(port, target) as proxy:
         settings = bigquery_endpoints.model_copy(update={"grpc_endpoint": f"127.0.0.1:{port}"})
-        client = clients.write_client(settings)
+        client = writing.write_client(settings)
         assert is_answered(client)
         proxy.strand()
         assert not is_answered(client)
@@ -58,5 +58,5 @@ def test_a_connection_to_googles_own_is_asked_for_signs_of_life_as_well(monkeypa
         return create(host, **arguments)
 
     monkeypatch.setattr(BigQueryWriteGrpcTransport, "create_channel", watched)
-    BigQueryWriteClient(credentials=AnonymousCredentials(), transport=clients._Transport)
-    assert set(clients._KEEPALIVE) <= set(made)
+    BigQueryWriteClient(credentials=AnonymousCredentials(), transport=writing._Transport)
+    assert set(writing._KEEPALIVE) <= set(made)

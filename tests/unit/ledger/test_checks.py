@@ -15,6 +15,7 @@ from aiokafka import ConsumerRecord
 from services.ledger import checks
 from services.ledger.book import Book
 from services.ledger.checks import Finding, Mirrored
+from services.ledger.expired import Expired
 from shared.contracts.identity import partition_of
 from shared.contracts.transactions import Door, Limits, decode_transaction
 from shared.feature_definitions import CustomerState, features_of
@@ -45,9 +46,10 @@ class World:
     scope: dict[tuple[str, int], int] = field(default_factory=dict)
     lag: dict[str, int] = field(default_factory=dict)
     erased: frozenset[str] = frozenset()
+    expired: Expired = field(default_factory=Expired)
 
     def book(self) -> Book:
-        book = Book(PARTITIONS, self.scope, erased=self.erased)
+        book = Book(PARTITIONS, self.scope, erased=self.erased, expired=self.expired)
         for record in self.letters:
             book.add_dead_letter(record)
         for record in self.transactions:

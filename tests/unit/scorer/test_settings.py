@@ -10,14 +10,14 @@ import pytest
 from services.scorer.__main__ import main
 from services.scorer.guard import PartitionGuard, Readiness
 from services.scorer.settings import ScorerSettings
-from shared.contracts.topics import FEATURES
+from shared.contracts.topics import DECISIONS, FEATURES
 from shared.settings import load_settings
 
 
 def test_defaults_are_those_of_the_contract() -> None:
     settings = ScorerSettings()
     assert (settings.scorer.http_host, settings.scorer.http_port, settings.metrics.port) == ("127.0.0.1", 8000, 9103)
-    assert settings.scorer.claim_ttl_seconds * 1000 >= FEATURES.retention_ms
+    assert FEATURES.retention_ms <= settings.scorer.claim_ttl_seconds * 1000 <= DECISIONS.retention_ms
 
 
 def test_production_refuses_to_start_without_keys(
@@ -41,6 +41,7 @@ def test_production_refuses_to_start_without_keys(
         ("SCORER__API_KEYS_FILE", "/nowhere/keys"),
         ("SCORER__HTTP_HOST", "203.0.113.1"),
         ("MODEL_REGISTRY__URI", "ftp://models"),
+        ("SCORER__CLAIM_TTL_SECONDS", str(DECISIONS.retention_ms // 1000 + 1)),
     ],
 )
 def test_a_bad_setting_ends_the_process_with_one_line_that_names_it(

@@ -50,7 +50,16 @@ def run(fake: FakeBigQuery) -> Any:
 
 
 def test_every_column_that_names_a_customer_a_device_or_a_means_of_payment_is_personal() -> None:
-    wanted = {"customer_id", "transaction_id", "device_id", "payment_method_id", "json_body", "features", "note"}
+    wanted = {
+        "customer_id",
+        "transaction_id",
+        "device_id",
+        "payment_method_id",
+        "json_body",
+        "features",
+        "note",
+        "fingerprint",
+    }
     wanted |= {"key_base64", "value_base64", "headers", "detail"}
     for table in tables.STREAMED:
         for column in table.columns:

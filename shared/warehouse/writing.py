@@ -1,0 +1,45 @@
+"""Google's own client for appending rows, for Google's BigQuery or the emulator.
+
+Apart from the one that reads, since only the sink has its packages. The emulator gets an insecure gRPC channel: no
+environment variable would point this client anywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
+from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
+
+from shared.settings import BigQuerySettings
+
+_KEEPALIVE = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
+"""All calls share one connection, and a call's time-out leaves it as it is. One that is half open would take every
+further call for as long as the kernel sends again, a quarter of an hour: so while calls wait, it is asked for a sign of
+life. Google's servers don't like to be asked more often."""
+
+_EMULATOR_OPTIONS = (
+    ("grpc.max_receive_message_length", 128 * 1024 * 1024),
+    # gRPC's own back-off grows to two minutes: an emulator that was restarted would stay unreachable for as long.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+class _Transport(BigQueryWriteGrpcTransport):  # type: ignore[misc]
+    """Google's own, with signs of life."""
+
+    @classmethod
+    def create_channel(cls, host: str = BigQueryWriteGrpcTransport.DEFAULT_HOST, **arguments: Any) -> grpc.Channel:
+        options = [*arguments.pop("options", ()), *_KEEPALIVE]
+        return super().create_channel(host, options=options, **arguments)
+
+
+def write_client(settings: BigQuerySettings) -> BigQueryWriteClient:
+    """The Storage Write API: over gRPC."""
+    if settings.is_emulator:
+        channel = grpc.insecure_channel(settings.grpc_endpoint, options=(*_EMULATOR_OPTIONS, *_KEEPALIVE))
+        return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
+    return BigQueryWriteClient(transport=_Transport)
