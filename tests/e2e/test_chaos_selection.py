@@ -14,7 +14,7 @@ SEED = 7
 QUIET = Run(Console(quiet=True), 1.0)
 RATE = 40
 """Purchases a second: other tests run beside this one, on the same two cores."""
-SELECTION = ("terminate-features", "lose-redis-answers", "bad-inputs", "lose-warehouse-answers")
+SELECTION = ("terminate-features", "bad-inputs", "lose-warehouse-answers")
 
 
 @pytest.mark.timeout(400)

@@ -11,7 +11,7 @@ from shared.contracts.topics import DECISIONS
 from tests.e2e.system import Log, System
 
 RATE = 40
-AUDITS = 3
+AUDITS = 2
 
 
 @pytest.mark.timeout(300)

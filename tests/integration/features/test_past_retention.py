@@ -175,7 +175,9 @@ async def running(rig: Rig, **environment: str) -> Features:
     return await rig.start_ready(FEATURES__MAX_BATCH="50", **environment)
 
 
-@pytest.mark.parametrize("key", ["", KEY], ids=["plain", "pseudonyms"])
+@pytest.mark.parametrize(
+    "key", [pytest.param("", id="plain", marks=pytest.mark.slow), pytest.param(KEY, id="pseudonyms")]
+)
 async def test_states_whose_records_expired_come_back_bit_for_bit(
     rig: Rig, warehouse: BigQuerySettings, key: str
 ) -> None:

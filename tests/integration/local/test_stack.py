@@ -28,11 +28,18 @@ SETTINGS = (
 """What points a service to the parts, as the program prints it."""
 
 
+def as_from_a_terminal() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would all that the tests start there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def stack_program(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str], list[psutil.Process]]]:
     """`python -m deploy.local.stack`, once it is ready: the process, what it printed, its children."""
     command = [sys.executable, "-m", "deploy.local.stack", "--data-dir", str(data_dir)]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as program:
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, preexec_fn=as_from_a_terminal
+    ) as program:
         try:
             assert program.stdout is not None
             lines = [program.stdout.readline().strip() for _ in SETTINGS]
@@ -62,7 +69,14 @@ def test_nothing_is_left_running_after_a_signal(tmp_path: Path, number: signal.S
 
 def test_ctrl_c_during_the_start_leaves_nothing_either(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "deploy.local.stack", "--data-dir", str(tmp_path / "data")]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as it:
+    with subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=as_from_a_terminal,
+    ) as it:
         try:
             assert it.stderr is not None
             while "valkey: ready" not in (line := it.stderr.readline()):  # the others take seconds longer
