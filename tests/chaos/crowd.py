@@ -44,7 +44,7 @@ async def _client(url: str, end: float, body: Callable[[], bytes], answers: Answ
             content = body()
             began = time.monotonic()
             writer.write(
-                b"POST /v1/decisions HTTP/1.1\r\nhost: crowd\r\ncontent-type: application/json\r\n"
+                b"POST /v1/decisions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
                 b"content-length: %d\r\n\r\n" % len(content) + content
             )
             async with asyncio.timeout(PATIENCE_S):
