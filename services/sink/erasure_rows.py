@@ -6,7 +6,7 @@ meets one as a whole. Then the older rows are done, and the others named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ class Emptied:
 
 @dataclass(frozen=True, slots=True)
 class _Whose:
-    """A predicate and its one parameter."""
+    """A predicate and its one parameter; no values: it has none."""
 
     sql: str
     values: Sequence[str]
@@ -46,23 +46,21 @@ class _Whose:
 
 def events_of(client: bigquery.Client, names: Sequence[str]) -> set[str]:
     """Event ids of the rows that still say whose they are."""
-    found: set[str] = set()
-    for table in STREAMED:
-        if table is not tables.DEAD_LETTERS:
-            whose = _whose(table, names)
-            rows = _run(client, f"SELECT DISTINCT event_id FROM {_from(client, table)} AND {whose.sql}", whose)
-            found.update(row.event_id for row in rows.result(timeout=QUERY_TIMEOUT_S) if row.event_id is not None)
-    return found
+    return _events(client, lambda table: _whose(table, names))
 
 
 def erased_events(client: bigquery.Client) -> set[str]:
     """Event ids of the rows that have forgotten whose they are."""
+    return _events(client, lambda table: _Whose(f"{_owner(table)} IS NULL", []))
+
+
+def _events(client: bigquery.Client, whose: Callable[[Table], _Whose]) -> set[str]:
     found: set[str] = set()
     for table in STREAMED:
         if table is not tables.DEAD_LETTERS:
-            rows = _run(
-                client, f"SELECT DISTINCT event_id FROM {_from(client, table)} AND {_owner(table)} IS NULL", None
-            )
+            those = whose(table)
+            query = f"SELECT DISTINCT event_id FROM {_from(client, table)} AND {those.sql}"
+            rows = _run(client, query, those if those.values else None)
             found.update(row.event_id for row in rows.result(timeout=QUERY_TIMEOUT_S) if row.event_id is not None)
     return found
 
