@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from services.scorer.admission import Admission
 from services.scorer.api import build_app
 from services.scorer.askers import Askers
 from services.scorer.check import check, tell_of_claims_that_outlive_their_topic
@@ -30,13 +31,13 @@ from services.scorer.guard import PartitionGuard, Readiness
 from services.scorer.idempotency import IdempotencyKeys
 from services.scorer.keys import Access, KeysFileError, KeysReloader, Scope, new_key
 from services.scorer.metrics import SERVICE
-from services.scorer.model import ModelSlot
 from services.scorer.policies import PolicyReloader, PolicySlot
 from services.scorer.rate import Rate
 from services.scorer.reload import ModelReloader
 from services.scorer.restore import ClaimRestorer
 from services.scorer.server import listen, serve
 from services.scorer.settings import ScorerSettings
+from services.scorer.slot import ModelSlot
 from services.scorer.stream import StreamDoor
 from shared.contracts import topics
 from shared.feature_state import FeatureStateStore
@@ -146,7 +147,8 @@ async def work(
             ready.reason,
             max_body_bytes=settings.limits.max_body_bytes,
             read_seconds=section.read_seconds,
-            max_in_flight=section.max_in_flight,
+            max_arriving=section.max_in_flight,
+            admission=Admission(most=section.max_in_flight, within_s=section.answer_within_ms / 1000),
             rate=Rate(section.rate_per_second, section.rate_burst),
         )
         connections = ConnectionLimits(section.max_connections, section.read_seconds, section.keep_alive_seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Protocol
@@ -15,12 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.scorer import openapi
+from services.scorer.admission import Admission, Overloaded
 from services.scorer.body import read_body
 from services.scorer.checkout import Question, Unavailable
 from services.scorer.docs_page import docs_page
 from services.scorer.idempotency import HEADER, InFlight, check_key
 from services.scorer.keys import Access, Caller, Scope
-from services.scorer.metrics import ANSWERS, IN_FLIGHT
+from services.scorer.metrics import ANSWERS
 from services.scorer.problems import PRIVATE, Problem, answer, problem_handler
 from services.scorer.rate import Rate, TokenBuckets
 from shared.contracts.rejections import Rejection
@@ -49,18 +51,18 @@ def build_app(
     *,
     max_body_bytes: int,
     read_seconds: float,
-    max_in_flight: int,
+    max_arriving: int,
+    admission: Admission,
     rate: Rate,
 ) -> FastAPI:
     """The REST door. `ready`: None, or why this process should get no requests. `rate`: of each caller.
-    `read_seconds`: for a body to arrive.
+    `read_seconds`: for a body to arrive; `max_arriving`: bodies of each caller on their way at once.
     """
     app = FastAPI(title="Flit Risk", version="1", openapi_url="/openapi.json", docs_url=None, redoc_url=None)
     app.add_exception_handler(Problem, problem_handler)
     app.add_exception_handler(HTTPException, _framework_refusal)
     app.add_exception_handler(Exception, _our_fault)
     openapi.install(app)
-    in_flight = 0
     arriving: Counter[str] = Counter()
     buckets = TokenBuckets()
 
@@ -73,35 +75,29 @@ def build_app(
 
     @app.post("/v1/decisions", **openapi.DECIDE)
     async def decide(request: Request) -> Response:
-        nonlocal in_flight
         caller = admit(request, Scope.DECIDE)
-        # A body on its way takes no place: one caller's slow line would keep all others out. It costs memory, though.
-        if in_flight >= max_in_flight or arriving[caller.name] >= max_in_flight:
-            raise _overloaded()
-        arriving[caller.name] += 1
         try:
-            question = await _question(request, caller, max_body_bytes, read_seconds)
+            # A body on its way takes no place: a caller's slow line would keep all others out. It costs memory, though.
+            admission.check()
+            if arriving[caller.name] >= max_arriving:
+                raise Overloaded
+            arriving[caller.name] += 1
+            try:
+                question = await _question(request, caller, max_body_bytes, read_seconds)
+            finally:
+                arriving[caller.name] -= 1
+            with admission.place(_arrived_s(request)):
+                return _decision(await decisions.decide(question))
         except Rejection as rejection:
             raise Problem.of(rejection) from None
-        finally:
-            arriving[caller.name] -= 1
-        if in_flight >= max_in_flight:
-            raise _overloaded()
-        in_flight += 1
-        IN_FLIGHT.set(in_flight)
-        try:
-            return _decision(await decisions.decide(question))
-        except Rejection as rejection:
-            raise Problem.of(rejection) from None
+        except Overloaded:
+            raise Problem.later(503, "overloaded", "too many requests at once", RETRY_AFTER_S) from None
         except InFlight:
             raise Problem.later(
                 409, "in-flight", "this key's first request is not answered yet", RETRY_AFTER_S
             ) from None
         except Unavailable as error:
             raise Problem.later(503, error.reason, str(error), error.retry_after_s) from None
-        finally:
-            in_flight -= 1
-            IN_FLIGHT.set(in_flight)
 
     @app.get("/v1/decisions/{event_id}", **openapi.FIND)
     async def find(event_id: str, request: Request) -> Response:
@@ -149,8 +145,10 @@ def _admit(request: Request, access: Access, scopes: Collection[Scope]) -> Calle
     return caller
 
 
-def _overloaded() -> Problem:
-    return Problem.later(503, "overloaded", "too many requests at once", RETRY_AFTER_S)
+def _arrived_s(request: Request) -> float:
+    """When the whole request was there: for the time that it then waited for its turn, see `BoundedHttp`."""
+    arrived: float = getattr(request.state, "arrived_s", None) or time.monotonic()
+    return arrived
 
 
 async def _question(request: Request, caller: Caller, max_body_bytes: int, read_seconds: float) -> Question:

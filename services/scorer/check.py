@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from services.scorer.metrics import SERVICE
-from services.scorer.model import OnnxModel
 from shared.contracts.topics import DECISIONS
+from shared.deciding.onnx_model import OnnxModel
 from shared.feature_state import FeatureStateStore, PartitionCountMismatch
 from shared.kafka.admin import check_topics, retention_ms
 from shared.kafka.errors import GaveUp, TopicMismatch, TransientError

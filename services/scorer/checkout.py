@@ -15,12 +15,12 @@ from services.scorer.claims import ANY_BODY, Claim, IndexIncomplete, greatest_of
 from services.scorer.decider import Clock, Decider, utc_now
 from services.scorer.metrics import CLAIMS, SERVICE
 from services.scorer.outgoing import decision_record, transaction_record
-from services.scorer.pipeline import Degraded
 from shared.contracts.events import AsOf, Decision, Transaction, VectorState, encode
 from shared.contracts.identity import EPOCH, canonical_time, partition_of
 from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
+from shared.deciding import Degraded
 from shared.feature_definitions import CustomerState, Sighting, make_vector
 from shared.feature_definitions.stored import LayoutMismatch
 from shared.feature_state import PartitionCountMismatch, Position

@@ -91,6 +91,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._loose_bytes = 0
+        # The loop's own time is that of its latest look at the sockets: what was read since has waited from then on.
+        self.scope.setdefault("state", {})["arrived_s"] = self.loop.time()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

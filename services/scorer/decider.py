@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 
 import structlog
 
-from services.scorer import pipeline
 from services.scorer.metrics import MODEL_FAILURES
-from services.scorer.model import ModelSlot
-from services.scorer.pipeline import Channel, Degraded, ModelFailed
 from services.scorer.policies import PolicySlot
+from services.scorer.slot import ModelSlot
 from shared.contracts.events import Decision, FeatureVector
 from shared.contracts.identity import canonical_time
+from shared.deciding import Channel, Degraded, ModelFailed, pipeline
 
 log = structlog.get_logger()
 

@@ -7,7 +7,8 @@ import asyncio
 import structlog
 
 from services.scorer.metrics import MODEL_REFUSED, SERVICE
-from services.scorer.model import ModelSlot, OnnxModel
+from services.scorer.slot import ModelSlot
+from shared.deciding.onnx_model import OnnxModel
 from shared.experiments import Trials
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry

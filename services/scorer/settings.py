@@ -46,7 +46,9 @@ class ScorerSection(Section):
     publish_timeout_ms: int = Field(default=2000, ge=50, le=60_000)
     """How long a checkout waits for Kafka before it is told to ask again."""
     max_in_flight: int = Field(default=256, ge=1, le=100_000)
-    """Checkout requests at once. Beyond it 503 at once, so that those that were let in stay fast."""
+    """Checkout requests at once, at most. Beyond it 503 at once."""
+    answer_within_ms: int = Field(default=100, ge=1, le=60_000)
+    """Where checkouts take longer, fewer are let in at once, so that those that are stay fast."""
     rate_per_second: float = Field(default=5000.0, gt=0)
     """Requests of each caller, on average; beyond it 429 with the time to wait. Of this process."""
     rate_burst: int = Field(default=10_000, ge=1)

@@ -15,7 +15,7 @@ from services.scorer.claims import ANY_BODY, Claim, greatest_offsets
 from services.scorer.decider import Decider
 from services.scorer.metrics import CLAIMS, SERVICE
 from services.scorer.outgoing import decision_record
-from services.scorer.pipeline import Vector, read_vector
+from services.scorer.vectors import Vector, read_vector
 from shared.contracts import topics
 from shared.contracts.events import Decision, FeatureVector, encode
 from shared.contracts.headers import schema_version_of

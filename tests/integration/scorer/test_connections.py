@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from services.scorer.admission import Admission
 from services.scorer.api import build_app
 from services.scorer.checkout import Question
 from services.scorer.connections import MAX_HEAD_BYTES, MAX_HEADERS, ConnectionLimits
@@ -152,7 +153,8 @@ async def door(
         lambda: None,
         max_body_bytes=200_000,
         read_seconds=read_s,
-        max_in_flight=in_flight,
+        max_arriving=in_flight,
+        admission=Admission(most=in_flight, within_s=60.0),
         rate=Rate(10_000.0, 10_000),
     )
     limits = ConnectionLimits(connections, read_s, keep_alive_s)

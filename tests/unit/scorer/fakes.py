@@ -15,8 +15,8 @@ from services.scorer.checkout import Checkout, Ports
 from services.scorer.claims import Claim, IndexIncomplete
 from services.scorer.decider import Decider
 from services.scorer.idempotency import InFlight
-from services.scorer.model import ModelSlot
 from services.scorer.policies import PolicySlot
+from services.scorer.slot import ModelSlot
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import Limits
 from shared.feature_state import Position

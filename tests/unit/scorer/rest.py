@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from services.scorer.admission import Admission
 from services.scorer.api import build_app
 from services.scorer.checkout import Question
 from services.scorer.keys import Access
@@ -42,13 +43,15 @@ class Asked:
 def client_of(
     use_case: Any, access: Access | None = None, address: tuple[str, int] = LOOPBACK, **more: Any
 ) -> httpx.AsyncClient:
+    places = more.pop("max_in_flight", 8)
     app = build_app(
         use_case,
         access or Access(None),
         more.pop("ready", lambda: None),
         max_body_bytes=LIMIT,
         read_seconds=more.pop("read_seconds", 5.0),
-        max_in_flight=more.pop("max_in_flight", 8),
+        max_arriving=places,
+        admission=Admission(most=places, within_s=60.0),
         rate=more.pop("rate", Rate(1000.0, 1000)),
     )
     transport = httpx.ASGITransport(app, client=address, raise_app_exceptions=False)

@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from structlog.testing import capture_logs
 
 from services.scorer.metrics import MODEL_REFUSED
-from services.scorer.model import ModelSlot, OnnxModel
-from services.scorer.pipeline import ModelFailed, decide
 from services.scorer.reload import ModelReloader
+from services.scorer.slot import ModelSlot
+from shared.deciding import ModelFailed, decide
+from shared.deciding.onnx_model import OnnxModel
 from shared.experiments import Arm, Experiment, Trials
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import ArtifactRefused

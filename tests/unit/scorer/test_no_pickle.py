@@ -37,7 +37,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 def test_the_graph_reaches_what_reads_models() -> None:
     assert {
-        "services.scorer.model",
+        "shared.deciding.onnx_model",
         "shared.model_artifact.registry",
         "shared.model_artifact.signing",
     } <= graph().keys()

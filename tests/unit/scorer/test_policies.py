@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 
 from services.scorer.decider import Decider
 from services.scorer.metrics import POLICY_INFO
-from services.scorer.model import ModelSlot
 from services.scorer.policies import PolicyReloader, PolicySlot
+from services.scorer.slot import ModelSlot
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, load_policy
 from tests.unit.scorer.parts import a_vector

@@ -1,16 +1,14 @@
-"""A registered model made ready to answer, and the place where the one in service stands."""
+"""A registered model made ready to answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from services.scorer.pipeline import Lineup, ModelFailed, Scores
-from shared.experiments import Experiment
+from shared.deciding.pipeline import ModelFailed, Scores
 from shared.feature_definitions import FEATURE_NAMES
 from shared.model_artifact.explanation import Explainer
 from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused, check_golden, golden_matrix
@@ -72,25 +70,3 @@ def _session(model: bytes) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-class ModelSlot:
-    """Holds who is in service. Reading `lineup` is one attribute access: a swap never falls into the middle of an
-    answer, since whoever answers has taken the line-up once."""
-
-    def __init__(self) -> None:
-        self.current: OnnxModel | None = None
-        self.lineup = Lineup({})
-
-    def put(self, current: OnnxModel, previous: OnnxModel | None = None) -> None:
-        """`previous`: the model before, where it was trained on another feature set: while a new set comes into
-        service, vectors of both are on the topic, and each finds its model."""
-        self.current = current
-        before = {} if previous is None else {previous.feature_set_version: previous}
-        self.lineup = replace(self.lineup, champions={**before, current.feature_set_version: current})
-
-    def try_out(
-        self, challengers: Sequence[OnnxModel], experiment: Experiment | None, arms: Mapping[str, OnnxModel]
-    ) -> None:
-        """Put models beside the champion; those that were tried before are not any more."""
-        self.lineup = replace(self.lineup, challengers=tuple(challengers), experiment=experiment, arms=dict(arms))

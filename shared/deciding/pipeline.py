@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.contracts.events import Decision, FeatureVector, Reason, ShadowScore, VectorState, Verdict
-from shared.contracts.transactions import fingerprint
 from shared.experiments import Experiment, arm_of
-from shared.feature_definitions import FEATURE_SET_VERSION, received
+from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.policy import Policy, apply, feature_reason
 from shared.policy.reasons import PolicyReason
 
@@ -33,15 +32,6 @@ class Degraded:
     """The vector was made by another version of the features than the model was trained on."""
     REBUILDING = "rebuilding"
     STATE_UNAVAILABLE = "state_unavailable"
-
-
-@dataclass(frozen=True, slots=True)
-class Vector:
-    """A vector that may be decided on."""
-
-    vector: FeatureVector
-    fingerprint: bytes
-    """Of its transaction: which body of the event it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +87,6 @@ def fits(model: Model, vector: FeatureVector) -> bool:
 
 class ModelFailed(Exception):
     """A loaded model gave no answer."""
-
-
-def read_vector(value: bytes | None, key: bytes | None, schema_version: str | None) -> Vector:
-    """A record of bnpl-features as a vector. Raises `Rejection`."""
-    vector, _ = received.read_vector(value, key, schema_version)
-    return Vector(vector, fingerprint(vector.transaction))
 
 
 def matrix_of(features: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> NDArray[np.float32]:

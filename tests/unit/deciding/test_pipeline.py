@@ -6,11 +6,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from services.scorer import pipeline
-from services.scorer.model import OnnxModel
-from services.scorer.pipeline import MAX_REASONS, NO_MODEL, Lineup, ModelFailed, Scores, decide, matrix_of, read_vector
+from services.scorer.vectors import read_vector
 from shared.contracts.events import Decision, FeatureVector, Verdict, encode
 from shared.contracts.rejections import Rejection
+from shared.deciding import NO_MODEL, Lineup, ModelFailed, Scores, decide, matrix_of, pipeline
+from shared.deciding.onnx_model import OnnxModel
+from shared.deciding.pipeline import MAX_REASONS
 from shared.experiments import Arm, Experiment, arm_of
 from shared.feature_definitions import FEATURE_NAMES, feature_hash
 from shared.model_artifact.manifest import Calibration, logit, sigmoid

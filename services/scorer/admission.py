@@ -1,0 +1,74 @@
+"""How many checkouts are in work at once: as many as are answered in time, and no more.
+
+Beyond what the machine can do, letting more in answers no more of them: each only waits longer, until all are too late.
+How many it can do depends on the machine, on its neighbours and on the stream, so it is found by trying, as TCP does
+(additive increase, multiplicative decrease: Chiu and Jain, "Analysis of the increase and decrease algorithms for
+congestion avoidance in computer networks", 1989): each answer in time raises the limit by its share of one place, a
+late one cuts it in the proportion of its lateness, to half at most, once for all that were in work together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from services.scorer.metrics import ADMISSION_LIMIT, IN_FLIGHT
+
+FEWEST = 32
+"""Places that are always there: one pause of the machine must not turn away the few that come at an ordinary time."""
+MOST_CUT = 0.5
+
+
+class Overloaded(Exception):
+    """No place is free: asking again in a moment is better than waiting."""
+
+
+class Admission:
+    """Counts the requests in work. Of one process, on one event loop."""
+
+    def __init__(self, *, most: int, within_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`most`: places there can be at all. `within_s`: from its arrival on, an answer that took longer is late."""
+        self._fewest = min(FEWEST, most)
+        self._most = most
+        self._within_s = within_s
+        self._clock = clock
+        self._limit = float(most)
+        self._in_work = 0
+        self._cut_at_s = -1.0
+
+    @property
+    def limit(self) -> int:
+        return int(self._limit)
+
+    def check(self) -> None:
+        """Raises Overloaded where there is no place now."""
+        if self._in_work >= self.limit:
+            raise Overloaded
+
+    @contextmanager
+    def place(self, arrived_s: float) -> Iterator[None]:
+        """Take a place. `arrived_s`: when the request was whole, by `clock`. Raises Overloaded."""
+        self.check()
+        self._in_work += 1
+        IN_FLIGHT.set(self._in_work)
+        try:
+            yield
+        finally:
+            self._learn(arrived_s)
+            self._in_work -= 1
+            IN_FLIGHT.set(self._in_work)
+
+    def _learn(self, arrived_s: float) -> None:
+        now = self._clock()
+        took_s = now - arrived_s
+        if took_s > self._within_s:
+            # Those that were let in before the last cut had to be late as well: it was made for all of them.
+            if arrived_s > self._cut_at_s:
+                kept = min(self._limit, self._in_work) * max(MOST_CUT, self._within_s / took_s)
+                self._limit = max(float(self._fewest), kept)
+                self._cut_at_s = now
+        elif 2 * self._in_work > self._limit:
+            # While most places are empty, an answer in time says nothing about how many there might be.
+            self._limit = min(float(self._most), self._limit + 1.0 / self._limit)
+        ADMISSION_LIMIT.set(self.limit)

@@ -1,0 +1,109 @@
+"""Admission: finds how many requests at once are still answered in time."""
+
+from __future__ import annotations
+
+import heapq
+
+import pytest
+
+from services.scorer.admission import FEWEST, Admission, Overloaded
+
+WITHIN_S = 0.1
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def crowd(admission: Admission, clock: Clock, *, clients: int, per_second: float, seconds: float) -> list[float]:
+    """Latencies of the admitted, of `clients` who each ask again a second after a refusal, and at once after an answer,
+    at a machine that answers one after the other."""
+    took: list[float] = []
+    free_at, end = clock.now, clock.now + seconds
+    asking = [(clock.now + number * 1e-3, number, 0.0) for number in range(clients)]
+    answered: list[tuple[float, int, object]] = []
+    heapq.heapify(asking)
+    while asking or answered:
+        if answered and (not asking or answered[0][0] <= asking[0][0]):
+            clock.now, number, place = heapq.heappop(answered)
+            place.__exit__(None, None, None)  # type: ignore[attr-defined]
+            if clock.now < end:
+                heapq.heappush(asking, (clock.now + 1e-6, number, 0.0))
+            continue
+        clock.now, number, _ = heapq.heappop(asking)
+        place = admission.place(clock.now)
+        try:
+            place.__enter__()
+        except Overloaded:
+            if clock.now + 1.0 < end:
+                heapq.heappush(asking, (clock.now + 1.0, number, 0.0))
+            continue
+        free_at = max(free_at, clock.now) + 1.0 / per_second
+        took.append(free_at - clock.now)
+        heapq.heappush(answered, (free_at, number, place))
+    return took
+
+
+@pytest.mark.parametrize("per_second", [500.0, 1000.0, 2000.0])
+def test_a_crowd_is_let_in_only_as_far_as_it_is_answered_in_time(per_second: float) -> None:
+    clock = Clock()
+    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    took = crowd(admission, clock, clients=800, per_second=per_second, seconds=20.0)
+    settled = sorted(took[len(took) // 4 :])
+    assert settled[int(0.99 * len(settled))] <= 1.3 * WITHIN_S
+    assert len(took) >= 0.95 * 20.0 * per_second, "the machine was left waiting"
+
+
+def test_a_machine_that_gets_faster_is_given_more() -> None:
+    clock = Clock()
+    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    crowd(admission, clock, clients=400, per_second=200.0, seconds=20.0)
+    slow = admission.limit
+    crowd(admission, clock, clients=400, per_second=2000.0, seconds=20.0)
+    assert slow <= 40 < 100 < admission.limit
+
+
+def test_requests_that_were_in_work_together_take_places_away_once() -> None:
+    clock = Clock()
+    admission = Admission(most=100, within_s=WITHIN_S, clock=clock)
+    places = [admission.place(0.0) for _ in range(100)]
+    for place in places:
+        place.__enter__()
+    clock.now = 1.0
+    for place in places:
+        place.__exit__(None, None, None)
+    assert admission.limit == 50
+
+
+def test_some_places_are_always_there() -> None:
+    clock = Clock()
+    admission = Admission(most=100, within_s=WITHIN_S, clock=clock)
+    for _ in range(100):
+        with admission.place(clock.now):
+            clock.now += 1.0
+    assert admission.limit == FEWEST
+
+
+def test_few_requests_say_nothing_about_how_many_there_might_be() -> None:
+    clock = Clock()
+    admission = Admission(most=100, within_s=WITHIN_S, clock=clock)
+    for _ in range(100):
+        with admission.place(clock.now):
+            clock.now += 1.0
+    for _ in range(1000):
+        with admission.place(clock.now):
+            clock.now += 0.001
+    assert admission.limit == FEWEST
+
+
+def test_no_place_is_lost_to_an_error() -> None:
+    admission = Admission(most=1, within_s=WITHIN_S)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="x"), admission.place(0.0):
+            raise ValueError("x")
+    with admission.place(0.0), pytest.raises(Overloaded):
+        admission.check()
