@@ -19,18 +19,24 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from services.scorer.admission import Admission
-from services.scorer.api import build_app
+from services.scorer.api import BodyLimits, UseCases, build_app
 from services.scorer.askers import Askers
+from services.scorer.batch import Batch
 from services.scorer.check import check, tell_of_claims_that_outlive_their_topic
 from services.scorer.checkout import Checkout, Ports
 from services.scorer.claims import ClaimStore
 from services.scorer.connections import ConnectionLimits
+from services.scorer.customers import Customers
 from services.scorer.decider import Decider
+from services.scorer.door import Door
+from services.scorer.explanation import Explanations
 from services.scorer.gathering import GatheringRedis
 from services.scorer.guard import PartitionGuard, Readiness
-from services.scorer.idempotency import IdempotencyKeys
+from services.scorer.idempotency import IdempotencyKeys, KeyGuard
 from services.scorer.keys import Access, KeysFileError, KeysReloader, Scope, new_key
+from services.scorer.library import ModelLibrary
 from services.scorer.metrics import SERVICE
+from services.scorer.models import Models
 from services.scorer.policies import PolicyReloader, PolicySlot
 from services.scorer.rate import Rate
 from services.scorer.reload import ModelReloader
@@ -39,6 +45,7 @@ from services.scorer.server import listen, serve
 from services.scorer.settings import ScorerSettings
 from services.scorer.slot import ModelSlot
 from services.scorer.stream import StreamDoor
+from services.scorer.updates import Updates
 from shared.contracts import topics
 from shared.feature_state import FeatureStateStore
 from shared.kafka.consumer import BatchConsumer
@@ -115,23 +122,26 @@ async def work(
             chunk_records=section.chunk_records,
             keep_partition=pseudonyms.on,
         )
+        confirm = PartitionGuard(states, partitions).confirm
+        claims = ClaimStore(hasty, ttl_s=section.claim_ttl_seconds, on_incomplete=restorer.wake)
+        idempotency = IdempotencyKeys(
+            hasty, ttl_s=section.idempotency_ttl_seconds, in_flight_s=2 * section.publish_timeout_ms / 1000 + 1
+        )
+        askers = Askers(hasty, ttl_s=section.claim_ttl_seconds)
+        publish_timeout_s = section.publish_timeout_ms / 1000
         checkout = Checkout(
             Ports(
                 states=states,
-                claims=ClaimStore(hasty, ttl_s=section.claim_ttl_seconds, on_incomplete=restorer.wake),
-                keys=IdempotencyKeys(
-                    hasty,
-                    ttl_s=section.idempotency_ttl_seconds,
-                    in_flight_s=2 * section.publish_timeout_ms / 1000 + 1,
-                ),
-                askers=Askers(hasty, ttl_s=section.claim_ttl_seconds),
+                claims=claims,
+                keys=idempotency,
+                askers=askers,
                 sender=producer,
-                confirm=PartitionGuard(states, partitions).confirm,
+                confirm=confirm,
             ),
             decider,
             limits=settings.limits.limits(),
             partitions=partitions,
-            publish_timeout_s=section.publish_timeout_ms / 1000,
+            publish_timeout_s=publish_timeout_s,
             pseudonyms=pseudonyms,
         )
         consumer = BatchConsumer(
@@ -141,16 +151,24 @@ async def work(
         operations = OperationsServer(settings.metrics.port, ready.reason, settings.metrics.host)
         operations.start()
         stack.callback(operations.stop)
-        app = build_app(
-            checkout,
+        library, guard = ModelLibrary(registry, slot), KeyGuard(idempotency)
+        use_cases = UseCases(
+            decisions=checkout,
+            batches=Batch(checkout, guard),
+            explanations=Explanations(checkout, library),
+            updates=Updates(claims, askers, guard, producer, publish_timeout_s=publish_timeout_s),
+            customers=Customers(states, confirm, partitions=partitions, pseudonyms=pseudonyms),
+            models=Models(registry, library, reloader),
+        )
+        rest_door = Door(
             access,
-            ready.reason,
-            max_body_bytes=settings.limits.max_body_bytes,
+            Admission(most=section.max_in_flight, within_s=section.answer_within_ms / 1000),
+            Rate(section.rate_per_second, section.rate_burst),
             read_seconds=section.read_seconds,
             max_arriving=section.max_in_flight,
-            admission=Admission(most=section.max_in_flight, within_s=section.answer_within_ms / 1000),
-            rate=Rate(section.rate_per_second, section.rate_burst),
         )
+        limits = BodyLimits(settings.limits.max_body_bytes, section.max_batch_bytes)
+        app = build_app(use_cases, rest_door, ready.reason, limits)
         connections = ConnectionLimits(section.max_connections, section.read_seconds, section.keep_alive_seconds)
         with contextlib.suppress(RedisError, OSError):
             await hasty.ping()  # so that the first checkout doesn't wait for the connection
@@ -235,7 +253,9 @@ def _parse() -> argparse.Namespace:
     commands.add_parser("run", help="serve both doors (the default)")
     new = commands.add_parser("new-key", help="make an API key, and the line for the keys file")
     new.add_argument("owner", help="name of the caller")
-    new.add_argument("--scope", action="append", type=Scope, choices=list(Scope), help="may be repeated; decide, read")
+    new.add_argument(
+        "--scope", action="append", type=Scope, choices=list(Scope), help="may be repeated; default: decide and read"
+    )
     new.add_argument("--expires", metavar="DAY", help="such as 2027-01-01, or a time; never by default")
     return parser.parse_args()
 

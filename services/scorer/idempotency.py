@@ -8,12 +8,18 @@ An event's decision doesn't depend on it (the claim sees to that); a key protect
 from __future__ import annotations
 
 import hashlib
-from typing import cast
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol, cast
 
+import structlog
 from redis.asyncio import Redis
 
 from services.scorer.claims import transient
 from shared.contracts.rejections import Rejection, RejectionReason
+from shared.kafka.errors import TransientError
+
+log = structlog.get_logger()
 
 _IN_FLIGHT, _DONE = b"i", b"d"
 HEADER = "Idempotency-Key"
@@ -54,6 +60,37 @@ class IdempotencyKeys:
         """The request is answered: keep what the key is bound to."""
         async with transient():
             await self._redis.set(_name(caller, key), _DONE + fingerprint, px=self._ttl_ms)
+
+
+class Keys(Protocol):
+    async def bind(self, caller: str, key: str, fingerprint: bytes) -> bool: ...
+    async def release(self, caller: str, key: str, fingerprint: bytes) -> None: ...
+
+
+class KeyGuard:
+    """A key held while its request is answered. Where Redis is away requests are answered without: what they do is
+    idempotent by itself, a key only keeps a caller from using one twice."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    @asynccontextmanager
+    async def held(self, caller: str, key: str | None, fingerprint: bytes) -> AsyncIterator[None]:
+        """`fingerprint`: 16 bytes of the request. Raises `Rejection` (conflict) and InFlight."""
+        bound = False
+        if key is not None:
+            try:
+                bound = await self._keys.bind(caller, key, fingerprint)
+            except TransientError as error:
+                log.warning("idempotency_key_not_bound", error=str(error)[:200])
+        try:
+            yield
+        finally:
+            if bound and key is not None:
+                try:
+                    await self._keys.release(caller, key, fingerprint)
+                except TransientError as error:
+                    log.warning("idempotency_key_not_released", error=str(error)[:200])
 
 
 def check_key(key: str) -> str:

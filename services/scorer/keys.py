@@ -38,12 +38,16 @@ PREFIX_LENGTH = 13
 _NOBODY = bytes(32)
 """Compared with where a prefix is unknown: it shall take as long."""
 
-EXPECTED = "prefix, SHA-256 in hex, owner, scopes (decide, read, admin; commas between), then expires=, rate=, burst="
+EXPECTED = (
+    "prefix, SHA-256 in hex, owner, scopes (decide, read, review, admin; commas between), then expires=, rate=, burst="
+)
 
 
 class Scope(StrEnum):
     DECIDE = "decide"
     READ = "read"
+    REVIEW = "review"
+    """Verdicts on decisions, by people."""
     ADMIN = "admin"
 
 

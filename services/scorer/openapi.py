@@ -8,9 +8,13 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from services.scorer.customers import CustomerFeatures
+from services.scorer.explanation import Explanation
 from services.scorer.problems import MEDIA_TYPE, REASONS
-from shared.contracts.events import Decision, Transaction
+from services.scorer.updates import MAX_NOTE_LENGTH
+from shared.contracts.events import Decision, DecisionUpdate, Transaction
 from shared.contracts.rejections import RejectionReason
+from shared.model_artifact.registry import Pointer
 
 _OPTIONAL_ON_INPUT = ("event_id", "source")
 """Required in a Transaction on the topic, filled in where a caller leaves them out."""
@@ -26,8 +30,60 @@ def _problem(about: str) -> dict[str, Any]:
     return {"description": about, "content": {MEDIA_TYPE: {"schema": _reference("Problem")}}}
 
 
-_DECISION = {"description": "The decision", "content": {"application/json": {"schema": _reference("Decision")}}}
+def _answer(about: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": about, "content": {"application/json": {"schema": schema}}}
+
+
+_DECISION = _answer("The decision", _reference("Decision"))
 _TEXT = {"description": "In a few words", "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+_ASKED: dict[int, Any] = {
+    400: _problem("Query parameters, of which there are none, a header that was sent twice, or no HTTP"),
+    401: _problem("No known key"),
+    403: _problem("A key for something else, or no key from another machine"),
+    429: _problem("More requests than this caller may make; again after Retry-After seconds"),
+    431: _problem("Address and headers too large"),
+    503: _problem("Asking again after Retry-After seconds is safe"),
+}
+"""What any call may be answered."""
+
+_SENT: dict[int, Any] = {
+    400: _problem("Not JSON as the contract wants it"),
+    408: _problem("The request took too long to arrive"),
+    409: _problem("The first request with this Idempotency-Key is still being answered"),
+    413: _problem("Body too large, as sent or unpacked"),
+    415: _problem("Unknown content type or encoding"),
+}
+"""And one with a body."""
+
+_OF_EVENT: dict[int, Any] = {
+    404: _problem("No decision under this id (yet)"),
+    422: _problem("What no event id can look like"),
+}
+
+_KEY_HEADER = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 128}}
+_HEADERS = [
+    _KEY_HEADER,
+    {"name": "Schema-Version", "in": "header", "schema": {"type": "string", "enum": ["1"]}},
+    {"name": "traceparent", "in": "header", "schema": {"type": "string"}},
+]
+
+
+def _takes(schema: dict[str, Any], *, example: Any, required: bool = True) -> dict[str, Any]:
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"required": required, "content": content}
+
+
+_PURCHASE: dict[str, Any] = {
+    "transaction_id": "txn_00000042",
+    "customer_id": "cust_000001",
+    "occurred_at": "2026-06-01T09:00:00Z",
+    "amount": 67.51,
+    "currency": "USD",
+    "installments": {"count": 4, "first_payment_amount": 16.88, "frequency": "bi_weekly"},
+    "customer": {"tenure_days": 384, "credit_score_range": "fair", "verification_level": "verified"},
+    "device": {"id": "device_1", "type": "mobile", "is_trusted": True},
+}
 
 DECIDE: dict[str, Any] = {
     "summary": "Decide a purchase",
@@ -35,44 +91,104 @@ DECIDE: dict[str, Any] = {
     "whether it was first asked here or came over the stream. `degraded` says why a fallback decided.",
     "responses": {
         200: _DECISION,
-        400: _problem("Not JSON as the contract wants it"),
-        401: _problem("No known key"),
-        403: _problem("A key for something else, or no key from another machine"),
-        408: _problem("The request took too long to arrive"),
-        409: _problem("The first request with this Idempotency-Key is still being answered"),
-        413: _problem("Body too large, as sent or unpacked"),
-        415: _problem("Unknown content type or encoding"),
+        **_ASKED,
+        **_SENT,
         422: _problem("A field breaks a rule, or the event or key was used with another body"),
-        429: _problem("More requests than this caller may make; again after Retry-After seconds"),
-        431: _problem("Address and headers too large"),
-        503: _problem("Asking again after Retry-After seconds is safe"),
     },
     "openapi_extra": {
         "security": _KEYED,
-        "parameters": [
-            {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 128}},
-            {"name": "Schema-Version", "in": "header", "schema": {"type": "string", "enum": ["1"]}},
-            {"name": "traceparent", "in": "header", "schema": {"type": "string"}},
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _reference("TransactionRequest")}},
-        },
+        "parameters": _HEADERS,
+        "requestBody": _takes(_reference("TransactionRequest"), example=_PURCHASE),
+    },
+}
+DECIDE_BATCH: dict[str, Any] = {
+    "summary": "Decide up to 1,000 purchases",
+    "description": "Each is decided as it would be alone. The answers stand in the order of the purchases: a decision, "
+    "or the problem that the purchase alone would have been answered with.",
+    "responses": {
+        200: _answer(
+            "Decisions and problems",
+            {"type": "array", "items": {"anyOf": [_reference("Decision"), _reference("Problem")]}},
+        ),
+        **_ASKED,
+        **_SENT,
+        422: _problem("No array of 1 to 1,000, or the key was used with another body"),
+    },
+    "openapi_extra": {
+        "security": _KEYED,
+        "parameters": _HEADERS,
+        "requestBody": _takes(
+            {"type": "array", "items": _reference("TransactionRequest"), "minItems": 1, "maxItems": 1000},
+            example=[_PURCHASE],
+        ),
     },
 }
 FIND: dict[str, Any] = {
     "summary": "The decision of an event",
-    "responses": {
-        200: _DECISION,
-        400: _problem("Query parameters, of which there are none"),
-        401: _problem("No known key"),
-        403: _problem("A key for something else, or no key from another machine"),
-        404: _problem("No decision under this id (yet)"),
-        422: _problem("What no event id can look like"),
-        429: _problem("More requests than this caller may make"),
-        431: _problem("Address and headers too large"),
-        503: _problem("Can't be looked up right now"),
+    "responses": {200: _DECISION, **_ASKED, **_OF_EVENT},
+    "openapi_extra": {"security": _KEYED},
+}
+EXPLAIN: dict[str, Any] = {
+    "summary": "What each feature added to the risk",
+    "description": "In log-odds: the sigmoid of `base_value` plus all contributions is `raw_probability`, and the "
+    "calibration makes `probability_of_default` of it. For a declined purchase with what a notice has to tell.",
+    "responses": {200: _answer("The explanation", _reference("Explanation")), **_ASKED, **_OF_EVENT},
+    "openapi_extra": {"security": _KEYED},
+}
+_TAKEN = _answer("Recorded on decision-updates", _reference("DecisionUpdate"))
+CANCEL: dict[str, Any] = {
+    "summary": "The purchase was called off",
+    "description": "What it would have added to the customer's exposure is free again.",
+    "responses": {202: _TAKEN, **_ASKED, **_SENT, **_OF_EVENT},
+    "openapi_extra": {
+        "security": _KEYED,
+        "parameters": [_KEY_HEADER],
+        "requestBody": _takes(_reference("Cancellation"), example={"note": "the basket was emptied"}, required=False),
     },
+}
+VERDICT: dict[str, Any] = {
+    "summary": "A reviewer's verdict",
+    "responses": {202: _TAKEN, **_ASKED, **_SENT, **_OF_EVENT},
+    "openapi_extra": {
+        "security": _KEYED,
+        "parameters": [_KEY_HEADER],
+        "requestBody": _takes(_reference("ReviewVerdict"), example={"verdict": "approve", "note": "known customer"}),
+    },
+}
+CUSTOMER: dict[str, Any] = {
+    "summary": "A customer's rolling features as of now",
+    "responses": {
+        200: _answer("The features", _reference("CustomerFeatures")),
+        **_ASKED,
+        404: _problem("No purchase of this customer is known"),
+        422: _problem("What no customer's id can look like"),
+    },
+    "openapi_extra": {"security": _KEYED},
+}
+_POINTERS = _answer("Who is in service now, and who was before", _reference("Pointers"))
+_SWITCH: dict[int, Any] = {
+    404: _problem("No such version"),
+    409: _problem("The model can't be trusted or used, or another one is in service than was expected"),
+    422: _problem("What no version can look like"),
+}
+MODELS: dict[str, Any] = {
+    "summary": "The registered models",
+    "responses": {200: _answer("The latest, and those that have a part", {"type": "object"}), **_ASKED},
+    "openapi_extra": {"security": _KEYED},
+}
+PROMOTE: dict[str, Any] = {
+    "summary": "Put a model in service",
+    "description": "With `If-Match`, only where that version is in service now. No request in work is dropped, and "
+    "every decision names the version that made it.",
+    "responses": {200: _POINTERS, **_ASKED, **_SWITCH},
+    "openapi_extra": {
+        "security": _KEYED,
+        "parameters": [{"name": "If-Match", "in": "header", "schema": {"type": "string"}}],
+    },
+}
+ROLLBACK: dict[str, Any] = {
+    "summary": "Put the model before back in service",
+    "responses": {200: _POINTERS, **_ASKED, **_SWITCH},
     "openapi_extra": {"security": _KEYED},
 }
 LIVE: dict[str, Any] = {"summary": "Whether the process runs", "responses": {200: _TEXT}}
@@ -95,8 +211,23 @@ def install(app: FastAPI) -> None:
 
 
 def _schemas() -> dict[str, Any]:
-    _, components = msgspec.json.schema_components([Decision, Transaction], ref_template="#/components/schemas/{name}")
+    kinds = [Decision, DecisionUpdate, Transaction, Explanation, CustomerFeatures, Pointer]
+    _, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     schemas: dict[str, Any] = dict(components)
+    pointer = {"anyOf": [_reference("Pointer"), {"type": "null"}]}
+    schemas["Pointers"] = {"type": "object", "properties": {"current": pointer, "previous": pointer}}
+    note = {"type": "string", "maxLength": MAX_NOTE_LENGTH}
+    schemas["Cancellation"] = {"type": "object", "properties": {"note": note}, "additionalProperties": False}
+    schemas["ReviewVerdict"] = {
+        "type": "object",
+        "properties": {
+            "verdict": {"type": "string", "enum": ["approve", "decline"]},
+            "actor": {"type": "string", "minLength": 1, "maxLength": 128},
+            "note": note,
+        },
+        "required": ["verdict"],
+        "additionalProperties": False,
+    }
     request = dict(schemas.pop("Transaction"))
     request["required"] = [name for name in request["required"] if name not in _OPTIONAL_ON_INPUT]
     schemas["TransactionRequest"] = request

@@ -7,7 +7,7 @@ import msgspec
 from services.scorer.claims import Claim
 from services.scorer.metrics import SERVICE
 from shared.contracts import topics
-from shared.contracts.events import Transaction, encode
+from shared.contracts.events import DecisionUpdate, Transaction, encode
 from shared.contracts.headers import cloud_event
 from shared.kafka.producer import OutgoingRecord
 
@@ -49,3 +49,11 @@ def transaction_record(transaction: Transaction, traceparent: str | None = None)
         traceparent=traceparent,
     )
     return OutgoingRecord(topics.TRANSACTIONS.name, transaction.customer_id.encode(), encode(transaction), headers)
+
+
+def update_record(update: DecisionUpdate) -> OutgoingRecord:
+    """What was said after a decision."""
+    headers = cloud_event(
+        event_id=update.update_id, kind="decision-update", source=_SOURCE, time=update.updated_at, traceparent=None
+    )
+    return OutgoingRecord(topics.DECISION_UPDATES.name, update.customer_id.encode(), encode(update), headers)

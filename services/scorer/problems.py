@@ -37,7 +37,13 @@ REASONS = {
     "rate": "More requests than allowed",
     "overloaded": "Too many requests at once",
     "kafka-unavailable": "Purchases can't be recorded right now",
-    "state-unavailable": "Decisions can't be looked up right now",
+    "state-unavailable": "What is known can't be looked up right now",
+    "rebuilding": "What is known of the customer is being made anew",
+    "model-unavailable": "The model can't be loaded right now",
+    "model-refused": "The model can't be put in service",
+    "switched": "Another model is in service than was expected",
+    "registry-unavailable": "The registry can't be changed from here",
+    "deadline": "Not answered in time",
     "disconnected": "The request ended early",
     "http": "Not a request",
     "head": "Address and headers too large",
@@ -94,7 +100,8 @@ class _Body(msgspec.Struct):
     expected: str
 
 
-def answer(problem: Problem) -> Response:
+def body_of(problem: Problem) -> bytes:
+    """The problem details; counted as an answer."""
     ANSWERS.labels(str(problem.status), problem.reason).inc()
     title = REASONS.get(problem.reason, "The purchase was refused")
     body = _Body(
@@ -106,8 +113,12 @@ def answer(problem: Problem) -> Response:
         problem.field,
         problem.expected,
     )
+    return msgspec.json.encode(body)
+
+
+def answer(problem: Problem) -> Response:
     return Response(
-        msgspec.json.encode(body),
+        body_of(problem),
         status_code=problem.status,
         headers=PRIVATE | problem.headers,
         media_type=MEDIA_TYPE,

@@ -31,15 +31,17 @@ class TokenBuckets:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
 
-    def take(self, caller: str, rate: Rate) -> float:
-        """Take a token: 0, or the seconds until there is one again."""
+    def take(self, caller: str, rate: Rate, tokens: int = 1) -> float:
+        """Take tokens: 0, or the seconds until there are so many again. Of a full bucket more can be taken than it
+        holds, and then it is paid for afterwards: a batch larger than the bucket would never be let in."""
         now = self._clock()
         bucket = self._buckets.get(caller)
         if bucket is None:
             bucket = self._buckets[caller] = _Bucket(float(rate.burst), now)
         filled = bucket.tokens + (now - bucket.filled_at_s) * rate.per_second
         bucket.tokens, bucket.filled_at_s = min(float(rate.burst), filled), now
-        if bucket.tokens < 1.0 - ROUNDING:
-            return (1.0 - bucket.tokens) / rate.per_second
-        bucket.tokens -= 1.0
+        needed = min(float(tokens), float(rate.burst))
+        if bucket.tokens < needed - ROUNDING:
+            return (needed - bucket.tokens) / rate.per_second
+        bucket.tokens -= tokens
         return 0.0

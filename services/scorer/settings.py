@@ -45,6 +45,8 @@ class ScorerSection(Section):
     them is broken, and a checkout page has no time to find out. A machine with too little CPU wants more."""
     publish_timeout_ms: int = Field(default=2000, ge=50, le=60_000)
     """How long a checkout waits for Kafka before it is told to ask again."""
+    max_batch_bytes: int = Field(default=4_194_304, ge=1024, le=67_108_864)
+    """Of the body of a batch, as sent and unpacked."""
     max_in_flight: int = Field(default=256, ge=1, le=100_000)
     """Checkout requests at once, at most. Beyond it 503 at once."""
     answer_within_ms: int = Field(default=100, ge=1, le=60_000)

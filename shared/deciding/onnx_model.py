@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime
@@ -27,6 +28,18 @@ _RUNTIME_FAULTS: tuple[type[Exception], ...] = (
 """The runtime has one exception class for each of its status codes, and none that they have in common."""
 
 
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Raw answers to n inputs, and what made them: raw = sigmoid(base + sum of contributions)."""
+
+    base: float
+    """In log-odds."""
+    contributions: NDArray[np.float64]
+    """[n, F], in log-odds."""
+    raw: NDArray[np.float64]
+    """[n], before calibration."""
+
+
 class OnnxModel:
     """A model whose bytes were verified and whose golden vectors were answered as they should be."""
 
@@ -39,7 +52,7 @@ class OnnxModel:
         self.version = manifest.version
         self.feature_set_version = manifest.feature_set_version
         self.feature_names: Sequence[str] = tuple(manifest.feature_names)
-        self._calibration = manifest.calibration
+        self.calibration = manifest.calibration
         self._explainer = Explainer(files.explanation, len(self.feature_names))
         try:
             self._session = _session(files.onnx)
@@ -54,7 +67,15 @@ class OnnxModel:
             raw = self._raw(matrix)
         except _RUNTIME_FAULTS as error:
             raise ModelFailed(str(error)) from error
-        return Scores(self._calibration.apply(raw), self._explainer.contributions(matrix))
+        return Scores(self.calibration.apply(raw), self._explainer.contributions(matrix))
+
+    def explain(self, matrix: NDArray[np.float32]) -> Explained:
+        """The same answers, taken apart. Raises ModelFailed."""
+        try:
+            raw = self._raw(matrix)
+        except _RUNTIME_FAULTS as error:
+            raise ModelFailed(str(error)) from error
+        return Explained(self._explainer.base, self._explainer.contributions(matrix), raw)
 
     def _raw(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         answer = np.asarray(self._session.run([PROBABILITIES], {INPUT: matrix})[0])

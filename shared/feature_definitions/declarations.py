@@ -31,14 +31,18 @@ class Feature:
     of: Callable[[AcceptedTransaction, Past], Value]
     rolling: bool
     """Made from the customer's past. Null for an event that comes too late to be answered exactly."""
+    compares: bool = False
+    """Sets the purchase against the past: says nothing of a customer who isn't buying anything."""
 
 
 def _attribute(name: str, unit: str, of: Callable[[AcceptedTransaction], Value], why: str) -> Feature:
     return Feature(name, unit, why, lambda accepted, _: of(accepted), rolling=False)
 
 
-def _past(name: str, unit: str, of: Callable[[AcceptedTransaction, Past], Value], why: str) -> Feature:
-    return Feature(name, unit, why, of, rolling=True)
+def _past(
+    name: str, unit: str, of: Callable[[AcceptedTransaction, Past], Value], why: str, *, compares: bool = False
+) -> Feature:
+    return Feature(name, unit, why, of, rolling=True, compares=compares)
 
 
 def _windows(name: str, unit: str, of: rolling.Aggregate, why: str) -> Iterable[Feature]:
@@ -85,7 +89,7 @@ FEATURES: tuple[Feature, ...] = (
     *_windows("payment_methods", "methods", rolling.payment_methods, "Cards being tried out"),
     _past("night_share_30d", "share", rolling.night_share_30d, "A habit of buying at night"),
     _past("seconds_since_last_purchase", "seconds", rolling.seconds_since_last, "Bursts, down to the second"),
-    _past("amount_to_mean_30d", "ratio", rolling.amount_to_mean_30d, "Out of this customer's own line"),
+    _past("amount_to_mean_30d", "ratio", rolling.amount_to_mean_30d, "Out of this customer's own line", compares=True),
     _past("open_exposure", "currency", rolling.open_exposure, "Instalments of earlier purchases not yet due"),
     _past("defaults_known", "loans", rolling.defaults_known, "Did not repay before"),
     _past("on_time_known", "loans", rolling.on_time_known, "Repaid before"),

@@ -6,7 +6,7 @@ import hashlib
 
 import orjson
 
-from shared.contracts.events import AsOf, FeatureVector, VectorState
+from shared.contracts.events import AsOf, FeatureVector, Transaction, VectorState
 from shared.contracts.transactions import AcceptedTransaction
 from shared.feature_definitions.declarations import FEATURE_SET_VERSION, FEATURES
 from shared.feature_definitions.rolling import Past
@@ -23,6 +23,29 @@ def features_of(state: CustomerState, accepted: AcceptedTransaction) -> dict[str
         return {feature.name: None if feature.rolling else feature.of(accepted, nobody) for feature in FEATURES}
     past = Past(state, accepted.occurred_us)
     return {feature.name: feature.of(accepted, past) for feature in FEATURES}
+
+
+def customer_features(state: CustomerState, t_us: int, currency: str) -> dict[str, float | None]:
+    """The rolling features of a customer who buys nothing, at a moment; amounts in `currency`.
+
+    Null where the state can't answer for that moment, and where a feature compares a purchase with the past.
+    """
+    nothing = AcceptedTransaction(
+        transaction=Transaction(
+            event_id="", source="", transaction_id="", customer_id="", occurred_at="", amount=0.0, currency=currency
+        ),
+        occurred_us=t_us,
+        amount_minor=0,
+        fingerprint=b"",
+        warnings=(),
+        document={},
+    )
+    past = Past(state, t_us) if state.can_answer(t_us) else None
+    return {
+        feature.name: None if past is None or feature.compares else feature.of(nothing, past)
+        for feature in FEATURES
+        if feature.rolling
+    }
 
 
 def feature_hash(features: dict[str, float | None]) -> str:

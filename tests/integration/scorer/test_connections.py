@@ -19,13 +19,12 @@ from typing import Any
 
 import pytest
 
-from services.scorer.admission import Admission
-from services.scorer.api import build_app
 from services.scorer.checkout import Question
 from services.scorer.connections import MAX_HEAD_BYTES, MAX_HEADERS, ConnectionLimits
 from services.scorer.keys import Access, Scope, new_key
 from services.scorer.rate import Rate
 from services.scorer.server import OTHER_FILES, allow_files, listen, serve
+from tests.unit.scorer.rest import an_app
 
 PATIENCE_S = 20
 """For what should come within a second on an idle machine."""
@@ -147,16 +146,10 @@ async def door(
     access: Access | None = None,
 ) -> AsyncIterator[Door]:  # fmt: skip
     use_case, stop, listener = Asked(), asyncio.Event(), listen("127.0.0.1", 0)
-    app = build_app(
-        use_case,
-        access or Access(None),
-        lambda: None,
-        max_body_bytes=200_000,
-        read_seconds=read_s,
-        max_arriving=in_flight,
-        admission=Admission(most=in_flight, within_s=60.0),
+    app = an_app(
+        use_case, access, max_body_bytes=200_000, read_seconds=read_s, max_in_flight=in_flight,
         rate=Rate(10_000.0, 10_000),
-    )
+    )  # fmt: skip
     limits = ConnectionLimits(connections, read_s, keep_alive_s)
     serving = asyncio.create_task(serve(app, listener, stop, limits))
     try:

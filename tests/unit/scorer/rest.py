@@ -6,16 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from services.scorer.admission import Admission
-from services.scorer.api import build_app
+from services.scorer.api import BodyLimits, UseCases, build_app
 from services.scorer.checkout import Question
+from services.scorer.door import Door
 from services.scorer.keys import Access
 from services.scorer.rate import Rate
 
 URL = "/v1/decisions"
 JSON = {"Content-Type": "application/json"}
-LIMIT = 65_536
+LIMIT, BATCH_LIMIT = 65_536, 262_144
 LOOPBACK, STRANGER = ("127.0.0.1", 5), ("192.0.2.7", 5)
 
 
@@ -40,20 +42,27 @@ class Asked:
         return None
 
 
+def an_app(use_case: Any, access: Access | None = None, **more: Any) -> FastAPI:
+    """`more`: the limits, and other use cases beside the one for single purchases."""
+    places = more.pop("max_in_flight", 8)
+    door = Door(
+        access or Access(None),
+        Admission(most=places, within_s=60.0),
+        more.pop("rate", Rate(1000.0, 1000)),
+        read_seconds=more.pop("read_seconds", 5.0),
+        max_arriving=places,
+    )
+    limits = BodyLimits(more.pop("max_body_bytes", LIMIT), more.pop("max_batch_bytes", BATCH_LIMIT))
+    ready = more.pop("ready", lambda: None)
+    others = {name: more.pop(name, None) for name in ("batches", "explanations", "updates", "customers", "models")}
+    assert not more, more
+    return build_app(UseCases(use_case, **others), door, ready, limits)
+
+
 def client_of(
     use_case: Any, access: Access | None = None, address: tuple[str, int] = LOOPBACK, **more: Any
 ) -> httpx.AsyncClient:
-    places = more.pop("max_in_flight", 8)
-    app = build_app(
-        use_case,
-        access or Access(None),
-        more.pop("ready", lambda: None),
-        max_body_bytes=LIMIT,
-        read_seconds=more.pop("read_seconds", 5.0),
-        max_arriving=places,
-        admission=Admission(most=places, within_s=60.0),
-        rate=more.pop("rate", Rate(1000.0, 1000)),
-    )
+    app = an_app(use_case, access, **more)
     transport = httpx.ASGITransport(app, client=address, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
 

@@ -1,0 +1,111 @@
+"""The registered models, and the switch between them, as an administrator sees them over REST."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import msgspec
+import structlog
+
+from services.scorer.checkout import Unavailable
+from services.scorer.library import ModelLibrary
+from services.scorer.problems import Problem
+from services.scorer.reload import ModelReloader
+from shared.contracts.rejections import RejectionReason
+from shared.model_artifact.manifest import VERSION_HEX_DIGITS, ArtifactFault, ArtifactRefused
+from shared.model_artifact.registry import ModelRegistry, PromotionConflict
+
+log = structlog.get_logger()
+
+LISTED = 50
+"""Of the latest: a list of all that ever were helps nobody, and each is verified anew."""
+_VERSION = re.compile(rf"[0-9a-f]{{{VERSION_HEX_DIGITS}}}")
+
+
+class Models:
+    """Guarantee: only a model that this process has loaded, run and found to answer as registered is put in service,
+    and the answer comes after this process has taken it over. Other processes follow within their own
+    SCORER__RELOAD_SECONDS."""
+
+    def __init__(self, registry: ModelRegistry, library: ModelLibrary, reloader: ModelReloader) -> None:
+        self._registry = registry
+        self._library = library
+        self._reloader = reloader
+
+    async def listing(self) -> bytes:
+        """Raises Unavailable."""
+        try:
+            return msgspec.json.encode(await asyncio.to_thread(self._listing))
+        except (ArtifactRefused, OSError) as error:
+            raise Unavailable("registry-unavailable", f"the registry can't be read: {error}") from None
+
+    async def promote(self, version: str, by: str, expected: str | None) -> bytes:
+        """`expected`: the version that has to be in service; None: whichever is. Raises Problem, Unavailable."""
+        if not _VERSION.fullmatch(version):
+            expected_form = f"{VERSION_HEX_DIGITS} hex digits"
+            raise Problem(422, RejectionReason.SHAPE, "no version", field="version", expected=expected_form)
+        try:
+            await self._library.get(version)
+            await asyncio.to_thread(
+                self._registry.promote, version, by, expected=msgspec.UNSET if expected is None else expected
+            )
+        except ArtifactRefused as error:
+            raise _refused(error) from None
+        except PromotionConflict as error:
+            raise Problem(409, "switched", str(error), field="If-Match", expected=error.found or "none") from None
+        except OSError as error:
+            raise Unavailable("registry-unavailable", f"the registry can't be changed: {error}") from None
+        return await self._switched("promoted", by)
+
+    async def rollback(self, by: str) -> bytes:
+        """Raises Problem, Unavailable."""
+        try:
+            await asyncio.to_thread(self._registry.rollback, by)
+        except ArtifactRefused as error:
+            raise _refused(error) from None
+        except OSError as error:
+            raise Unavailable("registry-unavailable", f"the registry can't be changed: {error}") from None
+        return await self._switched("rolled_back", by)
+
+    async def _switched(self, what: str, by: str) -> bytes:
+        await self._reloader.look()
+        pointers = {name: self._registry.pointer(name) for name in ("current", "previous")}
+        log.info(what, by=by, **{name: pointer and pointer.version for name, pointer in pointers.items()})
+        return msgspec.json.encode(pointers)
+
+    def _listing(self) -> dict[str, Any]:
+        current, previous = self._registry.pointer("current"), self._registry.pointer("previous")
+        trials = self._registry.trials()
+        arms = {arm.model_version: arm.name for arm in trials.experiment.arms} if trials.experiment else {}
+        versions = self._registry.versions()
+        shown = {*versions[-LISTED:], *trials.shadow, *arms, *(each.version for each in (current, previous) if each)}
+        return {
+            "current": current,
+            "previous": previous,
+            "trials": trials,
+            "registered": len(versions),
+            "models": [self._described(version) for version in reversed(versions) if version in shown],
+        }
+
+    def _described(self, version: str) -> dict[str, Any]:
+        try:
+            manifest = self._registry.load(version).manifest
+        except ArtifactRefused as error:
+            return {"version": version, "refused": error.reason.value, "detail": error.detail}
+        return {
+            "version": version,
+            "family": manifest.family,
+            "trained_at": manifest.trained_at,
+            "feature_set_version": manifest.feature_set_version,
+            "features": len(manifest.feature_names),
+            "metrics": manifest.metrics,
+            "signed": manifest.signature is not None,
+        }
+
+
+def _refused(error: ArtifactRefused) -> Problem:
+    if error.reason is ArtifactFault.MISSING:
+        return Problem(404, "not-found", error.detail, field="version")
+    return Problem(409, "model-refused", str(error), field="version")

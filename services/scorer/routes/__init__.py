@@ -1,0 +1,1 @@
+"""One file for each kind of call: from a request to its use case, and back to bytes."""

@@ -1,0 +1,154 @@
+"""What is said after a decision, put on decision-updates: a purchase is called off, a reviewer gives his verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from services.scorer.checkout import Claims, Sender, Unavailable
+from services.scorer.decider import Clock, utc_now
+from services.scorer.idempotency import KeyGuard
+from services.scorer.outgoing import update_record
+from shared.contracts.events import Decision, DecisionUpdate, UpdateKind, Verdict, encode
+from shared.contracts.identity import canonical_time
+from shared.contracts.rejections import Rejection, RejectionReason
+from shared.contracts.transactions import check_id
+from shared.contracts.wire import JsonObject, parse_object
+from shared.kafka.errors import TransientError
+
+log = structlog.get_logger()
+
+MAX_BODY_BYTES = 8_192
+MAX_NOTE_LENGTH = 1_000
+_DECISION = msgspec.json.Decoder(Decision)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Of a decision."""
+
+    kind: UpdateKind
+    verdict: Verdict | None
+    actor: str
+    note: str | None
+    caller: str
+    idempotency_key: str | None
+
+    @property
+    def fingerprint(self) -> bytes:
+        parts = (self.kind.value, self.verdict or "", self.actor, self.note or "")
+        return hashlib.sha256("\x1f".join(parts).encode()).digest()[:16]
+
+
+class Askers(Protocol):
+    async def has_asked(self, caller: str, event_id: str) -> bool: ...
+
+
+class Updates:
+    """Guarantee: what was answered 202 is on the topic. With an Idempotency-Key the same update has the same
+    `update_id` however often it is sent; without one each is an update of its own."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        askers: Askers,
+        keys: KeyGuard,
+        sender: Sender,
+        *,
+        publish_timeout_s: float,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._claims = claims
+        self._askers = askers
+        self._keys = keys
+        self._sender = sender
+        self._publish_timeout_s = publish_timeout_s
+        self._clock = clock
+
+    async def take(self, event_id: str, said: Said, asked_by: str | None) -> bytes | None:
+        """The update, once the topic has it; None for an event without a decision.
+
+        `asked_by`: only of a decision that this caller has asked for before; None: of any. Raises Unavailable,
+        `Rejection` (conflict) and InFlight for a key that was used otherwise.
+        """
+        decision = await self._decision(event_id, asked_by)
+        if decision is None:
+            return None
+        async with self._keys.held(said.caller, said.idempotency_key, said.fingerprint):
+            update = DecisionUpdate(
+                update_id=_update_id(event_id, said),
+                event_id=event_id,
+                customer_id=decision.customer_id,
+                kind=said.kind,
+                verdict=said.verdict,
+                actor=said.actor,
+                note=said.note,
+                updated_at=canonical_time(self._clock()),
+            )
+            try:
+                await self._sender.send_all([update_record(update)], deadline_s=self._publish_timeout_s)
+            except TransientError as error:
+                log.warning("update_not_published", event_id=event_id, error=str(error)[:200])
+                raise Unavailable("kafka-unavailable", "the update can't be recorded right now") from error
+            return encode(update)
+
+    async def _decision(self, event_id: str, asked_by: str | None) -> Decision | None:
+        try:
+            if asked_by is not None and not await self._askers.has_asked(asked_by, event_id):
+                return None
+            claim = await self._claims.lookup(event_id)
+        except TransientError as error:
+            raise Unavailable("state-unavailable", "decisions can't be looked up right now") from error
+        return None if claim is None or not claim.published else _DECISION.decode(claim.decision)
+
+
+def read_cancellation(body: bytes, caller: str, key: str | None) -> Said:
+    """`{"note": …}`, or nothing at all. Raises `Rejection`."""
+    told = _object(body, {"note"}) if body else {}
+    return Said(UpdateKind.CANCEL, None, caller, _note(told), caller, key)
+
+
+def read_verdict(body: bytes, caller: str, key: str | None) -> Said:
+    """`{"verdict": "approve" | "decline", "actor": …, "note": …}`; `actor` is the owner of the key where it is left
+    out. Raises `Rejection`."""
+    told = _object(body, {"verdict", "actor", "note"})
+    if "verdict" not in told:
+        raise Rejection(RejectionReason.MISSING, "verdict", "approve or decline")
+    if told["verdict"] not in (Verdict.APPROVE.value, Verdict.DECLINE.value):
+        raise Rejection(RejectionReason.ENUM, "verdict", "approve or decline: a verdict ends the review")
+    actor = told.get("actor", caller)
+    check_id(actor, "actor")
+    if not actor:
+        raise Rejection(RejectionReason.LENGTH, "actor", "who gives the verdict")
+    return Said(UpdateKind.VERDICT, Verdict(told["verdict"]), actor, _note(told), caller, key)
+
+
+def _object(body: bytes, fields: set[str]) -> JsonObject:
+    told = parse_object(body, max_bytes=MAX_BODY_BYTES).body
+    for name in told:
+        if name not in fields:
+            raise Rejection(RejectionReason.SHAPE, name[:64], f"only {', '.join(sorted(fields))}")
+    return told
+
+
+def _note(told: JsonObject) -> str | None:
+    note = told.get("note")
+    if note is None:
+        return None
+    if not isinstance(note, str):
+        raise Rejection(RejectionReason.TYPE, "note", "a text")
+    if len(note) > MAX_NOTE_LENGTH:
+        raise Rejection(RejectionReason.LENGTH, "note", f"at most {MAX_NOTE_LENGTH} characters")
+    return note
+
+
+def _update_id(event_id: str, said: Said) -> str:
+    if said.idempotency_key is None:
+        return uuid.uuid4().hex
+    parts = (event_id, said.kind.value, said.caller, said.idempotency_key)
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from services.scorer.idempotency import KeyGuard
+from services.scorer.keys import Access, Scope, new_key
+from services.scorer.updates import Updates
+from shared.contracts.events import DecisionUpdate, UpdateKind, Verdict
+from shared.contracts.records import decode_decision_update
+from shared.contracts.topics import DECISION_UPDATES
+from tests.unit.scorer.fakes import FakeClaims, FakeSender, Outside, clock
+from tests.unit.scorer.parts import NOW, accepted, body_of
+from tests.unit.scorer.rest import JSON, URL, assert_problem, client_of
+
+EVENT = accepted().transaction.event_id
+
+
+def updates_of(outside: Outside) -> Updates:
+    return Updates(
+        outside.claims, outside.askers, KeyGuard(outside.keys), outside.sender, publish_timeout_s=0.1, clock=clock
+    )
+
+
+@pytest.fixture
+async def outside() -> Outside:
+    return Outside()
+
+
+@pytest.fixture
+async def client(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(outside.checkout(), updates=updates_of(outside)) as found:
+        assert (await found.post(URL, content=body_of(), headers=JSON)).status_code == 200
+        yield found
+
+
+async def say(
+    client: httpx.AsyncClient, what: str, body: Any = None, event_id: str = EVENT, **headers: str
+) -> httpx.Response:
+    return await client.post(f"{URL}/{event_id}/{what}", json=body, headers=headers)
+
+
+def published(outside: Outside) -> list[DecisionUpdate]:
+    return [decode_decision_update(value) for value in outside.sender.on(DECISION_UPDATES.name)]
+
+
+async def test_a_cancellation_is_on_the_topic_before_it_is_answered(
+    client: httpx.AsyncClient, outside: Outside
+) -> None:
+    answer = await say(client, "cancel")
+    assert answer.status_code == 202
+    assert outside.sender.on(DECISION_UPDATES.name) == [answer.content]
+    (update,) = published(outside)
+    assert update == DecisionUpdate(
+        update_id=update.update_id,
+        event_id=EVENT,
+        customer_id="cust_000001",
+        kind=UpdateKind.CANCEL,
+        verdict=None,
+        actor="local",
+        note=None,
+        updated_at=NOW,
+    )
+    record = outside.sender.sent[-1]
+    assert record.key == b"cust_000001"
+    assert dict(record.headers)["ce_id"] == update.update_id.encode()
+
+
+async def test_a_verdict_names_the_reviewer(client: httpx.AsyncClient, outside: Outside) -> None:
+    body = {"verdict": "decline", "actor": "anna@flit", "note": "third card today"}
+    assert (await say(client, "verdict", body)).status_code == 202
+    (update,) = published(outside)
+    assert (update.kind, update.verdict, update.actor, update.note) == (
+        UpdateKind.VERDICT,
+        Verdict.DECLINE,
+        "anna@flit",
+        "third card today",
+    )
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "reason", "field"),
+    [
+        ("verdict", {}, "missing", "verdict"),
+        ("verdict", {"verdict": "review"}, "enum", "verdict"),
+        ("verdict", {"verdict": 1}, "enum", "verdict"),
+        ("verdict", {"verdict": ["approve"]}, "enum", "verdict"),
+        ("verdict", {"verdict": "approve", "score": 1}, "shape", "score"),
+        ("verdict", {"verdict": "approve", "actor": ""}, "length", "actor"),
+        ("verdict", {"verdict": "approve", "actor": 7}, "type", "actor"),
+        ("verdict", {"verdict": "approve", "note": 7}, "type", "note"),
+        ("cancel", {"note": "x" * 1001}, "length", "note"),
+        ("cancel", {"verdict": "approve"}, "shape", "verdict"),
+        ("cancel", [], "shape", ""),
+    ],
+)
+async def test_what_is_no_update_is_refused_and_nothing_is_published(
+    client: httpx.AsyncClient, outside: Outside, what: str, body: Any, reason: str, field: str
+) -> None:
+    problem = assert_problem(await say(client, what, body), 422, reason)
+    assert problem["field"] == field
+    assert not published(outside)
+
+
+async def test_an_event_without_a_decision_has_nothing_to_be_said_about(client: httpx.AsyncClient) -> None:
+    assert_problem(await say(client, "cancel", event_id="unknown"), 404, "not-found")
+    assert_problem(await say(client, "verdict", {"verdict": "approve"}, event_id="unknown"), 404, "not-found")
+
+
+async def test_with_a_key_a_repeated_update_is_the_same_one(client: httpx.AsyncClient, outside: Outside) -> None:
+    for _ in range(2):
+        assert (await say(client, "cancel", **{"Idempotency-Key": "once"})).status_code == 202
+    assert len({update.update_id for update in published(outside)}) == 1
+    answer = await say(client, "cancel", {"note": "another"}, **{"Idempotency-Key": "once"})
+    assert_problem(answer, 422, "conflict")
+
+
+async def test_without_a_key_each_is_an_update_of_its_own(client: httpx.AsyncClient, outside: Outside) -> None:
+    for verdict in ("approve", "decline", "approve"):
+        assert (await say(client, "verdict", {"verdict": verdict})).status_code == 202
+    assert len({update.update_id for update in published(outside)}) == 3
+
+
+async def test_who_did_not_ask_for_the_decision_cannot_call_the_purchase_off(tmp_path: Path) -> None:
+    outside = Outside()
+    keys = {owner: new_key(owner, [Scope.DECIDE]) for owner in ("a", "b")}
+    path = tmp_path / "keys"
+    path.write_text("".join(f"{line}\n" for _, line in keys.values()))
+    async with client_of(outside.checkout(), Access.load(path), updates=updates_of(outside)) as client:
+        said = {owner: {"Authorization": f"Bearer {key}"} for owner, (key, _) in keys.items()}
+        assert (await client.post(URL, content=body_of(), headers=JSON | said["a"])).status_code == 200
+        assert_problem(await say(client, "cancel", **said["b"]), 404, "not-found")
+        assert (await say(client, "cancel", **said["a"])).status_code == 202
+
+
+async def test_without_kafka_nothing_is_taken() -> None:
+    outside = Outside()
+    async with client_of(outside.checkout(), updates=updates_of(outside)) as client:
+        await client.post(URL, content=body_of(), headers=JSON)
+        outside.sender.refused_topics = {DECISION_UPDATES.name}
+        assert_problem(await say(client, "cancel"), 503, "kafka-unavailable")
+
+
+async def test_without_redis_nothing_is_taken() -> None:
+    outside = Outside(claims=FakeClaims(away=True), sender=FakeSender())
+    async with client_of(outside.checkout(), updates=updates_of(outside)) as client:
+        assert_problem(await say(client, "cancel"), 503, "state-unavailable")
+
+
+def test_an_update_reads_back() -> None:
+    update = DecisionUpdate(
+        update_id="1", event_id="2", customer_id="3", kind=UpdateKind.CANCEL, verdict=None, actor="4", note=None,
+        updated_at=NOW,
+    )  # fmt: skip
+    assert decode_decision_update(msgspec.json.encode(update)) == update
