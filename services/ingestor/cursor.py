@@ -37,6 +37,9 @@ class Cursor:
     """`completed_events` and the acknowledged ones of the day in hand."""
     digest: str = ""
     """Over the event ids of all completed days, in order: tells whether a repeated stream is the same one."""
+    server_day: date | None = None
+    """The source's day when the run was begun, which tenures are counted from: the source draws them as so many days
+    before the day it is asked, so counted from the day of a later reading the same event would have another body."""
 
     def fields(self) -> dict[str, str]:
         values = {
@@ -46,6 +49,8 @@ class Cursor:
         }
         if self.completed_day is not None:
             values["completed_day"] = self.completed_day.isoformat()
+        if self.server_day is not None:
+            values["server_day"] = self.server_day.isoformat()
         return values
 
 
@@ -61,12 +66,12 @@ class CursorStore:
         except (RedisError, OSError) as error:
             raise TransientError(f"Redis: {error!r}") from error
         texts = {_text(name): _text(value) for name, value in stored.items()}
-        day = texts.get("completed_day")
         return Cursor(
-            completed_day=None if day is None else date.fromisoformat(day),
+            completed_day=_day(texts.get("completed_day")),
             completed_events=int(texts.get("completed_events", 0)),
             acknowledged=int(texts.get("acknowledged", 0)),
             digest=texts.get("digest", ""),
+            server_day=_day(texts.get("server_day")),
         )
 
     async def save(self, source: str, cursor: Cursor) -> None:
@@ -143,7 +148,13 @@ class DayTracker:
         count = self.cursor.completed_events + len(self._ids)
         self._seen = _chain(self._seen, self._ids)
         if not passed_over:
-            self.cursor = Cursor(completed, count, count, self._seen)
+            self.cursor = replace(
+                self.cursor,
+                completed_day=completed,
+                completed_events=count,
+                acknowledged=count,
+                digest=self._seen,
+            )
             return self.cursor
         if known_until is not None and completed >= known_until and self._seen != self.cursor.digest:
             raise SourceChanged(
@@ -151,6 +162,10 @@ class DayTracker:
                 "source at the same time, or were the limits of the input changed?"
             )
         return None
+
+
+def _day(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)
 
 
 def _chain(digest: str, event_ids: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Protocol
 
@@ -64,6 +64,7 @@ class HistoryIngest:
                 return
             try:
                 async with self._intake.open(run, body) as session:
+                    session.count_from(await self._first_server_day(run, tracker, session))
                     lines = await self._read(session, run, tracker)
                 # A stream cut short looks like a last day without events: two equal answers tell them apart.
                 if tracker.day == days.end or lines == lines_before:
@@ -91,6 +92,15 @@ class HistoryIngest:
                     tracker.add(result.event_id)
             await self._acknowledge(pending, session, run, tracker)
         return lines
+
+    async def _first_server_day(self, run: Run, tracker: DayTracker, session: Session) -> date:
+        """On record before anything of the run is on Kafka."""
+        day = tracker.cursor.server_day
+        if day is None:
+            day = session.server_day
+            tracker.cursor = replace(tracker.cursor, server_day=day)
+            await self._save(run, tracker.cursor)
+        return day
 
     async def _acknowledge(self, pending: Results, session: Session, run: Run, tracker: DayTracker) -> None:
         if not pending:

@@ -128,6 +128,16 @@ class Session:
         self._intake = intake
         self._run = run
         self._stream = stream
+        self._server_day: date | None = None
+
+    @property
+    def server_day(self) -> date:
+        """The day by the source's own clock."""
+        return self._stream.clock.day()
+
+    def count_from(self, day: date) -> None:
+        """Count tenures from this day, in place of the source's present one."""
+        self._server_day = day
 
     async def next_batch(self, at_most: int | None = None) -> Results:
         """What has arrived, mapped; empty at the end of the stream. Raises SourceBroken, Stopped."""
@@ -142,4 +152,5 @@ class Session:
 
     def _reading(self) -> Reading:
         clock = self._stream.clock
-        return self._intake.reading(self._run, clock.day(), clock.corrected(self._intake.now()))
+        day = self._server_day or clock.day()
+        return self._intake.reading(self._run, day, clock.corrected(self._intake.now()))

@@ -31,6 +31,8 @@ class Answer:
     breaks: bool = False
     status: int = 200
     content_type: str = "text/plain; charset=utf-8"
+    date: str = "Mon, 23 Nov 2026 08:00:00 GMT"
+    """By the source's own clock."""
 
 
 class _Stream(httpx.AsyncByteStream):
@@ -58,7 +60,7 @@ class Source:
             self._stop.set()
             raise httpx.ConnectError("no more answers")
         answer = self._answers.pop(0)
-        headers = {"date": "Mon, 23 Nov 2026 08:00:00 GMT", "content-type": answer.content_type}
+        headers = {"date": answer.date, "content-type": answer.content_type}
         return httpx.Response(answer.status, headers=headers, stream=_Stream(answer))
 
 

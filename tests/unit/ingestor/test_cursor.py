@@ -136,3 +136,4 @@ def test_what_is_stored_is_readable_text() -> None:
         "completed_day": "2026-06-02", "completed_events": "10", "acknowledged": "12", "digest": "00ff",
     }  # fmt: skip
     assert "completed_day" not in Cursor(acknowledged=3).fields()
+    assert Cursor(server_day=june(5)).fields()["server_day"] == "2026-06-05"

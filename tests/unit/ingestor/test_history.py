@@ -88,6 +88,23 @@ async def test_what_is_sent_again_has_the_same_bytes() -> None:
     assert first <= {record.value for record in again.records}
 
 
+async def test_a_run_that_is_resumed_on_another_day_sends_the_same_bytes_again() -> None:
+    """The source draws a sign-up as so many days before the day on which it is asked: the tenure that it sends for an
+    event is the same on every day."""
+    topics, cursors = Topics(before=crash_in_batch(8)), Cursors()
+    with pytest.raises(Crash):
+        await run_history(Answer(EVENTS), topics=topics, cursors=cursors)
+    topics.before = lambda _: None
+    await run_history(Answer(EVENTS, date="Thu, 26 Nov 2026 08:00:00 GMT"), topics=topics, cursors=cursors)
+    bodies: dict[str, set[bytes | None]] = {}
+    for record in topics.records:
+        if record.topic == "bnpl-transactions":
+            bodies.setdefault(dict(record.headers)["ce_id"].decode(), set()).add(record.value)
+    assert len(bodies) == 402
+    assert sum(event_ids(topics).values()) > 402
+    assert {len(found) for found in bodies.values()} == {1}
+
+
 async def test_a_stream_that_breaks_is_asked_for_again_and_only_the_day_in_hand_comes_twice() -> None:
     broken = Answer([*EVENTS[:150], EVENTS[150][:100]], breaks=True)
     source, topics, cursors, _ = await run_history(broken, Answer(EVENTS))
