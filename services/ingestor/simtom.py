@@ -115,8 +115,8 @@ def transaction_document(
 ) -> tuple[JsonObject, Labels]:
     """The Transaction as a JSON object, ready for the shared decoder, and the labels that were taken off.
 
-    `server_day`: the day (UTC) on the source's clock when the run was begun, from which it counted the tenure. Wrong types are passed on as
-    they are, for the decoder to name. Raises `Rejection` for a time that isn't one.
+    `server_day`: the day (UTC) on the source's clock when the run was begun, from which it counted the tenure. Wrong
+    types are passed on as they are, for the decoder to name. Raises `Rejection` for a time that isn't one.
     """
     document: JsonObject = {"event_id": None, "source": run.source}
     for name in ("transaction_id", "customer_id"):
