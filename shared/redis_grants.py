@@ -33,6 +33,7 @@ REFUSED = Family("{p*}:refused", "{p0}:refused")
 REBUILDING = Family("{p*}:rebuilding", "{p0}:rebuilding")
 PARTITIONS = Family("flit:partitions", "flit:partitions")
 PSEUDONYMS = Family("flit:pseudonyms", "flit:pseudonyms")
+EXPOSURES = Family("{p*}:x:*", "{p0}:x:anna")
 CLAIMS = Family(key_of("*"), key_of("0123"))
 CLAIM_INDEX = Family("decisions:*", "decisions:complete")
 IDEMPOTENCY = Family("i:*", "i:0123")
@@ -68,9 +69,12 @@ USERS: dict[str, User] = {
         commands=(*_SCRIPTS, "get", "set", "mget", "del", "unlink", "exists", "scan", "zadd", "zremrangebyrank"),
     ),
     "flit-scorer": User(
-        writes=(CLAIMS, CLAIM_INDEX, IDEMPOTENCY, PARTITIONS, PSEUDONYMS),
+        writes=(CLAIMS, CLAIM_INDEX, IDEMPOTENCY, EXPOSURES, PARTITIONS, PSEUDONYMS),
         reads=(STATES, POSITIONS, REBUILDING),
-        commands=(*_SCRIPTS, "script|exists", "get", "set", "mget", "del", "exists", "hset", "hgetall", "pexpire"),
+        commands=(
+            *(*_SCRIPTS, "script|exists", "get", "set", "mget", "del", "exists", "pttl", "pexpire"),
+            *("hget", "hset", "hdel", "hgetall"),
+        ),
     ),
     "flit-sink": User(
         writes=(STREAMS, PARTITIONS, PSEUDONYMS),
@@ -82,7 +86,7 @@ USERS: dict[str, User] = {
     "flit-ledger": User(reads=(CURSORS,), commands=("scan", "type", "hget")),
     # Erasures, reconciliations and repairs of the sink; replays of dead letters.
     "flit-operators": User(
-        writes=(STATES, CLAIMS, REPLAYED),
+        writes=(STATES, CLAIMS, EXPOSURES, REPLAYED),
         reads=(POSITIONS, REFUSED),
         commands=("get", "del", "zrangebyscore", "zadd", "zremrangebyscore", "zmscore"),
     ),

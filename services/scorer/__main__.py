@@ -23,7 +23,7 @@ from services.scorer.api import BodyLimits, UseCases, build_app
 from services.scorer.askers import Askers
 from services.scorer.batch import Batch
 from services.scorer.check import check, tell_of_claims_that_outlive_their_topic
-from services.scorer.checkout import Checkout, Ports
+from services.scorer.checkout import Checkout
 from services.scorer.claims import ClaimStore
 from services.scorer.connections import ConnectionLimits
 from services.scorer.customers import Customers
@@ -38,15 +38,17 @@ from services.scorer.library import ModelLibrary
 from services.scorer.metrics import SERVICE
 from services.scorer.models import Models
 from services.scorer.policies import PolicyReloader, PolicySlot
+from services.scorer.ports import Ports
 from services.scorer.rate import Rate
 from services.scorer.reload import ModelReloader
 from services.scorer.restore import ClaimRestorer
-from services.scorer.server import listen, serve
+from services.scorer.server import Shed, listen, serve
 from services.scorer.settings import ScorerSettings
 from services.scorer.slot import ModelSlot
 from services.scorer.stream import StreamDoor
 from services.scorer.updates import Updates
 from shared.contracts import topics
+from shared.exposure import ExposureStore
 from shared.feature_state import FeatureStateStore
 from shared.kafka.consumer import BatchConsumer
 from shared.kafka.producer import ReliableProducer
@@ -118,11 +120,13 @@ async def work(
             decider,
             ClaimStore(patient, ttl_s=section.claim_ttl_seconds, on_incomplete=restorer.wake),
             producer,
+            ExposureStore(patient),
             confirm=PartitionGuard(FeatureStateStore(patient, pseudonyms=pseudonyms.mark), partitions).confirm,
             chunk_records=section.chunk_records,
             keep_partition=pseudonyms.on,
         )
         confirm = PartitionGuard(states, partitions).confirm
+        exposures = ExposureStore(hasty)
         claims = ClaimStore(hasty, ttl_s=section.claim_ttl_seconds, on_incomplete=restorer.wake)
         idempotency = IdempotencyKeys(
             hasty, ttl_s=section.idempotency_ttl_seconds, in_flight_s=2 * section.publish_timeout_ms / 1000 + 1
@@ -136,6 +140,7 @@ async def work(
                 keys=idempotency,
                 askers=askers,
                 sender=producer,
+                exposures=exposures,
                 confirm=confirm,
             ),
             decider,
@@ -156,19 +161,22 @@ async def work(
             decisions=checkout,
             batches=Batch(checkout, guard),
             explanations=Explanations(checkout, library),
-            updates=Updates(claims, askers, guard, producer, publish_timeout_s=publish_timeout_s),
+            updates=Updates(
+                claims, askers, guard, producer, exposures, partitions=partitions, publish_timeout_s=publish_timeout_s
+            ),
             customers=Customers(states, confirm, partitions=partitions, pseudonyms=pseudonyms),
             models=Models(registry, library, reloader),
         )
+        admission = Admission(most=section.max_in_flight, within_s=section.answer_within_ms / 1000)
         rest_door = Door(
             access,
-            Admission(most=section.max_in_flight, within_s=section.answer_within_ms / 1000),
+            admission,
             Rate(section.rate_per_second, section.rate_burst),
             read_seconds=section.read_seconds,
             max_arriving=section.max_in_flight,
         )
         limits = BodyLimits(settings.limits.max_body_bytes, section.max_batch_bytes)
-        app = build_app(use_cases, rest_door, ready.reason, limits)
+        app = Shed(build_app(use_cases, rest_door, ready.reason, limits), lambda: admission.full)
         connections = ConnectionLimits(section.max_connections, section.read_seconds, section.keep_alive_seconds)
         with contextlib.suppress(RedisError, OSError):
             await hasty.ping()  # so that the first checkout doesn't wait for the connection

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 
 from services.scorer.metrics import ADMISSION_LIMIT, IN_FLIGHT
 
-FEWEST = 32
-"""Places that are always there: one pause of the machine must not turn away the few that come at an ordinary time."""
+FEWEST = 8
+"""Places that are always there. Fewer would leave the machine waiting for Kafka and Redis."""
 MOST_CUT = 0.5
 
 
@@ -41,9 +41,14 @@ class Admission:
     def limit(self) -> int:
         return int(self._limit)
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no place now."""
+        return self._in_work >= self.limit
+
     def check(self) -> None:
         """Raises Overloaded where there is no place now."""
-        if self._in_work >= self.limit:
+        if self.full:
             raise Overloaded
 
     @contextmanager
@@ -62,13 +67,16 @@ class Admission:
     def _learn(self, arrived_s: float) -> None:
         now = self._clock()
         took_s = now - arrived_s
+        if 2 * self._in_work <= self._limit:
+            # While most places are empty, neither an answer in time nor one that is late (the machine paused, Kafka is
+            # slow) says anything about how many there might be.
+            return
         if took_s > self._within_s:
             # Those that were let in before the last cut had to be late as well: it was made for all of them.
             if arrived_s > self._cut_at_s:
                 kept = min(self._limit, self._in_work) * max(MOST_CUT, self._within_s / took_s)
                 self._limit = max(float(self._fewest), kept)
                 self._cut_at_s = now
-        elif 2 * self._in_work > self._limit:
-            # While most places are empty, an answer in time says nothing about how many there might be.
+        else:
             self._limit = min(float(self._most), self._limit + 1.0 / self._limit)
         ADMISSION_LIMIT.set(self.limit)

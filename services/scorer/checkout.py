@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import structlog
@@ -15,15 +14,18 @@ from services.scorer.claims import ANY_BODY, Claim, IndexIncomplete, greatest_of
 from services.scorer.decider import Clock, Decider, utc_now
 from services.scorer.metrics import CLAIMS, SERVICE
 from services.scorer.outgoing import decision_record, transaction_record
+from services.scorer.ports import Ports
+from services.scorer.reserving import Reserving
 from shared.contracts.events import AsOf, Decision, Transaction, VectorState, encode
 from shared.contracts.identity import EPOCH, canonical_time, partition_of
 from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
 from shared.deciding import Degraded
+from shared.exposure.store import Placed
 from shared.feature_definitions import CustomerState, Sighting, make_vector
 from shared.feature_definitions.stored import LayoutMismatch
-from shared.feature_state import PartitionCountMismatch, Position
+from shared.feature_state import PartitionCountMismatch
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
 from shared.telemetry.metrics import DECISION_SECONDS, DECISIONS, INPUT_WARNINGS
@@ -37,30 +39,6 @@ PUBLISHING_POLLS, PUBLISHING_PAUSE_S = 5, 0.01
 
 STREAM_POLLS, STREAM_PAUSE_S = 25, 0.02
 """How long a purchase that the stream already counted may take to be decided there: half a second."""
-
-
-class Claims(Protocol):
-    async def lookup(self, event_id: str) -> Claim | None: ...
-    async def claim(self, wanted: Sequence[Claim]) -> list[Claim]: ...
-    async def mark_published(self, claims: Sequence[Claim], offsets: Mapping[int, int]) -> None: ...
-
-
-class States(Protocol):
-    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position | None]: ...
-
-
-class Keys(Protocol):
-    async def bind(self, caller: str, key: str, fingerprint: bytes) -> bool: ...
-    async def release(self, caller: str, key: str, fingerprint: bytes) -> None: ...
-
-
-class Askers(Protocol):
-    async def note(self, caller: str, event_id: str) -> None: ...
-    async def has_asked(self, caller: str, event_id: str) -> bool: ...
-
-
-class Sender(Protocol):
-    async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> Any: ...
 
 
 class Rebuilding(Exception):
@@ -90,35 +68,24 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
-    """What a checkout needs of the outside."""
-
-    states: States
-    claims: Claims
-    keys: Keys
-    askers: Askers
-    sender: Sender
-    confirm: Callable[[], Awaitable[None]]
-    """Raises where the states in Redis must not be used."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Addressed:
     """A purchase on its way to the topic, under the customer's own id whatever he is called elsewhere."""
 
     purchase: OutgoingRecord
     partition: int
     """The customer's, in every topic."""
+    placed: Placed
+    """On the customer's account."""
 
 
 class Checkout:
     """Guarantee: an answer that isn't degraded for want of state is on risk-decisions, byte for byte, and its purchase
     is on bnpl-transactions.
 
-    Order: claim, produce the purchase, produce the decision, mark, answer. The purchase first, so that no crash leaves
-    a decision without its purchase; a purchase without a decision is completed by the stream, from the claim. Where
-    Kafka is away, the claim stays: the caller is told to ask again, and then gets that decision, produced at last. If
-    he never does, nobody was promised anything, and the claim expires.
+    Order: reserve, claim, produce the purchase and settle, produce the decision, mark, answer. The purchase before its
+    decision, so that no crash leaves a decision without its purchase; a purchase without a decision is completed by the
+    stream, from the claim. Where Kafka is away, the claim stays: the caller is told to ask again, and then gets that
+    decision, produced at last. If he never does, nobody was promised anything, and claim and reservation expire.
     """
 
     def __init__(
@@ -134,6 +101,7 @@ class Checkout:
     ) -> None:
         self._ports = ports
         self._decider = decider
+        self._reserving = Reserving(decider, ports.exposures, clock)
         self._limits = limits
         self._partitions = partitions
         self._publish_timeout_s = publish_timeout_s
@@ -156,9 +124,11 @@ class Checkout:
             schema_version=question.schema_version,
         )
         accepted = self._pseudonyms.transaction(received)
+        partition = partition_of(received.transaction.customer_id.encode(), self._partitions)
         addressed = _Addressed(
             transaction_record(received.transaction, question.traceparent),
-            partition_of(received.transaction.customer_id.encode(), self._partitions),
+            partition,
+            self._reserving.place(partition, accepted.transaction),
         )
         for rule in accepted.warnings:
             INPUT_WARNINGS.labels(SERVICE, rule.value).inc()
@@ -169,7 +139,7 @@ class Checkout:
                 await self._ports.confirm()
                 if key is not None:
                     bound = await self._ports.keys.bind(question.caller, key, accepted.fingerprint)
-                claim, mine = await self._claimed(accepted, addressed.partition, canonical_time(now))
+                claim, mine = await self._claimed(accepted, addressed, canonical_time(now))
                 if not question.sees_all:  # known from here on to have the very body that was decided on
                     await self._ports.askers.note(question.caller, claim.event_id)
             except (Rebuilding, IndexIncomplete) as error:
@@ -201,9 +171,9 @@ class Checkout:
             raise Unavailable("state-unavailable", "decisions can't be looked up right now") from error
         return claim.decision if claim is not None and claim.published else None
 
-    async def _claimed(self, accepted: AcceptedTransaction, partition: int, now: str) -> tuple[Claim, bool]:
-        """The event's claim, and whether it was made here and now. `partition`: where the customer's records lie."""
-        transaction = accepted.transaction
+    async def _claimed(self, accepted: AcceptedTransaction, addressed: _Addressed, now: str) -> tuple[Claim, bool]:
+        """The event's claim, and whether it was made here and now."""
+        transaction, partition = accepted.transaction, addressed.partition
         claim, (stored, position) = await asyncio.gather(
             self._ports.claims.lookup(transaction.event_id),
             self._ports.states.read_for_request(partition, transaction.customer_id),
@@ -222,7 +192,7 @@ class Checkout:
             return _same_body(await self._decided_by_stream(transaction.event_id), accepted), False
         as_of = AsOf(transactions=position.transactions, outcomes=position.outcomes)
         vector = make_vector(state, accepted, as_of, now)
-        decision = self._decider.decide([vector], "rest")[0]
+        decision = (await self._reserving.decide([(partition, vector)], "rest"))[0]
         wanted = Claim(transaction.event_id, accepted.fingerprint, encode(decision))
         held = (await self._ports.claims.claim([wanted]))[0]
         if held is wanted:
@@ -242,15 +212,30 @@ class Checkout:
 
     async def _publish(self, claim: Claim, addressed: _Addressed, traceparent: str | None) -> bytes:
         """The claim's bytes, once the topic holds them."""
-        await self._send(addressed.purchase)
         partition = addressed.partition if self._pseudonyms.on else None
-        acknowledged = await self._send(decision_record(claim, traceparent, partition))
+        record = decision_record(claim, traceparent, partition, exposure=addressed.placed[2].text())
+        settling = asyncio.ensure_future(self._reserving.settle([(addressed.placed, claim)]))
         try:
+            await self._send(addressed.purchase)
+            acknowledged = await self._send(record)
+        except Unavailable:
+            await asyncio.wait((settling,))
+            await self._suspend(addressed.placed)
+            raise
+        try:
+            await settling
             await self._ports.claims.mark_published([claim], greatest_offsets(acknowledged))
         except TransientError as error:
-            # The topic has it. The stream finds the claim unmarked, produces the same bytes again, and marks it.
+            # The topic has it. The stream finds the claim unmarked, settles it, produces the same bytes again, and
+            # marks it.
             log.warning("mark_failed", event_id=claim.event_id, error=str(error)[:200])
         return claim.decision
+
+    async def _suspend(self, placed: Placed) -> None:
+        try:
+            await self._reserving.suspend(placed)
+        except TransientError as error:
+            log.warning("reservation_not_suspended", error=str(error)[:200])
 
     async def _marked_by_another(self, claim: Claim) -> bool:
         """Whether the claim's maker, who is probably at it right now, has published it within a moment."""

@@ -6,8 +6,9 @@ from typing import Protocol
 
 import msgspec
 
-from services.scorer.checkout import States, Unavailable
+from services.scorer.checkout import Unavailable
 from services.scorer.decider import Clock, utc_now
+from services.scorer.ports import States
 from shared.contracts.events import AsOf
 from shared.contracts.identity import canonical_time, epoch_micros, partition_of
 from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -13,6 +14,7 @@ from services.scorer.slot import ModelSlot
 from shared.contracts.events import Decision, FeatureVector
 from shared.contracts.identity import canonical_time
 from shared.deciding import Channel, Degraded, ModelFailed, pipeline
+from shared.policy import Policy
 
 log = structlog.get_logger()
 
@@ -31,22 +33,29 @@ class Decider:
         self._policies = policies
         self._clock = clock
 
+    @property
+    def policy(self) -> Policy:
+        """The one in service."""
+        return self._policies.current
+
     def decide(
-        self, vectors: Sequence[FeatureVector], channel: Channel, *, degraded: str | None = None
+        self,
+        vectors: Sequence[FeatureVector],
+        channel: Channel,
+        *,
+        degraded: str | None = None,
+        over_limit: bool = False,
     ) -> list[Decision]:
-        """One decision for each vector. `degraded`: why the fallback has to decide, where that is known beforehand."""
+        """One decision for each vector. `degraded`: why the fallback has to decide, where that is known beforehand.
+        `over_limit`: they don't stay within their customers' exposure limits."""
         decided_at = canonical_time(self._clock())
         lineup, policy = self._slot.lineup, self._policies.current
+        decide = partial(
+            pipeline.decide, vectors, lineup, policy, channel=channel, decided_at=decided_at, over_limit=over_limit
+        )
         try:
-            return pipeline.decide(vectors, lineup, policy, channel=channel, decided_at=decided_at, degraded=degraded)
+            return decide(degraded=degraded)
         except ModelFailed as error:
             MODEL_FAILURES.inc()
             log.error("model_failed", versions=[model.version for model in lineup.champions.values()], error=str(error))
-            return pipeline.decide(
-                vectors,
-                lineup,
-                policy,
-                channel=channel,
-                decided_at=decided_at,
-                degraded=Degraded.MODEL_FAILED,
-            )
+            return decide(degraded=Degraded.MODEL_FAILED)

@@ -118,10 +118,14 @@ def problem_of(error: Rejection | Overloaded | InFlight | Unavailable) -> Proble
     if isinstance(error, Rejection):
         return Problem.of(error)
     if isinstance(error, Overloaded):
-        return Problem.later(503, "overloaded", "too many requests at once", RETRY_AFTER_S)
+        return overloaded()
     if isinstance(error, InFlight):
         return Problem.later(409, "in-flight", "this key's first request is not answered yet", RETRY_AFTER_S)
     return Problem.later(503, error.reason, str(error), error.retry_after_s)
+
+
+def overloaded() -> Problem:
+    return Problem.later(503, "overloaded", "too many requests at once", RETRY_AFTER_S)
 
 
 def json_answer(body: bytes, status: int = 200) -> Response:

@@ -71,9 +71,11 @@ class Models:
 
     async def _switched(self, what: str, by: str) -> bytes:
         await self._reloader.look()
-        pointers = {name: self._registry.pointer(name) for name in ("current", "previous")}
-        log.info(what, by=by, **{name: pointer and pointer.version for name, pointer in pointers.items()})
-        return msgspec.json.encode(pointers)
+        current, previous = self._registry.pointer("current"), self._registry.pointer("previous")
+        log.info(
+            what, by=by, version=current.version if current else None, before=previous.version if previous else None
+        )
+        return msgspec.json.encode({"current": current, "previous": previous})
 
     def _listing(self) -> dict[str, Any]:
         current, previous = self._registry.pointer("current"), self._registry.pointer("previous")

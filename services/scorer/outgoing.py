@@ -8,7 +8,7 @@ from services.scorer.claims import Claim
 from services.scorer.metrics import SERVICE
 from shared.contracts import topics
 from shared.contracts.events import DecisionUpdate, Transaction, encode
-from shared.contracts.headers import cloud_event
+from shared.contracts.headers import EXPOSURE_HEADER, cloud_event
 from shared.kafka.producer import OutgoingRecord
 
 _SOURCE = f"flit/{SERVICE}"
@@ -25,9 +25,12 @@ class _Address(msgspec.Struct, gc=False):
 _ADDRESS = msgspec.json.Decoder(_Address)
 
 
-def decision_record(claim: Claim, traceparent: str | None = None, partition: int | None = None) -> OutgoingRecord:
+def decision_record(
+    claim: Claim, traceparent: str | None = None, partition: int | None = None, *, exposure: str
+) -> OutgoingRecord:
     """The claimed decision, its bytes unchanged, whoever claimed it. `partition`: that of the purchase, where the
-    decision knows the customer by a pseudonym, whose own partition would be another."""
+    decision knows the customer by a pseudonym, whose own partition would be another. `exposure`: what the purchase adds
+    to what the customer owes, for when the accounts have to be restored: a decision doesn't tell its terms."""
     address = _ADDRESS.decode(claim.decision)
     headers = cloud_event(
         event_id=address.event_id,
@@ -36,6 +39,7 @@ def decision_record(claim: Claim, traceparent: str | None = None, partition: int
         time=address.decided_at,
         traceparent=traceparent,
     )
+    headers.append((EXPOSURE_HEADER, exposure.encode()))
     return OutgoingRecord(topics.DECISIONS.name, address.customer_id.encode(), claim.decision, headers, partition)
 
 

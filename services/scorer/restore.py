@@ -1,11 +1,12 @@
-"""Claims restored from risk-decisions, before anything is decided again."""
+"""Claims restored from risk-decisions, before anything is decided again; and with them what customers owe, as
+decisions and the updates to them tell it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -25,8 +26,14 @@ from services.scorer.claims import (
     transient,
 )
 from services.scorer.metrics import RESTORED
+from services.scorer.reserving import standing_of
+from services.scorer.updates import partitions_of, standing_after
 from shared.claim_keys import key_of
-from shared.contracts.topics import DECISIONS
+from shared.contracts.headers import EXPOSURE_HEADER, header
+from shared.contracts.records import decode_decision_update
+from shared.contracts.rejections import Rejection
+from shared.contracts.topics import DECISION_UPDATES, DECISIONS
+from shared.exposure import ExposureStore, Reservation
 from shared.kafka.connection import client_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
@@ -57,6 +64,7 @@ too long and another one may be at it."""
 
 class _Decided(msgspec.Struct, gc=False):
     event_id: str
+    customer_id: str | None = None
 
 
 _DECIDED = msgspec.json.Decoder(_Decided)
@@ -153,6 +161,7 @@ class ClaimRestorer:
             for place in places:
                 start[place] = max(start[place], int(held.get(b"%d" % place.partition, -1)) + 1)
             restored = await self._read(connection, consumer, start, ends)
+            await self._follow_updates(connection, consumer)
         finally:
             await consumer.stop()
         log.warning("claims_restored", records=restored, whole=not marked, seconds=round(time.monotonic() - started, 1))
@@ -173,42 +182,82 @@ class ClaimRestorer:
         start: Mapping[TopicPartition, int],
         ends: Mapping[TopicPartition, int],
     ) -> int:
-        wanted = {place for place, offset in start.items() if offset < ends[place]}
-        consumer.assign(list(wanted))
-        for place in wanted:
-            consumer.seek(place, start[place])
-        restored, heard = 0, time.monotonic()
-        while wanted:
-            fetched = await consumer.getmany(timeout_ms=200, max_records=BATCH_RECORDS)
+        restored = 0
+        async for fetched in _records(consumer, start, ends):
             pipe = connection.pipeline(transaction=False)
             now_ms = int(time.time() * 1000)
             for place, records in fetched.items():
                 for record in records:
                     left_ms = self._ttl_ms - (now_ms - record.timestamp)
-                    event_id = _event_of(record.value)
-                    if event_id is not None and left_ms > 0:
-                        claim = Claim(event_id, ANY_BODY, record.value)
+                    decided = _decided(record.value)
+                    if decided is not None and left_ms > 0:
+                        claim = Claim(decided.event_id, ANY_BODY, record.value)
                         # The first decision of an event counts; a claim that is there already is at least as good.
-                        pipe.set(key_of(event_id), claim.encode(published=True), nx=True, px=left_ms)
+                        pipe.set(key_of(decided.event_id), claim.encode(published=True), nx=True, px=left_ms)
+                        _restore_account(pipe, place.partition, decided, record)
                         restored += 1
                 pipe.hset(INDEXED, str(place.partition), str(records[-1].offset))
             pipe.pexpire(LOCK, LOCK_MS)
             await pipe.execute()
-            if fetched:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > SILENCE_S:
-                raise TransientError(f"no records of {DECISIONS.name}, though there are some")
-            for place in list(wanted):
-                if await consumer.position(place) >= ends[place]:
-                    wanted.discard(place)
-                    consumer.pause(place)
         RESTORED.inc(restored)
         return restored
 
+    async def _follow_updates(self, connection: Redis, consumer: AIOKafkaConsumer) -> None:
+        """What was said after decisions that are still known: all of it, in order, however often."""
+        places = [TopicPartition(DECISION_UPDATES.name, number) for number in range(self._kafka.partitions)]
+        start, ends = await self._first_of_interest(consumer, places), await consumer.end_offsets(places)
+        accounts = ExposureStore(connection)
+        async for fetched in _records(consumer, start, ends):
+            for records in fetched.values():
+                for record in records:
+                    try:
+                        update = decode_decision_update(record.value)
+                    except Rejection:
+                        continue  # anybody may have put it there
+                    where = partitions_of(update.customer_id, self._kafka.partitions)
+                    await accounts.change(where, update.customer_id, update.event_id, standing_after(update))
+            await connection.pexpire(LOCK, LOCK_MS)
 
-def _event_of(value: bytes | None) -> str | None:
+
+async def _records(
+    consumer: AIOKafkaConsumer, start: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+) -> AsyncIterator[dict[TopicPartition, list[Any]]]:
+    """What lies between, as it is fetched. Raises TransientError where nothing comes any more."""
+    wanted = {place for place, offset in start.items() if offset < ends[place]}
+    if not wanted:
+        return
+    consumer.assign(list(wanted))
+    for place in wanted:
+        consumer.seek(place, start[place])
+    heard = time.monotonic()
+    while wanted:
+        fetched = await consumer.getmany(timeout_ms=200, max_records=BATCH_RECORDS)
+        if fetched:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > SILENCE_S:
+            raise TransientError(f"no records of {next(iter(wanted)).topic}, though there are some")
+        yield fetched
+        for place in list(wanted):
+            if await consumer.position(place) >= ends[place]:
+                wanted.discard(place)
+                consumer.pause(place)
+
+
+def _decided(value: bytes | None) -> _Decided | None:
     """None for what is no decision: anybody may have put it there."""
     try:
-        return _DECIDED.decode(value or b"").event_id
+        return _DECIDED.decode(value or b"")
     except msgspec.DecodeError:
         return None
+
+
+def _restore_account(pipe: Any, partition: int, decided: _Decided, record: Any) -> None:
+    terms = header(record.headers, EXPOSURE_HEADER)
+    if terms is None or decided.customer_id is None:
+        return  # decided by a release that kept no accounts
+    try:
+        reservation = Reservation.parse(decided.event_id, terms)
+        standing = standing_of(record.value)
+    except (ValueError, msgspec.DecodeError):
+        return  # as above
+    ExposureStore.restore(pipe, (partition, decided.customer_id, reservation), standing)

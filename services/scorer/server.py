@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
-from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.scorer.connections import ConnectionLimits, within
+from services.scorer.door import overloaded
+from services.scorer.problems import answer
+from services.scorer.routes.decisions import DECIDE_PATH
 
 GRACE_SECONDS = 10
 """For answers in flight when the process is told to stop."""
@@ -44,6 +46,24 @@ class _Farewell:
         await self._app(scope, receive, send_with_farewell)
 
 
+class Shed:
+    """Refuses a purchase that there is no place for before anything else is done for it.
+
+    Saying no has to cost next to nothing: beyond what the machine can do, most of what it does is to say no, and who
+    was let in waits for that.
+    """
+
+    def __init__(self, app: ASGIApp, full: Callable[[], bool]) -> None:
+        self._app = app
+        self._full = full
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == DECIDE_PATH and self._full():
+            await answer(overloaded())(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises OSError: before anything else was started."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -62,7 +82,7 @@ def allow_files(count: int) -> None:
 
 
 async def serve(
-    app: FastAPI, listener: socket.socket, stop: asyncio.Event, limits: ConnectionLimits, drain_s: float = 0.0
+    app: ASGIApp, listener: socket.socket, stop: asyncio.Event, limits: ConnectionLimits, drain_s: float = 0.0
 ) -> None:
     """Serve until `stop` is set and `drain_s` seconds more; then finish the answers in flight and return."""
     allow_files(limits.max_connections + OTHER_FILES)

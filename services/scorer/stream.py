@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -15,6 +14,8 @@ from services.scorer.claims import ANY_BODY, Claim, greatest_offsets
 from services.scorer.decider import Decider
 from services.scorer.metrics import CLAIMS, SERVICE
 from services.scorer.outgoing import decision_record
+from services.scorer.ports import Claims, Exposures, Sender
+from services.scorer.reserving import Reserving
 from services.scorer.vectors import Vector, read_vector
 from shared.contracts import topics
 from shared.contracts.events import Decision, FeatureVector, encode
@@ -37,19 +38,6 @@ log = structlog.get_logger()
 
 LATEST_MS = 253_402_300_799_000
 """The end of the year 9999, the last that has a name."""
-
-
-class Claims(Protocol):
-    """What is asked of the index of decisions."""
-
-    async def claim(self, wanted: Sequence[Claim]) -> list[Claim]: ...
-    async def mark_published(self, claims: Sequence[Claim], offsets: Mapping[int, int]) -> None: ...
-
-
-class Sender(Protocol):
-    """What is asked of a producer: return only once every record is acknowledged, or raise TransientError."""
-
-    async def send_all(self, records: Sequence[OutgoingRecord]) -> Any: ...
 
 
 @dataclass
@@ -78,6 +66,7 @@ class StreamDoor:
         decider: Decider,
         claims: Claims,
         sender: Sender,
+        exposures: Exposures,
         *,
         confirm: Callable[[], Awaitable[None]],
         chunk_records: int,
@@ -87,7 +76,7 @@ class StreamDoor:
 
         `keep_partition`: a decision goes into the partition of its vector, whatever its key gives: with pseudonyms.
         """
-        self._decider = decider
+        self._reserving = Reserving(decider, exposures)
         self._claims = claims
         self._sender = sender
         self._confirm = confirm
@@ -106,16 +95,24 @@ class StreamDoor:
         started = time.perf_counter()
         chunk = _sort_out(records)
         vectors = [vector.vector for vector in chunk.vectors.values()]
-        decisions = self._decider.decide(vectors, "stream")
+        placed = [(chunk.partitions[vector.event_id], vector) for vector in vectors]
+        decisions = await self._reserving.decide(placed, "stream")
         wanted = [
             Claim(decision.event_id, vector.fingerprint, encode(decision))
             for decision, vector in zip(decisions, chunk.vectors.values(), strict=True)
         ]
         held = await self._claims.claim(wanted) if wanted else []
         results = [_result(mine, theirs) for mine, theirs in zip(wanted, held, strict=True)]
+        accounts = {vector.event_id: self._reserving.place(place, vector.transaction) for place, vector in placed}
+        # What is published was settled before, and somebody may have called it off since.
         unpublished = [claim for claim in held if not claim.published]
+        await self._reserving.settle([(accounts[claim.event_id], claim) for claim in unpublished])
         outgoing = [
-            decision_record(claim, partition=chunk.partitions[claim.event_id] if self._keep_partition else None)
+            decision_record(
+                claim,
+                partition=chunk.partitions[claim.event_id] if self._keep_partition else None,
+                exposure=accounts[claim.event_id][2].text(),
+            )
             for claim in unpublished
         ]
         if outgoing or chunk.letters:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 import structlog
 
-from services.scorer.checkout import Claims, Sender, Unavailable
+from services.scorer.checkout import Unavailable
 from services.scorer.decider import Clock, utc_now
 from services.scorer.idempotency import KeyGuard
 from services.scorer.outgoing import update_record
+from services.scorer.ports import Claims, Exposures, Sender
 from shared.contracts.events import Decision, DecisionUpdate, UpdateKind, Verdict, encode
-from shared.contracts.identity import canonical_time
+from shared.contracts.identity import canonical_time, partition_of
+from shared.contracts.pseudonyms import Pseudonyms
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import check_id
 from shared.contracts.wire import JsonObject, parse_object
+from shared.exposure import Standing
 from shared.kafka.errors import TransientError
 
 log = structlog.get_logger()
@@ -51,7 +55,7 @@ class Askers(Protocol):
 
 class Updates:
     """Guarantee: what was answered 202 is on the topic. With an Idempotency-Key the same update has the same
-    `update_id` however often it is sent; without one each is an update of its own."""
+    `update_id` however often it is sent; without one each is an update of its own. The customer's account follows."""
 
     def __init__(
         self,
@@ -59,7 +63,9 @@ class Updates:
         askers: Askers,
         keys: KeyGuard,
         sender: Sender,
+        exposures: Exposures,
         *,
+        partitions: int,
         publish_timeout_s: float,
         clock: Clock = utc_now,
     ) -> None:
@@ -67,6 +73,8 @@ class Updates:
         self._askers = askers
         self._keys = keys
         self._sender = sender
+        self._exposures = exposures
+        self._partitions = partitions
         self._publish_timeout_s = publish_timeout_s
         self._clock = clock
 
@@ -95,6 +103,13 @@ class Updates:
             except TransientError as error:
                 log.warning("update_not_published", event_id=event_id, error=str(error)[:200])
                 raise Unavailable("kafka-unavailable", "the update can't be recorded right now") from error
+            try:
+                places = partitions_of(update.customer_id, self._partitions)
+                await self._exposures.change(places, update.customer_id, event_id, standing_after(update))
+            except TransientError as error:
+                # Recorded it is; sent again with its key it is the same update, and then the account follows as well.
+                log.warning("exposure_not_changed", event_id=event_id, error=str(error)[:200])
+                raise Unavailable("state-unavailable", "the customer's account can't be changed right now") from error
             return encode(update)
 
     async def _decision(self, event_id: str, asked_by: str | None) -> Decision | None:
@@ -105,6 +120,17 @@ class Updates:
         except TransientError as error:
             raise Unavailable("state-unavailable", "decisions can't be looked up right now") from error
         return None if claim is None or not claim.published else _DECISION.decode(claim.decision)
+
+
+def standing_after(update: DecisionUpdate) -> Standing:
+    """Whether the purchase counts from then on."""
+    released = update.kind is UpdateKind.CANCEL or update.verdict is Verdict.DECLINE
+    return Standing.RELEASED if released else Standing.COUNTS
+
+
+def partitions_of(customer_id: str, partitions: int) -> Iterable[int]:
+    """Where the customer's account may lie: a pseudonym doesn't tell the partition of the name that it stands for."""
+    return range(partitions) if Pseudonyms.is_one(customer_id) else [partition_of(customer_id.encode(), partitions)]
 
 
 def read_cancellation(body: bytes, caller: str, key: str | None) -> Said:

@@ -25,6 +25,7 @@ from services.sink.erasure_log import Traces, traces, unwritten
 from shared.claim_keys import key_of
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import BY_NAME
+from shared.exposure import ExposureStore
 from shared.feature_state import FeatureStateStore
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
@@ -50,6 +51,8 @@ class Erasure:
     erased_at: datetime
     states: int = 0
     claims: int = 0
+    accounts: int = 0
+    """Of what he owes."""
     rows: dict[str, int] = field(default_factory=dict)
     """Table → rows emptied."""
     topics: dict[str, int] = field(default_factory=dict)
@@ -67,7 +70,7 @@ class Erasure:
         """For people."""
         told = [
             f"erasure {self.erasure_id}: {'complete' if self.complete else 'NOT FINISHED, run it again'}",
-            f"Redis: {self.states} state(s) and {self.claims} claim(s) deleted",
+            f"Redis: {self.states} state(s), {self.claims} claim(s) and {self.accounts} account(s) deleted",
             *(f"warehouse: {table}: {count} row(s) emptied" for table, count in self.rows.items()),
         ]
         for topic, count in self.topics.items():
@@ -138,6 +141,8 @@ async def _redis(parts: Parts, done: Erasure, names: Sequence[str], partition: i
         await asyncio.sleep(0.1)
     again = sum([await states.erase(partition, name) for name in names])
     done.states = max(deleted, again)
+    accounts = ExposureStore(parts.redis)
+    done.accounts = sum([await accounts.erase(partition, name) for name in names])
 
 
 def _record(client: bigquery.Client, done: Erasure) -> None:

@@ -38,6 +38,10 @@ HEADERS: dict[str, Any] = {
         "content-type": {"type": "string", "const": "application/json"},
         "schema_version": {"type": "string", "description": f"Up to {SCHEMA_VERSION}; a newer one is refused"},
         "traceparent": {"type": "string", "description": "W3C trace context"},
+        "ce_exposure": {
+            "type": "string",
+            "description": "On a decision: cents, day, days between instalments, instalments",
+        },
         "rerouted": {"type": "string", "description": "On a record that was sent again to the partition of its key"},
     },
 }

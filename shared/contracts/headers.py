@@ -18,6 +18,10 @@ REROUTED_HEADER = "rerouted"
 MISFRAMED_HEADER = "misframed"
 """On a record whose own bytes contradict each other: put there by whoever reads it (shared.kafka.reading)."""
 
+EXPOSURE_HEADER = "ce_exposure"
+"""On a decision, an extension attribute of CloudEvents: "<cents> <day> <days between instalments> <instalments>", what
+the purchase adds to its customer's exposure if it is let through (shared.exposure)."""
+
 CONTENT_TYPE = ("content-type", b"application/json")
 _TYPE_PREFIX = "com.flit.risk."
 

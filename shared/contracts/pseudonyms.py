@@ -59,6 +59,11 @@ class Pseudonyms:
     def of(self, kind: Kind, value: str) -> str:
         return f"{PREFIX}{self._hash(kind.value, value)}" if self.on else value
 
+    @staticmethod
+    def is_one(value: str) -> bool:
+        """Whether this can only be a pseudonym."""
+        return _PSEUDONYM.fullmatch(value) is not None
+
     def once(self, kind: Kind, value: str) -> str:
         """The same, of a value that may be a pseudonym already: that stays."""
         return value if _PSEUDONYM.fullmatch(value) else self.of(kind, value)

@@ -16,6 +16,7 @@ from shared.deciding.pipeline import (
     fits,
     main_reasons,
     matrix_of,
+    passed_limit,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "fits",
     "main_reasons",
     "matrix_of",
+    "passed_limit",
 ]

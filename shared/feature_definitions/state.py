@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 
 from shared.contracts import enumerations
-from shared.contracts.events import Outcome
+from shared.contracts.events import Outcome, Transaction
 from shared.contracts.transactions import AcceptedTransaction
 from shared.feature_definitions import stored
 from shared.feature_definitions.totals import Purchase, Totals
@@ -209,11 +209,18 @@ def _hash32_of(fingerprint: bytes) -> int:
     return int.from_bytes(fingerprint[:4], "big")
 
 
+def terms_of(transaction: Transaction) -> tuple[int, int]:
+    """(instalments, days between them) of a purchase; the standard terms where it states none."""
+    terms = transaction.installments
+    count = terms.count if terms is not None else None
+    frequency = terms.frequency if terms is not None else None
+    return count or DEFAULT_INSTALMENTS, PERIOD_DAYS.get(frequency or "", DEFAULT_PERIOD_DAYS)
+
+
 def _purchase_of(accepted: AcceptedTransaction) -> Purchase:
     transaction = accepted.transaction
-    terms, device = transaction.installments, transaction.device
-    product, payment = transaction.product, transaction.payment
-    frequency = terms.frequency if terms is not None else None
+    product, device, payment = transaction.product, transaction.device, transaction.payment
+    instalments, period_days = terms_of(transaction)
     return Purchase(
         t_us=accepted.occurred_us,
         minor=accepted.amount_minor,
@@ -221,6 +228,6 @@ def _purchase_of(accepted: AcceptedTransaction) -> Purchase:
         device=hash32(device.id) if device is not None else 0,
         category=_CATEGORY_NUMBER.get(product.category or "", 0) if product is not None else 0,
         method=hash32(payment.method_id) if payment is not None else 0,
-        instalments=(terms.count if terms is not None else None) or DEFAULT_INSTALMENTS,
-        period_days=PERIOD_DAYS.get(frequency or "", DEFAULT_PERIOD_DAYS),
+        instalments=instalments,
+        period_days=period_days,
     )

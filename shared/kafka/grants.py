@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from shared.contracts.topics import (
     ALL,
+    DECISION_UPDATES,
     DECISIONS,
     FEATURES,
     OUTCOMES,
@@ -91,8 +92,8 @@ _BESIDE: dict[str, set[Grant]] = {
         *_groups(Operation.DESCRIBE, "sink"),
     },
     "scorer": {
-        # Claims that Redis lost are restored from there.
-        *_on(Operation.READ, DECISIONS),
+        # Claims and accounts that Redis lost are restored from there.
+        *_on(Operation.READ, DECISIONS, DECISION_UPDATES),
         # It says so where the topic keeps them for less than claims live.
         *_on(Operation.DESCRIBE_CONFIGS, DECISIONS),
         *_groups(Operation.READ, "scorer"),

@@ -41,6 +41,7 @@ _BY_CODE: dict[str, SampleReason] = {
     "credit_utilization": SampleReason.OBLIGATIONS,
     "credit_is_stretched": SampleReason.OBLIGATIONS,
     "open_exposure": SampleReason.OBLIGATIONS,
+    "policy_exposure_limit": SampleReason.OBLIGATIONS,
     "credit_limit": SampleReason.CREDIT_EXPERIENCE,
     "tenure_days": SampleReason.CREDIT_EXPERIENCE,
     "on_time_known": SampleReason.CREDIT_EXPERIENCE,

@@ -31,11 +31,14 @@ def apply(
     features: Mapping[str, float | None],
     probability: float | None,
     degraded: str | None,
+    *,
+    over_limit: bool = False,
 ) -> PolicyDecision:
     """The verdict on a purchase.
 
     `probability`: calibrated probability of default, 0 to 1; None exactly where `degraded` says why there is none, and
     then the fallback decides. Rules are applied in both cases, and can only make the verdict stricter.
+    `over_limit`: the purchase doesn't stay within the customer's exposure limit.
     Raises ValueError for a probability that isn't one, `money.TooPrecise` or KeyError for an amount that is no amount.
     """
     if (probability is None) == (degraded is None):
@@ -53,6 +56,9 @@ def apply(
         verdict = _by_loss_rate(_thresholds(policy, facts), loss_rate)
         whole = int((loss_rate * amount).quantize(_WHOLE, rounding=ROUND_HALF_EVEN))
         loss = major_units(whole, transaction.currency)
+    if over_limit and policy.exposure is not None:
+        # Before the rules: its reason tells that the purchase isn't on the customer's account, and must not be cut.
+        found.insert(0, (policy.exposure.beyond, PolicyReason.EXPOSURE_LIMIT.reason))
     found += [(stricter, reason) for holds, stricter, reason in policy.checked.rules if holds(facts)]
     if policy.everything != "decide":
         found.append((Verdict(policy.everything), PolicyReason.EVERYTHING.reason))

@@ -86,6 +86,17 @@ class Rule(_Part):
     """To the customer and the analyst, in plain words."""
 
 
+class ExposureLimit(_Part):
+    """What a customer may owe at a time, of all that was let through."""
+
+    limit_usd: Exact = Field(ge=0)
+    beyond: Stricter
+
+    @property
+    def limit_cents(self) -> int:
+        return int(self.limit_usd * 100)
+
+
 class Fallback(_Part):
     approve_up_to_usd: Exact = Field(ge=0)
 
@@ -116,6 +127,7 @@ class Policy(_Part):
     segments: list[Segment]
     lists: dict[str, list[str]]
     rules: list[Rule]
+    exposure: ExposureLimit | None = None
     fallback: Fallbacks
     units_per_usd: dict[str, Exact]
 

@@ -25,6 +25,10 @@ class PolicyReason(Enum):
         "The purchase could not be scored, and its amount is above the limit for approval without a score.",
     )
     EVERYTHING = ("policy_everything", "For the time being no purchase is approved automatically.")
+    EXPOSURE_LIMIT = (
+        "policy_exposure_limit",
+        "Together with the instalments that are still open the purchase is above the customer's limit.",
+    )
     ESTIMATED_RISK = ("policy_estimated_risk", "The estimated loss is above the limit for approval.")
 
     @property

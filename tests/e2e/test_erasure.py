@@ -70,7 +70,7 @@ async def test_an_erased_customer_who_comes_back_is_unknown_and_the_ledger_balan
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 state(s) and 3 claim(s) deleted" in done.stdout
+    assert "1 state(s), 3 claim(s) and 1 account(s) deleted" in done.stdout
     with redis.Redis.from_url(system.stack.valkey.url) as client:
         assert not client.exists(*(key_of(f"{GOES}-{n}") for n in range(3)))
         assert client.exists(key_of(f"{STAYS}-0"))

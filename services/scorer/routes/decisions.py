@@ -15,6 +15,8 @@ from services.scorer.keys import Caller, Scope
 from services.scorer.problems import Problem
 from shared.contracts.transactions import check_id
 
+DECIDE_PATH = "/v1/decisions"
+
 
 class Decisions(Protocol):
     """The use case behind single purchases."""
@@ -33,7 +35,7 @@ class Batches(Protocol):
 def add(
     app: FastAPI, door: Door, decisions: Decisions, batches: Batches, max_body_bytes: int, max_batch_bytes: int
 ) -> None:
-    @app.post("/v1/decisions", **openapi.DECIDE)
+    @app.post(DECIDE_PATH, **openapi.DECIDE)
     async def decide(request: Request) -> Response:
         caller = door.admit(request, Scope.DECIDE)
         with as_problems():

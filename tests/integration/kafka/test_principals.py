@@ -47,7 +47,7 @@ RIGHTS: dict[str, tuple[str, ...]] = {
     # transactions, outcomes, features, decisions, updates, dead letters
     "flit-ingestor": ("w", "w", "-", "-", "-", "w"),
     "flit-features": ("rw", "rw", "rw", "-", "r", "w"),
-    "flit-scorer": ("w", "-", "r", "rw", "w", "w"),
+    "flit-scorer": ("w", "-", "r", "rw", "rw", "w"),
     "flit-sink": ("r", "r", "r", "r", "r", "r"),
     "flit-trainer": ("-", "-", "-", "-", "r", "-"),
     "flit-ledger": ("r", "r", "r", "r", "r", "r"),

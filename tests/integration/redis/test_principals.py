@@ -37,6 +37,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     # features, scorer, sink, ingestor, ledger, operators
     "states": ("rw", "r", "-", "-", "-", "rw"),
     "positions": ("rw", "r", "r", "-", "-", "r"),
+    "exposures": ("-", "rw", "-", "-", "-", "rw"),
     "refused": ("rw", "-", "r", "-", "-", "r"),
     "rebuilding": ("rw", "r", "-", "-", "-", "-"),
     "partitions": ("rw", "rw", "rw", "-", "-", "-"),

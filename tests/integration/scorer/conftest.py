@@ -118,6 +118,10 @@ class Rig:
         finally:
             await asyncio.to_thread(process.stop)
 
+    async def begin(self, partition: int) -> None:
+        """Have states, though none yet: as the features service does at its first start."""
+        await FeatureStateStore(self.redis).begin(partition, EMPTY)
+
     async def send_vectors(self, *vectors: FeatureVector) -> None:
         """As the features service does."""
         await self.producer.send_all([self.vector_record(vector) for vector in vectors])

@@ -142,7 +142,7 @@ def test_no_model_learns_from_the_erased_customer(erased: World) -> None:
 def test_a_second_run_finds_nothing_more_and_both_left_a_record_without_the_id(erased: World) -> None:
     done = erase(erased, GOES)
     assert done.returncode == 0, done.stderr
-    assert "Redis: 0 state(s) and 0 claim(s) deleted" in done.stdout
+    assert "Redis: 0 state(s), 0 claim(s) and 0 account(s) deleted" in done.stdout
     assert f"topic {topics.DECISIONS.name}: still holds 3 record(s)" in done.stdout
     assert SIGNS[GOES] not in done.stdout + done.stderr
     records = erased.query(

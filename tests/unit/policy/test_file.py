@@ -48,8 +48,8 @@ def edited(tmp_path: Path) -> Edited:
         ('  KWD: "0.3"', "", "units_per_usd"),
         ('  KWD: "0.3"', '  KWD: "0"', "units_per_usd"),
         ('  KWD: "0.3"', '  KWD: "0.3"\n  XXX: "1"', "units_per_usd"),
-        ('version: "2"', "version: 2", "version"),
-        ('version: "2"', 'version: "2"\nextra: 1', "extra"),
+        ('version: "3"', "version: 3", "version"),
+        ('version: "3"', 'version: "3"\nextra: 1', "extra"),
     ],
 )
 def test_a_bad_value_is_refused_by_the_name_of_file_and_field(edited: Edited, old: str, new: str, field: str) -> None:
@@ -79,7 +79,7 @@ def test_another_value_is_another_policy_and_another_comment_is_not(edited: Edit
     before = load_policy().name
     assert load_policy(edited('approve_up_to: "0.0285"', 'approve_up_to: "0.0284"')).name != before
     assert load_policy(edited("# The policy in service.", "# This is it.")).name == before
-    assert before.startswith("2-")
+    assert before.startswith("3-")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -11,14 +11,17 @@ from typing import Any
 
 import msgspec
 
-from services.scorer.checkout import Checkout, Ports
+from services.scorer.checkout import Checkout
 from services.scorer.claims import Claim, IndexIncomplete
 from services.scorer.decider import Decider
 from services.scorer.idempotency import InFlight
 from services.scorer.policies import PolicySlot
+from services.scorer.ports import Ports
 from services.scorer.slot import ModelSlot
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import Limits
+from shared.exposure import Reservation, Standing
+from shared.exposure.store import GRACE_DAYS, PENDING_MS, Placed
 from shared.feature_state import Position
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
@@ -104,6 +107,59 @@ class FakeAskers:
 
 
 @dataclass
+class FakeExposures:
+    """Customers' accounts: as the scripts keep them, without their key's life."""
+
+    accounts: dict[tuple[int, str], dict[str, tuple[int, Reservation]]] = field(default_factory=dict)
+    away: bool = False
+
+    async def reserve(self, wanted: Sequence[Placed], limit_cents: int | None, now_ms: int) -> list[bool]:
+        await self._answer()
+        return [self._reserve(*placed, limit_cents, now_ms) for placed in wanted]
+
+    def _reserve(
+        self, partition: int, customer_id: str, mine: Reservation, limit_cents: int | None, now_ms: int
+    ) -> bool:
+        account = self.accounts.setdefault((partition, customer_id), {})
+        for event_id, (standing, held) in list(account.items()):
+            if event_id != mine.event_id and (0 < standing < now_ms or held.last_due < mine.day - GRACE_DAYS):
+                del account[event_id]
+        others = [entry for event_id, entry in account.items() if event_id != mine.event_id]
+        owed = sum(held.open_on(mine.day) for standing, held in others if standing >= 0)
+        before = account[mine.event_id][0] if mine.event_id in account else None
+        if before == 0 or (before is not None and before >= now_ms):
+            return True
+        if limit_cents is not None and owed + mine.cents > limit_cents:
+            return False
+        if before is None or before > 0:
+            account[mine.event_id] = (now_ms + PENDING_MS, mine)
+        return True
+
+    async def settle(self, decided: Sequence[tuple[Placed, Standing]]) -> None:
+        await self._answer()
+        for (partition, customer_id, held), standing in decided:
+            self.accounts.setdefault((partition, customer_id), {})[held.event_id] = (standing.value, held)
+
+    async def suspend(self, placed: Placed, now_ms: int) -> None:
+        await self._change([placed[0]], placed[1], placed[2].event_id, now_ms + PENDING_MS)
+
+    async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None:
+        await self._change(partitions, customer_id, event_id, standing.value)
+
+    async def _change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: int) -> None:
+        await self._answer()
+        for partition in partitions:
+            account = self.accounts.get((partition, customer_id), {})
+            if event_id in account:
+                account[event_id] = (standing, account[event_id][1])
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(0)
+        if self.away:
+            raise TransientError("redis: away")
+
+
+@dataclass
 class FakeSender:
     sent: list[OutgoingRecord] = field(default_factory=list)
     refused_topics: set[str] = field(default_factory=set)
@@ -130,6 +186,7 @@ class Outside:
     keys: FakeKeys = field(default_factory=FakeKeys)
     askers: FakeAskers = field(default_factory=FakeAskers)
     sender: FakeSender = field(default_factory=FakeSender)
+    exposures: FakeExposures = field(default_factory=FakeExposures)
     slot: ModelSlot = field(default_factory=ModelSlot)
 
     async def _confirm(self) -> None:
@@ -139,7 +196,7 @@ class Outside:
         return Decider(self.slot, PolicySlot(load_policy()), clock)
 
     def checkout(self) -> Checkout:
-        ports = Ports(self.states, self.claims, self.keys, self.askers, self.sender, self._confirm)
+        ports = Ports(self.states, self.claims, self.keys, self.askers, self.sender, self.exposures, self._confirm)
         return Checkout(ports, self.decider(), limits=Limits(), partitions=4, publish_timeout_s=0.1, clock=clock)
 
 

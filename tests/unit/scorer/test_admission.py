@@ -64,7 +64,7 @@ def test_a_machine_that_gets_faster_is_given_more() -> None:
     crowd(admission, clock, clients=400, per_second=200.0, seconds=20.0)
     slow = admission.limit
     crowd(admission, clock, clients=400, per_second=2000.0, seconds=20.0)
-    assert slow <= 40 < 100 < admission.limit
+    assert slow <= 30 < 100 < admission.limit
 
 
 def test_requests_that_were_in_work_together_take_places_away_once() -> None:
@@ -82,9 +82,7 @@ def test_requests_that_were_in_work_together_take_places_away_once() -> None:
 def test_some_places_are_always_there() -> None:
     clock = Clock()
     admission = Admission(most=100, within_s=WITHIN_S, clock=clock)
-    for _ in range(100):
-        with admission.place(clock.now):
-            clock.now += 1.0
+    crowd(admission, clock, clients=400, per_second=10.0, seconds=200.0)
     assert admission.limit == FEWEST
 
 
@@ -94,6 +92,8 @@ def test_few_requests_say_nothing_about_how_many_there_might_be() -> None:
     for _ in range(100):
         with admission.place(clock.now):
             clock.now += 1.0
+    assert admission.limit == 100, "the machine was slow, not crowded"
+    crowd(admission, clock, clients=400, per_second=10.0, seconds=200.0)
     for _ in range(1000):
         with admission.place(clock.now):
             clock.now += 0.001

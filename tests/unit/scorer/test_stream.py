@@ -22,7 +22,14 @@ async def _ready() -> None:
 
 
 def door(outside: Outside, chunk_records: int = 64) -> StreamDoor:
-    return StreamDoor(outside.decider(), outside.claims, outside.sender, confirm=_ready, chunk_records=chunk_records)
+    return StreamDoor(
+        outside.decider(),
+        outside.claims,
+        outside.sender,
+        outside.exposures,
+        confirm=_ready,
+        chunk_records=chunk_records,
+    )
 
 
 def record(offset: int, value: bytes | None, key: bytes | None) -> ConsumerRecord[bytes | None, bytes | None]:
@@ -132,7 +139,9 @@ async def test_nothing_is_decided_before_it_is_confirmed_that_it_may_be() -> Non
     async def not_yet() -> None:
         raise TransientError("redis: away")
 
-    waiting = StreamDoor(outside.decider(), outside.claims, outside.sender, confirm=not_yet, chunk_records=8)
+    waiting = StreamDoor(
+        outside.decider(), outside.claims, outside.sender, outside.exposures, confirm=not_yet, chunk_records=8
+    )
     with pytest.raises(TransientError):
         await waiting.handle(of([a_vector(1)]))
     assert outside.claims.held == {}

@@ -23,7 +23,14 @@ EVENT = accepted().transaction.event_id
 
 def updates_of(outside: Outside) -> Updates:
     return Updates(
-        outside.claims, outside.askers, KeyGuard(outside.keys), outside.sender, publish_timeout_s=0.1, clock=clock
+        outside.claims,
+        outside.askers,
+        KeyGuard(outside.keys),
+        outside.sender,
+        outside.exposures,
+        partitions=4,
+        publish_timeout_s=0.1,
+        clock=clock,
     )
 
 

@@ -1,0 +1,60 @@
+"""What the use cases need of the outside. Each call raises TransientError where what is behind it is away."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from services.scorer.claims import Claim
+from shared.exposure import Standing
+from shared.exposure.store import Placed
+from shared.feature_state import Position
+from shared.kafka.producer import OutgoingRecord
+
+
+class Claims(Protocol):
+    async def lookup(self, event_id: str) -> Claim | None: ...
+    async def claim(self, wanted: Sequence[Claim]) -> list[Claim]: ...
+    async def mark_published(self, claims: Sequence[Claim], offsets: Mapping[int, int]) -> None: ...
+
+
+class States(Protocol):
+    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position | None]: ...
+
+
+class Keys(Protocol):
+    async def bind(self, caller: str, key: str, fingerprint: bytes) -> bool: ...
+    async def release(self, caller: str, key: str, fingerprint: bytes) -> None: ...
+
+
+class Askers(Protocol):
+    async def note(self, caller: str, event_id: str) -> None: ...
+    async def has_asked(self, caller: str, event_id: str) -> bool: ...
+
+
+class Sender(Protocol):
+    async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> Any: ...
+
+
+class Exposures(Protocol):
+    """What customers owe of purchases that were let through."""
+
+    async def reserve(self, wanted: Sequence[Placed], limit_cents: int | None, now_ms: int) -> list[bool]: ...
+    async def settle(self, decided: Sequence[tuple[Placed, Standing]]) -> None: ...
+    async def suspend(self, placed: Placed, now_ms: int) -> None: ...
+    async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a checkout needs of the outside."""
+
+    states: States
+    claims: Claims
+    keys: Keys
+    askers: Askers
+    sender: Sender
+    exposures: Exposures
+    confirm: Callable[[], Awaitable[None]]
+    """Raises where the states in Redis must not be used."""

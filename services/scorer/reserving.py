@@ -1,0 +1,78 @@
+"""Decisions that keep each customer within his exposure limit, however many are made for him at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from services.scorer.claims import Claim
+from services.scorer.decider import Clock, Decider, utc_now
+from services.scorer.ports import Exposures
+from shared.contracts.events import Decision, FeatureVector, Reason, Transaction, Verdict
+from shared.deciding import Channel, passed_limit
+from shared.exposure import Standing, reservation_of
+from shared.exposure.store import Placed
+
+
+class Reserving:
+    """A purchase that isn't declined is reserved on its customer's account before its decision is claimed; once the
+    claim tells what the one decision is, the purchase counts, or is released (`settle`).
+
+    Between the two a crash leaves a reservation that ends by itself. Whoever publishes a claim settles it first, so a
+    published decision always is on the account.
+    """
+
+    def __init__(self, decider: Decider, exposures: Exposures, clock: Clock = utc_now) -> None:
+        self._decider = decider
+        self._exposures = exposures
+        self._clock = clock
+
+    async def decide(self, vectors: Sequence[tuple[int, FeatureVector]], channel: Channel) -> list[Decision]:
+        """One decision for each vector, given with its customer's partition. Raises TransientError."""
+        decisions = self._decider.decide([vector for _, vector in vectors], channel)
+        wanted = [i for i, decision in enumerate(decisions) if decision.decision is not Verdict.DECLINE]
+        if not wanted:
+            return decisions
+        limit = self._decider.policy.exposure
+        placed = [self.place(vectors[i][0], vectors[i][1].transaction) for i in wanted]
+        granted = await self._exposures.reserve(placed, None if limit is None else limit.limit_cents, self._now_ms())
+        beyond = [i for i, within in zip(wanted, granted, strict=True) if not within]
+        if beyond:
+            again = self._decider.decide([vectors[i][1] for i in beyond], channel, over_limit=True)
+            for i, decision in zip(beyond, again, strict=True):
+                decisions[i] = decision
+        return decisions
+
+    def place(self, partition: int, transaction: Transaction) -> Placed:
+        """The purchase on its customer's account."""
+        return partition, transaction.customer_id, reservation_of(transaction, self._decider.policy)
+
+    async def settle(self, claims: Sequence[tuple[Placed, Claim]]) -> None:
+        """What each purchase counts for, by the event's one decision. Raises TransientError."""
+        await self._exposures.settle([(placed, standing_of(claim.decision)) for placed, claim in claims])
+
+    async def suspend(self, placed: Placed) -> None:
+        """Nobody was told the decision yet: unless somebody is soon, the purchase never was. Raises TransientError."""
+        await self._exposures.suspend(placed, self._now_ms())
+
+    def _now_ms(self) -> int:
+        return int(self._clock().timestamp() * 1000)
+
+
+class _Told(msgspec.Struct):
+    """What of a decision says whether the purchase counts; its other fields may be those of another release."""
+
+    decision: Verdict
+    reasons: list[Reason]
+
+
+_TOLD = msgspec.json.Decoder(_Told)
+
+
+def standing_of(decision: bytes) -> Standing:
+    """Of an approved purchase, and of one in review that stays within the limit: it counts. A reviewer's verdict, or
+    the checkout that calls it off, may change that. Raises msgspec.DecodeError."""
+    told = _TOLD.decode(decision)
+    counts = told.decision is not Verdict.DECLINE and not passed_limit(told.reasons)
+    return Standing.COUNTS if counts else Standing.RELEASED

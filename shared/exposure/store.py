@@ -1,0 +1,192 @@
+"""The accounts in Redis.
+
+    {pN}:x:<customer_id>    hash: event id → "<standing> <cents> <day> <period> <instalments>"
+
+`standing`: 0 counts; -1 was released; above 0: reserved until then (milliseconds since 1970), for whoever claims the
+decision. He makes it count, or releases it; if he dies before, it ends by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
+
+from shared.exposure.account import Reservation, Standing
+from shared.kafka.errors import TransientError
+
+PENDING_MS = 60_000
+"""From a reservation to its claim lies one round trip. A process that takes longer than this to make it is dead."""
+
+GRACE_DAYS = 30
+"""An account is kept for so long after its last instalment: events may come late. By the wall clock, so those of a
+history, whose days lie behind, are kept for longer than they need to be."""
+_DAY_MS = 86_400_000
+
+_RESERVE = """
+local now, patience, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local function open_on(today, cents, day, period, count)
+  local due = math.floor((today - day) / period)
+  if due >= count then return 0 end
+  return cents - math.floor(cents / count) * math.max(due, 0)
+end
+local granted = {}
+for i = 1, #KEYS do
+  local at = 3 + (i - 1) * 6
+  local event, keep = ARGV[at + 1], tonumber(ARGV[at + 6])
+  local cents, day = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local sum, mine, released = 0, false, false
+  local account = redis.call('HGETALL', KEYS[i])
+  for k = 1, #account, 2 do
+    local s, c, d, p, n = string.match(account[k + 1], '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+    s, c, d, p, n = tonumber(s), tonumber(c), tonumber(d), tonumber(p), tonumber(n)
+    local lapsed = s > 0 and s < now
+    if account[k] == event then
+      mine, released = s == 0 or (s > 0 and not lapsed), s < 0
+    elseif lapsed or d + p * n < day - 30 then
+      redis.call('HDEL', KEYS[i], account[k])
+    elseif s >= 0 then
+      sum = sum + open_on(day, c, d, p, n)
+    end
+  end
+  if mine then
+    granted[i] = 1
+  elseif limit >= 0 and sum + cents > limit then
+    granted[i] = 0
+  elseif released then
+    granted[i] = 1
+  else
+    local terms = cents .. ' ' .. day .. ' ' .. ARGV[at + 4] .. ' ' .. ARGV[at + 5]
+    redis.call('HSET', KEYS[i], event, string.format('%.0f', now + patience) .. ' ' .. terms)
+    if redis.call('PTTL', KEYS[i]) < keep then redis.call('PEXPIRE', KEYS[i], keep) end
+    granted[i] = 1
+  end
+end
+return granted
+"""
+"""KEYS: an account for each purchase. ARGV: now and how long a reservation lasts (milliseconds), the limit (cents;
+below 0: none); then for each purchase its event, cents, day, period, instalments, and how long to keep the account
+(milliseconds). Gives 1 or 0 for each. One that holds its reservation already gets it again; one that was released has
+its decision, and stays released."""
+
+_SETTLE = """
+for i = 1, #KEYS do
+  local at = (i - 1) * 3
+  redis.call('HSET', KEYS[i], ARGV[at + 1], ARGV[at + 2])
+  local keep = tonumber(ARGV[at + 3])
+  if redis.call('PTTL', KEYS[i]) < keep then redis.call('PEXPIRE', KEYS[i], keep) end
+end
+"""
+"""KEYS: an account for each purchase. ARGV: for each its event, the entry, how long to keep the account."""
+
+_CHANGE = """
+for i = 1, #KEYS do
+  local held = redis.call('HGET', KEYS[i], ARGV[1])
+  if held then redis.call('HSET', KEYS[i], ARGV[1], ARGV[2] .. string.match(held, ' .*$')) end
+end
+"""
+"""KEYS: accounts. ARGV: the event and its new standing; an account that doesn't hold the event stays as it is."""
+
+Placed = tuple[int, str, Reservation]
+"""The customer's partition, the customer, the reservation."""
+
+
+class ExposureStore:
+    """Every call raises TransientError where Redis is away; whether a write happened is then not known, and the same
+    call may be made again."""
+
+    def __init__(self, client: Redis, *, pending_ms: int = PENDING_MS) -> None:
+        """`client`: without `decode_responses`."""
+        self._redis = client
+        self._pending_ms = pending_ms
+
+    async def reserve(self, wanted: Sequence[Placed], limit_cents: int | None, now_ms: int) -> list[bool]:
+        """Whether each purchase stays within the limit together with what the customer owes on its day, others that
+        are being decided included. Atomic for each customer; in order. One round trip for each partition."""
+        granted = [False] * len(wanted)
+        head = [now_ms, self._pending_ms, -1 if limit_cents is None else limit_cents]
+        for numbers in _by_partition(wanted).values():
+            arguments: list[Any] = list(head)
+            for number in numbers:
+                held = wanted[number][2]
+                terms = (held.cents, held.day, held.period_days, held.instalments)
+                arguments += [held.event_id, *terms, _kept_ms(held)]
+            answers = await self._run(_RESERVE, [_key(*wanted[number][:2]) for number in numbers], arguments)
+            for number, answer in zip(numbers, answers, strict=True):
+                granted[number] = bool(answer)
+        return granted
+
+    async def settle(self, decided: Sequence[tuple[Placed, Standing]]) -> None:
+        """What each purchase counts for good, whatever the account held of it."""
+        for numbers in _by_partition([placed for placed, _ in decided]).values():
+            arguments: list[Any] = []
+            for number in numbers:
+                (_, _, held), standing = decided[number]
+                arguments += [held.event_id, f"{standing.value} {held.text()}", _kept_ms(held)]
+            await self._run(_SETTLE, [_key(*decided[number][0][:2]) for number in numbers], arguments)
+
+    async def suspend(self, placed: Placed, now_ms: int) -> None:
+        """It counts for a while longer, as a reservation."""
+        await self._change([placed[0]], placed[1], placed[2].event_id, now_ms + self._pending_ms)
+
+    async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None:
+        """The standing of a purchase that is on the customer's account. `partitions`: where that may be."""
+        await self._change(partitions, customer_id, event_id, standing.value)
+
+    @staticmethod
+    def restore(pipe: Any, placed: Placed, standing: Standing) -> None:
+        """Queue, on a pipeline, what a decision on the topic says that a purchase counts for."""
+        partition, customer_id, held = placed
+        key = _key(partition, customer_id)
+        pipe.hset(key, held.event_id, f"{standing.value} {held.text()}")
+        pipe.pexpire(key, _kept_ms(held), nx=True)
+        pipe.pexpire(key, _kept_ms(held), gt=True)
+
+    async def erase(self, partition: int, customer_id: str) -> bool:
+        """Delete a customer's account; whether there was one."""
+        async with _transient():
+            return bool(await self._redis.delete(_key(partition, customer_id)))
+
+    async def _change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: int) -> None:
+        for partition in partitions:
+            await self._run(_CHANGE, [_key(partition, customer_id)], [event_id, standing])
+
+    async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        async with _transient():
+            try:
+                return await self._redis.evalsha(_SHA[script], len(keys), *keys, *arguments)
+            except NoScriptError:
+                return await self._redis.eval(script, len(keys), *keys, *arguments)
+
+
+_SHA: Mapping[str, str] = {
+    script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (_RESERVE, _SETTLE, _CHANGE)
+}
+
+
+def _by_partition(placed: Sequence[Placed]) -> dict[int, list[int]]:
+    """Partition → places in `placed`: all of one call lies in one hash slot."""
+    found: dict[int, list[int]] = {}
+    for number, (partition, _, _) in enumerate(placed):
+        found.setdefault(partition, []).append(number)
+    return found
+
+
+def _kept_ms(held: Reservation) -> int:
+    return (held.last_due - held.day + GRACE_DAYS) * _DAY_MS
+
+
+def _key(partition: int, customer_id: str) -> str:
+    return f"{{p{partition}}}:x:{customer_id}"
+
+
+@asynccontextmanager
+async def _transient() -> AsyncIterator[None]:
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise TransientError(f"redis: {error!r}") from error

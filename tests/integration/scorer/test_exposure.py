@@ -1,0 +1,79 @@
+"""What customers owe, in a real Valkey: the contract of the accounts, parallel checkouts, and accounts after a loss."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from shared.exposure import ExposureStore
+from tests import factories
+from tests.integration.scorer.conftest import Rig, Scorer, until
+from tests.unit.exposure.contract import CONTRACT, Accounts, granted, purchase
+
+pytestmark = pytest.mark.integration
+
+LIMIT_USD, AMOUNT = 2000, 99.0
+"""The default policy's, and what its fallback approves without a model."""
+WITHIN = int(LIMIT_USD // AMOUNT)
+
+
+@pytest.mark.parametrize("promise", CONTRACT, ids=lambda promise: promise.__name__)
+async def test_the_scripts_keep_the_contract(rig: Rig, promise: Callable[[Accounts], Awaitable[None]]) -> None:
+    for customer in ("anna", "ben"):
+        await rig.redis.delete(f"{{p1}}:x:{customer}")
+    async with Redis.from_url(rig.parts.valkey.url, max_connections=300) as redis:
+        await promise(ExposureStore(redis))
+
+
+async def test_an_account_outlives_its_last_instalment_and_ends(rig: Rig) -> None:
+    await rig.redis.delete("{p1}:x:anna")
+    accounts = ExposureStore(rig.redis)
+    assert await granted(accounts, purchase("long", 1, period=30, count=12))
+    kept = await rig.redis.pttl("{p1}:x:anna")
+    assert await granted(accounts, purchase("short", 1))
+    assert 389 * 86_400_000 < await rig.redis.pttl("{p1}:x:anna") <= kept <= 390 * 86_400_000
+
+
+async def ask(http: httpx.AsyncClient, scorer: Scorer, name: str, customer: str) -> httpx.Response:
+    body = factories.transaction(1, event_id=name, customer_id=customer, transaction_id=name, amount=AMOUNT)
+    return await http.post(f"{scorer.url}/v1/decisions", json=body)
+
+
+async def test_200_checkouts_of_one_customer_at_once_never_pass_the_limit_also_after_redis_lost_everything(
+    rig: Rig, http: httpx.AsyncClient, unique: str
+) -> None:
+    async with rig.scorer(SCORER__ANSWER_WITHIN_MS="60000") as one, rig.scorer(SCORER__ANSWER_WITHIN_MS="60000") as two:
+        answers = await asyncio.gather(*(ask(http, (one, two)[i % 2], f"{unique}-{i}", unique) for i in range(200)))
+        assert {answer.status_code for answer in answers} == {200}
+        decisions = [answer.json() for answer in answers]
+        assert Counter(decision["decision"] for decision in decisions) == {"approve": WITHIN, "review": 200 - WITHIN}
+        reviewed = [decision for decision in decisions if decision["decision"] == "review"]
+        assert {decision["reasons"][0]["code"] for decision in reviewed} == {"policy_exposure_limit"}
+        approved = next(decision["event_id"] for decision in decisions if decision["decision"] == "approve")
+
+        assert (await http.post(f"{one.url}/v1/decisions/{approved}/cancel")).status_code == 202
+        assert (await ask(http, two, f"{unique}-after", unique)).json()["decision"] == "approve"
+        assert (await ask(http, two, f"{unique}-beyond", unique)).json()["decision"] == "review"
+
+        await rig.redis.flushall()
+        # The features service would do this.
+        for partition in range(4):
+            await rig.begin(partition)
+        answer = None
+
+        async def decided() -> bool:
+            nonlocal answer
+            number = 0 if answer is None else answer[0] + 1
+            found = (await ask(http, one, f"{unique}-again-{number}", unique)).json()
+            answer = (number, found)
+            return found.get("degraded") == "no_model"
+
+        await until(decided)
+        assert answer is not None
+        assert answer[1]["decision"] == "review", "what was owed is known again"
+        assert answer[1]["reasons"][0]["code"] == "policy_exposure_limit"

@@ -1,0 +1,141 @@
+"""What accounts promise, whoever keeps them: the fake in memory, and the scripts in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from hypothesis import strategies as st
+
+from shared.exposure import Reservation, Standing
+from shared.exposure.store import PENDING_MS, Placed
+
+NOW_MS = 1_780_315_200_000
+DAY = 20_605
+
+
+class Accounts(Protocol):
+    async def reserve(self, wanted: Sequence[Placed], limit_cents: int | None, now_ms: int) -> list[bool]: ...
+    async def settle(self, decided: Sequence[tuple[Placed, Standing]]) -> None: ...
+    async def suspend(self, placed: Placed, now_ms: int) -> None: ...
+    async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None: ...
+
+
+def purchase(
+    event_id: str, cents: int = 10_000, *, day: int = DAY, customer: str = "anna", period: int = 14, count: int = 4
+) -> Placed:
+    return 1, customer, Reservation(event_id, cents, day, period, count)
+
+
+async def granted(accounts: Accounts, placed: Placed, limit: int | None = 25_000, now_ms: int = NOW_MS) -> bool:
+    return (await accounts.reserve([placed], limit, now_ms))[0]
+
+
+async def the_limit_holds_for_all_that_is_open(accounts: Accounts) -> None:
+    assert [await granted(accounts, purchase(name)) for name in "abc"] == [True, True, False]
+    assert await granted(accounts, purchase("c", 5_000)), "exactly up to the limit"
+    assert not await granted(accounts, purchase("d", 1))
+    assert await granted(accounts, purchase("e", customer="ben")), "another customer's account is another"
+    assert await granted(accounts, purchase("f"), None), "without a limit everything stays within it"
+
+
+async def many_at_once_do_not_pass_it_together(accounts: Accounts) -> None:
+    answers = await asyncio.gather(*(granted(accounts, purchase(f"event-{i}", 1_000), 17_500) for i in range(200)))
+    assert sum(answers) == 17
+
+
+async def many_in_one_call_do_not_pass_it_together(accounts: Accounts) -> None:
+    wanted = [purchase(f"event-{i}", 1_000, customer=("anna", "ben")[i % 2]) for i in range(100)]
+    answers = await accounts.reserve(wanted, 17_500, NOW_MS)
+    assert [i for i, answer in enumerate(answers) if answer] == list(range(34))
+
+
+async def the_same_event_is_reserved_once(accounts: Accounts) -> None:
+    for _ in range(3):
+        assert await granted(accounts, purchase("a"))
+    assert await granted(accounts, purchase("b"))
+    assert not await granted(accounts, purchase("c"))
+
+
+async def what_is_released_is_free_again(accounts: Accounts) -> None:
+    first, second, third = purchase("a"), purchase("b"), purchase("c")
+    assert await granted(accounts, first)
+    assert await granted(accounts, second)
+    await accounts.settle([(first, Standing.RELEASED), (second, Standing.COUNTS)])
+    assert await granted(accounts, third)
+    assert not await granted(accounts, purchase("d"))
+
+
+async def one_that_was_released_stays_so_when_it_is_asked_for_again(accounts: Accounts) -> None:
+    first = purchase("a")
+    assert await granted(accounts, first)
+    await accounts.settle([(first, Standing.RELEASED)])
+    assert await granted(accounts, first)
+    assert [await granted(accounts, purchase(name)) for name in "bcd"] == [True, True, False]
+
+
+async def what_nobody_claims_ends_by_itself(accounts: Accounts) -> None:
+    assert await granted(accounts, purchase("a"))
+    assert await granted(accounts, purchase("b"))
+    assert not await granted(accounts, purchase("c"), now_ms=NOW_MS + PENDING_MS)
+    assert await granted(accounts, purchase("c"), now_ms=NOW_MS + PENDING_MS + 1)
+
+
+async def what_is_settled_counts_until_it_is_due(accounts: Accounts) -> None:
+    first = purchase("a", 20_000)
+    assert await granted(accounts, first)
+    await accounts.settle([(first, Standing.COUNTS)])
+    late = NOW_MS + 10 * PENDING_MS
+    assert not await granted(accounts, purchase("b", day=DAY + 13), now_ms=late)
+    assert await granted(accounts, purchase("b", day=DAY + 14), now_ms=late), "a quarter of it was due by then"
+
+
+async def a_suspended_one_counts_for_a_while(accounts: Accounts) -> None:
+    first = purchase("a", 20_000)
+    assert await granted(accounts, first)
+    await accounts.settle([(first, Standing.COUNTS)])
+    await accounts.suspend(first, NOW_MS)
+    assert not await granted(accounts, purchase("b"), now_ms=NOW_MS + PENDING_MS)
+    assert await granted(accounts, purchase("b"), now_ms=NOW_MS + PENDING_MS + 1)
+
+
+async def a_verdict_changes_what_counts(accounts: Accounts) -> None:
+    beyond = purchase("a", 30_000)
+    assert not await granted(accounts, beyond)
+    await accounts.settle([(beyond, Standing.RELEASED)])
+    assert await granted(accounts, purchase("b"))
+    await accounts.change([0, 1, 2], "anna", "a", Standing.COUNTS)
+    assert not await granted(accounts, purchase("c", 1))
+    await accounts.change([1], "anna", "a", Standing.RELEASED)
+    assert await granted(accounts, purchase("c", 1))
+
+
+async def a_change_of_what_is_not_there_changes_nothing(accounts: Accounts) -> None:
+    await accounts.change([1], "anna", "a", Standing.COUNTS)
+    await accounts.suspend(purchase("a"), NOW_MS)
+    assert await granted(accounts, purchase("b", 25_000))
+
+
+CONTRACT = (
+    the_limit_holds_for_all_that_is_open,
+    many_at_once_do_not_pass_it_together,
+    many_in_one_call_do_not_pass_it_together,
+    the_same_event_is_reserved_once,
+    what_is_released_is_free_again,
+    one_that_was_released_stays_so_when_it_is_asked_for_again,
+    what_nobody_claims_ends_by_itself,
+    what_is_settled_counts_until_it_is_due,
+    a_suspended_one_counts_for_a_while,
+    a_verdict_changes_what_counts,
+    a_change_of_what_is_not_there_changes_nothing,
+)
+
+reservations = st.builds(
+    Reservation,
+    st.just("event"),
+    cents=st.integers(0, 100_000_000),
+    day=st.integers(0, 40_000),
+    period_days=st.integers(1, 60),
+    instalments=st.integers(1, 60),
+)

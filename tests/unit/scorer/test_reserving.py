@@ -1,0 +1,141 @@
+"""Both doors keep a customer within his limit, whatever happens between reservation, claim and topic."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from services.scorer.checkout import Question, Unavailable
+from services.scorer.claims import Claim
+from services.scorer.reserving import Reserving, standing_of
+from shared.contracts.events import Decision, Verdict, encode
+from shared.contracts.identity import partition_of
+from shared.contracts.topics import DECISIONS, TRANSACTIONS
+from shared.deciding import passed_limit
+from shared.deciding.onnx_model import OnnxModel
+from shared.exposure import Reservation, Standing
+from shared.exposure.store import PENDING_MS
+from shared.model_artifact.registry import ModelRegistry
+from tests.unit.scorer.fakes import FakeClaims, FakeExposures, FakeSender, Outside, clock
+from tests.unit.scorer.parts import accepted, body_of, register
+
+NOW_MS = int(clock().timestamp() * 1000)
+SAFE = {"customer": {"tenure_days": 3000, "credit_score_range": "excellent"}}
+PARTITION = partition_of(b"cust_000001", 4)
+
+
+def outside_with_a_model(tmp_path: Path) -> Outside:
+    outside = Outside()
+    registry = ModelRegistry(str(tmp_path))
+    outside.slot.put(OnnxModel(registry.load(register(registry))))
+    return outside
+
+
+def bodies(count: int, amount: float) -> list[bytes]:
+    return [body_of(1, transaction_id=f"txn_{i}", amount=amount, **SAFE) for i in range(count)]
+
+
+def account(outside: Outside) -> dict[str, tuple[int, Reservation]]:
+    return outside.exposures.accounts[PARTITION, "cust_000001"]
+
+
+async def decided(outside: Outside, *asked: bytes) -> list[Decision]:
+    checkout = outside.checkout()
+    answers = await asyncio.gather(*(checkout.decide(Question(body)) for body in asked))
+    return [msgspec.json.decode(answer, type=Decision) for answer in answers]
+
+
+async def test_checkouts_at_once_do_not_pass_the_limit_together(tmp_path: Path) -> None:
+    outside = outside_with_a_model(tmp_path)
+    decisions = await decided(outside, *bodies(200, 99.0))
+    approved = [decision for decision in decisions if decision.decision is Verdict.APPROVE]
+    assert len(approved) == 20
+    for decision in decisions:
+        beyond = decision.decision is Verdict.REVIEW
+        assert beyond == passed_limit(decision.reasons)
+    counted = [held.cents for standing, held in account(outside).values() if standing == 0]
+    assert sum(counted) == 20 * 9_900
+    assert len(account(outside)) == 200, "what is in review can still be let through"
+
+
+async def test_a_declined_purchase_takes_nothing(tmp_path: Path) -> None:
+    outside = outside_with_a_model(tmp_path)
+    risky = body_of(1, customer={"tenure_days": 0, "credit_score_range": "poor"})
+    (decision,) = await decided(outside, risky)
+    assert decision.decision is Verdict.DECLINE
+    assert [standing for standing, _ in account(outside).values()] == [Standing.RELEASED.value]
+
+
+async def test_the_loser_of_a_race_leaves_the_winners_account(tmp_path: Path) -> None:
+    outside = outside_with_a_model(tmp_path)
+    checkout, body = outside.checkout(), bodies(1, 99.0)[0]
+    answers = await asyncio.gather(*(checkout.decide(Question(body)) for _ in range(20)))
+    assert len(set(answers)) == 1
+    ((standing, held),) = account(outside).values()
+    assert (standing, held.cents) == (0, 9_900)
+
+
+async def test_the_reservation_of_a_purchase_that_is_never_recorded_ends(tmp_path: Path) -> None:
+    outside = outside_with_a_model(tmp_path)
+    outside.sender = FakeSender(refused_topics={TRANSACTIONS.name})
+    checkout, body = outside.checkout(), bodies(1, 99.0)[0]
+    with pytest.raises(Unavailable):
+        await checkout.decide(Question(body))
+    ((standing, _),) = account(outside).values()
+    assert standing == NOW_MS + PENDING_MS
+    outside.sender.refused_topics.clear()
+    await checkout.decide(Question(body))
+    ((standing, _),) = account(outside).values()
+    assert standing == 0
+
+
+async def test_a_claim_that_is_published_was_settled(tmp_path: Path) -> None:
+    """Where the account can't be written, the claim stays unmarked: the stream then settles it, and marks it."""
+
+    class Forgetful(FakeExposures):
+        async def settle(self, decided: object) -> None:
+            self.away = True
+            await self._answer()
+
+    outside = outside_with_a_model(tmp_path)
+    outside.exposures = Forgetful()
+    event = accepted(1, transaction_id="txn_0", amount=99.0).transaction.event_id
+    await outside.checkout().decide(Question(bodies(1, 99.0)[0]))
+    assert not outside.claims.held[event].published
+    assert len(outside.sender.on(DECISIONS.name)) == 1
+
+
+async def test_without_redis_nothing_is_reserved_and_the_fallback_answers() -> None:
+    outside = Outside(claims=FakeClaims(away=True), exposures=FakeExposures(away=True))
+    (decision,) = await decided(outside, bodies(1, 99.0)[0])
+    assert decision.degraded == "state_unavailable"
+    assert outside.exposures.accounts == {}
+
+
+async def test_the_record_of_a_decision_tells_what_the_purchase_adds(tmp_path: Path) -> None:
+    outside = outside_with_a_model(tmp_path)
+    await decided(outside, bodies(1, 99.0)[0])
+    (record,) = (record for record in outside.sender.sent if record.topic == DECISIONS.name)
+    day = (NOW_MS - 60_000) // 86_400_000
+    assert dict(record.headers)["ce_exposure"] == f"9900 {day} 14 4".encode()
+
+
+async def test_the_standing_follows_from_the_decisions_own_bytes(tmp_path: Path) -> None:
+    outside = outside_with_a_model(tmp_path)
+    within, *_, beyond = await decided(outside, *bodies(30, 99.0))
+    review = msgspec.structs.replace(within, decision=Verdict.REVIEW)
+    decline = msgspec.structs.replace(within, decision=Verdict.DECLINE)
+    found = [standing_of(encode(decision)) for decision in (within, review, decline, beyond)]
+    assert found == [Standing.COUNTS, Standing.COUNTS, Standing.RELEASED, Standing.RELEASED]
+
+
+async def test_whoever_publishes_a_claim_settles_it_first() -> None:
+    outside = Outside()
+    reserving = Reserving(outside.decider(), outside.exposures, clock)
+    placed = reserving.place(PARTITION, accepted().transaction)
+    claim = Claim("event", bytes(16), b'{"decision":"approve","reasons":[]}')
+    await reserving.settle([(placed, claim)])
+    assert [standing for standing, _ in account(outside).values()] == [0]
