@@ -35,6 +35,7 @@ from services.scorer.guard import PartitionGuard, Readiness
 from services.scorer.idempotency import IdempotencyKeys, KeyGuard
 from services.scorer.keys import Access, KeysFileError, KeysReloader, Scope, new_key
 from services.scorer.library import ModelLibrary
+from services.scorer.limiter import Limiter
 from services.scorer.metrics import SERVICE
 from services.scorer.models import Models
 from services.scorer.policies import PolicyReloader, PolicySlot
@@ -110,7 +111,7 @@ async def work(
         await reloader.look_at_trials()
         policies = PolicySlot(policy)
         policy_reloader = PolicyReloader(section.policy_file, policies, registry, interval_s=section.reload_seconds)
-        decider = Decider(slot, policies)
+        decider, limiter = Decider(slot, policies), Limiter()
         pseudonyms = settings.privacy.pseudonyms()
         states = FeatureStateStore(hasty, pseudonyms=pseudonyms.mark)
         restorer = ClaimRestorer(
@@ -124,6 +125,7 @@ async def work(
             confirm=PartitionGuard(FeatureStateStore(patient, pseudonyms=pseudonyms.mark), partitions).confirm,
             chunk_records=section.chunk_records,
             keep_partition=pseudonyms.on,
+            limiter=limiter,
         )
         confirm = PartitionGuard(states, partitions).confirm
         exposures = ExposureStore(hasty)
@@ -148,6 +150,7 @@ async def work(
             partitions=partitions,
             publish_timeout_s=publish_timeout_s,
             pseudonyms=pseudonyms,
+            limiter=limiter,
         )
         consumer = BatchConsumer(
             settings.kafka, service=SERVICE, topics=[topics.FEATURES.name], max_records=section.batch_records

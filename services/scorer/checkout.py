@@ -12,6 +12,7 @@ import structlog
 
 from services.scorer.claims import ANY_BODY, Claim, IndexIncomplete, greatest_offsets
 from services.scorer.decider import Clock, Decider, utc_now
+from services.scorer.limiter import Limiter
 from services.scorer.metrics import CLAIMS, SERVICE
 from services.scorer.outgoing import decision_record, transaction_record
 from services.scorer.ports import Ports
@@ -98,10 +99,11 @@ class Checkout:
         publish_timeout_s: float,
         clock: Clock = utc_now,
         pseudonyms: Pseudonyms = OFF,
+        limiter: Limiter | None = None,
     ) -> None:
         self._ports = ports
         self._decider = decider
-        self._reserving = Reserving(decider, ports.exposures, clock)
+        self._reserving = Reserving(decider, ports.exposures, limiter, clock)
         self._limits = limits
         self._partitions = partitions
         self._publish_timeout_s = publish_timeout_s
@@ -198,6 +200,7 @@ class Checkout:
         if held is wanted:
             CLAIMS.labels("rest", "won").inc()
             _count(decision)
+            self._reserving.note(addressed.placed, decision)
             return held, True
         return _same_body(held, accepted), False
 

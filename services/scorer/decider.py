@@ -14,7 +14,7 @@ from services.scorer.slot import ModelSlot
 from shared.contracts.events import Decision, FeatureVector
 from shared.contracts.identity import canonical_time
 from shared.deciding import Channel, Degraded, ModelFailed, pipeline
-from shared.policy import Policy
+from shared.policy import ORDINARY, Circumstances, Policy
 
 log = structlog.get_logger()
 
@@ -44,14 +44,20 @@ class Decider:
         channel: Channel,
         *,
         degraded: str | None = None,
-        over_limit: bool = False,
+        circumstances: Circumstances = ORDINARY,
     ) -> list[Decision]:
         """One decision for each vector. `degraded`: why the fallback has to decide, where that is known beforehand.
-        `over_limit`: they don't stay within their customers' exposure limits."""
+        `circumstances`: of all of them."""
         decided_at = canonical_time(self._clock())
         lineup, policy = self._slot.lineup, self._policies.current
         decide = partial(
-            pipeline.decide, vectors, lineup, policy, channel=channel, decided_at=decided_at, over_limit=over_limit
+            pipeline.decide,
+            vectors,
+            lineup,
+            policy,
+            channel=channel,
+            decided_at=decided_at,
+            circumstances=circumstances,
         )
         try:
             return decide(degraded=degraded)

@@ -1,18 +1,22 @@
-"""Decisions that keep each customer within his exposure limit, however many are made for him at once."""
+"""Decisions that keep each customer within his exposure limit, however many are made for him at once, and all of them
+within what the policy's limiter allows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 
 from services.scorer.claims import Claim
 from services.scorer.decider import Clock, Decider, utc_now
+from services.scorer.limiter import Limiter
 from services.scorer.ports import Exposures
 from shared.contracts.events import Decision, FeatureVector, Reason, Transaction, Verdict
-from shared.deciding import Channel, passed_limit
+from shared.deciding import Channel
 from shared.exposure import Standing, reservation_of
 from shared.exposure.store import Placed
+from shared.policy import circumstances_of
 
 
 class Reserving:
@@ -23,14 +27,19 @@ class Reserving:
     published decision always is on the account.
     """
 
-    def __init__(self, decider: Decider, exposures: Exposures, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, decider: Decider, exposures: Exposures, limiter: Limiter | None = None, clock: Clock = utc_now
+    ) -> None:
+        """`limiter`: of the process, the same at both doors."""
         self._decider = decider
         self._exposures = exposures
+        self._limiter = limiter or Limiter()
         self._clock = clock
 
     async def decide(self, vectors: Sequence[tuple[int, FeatureVector]], channel: Channel) -> list[Decision]:
         """One decision for each vector, given with its customer's partition. Raises TransientError."""
-        decisions = self._decider.decide([vector for _, vector in vectors], channel)
+        circumstances = self._limiter.circumstances(self._decider.policy)
+        decisions = self._decider.decide([vector for _, vector in vectors], channel, circumstances=circumstances)
         wanted = [i for i, decision in enumerate(decisions) if decision.decision is not Verdict.DECLINE]
         if not wanted:
             return decisions
@@ -39,7 +48,8 @@ class Reserving:
         granted = await self._exposures.reserve(placed, None if limit is None else limit.limit_cents, self._now_ms())
         beyond = [i for i, within in zip(wanted, granted, strict=True) if not within]
         if beyond:
-            again = self._decider.decide([vectors[i][1] for i in beyond], channel, over_limit=True)
+            over = replace(circumstances, over_limit=True)
+            again = self._decider.decide([vectors[i][1] for i in beyond], channel, circumstances=over)
             for i, decision in zip(beyond, again, strict=True):
                 decisions[i] = decision
         return decisions
@@ -51,6 +61,10 @@ class Reserving:
     async def settle(self, claims: Sequence[tuple[Placed, Claim]]) -> None:
         """What each purchase counts for, by the event's one decision. Raises TransientError."""
         await self._exposures.settle([(placed, standing_of(claim.decision)) for placed, claim in claims])
+
+    def note(self, placed: Placed, decision: Decision) -> None:
+        """One that was made here, and is the event's."""
+        self._limiter.note(decision, placed[2].cents)
 
     async def suspend(self, placed: Placed) -> None:
         """Nobody was told the decision yet: unless somebody is soon, the purchase never was. Raises TransientError."""
@@ -74,5 +88,5 @@ def standing_of(decision: bytes) -> Standing:
     """Of an approved purchase, and of one in review that stays within the limit: it counts. A reviewer's verdict, or
     the checkout that calls it off, may change that. Raises msgspec.DecodeError."""
     told = _TOLD.decode(decision)
-    counts = told.decision is not Verdict.DECLINE and not passed_limit(told.reasons)
+    counts = told.decision is not Verdict.DECLINE and not circumstances_of(told.reasons).over_limit
     return Standing.COUNTS if counts else Standing.RELEASED

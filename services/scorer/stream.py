@@ -12,6 +12,7 @@ from aiokafka import ConsumerRecord
 
 from services.scorer.claims import ANY_BODY, Claim, greatest_offsets
 from services.scorer.decider import Decider
+from services.scorer.limiter import Limiter
 from services.scorer.metrics import CLAIMS, SERVICE
 from services.scorer.outgoing import decision_record
 from services.scorer.ports import Claims, Exposures, Sender
@@ -71,12 +72,13 @@ class StreamDoor:
         confirm: Callable[[], Awaitable[None]],
         chunk_records: int,
         keep_partition: bool = False,
+        limiter: Limiter | None = None,
     ) -> None:
         """`confirm`: called before anything is decided; raises where this process must not decide (yet).
 
         `keep_partition`: a decision goes into the partition of its vector, whatever its key gives: with pseudonyms.
         """
-        self._reserving = Reserving(decider, exposures)
+        self._reserving = Reserving(decider, exposures, limiter)
         self._claims = claims
         self._sender = sender
         self._confirm = confirm
@@ -104,6 +106,9 @@ class StreamDoor:
         held = await self._claims.claim(wanted) if wanted else []
         results = [_result(mine, theirs) for mine, theirs in zip(wanted, held, strict=True)]
         accounts = {vector.event_id: self._reserving.place(place, vector.transaction) for place, vector in placed}
+        for decision, mine, theirs in zip(decisions, wanted, held, strict=True):
+            if theirs is mine:
+                self._reserving.note(accounts[decision.event_id], decision)
         # What is published was settled before, and somebody may have called it off since.
         unpublished = [claim for claim in held if not claim.published]
         await self._reserving.settle([(accounts[claim.event_id], claim) for claim in unpublished])

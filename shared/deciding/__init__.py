@@ -16,7 +16,6 @@ from shared.deciding.pipeline import (
     fits,
     main_reasons,
     matrix_of,
-    passed_limit,
 )
 
 __all__ = [
@@ -31,5 +30,4 @@ __all__ = [
     "fits",
     "main_reasons",
     "matrix_of",
-    "passed_limit",
 ]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared.contracts.events import Decision, FeatureVector, Reason, ShadowScore, VectorState, Verdict
 from shared.experiments import Experiment, arm_of
 from shared.feature_definitions import FEATURE_SET_VERSION
-from shared.policy import Policy, apply, feature_reason
+from shared.policy import ORDINARY, Circumstances, Policy, apply, feature_reason
 from shared.policy.reasons import PolicyReason
 
 NO_MODEL = "none"
@@ -104,12 +104,12 @@ def decide(
     channel: Channel,
     decided_at: str,
     degraded: str | None = None,
-    over_limit: bool = False,
+    circumstances: Circumstances = ORDINARY,
 ) -> list[Decision]:
     """One decision for each vector, in order.
 
     `degraded`: why none of the vectors may be scored, where that is known beforehand. `decided_at`: canonical time.
-    `over_limit`: they don't stay within their customers' exposure limits (`passed_limit` tells it of a decision).
+    `circumstances`: of all of them (`shared.policy.circumstances_of` tells those of a decision).
     Raises ModelFailed where a model that decides does: the caller then asks again without one.
     """
     arms = [arm_of(lineup.experiment, vector.customer_id) for vector in vectors]
@@ -123,7 +123,7 @@ def decide(
             answer, reason = None, Degraded.MODEL_FAILED
         deciding = answer.model.version if answer else None
         shadow = [_shadow_score(item, vector, policy) for item in shadows[i] if item.model.version != deciding]
-        decisions.append(_decision(vector, answer, arms[i], shadow, reason, policy, channel, decided_at, over_limit))
+        decisions.append(_decision(vector, answer, arms[i], shadow, reason, policy, channel, decided_at, circumstances))
     return decisions
 
 
@@ -184,11 +184,6 @@ def _unfit(vector: FeatureVector, model: Model | None, lineup: Lineup) -> str | 
     return Degraded.FEATURE_SET if lineup.champions else Degraded.NO_MODEL
 
 
-def passed_limit(reasons: Sequence[Reason]) -> bool:
-    """Whether a decision with these reasons was made because the purchase was over its customer's limit."""
-    return any(reason.code == PolicyReason.EXPOSURE_LIMIT.reason.code for reason in reasons)
-
-
 def main_reasons(contributions: NDArray[np.float64], names: Sequence[str], vector: FeatureVector) -> list[Reason]:
     """The features that raised the risk most, the largest contribution first; ties in the model's order."""
     largest = np.argsort(-contributions, kind="stable")[:MAX_REASONS]
@@ -207,11 +202,11 @@ def _decision(
     policy: Policy,
     channel: Channel,
     decided_at: str,
-    over_limit: bool,
+    circumstances: Circumstances,
 ) -> Decision:
     transaction = vector.transaction
     probability = None if answer is None else answer.probability
-    applied = apply(policy, transaction, vector.features, probability, degraded, over_limit=over_limit)
+    applied = apply(policy, transaction, vector.features, probability, degraded, circumstances)
     by_model = main_reasons(answer.contributions, answer.model.feature_names, vector) if answer else []
     reasons = [*applied.policy_reasons, *by_model][:MAX_REASONS]
     if not reasons and applied.decision is not Verdict.APPROVE:

@@ -4,6 +4,7 @@ The scorer applies it to live purchases; whoever wants to know what another poli
 ones. Money is Decimal and whole minor units throughout.
 """
 
+from shared.policy.circumstances import ORDINARY, Circumstances, circumstances_of
 from shared.policy.decide import PolicyDecision, apply
 from shared.policy.file import DEFAULT_POLICY, Policy, PolicyFileError, load_policy
 from shared.policy.reasons import FEATURE_REASONS, feature_reason
@@ -11,10 +12,13 @@ from shared.policy.reasons import FEATURE_REASONS, feature_reason
 __all__ = [
     "DEFAULT_POLICY",
     "FEATURE_REASONS",
+    "ORDINARY",
+    "Circumstances",
     "Policy",
     "PolicyDecision",
     "PolicyFileError",
     "apply",
+    "circumstances_of",
     "feature_reason",
     "load_policy",
 ]

@@ -8,6 +8,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 from shared.contracts.events import Reason, Transaction, Verdict
 from shared.contracts.money import major_units, minor_units
+from shared.policy.circumstances import ORDINARY, Circumstances
 from shared.policy.facts import Case, FactsOf
 from shared.policy.file import Policy, Thresholds
 from shared.policy.reasons import PolicyReason
@@ -31,14 +32,12 @@ def apply(
     features: Mapping[str, float | None],
     probability: float | None,
     degraded: str | None,
-    *,
-    over_limit: bool = False,
+    circumstances: Circumstances = ORDINARY,
 ) -> PolicyDecision:
     """The verdict on a purchase.
 
     `probability`: calibrated probability of default, 0 to 1; None exactly where `degraded` says why there is none, and
     then the fallback decides. Rules are applied in both cases, and can only make the verdict stricter.
-    `over_limit`: the purchase doesn't stay within the customer's exposure limit.
     Raises ValueError for a probability that isn't one, `money.TooPrecise` or KeyError for an amount that is no amount.
     """
     if (probability is None) == (degraded is None):
@@ -56,8 +55,13 @@ def apply(
         verdict = _by_loss_rate(_thresholds(policy, facts), loss_rate)
         whole = int((loss_rate * amount).quantize(_WHOLE, rounding=ROUND_HALF_EVEN))
         loss = major_units(whole, transaction.currency)
-    if over_limit and policy.exposure is not None:
-        # Before the rules: its reason tells that the purchase isn't on the customer's account, and must not be cut.
+    # Before the rules: the reasons of circumstances tell how the decision came about, and must not be cut.
+    if circumstances.declines_held and verdict is Verdict.DECLINE:
+        verdict = Verdict.REVIEW
+        found.insert(0, (Verdict.REVIEW, PolicyReason.DECLINE_RATE.reason))
+    if circumstances.approvals_held and verdict is Verdict.APPROVE:
+        found.insert(0, (Verdict.REVIEW, PolicyReason.APPROVED_VOLUME.reason))
+    if circumstances.over_limit and policy.exposure is not None:
         found.insert(0, (policy.exposure.beyond, PolicyReason.EXPOSURE_LIMIT.reason))
     found += [(stricter, reason) for holds, stricter, reason in policy.checked.rules if holds(facts)]
     if policy.everything != "decide":

@@ -97,6 +97,18 @@ class ExposureLimit(_Part):
         return int(self.limit_usd * 100)
 
 
+class Limiter(_Part):
+    """How much harm a wrong model or policy can do before people look: of one scorer process, over the last minutes."""
+
+    window_minutes: int = Field(ge=1, le=1440)
+    most_declined: Exact = Field(gt=0, le=1)
+    """Share of the decisions; beyond it what the score would decline is reviewed."""
+    at_least: int = Field(ge=1)
+    """Decisions from which on a share means something."""
+    most_approved_usd: Exact | None = Field(gt=0)
+    """Approved in the window; beyond it what would be approved is reviewed. Null: no limit."""
+
+
 class Fallback(_Part):
     approve_up_to_usd: Exact = Field(ge=0)
 
@@ -128,6 +140,7 @@ class Policy(_Part):
     lists: dict[str, list[str]]
     rules: list[Rule]
     exposure: ExposureLimit | None = None
+    limiter: Limiter | None = None
     fallback: Fallbacks
     units_per_usd: dict[str, Exact]
 

@@ -29,6 +29,14 @@ class PolicyReason(Enum):
         "policy_exposure_limit",
         "Together with the instalments that are still open the purchase is above the customer's limit.",
     )
+    DECLINE_RATE = (
+        "policy_decline_rate",
+        "Unusually many purchases are being declined: a person looks at this one instead.",
+    )
+    APPROVED_VOLUME = (
+        "policy_approved_volume",
+        "More than usual has been approved lately: a person looks at this one first.",
+    )
     ESTIMATED_RISK = ("policy_estimated_risk", "The estimated loss is above the limit for approval.")
 
     @property

@@ -192,12 +192,14 @@ class Outside:
     async def _confirm(self) -> None:
         return None
 
-    def decider(self) -> Decider:
-        return Decider(self.slot, PolicySlot(load_policy()), clock)
+    def decider(self, policies: PolicySlot | None = None) -> Decider:
+        return Decider(self.slot, policies or PolicySlot(load_policy()), clock)
 
-    def checkout(self) -> Checkout:
+    def checkout(self, policies: PolicySlot | None = None) -> Checkout:
         ports = Ports(self.states, self.claims, self.keys, self.askers, self.sender, self.exposures, self._confirm)
-        return Checkout(ports, self.decider(), limits=Limits(), partitions=4, publish_timeout_s=0.1, clock=clock)
+        return Checkout(
+            ports, self.decider(policies), limits=Limits(), partitions=4, publish_timeout_s=0.1, clock=clock
+        )
 
 
 def field_of(decision: bytes, name: str) -> object:

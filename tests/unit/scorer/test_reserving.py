@@ -14,11 +14,11 @@ from services.scorer.reserving import Reserving, standing_of
 from shared.contracts.events import Decision, Verdict, encode
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import DECISIONS, TRANSACTIONS
-from shared.deciding import passed_limit
 from shared.deciding.onnx_model import OnnxModel
 from shared.exposure import Reservation, Standing
 from shared.exposure.store import PENDING_MS
 from shared.model_artifact.registry import ModelRegistry
+from shared.policy import circumstances_of
 from tests.unit.scorer.fakes import FakeClaims, FakeExposures, FakeSender, Outside, clock
 from tests.unit.scorer.parts import accepted, body_of, register
 
@@ -55,7 +55,7 @@ async def test_checkouts_at_once_do_not_pass_the_limit_together(tmp_path: Path) 
     assert len(approved) == 20
     for decision in decisions:
         beyond = decision.decision is Verdict.REVIEW
-        assert beyond == passed_limit(decision.reasons)
+        assert beyond == circumstances_of(decision.reasons).over_limit
     counted = [held.cents for standing, held in account(outside).values() if standing == 0]
     assert sum(counted) == 20 * 9_900
     assert len(account(outside)) == 200, "what is in review can still be let through"
@@ -134,7 +134,7 @@ async def test_the_standing_follows_from_the_decisions_own_bytes(tmp_path: Path)
 
 async def test_whoever_publishes_a_claim_settles_it_first() -> None:
     outside = Outside()
-    reserving = Reserving(outside.decider(), outside.exposures, clock)
+    reserving = Reserving(outside.decider(), outside.exposures, clock=clock)
     placed = reserving.place(PARTITION, accepted().transaction)
     claim = Claim("event", bytes(16), b'{"decision":"approve","reasons":[]}')
     await reserving.settle([(placed, claim)])

@@ -1,0 +1,83 @@
+"""How much harm a wrong model or policy can do before people look: declines and approvals of the last minutes."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from services.scorer.metrics import LIMITER_HOLDS
+from shared.contracts.events import Decision, Verdict
+from shared.policy import Circumstances, Policy, circumstances_of
+
+log = structlog.get_logger()
+
+SECONDS = 60
+LONGEST_MINUTES = 1440
+
+
+@dataclass(slots=True)
+class _Minute:
+    number: int
+    decided: int = 0
+    declined: int = 0
+    """And those that would have been, had they not been held."""
+    approved_cents: int = 0
+
+
+class Limiter:
+    """Counts of one process. What is held is looked up before each chunk of the stream and each checkout, so that a
+    chunk may go over a limit by its own size."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._minutes: deque[_Minute] = deque()
+        self._held = Circumstances()
+
+    def note(self, decision: Decision, cents: int) -> None:
+        """A decision was made. `cents`: of the size of US dollars."""
+        minute = self._now()
+        if not self._minutes or self._minutes[-1].number != minute:
+            self._minutes.append(_Minute(minute))
+            while self._minutes[0].number <= minute - LONGEST_MINUTES:
+                self._minutes.popleft()
+        counts = self._minutes[-1]
+        counts.decided += 1
+        counts.declined += decision.decision is Verdict.DECLINE or circumstances_of(decision.reasons).declines_held
+        counts.approved_cents += cents if decision.decision is Verdict.APPROVE else 0
+
+    def circumstances(self, policy: Policy) -> Circumstances:
+        """What is held at the moment."""
+        limiter = policy.limiter
+        if limiter is None:
+            return self._hold(Circumstances())
+        first = self._now() - limiter.window_minutes + 1
+        within = [minute for minute in self._minutes if minute.number >= first]
+        decided = sum(minute.decided for minute in within)
+        declined = sum(minute.declined for minute in within)
+        most = limiter.most_approved_usd
+        return self._hold(
+            Circumstances(
+                declines_held=decided >= limiter.at_least and declined > limiter.most_declined * decided,
+                approvals_held=most is not None and sum(minute.approved_cents for minute in within) > 100 * most,
+            )
+        )
+
+    def _hold(self, held: Circumstances) -> Circumstances:
+        if held != self._held:
+            self._held = held
+            LIMITER_HOLDS.labels("declines").set(held.declines_held)
+            LIMITER_HOLDS.labels("approvals").set(held.approvals_held)
+            what = [
+                name
+                for name, is_held in (("declines", held.declines_held), ("approvals", held.approvals_held))
+                if is_held
+            ]
+            log.error("limiter_holds", kind=what)
+        return held
+
+    def _now(self) -> int:
+        return int(self._clock() // SECONDS)
