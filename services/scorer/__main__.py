@@ -177,7 +177,9 @@ async def work(
             Rate(section.rate_per_second, section.rate_burst),
             read_seconds=section.read_seconds,
             max_arriving=section.max_in_flight,
+            deadline_s=section.deadline_ms / 1000,
         )
+        stack.push_async_callback(rest_door.finish)
         limits = BodyLimits(settings.limits.max_body_bytes, section.max_batch_bytes)
         app = Shed(build_app(use_cases, rest_door, ready.reason, limits), lambda: admission.full)
         connections = ConnectionLimits(section.max_connections, section.read_seconds, section.keep_alive_seconds)

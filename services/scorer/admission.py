@@ -2,9 +2,11 @@
 
 Beyond what the machine can do, letting more in answers no more of them: each only waits longer, until all are too late.
 How many it can do depends on the machine, on its neighbours and on the stream, so it is found by trying, as TCP does
-(additive increase, multiplicative decrease: Chiu and Jain, "Analysis of the increase and decrease algorithms for
-congestion avoidance in computer networks", 1989): each answer in time raises the limit by its share of one place, a
-late one cuts it in the proportion of its lateness, to half at most, once for all that were in work together.
+(Jacobson, "Congestion avoidance and control", 1988; Chiu and Jain, "Analysis of the increase and decrease algorithms
+for congestion avoidance in computer networks", 1989). It starts with a few places; each answer in time adds one, until
+the first late one. That cuts the places in the proportion of its lateness, to half at most, once for all that were in
+work together, and from then on an answer in time adds its share of one place. What was found is forgotten after a while
+in which nobody needed it: a crowd that comes then would be let in on old news.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from services.scorer.metrics import ADMISSION_LIMIT, IN_FLIGHT
 
 FEWEST = 8
 """Places that are always there. Fewer would leave the machine waiting for Kafka and Redis."""
+FIRST = 32
+"""Places at the start: more than an ordinary moment needs, and few enough that a crowd's first ones aren't all late."""
+FORGOTTEN_S = 30.0
 MOST_CUT = 0.5
 
 
@@ -29,13 +34,16 @@ class Admission:
 
     def __init__(self, *, most: int, within_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         """`most`: places there can be at all. `within_s`: from its arrival on, an answer that took longer is late."""
-        self._fewest = min(FEWEST, most)
-        self._most = most
+        self._fewest, self._first, self._most = (float(min(number, most)) for number in (FEWEST, FIRST, most))
         self._within_s = within_s
         self._clock = clock
-        self._limit = float(most)
+        self._limit = self._first
+        self._starting = True
         self._in_work = 0
         self._cut_at_s = -1.0
+        self._needed_at_s = clock()
+        """When more than half of the places were last in use."""
+        ADMISSION_LIMIT.set(self.limit)
 
     @property
     def limit(self) -> int:
@@ -54,6 +62,7 @@ class Admission:
     @contextmanager
     def place(self, arrived_s: float) -> Iterator[None]:
         """Take a place. `arrived_s`: when the request was whole, by `clock`. Raises Overloaded."""
+        self._forget()
         self.check()
         self._in_work += 1
         IN_FLIGHT.set(self._in_work)
@@ -64,6 +73,11 @@ class Admission:
             self._in_work -= 1
             IN_FLIGHT.set(self._in_work)
 
+    def _forget(self) -> None:
+        if self._limit > self._first and self._clock() - self._needed_at_s > FORGOTTEN_S:
+            self._limit, self._starting = self._first, True
+            ADMISSION_LIMIT.set(self.limit)
+
     def _learn(self, arrived_s: float) -> None:
         now = self._clock()
         took_s = now - arrived_s
@@ -71,12 +85,13 @@ class Admission:
             # While most places are empty, neither an answer in time nor one that is late (the machine paused, Kafka is
             # slow) says anything about how many there might be.
             return
+        self._needed_at_s = now
         if took_s > self._within_s:
             # Those that were let in before the last cut had to be late as well: it was made for all of them.
             if arrived_s > self._cut_at_s:
                 kept = min(self._limit, self._in_work) * max(MOST_CUT, self._within_s / took_s)
-                self._limit = max(float(self._fewest), kept)
+                self._limit, self._starting = max(self._fewest, kept), False
                 self._cut_at_s = now
         else:
-            self._limit = min(float(self._most), self._limit + 1.0 / self._limit)
+            self._limit = min(self._most, self._limit + (1.0 if self._starting else 1.0 / self._limit))
         ADMISSION_LIMIT.set(self.limit)

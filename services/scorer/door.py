@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,12 +22,24 @@ from services.scorer.keys import Access, Caller, Scope
 from services.scorer.metrics import ANSWERS
 from services.scorer.problems import PRIVATE, Problem
 from services.scorer.rate import Rate, TokenBuckets
-from shared.contracts.rejections import Rejection
+from shared.contracts.rejections import Rejection, RejectionReason
 
 RETRY_AFTER_S = 1
+DEADLINE_HEADER = "Deadline-Ms"
+LONGEST_DEADLINE_MS = 60_000
+OUR_SHARE = 0.8
+"""Of a deadline. The rest is for a pause of ours, in which we can't even say that it is over, and for the way back."""
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _JSON = "application/json"
-_ONCE = (b"host", b"authorization", b"content-type", b"schema-version", b"if-match", HEADER.lower().encode())
+_ONCE = (
+    b"host",
+    b"authorization",
+    b"content-type",
+    b"schema-version",
+    b"if-match",
+    b"deadline-ms",
+    HEADER.lower().encode(),
+)
 """Headers that say who asks, and how a body is meant. Of two, something in front of us may have read the other."""
 
 
@@ -33,15 +47,24 @@ class Door:
     """Of one process, for all of its routes."""
 
     def __init__(
-        self, access: Access, admission: Admission, rate: Rate, *, read_seconds: float, max_arriving: int
+        self,
+        access: Access,
+        admission: Admission,
+        rate: Rate,
+        *,
+        read_seconds: float,
+        max_arriving: int,
+        deadline_s: float,
     ) -> None:
         """`rate`: of each caller. `read_seconds`: for a body to arrive; `max_arriving`: bodies of each caller on their
-        way at once."""
+        way at once. `deadline_s`: of a request that asks for no shorter one."""
         self._access = access
         self._admission = admission
         self._rate = rate
         self._read_seconds = read_seconds
         self._max_arriving = max_arriving
+        self._deadline_s = deadline_s
+        self._unfinished: set[asyncio.Future[bytes]] = set()
         self._arriving: Counter[str] = Counter()
         self._buckets = TokenBuckets()
 
@@ -81,10 +104,36 @@ class Door:
     @contextmanager
     def place(self, request: Request) -> Iterator[None]:
         """One of the places of those that are in work. Raises Overloaded."""
-        # When the whole request was there: it has waited for its turn since (see `BoundedHttp`).
-        arrived_s: float | None = getattr(request.state, "arrived_s", None)
-        with self._admission.place(time.monotonic() if arrived_s is None else arrived_s):
+        with self._admission.place(_arrived_s(request)):
             yield
+
+    def deadline_s(self, request: Request) -> float:
+        """From the request's arrival on. Raises `Rejection` for one that is none."""
+        return min(self._deadline_s, _asked_for_s(request) or self._deadline_s)
+
+    async def in_time(self, request: Request, deadline_s: float, answering: Coroutine[Any, Any, bytes]) -> bytes:
+        """What `answering` gives, if it does before the deadline. Raises Unavailable otherwise.
+
+        What was begun is finished all the same: cut off between its steps, it would only be more work for others.
+        """
+        arrived_s = _arrived_s(request)
+        task = asyncio.ensure_future(answering)
+        self._unfinished.add(task)
+        task.add_done_callback(self._finished)
+        await asyncio.wait((task,), timeout=max(0.0, arrived_s + OUR_SHARE * deadline_s - time.monotonic()))
+        if not task.done():
+            raise Unavailable("deadline", f"not answered within {OUR_SHARE:.0%} of {deadline_s * 1000:.0f} ms")
+        return task.result()
+
+    async def finish(self) -> None:
+        """Wait for what was not answered in time."""
+        if self._unfinished:
+            await asyncio.wait(self._unfinished)
+
+    def _finished(self, task: asyncio.Future[bytes]) -> None:
+        self._unfinished.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked was told already, one way or the other
 
     def question(self, request: Request, caller: Caller, body: bytes) -> Question:
         """A purchase to decide on. Raises `Rejection` for a key that is none."""
@@ -97,6 +146,22 @@ class Door:
             schema_version=request.headers.get("schema-version"),
             traceparent=trace if trace is not None and _TRACEPARENT.fullmatch(trace) else None,
         )
+
+
+def _arrived_s(request: Request) -> float:
+    """When the whole request was there: it has waited for its turn since (see `BoundedHttp`)."""
+    arrived_s: float | None = getattr(request.state, "arrived_s", None)
+    return time.monotonic() if arrived_s is None else arrived_s
+
+
+def _asked_for_s(request: Request) -> float | None:
+    """Raises `Rejection` for a deadline that is none."""
+    text = request.headers.get(DEADLINE_HEADER)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= LONGEST_DEADLINE_MS):
+        raise Rejection(RejectionReason.RANGE, DEADLINE_HEADER, f"whole milliseconds, 1 to {LONGEST_DEADLINE_MS}")
+    return int(text) / 1000
 
 
 def idempotency_key(request: Request) -> str | None:

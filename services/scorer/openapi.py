@@ -64,6 +64,7 @@ _OF_EVENT: dict[int, Any] = {
 _KEY_HEADER = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 128}}
 _HEADERS = [
     _KEY_HEADER,
+    {"name": "Deadline-Ms", "in": "header", "schema": {"type": "integer", "minimum": 1, "maximum": 60000}},
     {"name": "Schema-Version", "in": "header", "schema": {"type": "string", "enum": ["1"]}},
     {"name": "traceparent", "in": "header", "schema": {"type": "string"}},
 ]
@@ -116,7 +117,7 @@ DECIDE_BATCH: dict[str, Any] = {
     },
     "openapi_extra": {
         "security": _KEYED,
-        "parameters": _HEADERS,
+        "parameters": [_KEY_HEADER, *_HEADERS[2:]],
         "requestBody": _takes(
             {"type": "array", "items": _reference("TransactionRequest"), "minItems": 1, "maxItems": 1000},
             example=[_PURCHASE],

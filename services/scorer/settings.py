@@ -49,6 +49,9 @@ class ScorerSection(Section):
     """Of the body of a batch, as sent and unpacked."""
     max_in_flight: int = Field(default=256, ge=1, le=100_000)
     """Checkout requests at once, at most. Beyond it 503 at once."""
+    deadline_ms: int = Field(default=5000, ge=1, le=60_000)
+    """Of a purchase from its arrival on; a request may ask for a shorter one (`Deadline-Ms`). Beyond it 503, and asking
+    again with the same body gives the same decision."""
     answer_within_ms: int = Field(default=100, ge=1, le=60_000)
     """Where checkouts take longer, fewer are let in at once, so that those that are stay fast."""
     rate_per_second: float = Field(default=5000.0, gt=0)

@@ -51,6 +51,7 @@ def an_app(use_case: Any, access: Access | None = None, **more: Any) -> FastAPI:
         more.pop("rate", Rate(1000.0, 1000)),
         read_seconds=more.pop("read_seconds", 5.0),
         max_arriving=places,
+        deadline_s=more.pop("deadline_s", 30.0),
     )
     limits = BodyLimits(more.pop("max_body_bytes", LIMIT), more.pop("max_batch_bytes", BATCH_LIMIT))
     ready = more.pop("ready", lambda: None)

@@ -6,7 +6,7 @@ import heapq
 
 import pytest
 
-from services.scorer.admission import FEWEST, Admission, Overloaded
+from services.scorer.admission import FEWEST, FIRST, FORGOTTEN_S, Admission, Overloaded
 
 WITHIN_S = 0.1
 
@@ -67,16 +67,31 @@ def test_a_machine_that_gets_faster_is_given_more() -> None:
     assert slow <= 30 < 100 < admission.limit
 
 
+def test_a_crowds_first_ones_are_few() -> None:
+    clock = Clock()
+    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    took = crowd(admission, clock, clients=800, per_second=100.0, seconds=6.0)
+    assert sorted(took)[int(0.99 * len(took))] <= FIRST / 100.0 + WITHIN_S
+
+
+def test_a_process_that_is_fast_enough_opens_up_within_as_many_answers() -> None:
+    clock = Clock()
+    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    took = crowd(admission, clock, clients=256, per_second=5000.0, seconds=1.0)
+    assert admission.limit == 256
+    assert max(took) <= WITHIN_S
+
+
 def test_requests_that_were_in_work_together_take_places_away_once() -> None:
     clock = Clock()
-    admission = Admission(most=100, within_s=WITHIN_S, clock=clock)
-    places = [admission.place(0.0) for _ in range(100)]
+    admission = Admission(most=FIRST, within_s=WITHIN_S, clock=clock)
+    places = [admission.place(0.0) for _ in range(FIRST)]
     for place in places:
         place.__enter__()
     clock.now = 1.0
     for place in places:
         place.__exit__(None, None, None)
-    assert admission.limit == 50
+    assert admission.limit == FIRST // 2
 
 
 def test_some_places_are_always_there() -> None:
@@ -92,12 +107,23 @@ def test_few_requests_say_nothing_about_how_many_there_might_be() -> None:
     for _ in range(100):
         with admission.place(clock.now):
             clock.now += 1.0
-    assert admission.limit == 100, "the machine was slow, not crowded"
+    assert admission.limit == FIRST, "the machine was slow, not crowded"
     crowd(admission, clock, clients=400, per_second=10.0, seconds=200.0)
     for _ in range(1000):
         with admission.place(clock.now):
             clock.now += 0.001
     assert admission.limit == FEWEST
+
+
+def test_what_nobody_needed_for_a_while_is_found_anew() -> None:
+    clock = Clock()
+    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    crowd(admission, clock, clients=256, per_second=5000.0, seconds=1.0)
+    with admission.place(clock.now):
+        assert admission.limit == 256
+    clock.now += FORGOTTEN_S + 1
+    with admission.place(clock.now):
+        assert admission.limit == FIRST
 
 
 def test_no_place_is_lost_to_an_error() -> None:

@@ -270,6 +270,45 @@ async def test_beyond_the_limit_of_requests_at_once_the_answer_is_503_at_once() 
         assert (await client.post(URL, content=b"{}", headers=JSON)).status_code == 200
 
 
+class Slow(Asked):
+    """Answers once it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on, self.finished = asyncio.Event(), asyncio.Event()
+
+    async def decide(self, question: Question) -> bytes:
+        await self.go_on.wait()
+        self.finished.set()
+        return b"{}"
+
+
+@pytest.mark.parametrize("own", [None, "40"])
+async def test_what_is_not_answered_in_time_is_told_so_and_finished_all_the_same(own: str | None) -> None:
+    slow = Slow()
+    headers = JSON if own is None else JSON | {"Deadline-Ms": own}
+    async with client_of(slow, deadline_s=0.04 if own is None else 30.0) as client:
+        answer = await client.post(URL, content=body_of(), headers=headers)
+        assert_problem(answer, 503, "deadline")
+        assert answer.headers["retry-after"] == "1"
+        slow.go_on.set()
+        await slow.finished.wait()
+
+
+async def test_a_shorter_deadline_of_the_service_stands() -> None:
+    async with client_of(Slow(), deadline_s=0.02) as client:
+        answer = await client.post(URL, content=body_of(), headers=JSON | {"Deadline-Ms": "60000"})
+        assert_problem(answer, 503, "deadline")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "60001", "x", "", "9" * 30, "\u0663"])
+async def test_a_deadline_that_is_none_is_refused(value: str) -> None:
+    headers = [*JSON.items(), ("Deadline-Ms", value.encode())]
+    async with client_of(Asked()) as client:
+        answer = await client.post(URL, content=body_of(), headers=headers)  # type: ignore[arg-type]
+        assert assert_problem(answer, 422, "range")["field"] == "Deadline-Ms"
+
+
 @pytest.mark.parametrize("path", [URL, f"{URL}/x"])
 async def test_query_parameters_are_refused(client: httpx.AsyncClient, path: str) -> None:
     call = client.get(path + "?a=1&a=2") if path != URL else client.post(path + "?a=1", content=b"{}", headers=JSON)
