@@ -1,0 +1,192 @@
+"""A client of Flit Risk's checkout door: one file, httpx alone. Install this folder, or copy the file.
+
+    FlitRisk                the calls
+    Decision                what was decided
+    Problem(Exception)      a refusal; `status`, `reason`, `field`, `expected` as the service says them
+      Unavailable           nothing was answered in time: asking again later is safe
+
+Every call may be sent again: one event has one decision, whichever request asked first. So a lost connection, 429, 503
+and the 409 of a request that is still being answered are tried again, for as long as `patience_s` lasts.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import quote
+
+import httpx
+
+Verdict = Literal["approve", "review", "decline"]
+
+MOST_IN_A_BATCH = 1000
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+_LATER = frozenset({429, 503})
+
+
+class Problem(Exception):
+    """A refusal, as RFC 9457 problem details."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self.status: int = body.get("status", 0)
+        self.reason: str = body.get("reason", "")
+        self.field: str = body.get("field", "")
+        self.expected: str = body.get("expected", "")
+        self.detail: str = body.get("detail", "")
+        super().__init__(f"{self.status} {self.reason}: {self.detail}")
+
+
+class Unavailable(Problem):
+    """Not now: the service was away, overloaded or too slow for as long as the client's patience lasted."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Of one purchase. Fields that later releases add are left out."""
+
+    event_id: str
+    customer_id: str
+    transaction_id: str
+    decision: Verdict
+    probability_of_default: float | None
+    """Calibrated; None where no model was asked (`degraded` says why)."""
+    expected_loss: float | None
+    """In the purchase's currency."""
+    reasons: list[dict[str, str]]
+    """At most four, each with `code` and `text`; never empty on review or decline."""
+    model_version: str
+    policy_version: str
+    variant: str
+    degraded: str | None
+    occurred_at: str
+    decided_at: str
+
+    @staticmethod
+    def of(body: Mapping[str, Any]) -> Decision:
+        return Decision(**{field.name: body[field.name] for field in fields(Decision)})
+
+
+class FlitRisk:
+    """Use it as a context manager, and for many requests: connections are kept."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        timeout_s: float = 2.0,
+        patience_s: float = 10.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """`key`: from `python -m services.scorer new-key`; without one only the service's own machine may ask.
+        `timeout_s`: of one attempt; `patience_s`: of a call with all of its attempts."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, transport=transport)
+        self._patience_s = patience_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def decide(
+        self, purchase: Mapping[str, Any], *, idempotency_key: str | None = None, deadline_ms: int | None = None
+    ) -> Decision:
+        """The purchase's decision. `deadline_ms`: of each attempt, shorter than the service's own. Raises Problem."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        if deadline_ms is not None:
+            headers["Deadline-Ms"] = str(deadline_ms)
+        return Decision.of(self._call("POST", "/v1/decisions", json=purchase, headers=headers))
+
+    def decide_batch(self, purchases: Sequence[Mapping[str, Any]]) -> list[Decision | Problem]:
+        """In the order of the purchases, of which there are at most `MOST_IN_A_BATCH`. Raises Problem for the whole."""
+        answers = self._call("POST", "/v1/decisions/batch", json=list(purchases))
+        return [Decision.of(answer) if "decision" in answer else Problem(answer) for answer in answers]
+
+    def find(self, event_id: str) -> Decision | None:
+        """The decision of an event, None where there is none (yet). Raises Problem."""
+        found = self._find(f"/v1/decisions/{quote(event_id, safe='')}")
+        return None if found is None else Decision.of(found)
+
+    def explain(self, event_id: str) -> dict[str, Any] | None:
+        """Every feature's value and contribution in log-odds, and the calibration. Raises Problem."""
+        return self._find(f"/v1/decisions/{quote(event_id, safe='')}/explanation")
+
+    def cancel(self, event_id: str, note: str | None = None, *, idempotency_key: str | None = None) -> dict[str, Any]:
+        """The purchase was called off. Raises Problem."""
+        return self._update(event_id, "cancel", {"note": note}, idempotency_key)
+
+    def verdict(
+        self,
+        event_id: str,
+        verdict: Literal["approve", "decline"],
+        *,
+        actor: str | None = None,
+        note: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """A reviewer's. Raises Problem."""
+        return self._update(event_id, "verdict", {"verdict": verdict, "actor": actor, "note": note}, idempotency_key)
+
+    def customer_features(self, customer_id: str) -> dict[str, Any] | None:
+        """The customer's rolling features as of now, None for one who is not known. Raises Problem."""
+        return self._find(f"/v1/customers/{quote(customer_id, safe='')}/features")
+
+    def _update(self, event_id: str, what: str, body: Mapping[str, Any], key: str | None) -> dict[str, Any]:
+        said = {name: value for name, value in body.items() if value is not None}
+        headers = {"Idempotency-Key": key} if key else {}
+        path = f"/v1/decisions/{quote(event_id, safe='')}/{what}"
+        answer: dict[str, Any] = self._call("POST", path, json=said, headers=headers)
+        return answer
+
+    def _find(self, path: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._call("GET", path)
+        except Problem as problem:
+            if problem.reason == "not-found":
+                return None
+            raise
+        return found
+
+    def _call(self, method: str, path: str, **request: Any) -> Any:
+        give_up_at, pause_s = time.monotonic() + self._patience_s, FIRST_PAUSE_S
+        while True:
+            wait_s = pause_s
+            try:
+                answer = self._http.request(method, path, **request)
+            except httpx.TransportError as error:
+                problem: Problem = Unavailable({"reason": "connection", "detail": str(error) or repr(error)})
+            else:
+                if answer.is_success:
+                    return answer.json()
+                problem = _problem(answer)
+                if not isinstance(problem, Unavailable):
+                    raise problem
+                wait_s = max(pause_s, float(answer.headers.get("retry-after", 0)))
+            # Not all at the same moment again: those that were turned away together would come together.
+            wait_s *= random.uniform(0.75, 1.25)
+            if time.monotonic() + wait_s > give_up_at:
+                raise problem
+            time.sleep(wait_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _problem(answer: httpx.Response) -> Problem:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = {}
+    body = body if isinstance(body, dict) else {}
+    body = {"status": answer.status_code, "detail": answer.reason_phrase} | body
+    later = answer.status_code in _LATER or body.get("reason") == "in-flight"
+    return Unavailable(body) if later else Problem(body)
