@@ -17,8 +17,9 @@ from contextlib import contextmanager
 
 from services.scorer.metrics import ADMISSION_LIMIT, IN_FLIGHT
 
-FEWEST = 8
-"""Places that are always there. Fewer would leave the machine waiting for Kafka and Redis."""
+FEWEST = 16
+"""Places that are always there: as many lanes as a checkout usually keeps, and enough that the machine doesn't wait for
+Kafka and Redis."""
 FIRST = 32
 """Places at the start: more than an ordinary moment needs, and few enough that a crowd's first ones aren't all late."""
 FORGOTTEN_S = 30.0

@@ -103,6 +103,8 @@ class Rig:
             # A busy test machine is no outage of Redis.
             "SCORER__REDIS_TIMEOUT_MS": "5000",
             "SCORER__PUBLISH_TIMEOUT_MS": "30000",
+            "SCORER__DEADLINE_MS": "60000",
+            "SCORER__ANSWER_WITHIN_MS": "60000",
             **settings,
         }
         process = ManagedProcess(

@@ -40,14 +40,19 @@ async def test_an_account_outlives_its_last_instalment_and_ends(rig: Rig) -> Non
 
 
 async def ask(http: httpx.AsyncClient, scorer: Scorer, name: str, customer: str) -> httpx.Response:
+    """Until there is a place: 100 at once is a crowd."""
     body = factories.transaction(1, event_id=name, customer_id=customer, transaction_id=name, amount=AMOUNT)
-    return await http.post(f"{scorer.url}/v1/decisions", json=body)
+    while True:
+        answer = await http.post(f"{scorer.url}/v1/decisions", json=body)
+        if answer.status_code != 503:
+            return answer
+        await asyncio.sleep(0.02)
 
 
 async def test_200_checkouts_of_one_customer_at_once_never_pass_the_limit_also_after_redis_lost_everything(
     rig: Rig, http: httpx.AsyncClient, unique: str
 ) -> None:
-    async with rig.scorer(SCORER__ANSWER_WITHIN_MS="60000") as one, rig.scorer(SCORER__ANSWER_WITHIN_MS="60000") as two:
+    async with rig.scorer() as one, rig.scorer() as two:
         answers = await asyncio.gather(*(ask(http, (one, two)[i % 2], f"{unique}-{i}", unique) for i in range(200)))
         assert {answer.status_code for answer in answers} == {200}
         decisions = [answer.json() for answer in answers]

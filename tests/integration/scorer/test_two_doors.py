@@ -15,6 +15,7 @@ from shared.contracts.events import FeatureVector, encode
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS, FEATURES, TRANSACTIONS
 from shared.kafka.producer import OutgoingRecord
 from shared.model_artifact.registry import ModelRegistry
+from shared.policy import DEFAULT_POLICY, load_policy
 from tests.integration.scorer.conftest import Rig, Scorer, until
 from tests.unit.scorer.fakes import Outside
 from tests.unit.scorer.parts import a_vector, accepted, body_of, register
@@ -22,7 +23,6 @@ from tests.unit.scorer.parts import a_vector, accepted, body_of, register
 pytestmark = pytest.mark.integration
 
 JSON = {"Content-Type": "application/json"}
-RACES = 100
 
 
 def promoted(registry: ModelRegistry, intercept: float = -2.0) -> str:
@@ -76,9 +76,10 @@ async def test_the_topic_first_then_rest(rig: Rig, http: httpx.AsyncClient, uniq
         assert msgspec.json.decode(decision)["channel"] == "stream"
 
 
-async def test_both_doors_at_once_a_hundred_times(rig: Rig, http: httpx.AsyncClient, unique: str) -> None:
+@pytest.mark.parametrize("races", [100, pytest.param(1000, marks=pytest.mark.slow)])
+async def test_both_doors_at_once(rig: Rig, http: httpx.AsyncClient, unique: str, races: int) -> None:
     promoted(rig.registry)
-    customers = [f"{unique}-{i}" for i in range(RACES)]
+    customers = [f"{unique}-{i}" for i in range(races)]
     vectors = [vector_of(i, customer) for i, customer in enumerate(customers)]
     async with rig.scorer() as scorer:
 
@@ -90,7 +91,7 @@ async def test_both_doors_at_once_a_hundred_times(rig: Rig, http: httpx.AsyncCli
             return set(twice)
 
         answers = []
-        for start in range(0, RACES, 10):
+        for start in range(0, races, 10):
             answers += await asyncio.gather(*(race(i) for i in range(start, start + 10)))
 
         async def all_marked() -> bool:
@@ -181,13 +182,16 @@ async def _is(scorer: Scorer, sample: str, value: float) -> bool:
     return await asyncio.to_thread(scorer.metric, sample) == value
 
 
-async def test_a_promoted_model_is_taken_over_without_a_failed_request(
+async def test_models_and_policies_are_swapped_and_rolled_back_without_a_failed_request(
     rig: Rig, http: httpx.AsyncClient, unique: str
 ) -> None:
-    versions = [promoted(rig.registry)]
+    first = promoted(rig.registry)
+    second, third = (register(rig.registry, intercept=intercept) for intercept in (-1.5, -1.0))
+    policy = rig.folder / "policy.yaml"
+    policy.write_text(DEFAULT_POLICY.read_text())
     statuses: Counter[int] = Counter()
-    seen: list[str] = []
-    async with rig.scorer() as scorer:
+    seen: list[tuple[str, str]] = []
+    async with rig.scorer(SCORER__POLICY_FILE=str(policy)) as scorer:
         stop = asyncio.Event()
 
         async def keep_asking(lane: int) -> None:
@@ -200,22 +204,36 @@ async def test_a_promoted_model_is_taken_over_without_a_failed_request(
                     headers=JSON,
                 )
                 statuses[answer.status_code] += 1
-                seen.append(answer.json()["model_version"])
+                decision = answer.json()
+                seen.append((decision["model_version"], decision["policy_version"]))
 
-        lanes = [asyncio.create_task(keep_asking(lane)) for lane in range(4)]
-        for intercept in (-1.5, -1.0):
-            versions.append(promoted(rig.registry, intercept))
+        async def decides(model: str, policy_name: str) -> None:
+            start = len(seen)
 
-            async def arrived(version: str = versions[-1]) -> bool:
-                return version in seen
+            async def arrived() -> bool:
+                return (model, policy_name) in seen[start:]
 
             await until(arrived)
+
+        lanes = [asyncio.create_task(keep_asking(lane)) for lane in range(4)]
+        before = load_policy(policy).name
+        await decides(first, before)
+        rig.registry.promote(second, "test")  # as the trainer does
+        await decides(second, before)
+        assert (await http.post(f"{scorer.url}/v1/models/{third}/promote")).status_code == 200
+        await decides(third, before)
+        policy.write_text(DEFAULT_POLICY.read_text().replace('approve_up_to: "0.0285"', 'approve_up_to: "0.0100"'))
+        after = load_policy(policy).name
+        await decides(third, after)
+        assert (await http.post(f"{scorer.url}/v1/models/rollback")).json()["current"]["version"] == second
+        await decides(second, after)
         stop.set()
         await asyncio.gather(*lanes)
-        assert scorer.metric(f'flit_model_info{{role="champion",version="{versions[-1]}"}}') == 1
+        assert scorer.metric(f'flit_model_info{{role="champion",version="{second}"}}') == 1
     assert set(statuses) == {200}
-    assert list(dict.fromkeys(seen[-4:]))[-1] == versions[-1]
-    assert set(seen) <= set(versions)
+    assert {model for model, _ in seen} == {first, second, third}
+    assert {name for _, name in seen} == {before, after}
+    assert {path.stem for path in (rig.registry.root / "policies").iterdir()} == {before, after}
 
 
 async def test_history_is_decided_without_a_model_and_says_so(rig: Rig, unique: str) -> None:
