@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 
 import structlog
 
 from services.scorer.metrics import LIMITER_HOLDS
 from shared.contracts.events import Decision, Verdict
 from shared.policy import Circumstances, Policy, circumstances_of
+from shared.policy.exploration import was_explored
 
 log = structlog.get_logger()
 
@@ -26,6 +28,8 @@ class _Minute:
     declined: int = 0
     """And those that would have been, had they not been held."""
     approved_cents: int = 0
+    explored_loss_cents: Decimal = Decimal(0)
+    """Expected loss of what was approved by chance."""
 
 
 class Limiter:
@@ -48,12 +52,15 @@ class Limiter:
         counts.decided += 1
         counts.declined += decision.decision is Verdict.DECLINE or circumstances_of(decision.reasons).declines_held
         counts.approved_cents += cents if decision.decision is Verdict.APPROVE else 0
+        if was_explored(decision.reasons):
+            counts.explored_loss_cents += cents * Decimal(repr(decision.probability_of_default or 0.0))
 
     def circumstances(self, policy: Policy) -> Circumstances:
         """What is held at the moment."""
+        exploring = self._has_budget(policy)
         limiter = policy.limiter
         if limiter is None:
-            return self._hold(Circumstances())
+            return self._hold(Circumstances(exploring=exploring))
         first = self._now() - limiter.window_minutes + 1
         within = [minute for minute in self._minutes if minute.number >= first]
         decided = sum(minute.decided for minute in within)
@@ -62,12 +69,22 @@ class Limiter:
         return self._hold(
             Circumstances(
                 declines_held=decided >= limiter.at_least and declined > limiter.most_declined * decided,
+                exploring=exploring,
                 approvals_held=most is not None and sum(minute.approved_cents for minute in within) > 100 * most,
             )
         )
 
+    def _has_budget(self, policy: Policy) -> bool:
+        exploration = policy.exploration
+        if exploration is None:
+            return False
+        first = self._now() - LONGEST_MINUTES + 1
+        spent = sum(minute.explored_loss_cents for minute in self._minutes if minute.number >= first)
+        return spent * policy.loss_given_default < 100 * exploration.most_expected_loss_usd
+
     def _hold(self, held: Circumstances) -> Circumstances:
-        if held != self._held:
+        before = replace(self._held, exploring=held.exploring)
+        if held != before:
             self._held = held
             LIMITER_HOLDS.labels("declines").set(held.declines_held)
             LIMITER_HOLDS.labels("approvals").set(held.approvals_held)

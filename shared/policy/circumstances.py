@@ -20,6 +20,8 @@ class Circumstances:
     """More than the limiter allows is being declined: a person looks instead."""
     approvals_held: bool = False
     """More than the limiter allows was approved lately: a person looks first."""
+    exploring: bool = False
+    """There is budget for purchases that are approved by chance."""
 
 
 ORDINARY = Circumstances()
@@ -32,4 +34,5 @@ def circumstances_of(reasons: Sequence[Reason]) -> Circumstances:
         over_limit=PolicyReason.EXPOSURE_LIMIT.reason.code in codes,
         declines_held=PolicyReason.DECLINE_RATE.reason.code in codes,
         approvals_held=PolicyReason.APPROVED_VOLUME.reason.code in codes,
+        exploring=PolicyReason.EXPLORATION.reason.code in codes,
     )

@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from shared.contracts.events import Reason, Transaction, Verdict
 from shared.contracts.money import major_units, minor_units
 from shared.policy.circumstances import ORDINARY, Circumstances
+from shared.policy.exploration import explores
 from shared.policy.facts import Case, FactsOf
 from shared.policy.file import Policy, Thresholds
 from shared.policy.reasons import PolicyReason
@@ -37,7 +38,8 @@ def apply(
     """The verdict on a purchase.
 
     `probability`: calibrated probability of default, 0 to 1; None exactly where `degraded` says why there is none, and
-    then the fallback decides. Rules are applied in both cases, and can only make the verdict stricter.
+    then the fallback decides. Rules are applied in both cases, and can only make the verdict stricter. What no rule
+    speaks against may be approved by chance (`exploration`).
     Raises ValueError for a probability that isn't one, `money.TooPrecise` or KeyError for an amount that is no amount.
     """
     if (probability is None) == (degraded is None):
@@ -66,6 +68,9 @@ def apply(
     found += [(stricter, reason) for holds, stricter, reason in policy.checked.rules if holds(facts)]
     if policy.everything != "decide":
         found.append((Verdict(policy.everything), PolicyReason.EVERYTHING.reason))
+    chance = circumstances.exploring and not circumstances.approvals_held and verdict is Verdict.DECLINE and not found
+    if chance and loss_rate is not None and explores(policy, transaction.event_id, loss_rate):
+        return PolicyDecision(Verdict.APPROVE, loss, (PolicyReason.EXPLORATION.reason,))
     for stricter, _ in found:
         verdict = max(verdict, stricter, key=_SEVERITY.__getitem__)
     found.sort(key=lambda item: -_SEVERITY[item[0]])  # stable: the order of the file among equals

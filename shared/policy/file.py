@@ -109,6 +109,19 @@ class Limiter(_Part):
     """Approved in the window; beyond it what would be approved is reviewed. Null: no limit."""
 
 
+class Exploration(_Part):
+    """Would-be declines that are approved by chance, to learn from."""
+
+    share: Exact = Field(gt=0, le=Decimal("0.5"))
+    """The probability of each: its propensity."""
+    salt: str = Field(min_length=8, max_length=64)
+    """Known to nobody outside: who knows it can tell which purchases are chosen."""
+    up_to_loss_rate: Exact = Field(gt=0, le=1)
+    """Beyond it nothing is tried."""
+    most_expected_loss_usd: Exact = Field(gt=0)
+    """What may be lost by it in expectation, in 24 hours, of each scorer process."""
+
+
 class Fallback(_Part):
     approve_up_to_usd: Exact = Field(ge=0)
 
@@ -141,6 +154,7 @@ class Policy(_Part):
     rules: list[Rule]
     exposure: ExposureLimit | None = None
     limiter: Limiter | None = None
+    exploration: Exploration | None = None
     fallback: Fallbacks
     units_per_usd: dict[str, Exact]
 

@@ -37,6 +37,10 @@ class PolicyReason(Enum):
         "policy_approved_volume",
         "More than usual has been approved lately: a person looks at this one first.",
     )
+    EXPLORATION = (
+        "policy_exploration",
+        "Approved by chance, as one of a few, to learn from what is otherwise turned away.",
+    )
     ESTIMATED_RISK = ("policy_estimated_risk", "The estimated loss is above the limit for approval.")
 
     @property

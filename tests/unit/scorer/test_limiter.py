@@ -16,6 +16,8 @@ from shared.deciding import Lineup, decide
 from shared.deciding.onnx_model import OnnxModel
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import ORDINARY, Circumstances, Policy, circumstances_of, load_policy
+from shared.policy.file import Exploration
+from shared.policy.reasons import PolicyReason
 from tests.unit.scorer.fakes import Outside
 from tests.unit.scorer.parts import NOW, a_vector, body_of, register
 
@@ -130,3 +132,21 @@ async def test_a_checkout_is_held_by_what_was_decided_before_it(model: OnnxModel
         body = body_of(number, transaction_id=f"txn_{number}", **RISKY)
         verdicts.append(msgspec.json.decode(await checkout.decide(Question(body)))["decision"])
     assert verdicts == ["decline"] * 10 + ["review"] * 2
+
+
+def test_the_budget_of_exploration_ends_it_for_a_day(model: OnnxModel) -> None:
+    clock = Clock()
+    limiter = Limiter(clock)
+    exploration = Exploration(share="0.5", salt="a secret of ours", up_to_loss_rate="0.9", most_expected_loss_usd="10")  # type: ignore[arg-type]  # read from text, as in the file
+    policy = load_policy().model_copy(update={"exploration": exploration, "limiter": None})
+    assert limiter.circumstances(policy) == Circumstances(exploring=True)
+    explored = msgspec.structs.replace(
+        decided(model, **SAFE), probability_of_default=0.5, reasons=[PolicyReason.EXPLORATION.reason]
+    )
+    for _ in range(3):
+        limiter.note(explored, 1_000)  # 0.5 x 0.60 x 10 USD
+    assert limiter.circumstances(policy).exploring
+    limiter.note(explored, 1_000)
+    assert not limiter.circumstances(policy).exploring
+    clock.now_s += 86_400
+    assert limiter.circumstances(policy).exploring

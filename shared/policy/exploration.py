@@ -1,0 +1,41 @@
+"""Purchases that are approved by chance, to learn from what the score would turn away. Pure.
+
+Of a declined purchase nobody ever learns whether it would have been repaid, so a model trained on what was approved
+only sees its own choice (selective labels: Lakkaraju et al., "The selective labels problem", 2017). A small share of the
+would-be declines, approved at random with a known probability, keeps the others in view: in training and evaluation
+each stands for 1 / propensity of its kind (Horvitz and Thompson, "A generalization of sampling without replacement from
+a finite universe", 1952).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from shared.contracts.events import Reason
+from shared.experiments import bucket
+from shared.policy.file import Policy
+from shared.policy.reasons import PolicyReason
+
+
+def explores(policy: Policy, event_id: str, loss_rate: Decimal) -> bool:
+    """Whether a purchase that the score would decline is one of the chosen ones. The same at both doors, and for ever;
+    the salt keeps anybody from choosing an id that is."""
+    exploration = policy.exploration
+    if exploration is None or loss_rate > exploration.up_to_loss_rate:
+        return False
+    return bucket(exploration.salt, event_id) < float(exploration.share)
+
+
+def was_explored(reasons: Sequence[Reason]) -> bool:
+    """Whether a decision with these reasons was made by chance."""
+    return any(reason.code == PolicyReason.EXPLORATION.reason.code for reason in reasons)
+
+
+def propensity(policy: Policy, reasons: Sequence[Reason]) -> float:
+    """The probability with which an approved purchase was approved. `policy`: the one that decided."""
+    if not was_explored(reasons):
+        return 1.0
+    if policy.exploration is None:
+        raise ValueError(f"policy {policy.name} explores nothing")
+    return float(policy.exploration.share)
