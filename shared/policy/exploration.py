@@ -1,10 +1,10 @@
 """Purchases that are approved by chance, to learn from what the score would turn away. Pure.
 
 Of a declined purchase nobody ever learns whether it would have been repaid, so a model trained on what was approved
-only sees its own choice (selective labels: Lakkaraju et al., "The selective labels problem", 2017). A small share of the
-would-be declines, approved at random with a known probability, keeps the others in view: in training and evaluation
-each stands for 1 / propensity of its kind (Horvitz and Thompson, "A generalization of sampling without replacement from
-a finite universe", 1952).
+only sees its own choice (Lakkaraju et al., "The selective labels problem", 2017). A small share of the would-be
+declines, approved at random with a known probability, keeps the others in view: in training and evaluation each stands
+for 1 / propensity of its kind (Horvitz and Thompson, "A generalization of sampling without replacement from a finite
+universe", 1952).
 """
 
 from __future__ import annotations
