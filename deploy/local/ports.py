@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import random
 import socket
+import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from deploy.local.processes import StartFailed
@@ -17,7 +22,9 @@ LOOPBACK = "127.0.0.1"
 FREE_RANGE = range(20_000, 32_000)
 """Below the ports that Linux and macOS give to outgoing connections (32768 and 49152 upwards): one of those may be
 taken between our look and a part's bind, or while a part restarts."""
-ATTEMPTS = 1_000
+SLICE_PORTS = 400
+"""Of one process. Several systems start at the same time, and between our look and a part's bind, or while a part
+restarts, another process would find its port free: so no two processes look in the same slice."""
 
 
 class PortTaken(StartFailed):
@@ -101,12 +108,14 @@ def is_listening(port: int) -> bool:
 
 
 def free_ports(count: int, but: set[int] | frozenset[int] = frozenset()) -> list[int]:
-    """Distinct free ports of `FREE_RANGE`, none of `but`. Raises RuntimeError if there aren't that many."""
+    """Distinct free ports of this process's slice of `FREE_RANGE`, none of `but`; the ones that were given longest ago
+    come last. Raises RuntimeError if there aren't that many."""
     found: list[int] = []
     with ExitStack() as held:
-        for port in random.sample(FREE_RANGE, min(ATTEMPTS, len(FREE_RANGE))):
+        for _ in range(SLICE_PORTS):
             if len(found) == count:
                 break
+            port = _OURS.next()
             probe = held.enter_context(socket.socket())
             try:
                 probe.bind((LOOPBACK, port))
@@ -118,6 +127,40 @@ def free_ports(count: int, but: set[int] | frozenset[int] = frozenset()) -> list
     if len(found) < count:
         raise RuntimeError(f"no {count} free ports between {FREE_RANGE.start} and {FREE_RANGE.stop}")
     return found
+
+
+class _Slice:
+    """The ports that no other process hands out: those of a file that it has locked, for as long as it lives."""
+
+    def __init__(self) -> None:
+        self._ports: deque[int] = deque()
+        self._lock: int | None = None
+
+    def next(self) -> int:
+        if not self._ports:
+            ports = list(self._take())
+            random.shuffle(ports)
+            self._ports.extend(ports)
+        self._ports.rotate(-1)
+        return self._ports[-1]
+
+    def _take(self) -> range:
+        slices = [FREE_RANGE[start : start + SLICE_PORTS] for start in range(0, len(FREE_RANGE), SLICE_PORTS)]
+        folder = Path(tempfile.gettempdir()) / f"flit-ports-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for mine in random.sample(slices, len(slices)):
+            lock = os.open(folder / str(mine.start), os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                continue
+            self._lock = lock
+            return mine
+        return FREE_RANGE  # more processes than slices
+
+
+_OURS = _Slice()
 
 
 def free_port() -> int:

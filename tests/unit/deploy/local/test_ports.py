@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from deploy.local.ports import FREE_RANGE, Ports, PortTaken, free_ports, is_free, is_listening
+from deploy.local.ports import FREE_RANGE, SLICE_PORTS, Ports, PortTaken, free_ports, is_free, is_listening
 from deploy.local.processes import StartFailed
 from shared.settings import BigQuerySettings, KafkaSettings, RedisSettings
 
@@ -23,6 +25,30 @@ def test_free_ports_are_distinct_and_not_those_of_outgoing_connections() -> None
     found = free_ports(20)
     assert len(set(found)) == 20
     assert all(port in FREE_RANGE for port in found)
+
+
+def test_a_port_is_not_given_again_soon() -> None:
+    assert set(free_ports(20)).isdisjoint(free_ports(20))
+
+
+def test_no_two_processes_look_in_the_same_slice() -> None:
+    ask = "from deploy.local.ports import *; print(*free_ports(50), flush=True); input()"
+    mine, theirs = set(free_ports(SLICE_PORTS // 2)), set[int]()
+    others = [
+        subprocess.Popen([sys.executable, "-c", ask], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        for other in others:
+            assert other.stdout is not None
+            found = {int(port) for port in other.stdout.readline().split()}
+            assert len(found) == 50
+            assert theirs.isdisjoint(found)
+            theirs |= found
+        assert mine.isdisjoint(theirs)
+    finally:
+        for other in others:
+            other.communicate("\n", timeout=30)
 
 
 def test_a_port_that_is_listened_on_is_not_free(taken: int) -> None:
