@@ -108,8 +108,8 @@ def test_a_row_gets_the_same_bits_alone_and_among_any_others(fitted: Fitted) -> 
     for size in (2, 3, 16, 20, 100, 500, 601):
         together = [model.score(rows[i : i + size]) for i in range(0, len(rows), size)]
         for told in ("probabilities", "contributions"):
-            expected = np.concatenate([getattr(scores, told) for scores in alone])
-            assert np.array_equal(np.concatenate([getattr(scores, told) for scores in together]), expected), (size, told)
+            one, many = (np.concatenate([getattr(each, told) for each in scores]) for scores in (alone, together))
+            assert np.array_equal(one, many), (size, told)
 
 
 def test_a_tree_too_deep_to_tabulate_is_refused() -> None:
