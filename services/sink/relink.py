@@ -28,7 +28,9 @@ def relinked(client: bigquery.Client, table: Table, at: TopicPartition, rows: Se
     ((low, high),) = _chain(client, table, at, around)
     low, high = (min(offsets) if low is None else low), (max(offsets) if high is None else high)
     within = f" AND kafka_offset BETWEEN {low} AND {high} ORDER BY kafka_offset"
-    present = [Link(*found) for found in _chain(client, table, at, f"kafka_offset, record_sha256, {CHAIN.name}", within)]
+    present = [
+        Link(*found) for found in _chain(client, table, at, f"kafka_offset, record_sha256, {CHAIN.name}", within)
+    ]
     return restored(rows, present, beginning(at.topic, at.partition))
 
 
