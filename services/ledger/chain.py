@@ -1,8 +1,8 @@
 """Follows the hash chain of decisions through the warehouse, and names the rows that aren't as they were written. Pure.
 
-By the contract (docs/reference/contract.md) and nothing else: a row's link is the SHA-256 of the link before it, its offset
-and its record's hash; so a row can't be changed, taken out or put in without the next one telling. Who writes all later
-links anew as well is found out by the log, as far back as it reaches, and by an earlier audit's last links.
+By the contract (docs/reference/contract.md) and nothing else: a row's link is the SHA-256 of the link before it, its
+offset and its record's hash; so a row can't be changed, taken out or put in without the next one telling. Who writes
+all later links anew as well is found out by the log, as far back as it reaches, and by an earlier audit's last links.
 """
 
 from __future__ import annotations

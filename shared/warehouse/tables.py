@@ -117,8 +117,8 @@ MISPLACED = Column(
 CHAIN = Column(
     "chain_sha256",
     _T.STRING,
-    about="SHA-256 of `<chain_sha256 of the row before>:<kafka_offset>:<record_sha256>`, by partition; before the first "
-    "stands that of `<kafka_topic>:<kafka_partition>`; NULL in rows that aren't in the chain",
+    about="SHA-256 of `<chain_sha256 of the row before>:<kafka_offset>:<record_sha256>`, by partition; before the "
+    "first stands that of `<kafka_topic>:<kafka_partition>`; NULL in rows that aren't in the chain",
 )
 BY_PLACE = ("kafka_partition", "kafka_offset")
 """Clustering of streamed tables: taking a partition over and reconciling it read a few blocks, not the whole table."""
@@ -263,7 +263,9 @@ DECISIONS = Table(
         Column("shadow", _T.JSON, about="What models that don't decide would have said"),
         Column("degraded", _T.STRING, about="NULL, or why a fallback decided"),
         Column("channel", _T.STRING, about="stream or rest"),
-        Column("record_json", _T.STRING, about="The record's value, byte for byte: what replays start from", personal=True),
+        Column(
+            "record_json", _T.STRING, about="The record's value, byte for byte; replays start from it", personal=True
+        ),
         Column("record_sha256", _T.STRING, about="Of the record's value; NULL in rows older than the column"),
         CHAIN,
         ARRIVED,

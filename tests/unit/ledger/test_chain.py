@@ -58,7 +58,12 @@ def test_a_changed_hash_is_named_alone(count: int, data: st.DataObject) -> None:
     rows = written(range(count))
     at = data.draw(st.integers(0, count - 1))
     column = data.draw(st.sampled_from(["record_sha256", "chain_sha256"]))
-    rows[at] = rows[at]._replace(**{column: hashed("another")})
+    other = hashed("another")
+    changed = {
+        "record_sha256": rows[at]._replace(record_sha256=other),
+        "chain_sha256": rows[at]._replace(chain_sha256=other),
+    }
+    rows[at] = changed[column]
     found = follow(BEGIN, rows)
     assert found.breaks == [(at, at - 1 if at else None)]
     assert found.beside == []
