@@ -99,7 +99,7 @@ class StoredDecisions:
             return
         span = [bigquery.ScalarQueryParameter(name, "TIMESTAMP", days[name]) for name in days.keys()]  # noqa: SIM118
         for row in self._rows(_STORED.format(project=self._project, which=which, some=some), [*values, *span]):
-            yield _stored(row)
+            yield stored_decision(row)
 
     def _rows(self, sql: str, values: list[bigquery.ScalarQueryParameter]) -> Iterator[Any]:
         with as_unavailable(self._project):
@@ -108,7 +108,8 @@ class StoredDecisions:
             yield from job.result(page_size=PAGE_ROWS, timeout=QUERY_TIMEOUT_S)
 
 
-def _stored(row: Mapping[str, Any]) -> StoredDecision:
+def stored_decision(row: Mapping[str, Any]) -> StoredDecision:
+    """A row of the query: the purchase's columns under their own names, NULL where there is none."""
     known = row["event_id"] is not None and row["customer_id"] is not None
     return StoredDecision(
         event_id=row["decided_event"],
