@@ -163,7 +163,7 @@ def _beside(finding: Finding, book: Book, place: tuple[int, int], on_log: Mappin
     before there was a chain, or by nobody who should. The log tells."""
     if place in on_log or not book.judged((TOPIC, *place)):
         return
-    if place[1] < book.expired.beginnings.get((TOPIC, place[0]), 0):
+    if 0 <= place[1] < book.expired.beginnings.get((TOPIC, place[0]), 0):
         finding.not_checkable.append(f"{TABLE}: the row of {TOPIC} {place} isn't in the chain, and its record is gone")
     else:
         finding.violations.append(f"{TABLE}: a row of {TOPIC} {place} that neither the chain nor the log has")

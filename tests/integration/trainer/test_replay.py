@@ -57,7 +57,7 @@ class World:
 
 def written(settings: BigQuerySettings, folder: Path, count: int) -> World:
     ensure_warehouse(settings)
-    history = simulated_history("bnpl_history", days=110, daily=max(25, count // 100), seed=6)
+    history = simulated_history("bnpl_history", days=110, daily=max(25, count // 80), seed=6)
     registry = ModelRegistry(str(folder / "models"))
     past = asyncio.run(decided(registry, trained(registry, history), history, count, folder))
     assert len(past.decisions) == count
