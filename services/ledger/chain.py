@@ -42,7 +42,7 @@ class ChainRow(NamedTuple):
 class Followed:
     """One partition's chain. Offsets."""
 
-    older: int = 0
+    older: list[int] = field(default_factory=list)
     """Rows from before there was a chain."""
     links: int = 0
     begins: int | None = None
@@ -85,7 +85,7 @@ def follow(before: str, rows: Iterable[ChainRow]) -> Followed:
         elif linked:
             found.beside.append(row.offset)
         else:
-            found.older += 1
+            found.older.append(row.offset)
     path: list[tuple[int | None, str]] = [(None, before)]
     at = 0
     while at < len(linked):
@@ -140,14 +140,15 @@ def examine(
     followed = {partition: follow(beginning(partition), of_partition) for partition, of_partition in rows.items()}
     for partition, found in sorted(followed.items()):
         finding.checked += found.links
+        old = frozenset(found.older)
         for offset, before in found.breaks:
             after = "its beginning" if before is None else f"({partition}, {before})"
             finding.violations.append(
                 f"{TABLE}: the chain of {TOPIC} breaks between {after} and ({partition}, {offset}): one of the two was"
                 " changed, or a row between them taken out"
             )
-        for offset in found.beside:
-            _beside(finding, book, (partition, offset), on_log)
+        for offset in (*found.older, *found.beside):
+            _beside(finding, book, (partition, offset), on_log, expected=offset in old)
         for row in rows[partition]:
             _hashes(finding, (partition, row.offset), row, on_log.get((partition, row.offset)))
     for partition, (offset, link) in sorted(earlier.items()):
@@ -158,12 +159,16 @@ def examine(
     return followed
 
 
-def _beside(finding: Finding, book: Book, place: tuple[int, int], on_log: Mapping[tuple[int, int], str]) -> None:
+def _beside(
+    finding: Finding, book: Book, place: tuple[int, int], on_log: Mapping[tuple[int, int], str], *, expected: bool
+) -> None:
     """A row that isn't in the chain: written by a repair where another release had refused the record, by a sink of
-    before there was a chain, or by nobody who should. The log tells."""
+    before there was a chain, or by nobody who should. The log tells. `expected`: it lies before the chain."""
     if place in on_log or not book.judged((TOPIC, *place)):
         return
     if 0 <= place[1] < book.expired.beginnings.get((TOPIC, place[0]), 0):
+        if expected:
+            return
         finding.not_checkable.append(f"{TABLE}: the row of {TOPIC} {place} isn't in the chain, and its record is gone")
     else:
         finding.violations.append(f"{TABLE}: a row of {TOPIC} {place} that neither the chain nor the log has")
@@ -203,7 +208,7 @@ def shown(followed: Mapping[int, Followed]) -> dict[str, dict[str, object]]:
     """The chains as the report's JSON holds them; `last` is what the next audit is given (`heads_of`)."""
     return {
         f"{TOPIC}-{partition}": {
-            "older_rows": found.older,
+            "older_rows": len(found.older),
             "begins": found.begins,
             "links": found.links,
             "beside": len(found.beside),

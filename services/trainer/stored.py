@@ -38,7 +38,10 @@ SELECT
   d.kafka_timestamp AS decided_timestamp, d.prediction_timestamp AS decided_at, d.occurred_at AS decided_occurred_at,
   d.record_json, d.record_sha256, d.customer_id IS NULL AS erased
 FROM (
-  SELECT * FROM `{{project}}.{tables.DECISIONS.id}`
+  SELECT
+    event_id, customer_id, kafka_partition, kafka_offset, kafka_timestamp, prediction_timestamp, occurred_at,
+    record_json, record_sha256
+  FROM `{{project}}.{tables.DECISIONS.id}`
   WHERE prediction_timestamp BETWEEN @decided_from AND @decided_to AND kafka_offset IS NOT NULL AND {{which}}
   {_FIRST}
   {{some}}

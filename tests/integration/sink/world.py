@@ -181,7 +181,7 @@ class World:
     def assert_chained(self) -> None:
         """Each decision's row follows the one before it, and holds what was hashed."""
         for partition, found in self.chains().items():
-            assert (found.older, found.beside, found.breaks) == (0, [], []), partition
+            assert (found.older, found.beside, found.breaks) == ([], [], []), partition
         for of_partition in chains(bigquery_client(self.bigquery)).values():
             assert [row for row in of_partition if row.kept_sha256 not in (row.record_sha256, None)] == []
 

@@ -50,7 +50,7 @@ def test_no_rows_are_no_chain() -> None:
 
 def test_rows_from_before_the_chain_are_counted_apart() -> None:
     found = follow(BEGIN, [ChainRow(0, None, None), ChainRow(1, None, None), *written([5, 6])])
-    assert (found.older, found.begins, found.links, found.beside, found.breaks) == (2, 5, 2, [], [])
+    assert (found.older, found.begins, found.links, found.beside, found.breaks) == ([0, 1], 5, 2, [], [])
 
 
 @given(st.integers(2, 40), st.data())
@@ -175,6 +175,15 @@ def test_where_the_log_is_gone_it_is_told_by_what_an_earlier_audit_saw() -> None
     for fewer in (forged, honest[:2], []):
         (told,) = examined(gone, fewer, {PARTITION: seen}).violations
         assert "(2, 2) that an earlier audit saw" in told
+
+
+def test_a_row_before_the_chain_is_the_logs_to_judge_while_that_reaches_back() -> None:
+    made = book({4: "a", 7: "b"})
+    honest = [ChainRow(4, None, None), ChainRow(7, None, None)]
+    assert examined(made, honest).balanced is True
+    (told,) = examined(made, [*honest, ChainRow(5, None, None)]).violations
+    assert "a row of risk-decisions (2, 5) that neither" in told
+    assert examined(book({7: "b"}, first=6), [*honest, ChainRow(5, None, None)]).balanced is True
 
 
 def test_a_row_beside_the_chain_is_the_logs_to_judge_and_nobodys_when_that_is_gone() -> None:
