@@ -21,7 +21,7 @@ RATE = 40
 AUDITS = 2
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 async def test_the_ledger_of_a_running_system_balances_and_its_decisions_are_made_again_to_the_byte(
     tmp_path: Path,
 ) -> None:
