@@ -1,8 +1,9 @@
 """Stored decisions made again, with the models and the policy of then: are they the same bytes?
 
-What went into a decision is in its record: features, versions, arm, shadow models, why a fallback decided. The purchase
-is in the warehouse beside it, models and policies in the registry under their names. The one function that decides,
-`shared.deciding.decide`, is given these, and nothing of what is in service today.
+What went into a decision is in its record: features, versions, arm, shadow models, why a fallback decided, and, by
+their reasons, the circumstances that a policy takes into account. The purchase is in the warehouse beside it, models
+and policies in the registry under their names. The one function that decides, `shared.deciding.decide`, is given these,
+and nothing of what is in service today.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from shared.deciding import Degraded, Lineup, Model, ModelFailed, Scores, decide
 from shared.deciding.onnx_model import OnnxModel
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
-from shared.policy import Policy, PolicyFileError, load_policy
+from shared.policy import Policy, PolicyFileError, circumstances_of, load_policy
 
 CHUNK = 1_000
 """Decisions made again at a time: bounds the memory, and moves the progress bar."""
@@ -162,7 +163,7 @@ def _made_alike(decision: Decision) -> tuple[Any, ...]:
     """Decisions for which this is the same can be made again in one go."""
     shadow = tuple(score.model_version for score in decision.shadow)
     versions = (decision.model_version, decision.policy_version, decision.feature_set_version, shadow)
-    return (*versions, decision.degraded, decision.channel, decision.decided_at)
+    return (*versions, decision.degraded, circumstances_of(decision.reasons), decision.channel, decision.decided_at)
 
 
 def _again(cases: Sequence[Case], archive: Archive) -> list[Replayed]:
@@ -196,6 +197,7 @@ def _decided(decisions: Sequence[Decision], vectors: Sequence[FeatureVector], ar
         channel=like.channel,
         decided_at=like.decided_at,
         degraded=degraded,
+        circumstances=circumstances_of(like.reasons),
         arms=[decision.variant for decision in decisions],
     )
 

@@ -23,7 +23,7 @@ from tests.integration.warehouse.rows import append, query
 from tests.research.simulated import simulated_history
 from tests.unit.trainer.decided import SCENES, Past, decided, trained
 
-DECIDED = 330
+DECIDED = 360
 MANY = 10_000
 PROJECT, MANY_PROJECT = "flit-replay-test", "flit-replay-many"
 AT_ONCE = 5_000

@@ -15,7 +15,9 @@ import numpy as np
 from aiokafka import ConsumerRecord, TopicPartition
 
 from services.scorer.decider import Decider
+from services.scorer.limiter import Limiter
 from services.scorer.policies import PolicyReloader, PolicySlot
+from services.scorer.reserving import Reserving
 from services.scorer.slot import ModelSlot
 from services.scorer.stream import StreamDoor
 from services.sink.pipeline import Rules, rows_of
@@ -36,7 +38,7 @@ from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, load_policy
 from shared.warehouse.tables import Row, Table
 from tests.research.simulated import SimulatedHistory
-from tests.unit.scorer.fakes import FakeClaims, FakeSender
+from tests.unit.scorer.fakes import FakeClaims, FakeExposures, FakeSender
 from tests.unit.scorer.parts import register
 from tests.unit.sink.records import PARTITIONS, LogRecord
 
@@ -51,9 +53,15 @@ PHONES = """segments:
 """
 STRICT = (
     DEFAULT_POLICY.read_text()
-    .replace('version: "2"', 'version: "3"')
+    .replace('\nversion: "', '\nversion: "strict-')
+    .replace('limit_usd: "2000"', 'limit_usd: "120"')
     .replace("segments: []\n", PHONES)
     .replace("amount_usd > 1000", "amount_usd > 150 or customer_tenure_days < 60")
+)
+LIMITED = (
+    STRICT.replace("at_least: 500", "at_least: 10")
+    .replace('most_declined: "0.75"', 'most_declined: "0.001"')
+    .replace("most_approved_usd: null", 'most_approved_usd: "300"')
 )
 EMERGENCY = STRICT.replace("everything: decide", "everything: decline")
 TRIAL = Experiment(
@@ -138,6 +146,7 @@ class Desk:
         self._reloader.look()
         self._now = started
         self._decider = Decider(self.slot, self._policies, self._clock)
+        self._exposures, self._limiter = FakeExposures(), Limiter()
 
     def policy(self, text: str) -> None:
         self._file.write_text(text)
@@ -150,7 +159,15 @@ class Desk:
     async def decide(self, vectors: Sequence[FeatureVector], chunk: int) -> dict[str, bytes]:
         """Event → the record's value."""
         sender = FakeSender()
-        door = StreamDoor(self._decider, FakeClaims(), sender, confirm=_ready, chunk_records=chunk)
+        door = StreamDoor(
+            self._decider,
+            FakeClaims(),
+            sender,
+            self._exposures,
+            limiter=self._limiter,
+            confirm=_ready,
+            chunk_records=chunk,
+        )
         streamed = [vector for i, vector in enumerate(vectors) if i % EVERY_THIRD_OVER_REST]
         batch = [
             ConsumerRecord(
@@ -159,8 +176,12 @@ class Desk:
             for i, vector in enumerate(streamed)
         ]
         await door.handle({TopicPartition(topics.FEATURES.name, 0): batch})
-        asked = [self._decider.decide([vector], "rest")[0] for vector in vectors[::EVERY_THIRD_OVER_REST]]
-        values = [*sender.on(topics.DECISIONS.name), *map(encode, asked)]
+        checkout = Reserving(self._decider, self._exposures, self._limiter)
+        values = sender.on(topics.DECISIONS.name)
+        for vector in vectors[::EVERY_THIRD_OVER_REST]:
+            [asked] = await checkout.decide([(0, vector)], "rest")
+            checkout.note(checkout.place(0, vector.transaction), asked)
+            values.append(encode(asked))
         return {msgspec.json.decode(value)["event_id"]: value for value in values}
 
 
@@ -184,6 +205,8 @@ def scenes(desk: Desk, models: Models) -> Iterator[Change | None]:
     desk.policy(STRICT)
     slot.put(models.boosted, models.linear)
     yield None
+    desk.policy(LIMITED)
+    yield None
     desk.policy(EMERGENCY)
     slot.try_out([models.other, cast(OnnxModel, Failing(altogether=True))], None, {})
     yield None
@@ -198,7 +221,7 @@ def scenes(desk: Desk, models: Models) -> Iterator[Change | None]:
     yield None
 
 
-SCENES = 11
+SCENES = 12
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from shared.warehouse.tables import ColumnType, Row, Table
 from tests.research.simulated import SimulatedHistory, simulated_history
 from tests.unit.trainer.decided import STRICT, Past, decided, trained
 
-DECIDED = 440
+DECIDED = 480
 KEY = b"k" * 32
 
 
@@ -96,9 +96,12 @@ def test_the_past_has_every_kind_of_decision(stored: list[StoredDecision]) -> No
     }  # fmt: skip
     assert {each["variant"] for each in made} == {"champion", "canary", "third"}
     assert len({each["model_version"] for each in made}) == 5
-    assert len({each["policy_version"] for each in made}) == 3
+    assert len({each["policy_version"] for each in made}) == 4
     assert {each["feature_set_version"] for each in made} >= {"0-before", "1-after"}
     assert {each["channel"] for each in made} == {"stream", "rest"}
+    codes = {reason["code"] for each in made for reason in each["reasons"]}
+    assert codes >= {"policy_exposure_limit", "policy_amount_cap", "policy_everything", "policy_fallback_amount"}
+    assert codes >= {"policy_decline_rate", "policy_approved_volume"}
     assert Counter(len(each["shadow"]) for each in made).keys() == {0, 1, 2}
     assert {(each["degraded"], len(each["shadow"])) for each in made} >= {("model_failed", 0), ("model_failed", 1)}
 
@@ -205,7 +208,7 @@ def test_a_policy_that_the_registry_lost_can_be_given(
         each for chunk in replay(stored, Archive(ModelRegistry(str(tmp_path / "models")), policies)) for each in chunk
     ]
     lost = Counter(each.result for each in found)
-    assert lost["identical"] > lost["not replayable"] > 0  # the third, of the emergency, nobody has
+    assert lost["identical"] > lost["not replayable"] > 0  # those of the limiter and of the emergency nobody has
 
 
 def test_an_erased_decision_is_called_that(stored: list[StoredDecision], registry: ModelRegistry) -> None:
