@@ -51,11 +51,15 @@ EVERY_THIRD_OVER_REST = 3
 PHONES = """segments:
   - {name: phones, when: "device_type == 'mobile'", approve_up_to: "0.02", decline_above: "0.03"}
 """
+CHANCE = """exploration:
+  {share: "0.5", salt: salt-of-tests, up_to_loss_rate: "1", most_expected_loss_usd: "100000"}
+"""
 STRICT = (
     DEFAULT_POLICY.read_text()
     .replace('\nversion: "', '\nversion: "strict-')
     .replace('limit_usd: "2000"', 'limit_usd: "120"')
     .replace("segments: []\n", PHONES)
+    .replace("exploration: null\n", CHANCE)
     .replace("amount_usd > 1000", "amount_usd > 150 or customer_tenure_days < 60")
 )
 LIMITED = (

@@ -101,7 +101,7 @@ def test_the_past_has_every_kind_of_decision(stored: list[StoredDecision]) -> No
     assert {each["channel"] for each in made} == {"stream", "rest"}
     codes = {reason["code"] for each in made for reason in each["reasons"]}
     assert codes >= {"policy_exposure_limit", "policy_amount_cap", "policy_everything", "policy_fallback_amount"}
-    assert codes >= {"policy_decline_rate", "policy_approved_volume"}
+    assert codes >= {"policy_decline_rate", "policy_approved_volume", "policy_exploration"}
     assert Counter(len(each["shadow"]) for each in made).keys() == {0, 1, 2}
     assert {(each["degraded"], len(each["shadow"])) for each in made} >= {("model_failed", 0), ("model_failed", 1)}
 
