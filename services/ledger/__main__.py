@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from services.ledger import checks
+from services.ledger import chain, checks
 from services.ledger.audit import Audit, audit
 from services.ledger.settings import LedgerSettings
 from shared.settings import load_settings
@@ -50,6 +50,7 @@ def write(result: Audit, settings: LedgerSettings) -> None:
         "records": result.records,
         "expired": result.expired,
         "rest_answers_compared": result.answers_compared,
+        "chain": chain.shown(result.chains),
         "invariants": checks.shown(result.findings),
     }
     report.write_text(json.dumps(content, indent=2) + "\n")

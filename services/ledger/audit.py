@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ import httpx
 import redis.asyncio
 from aiokafka import ConsumerRecord, TopicPartition
 
-from services.ledger import checks, warehouse_rows
+from services.ledger import chain, checks, warehouse_rows
 from services.ledger.book import Book
 from services.ledger.expired import Beginnings, Expired
 from services.ledger.log_reader import LogReader
@@ -43,6 +43,8 @@ class Audit:
     answers_compared: int = 0
     expired: dict[str, int] = field(default_factory=dict)
     """Topic → how many records the log no longer has: judged by an earlier audit, or by none."""
+    chains: dict[int, chain.Followed] = field(default_factory=dict)
+    """Partition → the hash chain of its decisions."""
 
     @property
     def balanced(self) -> bool | None:
@@ -80,10 +82,12 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
     rows = await asyncio.to_thread(_rows, settings)
     say("comparing")
     answers = await _answers(settings, book)
+    mirrored = checks.warehouse_rows(book, rows)
+    chains = await asyncio.to_thread(_chains, settings, mirrored, book, rows)
     findings = [
         checks.acknowledged_events(book, acknowledged),
         checks.one_decision(book, answers),
-        checks.warehouse_rows(book, rows),
+        mirrored,
         checks.recomputed_features(book),
         checks.refused_records(book),
         checks.durable_before_commit(book, committed, rows),
@@ -91,7 +95,7 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
         checks.degraded_is_said(book),
     ]
     records = {topic: len(places) for topic, places in book.records.items()}
-    return Audit(findings, lag, records, len(answers), gone.records)
+    return Audit(findings, lag, records, len(answers), gone.records, chains)
 
 
 async def _beginnings(reader: LogReader) -> dict[tuple[str, int], int]:
@@ -155,6 +159,19 @@ def _rows(settings: LedgerSettings) -> dict[str, checks.Rows]:
     try:
         tables = [table for group in checks.TABLES.values() for table in group]
         return {table: warehouse_rows.rows_of(client, table) for table in tables}
+    finally:
+        client.close()
+
+
+def _chains(
+    settings: LedgerSettings, finding: checks.Finding, book: Book, rows: Mapping[str, checks.Rows]
+) -> dict[int, chain.Followed]:
+    """Enters into `finding` what the hash chain tells."""
+    client = warehouse_rows.open_client(settings.bigquery)
+    try:
+        kept = warehouse_rows.kept_records(client, book.expired.beginnings)
+        chain.expired_records(finding, kept, rows[chain.TABLE])
+        return chain.examine(finding, book, warehouse_rows.chains(client), settings.ledger.earlier_heads())
     finally:
         client.close()
 

@@ -26,7 +26,8 @@ from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, F
 REPAIRS = {
     "P1": "stream the days again (`python -m services.ingestor history`): what is there already has no second effect",
     "P2": "a missing decision: set the offsets of flit-scorer back to the purchase's vector; what is decided stays so",
-    "P3": "`python -m services.sink repair`; a row that says something else than its record: delete it first",
+    "P3": "`python -m services.sink repair`; a row that says something else than its record: delete it first. No chain"
+    " is made anew (docs/operations/evidence.md)",
     "P4": "`python -m services.features rebuild --partition N`; vectors and decisions that were given stay as they are",
     "P5": "set the offsets of flit-features back to it, then `python -m services.features rebuild --partition N`",
     "P6": "as for what is missing: P2, P3 or P5",

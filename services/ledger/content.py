@@ -7,6 +7,7 @@ and brought to the same plain form: the record from its JSON, the row from BigQu
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -49,8 +50,16 @@ def _as_is(value: Any) -> object:
     return value
 
 
+def _document(value: Any) -> object:
+    """JSON in one form: BigQuery doesn't keep the order of an object's names."""
+    try:
+        return json.dumps(json.loads(value) if isinstance(value, str) else value, sort_keys=True)
+    except ValueError:
+        return value
+
+
 def _of(block: str, name: str) -> Callable[[Mapping[str, Any]], Any]:
-    return lambda body: body[block][name]
+    return lambda body: (body.get(block) or {}).get(name)
 
 
 def _named(name: str) -> Callable[[Mapping[str, Any]], Any]:
@@ -94,7 +103,14 @@ COMPARED: dict[str, dict[str, tuple[Column, ...]]] = {
             ("expected_loss", _named("expected_loss"), _number),
             ("model_version", _named("model_version"), _as_is),
             ("policy_version", _named("policy_version"), _as_is),
+            ("feature_set_version", _named("feature_set_version"), _as_is),
             ("feature_hash", _named("feature_hash"), _as_is),
+            ("as_of_transactions", _of("as_of", "transactions"), _as_is),
+            ("as_of_outcomes", _of("as_of", "outcomes"), _as_is),
+            ("occurred_at", _named("occurred_at"), _moment),
+            ("reasons", _named("reasons"), _document),
+            ("variant", _named("variant"), _as_is),
+            ("shadow", _named("shadow"), _document),
             ("degraded", _named("degraded"), _as_is),
             ("channel", _named("channel"), _as_is),
         ),

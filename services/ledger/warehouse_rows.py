@@ -13,6 +13,8 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from services.ledger import chain
+from services.ledger.chain import ChainRow, KeptRecord
 from services.ledger.checks import Mirrored
 from services.ledger.content import columns_of, of_row
 from services.ledger.expired import Beginnings, Expired, body_of, expired_of
@@ -81,19 +83,54 @@ def expired(client: bigquery.Client, beginnings: Beginnings) -> Expired:
 
 
 def _below(client: bigquery.Client, topic: str, beginnings: Beginnings) -> Iterator[Any]:
-    places = [
-        f"(kafka_partition = {partition} AND kafka_offset < {first})"
-        for (name, partition), first in beginnings.items()
-        if name == topic and first > 0
-    ]
+    places = _before(topic, beginnings)
     if not places:
         return iter(())
     table, columns = TYPED[topic]
     return _asked(
         client,
         f"SELECT kafka_partition, kafka_offset, {columns} FROM `{client.project}.{table}`"
-        f" WHERE kafka_topic = '{topic}' AND ({' OR '.join(places)}) ORDER BY kafka_partition, kafka_offset",
+        f" WHERE kafka_topic = '{topic}' AND ({places}) ORDER BY kafka_partition, kafka_offset",
     )
+
+
+def _before(topic: str, beginnings: Beginnings) -> str:
+    """The condition on a row that its record is gone from the log; empty: none is."""
+    return " OR ".join(
+        f"(kafka_partition = {partition} AND kafka_offset < {first})"
+        for (name, partition), first in beginnings.items()
+        if name == topic and first > 0
+    )
+
+
+def chains(client: bigquery.Client) -> dict[int, list[ChainRow]]:
+    """Partition → the rows of its chain, in any order. The warehouse hashes what it holds; nobody sends it around."""
+    found: dict[int, list[ChainRow]] = defaultdict(list)
+    sql = (
+        "SELECT kafka_partition, kafka_offset, record_sha256, chain_sha256, TO_HEX(SHA256(record_json)) AS kept"
+        f" FROM `{client.project}.{chain.TABLE}` WHERE kafka_topic = '{chain.TOPIC}' AND kafka_offset IS NOT NULL"
+    )
+    for row in _asked(client, sql):
+        found[row["kafka_partition"]].append(
+            ChainRow(row["kafka_offset"], row["record_sha256"], row["chain_sha256"], row["kept"])
+        )
+    return found
+
+
+def kept_records(client: bigquery.Client, beginnings: Beginnings) -> Iterator[KeptRecord]:
+    """What the rows hold of decisions that lay before the log's beginnings."""
+    places = _before(chain.TOPIC, beginnings)
+    if not places:
+        return
+    sql = (
+        "SELECT kafka_partition, kafka_offset, record_json, TO_JSON_STRING(features) AS features, customer_id"
+        f" FROM `{client.project}.{chain.TABLE}` WHERE kafka_topic = '{chain.TOPIC}'"
+        f" AND record_sha256 IS NOT NULL AND ({places})"
+    )
+    for row in _asked(client, sql):
+        yield KeptRecord(
+            row["kafka_partition"], row["kafka_offset"], row["record_json"], row["features"], row["customer_id"] is None
+        )
 
 
 def bodies(client: bigquery.Client, event_ids: Collection[str]) -> Iterator[tuple[str, int, dict[str, Any]]]:

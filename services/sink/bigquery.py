@@ -18,12 +18,13 @@ from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
 from requests.exceptions import RequestException
 
 from services.sink.append import ALREADY_EXISTS, OK, Answer, AppendConnection, Frozen, freeze
+from services.sink.chain import beginning, chained
 from services.sink.metrics import APPEND_FAILURES, APPEND_SECONDS, TAKEOVERS, WAITING
 from services.sink.streams import StreamNames
 from shared.kafka.errors import GaveUp, TransientError
 from shared.telemetry.metrics import SINK_ROWS
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
-from shared.warehouse.tables import Row, Table
+from shared.warehouse.tables import CHAIN, Row, Table
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class PartitionWriter:
     Guarantee: a row that `append` returned for is in the table once; whatever happens, a row is there at most once, and
     if it is, so are all before it. `open` seals the stream of whoever wrote before (also this process itself), asks
     the table how far it got, and only then makes a stream of its own; so no late append can slip in behind the answer.
+    In a chained table, for the same reason, no two rows ever follow the same one.
     """
 
     def __init__(self, warehouse: Warehouse, table: Table, topic: str, partition: int) -> None:
@@ -86,6 +88,8 @@ class PartitionWriter:
         """The stream's own offset of the next row."""
         self._highest = -1
         """Kafka's offset of the last row that the table holds."""
+        self._link = beginning(topic, partition)
+        """That row's, where the table is chained."""
         self.failing = False
         """Whether the last attempt at an append failed, and another is to come."""
 
@@ -103,13 +107,14 @@ class PartitionWriter:
         earlier = await names.current(self.place)
         if earlier is not None:
             await self._blocking(lambda: self._finalize(earlier))
-        highest = await self._blocking(self._highest_offset)
+        highest, link = await self._blocking(self._last_row)
         stream = await self._blocking(self._create_stream)
         if not await names.replace(self.place, earlier, stream):
             raise TransientError(f"another process is taking over {self.place}")
         if earlier is not None:
             TAKEOVERS.labels(self.table.id).inc()
         self._stream, self._next, self._highest = stream, 0, highest
+        self._link = link or beginning(self._topic, self._partition)
         log.debug("writer_open", place=self.place, highest=highest)
         return highest
 
@@ -121,6 +126,8 @@ class PartitionWriter:
         new = [row for row in rows if row["kafka_offset"] > self._highest]
         if not new:
             return
+        if self.table.chained:
+            new = chained(new, self._link)
         started = time.perf_counter()
         loop = asyncio.get_running_loop()
         for batch in await loop.run_in_executor(self._warehouse.threads, freeze, self.table, new):
@@ -128,6 +135,8 @@ class PartitionWriter:
             self._next += batch.rows
             self._highest = batch.last_offset
             SINK_ROWS.labels(self.table.id).inc(batch.rows)
+        if self.table.chained:
+            self._link = new[-1][CHAIN.name]
         APPEND_SECONDS.labels(self.table.id).observe(time.perf_counter() - started)
 
     def close(self) -> None:
@@ -210,10 +219,13 @@ class PartitionWriter:
         except NotFound:
             log.warning("earlier_stream_is_gone", place=self.place)  # with its table, or forgotten after days of rest
 
-    def _highest_offset(self) -> int:
+    def _last_row(self) -> tuple[int, str | None]:
+        """The highest offset (-1: none), and the last link. Rows without one may come after it: they aren't in it."""
         table = self.table
+        last_link = f"MAX_BY({CHAIN.name}, IF({CHAIN.name} IS NULL, NULL, kafka_offset))" if table.chained else "NULL"
         query = (
-            f"SELECT MAX(kafka_offset) AS highest FROM `{self._warehouse.client.project}.{table.id}`"
+            f"SELECT MAX(kafka_offset) AS highest, {last_link} AS link"
+            f" FROM `{self._warehouse.client.project}.{table.id}`"
             # As wide as time is: rows come in log order, not in that of their events. It is there since a table may
             # require it; the clustering by place is what keeps the reading small.
             f" WHERE {table.partition_by} >= TIMESTAMP '0001-01-01 00:00:00+00'"
@@ -230,8 +242,8 @@ class PartitionWriter:
             job_retry=None,
             timeout=CALL_TIMEOUT_S,
         )
-        highest = next(iter(job.result(timeout=CALL_TIMEOUT_S, retry=RETRY, job_retry=None))).highest
-        return -1 if highest is None else int(highest)
+        found = next(iter(job.result(timeout=CALL_TIMEOUT_S, retry=RETRY, job_retry=None)))
+        return -1 if found.highest is None else int(found.highest), found.link
 
     def _create_stream(self) -> str:
         stream = types.WriteStream(type_=types.WriteStream.Type.COMMITTED)

@@ -7,6 +7,7 @@ offsets from the features service.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -203,11 +204,13 @@ def _vector(record: KafkaRecord, rules: Rules) -> Rows:
 
 def _decision(record: KafkaRecord, rules: Rules) -> Rows:
     decision = decode_decision(record.value)
+    value = record.value or b""
+    customer_id = rules.pseudonyms.once(Kind.CUSTOMER, decision.customer_id)
     row: Row = {
         "prediction_timestamp": _micros(decision.decided_at, "decided_at"),
         "event_id": decision.event_id,
         "transaction_id": decision.transaction_id,
-        "customer_id": rules.pseudonyms.once(Kind.CUSTOMER, decision.customer_id),
+        "customer_id": customer_id,
         "occurred_at": _micros(decision.occurred_at, "occurred_at"),
         "decision": decision.decision.value,
         "probability_of_default": decision.probability_of_default,
@@ -224,6 +227,9 @@ def _decision(record: KafkaRecord, rules: Rules) -> Rows:
         "shadow": _json(decision.shadow),
         "degraded": decision.degraded,
         "channel": decision.channel,
+        # One from before there were pseudonyms names the customer, and no longer were itself under another name.
+        "record_json": value.decode() if customer_id == decision.customer_id else None,
+        "record_sha256": hashlib.sha256(value).hexdigest(),
     }
     return [(tables.DECISIONS, row)]
 

@@ -3,6 +3,7 @@
 Only of records below the sink's committed offset, where the running sink has no business: both may run at once.
 Done again after it was interrupted, it goes on with what is still wrong. What an erasure has taken from an event's rows
 isn't written again; letters don't say whose they are, so after they were repaired an erasure has to be run again.
+A row of a chained table gets the link that it had; one that never was in the chain stays beside it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from services.sink.append import OK, AppendConnection, freeze
 from services.sink.gate import RefusalIndex
 from services.sink.pipeline import Rules, build
 from services.sink.reconcile import WINDOW, Balance, group_reader, refusals_between, windows
+from services.sink.relink import relinked
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
@@ -73,6 +75,8 @@ async def repair(
         }
         rows = await _rows_of(kafka, at, of_tables[0], index, rules, wanted)
         for table, of_table in rows.items():
+            if table.chained:
+                of_table = await asyncio.to_thread(relinked, client, table, at, of_table)
             kept = [erasure_rows.emptied(table, row) if row.get("event_id") in erased else row for row in of_table]
             written += await asyncio.to_thread(_write, client, writes, table, kept)
         log.info("repaired", topic=at.topic, partition=at.partition, rows=sum(map(len, rows.values())))

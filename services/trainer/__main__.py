@@ -45,7 +45,9 @@ def main() -> None:
     except (TrainingRefused, ExportRefused, ArtifactRefused, PromotionConflict, WarehouseUnavailable) as refused:
         log.error("refused", command=arguments.command, reason=str(refused))
         raise SystemExit(EXIT_FAILED) from None
+    status = answer.pop("exit_status", 0)
     print(json.dumps(answer, allow_nan=False))
+    raise SystemExit(status)
 
 
 def registry_of(settings: ModelRegistrySettings) -> ModelRegistry:

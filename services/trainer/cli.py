@@ -67,7 +67,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--as-of", type=_moment, help="outcomes that have matured by then (default: the last purchase)"
     )
 
+    replay = commands.add_parser("replay", help="make stored decisions again: are they the same bytes?")
+    replay.add_argument("event_id", nargs="?", metavar="EVENT_ID")
+    replay.add_argument("--all", action="store_true", help="every stored decision, in place of one event's")
+    replay.add_argument("--since", type=_moment, help="with --all: decided then or later (default: the first)")
+    replay.add_argument("--until", type=_moment, help="with --all: and before this (default: the last)")
+    replay.add_argument("--limit", type=_count, help="with --all: so many of them, drawn by a hash of the event")
+    replay.add_argument(
+        "--policy", type=Path, action="append", default=[], help="a policy file that the registry doesn't keep"
+    )
+
     parsed = parser.parse_args(arguments)
+    if parsed.command == "replay":
+        _check_replay(parser, parsed)
     if parsed.command is None and not parsed.check:
         parser.error("name a command, or --check")
     if parsed.command == "experiment":
@@ -78,6 +90,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         except ValueError as error:
             parser.error(f"experiment: {error}")
     return parsed
+
+
+def _check_replay(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    if parsed.all == (parsed.event_id is not None):
+        parser.error("replay takes an event id, or --all")
+    if not parsed.all and (parsed.since, parsed.until, parsed.limit) != (None, None, None):
+        parser.error("replay: --since, --until and --limit go with --all")
 
 
 def _experiment(parsed: argparse.Namespace) -> Experiment:
@@ -97,6 +116,12 @@ def _arm(text: str) -> tuple[str, float, str]:
         return name, float(share), version
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form name=share:version") from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above zero")
+    return int(text)
 
 
 def _moment(text: str) -> int:

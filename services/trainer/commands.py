@@ -190,6 +190,21 @@ class Trainer:
             "html": report,
         }
 
+    def replay(self, arguments: Namespace) -> Answer:
+        from services.trainer.replay import Archive, replay, summary, told
+        from services.trainer.stored import StoredDecisions
+
+        policies = [load_policy(path) for path in (*arguments.policy, DEFAULT_POLICY)]
+        archive, decisions = Archive(self._registry, policies), StoredDecisions(self._warehouse)
+        if not arguments.all:
+            stored = decisions.of_event(arguments.event_id)
+            if stored is None:
+                raise TrainingRefused(f"the warehouse holds no decision of the event {arguments.event_id}")
+            return told(next(replay([stored], archive))[0])
+        return summary(
+            replay(decisions.between(arguments.since, arguments.until, arguments.limit), archive), self._step
+        )
+
     def _examples(self, as_of_us: int | None) -> tuple[int, Examples]:
         as_of_us = self._warehouse.clock() if as_of_us is None else as_of_us
         examples = self._warehouse.matured_examples(as_of_us, FEATURE_SET_VERSION)

@@ -162,14 +162,14 @@ class Past:
 
 def _accepted(row: Mapping[str, Any]) -> AcceptedTransaction:
     return decode_transaction(
-        msgspec.json.encode(_document(row)),
+        msgspec.json.encode(document_of(row)),
         door=Door.TOPIC,
         received_us=epoch_micros(canonical_time(row["kafka_timestamp"])),
         limits=LIMITS,
     )
 
 
-def _document(row: Mapping[str, Any]) -> dict[str, Any]:
+def document_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """A typed row as the transaction that it was made from, unknown fields apart."""
     document: dict[str, Any] = {
         name: row[name] for name in ("event_id", "source", "transaction_id", "customer_id", "currency", "status")

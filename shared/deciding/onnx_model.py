@@ -78,6 +78,13 @@ class OnnxModel:
         return Explained(self._explainer.base, self._explainer.contributions(matrix), raw)
 
     def _raw(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        """[n] raw probabilities; a row's are the same bits alone and among any others.
+
+        The runtime multiplies a single row by another routine than several, which differs in the last bit of a float32:
+        so it is never given a single one. Else a decision could be made again only by who knows its batch.
+        """
+        if len(matrix) == 1:
+            return self._raw(np.repeat(matrix, 2, axis=0))[:1]
         answer = np.asarray(self._session.run([PROBABILITIES], {INPUT: matrix})[0])
         if answer.shape != (len(matrix), 2):
             raise ValueError(f"probabilities of shape {answer.shape} for {len(matrix)} rows")

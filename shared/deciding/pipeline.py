@@ -105,14 +105,17 @@ def decide(
     decided_at: str,
     degraded: str | None = None,
     circumstances: Circumstances = ORDINARY,
+    arms: Sequence[str] | None = None,
 ) -> list[Decision]:
-    """One decision for each vector, in order.
+    """One decision for each vector, in order. A vector's is the same, byte for byte, alone and among any others.
 
     `degraded`: why none of the vectors may be scored, where that is known beforehand. `decided_at`: canonical time.
     `circumstances`: of all of them (`shared.policy.circumstances_of` tells those of a decision).
+    `arms`: of the vectors' customers, where they are known; else as the line-up's experiment deals them out.
     Raises ModelFailed where a model that decides does: the caller then asks again without one.
     """
-    arms = [arm_of(lineup.experiment, vector.customer_id) for vector in vectors]
+    if arms is None:
+        arms = [arm_of(lineup.experiment, vector.customer_id) for vector in vectors]
     models = [None if degraded else lineup.deciding(vector, arm) for vector, arm in zip(vectors, arms, strict=True)]
     why = [degraded or _unfit(vector, model, lineup) for vector, model in zip(vectors, models, strict=True)]
     answers = _score(vectors, [model if reason is None else None for model, reason in zip(models, why, strict=True)])

@@ -132,7 +132,8 @@ class _Trees:
         self._default_left = np.zeros((count, nodes), dtype=bool)
         self._weight = np.zeros((count, nodes), dtype=np.intp)
         self._table = np.zeros((count, 1 << nodes, columns), dtype=np.float64)
-        spread = np.zeros((count, columns, features), dtype=np.float64)
+        # Of each column of each tree: the feature, and where it lies in a row of all trees' columns.
+        owners: list[tuple[int, int]] = []
         for t, tree in enumerate(trees):
             for k, node in enumerate(tree.nodes):
                 self._feature[t, k] = node.feature
@@ -141,16 +142,25 @@ class _Trees:
                 self._weight[t, k] = 1 << k
             if tree.features:
                 self._table[t, : len(tree.table), : len(tree.features)] = tree.table
-                spread[t, np.arange(len(tree.features)), tree.features] = 1.0
-        self._spread = spread.reshape(count * columns, features)
+                owners += [(feature, t * columns + column) for column, feature in enumerate(tree.features)]
+        owners.sort()
+        self._features = features
+        self._owned = np.array([place for _, place in owners], dtype=np.intp)
+        self._owners, self._starts = np.unique([feature for feature, _ in owners], return_index=True)
+        self._owners = self._owners.astype(np.intp)
         self._which = np.arange(count)
 
     def contributions(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         values = inputs[:, self._feature]
         left = np.where(np.isnan(values), self._default_left, values < self._threshold)
         pattern = (left * self._weight).sum(axis=2)
-        found = self._table[self._which, pattern]
-        return np.asarray(found.reshape(len(inputs), -1) @ self._spread)
+        found = self._table[self._which, pattern].reshape(len(inputs), -1)
+        sums = np.zeros((len(inputs), self._features))
+        if len(self._owned):
+            # Not a matrix product: that adds in another order when it is given more rows, and the same purchase would
+            # get other last bits, and perhaps another reason, alone than in a batch.
+            sums[:, self._owners] = np.add.reduceat(found[:, self._owned], self._starts, axis=1)
+        return sums
 
 
 def _check_trees(trees: list[TreeTable], features: int) -> None:

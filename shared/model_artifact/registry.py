@@ -46,6 +46,7 @@ from shared.model_artifact.manifest import (
 
 FILES = frozenset({MODEL_FILE, EXPLANATION_FILE, CARD_FILE})
 _VERSION = re.compile(rf"[0-9a-f]{{{VERSION_HEX_DIGITS}}}")
+_POLICY = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class RegistryUnsupported(ValueError):
@@ -242,6 +243,14 @@ class ModelRegistry:
         finally:
             aside.unlink(missing_ok=True)
         _sync_folder(kept.parent)
+
+    def kept_policy(self, name: str) -> Path:
+        """The file of a policy that was in service. Raises `ArtifactRefused` where it isn't kept."""
+        kept = self.root / "policies" / f"{name}.yaml"
+        # A name comes out of records: it leads nowhere but into this folder.
+        if not _POLICY.fullmatch(name) or not kept.is_file():
+            raise ArtifactRefused(ArtifactFault.MISSING, f"no policy {name} is kept")
+        return kept
 
     def _read_verified(self, folder: Path, version: str) -> ModelFiles:
         files = _read_verified(folder, version)

@@ -182,8 +182,11 @@ class Policy(_Part):
 
     @cached_property
     def name(self) -> str:
-        """`policy_version` on a decision: the file's version and 8 hex digits of SHA-256 over its values."""
-        values = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """`policy_version` on a decision: the file's version and 8 hex digits of SHA-256 over its values.
+
+        Over those that the file states: an optional part that a later release knows renames no policy of before.
+        """
+        values = json.dumps(self.model_dump(mode="json", exclude_unset=True), sort_keys=True)
         return f"{self.version}-{hashlib.sha256(values.encode()).hexdigest()[:8]}"
 
     def minor_units_of_usd(self, usd: Decimal, currency: str) -> Decimal:

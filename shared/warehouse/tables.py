@@ -73,6 +73,11 @@ class Table:
     def personal(self) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.personal)
 
+    @property
+    def chained(self) -> bool:
+        """Whether each row's link covers the one before it (services/sink/chain.py)."""
+        return CHAIN in self.columns
+
     def check(self, row: Mapping[str, Any]) -> None:
         """Raise RowInvalid where a required value is absent or a name isn't declared.
 
@@ -108,6 +113,12 @@ MISPLACED = Column(
     "misplaced",
     _T.BOOL,
     about="Lay in another partition than its key belongs to, and was sent again to the right one: views pass it over",
+)
+CHAIN = Column(
+    "chain_sha256",
+    _T.STRING,
+    about="SHA-256 of `<chain_sha256 of the row before>:<kafka_offset>:<record_sha256>`, by partition; before the "
+    "first stands that of `<kafka_topic>:<kafka_partition>`; NULL in rows that aren't in the chain",
 )
 BY_PLACE = ("kafka_partition", "kafka_offset")
 """Clustering of streamed tables: taking a partition over and reconciling it read a few blocks, not the whole table."""
@@ -252,6 +263,11 @@ DECISIONS = Table(
         Column("shadow", _T.JSON, about="What models that don't decide would have said"),
         Column("degraded", _T.STRING, about="NULL, or why a fallback decided"),
         Column("channel", _T.STRING, about="stream or rest"),
+        Column(
+            "record_json", _T.STRING, about="The record's value, byte for byte; replays start from it", personal=True
+        ),
+        Column("record_sha256", _T.STRING, about="Of the record's value; NULL in rows older than the column"),
+        CHAIN,
         ARRIVED,
         *PLACE,
     ),

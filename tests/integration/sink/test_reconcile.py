@@ -11,9 +11,13 @@ from contextlib import contextmanager
 
 import pytest
 
+from services.sink.chain import chained
+from services.sink.pipeline import rows_of
 from shared.contracts import topics
 from shared.warehouse import tables
-from tests.integration.sink.world import PROJECT, World
+from tests.integration.sink.world import PROJECT, RULES, World, until
+from tests.integration.warehouse.rows import append
+from tests.unit.sink.records import one_of_each, record
 
 
 @pytest.fixture(scope="module")
@@ -130,4 +134,35 @@ async def test_a_repair_writes_what_is_missing_and_deletes_what_is_too_much(sett
     assert all(balance.balanced for balance in await settled.balances())
     after = settled.query(f"SELECT * FROM {name} ORDER BY kafka_partition, kafka_offset")
     assert after == before
+    settled.assert_chained()
     assert "0 rows deleted, 0 written" in command(settled, "repair").stdout
+
+
+async def test_a_row_that_never_was_in_the_chain_is_repaired_beside_it(settled: World) -> None:
+    name, customer = f"`{PROJECT}.{tables.DECISIONS.id}`", "cust_000001"
+    values = [one_of_each(number, customer)[topics.DECISIONS] for number in (9_000, 9_001, 9_002)]
+    places = await settled.send((topics.DECISIONS, value, customer, None) for value in values)
+    _, partition, offset = places[0]
+    before = settled.chains()[partition].last
+    assert before is not None
+    # As a sink leaves it that refuses the first of them: the second follows the row before that.
+    late = [
+        rows_of(record(topics.DECISIONS, value, offset=place[2], key=customer), RULES)[0][1]
+        for value, place in zip(values[1:], places[1:], strict=True)
+    ]
+    append(settled.bigquery, tables.DECISIONS, chained(late, before[1]))
+    async with settled.sink() as sink:
+        await sink.ready()
+        await settled.caught_up()
+    assert "0 rows deleted, 1 written" in command(settled, "repair").stdout
+    found = settled.chains()[partition]
+    assert (found.beside, found.breaks) == ([offset], [])
+    settled.query(f"DELETE FROM {name} WHERE kafka_partition = {partition} AND kafka_offset >= {offset}")
+    async with settled.sink() as sink:  # it goes on from what is there, and this time refuses nothing
+        await sink.ready()
+
+        async def written() -> bool:
+            return settled.chains()[partition].last != before
+
+        await until(written, "the rows are there again")
+    settled.assert_exact()

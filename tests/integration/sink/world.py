@@ -18,6 +18,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from deploy.local.ports import free_port
 from deploy.local.processes import ManagedProcess
 from deploy.local.stack import EmbeddedStack
+from services.ledger.chain import Followed, beginning, follow
+from services.ledger.warehouse_rows import chains
 from services.sink.pipeline import Rules
 from services.sink.reconcile import Balance, reconcile
 from services.sink.settings import SinkSection, SinkSettings
@@ -169,6 +171,19 @@ class World:
         for table in STREAMED:
             expected = {place for place in self.written if place[0] == table.topic} - self.without_row
             assert self.rows(table) == Counter(expected), table.id
+        self.assert_chained()
+
+    def chains(self) -> dict[int, Followed]:
+        """The chain of decisions of each partition, followed as the ledger does."""
+        found = chains(bigquery_client(self.bigquery))
+        return {partition: follow(beginning(partition), rows) for partition, rows in found.items()}
+
+    def assert_chained(self) -> None:
+        """Each decision's row follows the one before it, and holds what was hashed."""
+        for partition, found in self.chains().items():
+            assert (found.older, found.beside, found.breaks) == ([], [], []), partition
+        for of_partition in chains(bigquery_client(self.bigquery)).values():
+            assert [row for row in of_partition if row.kept_sha256 not in (row.record_sha256, None)] == []
 
     async def lag(self) -> int:
         """Records that the sink's group hasn't committed."""

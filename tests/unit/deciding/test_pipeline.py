@@ -110,6 +110,12 @@ def test_an_arm_whose_model_is_not_there_is_decided_by_the_champion_under_the_ar
     assert (decision.variant, decision.model_version, decision.degraded) == ("canary", "champion", None)
 
 
+def test_arms_that_are_known_are_not_dealt_anew() -> None:
+    lineup = Lineup(champion(), {"canary": Named("new", 0.04)})
+    found = decide([a_vector(1), a_vector(2)], lineup, POLICY, channel="rest", decided_at=NOW, arms=["canary", "gone"])
+    assert [(d.variant, d.model_version) for d in found] == [("canary", "new"), ("gone", "champion")]
+
+
 def test_nobody_is_asked_about_a_vector_that_cannot_be_scored() -> None:
     [decision] = by(Lineup(champion(), challengers=(Named("careful", 0.5),)), rebuilding(a_vector()))
     assert (decision.degraded, decision.shadow) == ("rebuilding", [])

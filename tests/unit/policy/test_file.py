@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.policy import DEFAULT_POLICY, PolicyFileError, load_policy
+from shared.policy import DEFAULT_POLICY, Policy, PolicyFileError, load_policy
 
 NO_SEGMENT = '{name: new, when: "tenure_days < 30", approve_up_to: "1", decline_above: "0"}'
 Edited = Callable[[str, str], Path]
@@ -80,6 +80,14 @@ def test_another_value_is_another_policy_and_another_comment_is_not(edited: Edit
     assert load_policy(edited('approve_up_to: "0.0285"', 'approve_up_to: "0.0284"')).name != before
     assert load_policy(edited("# The policy in service.", "# This is it.")).name == before
     assert before.startswith("3-")
+
+
+def test_an_optional_part_that_a_later_release_knows_renames_no_policy_of_before() -> None:
+    class Later(Policy):
+        season: str | None = None
+
+    kept = load_policy()
+    assert Later.model_validate(kept.model_dump(mode="json", exclude_unset=True)).name == kept.name
 
 
 @pytest.mark.parametrize(

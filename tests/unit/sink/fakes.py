@@ -15,7 +15,7 @@ from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
 
 from services.sink.bigquery import PartitionWriter, Warehouse
 from services.sink.streams import StreamNames
-from shared.warehouse.tables import DECISION_UPDATES, Row, Table
+from shared.warehouse.tables import CHAIN, DECISION_UPDATES, DECISIONS, Row, Table
 
 CODE = grpc.StatusCode
 TOPIC, PARTITION = "decision-updates", 2
@@ -46,6 +46,8 @@ class FakeWrites:
 
     offsets: list[int] = field(default_factory=list)
     """kafka_offset of every row, in the order of their arrival."""
+    links: list[str | None] = field(default_factory=list)
+    """chain_sha256 of every row of a chained table."""
     streams: dict[str, FakeStream] = field(default_factory=dict)
     before: list[grpc.StatusCode | None] = field(default_factory=list)
     """For coming appends, in order: refuse with this status in the answer; None: don't."""
@@ -81,6 +83,8 @@ class FakeWrites:
             return _refusal(CODE.ALREADY_EXISTS if request.offset < stream.rows else CODE.OUT_OF_RANGE)
         batch = pa.ipc.read_record_batch(pa.py_buffer(request.arrow_rows.rows.serialized_record_batch), schema)
         self.offsets += batch.column("kafka_offset").to_pylist()
+        if CHAIN.name in batch.schema.names:
+            self.links += batch.column(CHAIN.name).to_pylist()
         stream.rows += batch.num_rows
         if self.lost and (code := self.lost.pop(0)) is not None:
             raise Broken(code)
@@ -119,7 +123,8 @@ class FakeClient:
         self._writes = writes
 
     def query(self, *_: Any, **__: Any) -> Any:
-        row = SimpleNamespace(highest=max(self._writes.offsets, default=None))
+        link = next((link for link in reversed(self._writes.links) if link is not None), None)
+        row = SimpleNamespace(highest=max(self._writes.offsets, default=None), link=link)
         return SimpleNamespace(result=lambda **_: [row])
 
 
@@ -143,7 +148,7 @@ def writer(
     writes: FakeWrites, names: StreamNames, threads: ThreadPoolExecutor, table: Table = DECISION_UPDATES
 ) -> PartitionWriter:
     warehouse = Warehouse(cast(bigquery.Client, FakeClient(writes)), cast(BigQueryWriteClient, writes), names, threads)
-    return PartitionWriter(warehouse, table, TOPIC, PARTITION)
+    return PartitionWriter(warehouse, table, table.topic or TOPIC, PARTITION)
 
 
 def rows(offsets: Sequence[int], **changes: Any) -> list[Row]:
@@ -151,3 +156,10 @@ def rows(offsets: Sequence[int], **changes: Any) -> list[Row]:
     place = {"kafka_topic": TOPIC, "kafka_partition": PARTITION, "kafka_timestamp": 0}
     needed = {"update_id": "u", "event_id": "e", "kind": "verdict"}
     return [{**needed, **place, "kafka_offset": offset, **changes} for offset in offsets]
+
+
+def decisions(offsets: Sequence[int], **changes: Any) -> list[Row]:
+    """Rows of the chained table at these Kafka offsets."""
+    place = {"kafka_topic": DECISIONS.topic, "kafka_partition": PARTITION, "kafka_timestamp": 0}
+    needed = {"prediction_timestamp": 0, "event_id": "e", "occurred_at": 0, "decision": "approve", "features": "{}"}
+    return [{**needed, **place, "kafka_offset": at, "record_sha256": f"{at:064x}", **changes} for at in offsets]

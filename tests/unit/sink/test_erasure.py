@@ -59,6 +59,7 @@ def test_every_column_that_names_a_customer_a_device_or_a_means_of_payment_is_pe
         "features",
         "note",
         "fingerprint",
+        "record_json",
     }
     wanted |= {"key_base64", "value_base64", "headers", "detail"}
     for table in tables.STREAMED:
@@ -69,6 +70,7 @@ def test_every_column_that_names_a_customer_a_device_or_a_means_of_payment_is_pe
 
 def test_no_column_that_an_account_or_an_audit_needs_is_personal() -> None:
     kept = {"event_id", "decision", "amount", "currency", "expected_loss", "kafka_topic", "kafka_offset", "reasons"}
+    kept |= {"record_sha256", "chain_sha256"}
     for table in tables.ALL:
         assert not kept & {column.name for column in table.personal}, table.id
 
@@ -123,7 +125,7 @@ def test_all_personal_columns_of_a_row_are_emptied_in_one_statement() -> None:
     fake = FakeBigQuery([2])
     assert run(fake).rows == 2
     (sql,) = fake.asked
-    assert "SET transaction_id = NULL, customer_id = NULL, features = PARSE_JSON('{}') WHERE" in sql
+    assert "SET transaction_id = NULL, customer_id = NULL, features = PARSE_JSON('{}'), record_json = NULL WHERE" in sql
     assert NAME not in sql
 
 

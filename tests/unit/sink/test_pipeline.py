@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from decimal import Decimal
 
@@ -197,6 +198,23 @@ def test_a_pseudonym_in_a_decision_is_not_given_another() -> None:
     value = encode(decision(customer_id=psn))
     row = only(rows_of(record(topics.DECISIONS, value, key=psn), RENAMING), tables.DECISIONS)
     assert row["customer_id"] == psn
+
+
+def test_a_decisions_row_holds_the_records_own_bytes_and_their_hash() -> None:
+    value = b' {"extra": 1,' + encode(decision(5)).removeprefix(b"{")  # no byte of it is ours to tidy up
+    row = only(rows_of(record(topics.DECISIONS, value), RULES), tables.DECISIONS)
+    assert row["record_json"].encode() == value
+    assert row["record_sha256"] == hashlib.sha256(value).hexdigest()
+
+
+def test_a_decision_that_names_its_customer_is_not_kept_whole_where_there_are_pseudonyms() -> None:
+    value = encode(decision())
+    row = only(rows_of(record(topics.DECISIONS, value), RENAMING), tables.DECISIONS)
+    assert row["record_json"] is None
+    assert row["record_sha256"] == hashlib.sha256(value).hexdigest()
+    renamed = encode(decision(customer_id=str(row["customer_id"])))
+    kept = only(rows_of(record(topics.DECISIONS, renamed), RENAMING), tables.DECISIONS)
+    assert kept["record_json"] == renamed.decode()
 
 
 def test_with_pseudonyms_a_misplaced_record_is_still_told_by_the_customers_own_id() -> None:

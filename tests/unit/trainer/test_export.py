@@ -18,8 +18,11 @@ from services.trainer.export import (
     run_onnx,
     with_missing_values,
 )
+from shared.deciding.onnx_model import OnnxModel
+from shared.feature_definitions import FEATURE_NAMES, FEATURE_SET_VERSION
 from shared.model_artifact.explanation import contributions
-from shared.model_artifact.manifest import Calibration, logit
+from shared.model_artifact.manifest import Calibration, DataWindow, Manifest, logit
+from shared.model_artifact.registry import ModelFiles
 from tests.unit.trainer.synthetic import NAMES, synthetic_examples
 
 
@@ -83,6 +86,30 @@ def test_tree_tables_are_xgboosts_own_contributions(depth: int) -> None:
     base, ours = contributions(candidate.explanation(), matrix)
     assert np.abs(ours - theirs[:, :-1]).max() < 1e-6
     assert np.abs(base - theirs[:, -1].astype(np.float64)).max() < 1e-6
+
+
+def test_a_row_gets_the_same_bits_alone_and_among_any_others(fitted: Fitted) -> None:
+    candidate, holdout = fitted
+    onnx, rows = candidate.export_onnx(), holdout[:601]
+    manifest = Manifest(
+        version="0" * 16,
+        family=candidate.family,
+        feature_set_version=FEATURE_SET_VERSION,
+        feature_names=list(FEATURE_NAMES[: len(NAMES)]),
+        files={},
+        calibration=Calibration(0.8, -0.2),
+        metrics={},
+        data_window=DataWindow("", "", "", "", "", 1, 1, 1, ""),
+        golden=golden_vectors(onnx, Calibration(0.8, -0.2), holdout),
+        trained_at="",
+    )
+    model = OnnxModel(ModelFiles(manifest, onnx, candidate.explanation(), b""))
+    alone = [model.score(rows[i : i + 1]) for i in range(len(rows))]
+    for size in (2, 3, 16, 20, 100, 500, 601):
+        together = [model.score(rows[i : i + size]) for i in range(0, len(rows), size)]
+        for told in ("probabilities", "contributions"):
+            one, many = (np.concatenate([getattr(each, told) for each in scores]) for scores in (alone, together))
+            assert np.array_equal(one, many), (size, told)
 
 
 def test_a_tree_too_deep_to_tabulate_is_refused() -> None:

@@ -1,0 +1,51 @@
+"""The neighbours that a repaired row of a chained table had, read from the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import TopicPartition
+from google.cloud import bigquery
+
+from services.sink.chain import Link, beginning, restored
+from shared.warehouse.clients import RETRY
+from shared.warehouse.tables import CHAIN, Row, Table
+
+QUERY_TIMEOUT_S = 300.0
+PAGE_ROWS = 20_000
+
+
+def relinked(client: bigquery.Client, table: Table, at: TopicPartition, rows: Sequence[Row]) -> list[Row]:
+    """Rows of one partition that the table lacks, in order of their offsets, with the links that they had."""
+    if not rows:
+        return []
+    offsets = [row["kafka_offset"] for row in rows]
+    around = (
+        f"MAX(IF(kafka_offset < {min(offsets)}, kafka_offset, NULL)) AS low,"
+        f" MIN(IF(kafka_offset > {max(offsets)}, kafka_offset, NULL)) AS high"
+    )
+    ((low, high),) = _chain(client, table, at, around)
+    low, high = (min(offsets) if low is None else low), (max(offsets) if high is None else high)
+    within = f" AND kafka_offset BETWEEN {low} AND {high} ORDER BY kafka_offset"
+    present = [
+        Link(*found) for found in _chain(client, table, at, f"kafka_offset, record_sha256, {CHAIN.name}", within)
+    ]
+    return restored(rows, present, beginning(at.topic, at.partition))
+
+
+def _chain(
+    client: bigquery.Client, table: Table, at: TopicPartition, columns: str, within: str = ""
+) -> list[tuple[Any, ...]]:
+    query = (
+        f"SELECT {columns} FROM `{client.project}.{table.id}`"
+        f" WHERE {table.partition_by} >= TIMESTAMP '0001-01-01 00:00:00+00'"
+        f" AND kafka_topic = @topic AND kafka_partition = @partition AND {CHAIN.name} IS NOT NULL{within}"
+    )
+    parameters = [
+        bigquery.ScalarQueryParameter("topic", "STRING", at.topic),
+        bigquery.ScalarQueryParameter("partition", "INT64", at.partition),
+    ]
+    config = bigquery.QueryJobConfig(query_parameters=parameters, use_query_cache=False)
+    job = client.query(query, job_config=config, retry=RETRY)
+    return [tuple(row.values()) for row in job.result(timeout=QUERY_TIMEOUT_S, page_size=PAGE_ROWS)]
