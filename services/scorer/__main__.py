@@ -18,7 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from services.scorer.admission import Admission
+from services.scorer.admission import Admission, Heartbeat
 from services.scorer.api import BodyLimits, UseCases, build_app
 from services.scorer.askers import Askers
 from services.scorer.batch import Batch
@@ -170,7 +170,10 @@ async def work(
             customers=Customers(states, confirm, partitions=partitions, pseudonyms=pseudonyms),
             models=Models(registry, library, reloader),
         )
-        admission = Admission(most=section.max_in_flight, within_s=section.answer_within_ms / 1000)
+        heartbeat = Heartbeat()
+        admission = Admission(
+            most=section.max_in_flight, within_s=section.answer_within_ms / 1000, late_s=heartbeat.late_s
+        )
         rest_door = Door(
             access,
             admission,
@@ -181,7 +184,7 @@ async def work(
         )
         stack.push_async_callback(rest_door.finish)
         limits = BodyLimits(settings.limits.max_body_bytes, section.max_batch_bytes)
-        app = Shed(build_app(use_cases, rest_door, ready.reason, limits), lambda: admission.full)
+        app = Shed(build_app(use_cases, rest_door, ready.reason, limits), admission.full)
         connections = ConnectionLimits(section.max_connections, section.read_seconds, section.keep_alive_seconds)
         with contextlib.suppress(RedisError, OSError):
             await hasty.ping()  # so that the first checkout doesn't wait for the connection
@@ -191,6 +194,7 @@ async def work(
         log.info("serving", address=listener.getsockname()[:2], policy=policy.name)
         async with asyncio.TaskGroup() as doors:
             doors.create_task(serve(app, listener, stop, connections, section.drain_seconds))
+            doors.create_task(heartbeat.run(stop))
             doors.create_task(consumer.run(door.handle, stop))
             doors.create_task(keep_watch(consumer, settings.kafka, SERVICE, stop))
             doors.create_task(reloader.run(stop))

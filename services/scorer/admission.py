@@ -7,10 +7,15 @@ for congestion avoidance in computer networks", 1989). It starts with a few plac
 the first late one. That cuts the places in the proportion of its lateness, to half at most, once for all that were in
 work together, and from then on an answer in time adds its share of one place. What was found is forgotten after a while
 in which nobody needed it: a crowd that comes then would be let in on old news.
+
+All of this is about the process's own time. While Kafka or Redis is slow, requests wait without costing anything, and
+turning them away would help nobody: then there are as many places as there can be at all. The two are told apart by
+whether the event loop itself is late.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,10 +25,33 @@ from services.scorer.metrics import ADMISSION_LIMIT, IN_FLIGHT
 FEWEST = 16
 """Places that are always there: as many lanes as a checkout usually keeps, and enough that the machine doesn't wait for
 Kafka and Redis."""
-FIRST = 32
+FIRST = 64
 """Places at the start: more than an ordinary moment needs, and few enough that a crowd's first ones aren't all late."""
+BUSY_S = 0.025
+"""How late the event loop has to be to count as busy: longer than a chunk of the stream usually holds it up."""
+BEAT_S = 0.01
 FORGOTTEN_S = 30.0
 MOST_CUT = 0.5
+
+
+class Heartbeat:
+    """How late the event loop is: by a timer of its own."""
+
+    def __init__(self) -> None:
+        self._late_s = 0.0
+        self._due_s = float("inf")
+
+    def late_s(self) -> float:
+        """At the last beat, or by now, where the next one is overdue."""
+        return max(self._late_s, time.monotonic() - self._due_s)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set."""
+        while not stop.is_set():
+            self._due_s = time.monotonic() + BEAT_S
+            await asyncio.sleep(BEAT_S)
+            # Falls slowly: between two slow turns of a busy loop there may be a quick one.
+            self._late_s = max(time.monotonic() - self._due_s, 0.8 * self._late_s)
 
 
 class Overloaded(Exception):
@@ -33,10 +61,19 @@ class Overloaded(Exception):
 class Admission:
     """Counts the requests in work. Of one process, on one event loop."""
 
-    def __init__(self, *, most: int, within_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`most`: places there can be at all. `within_s`: from its arrival on, an answer that took longer is late."""
+    def __init__(
+        self,
+        *,
+        most: int,
+        within_s: float,
+        late_s: Callable[[], float] = lambda: 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`most`: places there can be at all. `within_s`: from its arrival on, an answer that took longer is late.
+        `late_s`: how late the event loop is."""
         self._fewest, self._first, self._most = (float(min(number, most)) for number in (FEWEST, FIRST, most))
         self._within_s = within_s
+        self._late_s = late_s
         self._clock = clock
         self._limit = self._first
         self._starting = True
@@ -50,21 +87,20 @@ class Admission:
     def limit(self) -> int:
         return int(self._limit)
 
-    @property
-    def full(self) -> bool:
-        """Whether there is no place now."""
-        return self._in_work >= self.limit
+    def full(self, arrived_s: float) -> bool:
+        """Whether there is no place for a request that arrived then."""
+        return self._in_work >= (self.limit if self._is_busy(arrived_s) else self._most)
 
-    def check(self) -> None:
-        """Raises Overloaded where there is no place now."""
-        if self.full:
+    def check(self, arrived_s: float) -> None:
+        """Raises Overloaded where there is no place."""
+        if self.full(arrived_s):
             raise Overloaded
 
     @contextmanager
     def place(self, arrived_s: float) -> Iterator[None]:
         """Take a place. `arrived_s`: when the request was whole, by `clock`. Raises Overloaded."""
         self._forget()
-        self.check()
+        self.check(arrived_s)
         self._in_work += 1
         IN_FLIGHT.set(self._in_work)
         try:
@@ -73,6 +109,9 @@ class Admission:
             self._learn(arrived_s)
             self._in_work -= 1
             IN_FLIGHT.set(self._in_work)
+
+    def _is_busy(self, arrived_s: float) -> bool:
+        return self._clock() - arrived_s > BUSY_S or self._late_s() > BUSY_S
 
     def _forget(self) -> None:
         if self._limit > self._first and self._clock() - self._needed_at_s > FORGOTTEN_S:
@@ -87,6 +126,8 @@ class Admission:
             # slow) says anything about how many there might be.
             return
         self._needed_at_s = now
+        if took_s > self._within_s and self._late_s() <= BUSY_S:
+            return  # it waited for others, not for us
         if took_s > self._within_s:
             # Those that were let in before the last cut had to be late as well: it was made for all of them.
             if arrived_s > self._cut_at_s:

@@ -83,6 +83,7 @@ class BoundedHttp(HttpToolsProtocol):
             raise ValueError("the head is too large")
         self._forget_deadline()
         self._loose_bytes = 0
+        self._note_arrival()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -91,8 +92,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._loose_bytes = 0
-        # The loop's own time is that of its latest look at the sockets: what was read since has waited from then on.
-        self.scope.setdefault("state", {})["arrived_s"] = self.loop.time()
+        self._note_arrival()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -100,6 +100,10 @@ class BoundedHttp(HttpToolsProtocol):
         if self.cycle.response_complete and not self.transport.is_closing():
             # The rest of a body that was refused unread falls under it as well.
             self._expect_head(self.limits.keep_alive_seconds + self.limits.read_seconds)
+
+    def _note_arrival(self) -> None:
+        # The loop's own time is that of its latest look at the sockets: what was read since has waited from then on.
+        self.scope.setdefault("state", {})["arrived_s"] = self.loop.time()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._refusal or Problem(400, "http", "this is no request as HTTP/1.1 has it"))

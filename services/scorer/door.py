@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope as AsgiScope
 
 from services.scorer.admission import Admission, Overloaded
 from services.scorer.body import read_body
@@ -85,7 +86,7 @@ class Door:
 
         A body on its way takes no place: a caller's slow line would keep all others out. It costs memory, though.
         """
-        self._admission.check()
+        self._admission.check(arrived_s(request.scope))
         if self._arriving[caller.name] >= self._max_arriving:
             raise Overloaded
         self._arriving[caller.name] += 1
@@ -104,7 +105,7 @@ class Door:
     @contextmanager
     def place(self, request: Request) -> Iterator[None]:
         """One of the places of those that are in work. Raises Overloaded."""
-        with self._admission.place(_arrived_s(request)):
+        with self._admission.place(arrived_s(request.scope)):
             yield
 
     def deadline_s(self, request: Request) -> float:
@@ -116,11 +117,11 @@ class Door:
 
         What was begun is finished all the same: cut off between its steps, it would only be more work for others.
         """
-        arrived_s = _arrived_s(request)
+        began_s = arrived_s(request.scope)
         task = asyncio.ensure_future(answering)
         self._unfinished.add(task)
         task.add_done_callback(self._finished)
-        await asyncio.wait((task,), timeout=max(0.0, arrived_s + OUR_SHARE * deadline_s - time.monotonic()))
+        await asyncio.wait((task,), timeout=max(0.0, began_s + OUR_SHARE * deadline_s - time.monotonic()))
         if not task.done():
             raise Unavailable("deadline", f"not answered within {OUR_SHARE:.0%} of {deadline_s * 1000:.0f} ms")
         return task.result()
@@ -148,10 +149,11 @@ class Door:
         )
 
 
-def _arrived_s(request: Request) -> float:
-    """When the whole request was there: it has waited for its turn since (see `BoundedHttp`)."""
-    arrived_s: float | None = getattr(request.state, "arrived_s", None)
-    return time.monotonic() if arrived_s is None else arrived_s
+def arrived_s(scope: AsgiScope) -> float:
+    """When the request's last byte came, or its head, where the body is still on its way (see `BoundedHttp`): it has
+    waited for its turn since."""
+    told: float | None = scope.get("state", {}).get("arrived_s")
+    return time.monotonic() if told is None else told
 
 
 def _asked_for_s(request: Request) -> float | None:

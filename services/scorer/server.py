@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.scorer.connections import ConnectionLimits, within
-from services.scorer.door import overloaded
+from services.scorer.door import arrived_s, overloaded
 from services.scorer.problems import answer
 from services.scorer.routes.decisions import DECIDE_PATH
 
@@ -53,12 +53,14 @@ class Shed:
     was let in waits for that.
     """
 
-    def __init__(self, app: ASGIApp, full: Callable[[], bool]) -> None:
+    def __init__(self, app: ASGIApp, full: Callable[[float], bool]) -> None:
+        """`full`: for a request that arrived at that time."""
         self._app = app
         self._full = full
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == DECIDE_PATH and self._full():
+        asks = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == DECIDE_PATH
+        if asks and self._full(arrived_s(scope)):
             await answer(overloaded())(scope, receive, send)
         else:
             await self._app(scope, receive, send)

@@ -106,13 +106,26 @@ def second_scorer(system: System) -> tuple[ManagedProcess, Scorer]:
     return process, Scorer("second", f"http://127.0.0.1:{http}", port)
 
 
+PATIENT = {
+    "SCORER__PUBLISH_TIMEOUT_MS": "20000",
+    "SCORER__DEADLINE_MS": "60000",
+    "SCORER__ANSWER_WITHIN_MS": "5000",
+}
+"""A test machine on which two systems run is no overload of this one."""
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("events", "calls"),
     [pytest.param(100, 20, id="gently"), pytest.param(300, 50, id="at full rate", marks=pytest.mark.slow)],
 )
 async def test_a_rolling_restart_fails_no_call_and_loses_no_event(tmp_path: Path, events: int, calls: int) -> None:
-    settings = {"INGESTOR__RATE": str(events), "SCORER__DRAIN_SECONDS": "2", "SCORER__PUBLISH_TIMEOUT_MS": "20000"}
+    settings = {
+        "INGESTOR__RATE": str(events),
+        "SCORER__DRAIN_SECONDS": "2",
+        "SCORER__PUBLISH_TIMEOUT_MS": "20000",
+        **PATIENT,
+    }
     with System(tmp_path, SERVICES, settings) as system:
         log = Log(system.stack.kafka.bootstrap_servers)
         other, second = second_scorer(system)

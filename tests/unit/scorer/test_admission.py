@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
+import time
 
 import pytest
 
-from services.scorer.admission import FEWEST, FIRST, FORGOTTEN_S, Admission, Overloaded
+from services.scorer.admission import (
+    BUSY_S,
+    FEWEST,
+    FIRST,
+    FORGOTTEN_S,
+    Admission,
+    Heartbeat,
+    Overloaded,
+)
 
 WITHIN_S = 0.1
+
+
+def always_late() -> float:
+    """Of an event loop that has more to do than it can."""
+    return 1.0
 
 
 class Clock:
@@ -51,7 +66,7 @@ def crowd(admission: Admission, clock: Clock, *, clients: int, per_second: float
 @pytest.mark.parametrize("per_second", [500.0, 1000.0, 2000.0])
 def test_a_crowd_is_let_in_only_as_far_as_it_is_answered_in_time(per_second: float) -> None:
     clock = Clock()
-    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    admission = Admission(most=256, within_s=WITHIN_S, late_s=always_late, clock=clock)
     took = crowd(admission, clock, clients=800, per_second=per_second, seconds=20.0)
     settled = sorted(took[len(took) // 4 :])
     assert settled[int(0.99 * len(settled))] <= 1.3 * WITHIN_S
@@ -60,7 +75,7 @@ def test_a_crowd_is_let_in_only_as_far_as_it_is_answered_in_time(per_second: flo
 
 def test_a_machine_that_gets_faster_is_given_more() -> None:
     clock = Clock()
-    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    admission = Admission(most=256, within_s=WITHIN_S, late_s=always_late, clock=clock)
     crowd(admission, clock, clients=400, per_second=200.0, seconds=20.0)
     slow = admission.limit
     crowd(admission, clock, clients=400, per_second=2000.0, seconds=20.0)
@@ -69,14 +84,14 @@ def test_a_machine_that_gets_faster_is_given_more() -> None:
 
 def test_a_crowds_first_ones_are_few() -> None:
     clock = Clock()
-    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    admission = Admission(most=256, within_s=WITHIN_S, late_s=always_late, clock=clock)
     took = crowd(admission, clock, clients=800, per_second=100.0, seconds=6.0)
     assert sorted(took)[int(0.99 * len(took))] <= FIRST / 100.0 + WITHIN_S
 
 
 def test_a_process_that_is_fast_enough_opens_up_within_as_many_answers() -> None:
     clock = Clock()
-    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    admission = Admission(most=256, within_s=WITHIN_S, late_s=always_late, clock=clock)
     took = crowd(admission, clock, clients=256, per_second=5000.0, seconds=1.0)
     assert admission.limit == 256
     assert max(took) <= WITHIN_S
@@ -84,7 +99,7 @@ def test_a_process_that_is_fast_enough_opens_up_within_as_many_answers() -> None
 
 def test_requests_that_were_in_work_together_take_places_away_once() -> None:
     clock = Clock()
-    admission = Admission(most=FIRST, within_s=WITHIN_S, clock=clock)
+    admission = Admission(most=FIRST, within_s=WITHIN_S, late_s=always_late, clock=clock)
     places = [admission.place(0.0) for _ in range(FIRST)]
     for place in places:
         place.__enter__()
@@ -96,14 +111,14 @@ def test_requests_that_were_in_work_together_take_places_away_once() -> None:
 
 def test_some_places_are_always_there() -> None:
     clock = Clock()
-    admission = Admission(most=100, within_s=WITHIN_S, clock=clock)
+    admission = Admission(most=100, within_s=WITHIN_S, late_s=always_late, clock=clock)
     crowd(admission, clock, clients=400, per_second=10.0, seconds=200.0)
     assert admission.limit == FEWEST
 
 
 def test_few_requests_say_nothing_about_how_many_there_might_be() -> None:
     clock = Clock()
-    admission = Admission(most=100, within_s=WITHIN_S, clock=clock)
+    admission = Admission(most=100, within_s=WITHIN_S, late_s=always_late, clock=clock)
     for _ in range(100):
         with admission.place(clock.now):
             clock.now += 1.0
@@ -117,7 +132,7 @@ def test_few_requests_say_nothing_about_how_many_there_might_be() -> None:
 
 def test_what_nobody_needed_for_a_while_is_found_anew() -> None:
     clock = Clock()
-    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    admission = Admission(most=256, within_s=WITHIN_S, late_s=always_late, clock=clock)
     crowd(admission, clock, clients=256, per_second=5000.0, seconds=1.0)
     with admission.place(clock.now):
         assert admission.limit == 256
@@ -127,9 +142,49 @@ def test_what_nobody_needed_for_a_while_is_found_anew() -> None:
 
 
 def test_no_place_is_lost_to_an_error() -> None:
-    admission = Admission(most=1, within_s=WITHIN_S)
+    admission = Admission(most=1, within_s=WITHIN_S, late_s=always_late)
     for _ in range(3):
         with pytest.raises(ValueError, match="x"), admission.place(0.0):
             raise ValueError("x")
     with admission.place(0.0), pytest.raises(Overloaded):
-        admission.check()
+        admission.check(0.0)
+
+
+def test_while_others_are_slow_nobody_is_turned_away() -> None:
+    clock = Clock()
+    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    places = [admission.place(0.0) for _ in range(256)]
+    for place in places:
+        place.__enter__()
+    with pytest.raises(Overloaded):
+        admission.check(clock.now)
+    clock.now = 5.0
+    for place in places:
+        place.__exit__(None, None, None)
+    assert admission.limit == FIRST, "Kafka was slow, not we"
+
+
+def test_a_request_that_waited_for_its_turn_tells_of_a_busy_loop() -> None:
+    clock = Clock()
+    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    places = [admission.place(clock.now) for _ in range(FIRST)]
+    for place in places:
+        place.__enter__()
+    assert not admission.full(clock.now)
+    clock.now += 2 * BUSY_S
+    assert admission.full(0.0)
+
+
+async def test_the_heartbeat_tells_how_late_the_loop_is() -> None:
+    heartbeat, stop = Heartbeat(), asyncio.Event()
+    beating = asyncio.create_task(heartbeat.run(stop))
+    await asyncio.sleep(0)
+    end = time.monotonic() + 0.2
+    while time.monotonic() < end:
+        pass
+    assert heartbeat.late_s() > 0.15, "the next beat is overdue"
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert heartbeat.late_s() > 0.15
+    stop.set()
+    await beating
