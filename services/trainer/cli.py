@@ -27,6 +27,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--promote", action=argparse.BooleanOptionalAction, default=True, help="put it in service if the gate allows"
     )
     train.add_argument("--hidden", type=Path, help="a simulator's hidden file: report the ceiling too")
+    train.add_argument(
+        "--family",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="of the models that compete, one or more (default: TRAINER__FAMILIES); see `families`",
+    )
+    train.add_argument("--shadow", action="store_true", help="if it isn't promoted, let it answer in shadow")
+    commands.add_parser("families", help="the model families that can be named, and where each comes from")
 
     promote = commands.add_parser("promote", help="put a registered version in service, whatever the gate says")
     promote.add_argument("version")

@@ -15,18 +15,19 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.trainer import metrics
+from services.trainer import metrics, switch
 from services.trainer.backtest import backtest, profit_curve
-from services.trainer.candidates import default_candidates
+from services.trainer.candidates import candidates_of
 from services.trainer.card import card_html
 from services.trainer.ceiling import Ceiling, ceiling, read_hidden
 from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.families import Conditions
 from services.trainer.past import Past, now
 from services.trainer.reprocess import reprocess
 from services.trainer.rescore import rescored
 from services.trainer.settings import TrainerSettings
 from services.trainer.warehouse import DriftRow, Evaluation, Warehouse
-from services.trainer.workflow import Plan, evaluate_version, train_and_register
+from services.trainer.workflow import PROMOTED_BY, Plan, evaluate_version, train_and_register
 from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.registry import ModelRegistry
@@ -65,7 +66,7 @@ class Trainer:
         outcome = train_and_register(
             examples,
             as_of_us,
-            default_candidates(section.seed, section.threads),
+            candidates_of(arguments.family or section.family_names, Conditions(section.seed, section.threads)),
             plan,
             self._registry,
             promote=arguments.promote,
@@ -84,6 +85,9 @@ class Trainer:
             ("test", window.test_rows),
         ):
             metrics.TRAINING_EXAMPLES.labels(part).set(rows)
+        shadowed = arguments.shadow and not outcome.promoted
+        if shadowed:
+            switch.add_to_shadow(self._registry, manifest.version, PROMOTED_BY)
         metrics.PROMOTIONS.labels("promoted" if outcome.promoted else "kept back").inc()
         MODEL_AUC.labels(manifest.version).set(manifest.metrics["auc"])
         MODEL_INFO.labels(manifest.version, "champion" if outcome.promoted else "challenger").set(1)
@@ -96,6 +100,8 @@ class Trainer:
             "rows": {"train": window.train_rows, "validate": window.validate_rows, "test": window.test_rows},
             "window": msgspec.to_builtins(window),
             "promoted": outcome.promoted,
+            "shadow": shadowed,
+            "explained": manifest.explained,
             "reasons": list(outcome.reasons),
             "card": report,
         }

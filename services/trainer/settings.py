@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from services.trainer.evaluate import Economics
+from services.trainer.families.found import DEFAULT_FAMILIES
 from shared.settings import BigQuerySettings, MetricsSettings, ModelRegistrySettings, Section, ServiceSettings
 
 DEFAULT_METRICS_PORT = 9105
@@ -13,6 +14,9 @@ DEFAULT_METRICS_PORT = 9105
 class TrainerSection(Section):
     seed: int = 20260601
     """Of the fits and of the bootstrap. Same data, same seed: same version."""
+    families: str = ",".join(DEFAULT_FAMILIES)
+    """Model families that compete in a training, in this order, with commas between: `python -m services.trainer
+    families` lists them. More take longer, and what is registered is one model."""
     threads: int = Field(default=1, ge=1)
     """For fitting trees. More is faster on hundreds of thousands of rows; fix it, since it may move the last bits."""
     validate_share: float = Field(default=0.2, gt=0, lt=0.5)
@@ -23,6 +27,10 @@ class TrainerSection(Section):
     """Lost on a default, as a share of its amount."""
     reports: str = "out/trainer"
     """Folder for drift reports and the readable model card."""
+
+    @property
+    def family_names(self) -> list[str]:
+        return [name.strip() for name in self.families.split(",") if name.strip()]
 
     @property
     def economics(self) -> Economics:

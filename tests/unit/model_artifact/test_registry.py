@@ -140,7 +140,7 @@ def test_a_write_that_fails_leaves_nothing_that_looks_like_a_model(
         path.write_bytes(data[:3])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(registry_module, "_write_synced", full_disk)
+    monkeypatch.setattr(registry_module, "write_synced", full_disk)
     with pytest.raises(OSError, match="No space left"):
         registry.register(a_manifest(), some_files())
     assert registry.versions() == []

@@ -71,6 +71,7 @@ def test_contributions_and_base_add_up_to_the_raw_log_odds(registry: ModelRegist
     model = OnnxModel(registry.load(register(registry)))
     matrix = np.asarray([[10.0, 100.0, 2.0, 1.0, 3.0], [np.nan] * 5], dtype=np.float32)
     scores = model.score(matrix)
+    assert scores.contributions is not None
     log_odds = scores.contributions.sum(axis=1) - 2.0
     np.testing.assert_allclose(scores.probabilities, 1 / (1 + np.exp(-log_odds)), atol=1e-6)
 
