@@ -73,19 +73,19 @@ class Ensemble(ModelFamily):
             if versions.get("ai.onnx", OPSET) != OPSET or versions.keys() - {"ai.onnx", ML_DOMAIN}:
                 raise ValueError(f"{member.name}: a graph of the operator sets {versions} can't be merged")
             width = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
-            own = f"m{number}_"
+            own, ours = f"member_{number}_", f"mean_{number}_"
             # Every name of the member gets the prefix but the one input that all share.
             part = compose.add_prefix(model, own, rename_inputs=False).graph
             constants |= {each.name: numpy_helper.to_array(each) for each in part.initializer}
             nodes += [
                 *part.node,
-                helper.make_node("Gather", [own + PROBABILITY_OUTPUT, "default_column"], [f"{own}raw"], axis=1),
-                helper.make_node("Clip", [f"{own}raw", "least", "most"], [f"{own}kept"]),
-                helper.make_node("Sub", ["one", f"{own}kept"], [f"{own}other"]),
-                helper.make_node("Div", [f"{own}kept", f"{own}other"], [f"{own}odds"]),
-                helper.make_node("Log", [f"{own}odds"], [f"{own}log_odds"]),
+                helper.make_node("Gather", [own + PROBABILITY_OUTPUT, "default_column"], [f"{ours}raw"], axis=1),
+                helper.make_node("Clip", [f"{ours}raw", "least", "most"], [f"{ours}kept"]),
+                helper.make_node("Sub", ["one", f"{ours}kept"], [f"{ours}other"]),
+                helper.make_node("Div", [f"{ours}kept", f"{ours}other"], [f"{ours}odds"]),
+                helper.make_node("Log", [f"{ours}odds"], [f"{ours}log_odds"]),
             ]
-        members = [f"m{number}_log_odds" for number in range(len(self._members))]
+        members = [f"mean_{number}_log_odds" for number in range(len(self._members))]
         nodes.append(helper.make_node("Mean", members, [LOG_ODDS]))
         return classifier(nodes, constants, width)
 

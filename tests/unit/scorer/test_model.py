@@ -18,7 +18,7 @@ from shared.deciding.onnx_model import OnnxModel
 from shared.experiments import Arm, Experiment, Trials
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import ArtifactRefused
-from shared.model_artifact.registry import ModelRegistry
+from shared.model_artifact.registry import ModelRegistry, Pointer
 from shared.model_artifact.signing import ManifestSigner
 from shared.policy import load_policy
 from shared.telemetry.metrics import DEGRADED, MODEL_INFO
@@ -29,6 +29,11 @@ from tests.unit.scorer.parts import NAMES, NOW, a_vector, graph, register
 @pytest.fixture
 def registry(tmp_path: Path) -> ModelRegistry:
     return ModelRegistry(str(tmp_path / "models"))
+
+
+@pytest.fixture(autouse=True)
+def no_model_of_another_test() -> None:
+    MODEL_INFO.clear()
 
 
 @pytest.fixture
@@ -257,6 +262,44 @@ async def test_a_model_that_cannot_be_trusted_is_not_tried_and_the_others_are(
     _flip(registry, bad)
     await reloader.look_at_trials()
     assert [model.version for model in slot.lineup.challengers] == [good]
+
+
+async def test_a_model_that_explains_nothing_answers_in_shadow_and_decides_for_nobody(
+    registry: ModelRegistry, slot: ModelSlot, reloader: ModelReloader
+) -> None:
+    good = put_in_service(registry)
+    await reloader.look()
+    silent = register(registry, intercept=2.0, explained=False)
+    trial = Experiment("trial", "salt", [Arm("canary", 0.999, silent)], NOW, "test")
+    with pytest.raises(ArtifactRefused, match="never decide"):
+        registry.promote(silent, "test")
+    with pytest.raises(ArtifactRefused, match="never decide"):
+        registry.change_trials(lambda _: Trials(experiment=trial))
+    registry.change_trials(lambda _: Trials([silent]))
+    assert await reloader.look_at_trials()
+    # Somebody writes past the registry's checks: the scorer has its own.
+    before = MODEL_REFUSED.labels("unexplained")._value.get()
+    (registry.root / "current").write_bytes(msgspec.json.encode(Pointer(silent, NOW, "a stranger")))
+    assert not await reloader.look()
+    (registry.root / "trials").write_bytes(msgspec.json.encode(Trials([silent], trial)))
+    assert await reloader.look_at_trials()
+    assert MODEL_REFUSED.labels("unexplained")._value.get() == before + 2
+    assert slot.lineup.arms == {}
+    [decision] = decide([a_vector()], slot.lineup, load_policy(), channel="rest", decided_at=NOW)
+    assert (decision.model_version, decision.variant, decision.degraded) == (good, "canary", None)
+
+
+async def test_a_model_that_explains_nothing_shows_its_score_beside_the_decision(
+    registry: ModelRegistry, slot: ModelSlot, reloader: ModelReloader
+) -> None:
+    put_in_service(registry)
+    await reloader.look()
+    silent = register(registry, intercept=2.0, explained=False)
+    registry.change_trials(lambda _: Trials([silent]))
+    await reloader.look_at_trials()
+    [decision] = decide([a_vector()], slot.lineup, load_policy(), channel="rest", decided_at=NOW)
+    assert [score.model_version for score in decision.shadow] == [silent]
+    assert decision.shadow[0].probability_of_default > 0.5
 
 
 def roles(role: str) -> list[str]:

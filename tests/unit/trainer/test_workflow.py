@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -16,12 +17,15 @@ from services.trainer.families import Conditions, Inputs, Labels, Matrix, ModelF
 from services.trainer.families.directions import direction, unjudged
 from services.trainer.families.found import DEFAULT_FAMILIES, load
 from services.trainer.families.linear import Logistic
+from services.trainer.families.neural_network import NeuralNetwork
 from services.trainer.families.xgboost_trees import XGBoostTrees
 from services.trainer.gate import Champion, ask_champion, judge
 from services.trainer.split import temporal_split
 from services.trainer.train import Trained, choose, informative_features, learn
 from services.trainer.workflow import Outcome, Plan, evaluate_version, train_and_register
+from shared.experiments import Trials
 from shared.feature_definitions import MODEL_FEATURES
+from shared.model_artifact.explanation import LinearExplanation
 from shared.model_artifact.manifest import Calibration, check_golden, golden_matrix
 from shared.model_artifact.registry import ModelRegistry
 from tests.unit.trainer.synthetic import (
@@ -151,6 +155,44 @@ def test_a_more_complex_model_must_be_clearly_better_to_be_chosen() -> None:
     assert choose([clearly, simple, by_a_hair]) is clearly
 
 
+def test_a_model_that_explains_nothing_is_chosen_only_where_there_is_no_other() -> None:
+    silent = Trained(NeuralNetwork(ALL, CONDITIONS), NAMES, Calibration(), np.full(1000, 0.1))
+    simple = losses([0.3] * 1000)
+    assert choose([simple, silent]) is simple
+    assert choose([silent]) is silent
+
+
+def test_a_model_that_explains_nothing_is_registered_as_a_challenger_even_where_there_is_no_champion(
+    registry: ModelRegistry,
+) -> None:
+    outcome = train(registry, candidates=[NeuralNetwork(ALL, CONDITIONS)])
+    assert (outcome.promoted, registry.current()) == (False, None)
+    assert not outcome.manifest.explained
+    assert "no exact contributions" in outcome.reasons[0]
+    assert "never decide" in str(outcome.card["limits"])
+    assert registry.change_trials(lambda _: Trials([outcome.manifest.version])).shadow == [outcome.manifest.version]
+
+
+def test_a_model_whose_contributions_add_up_to_another_score_is_not_registered(registry: ModelRegistry) -> None:
+    with pytest.raises(ExportRefused, match="add up to another score"):
+        train(registry, candidates=[WrongReasons(ALL, CONDITIONS)])
+    with pytest.raises(ExportRefused, match="gives no explanation"):
+        train(registry, candidates=[NoReasons(ALL, CONDITIONS)])
+    assert registry.versions() == []
+
+
+@pytest.mark.parametrize("name", ["age_bracket_rank", "customer_state", "is_state_ca"])
+def test_a_candidate_that_would_look_at_a_prohibited_basis_is_refused(registry: ModelRegistry, name: str) -> None:
+    examples = synthetic_examples()
+    names = (name, *NAMES[1:])
+    object.__setattr__(examples, "feature_names", names)
+    with pytest.raises(TrainingRefused, match="prohibited basis"):
+        train_and_register(
+            examples, ALL_MATURE_US, [Logistic(Inputs("all", names), CONDITIONS)], PLAN, registry, promote=True
+        )
+    assert registry.versions() == []
+
+
 def test_the_test_part_has_no_say_in_the_choice() -> None:
     split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
     before = [item.validation_log_loss for item in learn(split, small_candidates())]
@@ -264,6 +306,20 @@ class Shuffled(Logistic):
 
     def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
         super().fit(names, train, np.random.default_rng(1).permutation(label), validate, validate_label)
+
+
+class WrongReasons(Logistic):
+    """Explains another intercept than it answers with."""
+
+    def explanation(self) -> LinearExplanation:
+        return msgspec.structs.replace(super().explanation(), intercept=0.0)
+
+
+class NoReasons(Logistic):
+    """Says that it explains itself, and doesn't."""
+
+    def explanation(self) -> None:  # type: ignore[override]
+        return None
 
 
 class WrongExport(XGBoostTrees):
