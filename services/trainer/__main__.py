@@ -96,7 +96,9 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
             bar.set_postfix_str(name)
             bar.update()
 
-        answer: dict[str, Any] = getattr(Trainer(settings, warehouse, registry, step), arguments.command)(arguments)
+        answer: dict[str, Any] = getattr(
+            Trainer(settings, warehouse, registry, step), arguments.command.replace("-", "_")
+        )(arguments)
     return answer
 
 

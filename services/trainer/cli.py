@@ -51,6 +51,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     experiment.add_argument("--salt", help="deals the customers out (default: a new one)")
     experiment.add_argument("--stop", action="store_true", help="the champion decides for everybody again")
 
+    analyse = commands.add_parser("analyse-experiment", help="arms against the champion: figures, intervals, a page")
+    analyse.add_argument("name", nargs="?", help="of one that has ended (default: the one that runs)")
+    guard = commands.add_parser("guard", help="stop the experiment that runs if it breaks a guardrail")
+    guard.add_argument("--every", type=_seconds, metavar="SECONDS", help="go on looking, until told to stop")
+
     evaluate = commands.add_parser("evaluate", help="the model in service on what matured since it was trained")
     evaluate.add_argument("--version", help="another version than the one in service")
     evaluate.add_argument("--as-of", type=_moment)
@@ -131,6 +136,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above zero")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait")
+    return seconds
 
 
 def _moment(text: str) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 from pathlib import Path
@@ -238,9 +239,8 @@ def test_an_experiment_that_ends_is_kept_with_who_ended_it_and_why(registry: Mod
     version = registry.register(a_manifest(), some_files())
     for start in ("2026-06-01T12:00:00.000000Z", "2026-06-02T12:00:00.000000Z"):
         trial = a_trial(version, start)
-        registry.change_trials(
-            lambda before, trial=trial: msgspec.structs.replace(before, experiment=trial), by="a", why="b"
-        )
+        trials = Trials(experiment=trial)
+        registry.change_trials(functools.partial(replaced_by, trials), by="somebody", why="another was started")
     assert [each.experiment.started_at[:10] for each in registry.ended_experiments("trial")] == ["2026-06-01"]
     registry.change_trials(lambda before: msgspec.structs.replace(before, shadow=[version]), by="x", why="y")
     assert len(registry.ended_experiments("trial")) == 1
@@ -248,6 +248,10 @@ def test_an_experiment_that_ends_is_kept_with_who_ended_it_and_why(registry: Mod
     last = registry.ended_experiments("trial")[-1]
     assert (last.experiment, last.by, last.why) == (trial, "guard", "it declines everybody")
     assert registry.ended_experiments("another") == []
+
+
+def replaced_by(trials: Trials, _: Trials) -> Trials:
+    return trials
 
 
 def a_trial(version: str, started_at: str = "2026-06-01T12:00:00.000000Z") -> Experiment:

@@ -1,0 +1,131 @@
+"""Who was decided on in an experiment, as the warehouse has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.examples import TrainingRefused
+from services.trainer.experiments.evidence import Count
+from services.trainer.warehouse import Warehouse
+from shared.contracts.identity import epoch_micros
+from shared.experiments import CHAMPION, Experiment
+from shared.warehouse import tables, views
+
+MICROS_PER_SECOND = 1_000_000
+
+APPROVE, DECLINE = "approve", "decline"
+
+# Straight from the table, since only there the time parts it into days: a look reads the experiment's days and no more.
+# All records of one event hold the same bytes, so any of them will do.
+_EXPOSURES = f"""
+SELECT
+  d.event_id, d.customer_id, d.variant, d.decision, d.degraded, d.model_version,
+  d.probability_of_default AS probability, UNIX_MICROS(d.prediction_timestamp) AS decided_us,
+  UNIX_MICROS(d.kafka_timestamp) - UNIX_MICROS(t.kafka_timestamp) AS latency_us,
+  CAST(t.amount AS FLOAT64) AS amount, t.customer_age_bracket AS age_bracket, t.customer_state AS state, e.defaulted
+FROM (
+  SELECT * FROM `{{project}}.{tables.DECISIONS.id}`
+  WHERE prediction_timestamp >= TIMESTAMP_MICROS({{since_us}}) AND prediction_timestamp < TIMESTAMP_MICROS({{until_us}})
+    AND customer_id IS NOT NULL
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1
+) AS d
+LEFT JOIN `{{project}}.{views.TRANSACTIONS_CURRENT.id}` AS t ON t.event_id = d.event_id
+LEFT JOIN (
+  SELECT event_id, defaulted FROM `{{project}}.{views.TRAINING_EXAMPLES.id}`
+  WHERE mature_at <= TIMESTAMP_MICROS({{as_of_us}})
+) AS e ON e.event_id = d.event_id
+"""
+
+
+@dataclass(frozen=True)
+class Exposures:
+    """Parallel columns, a row for each decision, in the order of their times."""
+
+    customer_id: NDArray[np.object_]
+    arm: NDArray[np.object_]
+    decision: NDArray[np.object_]
+    degraded: NDArray[np.bool_]
+    model_version: NDArray[np.object_]
+    probability: NDArray[np.float64]
+    """NaN where no model gave one."""
+    decided_us: NDArray[np.int64]
+    latency_s: NDArray[np.float64]
+    """From the purchase's record to the decision's; NaN where the purchase isn't in the warehouse."""
+    amount: NDArray[np.float64]
+    age_bracket: NDArray[np.object_]
+    """`unknown` where the source doesn't say. As `state` for measuring fairness alone."""
+    state: NDArray[np.object_]
+    defaulted: NDArray[np.float64]
+    """1, 0, or NaN where the outcome hasn't matured."""
+
+    def __len__(self) -> int:
+        return len(self.arm)
+
+    def take(self, which: NDArray[Any]) -> Exposures:
+        """The rows of an index or mask."""
+        return Exposures(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
+
+    def first_of_customers(self) -> Exposures:
+        """Each customer's first decision: what the tests count, since chance dealt out customers, not purchases."""
+        return self.take(np.sort(np.unique(self.customer_id.astype(str), return_index=True)[1]))
+
+    def of(self, arm: str) -> Exposures:
+        return self.take(self.arm == arm)
+
+    def count(self, hits: NDArray[np.bool_]) -> Count:
+        """`hits`: of these rows."""
+        return Count(int(hits.sum()), len(self))
+
+    @property
+    def approved_and_matured(self) -> Exposures:
+        """What a lender learns the outcome of. Declined purchases of a simulator have outcomes too; they are not
+        used."""
+        return self.take((self.decision == APPROVE) & ~np.isnan(self.defaulted) & ~np.isnan(self.probability))
+
+
+def window(experiment: Experiment, settle_s: float) -> int:
+    """From when on decisions count, in microseconds. Scorers take an experiment over within their own interval; until
+    then its customers are the champion's, and would make the arms unequal."""
+    return epoch_micros(experiment.started_at) + int(settle_s * MICROS_PER_SECOND)
+
+
+def read(warehouse: Warehouse, experiment: Experiment, since_us: int, until_us: int) -> Exposures:
+    """The decisions made in [since, until), with what has matured by the stream's own time. Arms of other experiments
+    are left out, as are erased customers. Raises WarehouseUnavailable."""
+    try:
+        as_of_us = warehouse.clock()
+    except TrainingRefused:  # no purchase in the warehouse yet, so no outcome either
+        as_of_us = since_us
+    found = warehouse.rows(
+        _EXPOSURES.format(project=warehouse.project, since_us=since_us, until_us=until_us, as_of_us=as_of_us)
+    )
+    columns: dict[str, list[Any]] = {name: found[name].to_pylist() for name in found.column_names}
+    order = np.lexsort((np.array(columns["event_id"], dtype=str), np.array(columns["decided_us"], dtype=np.int64)))
+
+    def texts(name: str, absent: str = "unknown") -> NDArray[np.object_]:
+        return np.array([absent if value is None else value for value in columns[name]], dtype=object)[order]
+
+    def numbers(name: str) -> NDArray[np.float64]:
+        return np.array([np.nan if value is None else value for value in columns[name]], dtype=np.float64)[order]
+
+    exposures = Exposures(
+        customer_id=texts("customer_id"),
+        arm=texts("variant", CHAMPION),
+        decision=texts("decision"),
+        degraded=np.array([value is not None for value in columns["degraded"]], dtype=bool)[order],
+        model_version=texts("model_version"),
+        probability=numbers("probability"),
+        decided_us=np.array(columns["decided_us"], dtype=np.int64)[order],
+        latency_s=numbers("latency_us") / MICROS_PER_SECOND,
+        amount=numbers("amount"),
+        age_bracket=texts("age_bracket"),
+        state=texts("state"),
+        defaulted=numbers("defaulted"),
+    )
+    arms = np.array([CHAMPION, *(arm.name for arm in experiment.arms)], dtype=object)
+    return exposures.take(np.isin(exposures.arm.astype(str), arms.astype(str)))
