@@ -102,6 +102,27 @@ def test_a_failing_model_costs_the_score_and_not_the_decision(
     assert (decision.degraded, decision.model_version) == ("model_failed", "none")
 
 
+def test_a_failing_model_on_trial_costs_nobody_a_score(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = Outside()
+    champion, tried = (OnnxModel(registry.load(register(registry, intercept=each))) for each in (-2.0, -1.0))
+    outside.slot.put(champion)
+    outside.slot.try_out(
+        [], Experiment("trial", "salt", [Arm("canary", 0.5, tried.version)], NOW, "t"), {"canary": tried}
+    )
+
+    def fails(_: object) -> None:
+        raise ModelFailed("out of luck")
+
+    monkeypatch.setattr(tried, "score", fails)
+    decisions = outside.decider().decide([a_vector(number) for number in range(1, 20)], "stream")
+    assert {decision.variant for decision in decisions} == {"champion", "canary"}
+    assert {(decision.model_version, decision.degraded) for decision in decisions} == {(champion.version, None)}
+    monkeypatch.setattr(champion, "score", fails)
+    assert {d.degraded for d in outside.decider().decide([a_vector()], "stream")} == {"model_failed"}
+
+
 async def test_the_promoted_model_is_taken_over_and_then_the_next_one(
     registry: ModelRegistry, slot: ModelSlot, reloader: ModelReloader
 ) -> None:
