@@ -7,7 +7,7 @@ from dataclasses import fields
 from pydantic import Field, model_validator
 
 from services.trainer.evaluate import Economics
-from services.trainer.experiments.guardrails import Limits
+from services.trainer.experiments.limits import Limits
 from services.trainer.families.found import DEFAULT_FAMILIES
 from shared.settings import BigQuerySettings, MetricsSettings, ModelRegistrySettings, Section, ServiceSettings
 
@@ -41,7 +41,7 @@ class GuardSection(Section):
 class TrainerSection(Section):
     seed: int = 20260601
     """Of the fits and of the bootstrap. Same data, same seed: same version."""
-    families: str = ",".join(DEFAULT_FAMILIES)
+    families: str = Field(default=",".join(DEFAULT_FAMILIES), pattern=r"^\s*[\w-]+(\s*,\s*[\w-]+)*\s*$")
     """Model families that compete in a training, in this order, with commas between: `python -m services.trainer
     families` lists them. More take longer, and what is registered is one model."""
     threads: int = Field(default=1, ge=1)

@@ -11,7 +11,8 @@ from services.trainer.evaluate import Economics, ece
 from services.trainer.experiments import evidence, fixed
 from services.trainer.experiments.evidence import Count
 from services.trainer.experiments.exposures import APPROVE, DECLINE, Exposures
-from services.trainer.experiments.guardrails import Limits, judge, ratio
+from services.trainer.experiments.guardrails import judge, ratio
+from services.trainer.experiments.limits import Limits
 from shared.experiments import CHAMPION, Experiment, arm_of
 
 MIN_CALIBRATED = 50

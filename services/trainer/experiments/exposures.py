@@ -8,38 +8,58 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.examples import TrainingRefused
 from services.trainer.experiments.evidence import Count
 from services.trainer.warehouse import Warehouse
 from shared.contracts.identity import epoch_micros
 from shared.experiments import CHAMPION, Experiment
-from shared.warehouse import tables, views
+from shared.warehouse import tables
+from shared.warehouse.views import DAYS_PER_INSTALMENT
 
 MICROS_PER_SECOND = 1_000_000
+MICROS_PER_DAY = 86_400 * MICROS_PER_SECOND
 
 APPROVE, DECLINE = "approve", "decline"
 
-# Straight from the table, since only there the time parts it into days: a look reads the experiment's days and no more.
-# All records of one event hold the same bytes, so any of them will do.
+# Straight from the tables, since only there the time parts them into days: a look reads the experiment's days and no
+# more. All records of one event hold the same bytes, so any of them will do.
+_DECISIONS = f"""
+`{{project}}.{tables.DECISIONS.id}`
+WHERE prediction_timestamp >= TIMESTAMP_MICROS({{since_us}}) AND prediction_timestamp < TIMESTAMP_MICROS({{until_us}})
+  AND customer_id IS NOT NULL
+"""
+
+_EARLIEST = f"SELECT UNIX_MICROS(MIN(occurred_at)) AS earliest FROM {_DECISIONS}"
+
 _EXPOSURES = f"""
 SELECT
   d.event_id, d.customer_id, d.variant, d.decision, d.degraded, d.model_version,
   d.probability_of_default AS probability, UNIX_MICROS(d.prediction_timestamp) AS decided_us,
   UNIX_MICROS(d.kafka_timestamp) - UNIX_MICROS(t.kafka_timestamp) AS latency_us,
-  CAST(t.amount AS FLOAT64) AS amount, t.customer_age_bracket AS age_bracket, t.customer_state AS state, e.defaulted
+  UNIX_MICROS(d.occurred_at) AS occurred_us, t.installments_count AS instalments, CAST(t.amount AS FLOAT64) AS amount,
+  t.customer_age_bracket AS age_bracket, t.customer_state AS state, o.defaulted
 FROM (
-  SELECT * FROM `{{project}}.{tables.DECISIONS.id}`
-  WHERE prediction_timestamp >= TIMESTAMP_MICROS({{since_us}}) AND prediction_timestamp < TIMESTAMP_MICROS({{until_us}})
-    AND customer_id IS NOT NULL
+  SELECT event_id, customer_id, variant, decision, degraded, model_version, probability_of_default,
+    prediction_timestamp, occurred_at, kafka_timestamp
+  FROM {_DECISIONS}
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1
 ) AS d
-LEFT JOIN `{{project}}.{views.TRANSACTIONS_CURRENT.id}` AS t ON t.event_id = d.event_id
 LEFT JOIN (
-  SELECT event_id, defaulted FROM `{{project}}.{views.TRAINING_EXAMPLES.id}`
-  WHERE mature_at <= TIMESTAMP_MICROS({{as_of_us}})
-) AS e ON e.event_id = d.event_id
+  SELECT event_id, kafka_timestamp, installments_count, amount, customer_age_bracket, customer_state
+  FROM `{{project}}.{tables.TRANSACTIONS.id}`
+  WHERE occurred_at >= TIMESTAMP_MICROS({{earliest_us}}) AND misplaced IS NOT TRUE
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1
+) AS t ON t.event_id = d.event_id
+LEFT JOIN (
+  SELECT event_id, defaulted
+  FROM `{{project}}.{tables.OUTCOMES.id}`
+  WHERE observed_at >= TIMESTAMP_MICROS({{earliest_us}}) AND misplaced IS NOT TRUE
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC) = 1
+) AS o ON o.event_id = d.event_id
 """
+"""No outcome is observed before its purchase, so that the earliest purchase bounds both."""
 
 
 @dataclass(frozen=True)
@@ -95,37 +115,46 @@ def window(experiment: Experiment, settle_s: float) -> int:
 
 
 def read(warehouse: Warehouse, experiment: Experiment, since_us: int, until_us: int) -> Exposures:
-    """The decisions made in [since, until), with what has matured by the stream's own time. Arms of other experiments
-    are left out, as are erased customers. Raises WarehouseUnavailable."""
-    try:
-        as_of_us = warehouse.clock()
-    except TrainingRefused:  # no purchase in the warehouse yet, so no outcome either
-        as_of_us = since_us
-    found = warehouse.rows(
-        _EXPOSURES.format(project=warehouse.project, since_us=since_us, until_us=until_us, as_of_us=as_of_us)
-    )
-    columns: dict[str, list[Any]] = {name: found[name].to_pylist() for name in found.column_names}
-    order = np.lexsort((np.array(columns["event_id"], dtype=str), np.array(columns["decided_us"], dtype=np.int64)))
+    """The decisions made in [since, until), with what has matured by the latest of their purchases (in a replay of
+    history that, not the wall clock, says what may be known). Arms of other experiments are left out, as are erased
+    customers. Raises WarehouseUnavailable."""
+    bounds = {"project": warehouse.project, "since_us": since_us, "until_us": until_us}
+    earliest_us = warehouse.rows(_EARLIEST.format(**bounds))["earliest"][0].as_py()
+    columns: dict[str, list[Any]] = {}
+    if earliest_us is not None:
+        found = warehouse.rows(_EXPOSURES.format(**bounds, earliest_us=earliest_us))
+        columns = {name: found[name].to_pylist() for name in found.column_names}
+    exposures = _ordered(columns)
+    arms = [CHAMPION, *(arm.name for arm in experiment.arms)]
+    return exposures.take(np.isin(exposures.arm.astype(str), arms))
+
+
+def _ordered(columns: dict[str, list[Any]]) -> Exposures:
+    event, decided = columns.get("event_id", []), columns.get("decided_us", [])
+    order = np.lexsort((np.array(event, dtype=str), np.array(decided, dtype=np.int64)))
 
     def texts(name: str, absent: str = "unknown") -> NDArray[np.object_]:
-        return np.array([absent if value is None else value for value in columns[name]], dtype=object)[order]
+        values = [absent if value is None else value for value in columns.get(name, [])]
+        return np.array(values, dtype=object)[order]
 
     def numbers(name: str) -> NDArray[np.float64]:
-        return np.array([np.nan if value is None else value for value in columns[name]], dtype=np.float64)[order]
+        values = [np.nan if value is None else value for value in columns.get(name, [])]
+        return np.array(values, dtype=np.float64)[order]
 
-    exposures = Exposures(
+    occurred_us = numbers("occurred_us")
+    mature_us = occurred_us + numbers("instalments") * DAYS_PER_INSTALMENT * MICROS_PER_DAY
+    matured = mature_us <= occurred_us.max(initial=0.0)
+    return Exposures(
         customer_id=texts("customer_id"),
         arm=texts("variant", CHAMPION),
         decision=texts("decision"),
-        degraded=np.array([value is not None for value in columns["degraded"]], dtype=bool)[order],
+        degraded=texts("degraded", "") != "",
         model_version=texts("model_version"),
         probability=numbers("probability"),
-        decided_us=np.array(columns["decided_us"], dtype=np.int64)[order],
+        decided_us=numbers("decided_us").astype(np.int64),
         latency_s=numbers("latency_us") / MICROS_PER_SECOND,
         amount=numbers("amount"),
         age_bracket=texts("age_bracket"),
         state=texts("state"),
-        defaulted=numbers("defaulted"),
+        defaulted=np.where(matured, numbers("defaulted"), np.nan),
     )
-    arms = np.array([CHAMPION, *(arm.name for arm in experiment.arms)], dtype=object)
-    return exposures.take(np.isin(exposures.arm.astype(str), arms.astype(str)))

@@ -18,7 +18,8 @@ import structlog
 
 from services.trainer import metrics
 from services.trainer.experiments import exposures
-from services.trainer.experiments.guardrails import Finding, Limits, judge
+from services.trainer.experiments.guardrails import Finding, judge
+from services.trainer.experiments.limits import Limits
 from services.trainer.warehouse import Evaluation, Warehouse, WarehouseUnavailable
 from shared.contracts.identity import from_epoch_micros
 from shared.experiments import CHAMPION, Experiment, Trials

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from services.trainer.experiments import evidence
 from services.trainer.experiments.evidence import Count
 from services.trainer.experiments.exposures import APPROVE, DECLINE, Exposures
+from services.trainer.experiments.limits import Limits
 from shared.contracts.enumerations import VALUES
 from shared.experiments import CHAMPION, Experiment
 
@@ -30,24 +31,6 @@ STATES = 64
 """At least as many as there are (states, districts and territories of the US, and `unknown`): how many tests share the
 part of the false alarms has to be fixed beforehand. One more costs next to nothing, since evidence counts in
 logarithms."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much worse than the champion an arm may be. Rates as differences, such as 0.05: five in a hundred
-    customers."""
-
-    alpha: float
-    """The chance that a harmless experiment is ever stopped."""
-    declines: float
-    """More declined."""
-    slow: float
-    """More that took longer than `slow_seconds`."""
-    slow_seconds: float
-    miscalibration: float
-    """In log-odds: how far defaults may lie from what the arm's probabilities said."""
-    approval_by_group: float
-    """Fewer approved, within one age bracket or state."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.trainer import metrics
-from services.trainer.examples import TrainingRefused
 from services.trainer.experiments.exposures import Exposures, window
 from services.trainer.experiments.guarding import STOPPED_BY, Guard
 from services.trainer.warehouse import Evaluation, Warehouse, WarehouseUnavailable
@@ -35,13 +34,12 @@ class WarehouseOf:
         self.away = self.read_only = False
         self.asked: list[str] = []
 
-    def clock(self) -> int:
-        raise TrainingRefused("no purchase yet")
-
     def rows(self, sql: str) -> pyarrow.Table:
         if self.away:
             raise WarehouseUnavailable("away")
         self.asked.append(sql)
+        if "earliest" in sql.splitlines()[0]:
+            return pyarrow.table({"earliest": [epoch_micros(STARTED)]})
         self.seen = min(self.seen + self.step, len(self.exposures))
         e = self.exposures.take(slice(0, self.seen))  # type: ignore[arg-type]
         return pyarrow.table({
@@ -54,6 +52,8 @@ class WarehouseOf:
             "probability": e.probability.tolist(),
             "decided_us": e.decided_us.tolist(),
             "latency_us": [int(each * 1e6) for each in e.latency_s],
+            "occurred_us": [epoch_micros(STARTED)] * len(e),
+            "instalments": [0] * len(e),
             "amount": e.amount.tolist(),
             "age_bracket": [None if i % 7 == 0 else each for i, each in enumerate(e.age_bracket)],
             "state": e.state.tolist(),
@@ -149,6 +149,7 @@ def test_decisions_from_before_the_scorers_knew_of_it_are_not_asked_for(registry
     guard(warehouse, registry).look()
     assert f"TIMESTAMP_MICROS({epoch_micros(STARTED) + 10_000_000})" in warehouse.asked[0]
     assert tables.DECISIONS.id in warehouse.asked[0]
+    assert "TIMESTAMP_MICROS" in warehouse.asked[1]
 
 
 def test_where_the_record_cannot_be_written_the_experiment_is_stopped_all_the_same(registry: ModelRegistry) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from services.trainer.experiments.exposures import Exposures
-from services.trainer.experiments.guardrails import Limits
+from services.trainer.experiments.limits import Limits
 from shared.experiments import CHAMPION, Arm, Experiment, arm_of
 
 LIMITS = Limits(
