@@ -229,7 +229,9 @@ class ModelRegistry:
     def ended_experiments(self, name: str) -> list[Ended]:
         """Those of this name that have ended, the latest last. Raises `ArtifactRefused` if one can't be read."""
         found = []
-        for path in (self.root / "experiments").glob(f"{name}@*.json"):
+        for path in (self.root / "experiments").glob("*@*.json"):
+            if path.name.partition("@")[0] != name:
+                continue
             try:
                 found.append(msgspec.json.decode(path.read_bytes(), type=Ended))
             except (msgspec.DecodeError, UnicodeDecodeError) as error:

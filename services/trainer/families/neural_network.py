@@ -24,7 +24,7 @@ class NeuralNetwork(ModelFamily):
 
     UNITS = 16
     PENALTY = 1.0
-    """On half the squared weights of a mini-batch's sum; without it a few thousand rows are learnt by heart."""
+    """On half the squared weights, beside the sum of a mini-batch's losses."""
     MAX_EPOCHS = 60
     PATIENCE = 8
     """Epochs without a lower loss on the validation part."""
