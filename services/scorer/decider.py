@@ -59,7 +59,8 @@ class Decider:
             decided_at=decided_at,
             circumstances=circumstances,
         )
-        # What is tried on some customers must cost nobody a score: where a model fails, the champion alone is asked next.
+        # What is tried on some customers must cost nobody a score: where a model fails, the champion alone is asked
+        # next.
         for trying in (lineup, replace(lineup, arms={})) if lineup.arms else (lineup,):
             try:
                 return decide(lineup=trying, degraded=degraded)

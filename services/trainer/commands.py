@@ -224,7 +224,7 @@ class Trainer:
         seen = exposures.read(self._warehouse, experiment, exposures.window(experiment, guard.settle_seconds), until_us)
         self._step("read")
         found = analyse(seen, experiment, guard.limits, self._settings.trainer.economics, guard.alpha)
-        courses = {arm.name: course(seen, arm.name, exposures.DECLINE, guard.alpha) for arm in experiment.arms}
+        courses = {arm.name: course(seen, arm.name, guard.alpha) for arm in experiment.arms}
         self._step("analysed")
         return found | {"html": self._report(f"experiment-{experiment.name}.html", page(found, courses))}
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from services.trainer.evaluate import Economics, ece
 from services.trainer.experiments import evidence, fixed
 from services.trainer.experiments.evidence import Count
-from services.trainer.experiments.exposures import APPROVE, DECLINE, Exposures
+from services.trainer.experiments.exposures import APPROVE, Exposures
 from services.trainer.experiments.guardrails import judge, ratio
 from services.trainer.experiments.limits import Limits
 from shared.experiments import CHAMPION, Experiment, arm_of
@@ -98,8 +98,8 @@ def _arm(rows: Exposures, economics: Economics) -> Figures:
             for name, n in zip(*np.unique(rows.model_version.astype(str), return_counts=True), strict=True)
         },
         "approved": float((rows.decision == APPROVE).sum() / total),
-        "declined": float((rows.decision == DECLINE).sum() / total),
-        "reviewed": float(((rows.decision != APPROVE) & (rows.decision != DECLINE)).sum() / total),
+        "declined": float(rows.declined.sum() / total),
+        "reviewed": float(((rows.decision != APPROVE) & ~rows.declined).sum() / total),
         "fallback": float(rows.degraded.sum() / total),
         "latency_ms": {f"p{p}": float(np.percentile(seconds, p) * 1000) for p in PERCENTILES} if len(seconds) else None,
         "approved_and_matured": len(known),
@@ -121,8 +121,10 @@ def _against(exposures: Exposures, firsts: Exposures, arm: str, economics: Econo
     """Differences, arm less champion, of customers: by their first decision, profit by all of theirs."""
     mine, champion = firsts.of(arm), firsts.of(CHAMPION)
     found: Figures = {
-        name: _difference(mine.count(mine.decision == verdict), champion.count(champion.decision == verdict), alpha)
-        for name, verdict in (("approved", APPROVE), ("declined", DECLINE))
+        "approved": _difference(
+            mine.count(mine.decision == APPROVE), champion.count(champion.decision == APPROVE), alpha
+        ),
+        "declined": _difference(mine.count(mine.declined), champion.count(champion.declined), alpha),
     }
     earned = fixed.mean_difference(*(_profit_of_customers(exposures.of(name), economics) for name in (arm, CHAMPION)))
     found["profit_of_a_customer"] = None if earned is None else {"difference": earned[0], "fixed_95": list(earned[1])}
@@ -171,13 +173,13 @@ def _profit_of_customers(rows: Exposures, economics: Economics) -> NDArray[np.fl
     return np.asarray(earned[~np.isnan(earned)], dtype=np.float64)
 
 
-def course(exposures: Exposures, arm: str, verdict: str, alpha: float) -> list[tuple[int, float, float, float]]:
-    """(customers so far, difference of the rates of a verdict, and its always-valid bounds), as it went."""
+def course(exposures: Exposures, arm: str, alpha: float) -> list[tuple[int, float, float, float]]:
+    """(customers so far, difference of the decline rates, and its always-valid bounds), as it went."""
     firsts = exposures.first_of_customers()
     points = []
     for end in np.unique(np.linspace(1, len(firsts), TRACE_POINTS).astype(int)) if len(firsts) else []:
         seen = firsts.take(np.arange(end))
-        one, other = (rows.count(rows.decision == verdict) for rows in (seen.of(arm), seen.of(CHAMPION)))
+        one, other = (rows.count(rows.declined) for rows in (seen.of(arm), seen.of(CHAMPION)))
         low, high = evidence.difference(one, other, alpha)
         points.append((int(end), one.rate - other.rate, low, high))
     return points

@@ -10,15 +10,20 @@ from numpy.typing import NDArray
 
 from services.trainer.experiments.evidence import Count
 from services.trainer.warehouse import Warehouse
+from shared.contracts.events import Verdict
 from shared.contracts.identity import epoch_micros
 from shared.experiments import CHAMPION, Experiment
+from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables
 from shared.warehouse.views import DAYS_PER_INSTALMENT
 
 MICROS_PER_SECOND = 1_000_000
 MICROS_PER_DAY = 86_400 * MICROS_PER_SECOND
 
-APPROVE, DECLINE = "approve", "decline"
+APPROVE, DECLINE = Verdict.APPROVE.value, Verdict.DECLINE.value
+
+_HELD = PolicyReason.DECLINE_RATE.reason.code
+"""Of a decline that the policy's limiter gave to a person instead: the arm would have declined."""
 
 # Straight from the tables, since only there the time parts them into days: a look reads the experiment's days and no
 # more. All records of one event hold the same bytes, so any of them will do.
@@ -35,11 +40,12 @@ SELECT
   d.event_id, d.customer_id, d.variant, d.decision, d.degraded, d.model_version,
   d.probability_of_default AS probability, UNIX_MICROS(d.prediction_timestamp) AS decided_us,
   UNIX_MICROS(d.kafka_timestamp) - UNIX_MICROS(t.kafka_timestamp) AS latency_us,
-  UNIX_MICROS(d.occurred_at) AS occurred_us, t.installments_count AS instalments, CAST(t.amount AS FLOAT64) AS amount,
-  t.customer_age_bracket AS age_bracket, t.customer_state AS state, o.defaulted
+  d.declined, UNIX_MICROS(d.occurred_at) AS occurred_us, t.installments_count AS instalments, CAST(t.amount AS FLOAT64)
+  AS amount, t.customer_age_bracket AS age_bracket, t.customer_state AS state, o.defaulted
 FROM (
   SELECT event_id, customer_id, variant, decision, degraded, model_version, probability_of_default,
-    prediction_timestamp, occurred_at, kafka_timestamp
+    prediction_timestamp, occurred_at, kafka_timestamp,
+    decision = '{DECLINE}' OR COALESCE(STRPOS(TO_JSON_STRING(reasons), '"{_HELD}"') > 0, FALSE) AS declined
   FROM {_DECISIONS}
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1
@@ -69,6 +75,8 @@ class Exposures:
     customer_id: NDArray[np.object_]
     arm: NDArray[np.object_]
     decision: NDArray[np.object_]
+    declined: NDArray[np.bool_]
+    """Or would have been, had the policy's limiter not given it to a person."""
     degraded: NDArray[np.bool_]
     model_version: NDArray[np.object_]
     probability: NDArray[np.float64]
@@ -148,6 +156,7 @@ def _ordered(columns: dict[str, list[Any]]) -> Exposures:
         customer_id=texts("customer_id"),
         arm=texts("variant", CHAMPION),
         decision=texts("decision"),
+        declined=numbers("declined") == 1,
         degraded=texts("degraded", "") != "",
         model_version=texts("model_version"),
         probability=numbers("probability"),

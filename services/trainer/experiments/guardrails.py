@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from services.trainer.experiments import evidence
 from services.trainer.experiments.evidence import Count
-from services.trainer.experiments.exposures import APPROVE, DECLINE, Exposures
+from services.trainer.experiments.exposures import APPROVE, Exposures
 from services.trainer.experiments.limits import Limits
 from shared.contracts.enumerations import VALUES
 from shared.experiments import CHAMPION, Experiment
@@ -70,7 +70,7 @@ def _of_arm(mine: Exposures, champion: Exposures, arm: str, limits: Limits, alph
         found = evidence.of_excess(one, other, limit)
         return Finding(name, arm, found, -log(alpha), _compared(what, one, other, limit), one.trials)
 
-    yield more(DECLINES, lambda rows: rows.decision == DECLINE, limits.declines, "declined")
+    yield more(DECLINES, lambda rows: rows.declined, limits.declines, "declined")
     slow = f"slower than {limits.slow_seconds:g} s"
     yield more(LATENCY, lambda rows: rows.latency_s > limits.slow_seconds, limits.slow, slow)
     yield _calibration(mine, arm, limits.miscalibration, alpha)

@@ -89,7 +89,7 @@ def load(settings: BigQuerySettings, exposures: Exposures, started_us: int) -> N
                 "occurred_at": occurred_at,
                 "prediction_timestamp": from_epoch_micros(decided_us),
                 "kafka_timestamp": from_epoch_micros(decided_us),
-                "decision": exposures.decision[i],
+                **said(exposures.declined[i], i),
                 "probability_of_default": float(exposures.probability[i]),
                 "model_version": exposures.model_version[i],
                 "variant": exposures.arm[i],
@@ -106,6 +106,13 @@ def load(settings: BigQuerySettings, exposures: Exposures, started_us: int) -> N
     for table, these in rows.items():
         for start in range(0, len(these), BATCH):
             assert not client.insert_rows_json(f"{PROJECT}.{table.id}", these[start : start + BATCH])
+
+
+def said(declined: bool, number: int) -> dict[str, str]:
+    """Every other decline was held by the policy's limiter: a person looks at it instead."""
+    if declined and number % 2:
+        return {"decision": "review", "reasons": '[{"code":"policy_decline_rate","text":"held"}]'}
+    return {"decision": "decline" if declined else "approve", "reasons": "[]"}
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +138,7 @@ def test_what_is_read_is_what_was_decided_once_each_with_what_has_matured(runnin
     written = running.exposures
     assert len(found) == len(written)
     order = np.argsort(written.latency_s * 1e6 + np.arange(DECISIONS) * 1000, kind="stable")
-    for name in ("customer_id", "arm", "decision", "model_version", "age_bracket", "state"):
+    for name in ("customer_id", "arm", "declined", "model_version", "age_bracket", "state"):
         assert np.array_equal(getattr(found, name), getattr(written, name)[order]), name
     np.testing.assert_allclose(found.latency_s, written.latency_s[order], atol=1e-6)
     np.testing.assert_allclose(found.amount, written.amount[order], atol=0.01)

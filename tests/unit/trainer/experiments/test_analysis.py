@@ -7,7 +7,6 @@ import pytest
 
 from services.trainer.evaluate import Economics
 from services.trainer.experiments.analysis import analyse, course
-from services.trainer.experiments.exposures import DECLINE
 from services.trainer.experiments.report import page
 from tests.unit.trainer.experiments.traffic import LIMITS, Behaviour, an_experiment, traffic
 
@@ -36,11 +35,11 @@ def test_an_arms_figures_are_those_of_its_decisions() -> None:
     mine = EXPOSURES.of("canary")
     arm = FOUND["arms"]["canary"]
     assert arm["decisions"] == len(mine)
-    assert arm["declined"] == pytest.approx((mine.decision == DECLINE).mean())
+    assert arm["declined"] == pytest.approx(mine.declined.mean())
     assert arm["approved"] + arm["declined"] + arm["reviewed"] == pytest.approx(1)
     assert arm["latency_ms"] == {"p50": pytest.approx(20), "p95": pytest.approx(2000), "p99": pytest.approx(2000)}
-    assert arm["approved_and_matured"] == (mine.decision != DECLINE).sum()
-    approved = mine.take(mine.decision != DECLINE)
+    assert arm["approved_and_matured"] == (~mine.declined).sum()
+    approved = mine.take(~mine.declined)
     earned = np.where(approved.defaulted == 1, -0.6, 0.03) @ approved.amount
     assert arm["profit_bp"] == pytest.approx(earned / mine.amount.sum() * 10_000)
     assert sum(each["decisions"] for each in arm["approved_by"]["age bracket"].values()) == len(mine)
@@ -61,7 +60,7 @@ def test_the_broken_guardrails_are_named() -> None:
 
 
 def test_the_course_narrows_around_the_difference() -> None:
-    points = course(EXPOSURES, "canary", DECLINE, 0.05)
+    points = course(EXPOSURES, "canary", 0.05)
     assert points[0][0] == 1
     assert points[-1][0] == FOUND["customers"]
     assert all(low <= found <= high for _, found, low, high in points)
@@ -70,7 +69,7 @@ def test_the_course_narrows_around_the_difference() -> None:
 
 def test_figures_are_json_and_the_page_shows_them_without_outside_files() -> None:
     json.dumps(FOUND, allow_nan=False)
-    shown = page(FOUND, {"canary": course(EXPOSURES, "canary", DECLINE, 0.05)})
+    shown = page(FOUND, {"canary": course(EXPOSURES, "canary", 0.05)})
     assert "Experiment trial" in shown
     assert "class=broken" in shown
     assert "<script src=" not in shown
@@ -80,5 +79,5 @@ def test_an_experiment_without_any_decision_yet_is_analysed_too() -> None:
     nobody = EXPOSURES.take(np.zeros(len(EXPOSURES), dtype=bool))
     found = analyse(nobody, EXPERIMENT, LIMITS, Economics(), 0.05)
     json.dumps(found, allow_nan=False)
-    assert page(found, {"canary": course(nobody, "canary", DECLINE, 0.05)})
+    assert page(found, {"canary": course(nobody, "canary", 0.05)})
     assert found["arms"]["canary"]["profit_bp"] is None

@@ -47,6 +47,7 @@ class WarehouseOf:
             "customer_id": e.customer_id.tolist(),
             "variant": e.arm.tolist(),
             "decision": e.decision.tolist(),
+            "declined": e.declined.tolist(),
             "degraded": [None] * len(e),
             "model_version": e.model_version.tolist(),
             "probability": e.probability.tolist(),

@@ -77,6 +77,7 @@ def traffic(
         customer_id=customer,
         arm=arm,
         decision=np.where(declined, "decline", "approve").astype(object),
+        declined=declined,
         degraded=np.zeros(decisions, dtype=bool),
         model_version=np.where(arm == CHAMPION, "c" * 16, "0" * 16).astype(object),
         probability=1 / (1 + np.exp(-log_odds)),
