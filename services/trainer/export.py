@@ -13,9 +13,10 @@ MAX_DIFFERENCE = 1e-5
 """Between the library's probability and the exported graph's, on any row. Sound conversions stay below 1e-6; the known
 bad ones are off by 3e-3 and more."""
 
-MAX_UNEXPLAINED = 1e-6
+MAX_UNEXPLAINED = 1e-5
 """Between the graph's probability and the sigmoid of base value plus contributions, on any row: what a reason adds up
-to is the score that was decided on."""
+to is the score that was decided on. Graphs count in float32: a sound linear one was seen off by 1.6e-6 on a row whose
+every value is extreme; contributions of another model are off by far more."""
 
 GOLDEN_ROWS = 16
 """Spread over the range of scores; small enough to check at every load."""
