@@ -26,6 +26,11 @@ from shared.model_artifact.manifest import sigmoid
 LEAST = 1e-6
 """A member's probabilities are kept this far from 0 and 1: in float32 their log-odds would be infinite at 1."""
 
+BLOCK = 16
+"""The runtime takes logarithms of whole blocks by another routine than of what is left over, which differs in the last
+bit: each value is repeated to a whole block (of 512 bits, the longest there are), so that a row gets the same bits
+alone and among any others."""
+
 
 class Ensemble(ModelFamily):
     """Contributions in log-odds add up, so their mean over the members is exact wherever each member's are."""
@@ -65,6 +70,8 @@ class Ensemble(ModelFamily):
             "least": np.asarray(LEAST, np.float32),
             "most": np.asarray(1 - LEAST, np.float32),
             "default_column": np.array([1]),
+            "first_column": np.array([0]),
+            "block": np.array([1, BLOCK]),
         }
         width = 0
         for number, member in enumerate(self._members):
@@ -83,7 +90,9 @@ class Ensemble(ModelFamily):
                 helper.make_node("Clip", [f"{ours}raw", "least", "most"], [f"{ours}kept"]),
                 helper.make_node("Sub", ["one", f"{ours}kept"], [f"{ours}other"]),
                 helper.make_node("Div", [f"{ours}kept", f"{ours}other"], [f"{ours}odds"]),
-                helper.make_node("Log", [f"{ours}odds"], [f"{ours}log_odds"]),
+                helper.make_node("Tile", [f"{ours}odds", "block"], [f"{ours}blocks"]),
+                helper.make_node("Log", [f"{ours}blocks"], [f"{ours}logarithms"]),
+                helper.make_node("Gather", [f"{ours}logarithms", "first_column"], [f"{ours}log_odds"], axis=1),
             ]
         members = [f"mean_{number}_log_odds" for number in range(len(self._members))]
         nodes.append(helper.make_node("Mean", members, [LOG_ODDS]))

@@ -12,8 +12,19 @@ import pytest
 
 from services.trainer.candidates import candidates_of
 from services.trainer.evaluate import auc
-from services.trainer.export import MAX_DIFFERENCE, MAX_UNEXPLAINED, check_explanation, check_parity, run_onnx
+from services.trainer.export import (
+    MAX_DIFFERENCE,
+    MAX_UNEXPLAINED,
+    check_explanation,
+    check_parity,
+    golden_vectors,
+    run_onnx,
+)
 from services.trainer.families import FamilyRefused, found
+from shared.deciding.onnx_model import OnnxModel
+from shared.feature_definitions import FEATURE_NAMES, FEATURE_SET_VERSION
+from shared.model_artifact.files import ModelFiles
+from shared.model_artifact.manifest import Calibration, DataWindow, Manifest
 from tests.unit.trainer.families.fitted import BUILD, fit, fitted, parts
 from tests.unit.trainer.synthetic import CONDITIONS
 
@@ -46,6 +57,32 @@ def test_base_and_contributions_add_up_to_the_graphs_probability(name: str) -> N
         assert difference < MAX_UNEXPLAINED / 10
     else:
         assert (explanation, candidate.explanation()) == (None, None)
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_a_row_gets_the_same_bits_alone_and_among_any_others(name: str) -> None:
+    """As the scorer asks, so that a decision can be made again without its batch (`replay`)."""
+    candidate, rows = fitted(name), parts()[1].features[:301]
+    onnx = candidate.export_onnx()
+    manifest = Manifest(
+        version="0" * 16,
+        family=candidate.family,
+        feature_set_version=FEATURE_SET_VERSION,
+        feature_names=list(FEATURE_NAMES[: rows.shape[1]]),
+        files={},
+        calibration=Calibration(),
+        metrics={},
+        data_window=DataWindow("", "", "", "", "", 1, 1, 1, ""),
+        golden=golden_vectors(onnx, Calibration(), rows),
+        trained_at="",
+    )
+    model = OnnxModel(ModelFiles(manifest, onnx, candidate.explanation(), b""))
+    alone = [model.score(rows[i : i + 1]) for i in range(len(rows))]
+    for size in (2, 3, 16, 100, 301):
+        together = [model.score(rows[i : i + size]) for i in range(0, len(rows), size)]
+        for told in ("probabilities", "contributions") if candidate.explains else ("probabilities",):
+            one, many = (np.concatenate([getattr(each, told) for each in scores]) for scores in (alone, together))
+            assert np.array_equal(one, many), (size, told)
 
 
 def test_only_the_neural_network_explains_nothing() -> None:
