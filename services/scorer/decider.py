@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -53,15 +54,18 @@ class Decider:
         decide = partial(
             pipeline.decide,
             vectors,
-            lineup,
-            policy,
+            policy=policy,
             channel=channel,
             decided_at=decided_at,
             circumstances=circumstances,
         )
-        try:
-            return decide(degraded=degraded)
-        except ModelFailed as error:
-            MODEL_FAILURES.inc()
-            log.error("model_failed", versions=[model.version for model in lineup.champions.values()], error=str(error))
-            return decide(degraded=Degraded.MODEL_FAILED)
+        # What is tried on some customers must cost nobody a score: where a model fails, the champion alone is asked
+        # next.
+        for trying in (lineup, replace(lineup, arms={})) if lineup.arms else (lineup,):
+            try:
+                return decide(lineup=trying, degraded=degraded)
+            except ModelFailed as error:
+                MODEL_FAILURES.inc()
+                asked = [*trying.champions.values(), *trying.arms.values()]
+                log.error("model_failed", versions=[model.version for model in asked], error=str(error))
+        return decide(lineup=lineup, degraded=Degraded.MODEL_FAILED)

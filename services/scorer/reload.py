@@ -51,7 +51,7 @@ class ModelReloader:
             if version is None or (serving is not None and serving.version == version):
                 self._told = None
                 return False
-            model = await self._load(version)
+            model = await self._load(version, decides=True)
             self._told = None
         except (ArtifactRefused, OSError) as error:
             self._refused(error)
@@ -88,7 +88,7 @@ class ModelReloader:
         tried: dict[str, OnnxModel] = {}
         for version in {*trials.shadow, *arms.values()}:
             try:
-                tried[version] = await self._load(version)
+                tried[version] = await self._load(version, decides=version in arms.values())
             except (ArtifactRefused, OSError) as error:
                 self._refused(error)
         self._slot.try_out(
@@ -110,15 +110,22 @@ class ModelReloader:
         )
         return True
 
-    async def _load(self, version: str) -> OnnxModel:
+    async def _load(self, version: str, *, decides: bool) -> OnnxModel:
+        """`decides`: it will, so it has to explain itself. Raises ArtifactRefused, OSError."""
         # In a thread: hashing, parsing and the first run take longer than a checkout may wait.
-        return await asyncio.to_thread(lambda: OnnxModel(self._registry.load(version)))
+        return await asyncio.to_thread(self._load_now, version, decides)
+
+    def _load_now(self, version: str, decides: bool) -> OnnxModel:
+        files = self._registry.load(version)
+        if decides:
+            files.must_explain()
+        return OnnxModel(files)
 
     async def _previous(self) -> OnnxModel | None:
         """The model before, if there is one that can be trusted; what is wrong with it is nobody's trouble."""
         try:
             version = await asyncio.to_thread(self._registry.previous)
-            return None if version is None else await self._load(version)
+            return None if version is None else await self._load(version, decides=True)
         except (ArtifactRefused, OSError):
             return None
 

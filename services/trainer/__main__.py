@@ -38,11 +38,14 @@ def main() -> None:
     # Only now: these take a second to import, and `--help` and a bad setting should not wait for them.
     from services.trainer.examples import TrainingRefused
     from services.trainer.export import ExportRefused
+    from services.trainer.families import FamilyRefused
     from services.trainer.warehouse import WarehouseUnavailable
 
     try:
         answer = run(arguments, settings, registry)
-    except (TrainingRefused, ExportRefused, ArtifactRefused, PromotionConflict, WarehouseUnavailable) as refused:
+    except (
+        TrainingRefused, ExportRefused, FamilyRefused, ArtifactRefused, PromotionConflict, WarehouseUnavailable,
+    ) as refused:  # fmt: skip
         log.error("refused", command=arguments.command, reason=str(refused))
         raise SystemExit(EXIT_FAILED) from None
     status = answer.pop("exit_status", 0)
@@ -93,7 +96,9 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
             bar.set_postfix_str(name)
             bar.update()
 
-        answer: dict[str, Any] = getattr(Trainer(settings, warehouse, registry, step), arguments.command)(arguments)
+        answer: dict[str, Any] = getattr(
+            Trainer(settings, warehouse, registry, step), arguments.command.replace("-", "_")
+        )(arguments)
     return answer
 
 

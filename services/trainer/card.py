@@ -14,7 +14,7 @@ import numpy as np
 
 from services.trainer.evaluate import Economics
 from services.trainer.train import Trained
-from shared.model_artifact.explanation import Explainer
+from shared.model_artifact.explanation import Explainer, Explanation
 from shared.model_artifact.manifest import DataWindow
 
 IMPORTANCE_ROWS = 2000
@@ -30,6 +30,8 @@ LIMITS = (
     "Age bracket and state are never inputs; whether they are reconstructed from others is for the fairness report.",
 )
 
+UNEXPLAINED = "Gives no exact contributions, so that it may answer in shadow and never decide."
+
 
 def model_card(
     chosen: Trained,
@@ -38,16 +40,21 @@ def model_card(
     metrics: Mapping[str, float],
     matrix: np.typing.NDArray[np.float32],
     parity: float,
+    explanation: Explanation | None,
     economics: Economics,
 ) -> dict[str, Any]:
     """`matrix`: [n, F] hold-out inputs for the importance (mean absolute contribution, log-odds)."""
-    explainer = Explainer(chosen.candidate.explanation(), len(chosen.feature_names))
-    importance = np.abs(explainer.contributions(matrix[:IMPORTANCE_ROWS])).mean(axis=0)
-    ranked = sorted(zip(chosen.feature_names, importance.tolist(), strict=True), key=lambda item: (-item[1], item[0]))
+    ranked: list[tuple[str, float]] = []
+    if explanation is not None:
+        explainer = Explainer(explanation, len(chosen.feature_names))
+        importance = np.abs(explainer.contributions(matrix[:IMPORTANCE_ROWS])).mean(axis=0)
+        ranked = sorted(
+            zip(chosen.feature_names, importance.tolist(), strict=True), key=lambda each: (-each[1], each[0])
+        )
     return {
         "model": chosen.candidate.name,
         "intended_use": INTENDED_USE,
-        "limits": list(LIMITS),
+        "limits": list(LIMITS if explanation is not None else (UNEXPLAINED, *LIMITS)),
         "data": msgspec.to_builtins(window),
         "metrics": dict(metrics),
         "economics": {

@@ -27,6 +27,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--promote", action=argparse.BooleanOptionalAction, default=True, help="put it in service if the gate allows"
     )
     train.add_argument("--hidden", type=Path, help="a simulator's hidden file: report the ceiling too")
+    train.add_argument(
+        "--family",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="of the models that compete, one or more (default: TRAINER__FAMILIES); see `families`",
+    )
+    train.add_argument("--shadow", action="store_true", help="if it isn't promoted, let it answer in shadow")
+    commands.add_parser("families", help="the model families that can be named, and where each comes from")
 
     promote = commands.add_parser("promote", help="put a registered version in service, whatever the gate says")
     promote.add_argument("version")
@@ -41,6 +50,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     experiment.add_argument("--salt", help="deals the customers out (default: a new one)")
     experiment.add_argument("--stop", action="store_true", help="the champion decides for everybody again")
+
+    analyse = commands.add_parser("analyse-experiment", help="arms against the champion: figures, intervals, a page")
+    analyse.add_argument("name", nargs="?", help="of one that has ended (default: the one that runs)")
+    guard = commands.add_parser("guard", help="stop the experiment that runs if it breaks a guardrail")
+    guard.add_argument("--every", type=_seconds, metavar="SECONDS", help="go on looking, until told to stop")
 
     evaluate = commands.add_parser("evaluate", help="the model in service on what matured since it was trained")
     evaluate.add_argument("--version", help="another version than the one in service")
@@ -122,6 +136,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above zero")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait")
+    return seconds
 
 
 def _moment(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from argparse import Namespace
 from collections.abc import Callable
@@ -15,19 +16,23 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.trainer import metrics
+from services.trainer import metrics, switch
 from services.trainer.backtest import backtest, profit_curve
-from services.trainer.candidates import default_candidates
+from services.trainer.candidates import candidates_of
 from services.trainer.card import card_html
 from services.trainer.ceiling import Ceiling, ceiling, read_hidden
 from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.experiments import exposures
+from services.trainer.experiments.guarding import Guard, told_to_stop
+from services.trainer.families import Conditions
 from services.trainer.past import Past, now
 from services.trainer.reprocess import reprocess
 from services.trainer.rescore import rescored
 from services.trainer.settings import TrainerSettings
 from services.trainer.warehouse import DriftRow, Evaluation, Warehouse
-from services.trainer.workflow import Plan, evaluate_version, train_and_register
+from services.trainer.workflow import PROMOTED_BY, Plan, evaluate_version, train_and_register
 from shared.contracts.identity import epoch_micros, from_epoch_micros
+from shared.experiments import Experiment
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, load_policy
@@ -36,7 +41,7 @@ from shared.telemetry.metrics import DRIFT_SCORE, MODEL_AUC, MODEL_INFO
 log = structlog.get_logger()
 
 MICROS_PER_DAY = 86_400_000_000
-STEPS = {"train": 12, "evaluate": 3, "drift": 3, "backtest": 2}
+STEPS = {"train": 12, "evaluate": 3, "drift": 3, "backtest": 2, "analyse-experiment": 2}
 """How many steps each command tells of, for a progress bar."""
 
 Answer = dict[str, Any]
@@ -65,7 +70,7 @@ class Trainer:
         outcome = train_and_register(
             examples,
             as_of_us,
-            default_candidates(section.seed, section.threads),
+            candidates_of(arguments.family or section.family_names, Conditions(section.seed, section.threads)),
             plan,
             self._registry,
             promote=arguments.promote,
@@ -84,6 +89,9 @@ class Trainer:
             ("test", window.test_rows),
         ):
             metrics.TRAINING_EXAMPLES.labels(part).set(rows)
+        shadowed = arguments.shadow and not outcome.promoted
+        if shadowed:
+            switch.add_to_shadow(self._registry, manifest.version, PROMOTED_BY)
         metrics.PROMOTIONS.labels("promoted" if outcome.promoted else "kept back").inc()
         MODEL_AUC.labels(manifest.version).set(manifest.metrics["auc"])
         MODEL_INFO.labels(manifest.version, "champion" if outcome.promoted else "challenger").set(1)
@@ -96,6 +104,8 @@ class Trainer:
             "rows": {"train": window.train_rows, "validate": window.validate_rows, "test": window.test_rows},
             "window": msgspec.to_builtins(window),
             "promoted": outcome.promoted,
+            "shadow": shadowed,
+            "explained": manifest.explained,
             "reasons": list(outcome.reasons),
             "card": report,
         }
@@ -204,6 +214,42 @@ class Trainer:
         return summary(
             replay(decisions.between(arguments.since, arguments.until, arguments.limit), archive), self._step
         )
+
+    def analyse_experiment(self, arguments: Namespace) -> Answer:
+        from services.trainer.experiments.analysis import analyse, course
+        from services.trainer.experiments.report import page
+
+        guard = self._settings.trainer.guard
+        experiment, until_us = self._experiment(arguments.name)
+        seen = exposures.read(self._warehouse, experiment, exposures.window(experiment, guard.settle_seconds), until_us)
+        self._step("read")
+        found = analyse(seen, experiment, guard.limits, self._settings.trainer.economics, guard.alpha)
+        courses = {arm.name: course(seen, arm.name, guard.alpha) for arm in experiment.arms}
+        self._step("analysed")
+        return found | {"html": self._report(f"experiment-{experiment.name}.html", page(found, courses))}
+
+    def guard(self, arguments: Namespace) -> Answer:
+        section = self._settings.trainer.guard
+        guard = Guard(self._warehouse, self._registry, section.limits, settle_s=section.settle_seconds)
+        look = guard.look() if arguments.every is None else guard.watch(arguments.every, told_to_stop())
+        return {
+            "experiment": look.experiment.name if look.experiment else None,
+            "decisions": look.decisions,
+            "stopped": look.stopped,
+            "reasons": look.reasons,
+        }
+
+    def _experiment(self, name: str | None) -> tuple[Experiment, int]:
+        """The experiment that runs, or the last of a name that has ended, and until when it is to be read."""
+        running = self._registry.trials().experiment
+        if running is not None and name in (None, running.name):
+            return running, time.time_ns() // 1000
+        ended = self._registry.ended_experiments(name) if name is not None else []
+        if not ended:
+            raise TrainingRefused(
+                f"there is no experiment {name}" if name else "no experiment runs: name one that has ended"
+            )
+        return ended[-1].experiment, epoch_micros(ended[-1].ended_at)
 
     def _examples(self, as_of_us: int | None) -> tuple[int, Examples]:
         as_of_us = self._warehouse.clock() if as_of_us is None else as_of_us

@@ -6,4 +6,13 @@ from prometheus_client import Counter, Gauge
 
 TRAINING_SECONDS = Gauge("flit_training_seconds", "How long the last training took, by its step", ["step"])
 TRAINING_EXAMPLES = Gauge("flit_training_examples", "Matured examples in the last training, by part", ["part"])
+EXPERIMENT_EVIDENCE = Gauge(
+    "flit_experiment_evidence_ratio",
+    "Evidence that a guardrail is broken, in logarithms, as a share of what stops the experiment",
+    ["experiment", "arm", "guardrail"],
+)
+EXPERIMENTS_STOPPED = Counter(
+    "flit_experiments_stopped_total", "Experiments stopped by their guardrails", ["guardrail"]
+)
+GUARD_LOOKS = Counter("flit_guard_looks_total", "Looks at the experiment that runs", ["result"])
 PROMOTIONS = Counter("flit_promotions_total", "Trained models, by whether they went into service", ["result"])

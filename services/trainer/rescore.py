@@ -9,7 +9,7 @@ import numpy as np
 
 from services.trainer.backtest import LoggedCase
 from services.trainer.export import run_onnx
-from shared.model_artifact.registry import ModelFiles
+from shared.model_artifact.files import ModelFiles
 
 
 def rescored(logged: Sequence[tuple[LoggedCase, bool]], files: ModelFiles) -> list[LoggedCase]:

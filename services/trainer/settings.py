@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from pydantic import Field, model_validator
 
 from services.trainer.evaluate import Economics
+from services.trainer.experiments.limits import Limits
+from services.trainer.families.found import DEFAULT_FAMILIES
 from shared.settings import BigQuerySettings, MetricsSettings, ModelRegistrySettings, Section, ServiceSettings
 
 DEFAULT_METRICS_PORT = 9105
 
 
+class GuardSection(Section):
+    """Rates are differences to the champion's, such as 0.05: five in a hundred customers."""
+
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """The chance that an experiment in which no limit is broken is ever stopped, however often it is looked at."""
+    declines: float = Field(default=0.05, ge=0, lt=1)
+    """How many more customers an arm may decline."""
+    slow_seconds: float = Field(default=0.5, gt=0)
+    """From the purchase's record to the decision's: what takes longer counts as slow."""
+    slow: float = Field(default=0.02, ge=0, lt=1)
+    """How many more decisions of an arm may be slow."""
+    miscalibration: float = Field(default=0.3, ge=0)
+    """In log-odds: how far defaults may lie from what the arm said. 0.3 is a third more than expected."""
+    approval_by_group: float = Field(default=0.10, ge=0, lt=1)
+    """How many fewer an arm may approve within one age bracket or state."""
+    settle_seconds: float = Field(default=10.0, ge=0)
+    """After the start of an experiment, until its decisions count. Longer than scorers take to learn of it
+    (SCORER__RELOAD_SECONDS)."""
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
+
+
 class TrainerSection(Section):
     seed: int = 20260601
     """Of the fits and of the bootstrap. Same data, same seed: same version."""
+    families: str = Field(default=",".join(DEFAULT_FAMILIES), pattern=r"^\s*[\w-]+(\s*,\s*[\w-]+)*\s*$")
+    """Model families that compete in a training, in this order, with commas between: `python -m services.trainer
+    families` lists them. More take longer, and what is registered is one model."""
     threads: int = Field(default=1, ge=1)
     """For fitting trees. More is faster on hundreds of thousands of rows; fix it, since it may move the last bits."""
     validate_share: float = Field(default=0.2, gt=0, lt=0.5)
@@ -21,8 +52,13 @@ class TrainerSection(Section):
     """Earned on a loan that is repaid, as a share of its amount: an assumption, stated wherever it is used."""
     loss_on_default: float = Field(default=0.60, gt=0)
     """Lost on a default, as a share of its amount."""
+    guard: GuardSection = GuardSection()
     reports: str = "out/trainer"
     """Folder for drift reports and the readable model card."""
+
+    @property
+    def family_names(self) -> list[str]:
+        return [name.strip() for name in self.families.split(",") if name.strip()]
 
     @property
     def economics(self) -> Economics:

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from services.trainer.cli import BY_HAND
+from shared.experiments import Trials
 from shared.model_artifact.registry import ModelRegistry
 
 log = structlog.get_logger()
@@ -35,12 +36,36 @@ def shadow(registry: ModelRegistry, arguments: Namespace) -> dict[str, Any]:
     return {"shadow": trials.shadow}
 
 
+def add_to_shadow(registry: ModelRegistry, version: str, by: str) -> None:
+    """Puts a version in shadow beside those that are there."""
+
+    def add(before: Trials) -> Trials:
+        known = before.shadow
+        return msgspec.structs.replace(before, shadow=known if version in known else [*known, version])
+
+    trials = registry.change_trials(add)
+    log.info("shadow_changed", versions=trials.shadow, by=by)
+
+
+def families(_: ModelRegistry, __: Namespace) -> dict[str, Any]:
+    """Every family by its name. Raises FamilyRefused where two claim one."""
+    from services.trainer.families import found
+
+    return {
+        name: {"class": each.entry.value, "distribution": each.distribution} for name, each in found.families().items()
+    }
+
+
 def experiment(registry: ModelRegistry, arguments: Namespace) -> dict[str, Any]:
     """Starts an experiment in place of the one that runs, or stops it. Raises ArtifactRefused for a bad version."""
-    trials = registry.change_trials(lambda before: msgspec.structs.replace(before, experiment=arguments.begun))
+    trials = registry.change_trials(
+        lambda before: msgspec.structs.replace(before, experiment=arguments.begun),
+        by=BY_HAND,
+        why="stopped by hand" if arguments.begun is None else "another one was started",
+    )
     running = msgspec.to_builtins(trials.experiment)
     log.info("experiment_changed", experiment=running)
     return {"experiment": running}
 
 
-COMMANDS = {"promote": promote, "rollback": rollback, "shadow": shadow, "experiment": experiment}
+COMMANDS = {"promote": promote, "rollback": rollback, "shadow": shadow, "experiment": experiment, "families": families}

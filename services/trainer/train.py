@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.calibration import fit_platt
-from services.trainer.candidates import Candidate
 from services.trainer.evaluate import log_losses
 from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.families import ModelFamily
+from services.trainer.prohibited import check_inputs
 from services.trainer.split import Split
 from shared.model_artifact.manifest import Calibration
 
@@ -22,7 +23,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Trained:
-    candidate: Candidate
+    candidate: ModelFamily
     feature_names: tuple[str, ...]
     calibration: Calibration
     validation_losses: NDArray[np.float64]
@@ -50,9 +51,9 @@ def informative_features(train: Examples, wanted: Sequence[str]) -> tuple[str, .
     return tuple(name for name, keep in zip(wanted, varies, strict=True) if keep)
 
 
-def learn(split: Split, candidates: Sequence[Candidate], progress: Progress | None = None) -> list[Trained]:
+def learn(split: Split, candidates: Sequence[ModelFamily], progress: Progress | None = None) -> list[Trained]:
     """Every candidate that has something to learn from, fitted on the train part and calibrated on the validation part,
-    in the order given. Raises TrainingRefused if none has.
+    in the order given. Raises TrainingRefused if none has, or if one would look at a prohibited basis.
 
     The validation part is used three times (early stopping, calibration, choice), so its figures flatter a little;
     the test part is not touched here.
@@ -60,7 +61,8 @@ def learn(split: Split, candidates: Sequence[Candidate], progress: Progress | No
     trained = []
     with _one_thread():
         for candidate in candidates:
-            names = informative_features(split.train, candidate.wanted)
+            check_inputs(candidate.inputs.features)
+            names = informative_features(split.train, candidate.inputs.features)
             if not names:
                 continue
             train, validate = split.train.columns(names), split.validate.columns(names)
@@ -83,9 +85,14 @@ standard-error rule of Breiman et al., 1984, there with one error.)"""
 
 
 def choose(trained: Sequence[Trained]) -> Trained:
-    """The simplest (first) model that no later one clearly beats on the validation part."""
-    chosen = trained[0]
-    for challenger in trained[1:]:
+    """The simplest (first) model that no later one clearly beats on the validation part.
+
+    Models that can't explain themselves are left out, unless there are no others: what is registered is meant to
+    decide.
+    """
+    able = [each for each in trained if each.candidate.explains] or list(trained)
+    chosen = able[0]
+    for challenger in able[1:]:
         gained = chosen.validation_losses - challenger.validation_losses
         if gained.mean() > CLEARLY * gained.std() / np.sqrt(len(gained)):
             chosen = challenger

@@ -73,11 +73,14 @@ class Evaluation(msgspec.Struct, frozen=True):
     model_version: str
     family: str
     kind: str
-    """`training`: the model's own test part. `matured`: what matured since."""
+    """`training`: the model's own test part. `matured`: what matured since. `guardrail`: the experiment that it was
+    tried in was stopped."""
     window_from: str
     window_to: str
     rows: int
     metrics: dict[str, float]
+    detail: dict[str, Any] | None = None
+    """What else is to be said, for people."""
 
 
 class DriftRow(msgspec.Struct, frozen=True):
@@ -129,7 +132,7 @@ class Warehouse:
     def clock(self) -> int:
         """The stream's own time: that of its latest purchase, in microseconds. Raises TrainingRefused if there is
         none. In a replay of history it, not the wall clock, says what has matured."""
-        latest = self._read(_CLOCK.format(project=self.project))["latest"][0].as_py()
+        latest = self.rows(_CLOCK.format(project=self.project))["latest"][0].as_py()
         if latest is None:
             raise TrainingRefused("the warehouse holds no purchase yet")
         return int(latest)
@@ -139,7 +142,7 @@ class Warehouse:
 
         Raises TrainingRefused if there is none.
         """
-        found = self._read(_EXAMPLES.format(project=self.project, as_of_us=as_of_us, feature_set=feature_set))
+        found = self.rows(_EXAMPLES.format(project=self.project, as_of_us=as_of_us, feature_set=feature_set))
         if found.num_rows == 0:
             moment = from_epoch_micros(as_of_us)
             raise TrainingRefused(f"no example of the feature set {feature_set} has matured as of {moment}")
@@ -165,7 +168,7 @@ class Warehouse:
         """[n, len(names)] features that decisions were made with, of purchases in [first, last], with or without an
         outcome; at most `MAX_DRIFT_ROWS` of them."""
         sql = _FEATURES.format(project=self.project, first_us=first_us, last_us=last_us, feature_set=feature_set)
-        found = self._read(sql)
+        found = self.rows(sql)
         if found.num_rows == 0:
             return np.empty((0, len(names)), dtype=np.float32)
         return _matrix(found["features"].to_pylist(), names)[1]
@@ -176,7 +179,7 @@ class Warehouse:
     def append_drift(self, rows: Sequence[DriftRow]) -> None:
         self._append(tables.DRIFT_METRICS, rows)
 
-    def _read(self, select: str) -> pyarrow.Table:
+    def rows(self, select: str) -> pyarrow.Table:
         """The rows of a query, through a table of its own: of all ways this one reads fast from Google's service and
         from the emulator alike."""
         scratch = f"{self.project}.{tables.ML}.scratch_trainer_{uuid.uuid4().hex}"
@@ -199,6 +202,9 @@ class Warehouse:
             record = msgspec.to_builtins(row) | {"evaluated_at": evaluated_at}
             if "metrics" in record:
                 record["metrics"] = msgspec.json.encode(record["metrics"]).decode()
+            detail = record.pop("detail", None)
+            if detail is not None:  # else left out, so that a table from before the column takes the row too
+                record["detail"] = msgspec.json.encode(detail).decode()
             table.check(record)
             records.append(record)
         with as_unavailable(self.project):

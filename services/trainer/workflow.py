@@ -11,11 +11,11 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.trainer.candidates import Candidate
 from services.trainer.card import model_card
 from services.trainer.evaluate import Economics, evaluate
 from services.trainer.examples import Examples, TrainingRefused
-from services.trainer.export import check_parity, golden_vectors, run_onnx
+from services.trainer.export import check_explanation, check_parity, golden_vectors, run_onnx
+from services.trainer.families import ModelFamily
 from services.trainer.gate import Champion, Verdict, ask_champion, judge
 from services.trainer.split import Split, temporal_split
 from services.trainer.train import Progress, Trained, choose, learn
@@ -33,6 +33,8 @@ from shared.model_artifact.registry import ModelRegistry, PromotionConflict
 log = structlog.get_logger()
 
 PROMOTED_BY = "trainer"
+
+UNEXPLAINED = "it gives no exact contributions: it may answer in shadow, and never decide"
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Outcome:
 def train_and_register(
     examples: Examples,
     as_of_us: int,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[ModelFamily],
     plan: Plan,
     registry: ModelRegistry,
     *,
@@ -85,6 +87,7 @@ def train_and_register(
     step("exported")
     holdout = np.concatenate([part.columns(chosen.feature_names) for part in (split.validate, split.test)])
     parity = check_parity(chosen.candidate, onnx, holdout)
+    explanation, _ = check_explanation(chosen.candidate, onnx, holdout)
     step("parity checked")
 
     test = split.test
@@ -92,21 +95,23 @@ def train_and_register(
     probability = chosen.calibration.apply(run_onnx(onnx, inputs))
     metrics = evaluate(test.label, probability, test.amount, test.rule_approves, plan.economics, plan.seed)
     window = _window(matured, split, as_of_us)
-    card = model_card(chosen, trained, window, metrics, inputs, parity, plan.economics)
+    card = model_card(chosen, trained, window, metrics, inputs, parity, explanation, plan.economics)
     step("evaluated")
 
     manifest = _manifest(chosen, examples.feature_set_version, window, metrics, onnx, inputs)
     files = {
         MODEL_FILE: onnx,
-        EXPLANATION_FILE: encode_explanation(chosen.candidate.explanation()),
         CARD_FILE: msgspec.json.format(msgspec.json.encode(card, order="deterministic"), indent=2),
     }
+    if explanation is not None:
+        files[EXPLANATION_FILE] = encode_explanation(explanation)
     champion = ask_champion(registry, test, examples_of)
     version = registry.register(manifest, files)
     log.info("model_registered", version=version, model=chosen.candidate.name, parity=parity)
-    promoted, reasons = _promote(
-        registry, version, champion, judge(test, probability, champion, plan.economics), promote
-    )
+    verdict = judge(test, probability, champion, plan.economics)
+    if explanation is None:
+        verdict = Verdict(False, (UNEXPLAINED, *verdict.reasons))
+    promoted, reasons = _promote(registry, version, champion, verdict, promote)
     step("registered")
     return Outcome(registry.load(version).manifest, chosen.candidate.name, test, probability, card, promoted, reasons)
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from shared.deciding.pipeline import ModelFailed, Scores
 from shared.feature_definitions import FEATURE_NAMES
 from shared.model_artifact.explanation import Explainer
+from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused, check_golden, golden_matrix
-from shared.model_artifact.registry import ModelFiles
 
 INPUT, PROBABILITIES = "features", "probabilities"
 
@@ -53,7 +53,8 @@ class OnnxModel:
         self.feature_set_version = manifest.feature_set_version
         self.feature_names: Sequence[str] = tuple(manifest.feature_names)
         self.calibration = manifest.calibration
-        self._explainer = Explainer(files.explanation, len(self.feature_names))
+        explanation = files.explanation
+        self._explainer = None if explanation is None else Explainer(explanation, len(self.feature_names))
         try:
             self._session = _session(files.onnx)
             raw = self._raw(golden_matrix(manifest))
@@ -67,10 +68,13 @@ class OnnxModel:
             raw = self._raw(matrix)
         except _RUNTIME_FAULTS as error:
             raise ModelFailed(str(error)) from error
-        return Scores(self.calibration.apply(raw), self._explainer.contributions(matrix))
+        why = None if self._explainer is None else self._explainer.contributions(matrix)
+        return Scores(self.calibration.apply(raw), why)
 
     def explain(self, matrix: NDArray[np.float32]) -> Explained:
-        """The same answers, taken apart. Raises ModelFailed."""
+        """The same answers, taken apart. Raises ModelFailed, also for a model that gives no contributions."""
+        if self._explainer is None:
+            raise ModelFailed(f"{self.version} gives no contributions")
         try:
             raw = self._raw(matrix)
         except _RUNTIME_FAULTS as error:

@@ -40,8 +40,9 @@ class Scores:
 
     probabilities: NDArray[np.float64]
     """[n], calibrated; NaN where the model gave none."""
-    contributions: NDArray[np.float64]
-    """[n, F], log-odds of the raw probability; positive ones raised the risk."""
+    contributions: NDArray[np.float64] | None
+    """[n, F], log-odds of the raw probability; positive ones raised the risk. None: the model can't explain itself, and
+    answers in shadow alone."""
 
 
 class Model(Protocol):
@@ -122,7 +123,8 @@ def decide(
     shadows = _shadow(vectors, why, lineup.challengers)
     decisions = []
     for i, (vector, reason, answer) in enumerate(zip(vectors, why, answers, strict=True)):
-        if answer is not None and answer.probability != answer.probability:
+        # A model that can't say why never decides, whoever put it in service.
+        if answer is not None and (answer.probability != answer.probability or answer.contributions is None):
             answer, reason = None, Degraded.MODEL_FAILED
         deciding = answer.model.version if answer else None
         shadow = [_shadow_score(item, vector, policy) for item in shadows[i] if item.model.version != deciding]
@@ -134,7 +136,7 @@ def decide(
 class _Answer:
     model: Model
     probability: float
-    contributions: NDArray[np.float64]
+    contributions: NDArray[np.float64] | None
 
 
 def _score(vectors: Sequence[FeatureVector], models: Sequence[Model | None]) -> list[_Answer | None]:
@@ -150,7 +152,8 @@ def _score(vectors: Sequence[FeatureVector], models: Sequence[Model | None]) -> 
         model = by_version[version]
         scores = model.score(matrix_of([vectors[i].features for i in rows], model.feature_names))
         for row, i in enumerate(rows):
-            answers[i] = _Answer(model, float(scores.probabilities[row]), scores.contributions[row])
+            why = None if scores.contributions is None else scores.contributions[row]
+            answers[i] = _Answer(model, float(scores.probabilities[row]), why)
     return answers
 
 
@@ -210,7 +213,9 @@ def _decision(
     transaction = vector.transaction
     probability = None if answer is None else answer.probability
     applied = apply(policy, transaction, vector.features, probability, degraded, circumstances)
-    by_model = main_reasons(answer.contributions, answer.model.feature_names, vector) if answer else []
+    by_model: list[Reason] = []
+    if answer is not None and answer.contributions is not None:
+        by_model = main_reasons(answer.contributions, answer.model.feature_names, vector)
     reasons = [*applied.policy_reasons, *by_model][:MAX_REASONS]
     if not reasons and applied.decision is not Verdict.APPROVE:
         reasons = [PolicyReason.ESTIMATED_RISK.reason]

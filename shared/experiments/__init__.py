@@ -1,5 +1,5 @@
 """Models tried beside the champion: who is tried, and on whom. Pure."""
 
-from shared.experiments.assignment import CHAMPION, Arm, Experiment, Trials, arm_of, bucket
+from shared.experiments.assignment import CHAMPION, Arm, Ended, Experiment, Trials, arm_of, bucket
 
-__all__ = ["CHAMPION", "Arm", "Experiment", "Trials", "arm_of", "bucket"]
+__all__ = ["CHAMPION", "Arm", "Ended", "Experiment", "Trials", "arm_of", "bucket"]

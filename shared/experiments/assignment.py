@@ -49,6 +49,15 @@ class Experiment(msgspec.Struct, frozen=True):
             raise ValueError("shares above 0, together at most 1")
 
 
+class Ended(msgspec.Struct, frozen=True):
+    """An experiment that no longer runs."""
+
+    experiment: Experiment
+    ended_at: str
+    by: str
+    why: str
+
+
 class Trials(msgspec.Struct, frozen=True):
     """Everything that is tried at the moment."""
 

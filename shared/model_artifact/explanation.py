@@ -6,6 +6,7 @@ Contributions are in natural log-odds of the raw (uncalibrated) probability: bas
 * A tree ensemble's are path-dependent SHAP values (Lundberg et al., "Consistent Individualized Feature Attribution for
   Tree Ensembles", 2018). They depend on an input only through the outcomes of the tree's nodes, and a tree of depth 3
   has at most 7 of them: so the trainer tabulates them once for every pattern of outcomes, and here it is a look-up.
+* An ensemble's, where it is the mean of its members' log-odds, are the mean of theirs.
 """
 
 from __future__ import annotations
@@ -56,7 +57,13 @@ class TreeTablesExplanation(
     trees: list[TreeTable]
 
 
-Explanation = LinearExplanation | TreeTablesExplanation
+class MeanExplanation(msgspec.Struct, frozen=True, tag_field="kind", tag="mean", forbid_unknown_fields=True):
+    """log-odds = the mean of the members' log-odds. One level: a mean of means would weigh its members unequally."""
+
+    members: list[LinearExplanation | TreeTablesExplanation]
+
+
+Explanation = LinearExplanation | TreeTablesExplanation | MeanExplanation
 _DECODER: msgspec.json.Decoder[Explanation] = msgspec.json.Decoder(Explanation)
 
 
@@ -80,9 +87,15 @@ class Explainer:
         self.features = features
         self._linear: _Linear | None = None
         self._trees: _Trees | None = None
+        self._members: list[Explainer] = []
         if isinstance(explanation, LinearExplanation):
             self._linear = _Linear(explanation, features)
             self.base = explanation.intercept
+        elif isinstance(explanation, MeanExplanation):
+            if not explanation.members:
+                raise ArtifactRefused(ArtifactFault.SHAPE, "an explanation as a mean needs members")
+            self._members = [Explainer(member, features) for member in explanation.members]
+            self.base = sum(member.base for member in self._members) / len(self._members)
         else:
             self._trees = _Trees(explanation, features)
             self.base = explanation.base
@@ -94,6 +107,8 @@ class Explainer:
             raise ValueError(f"expected a matrix of {self.features} columns, got shape {inputs.shape}")
         if self._linear is not None:
             return self._linear.contributions(inputs)
+        if self._members:
+            return np.asarray(np.mean([member.contributions(inputs) for member in self._members], axis=0))
         assert self._trees is not None
         if len(inputs) <= ROWS_AT_ONCE:
             return self._trees.contributions(inputs)

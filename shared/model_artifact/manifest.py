@@ -48,6 +48,8 @@ class ArtifactFault(StrEnum):
     """The loaded model answers its golden inputs with something else."""
     INCOMPATIBLE = "incompatible"
     """A sound model that this process can't feed: another feature set, say."""
+    UNEXPLAINED = "unexplained"
+    """A sound model that gives no exact contributions, where it would have to decide: a decline has to be explained."""
 
 
 class ArtifactRefused(Exception):
@@ -102,12 +104,13 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: str
     family: str
-    """`logistic` or `xgboost`."""
+    """The name of the model family that trained it, such as `logistic`."""
     feature_set_version: str
     feature_names: list[str]
     """The inputs of the model, in order: a subset of the feature set."""
     files: dict[str, str]
-    """Name of each file beside the manifest to the SHA-256 (hex) of its bytes."""
+    """Name of each file beside the manifest to the SHA-256 (hex) of its bytes. Without `explanation.json` the model
+    gives no exact contributions: it may answer in shadow, and never decide."""
     calibration: Calibration
     metrics: dict[str, float]
     """On the test part, with the calibrated probabilities."""
@@ -116,6 +119,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trained_at: str
     signature: str | None = None
     """shared.model_artifact.signing"""
+
+    @property
+    def explained(self) -> bool:
+        """Whether the model may decide."""
+        return EXPLANATION_FILE in self.files
 
 
 def sigmoid(log_odds: NDArray[np.floating]) -> NDArray[np.float64]:

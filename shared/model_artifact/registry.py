@@ -1,9 +1,11 @@
 """The folder of models, and the two pointers that say which of them is in service.
 
     <root>/models/<version>/{model.onnx, explanation.json, card.json, manifest.json}
+                                           without explanation.json: for the shadow alone
     <root>/current, <root>/previous        {"version", "promoted_at", "by"}
     <root>/policies/<name>.yaml            every policy that was in service
     <root>/trials                          models in shadow, and the experiment that runs (shared.experiments.Trials)
+    <root>/experiments/<name>@<start>.json every experiment that has ended (shared.experiments.Ended)
 
 A model is written into a folder aside, synced, and renamed to its version: a reader sees all of it or nothing. What is
 there is never changed. The pointers move by compare-and-swap under a lock that the kernel takes back when its holder
@@ -19,7 +21,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -27,24 +28,19 @@ from typing import Protocol
 import msgspec
 
 from shared.contracts.identity import canonical_time
-from shared.experiments import Trials
-from shared.model_artifact.explanation import Explainer, Explanation, decode_explanation
+from shared.experiments import Ended, Trials
+from shared.model_artifact.durable import replace_synced, sync_folder, write_synced
+from shared.model_artifact.files import FILES, UNEXPLAINED_FILES, ModelFiles, read_verified
 from shared.model_artifact.manifest import (
-    CARD_FILE,
-    EXPLANATION_FILE,
     MANIFEST_FILE,
-    MODEL_FILE,
     VERSION_HEX_DIGITS,
     ArtifactFault,
     ArtifactRefused,
     Manifest,
-    check_shape,
     sealed,
     sha256_hex,
-    version_of,
 )
 
-FILES = frozenset({MODEL_FILE, EXPLANATION_FILE, CARD_FILE})
 _VERSION = re.compile(rf"[0-9a-f]{{{VERSION_HEX_DIGITS}}}")
 _POLICY = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -66,16 +62,6 @@ class Pointer(msgspec.Struct, frozen=True):
     version: str
     promoted_at: str
     by: str
-
-
-@dataclass(frozen=True)
-class ModelFiles:
-    """A model whose every byte was verified."""
-
-    manifest: Manifest
-    onnx: bytes
-    explanation: Explanation
-    card: bytes
 
 
 class Signer(Protocol):
@@ -140,11 +126,12 @@ class ModelRegistry:
     def register(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
         """Stores a model and returns its version, which follows from its content.
 
-        `files`: bytes for each of `FILES`. `manifest.files` and `manifest.version` are filled in here. Registering the
-        same content again changes nothing; a damaged folder under that version is set aside and replaced.
+        `files`: bytes for each of `FILES`; without an explanation it may answer in shadow, and never decide.
+        `manifest.files` and `manifest.version` are filled in here. Registering the same content again changes nothing;
+        a damaged folder under that version is set aside and replaced.
         """
-        if set(files) != FILES:
-            raise ValueError(f"a model has exactly the files {sorted(FILES)}, got {sorted(files)}")
+        if set(files) not in (FILES, UNEXPLAINED_FILES):
+            raise ValueError(f"a model has the files {sorted(FILES)}, or all but an explanation, got {sorted(files)}")
         hashes = {name: sha256_hex(files[name]) for name in sorted(files)}
         final = sealed(msgspec.structs.replace(manifest, files=hashes, signature=None))
         if self._signer is not None:
@@ -154,10 +141,10 @@ class ModelRegistry:
         aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=models))
         try:
             for name, data in files.items():
-                _write_synced(aside / name, data)
+                write_synced(aside / name, data)
             encoded = msgspec.json.format(msgspec.json.encode(final), indent=2)
-            _write_synced(aside / MANIFEST_FILE, encoded)
-            _sync_folder(aside)
+            write_synced(aside / MANIFEST_FILE, encoded)
+            sync_folder(aside)
             aside.chmod(0o755)
             self._read_verified(aside, final.version)
             with self._locked():
@@ -175,15 +162,16 @@ class ModelRegistry:
                 # Kept for whoever asks what happened to it; the dot hides it from `versions`.
                 target.rename(target.parent / f".damaged-{version}-{os.urandom(4).hex()}")
         aside.rename(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
     def promote(self, version: str, by: str, *, expected: str | msgspec.UnsetType | None = msgspec.UNSET) -> None:
         """Points `current` at a verified version, and `previous` at what was current.
 
         `expected`: what the caller believes to be current (None: nothing). If it isn't: `PromotionConflict`, nothing
-        moved. Left out, whatever is current is replaced. Promoting the current version changes nothing.
+        moved. Left out, whatever is current is replaced. Promoting the current version changes nothing. Raises
+        `ArtifactRefused` for a model that doesn't verify, or that can't explain what it decides.
         """
-        self.load(version)
+        self.load(version).must_explain()
         with self._locked():
             now = self.pointer("current")
             found = now.version if now else None
@@ -205,7 +193,7 @@ class ModelRegistry:
             now, before = self.pointer("current"), self.pointer("previous")
             if before is None or (now is not None and now.version == before.version):
                 raise ArtifactRefused(ArtifactFault.MISSING, "there is no previous model to return to")
-            self.load(before.version)
+            self.load(before.version).must_explain()
             self._write_pointer("current", Pointer(before.version, _now(), by))
             if now is not None:
                 self._write_pointer("previous", now)
@@ -220,15 +208,41 @@ class ModelRegistry:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ArtifactRefused(ArtifactFault.SYNTAX, f"trials: {error}") from None
 
-    def change_trials(self, change: Callable[[Trials], Trials]) -> Trials:
-        """Replaces the trials by what `change` makes of them, one writer at a time; every version in it is verified."""
+    def change_trials(self, change: Callable[[Trials], Trials], *, by: str = "", why: str = "") -> Trials:
+        """Replaces the trials by what `change` makes of them, one writer at a time; every version in it is verified,
+        and those of an experiment's arms, which decide, must explain themselves. Raises `ArtifactRefused`.
+
+        An experiment that is no longer in it has ended: it is kept, with `by` whom and `why`.
+        """
         with self._locked():
-            trials = change(self.trials())
-            arms = trials.experiment.arms if trials.experiment else []
-            for version in (*trials.shadow, *(arm.model_version for arm in arms)):
+            before = self.trials()
+            trials = change(before)
+            for version in trials.shadow:
                 self.load(version)
+            for arm in trials.experiment.arms if trials.experiment else []:
+                self.load(arm.model_version).must_explain()
+            if before.experiment is not None and before.experiment != trials.experiment:
+                self._keep_experiment(Ended(before.experiment, _now(), by, why))
             self._write_pointer("trials", trials)
             return trials
+
+    def ended_experiments(self, name: str) -> list[Ended]:
+        """Those of this name that have ended, the latest last. Raises `ArtifactRefused` if one can't be read."""
+        found = []
+        for path in (self.root / "experiments").glob("*@*.json"):
+            if path.name.partition("@")[0] != name:
+                continue
+            try:
+                found.append(msgspec.json.decode(path.read_bytes(), type=Ended))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ArtifactRefused(ArtifactFault.SYNTAX, f"experiment {path.name}: {error}") from None
+        return sorted(found, key=lambda each: each.ended_at)
+
+    def _keep_experiment(self, ended: Ended) -> None:
+        started = "".join(each for each in ended.experiment.started_at if each.isalnum())
+        path = self.root / "experiments" / f"{ended.experiment.name}@{started}.json"
+        path.parent.mkdir(exist_ok=True)
+        replace_synced(path, msgspec.json.encode(ended))
 
     def keep_policy(self, name: str, content: bytes) -> None:
         """Keeps the file of a policy under its name, which follows from its values: what is there stays. OSError."""
@@ -236,13 +250,7 @@ class ModelRegistry:
         if kept.exists():
             return
         kept.parent.mkdir(parents=True, exist_ok=True)
-        aside = kept.with_name(f".{name}-{os.urandom(4).hex()}")
-        try:
-            _write_synced(aside, content)
-            aside.rename(kept)
-        finally:
-            aside.unlink(missing_ok=True)
-        _sync_folder(kept.parent)
+        replace_synced(kept, content)
 
     def kept_policy(self, name: str) -> Path:
         """The file of a policy that was in service. Raises `ArtifactRefused` where it isn't kept."""
@@ -253,19 +261,13 @@ class ModelRegistry:
         return kept
 
     def _read_verified(self, folder: Path, version: str) -> ModelFiles:
-        files = _read_verified(folder, version)
+        files = read_verified(folder, version)
         if self._verifier is not None:
             self._verifier.check(files.manifest)
         return files
 
     def _write_pointer(self, name: str, pointer: Pointer | Trials) -> None:
-        aside = self.root / f".{name}-{os.urandom(4).hex()}"
-        try:
-            _write_synced(aside, msgspec.json.encode(pointer))
-            aside.rename(self.root / name)
-        finally:
-            aside.unlink(missing_ok=True)
-        _sync_folder(self.root)
+        replace_synced(self.root / name, msgspec.json.encode(pointer))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -279,55 +281,10 @@ class ModelRegistry:
             os.close(descriptor)
 
 
-def _read_verified(folder: Path, version: str) -> ModelFiles:
-    manifest = _read_manifest(folder)
-    if manifest.version != version or version_of(manifest) != version:
-        raise ArtifactRefused(ArtifactFault.VERSION, f"the manifest's content is not that of version {version}")
-    if set(manifest.files) != FILES:
-        raise ArtifactRefused(ArtifactFault.SHAPE, f"the manifest names {sorted(manifest.files)}")
-    data = {name: _read(folder / name) for name in sorted(FILES)}
-    for name, digest in manifest.files.items():
-        if sha256_hex(data[name]) != digest:
-            raise ArtifactRefused(ArtifactFault.HASH, f"{name} of {version} is not what was registered")
-    check_shape(manifest)
-    explanation = decode_explanation(data[EXPLANATION_FILE])
-    Explainer(explanation, len(manifest.feature_names))
-    return ModelFiles(manifest, data[MODEL_FILE], explanation, data[CARD_FILE])
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    try:
-        return msgspec.json.decode(_read(folder / MANIFEST_FILE), type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ArtifactRefused(ArtifactFault.SYNTAX, f"manifest of {folder.name}: {error}") from None
-
-
 def _check_version(version: str) -> str:
     if not _VERSION.fullmatch(version):
         raise ArtifactRefused(ArtifactFault.VERSION, f"{version!r} is no version: {VERSION_HEX_DIGITS} hex digits")
     return version
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactRefused(ArtifactFault.MISSING, f"{path.parent.name}/{path.name}: {error.strerror}") from None
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _now() -> str:

@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.trainer.candidates import Boosted, Candidate, Logistic, default_candidates
+from services.trainer.candidates import candidates_of
 from services.trainer.evaluate import auc
+from services.trainer.families import Conditions, Inputs, ModelFamily
+from services.trainer.families.found import DEFAULT_FAMILIES
+from services.trainer.families.linear import Logistic
+from services.trainer.families.xgboost_trees import XGBoostTrees
 from services.trainer.split import Split, temporal_split
 from services.trainer.train import choose, learn
 from shared.feature_definitions import FEATURES
@@ -22,6 +26,7 @@ from tests.research.simulated import SimulatedHistory, simulated_history
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 DAYS, DAILY, SEED = 60, 5_000, 20260601
+CONDITIONS = Conditions(seed=1, threads=2)
 PURCHASE = tuple(feature.name for feature in FEATURES if not feature.rolling)
 EVERYTHING = tuple(feature.name for feature in FEATURES)
 
@@ -32,7 +37,7 @@ class Learnt:
     ceiling: float
     """AUC of the expected rate on the test part."""
 
-    def auc_of(self, candidates: list[Candidate]) -> tuple[float, str]:
+    def auc_of(self, candidates: list[ModelFamily]) -> tuple[float, str]:
         """On the test part, of what is chosen among these."""
         chosen = choose(learn(self.split, candidates))
         return auc(self.split.test.label, chosen.probability(self.split.test)), chosen.candidate.name
@@ -57,23 +62,23 @@ def bnpl_history() -> Learnt:
     return prepared("bnpl_history")
 
 
-def boosted(wanted: tuple[str, ...]) -> list[Candidate]:
-    return [Boosted(wanted, f"{len(wanted)} features", seed=1, depth=3, threads=2)]
+def boosted(wanted: tuple[str, ...]) -> list[ModelFamily]:
+    return [XGBoostTrees(Inputs(f"{len(wanted)} features", wanted), CONDITIONS, depth=3)]
 
 
-def logistic(wanted: tuple[str, ...]) -> list[Candidate]:
-    return [Logistic(wanted, f"{len(wanted)} features")]
+def logistic(wanted: tuple[str, ...]) -> list[ModelFamily]:
+    return [Logistic(Inputs(f"{len(wanted)} features", wanted), CONDITIONS)]
 
 
 def test_the_model_comes_within_half_a_point_of_the_best_possible(bnpl: Learnt) -> None:
-    reached, name = bnpl.auc_of(default_candidates(seed=1, threads=2))
+    reached, name = bnpl.auc_of(candidates_of(DEFAULT_FAMILIES, CONDITIONS))
     print(f"\nbnpl: ceiling {bnpl.ceiling:.4f}, {name} {reached:.4f}, {len(bnpl.split.test)} events")
     assert bnpl.ceiling - reached <= 0.005
 
 
 @pytest.mark.parametrize("family", [logistic, boosted])
 def test_the_customers_past_adds_nothing_where_the_law_does_not_look_at_it(
-    bnpl: Learnt, family: Callable[[tuple[str, ...]], list[Candidate]]
+    bnpl: Learnt, family: Callable[[tuple[str, ...]], list[ModelFamily]]
 ) -> None:
     without, _ = bnpl.auc_of(family(PURCHASE))
     with_past, name = bnpl.auc_of(family(EVERYTHING))
@@ -89,7 +94,7 @@ def test_the_customers_past_is_worth_two_points_where_the_law_does_look_at_it(bn
 
 
 def test_the_trainer_itself_chooses_a_model_with_the_past_where_it_pays(bnpl_history: Learnt) -> None:
-    reached, name = bnpl_history.auc_of(default_candidates(seed=1, threads=2))
+    reached, name = bnpl_history.auc_of(candidates_of(DEFAULT_FAMILIES, CONDITIONS))
     print(f"\nbnpl_history: ceiling {bnpl_history.ceiling:.4f}, {name} {reached:.4f}")
     assert "customer's past" in name
     assert bnpl_history.ceiling - reached <= 0.02

@@ -72,6 +72,22 @@ class Failing(Named):
         raise ModelFailed("out of luck")
 
 
+class Silent(Named):
+    """Gives a probability, and no reasons."""
+
+    def score(self, matrix: Any) -> Scores:
+        return Scores(np.full(len(matrix), self.probability), None)
+
+
+def test_a_model_that_cannot_say_why_never_decides_whoever_put_it_in_service() -> None:
+    silent = Silent("silent", 0.9)
+    [decision] = by(Lineup({silent.feature_set_version: silent}), a_vector())
+    assert (decision.model_version, decision.probability_of_default) == (NO_MODEL, None)
+    assert decision.degraded == "model_failed"
+    [beside] = by(Lineup(champion(), challengers=[silent]), a_vector())
+    assert [score.model_version for score in beside.shadow] == ["silent"]
+
+
 def champion(probability: float = 0.03) -> dict[str, pipeline.Model]:
     return {a_vector().feature_set_version: Named("champion", probability)}
 

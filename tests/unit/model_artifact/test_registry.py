@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 from pathlib import Path
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.experiments import Arm, Experiment, Trials
 from shared.model_artifact import registry as registry_module
 from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused, Calibration, Golden, version_of
-from shared.model_artifact.registry import ModelRegistry, PromotionConflict, RegistryUnsupported
+from shared.model_artifact.registry import ModelRegistry, Pointer, PromotionConflict, RegistryUnsupported
 from tests.unit.model_artifact.artifacts import a_manifest, some_files
 
 
@@ -140,7 +142,7 @@ def test_a_write_that_fails_leaves_nothing_that_looks_like_a_model(
         path.write_bytes(data[:3])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(registry_module, "_write_synced", full_disk)
+    monkeypatch.setattr(registry_module, "write_synced", full_disk)
     with pytest.raises(OSError, match="No space left"):
         registry.register(a_manifest(), some_files())
     assert registry.versions() == []
@@ -196,6 +198,64 @@ def test_a_damaged_model_can_be_neither_promoted_nor_returned_to(registry: Model
     with pytest.raises(ArtifactRefused):
         registry.promote(first, "test")
     assert registry.current() == second
+
+
+def test_a_model_without_an_explanation_is_kept_and_may_be_tried_in_shadow_but_never_decides(
+    registry: ModelRegistry,
+) -> None:
+    files = some_files()
+    del files["explanation.json"]
+    version = registry.register(a_manifest(), files)
+    loaded = registry.load(version)
+    assert (loaded.manifest.explained, loaded.explanation) == (False, None)
+    assert registry.change_trials(lambda _: Trials([version])).shadow == [version]
+    with pytest.raises(ArtifactRefused) as refused:
+        registry.promote(version, "test")
+    assert refused.value.reason is ArtifactFault.UNEXPLAINED
+    with pytest.raises(ArtifactRefused) as refused:
+        registry.change_trials(lambda _: Trials(experiment=a_trial(version)))
+    assert refused.value.reason is ArtifactFault.UNEXPLAINED
+    registry.promote(registry.register(a_manifest(), some_files()), "test")
+    (registry.root / "previous").write_bytes(msgspec.json.encode(Pointer(version, "", "")))
+    with pytest.raises(ArtifactRefused) as refused:
+        registry.rollback("test")
+    assert refused.value.reason is ArtifactFault.UNEXPLAINED
+
+
+def test_an_explanation_cannot_be_taken_from_a_model_that_was_registered_with_one(registry: ModelRegistry) -> None:
+    version = registry.register(a_manifest(), some_files())
+    manifest = registry.load(version).manifest
+    (folder(registry, version) / "explanation.json").unlink()
+    fewer = {name: digest for name, digest in manifest.files.items() if name != "explanation.json"}
+    (folder(registry, version) / "manifest.json").write_bytes(
+        msgspec.json.encode(msgspec.structs.replace(manifest, files=fewer))
+    )
+    with pytest.raises(ArtifactRefused) as refused:
+        registry.load(version)
+    assert refused.value.reason is ArtifactFault.VERSION
+
+
+def test_an_experiment_that_ends_is_kept_with_who_ended_it_and_why(registry: ModelRegistry) -> None:
+    version = registry.register(a_manifest(), some_files())
+    for start in ("2026-06-01T12:00:00.000000Z", "2026-06-02T12:00:00.000000Z"):
+        trial = a_trial(version, start)
+        trials = Trials(experiment=trial)
+        registry.change_trials(functools.partial(replaced_by, trials), by="somebody", why="another was started")
+    assert [each.experiment.started_at[:10] for each in registry.ended_experiments("trial")] == ["2026-06-01"]
+    registry.change_trials(lambda before: msgspec.structs.replace(before, shadow=[version]), by="x", why="y")
+    assert len(registry.ended_experiments("trial")) == 1
+    registry.change_trials(lambda _: Trials(), by="guard", why="it declines everybody")
+    last = registry.ended_experiments("trial")[-1]
+    assert (last.experiment, last.by, last.why) == (trial, "guard", "it declines everybody")
+    assert registry.ended_experiments("another") == []
+
+
+def replaced_by(trials: Trials, _: Trials) -> Trials:
+    return trials
+
+
+def a_trial(version: str, started_at: str = "2026-06-01T12:00:00.000000Z") -> Experiment:
+    return Experiment("trial", "salt", [Arm("canary", 0.1, version)], started_at, "test")
 
 
 def test_there_is_no_way_back_from_the_first_model(registry: ModelRegistry) -> None:

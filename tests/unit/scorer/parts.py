@@ -107,6 +107,7 @@ def register(
     golden_raw: float | None = None,
     feature_set_version: str = FEATURE_SET_VERSION,
     model: bytes | None = None,
+    explained: bool = True,
 ) -> str:
     """Put a small logistic model into a registry. `golden_raw`: claim this answer for the golden row instead."""
     width = len(names)
@@ -146,4 +147,6 @@ def register(
         "explanation.json": encode_explanation(explanation),
         "card.json": b"{}",
     }
+    if not explained:
+        del files["explanation.json"]
     return registry.register(manifest, files)

@@ -15,7 +15,6 @@ from services.scorer.reload import ModelReloader
 from services.scorer.slot import ModelSlot
 from shared.deciding import ModelFailed, decide
 from shared.deciding.onnx_model import OnnxModel
-from shared.experiments import Arm, Experiment, Trials
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
@@ -29,6 +28,11 @@ from tests.unit.scorer.parts import NAMES, NOW, a_vector, graph, register
 @pytest.fixture
 def registry(tmp_path: Path) -> ModelRegistry:
     return ModelRegistry(str(tmp_path / "models"))
+
+
+@pytest.fixture(autouse=True)
+def no_model_of_another_test() -> None:
+    MODEL_INFO.clear()
 
 
 @pytest.fixture
@@ -71,6 +75,7 @@ def test_contributions_and_base_add_up_to_the_raw_log_odds(registry: ModelRegist
     model = OnnxModel(registry.load(register(registry)))
     matrix = np.asarray([[10.0, 100.0, 2.0, 1.0, 3.0], [np.nan] * 5], dtype=np.float32)
     scores = model.score(matrix)
+    assert scores.contributions is not None
     log_odds = scores.contributions.sum(axis=1) - 2.0
     np.testing.assert_allclose(scores.probabilities, 1 / (1 + np.exp(-log_odds)), atol=1e-6)
 
@@ -227,40 +232,6 @@ async def test_the_model_before_is_put_aside_once_both_are_of_one_feature_set(
         put_in_service(registry, intercept=intercept, feature_set_version=feature_set)
         await reloader.look()
     assert list(slot.lineup.champions) == ["2-later"]
-
-
-async def test_models_are_tried_and_no_longer_tried_without_a_restart(
-    registry: ModelRegistry, slot: ModelSlot, reloader: ModelReloader
-) -> None:
-    put_in_service(registry)
-    await reloader.look()
-    shadow, canary = register(registry, intercept=-1.0), register(registry, intercept=-0.5)
-    trial = Experiment("trial", "salt", [Arm("canary", 0.5, canary)], NOW, "test")
-    registry.change_trials(lambda _: Trials([shadow], trial))
-    assert await reloader.look_at_trials()
-    assert not await reloader.look_at_trials()
-    assert [model.version for model in slot.lineup.challengers] == [shadow]
-    assert slot.lineup.arms["canary"].version == canary
-    assert roles("challenger") == sorted([shadow, canary])
-    registry.change_trials(lambda _: Trials())
-    assert await reloader.look_at_trials()
-    assert (slot.lineup.challengers, slot.lineup.arms, slot.lineup.experiment) == ((), {}, None)
-    assert roles("challenger") == []
-
-
-async def test_a_model_that_cannot_be_trusted_is_not_tried_and_the_others_are(
-    registry: ModelRegistry, slot: ModelSlot, reloader: ModelReloader
-) -> None:
-    good, bad = register(registry, intercept=-1.0), register(registry, intercept=-0.5)
-    registry.change_trials(lambda _: Trials([good, bad]))
-    _flip(registry, bad)
-    await reloader.look_at_trials()
-    assert [model.version for model in slot.lineup.challengers] == [good]
-
-
-def roles(role: str) -> list[str]:
-    samples = [sample.labels for metric in MODEL_INFO.collect() for sample in metric.samples]
-    return sorted(labels["version"] for labels in samples if labels["role"] == role)
 
 
 async def test_a_process_that_starts_with_a_damaged_model_in_service_takes_the_one_before(

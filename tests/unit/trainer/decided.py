@@ -21,8 +21,10 @@ from services.scorer.reserving import Reserving
 from services.scorer.slot import ModelSlot
 from services.scorer.stream import StreamDoor
 from services.sink.pipeline import Rules, rows_of
-from services.trainer.candidates import Boosted, Logistic
 from services.trainer.evaluate import Economics
+from services.trainer.families import Conditions, Inputs, ModelFamily
+from services.trainer.families.linear import Logistic
+from services.trainer.families.xgboost_trees import XGBoostTrees
 from services.trainer.workflow import Plan, train_and_register
 from shared.contracts import topics
 from shared.contracts.events import AsOf, FeatureVector, VectorState, encode
@@ -103,15 +105,17 @@ def trained(registry: ModelRegistry, history: SimulatedHistory) -> Models:
     plan = Plan(0.2, 0.2, Economics(0.03, 0.6), seed=1)
     as_of = int(history.examples.mature_us.max())
 
-    def of(candidate: Logistic | Boosted) -> OnnxModel:
+    everything = Inputs("all", MODEL_FEATURES)
+
+    def of(candidate: ModelFamily) -> OnnxModel:
         done = train_and_register(history.examples, as_of, [candidate], plan, registry, promote=False)
         return OnnxModel(registry.load(done.manifest.version))
 
     old = register(registry, names=OLD_FEATURES, feature_set_version=OLD_SET)
     return Models(
-        linear=of(Logistic(MODEL_FEATURES, "all")),
-        boosted=of(Boosted(MODEL_FEATURES, "all", seed=1, depth=3, threads=1)),
-        other=of(Boosted(MODEL_FEATURES, "all", seed=2, depth=2, threads=1)),
+        linear=of(Logistic(everything, Conditions(seed=1, threads=1))),
+        boosted=of(XGBoostTrees(everything, Conditions(seed=1, threads=1), depth=3)),
+        other=of(XGBoostTrees(everything, Conditions(seed=2, threads=1))),
         old=OnnxModel(registry.load(old)),
     )
 

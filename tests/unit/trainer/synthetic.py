@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.trainer.candidates import Boosted, Candidate, Logistic
 from services.trainer.examples import Examples
+from services.trainer.families import Conditions, Inputs, ModelFamily
+from services.trainer.families.linear import Logistic
+from services.trainer.families.xgboost_trees import XGBoostTrees
 from shared.model_artifact.manifest import sigmoid
 
 DAY_US = 86_400_000_000
@@ -56,10 +58,10 @@ def synthetic_examples(rows: int = 3000, seed: int = 1, signal: float = SIGNAL) 
 ALL_MATURE_US = START_US + DAYS * DAY_US + MATURITY_US
 
 
-def small_candidates() -> list[Candidate]:
+CONDITIONS = Conditions(seed=1, threads=1)
+ALL = Inputs("all", NAMES)
+
+
+def small_candidates() -> list[ModelFamily]:
     """The families of the real competition, over these features."""
-    return [
-        Logistic(NAMES, "all"),
-        Boosted(NAMES, "all", seed=1, depth=2, threads=1),
-        Boosted(NAMES, "all", seed=1, depth=3, threads=1),
-    ]
+    return [Logistic(ALL, CONDITIONS), XGBoostTrees(ALL, CONDITIONS), XGBoostTrees(ALL, CONDITIONS, depth=3)]

@@ -77,6 +77,47 @@ def test_training_answers_with_what_it_wrote_down(
     assert len(steps) == STEPS["train"]
 
 
+def test_a_family_is_trained_by_name_and_put_in_shadow_where_it_may_not_decide(
+    trainer: Trainer, registry: ModelRegistry
+) -> None:
+    first = trainer.train(parse(["train"]))["version"]
+    answer = trainer.train(parse(["train", "--family", "neural-network", "--shadow"]))
+    assert (answer["family"], answer["explained"], answer["promoted"], answer["shadow"]) == (
+        "neural-network", False, False, True,
+    )  # fmt: skip
+    assert "no exact contributions" in answer["reasons"][0]
+    assert (registry.current(), registry.trials().shadow) == (first, [answer["version"]])
+    trainer.train(parse(["train", "--family", "neural-network", "--shadow"]))
+    assert registry.trials().shadow == [answer["version"]], "twice the same is once"
+    with pytest.raises(ArtifactRefused, match="never decide"):
+        switch.promote(registry, parse(["promote", answer["version"]]))
+
+
+def test_the_families_to_train_are_a_setting(
+    tmp_path: Path, warehouse: WarehouseInMemory, registry: ModelRegistry
+) -> None:
+    section = TrainerSection(reports=str(tmp_path), families="ridge, elastic-net")
+    trainer = Trainer(TrainerSettings(trainer=section), cast(Warehouse, warehouse), registry, lambda _: None)
+    assert trainer.train(parse(["train"]))["family"] in ("ridge", "elastic-net")
+    for nonsense in ("", "a b", ","):
+        with pytest.raises(ValueError, match="families"):
+            TrainerSection(families=nonsense)
+
+
+def test_every_family_is_named_with_where_it_comes_from(registry: ModelRegistry) -> None:
+    named = switch.families(registry, parse(["families"]))
+    assert list(named)[:2] == ["logistic", "ridge"]
+    assert {each["distribution"] for each in named.values()} == {"flit-risk"}
+
+
+def test_without_an_experiment_there_is_nothing_to_guard_or_to_analyse(trainer: Trainer) -> None:
+    assert trainer.guard(parse(["guard"]))["experiment"] is None
+    with pytest.raises(TrainingRefused, match="no experiment runs"):
+        trainer.analyse_experiment(parse(["analyse-experiment"]))
+    with pytest.raises(TrainingRefused, match="no experiment spring"):
+        trainer.analyse_experiment(parse(["analyse-experiment", "spring"]))
+
+
 def test_an_evaluation_after_training_is_of_what_matured_since(
     trainer: Trainer, warehouse: WarehouseInMemory, steps: list[str]
 ) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.trainer.candidates import Boosted, Candidate, Logistic
 from services.trainer.examples import Examples
 from services.trainer.export import (
     MAX_DIFFERENCE,
@@ -18,19 +18,22 @@ from services.trainer.export import (
     run_onnx,
     with_missing_values,
 )
+from services.trainer.families import ModelFamily
+from services.trainer.families.linear import Logistic
+from services.trainer.families.xgboost_trees import XGBoostTrees
 from shared.deciding.onnx_model import OnnxModel
 from shared.feature_definitions import FEATURE_NAMES, FEATURE_SET_VERSION
-from shared.model_artifact.explanation import contributions
+from shared.model_artifact.explanation import Explanation, contributions
+from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.manifest import Calibration, DataWindow, Manifest, logit
-from shared.model_artifact.registry import ModelFiles
-from tests.unit.trainer.synthetic import NAMES, synthetic_examples
+from tests.unit.trainer.synthetic import ALL, CONDITIONS, NAMES, synthetic_examples
 
 
-def boosted(depth: int, seed: int = 1) -> Boosted:
-    return Boosted(NAMES, "all", seed=seed, depth=depth, threads=1)
+def boosted(depth: int, seed: int = 1) -> XGBoostTrees:
+    return XGBoostTrees(ALL, replace(CONDITIONS, seed=seed), depth=depth)
 
 
-def fit(candidate: Candidate, seed: int = 1) -> Examples:
+def fit(candidate: ModelFamily, seed: int = 1) -> Examples:
     """Fits it, and returns the validation part."""
     examples = synthetic_examples(6000, seed)
     train, validate = examples.take(slice(0, 4000)), examples.take(slice(4000, 6000))
@@ -38,13 +41,19 @@ def fit(candidate: Candidate, seed: int = 1) -> Examples:
     return validate
 
 
-BUILD: dict[str, Callable[[], Candidate]] = {
-    "logistic": lambda: Logistic(NAMES, "all"),
+def explained(candidate: ModelFamily) -> Explanation:
+    found = candidate.explanation()
+    assert found is not None
+    return found
+
+
+BUILD: dict[str, Callable[[], ModelFamily]] = {
+    "logistic": lambda: Logistic(ALL, CONDITIONS),
     "depth 1": lambda: boosted(1),
     "depth 2": lambda: boosted(2),
     "depth 3": lambda: boosted(3),
 }
-Fitted = tuple[Candidate, NDArray[np.float32]]
+Fitted = tuple[ModelFamily, NDArray[np.float32]]
 
 
 @pytest.fixture(scope="module", params=list(BUILD))
@@ -67,7 +76,7 @@ def test_the_same_fit_exports_the_same_bytes(fitted: Fitted) -> None:
 def test_contributions_and_base_sum_to_the_log_odds_of_the_raw_probability(fitted: Fitted) -> None:
     candidate, holdout = fitted
     matrix = with_missing_values(holdout)
-    base, parts = contributions(candidate.explanation(), matrix)
+    base, parts = contributions(explained(candidate), matrix)
     assert np.abs(base + parts.sum(axis=1) - logit(candidate.raw_probability(matrix))).max() < 1e-5
 
 
@@ -83,7 +92,7 @@ def test_tree_tables_are_xgboosts_own_contributions(depth: int) -> None:
     theirs = model.get_booster().predict(
         xgboost.DMatrix(matrix), pred_contribs=True, iteration_range=(0, model.best_iteration + 1)
     )
-    base, ours = contributions(candidate.explanation(), matrix)
+    base, ours = contributions(explained(candidate), matrix)
     assert np.abs(ours - theirs[:, :-1]).max() < 1e-6
     assert np.abs(base - theirs[:, -1].astype(np.float64)).max() < 1e-6
 

@@ -4,23 +4,40 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.trainer.candidates import Boosted, Candidate, Labels, Logistic, Matrix, default_candidates
-from services.trainer.directions import direction, unjudged
+from services.trainer.candidates import candidates_of
 from services.trainer.evaluate import Economics
 from services.trainer.examples import TrainingRefused
 from services.trainer.export import ExportRefused, run_onnx
+from services.trainer.families import Conditions, Inputs, Labels, Matrix, ModelFamily
+from services.trainer.families.directions import direction, unjudged
+from services.trainer.families.found import DEFAULT_FAMILIES, load
+from services.trainer.families.linear import Logistic
+from services.trainer.families.neural_network import NeuralNetwork
+from services.trainer.families.xgboost_trees import XGBoostTrees
 from services.trainer.gate import Champion, ask_champion, judge
 from services.trainer.split import temporal_split
 from services.trainer.train import Trained, choose, informative_features, learn
 from services.trainer.workflow import Outcome, Plan, evaluate_version, train_and_register
+from shared.experiments import Trials
 from shared.feature_definitions import MODEL_FEATURES
+from shared.model_artifact.explanation import LinearExplanation
 from shared.model_artifact.manifest import Calibration, check_golden, golden_matrix
 from shared.model_artifact.registry import ModelRegistry
-from tests.unit.trainer.synthetic import ALL_MATURE_US, DAY_US, NAMES, START_US, small_candidates, synthetic_examples
+from tests.unit.trainer.synthetic import (
+    ALL,
+    ALL_MATURE_US,
+    CONDITIONS,
+    DAY_US,
+    NAMES,
+    START_US,
+    small_candidates,
+    synthetic_examples,
+)
 
 PLAN = Plan(validate_share=0.2, test_share=0.2, economics=Economics(), seed=1)
 
@@ -36,7 +53,7 @@ def train(
     seed: int = 1,
     signal: float = 0.9,
     promote: bool = True,
-    candidates: list[Candidate] | None = None,
+    candidates: list[ModelFamily] | None = None,
 ) -> Outcome:
     examples = synthetic_examples(3000, seed, signal)
     return train_and_register(
@@ -124,7 +141,7 @@ def test_too_little_data_registers_nothing(registry: ModelRegistry) -> None:
 
 
 def losses(values: list[float]) -> Trained:
-    return Trained(Logistic(NAMES, "all"), NAMES, Calibration(), np.array(values))
+    return Trained(Logistic(ALL, CONDITIONS), NAMES, Calibration(), np.array(values))
 
 
 def test_a_more_complex_model_must_be_clearly_better_to_be_chosen() -> None:
@@ -138,6 +155,44 @@ def test_a_more_complex_model_must_be_clearly_better_to_be_chosen() -> None:
     assert choose([clearly, simple, by_a_hair]) is clearly
 
 
+def test_a_model_that_explains_nothing_is_chosen_only_where_there_is_no_other() -> None:
+    silent = Trained(NeuralNetwork(ALL, CONDITIONS), NAMES, Calibration(), np.full(1000, 0.1))
+    simple = losses([0.3] * 1000)
+    assert choose([simple, silent]) is simple
+    assert choose([silent]) is silent
+
+
+def test_a_model_that_explains_nothing_is_registered_as_a_challenger_even_where_there_is_no_champion(
+    registry: ModelRegistry,
+) -> None:
+    outcome = train(registry, candidates=[NeuralNetwork(ALL, CONDITIONS)])
+    assert (outcome.promoted, registry.current()) == (False, None)
+    assert not outcome.manifest.explained
+    assert "no exact contributions" in outcome.reasons[0]
+    assert "never decide" in str(outcome.card["limits"])
+    assert registry.change_trials(lambda _: Trials([outcome.manifest.version])).shadow == [outcome.manifest.version]
+
+
+def test_a_model_whose_contributions_add_up_to_another_score_is_not_registered(registry: ModelRegistry) -> None:
+    with pytest.raises(ExportRefused, match="add up to another score"):
+        train(registry, candidates=[WrongReasons(ALL, CONDITIONS)])
+    with pytest.raises(ExportRefused, match="gives no explanation"):
+        train(registry, candidates=[NoReasons(ALL, CONDITIONS)])
+    assert registry.versions() == []
+
+
+@pytest.mark.parametrize("name", ["age_bracket_rank", "customer_state", "is_state_ca"])
+def test_a_candidate_that_would_look_at_a_prohibited_basis_is_refused(registry: ModelRegistry, name: str) -> None:
+    examples = synthetic_examples()
+    names = (name, *NAMES[1:])
+    object.__setattr__(examples, "feature_names", names)
+    with pytest.raises(TrainingRefused, match="prohibited basis"):
+        train_and_register(
+            examples, ALL_MATURE_US, [Logistic(Inputs("all", names), CONDITIONS)], PLAN, registry, promote=True
+        )
+    assert registry.versions() == []
+
+
 def test_the_test_part_has_no_say_in_the_choice() -> None:
     split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
     before = [item.validation_log_loss for item in learn(split, small_candidates())]
@@ -148,14 +203,14 @@ def test_the_test_part_has_no_say_in_the_choice() -> None:
 
 def test_a_candidate_without_any_varying_feature_sits_out() -> None:
     split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
-    constants = Logistic(("always_one", "never_known"), "constants")
-    other = Logistic(NAMES, "all")
+    constants = Logistic(Inputs("constants", ("always_one", "never_known")), CONDITIONS)
+    other = Logistic(ALL, CONDITIONS)
     assert [item.candidate for item in learn(split, [constants, other])] == [other]
     with pytest.raises(TrainingRefused):
         learn(split, [constants])
 
 
-@pytest.mark.parametrize("kind", ["logistic", "xgboost"])
+@pytest.mark.parametrize("kind", ["logistic", "ridge", "elastic-net", "xgboost", "lightgbm", "catboost"])
 def test_no_feature_moves_the_risk_against_its_direction(kind: str) -> None:
     """In these data a higher rank lowers the risk; told that it may only raise it, a model must leave it alone."""
     split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
@@ -163,11 +218,8 @@ def test_no_feature_moves_the_risk_against_its_direction(kind: str) -> None:
     def contrary(name: str) -> int:
         return 1 if name == "credit_rank" else 0
 
-    candidate: Candidate = (
-        Logistic(NAMES, "all", contrary)
-        if kind == "logistic"
-        else Boosted(NAMES, "all", seed=1, depth=2, threads=1, directions=contrary)
-    )
+    (family,) = load([kind])
+    candidate = family(ALL, Conditions(seed=1, threads=1, direction=contrary))
     (trained,) = learn(split, [candidate])
     inputs = split.test.columns(trained.feature_names)
     raised = inputs.copy()
@@ -182,10 +234,10 @@ def test_every_feature_of_the_set_has_been_judged_for_its_direction() -> None:
 
 
 def test_the_competition_begins_with_the_simplest_and_uses_only_declared_features() -> None:
-    candidates = default_candidates(seed=1, threads=1)
+    candidates = candidates_of(DEFAULT_FAMILIES, CONDITIONS)
     assert [candidate.family for candidate in candidates][:2] == ["logistic", "logistic"]
-    assert "purchases_24h" not in candidates[0].wanted
-    assert set(candidates[0].wanted) < set(candidates[1].wanted) == set(MODEL_FEATURES)
+    assert "purchases_24h" not in candidates[0].inputs.features
+    assert set(candidates[0].inputs.features) < set(candidates[1].inputs.features) == set(MODEL_FEATURES)
 
 
 def test_a_tie_keeps_what_is_in_service() -> None:
@@ -250,17 +302,31 @@ class Shuffled(Logistic):
     """Learns from labels that were dealt out anew: worth nothing, but sound."""
 
     def __init__(self) -> None:
-        super().__init__(NAMES, "shuffled")
+        super().__init__(Inputs("shuffled", NAMES), CONDITIONS)
 
     def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
         super().fit(names, train, np.random.default_rng(1).permutation(label), validate, validate_label)
 
 
-class WrongExport(Boosted):
+class WrongReasons(Logistic):
+    """Explains another intercept than it answers with."""
+
+    def explanation(self) -> LinearExplanation:
+        return msgspec.structs.replace(super().explanation(), intercept=0.0)
+
+
+class NoReasons(Logistic):
+    """Says that it explains itself, and doesn't."""
+
+    def explanation(self) -> None:  # type: ignore[override]
+        return None
+
+
+class WrongExport(XGBoostTrees):
     """Exports one tree too few of what it answers with."""
 
     def __init__(self) -> None:
-        super().__init__(NAMES, "wrong", seed=1, depth=2, threads=1)
+        super().__init__(Inputs("wrong", NAMES), CONDITIONS)
 
     def raw_probability(self, matrix: Matrix) -> NDArray[np.float64]:
         return np.asarray(self._model.predict_proba(matrix, iteration_range=(0, 3))[:, 1], dtype=np.float64)

@@ -2,9 +2,10 @@
 
 For one tree and one pattern of node outcomes (which node would go left, for every node), the game's value of a set S of
 known features is found by walking down: a node on a feature in S follows its outcome, any other node averages its
-children by the training weight (sum of Hessians) that reached them. The contribution of a feature is its Shapley value
-in that game: the path-dependent TreeSHAP of Lundberg et al. (2018), which `pred_contribs` of XGBoost computes too.
-With at most 7 nodes there are at most 128 patterns and 128 sets, so the whole game is a small array.
+children by the training weight that reached them (each library's own: sums of Hessians, or counts of rows). The
+contribution of a feature is its Shapley value in that game: the path-dependent TreeSHAP of Lundberg et al. (2018),
+which XGBoost, LightGBM and CatBoost compute too. With at most 7 nodes there are at most 128 patterns and 128 sets, so
+the whole game is a small array.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 from shared.model_artifact.explanation import MAX_TREE_NODES, TreeNode, TreeTable, TreeTablesExplanation
 
-_LEAF = -1
+LEAF = -1
+"""The child of a node that has none."""
 
 TABLE_DECIMALS = 10
 """Of a contribution in log-odds. Far below what float32 scores resolve, and it halves the file."""
@@ -33,7 +35,7 @@ class Tree:
     right: list[int]
     feature: list[int]
     threshold: list[float]
-    """Of an inner node its threshold, of a leaf its value in log-odds."""
+    """Of an inner node its threshold in float32 (left: value < threshold), of a leaf its value in log-odds."""
     default_left: list[bool]
     weight: list[float]
     """Training weight that reached the node."""
@@ -53,7 +55,7 @@ def tree_tables(trees: list[Tree], base_margin: float) -> TreeTablesExplanation:
 
 
 def _table_of(tree: Tree) -> tuple[TreeTable, float]:
-    inner = [i for i, child in enumerate(tree.left) if child != _LEAF]
+    inner = [i for i, child in enumerate(tree.left) if child != LEAF]
     if len(inner) > MAX_TREE_NODES:
         raise ValueError(f"a tree of {len(inner)} nodes can't be tabulated, at most {MAX_TREE_NODES} are")
     bit = {node: k for k, node in enumerate(inner)}
@@ -63,10 +65,11 @@ def _table_of(tree: Tree) -> tuple[TreeTable, float]:
     subsets = np.arange(1 << len(features))[None, :]
 
     def value(node: int) -> NDArray[np.float64]:
-        if tree.left[node] == _LEAF:
+        if tree.left[node] == LEAF:
             return np.full((1, 1), tree.threshold[node])
         left, right = value(tree.left[node]), value(tree.right[node])
-        share = tree.weight[tree.left[node]] / tree.weight[node]
+        # Where no training weight came, the sets' values are anybody's guess, and the sum is the same for any.
+        share = tree.weight[tree.left[node]] / tree.weight[node] if tree.weight[node] else 0.5
         averaged = share * left + (1.0 - share) * right
         followed = np.where((patterns >> bit[node]) & 1, left, right)
         return np.where((subsets >> column[tree.feature[node]]) & 1, followed, averaged)
@@ -90,6 +93,13 @@ def _shapley_weights(players: int) -> NDArray[np.float64]:
             weight = factorial(others) * factorial(players - others - 1) / factorial(players)
             weights[subset, player] = weight if with_player else -weight
     return weights
+
+
+def below(limit: float) -> float:
+    """The threshold t in float32 for which value < t is the same as value <= limit, for every value in float32."""
+    rounded = np.float32(limit)
+    largest = rounded if float(rounded) <= limit else np.nextafter(rounded, np.float32(-np.inf))
+    return float(np.nextafter(largest, np.float32(np.inf)))
 
 
 def trees_of_xgboost(model_json: bytes) -> tuple[list[Tree], float]:

@@ -1,0 +1,169 @@
+"""Who was decided on in an experiment, as the warehouse has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.experiments.evidence import Count
+from services.trainer.warehouse import Warehouse
+from shared.contracts.events import Verdict
+from shared.contracts.identity import epoch_micros
+from shared.experiments import CHAMPION, Experiment
+from shared.policy.reasons import PolicyReason
+from shared.warehouse import tables
+from shared.warehouse.views import DAYS_PER_INSTALMENT
+
+MICROS_PER_SECOND = 1_000_000
+MICROS_PER_DAY = 86_400 * MICROS_PER_SECOND
+
+APPROVE, DECLINE = Verdict.APPROVE.value, Verdict.DECLINE.value
+
+_HELD = PolicyReason.DECLINE_RATE.reason.code
+"""Of a decline that the policy's limiter gave to a person instead: the arm would have declined."""
+
+# Straight from the tables, since only there the time parts them into days: a look reads the experiment's days and no
+# more. All records of one event hold the same bytes, so any of them will do.
+_DECISIONS = f"""
+`{{project}}.{tables.DECISIONS.id}`
+WHERE prediction_timestamp >= TIMESTAMP_MICROS({{since_us}}) AND prediction_timestamp < TIMESTAMP_MICROS({{until_us}})
+  AND customer_id IS NOT NULL
+"""
+
+_EARLIEST = f"SELECT UNIX_MICROS(MIN(occurred_at)) AS earliest FROM {_DECISIONS}"
+
+_EXPOSURES = f"""
+SELECT
+  d.event_id, d.customer_id, d.variant, d.decision, d.degraded, d.model_version,
+  d.probability_of_default AS probability, UNIX_MICROS(d.prediction_timestamp) AS decided_us,
+  UNIX_MICROS(d.kafka_timestamp) - UNIX_MICROS(t.kafka_timestamp) AS latency_us,
+  d.declined, UNIX_MICROS(d.occurred_at) AS occurred_us, t.installments_count AS instalments, CAST(t.amount AS FLOAT64)
+  AS amount, t.customer_age_bracket AS age_bracket, t.customer_state AS state, o.defaulted
+FROM (
+  SELECT event_id, customer_id, variant, decision, degraded, model_version, probability_of_default,
+    prediction_timestamp, occurred_at, kafka_timestamp,
+    decision = '{DECLINE}' OR COALESCE(STRPOS(TO_JSON_STRING(reasons), '"{_HELD}"') > 0, FALSE) AS declined
+  FROM {_DECISIONS}
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1
+) AS d
+LEFT JOIN (
+  SELECT event_id, kafka_timestamp, installments_count, amount, customer_age_bracket, customer_state
+  FROM `{{project}}.{tables.TRANSACTIONS.id}`
+  WHERE occurred_at >= TIMESTAMP_MICROS({{earliest_us}}) AND misplaced IS NOT TRUE
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1
+) AS t ON t.event_id = d.event_id
+LEFT JOIN (
+  SELECT event_id, defaulted
+  FROM `{{project}}.{tables.OUTCOMES.id}`
+  WHERE observed_at >= TIMESTAMP_MICROS({{earliest_us}}) AND misplaced IS NOT TRUE
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC) = 1
+) AS o ON o.event_id = d.event_id
+"""
+"""No outcome is observed before its purchase, so that the earliest purchase bounds both."""
+
+
+@dataclass(frozen=True)
+class Exposures:
+    """Parallel columns, a row for each decision, in the order of their times."""
+
+    customer_id: NDArray[np.object_]
+    arm: NDArray[np.object_]
+    decision: NDArray[np.object_]
+    declined: NDArray[np.bool_]
+    """Or would have been, had the policy's limiter not given it to a person."""
+    degraded: NDArray[np.bool_]
+    model_version: NDArray[np.object_]
+    probability: NDArray[np.float64]
+    """NaN where no model gave one."""
+    decided_us: NDArray[np.int64]
+    latency_s: NDArray[np.float64]
+    """From the purchase's record to the decision's; NaN where the purchase isn't in the warehouse."""
+    amount: NDArray[np.float64]
+    age_bracket: NDArray[np.object_]
+    """`unknown` where the source doesn't say. As `state` for measuring fairness alone."""
+    state: NDArray[np.object_]
+    defaulted: NDArray[np.float64]
+    """1, 0, or NaN where the outcome hasn't matured."""
+
+    def __len__(self) -> int:
+        return len(self.arm)
+
+    def take(self, which: NDArray[Any]) -> Exposures:
+        """The rows of an index or mask."""
+        return Exposures(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
+
+    def first_of_customers(self) -> Exposures:
+        """Each customer's first decision: what the tests count, since chance dealt out customers, not purchases."""
+        return self.take(np.sort(np.unique(self.customer_id.astype(str), return_index=True)[1]))
+
+    def of(self, arm: str) -> Exposures:
+        return self.take(self.arm == arm)
+
+    def count(self, hits: NDArray[np.bool_]) -> Count:
+        """`hits`: of these rows."""
+        return Count(int(hits.sum()), len(self))
+
+    @property
+    def approved_and_matured(self) -> Exposures:
+        """What a lender learns the outcome of. Declined purchases of a simulator have outcomes too; they are not
+        used."""
+        return self.take((self.decision == APPROVE) & ~np.isnan(self.defaulted) & ~np.isnan(self.probability))
+
+
+def window(experiment: Experiment, settle_s: float) -> int:
+    """From when on decisions count, in microseconds. Scorers take an experiment over within their own interval; until
+    then its customers are the champion's, and would make the arms unequal."""
+    return epoch_micros(experiment.started_at) + int(settle_s * MICROS_PER_SECOND)
+
+
+def read(warehouse: Warehouse, experiment: Experiment, since_us: int, until_us: int) -> Exposures:
+    """The decisions made in [since, until), with what has matured by the latest of their purchases (in a replay of
+    history that, not the wall clock, says what may be known). Arms of other experiments are left out, as are erased
+    customers. Raises WarehouseUnavailable."""
+    bounds = {"project": warehouse.project, "since_us": since_us, "until_us": until_us}
+    earliest_us = warehouse.rows(_EARLIEST.format(**bounds))["earliest"][0].as_py()
+    columns: dict[str, list[Any]] = {}
+    if earliest_us is not None:
+        found = warehouse.rows(_EXPOSURES.format(**bounds, earliest_us=earliest_us))
+        columns = {name: found[name].to_pylist() for name in found.column_names}
+    exposures = _ordered(columns)
+    arms = [CHAMPION, *(arm.name for arm in experiment.arms)]
+    return exposures.take(np.isin(exposures.arm.astype(str), arms))
+
+
+def _ordered(columns: dict[str, list[Any]]) -> Exposures:
+    event, decided = columns.get("event_id", []), columns.get("decided_us", [])
+    order = np.lexsort((np.array(event, dtype=str), np.array(decided, dtype=np.int64)))
+
+    def texts(name: str, absent: str = "unknown") -> NDArray[np.object_]:
+        values = [absent if value is None else value for value in columns.get(name, [])]
+        return np.array(values, dtype=object)[order]
+
+    def numbers(name: str) -> NDArray[np.float64]:
+        values = [np.nan if value is None else value for value in columns.get(name, [])]
+        return np.array(values, dtype=np.float64)[order]
+
+    occurred_us = numbers("occurred_us")
+    mature_us = occurred_us + numbers("instalments") * DAYS_PER_INSTALMENT * MICROS_PER_DAY
+    matured = mature_us <= occurred_us.max(initial=0.0)
+    return Exposures(
+        customer_id=texts("customer_id"),
+        arm=texts("variant", CHAMPION),
+        decision=texts("decision"),
+        declined=numbers("declined") == 1,
+        degraded=texts("degraded", "") != "",
+        model_version=texts("model_version"),
+        probability=numbers("probability"),
+        decided_us=numbers("decided_us").astype(np.int64),
+        latency_s=numbers("latency_us") / MICROS_PER_SECOND,
+        amount=numbers("amount"),
+        age_bracket=texts("age_bracket"),
+        state=texts("state"),
+        defaulted=np.where(matured, numbers("defaulted"), np.nan),
+    )

@@ -1,0 +1,23 @@
+"""What is configured of the guardrails. Apart, since settings need it and no statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much worse than the champion an arm may be. Rates as differences, such as 0.05: five in a hundred
+    customers."""
+
+    alpha: float
+    """The chance that a harmless experiment is ever stopped."""
+    declines: float
+    """More declined."""
+    slow: float
+    """More that took longer than `slow_seconds`."""
+    slow_seconds: float
+    miscalibration: float
+    """In log-odds: how far defaults may lie from what the arm's probabilities said."""
+    approval_by_group: float
+    """Fewer approved, within one age bracket or state."""

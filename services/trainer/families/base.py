@@ -1,0 +1,98 @@
+"""What a family of models has to be able to do. Imports no training library."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.families.directions import direction
+from shared.model_artifact.explanation import Explanation
+
+Matrix = NDArray[np.float32]
+Labels = NDArray[np.int8]
+
+INPUT, LABEL_OUTPUT, PROBABILITY_OUTPUT = "features", "label", "probabilities"
+"""Names in every exported graph: what the scorer feeds and reads."""
+
+OPSET = 15
+"""Of exported graphs. Pinned, so that a newer converter doesn't change what a model is made of."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Features that a model may use."""
+
+    name: str
+    """For logs and the model card."""
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What holds for every candidate of one training."""
+
+    seed: int
+    threads: int
+    direction: Callable[[str], int] = direction
+    """Which way a feature may move the risk: 1 up, -1 down, 0 either."""
+
+
+class FamilyRefused(Exception):
+    """A family that isn't there, isn't one, or can't be used on this machine."""
+
+
+class ModelFamily(ABC):
+    """One way to learn a raw (uncalibrated) probability of default from [n, F] float32 features, NaN for null.
+
+    An instance is one candidate: it is fitted once, then asked, exported and explained. What has to hold is checked on
+    every row of the hold-out and on rows with missing values (`export`): the graph answers as `raw_probability` does,
+    and where the model explains itself, base and contributions sum to the graph's log-odds. The same data and seed must
+    give the same bytes. Libraries are imported when a model is fitted: `--help` and `promote` must not wait for them.
+    """
+
+    family: ClassVar[str]
+    """As the entry point and the manifest call it."""
+
+    def __init__(self, inputs: Inputs, conditions: Conditions) -> None:
+        self.inputs, self.conditions = inputs, conditions
+
+    @classmethod
+    def candidates(cls, inputs: Sequence[Inputs], conditions: Conditions) -> list[Self]:
+        """The models of this family that compete, the simplest first: a later one has to be clearly better.
+
+        `inputs`: few first, all last. Unless overridden, one model on each.
+        """
+        return [cls(each, conditions) for each in inputs]
+
+    @property
+    def name(self) -> str:
+        """Family, size and inputs, for logs and the model card."""
+        return f"{self.family}, {self.inputs.name}"
+
+    @property
+    def explains(self) -> bool:
+        """Whether `explanation` gives exact contributions. A model without them may answer in shadow, and never decide:
+        a decline has to be explained."""
+        return True
+
+    @abstractmethod
+    def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
+        """Fits on train, with columns `names`: those of the inputs that vary. May look at the validation part to choose
+        its own size, and at nothing else."""
+
+    @abstractmethod
+    def raw_probability(self, matrix: Matrix) -> NDArray[np.float64]:
+        """[n] raw probabilities, as the library itself gives them."""
+
+    @abstractmethod
+    def export_onnx(self) -> bytes:
+        """A graph with input `features` float32 [n, F] and second output `probabilities` float32 [n, 2]."""
+
+    @abstractmethod
+    def explanation(self) -> Explanation | None:
+        """Exact contributions in log-odds of the raw probability; None where the model can't give them."""

@@ -1,0 +1,151 @@
+"""Linear models: median imputation, standardisation, coefficients that keep their directions. Each is served as the
+same graph, and explained by its own terms; they differ in what their coefficients minimise."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.evaluate import log_losses
+from services.trainer.families import signed
+from services.trainer.families.base import INPUT, OPSET, Labels, Matrix, ModelFamily
+from services.trainer.families.signed import Coefficients, Floats
+from shared.model_artifact.explanation import LinearExplanation
+from shared.model_artifact.manifest import sigmoid
+
+
+class Linear(ModelFamily):
+    """What the linear families have in common."""
+
+    _pipeline: Any = None
+
+    @abstractmethod
+    def solve(
+        self, inputs: Floats, label: Floats, signs: Sequence[int], held: Floats, held_label: Labels
+    ) -> Coefficients:
+        """Coefficients and intercept in log-odds, of imputed and standardised inputs; `held`: the validation part's."""
+
+    def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
+        from sklearn.impute import SimpleImputer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import Pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        imputer, scaler = SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
+        scaled = scaler.fit_transform(imputer.fit_transform(train.astype(np.float64)))
+        held = scaler.transform(imputer.transform(validate.astype(np.float64)))
+        signs = [self.conditions.direction(name) for name in names]
+        coefficients, intercept = self.solve(scaled, label.astype(np.float64), signs, held, validate_label)
+        # The form that the converter to ONNX reads, whatever the coefficients minimise.
+        model = LogisticRegression()
+        model.classes_, model.n_features_in_ = np.array([0, 1]), len(names)
+        model.coef_, model.intercept_ = coefficients[None, :], np.array([intercept])
+        self._pipeline = Pipeline([("impute", imputer), ("scale", scaler), ("regress", model)])
+
+    def raw_probability(self, matrix: Matrix) -> NDArray[np.float64]:
+        return np.asarray(self._pipeline.predict_proba(matrix.astype(np.float64))[:, 1])
+
+    def export_onnx(self) -> bytes:
+        from skl2onnx import to_onnx
+        from skl2onnx.common.data_types import FloatTensorType
+
+        width = self._pipeline.named_steps["regress"].coef_.shape[1]
+        graph = to_onnx(
+            self._pipeline,
+            initial_types=[(INPUT, FloatTensorType([None, width]))],
+            name="flit-risk",  # else a random one, and with it another hash each time
+            options={id(self._pipeline): {"zipmap": False}},
+            target_opset=OPSET,
+        )
+        return bytes(graph.SerializeToString(deterministic=True))
+
+    def explanation(self) -> LinearExplanation:
+        imputer, scaler, model = (self._pipeline.named_steps[step] for step in ("impute", "scale", "regress"))
+        return LinearExplanation(
+            impute=imputer.statistics_.tolist(),
+            mean=scaler.mean_.tolist(),
+            scale=scaler.scale_.tolist(),
+            coefficients=model.coef_[0].tolist(),
+            intercept=float(model.intercept_[0]),
+        )
+
+
+class Logistic(Linear):
+    """L2-penalised logistic regression."""
+
+    family = "logistic"
+
+    PENALTY = 30.0
+    """On half the sum of squared coefficients. Anything from 1 to 1000 ranks alike where the directions are given; this
+    much settles features that tell nearly the same."""
+
+    @property
+    def name(self) -> str:
+        return f"logistic regression, {self.inputs.name}"
+
+    def solve(
+        self, inputs: Floats, label: Floats, signs: Sequence[int], held: Floats, held_label: Labels
+    ) -> Coefficients:
+        return signed.logistic(inputs, label, signs, self.PENALTY)
+
+
+class Ridge(Linear):
+    """Ridge regression of the label (0 or 1), read as log-odds around the base rate.
+
+    A straight line through zeros and ones leaves the unit interval, so it can't be served as a probability. A small
+    step d of the probability at the base rate p is d / (p (1 - p)) of its log-odds: that is how the line is read, and
+    the calibration, which every model gets, puts right what the approximation leaves.
+    """
+
+    family = "ridge"
+
+    @property
+    def name(self) -> str:
+        return f"ridge regression read as log-odds, {self.inputs.name}"
+
+    def solve(
+        self, inputs: Floats, label: Floats, signs: Sequence[int], held: Floats, held_label: Labels
+    ) -> Coefficients:
+        rate = signed.base_rate(label)
+        spread = rate * (1 - rate)
+        # A likelihood bends with `spread` where a squared error bends with 1: the same penalty, in the units of the
+        # latter.
+        coefficients, level = signed.least_squares(inputs, label, signs, Logistic.PENALTY / spread)
+        step = (level - rate) / spread
+        return coefficients / spread, float(np.log(rate / (1 - rate)) + step)
+
+
+class ElasticNet(Linear):
+    """Logistic regression under an elastic net: most of many weak features end at a coefficient of exactly zero."""
+
+    family = "elastic-net"
+
+    STRENGTHS = (100.0, 30.0, 10.0, 3.0)
+    """Of both penalties together; the validation part chooses. At 30 noise alone rarely moves a coefficient off zero on
+    ten thousand rows with one default in twenty: its slope there has a standard error of about 22."""
+    L1_SHARE = 0.5
+
+    _strength = 0.0
+
+    @property
+    def name(self) -> str:
+        kept = 0 if self._pipeline is None else np.count_nonzero(self._pipeline.named_steps["regress"].coef_)
+        return f"elastic net, {kept} coefficients at strength {self._strength:g}, {self.inputs.name}"
+
+    def solve(
+        self, inputs: Floats, label: Floats, signs: Sequence[int], held: Floats, held_label: Labels
+    ) -> Coefficients:
+        best: tuple[float, float, Coefficients] | None = None
+        for strength in self.STRENGTHS:
+            l1, l2 = strength * self.L1_SHARE, strength * (1 - self.L1_SHARE)
+            coefficients, intercept = signed.elastic_net(inputs, label, signs, l1, l2)
+            loss = float(log_losses(held_label, sigmoid(held @ coefficients + intercept)).mean())
+            if best is None or loss < best[0]:
+                best = loss, strength, (coefficients, intercept)
+        assert best is not None
+        _, self._strength, found = best
+        return found

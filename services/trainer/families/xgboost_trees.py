@@ -1,0 +1,78 @@
+"""XGBoost in the small form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.families.base import INPUT, OPSET, Conditions, Inputs, Labels, Matrix, ModelFamily
+from services.trainer.families.tree_tables import tree_tables, trees_of_xgboost
+from shared.model_artifact.explanation import Explanation
+
+
+class XGBoostTrees(ModelFamily):
+    """Gradient-boosted trees: shallow, few, stopped by the validation part."""
+
+    family = "xgboost"
+
+    MAX_ROUNDS = 130
+    """Beyond it validation loss only rose on every set that was tried."""
+    PATIENCE = 15
+    LEARNING_RATE = 0.08
+
+    def __init__(self, inputs: Inputs, conditions: Conditions, depth: int = 2) -> None:
+        """`depth`: at most 3, or its contributions can't be tabulated."""
+        super().__init__(inputs, conditions)
+        self._depth = depth
+        self._model: Any = None
+
+    @classmethod
+    def candidates(cls, inputs: Sequence[Inputs], conditions: Conditions) -> list[Self]:
+        return [*(cls(each, conditions, depth=2) for each in inputs), cls(inputs[-1], conditions, depth=3)]
+
+    @property
+    def name(self) -> str:
+        rounds = self._model.best_iteration + 1 if self._model is not None else 0
+        return f"xgboost, depth {self._depth}, {rounds} rounds, {self.inputs.name}"
+
+    def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
+        from xgboost import XGBClassifier
+
+        self._model = XGBClassifier(
+            n_estimators=self.MAX_ROUNDS,
+            max_depth=self._depth,
+            learning_rate=self.LEARNING_RATE,
+            min_child_weight=5.0,
+            reg_lambda=5.0,
+            colsample_bytree=0.8,
+            tree_method="hist",
+            early_stopping_rounds=self.PATIENCE,
+            eval_metric="logloss",
+            random_state=self.conditions.seed,
+            n_jobs=self.conditions.threads,
+            monotone_constraints=tuple(self.conditions.direction(name) for name in names),
+        )
+        self._model.fit(train, label, eval_set=[(validate, validate_label)], verbose=False)
+
+    def raw_probability(self, matrix: Matrix) -> NDArray[np.float64]:
+        return np.asarray(self._model.predict_proba(matrix)[:, 1], dtype=np.float64)
+
+    def export_onnx(self) -> bytes:
+        from onnxmltools import convert_xgboost
+        from onnxmltools.convert.common.data_types import FloatTensorType
+
+        # The classifier, not its booster: only the former knows where early stopping ended.
+        graph = convert_xgboost(
+            self._model,
+            name="flit-risk",
+            initial_types=[(INPUT, FloatTensorType([None, self._model.n_features_in_]))],
+            target_opset=OPSET,
+        )
+        return bytes(graph.SerializeToString(deterministic=True))
+
+    def explanation(self) -> Explanation:
+        booster = self._model.get_booster()[: self._model.best_iteration + 1]
+        return tree_tables(*trees_of_xgboost(bytes(booster.save_raw("json"))))

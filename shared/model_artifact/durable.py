@@ -1,0 +1,32 @@
+"""Files that are still there after the machine has lost its power."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_synced(path: Path, data: bytes) -> None:
+    """The file's new content, as a whole: a reader sees the old one or this one."""
+    aside = path.with_name(f".{path.name}-{os.urandom(4).hex()}")
+    try:
+        write_synced(aside, data)
+        aside.rename(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync_folder(path.parent)

@@ -1,0 +1,77 @@
+"""The files of one model, and how they are read: all of them as registered, or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from shared.model_artifact.explanation import Explainer, Explanation, decode_explanation
+from shared.model_artifact.manifest import (
+    CARD_FILE,
+    EXPLANATION_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    ArtifactFault,
+    ArtifactRefused,
+    Manifest,
+    check_shape,
+    sha256_hex,
+    version_of,
+)
+
+FILES = frozenset({MODEL_FILE, EXPLANATION_FILE, CARD_FILE})
+UNEXPLAINED_FILES = FILES - {EXPLANATION_FILE}
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model whose every byte was verified."""
+
+    manifest: Manifest
+    onnx: bytes
+    explanation: Explanation | None
+    """None: it gives no exact contributions, and must not decide."""
+    card: bytes
+
+    def must_explain(self) -> None:
+        """Raises `ArtifactRefused` where it can't: for whoever would let it decide."""
+        if self.explanation is None:
+            raise ArtifactRefused(
+                ArtifactFault.UNEXPLAINED,
+                f"{self.manifest.version} ({self.manifest.family}) gives no exact contributions, so that its declines "
+                "couldn't be explained: it may answer in shadow, and never decide",
+            )
+
+
+def read_verified(folder: Path, version: str) -> ModelFiles:
+    """The model in a folder, under that version. Raises `ArtifactRefused`; signatures are the registry's affair."""
+    manifest = _read_manifest(folder)
+    if manifest.version != version or version_of(manifest) != version:
+        raise ArtifactRefused(ArtifactFault.VERSION, f"the manifest's content is not that of version {version}")
+    if set(manifest.files) not in (FILES, UNEXPLAINED_FILES):
+        raise ArtifactRefused(ArtifactFault.SHAPE, f"the manifest names {sorted(manifest.files)}")
+    data = {name: _read(folder / name) for name in sorted(manifest.files)}
+    for name, digest in manifest.files.items():
+        if sha256_hex(data[name]) != digest:
+            raise ArtifactRefused(ArtifactFault.HASH, f"{name} of {version} is not what was registered")
+    check_shape(manifest)
+    explanation = decode_explanation(data[EXPLANATION_FILE]) if manifest.explained else None
+    if explanation is not None:
+        Explainer(explanation, len(manifest.feature_names))
+    return ModelFiles(manifest, data[MODEL_FILE], explanation, data[CARD_FILE])
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    try:
+        return msgspec.json.decode(_read(folder / MANIFEST_FILE), type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ArtifactRefused(ArtifactFault.SYNTAX, f"manifest of {folder.name}: {error}") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactRefused(ArtifactFault.MISSING, f"{path.parent.name}/{path.name}: {error.strerror}") from None

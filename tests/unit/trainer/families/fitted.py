@@ -1,0 +1,50 @@
+"""Families, fitted on the synthetic purchases."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import pytest
+
+from services.trainer.examples import Examples
+from services.trainer.families import FamilyRefused, ModelFamily
+from services.trainer.families.catboost_trees import CatBoostTrees
+from services.trainer.families.ensemble import Ensemble
+from services.trainer.families.lightgbm_trees import LightGBMTrees
+from services.trainer.families.linear import ElasticNet, Logistic, Ridge
+from services.trainer.families.neural_network import NeuralNetwork
+from services.trainer.families.xgboost_trees import XGBoostTrees
+from tests.unit.trainer.synthetic import ALL, CONDITIONS, NAMES, synthetic_examples
+
+BUILD: dict[str, Callable[[], ModelFamily]] = {
+    "logistic": lambda: Logistic(ALL, CONDITIONS),
+    "ridge": lambda: Ridge(ALL, CONDITIONS),
+    "elastic-net": lambda: ElasticNet(ALL, CONDITIONS),
+    "xgboost": lambda: XGBoostTrees(ALL, CONDITIONS, depth=3),
+    **{f"lightgbm {depth}": lambda depth=depth: LightGBMTrees(ALL, CONDITIONS, depth) for depth in (1, 2, 3)},  # type: ignore[misc]
+    **{f"catboost {depth}": lambda depth=depth: CatBoostTrees(ALL, CONDITIONS, depth) for depth in (1, 2, 3)},  # type: ignore[misc]
+    "neural-network": lambda: NeuralNetwork(ALL, CONDITIONS),
+    "ensemble": lambda: Ensemble(ALL, CONDITIONS),
+}
+
+
+def parts() -> tuple[Examples, Examples]:
+    """What is learnt from, and what is held out."""
+    examples = synthetic_examples(6000)
+    return examples.take(slice(0, 4000)), examples.take(slice(4000, 6000))
+
+
+def fit(candidate: ModelFamily) -> ModelFamily:
+    """Skips where LightGBM finds no OpenMP: it is the one family that needs something of the system."""
+    train, validate = parts()
+    try:
+        candidate.fit(NAMES, train.features, train.label, validate.features, validate.label)
+    except FamilyRefused as refused:
+        pytest.skip(str(refused))
+    return candidate
+
+
+@functools.cache
+def fitted(name: str) -> ModelFamily:
+    return fit(BUILD[name]())

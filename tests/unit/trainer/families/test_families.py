@@ -1,0 +1,133 @@
+"""What holds for every family: the graph, the explanation and the bytes."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.trainer.candidates import candidates_of
+from services.trainer.evaluate import auc
+from services.trainer.export import (
+    MAX_DIFFERENCE,
+    MAX_UNEXPLAINED,
+    check_explanation,
+    check_parity,
+    golden_vectors,
+    run_onnx,
+)
+from services.trainer.families import FamilyRefused, found
+from shared.deciding.onnx_model import OnnxModel
+from shared.feature_definitions import FEATURE_NAMES, FEATURE_SET_VERSION
+from shared.model_artifact.files import ModelFiles
+from shared.model_artifact.manifest import Calibration, DataWindow, Manifest
+from tests.unit.trainer.families.fitted import BUILD, fit, fitted, parts
+from tests.unit.trainer.synthetic import CONDITIONS
+
+REPOSITORY = Path(__file__).parents[4]
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_the_graph_answers_as_the_library_does_missing_values_included(name: str) -> None:
+    candidate, holdout = fitted(name), parts()[1].features
+    assert np.isnan(holdout).any()
+    assert check_parity(candidate, candidate.export_onnx(), holdout) < MAX_DIFFERENCE / 10
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_values_that_a_float_cannot_hold_get_the_librarys_answer_too(name: str) -> None:
+    candidate, holdout = fitted(name), parts()[1].features[:50].copy()
+    holdout[::2, 0], holdout[1::2, 2] = np.inf, -np.inf
+    if candidate.family in ("logistic", "ridge", "elastic-net", "ensemble"):
+        pytest.skip("scikit-learn refuses them, and a line through infinity says nothing")
+    assert np.abs(run_onnx(candidate.export_onnx(), holdout) - candidate.raw_probability(holdout)).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_base_and_contributions_add_up_to_the_graphs_probability(name: str) -> None:
+    candidate = fitted(name)
+    explanation, difference = check_explanation(candidate, candidate.export_onnx(), parts()[1].features)
+    if candidate.explains:
+        assert explanation is not None
+        assert difference is not None
+        assert difference < MAX_UNEXPLAINED / 10
+    else:
+        assert (explanation, candidate.explanation()) == (None, None)
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_a_row_gets_the_same_bits_alone_and_among_any_others(name: str) -> None:
+    """As the scorer asks, so that a decision can be made again without its batch (`replay`)."""
+    candidate, rows = fitted(name), parts()[1].features[:301]
+    onnx = candidate.export_onnx()
+    manifest = Manifest(
+        version="0" * 16,
+        family=candidate.family,
+        feature_set_version=FEATURE_SET_VERSION,
+        feature_names=list(FEATURE_NAMES[: rows.shape[1]]),
+        files={},
+        calibration=Calibration(),
+        metrics={},
+        data_window=DataWindow("", "", "", "", "", 1, 1, 1, ""),
+        golden=golden_vectors(onnx, Calibration(), rows),
+        trained_at="",
+    )
+    model = OnnxModel(ModelFiles(manifest, onnx, candidate.explanation(), b""))
+    alone = [model.score(rows[i : i + 1]) for i in range(len(rows))]
+    for size in (2, 3, 16, 100, 301):
+        together = [model.score(rows[i : i + size]) for i in range(0, len(rows), size)]
+        for told in ("probabilities", "contributions") if candidate.explains else ("probabilities",):
+            one, many = (np.concatenate([getattr(each, told) for each in scores]) for scores in (alone, together))
+            assert np.array_equal(one, many), (size, told)
+
+
+def test_only_the_neural_network_explains_nothing() -> None:
+    silent = [each.family for each in candidates_of(list(found.BUILT_IN), CONDITIONS) if not each.explains]
+    assert silent == ["neural-network"]
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_the_same_data_and_seed_give_the_same_bytes(name: str) -> None:
+    assert fit(BUILD[name]()).export_onnx() == fitted(name).export_onnx()
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_each_family_finds_what_there_is_to_learn(name: str) -> None:
+    held = parts()[1]
+    assert auc(held.label, fitted(name).raw_probability(held.features)) > 0.78
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_what_was_never_missing_in_training_may_be_missing_later(name: str) -> None:
+    """LightGBM, for one, then takes it for zero, and its graph has to know."""
+    train, validate = (replace(part, features=part.features.copy()) for part in parts())
+    for part in (train, validate):
+        part.features[:] = np.nan_to_num(part.features, nan=-0.5)
+    candidate = BUILD[name]()
+    names = tuple(f"f{i}" for i in range(train.features.shape[1]))
+    try:
+        candidate.fit(names, train.features, train.label, validate.features, validate.label)
+    except FamilyRefused as refused:
+        pytest.skip(str(refused))
+    graph = candidate.export_onnx()
+    assert check_parity(candidate, graph, validate.features) < MAX_DIFFERENCE / 10
+    check_explanation(candidate, graph, validate.features)
+
+
+def test_the_families_of_this_code_are_those_that_its_distribution_declares() -> None:
+    declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["entry-points"][found.GROUP]
+    assert declared == found.BUILT_IN
+
+
+def test_every_family_of_ours_is_complete_and_calls_itself_by_its_name() -> None:
+    for name, family in zip(found.BUILT_IN, found.load(found.BUILT_IN), strict=True):
+        assert (family.family, inspect.isabstract(family)) == (name, False)
+
+
+def test_a_family_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(FamilyRefused, match=r"'oracle': there are logistic, ridge"):
+        found.load(["logistic", "oracle"])
