@@ -123,7 +123,6 @@ async def test_a_rolling_restart_fails_no_call_and_loses_no_event(tmp_path: Path
     settings = {
         "INGESTOR__RATE": str(events),
         "SCORER__DRAIN_SECONDS": "2",
-        "SCORER__PUBLISH_TIMEOUT_MS": "20000",
         **PATIENT,
     }
     with System(tmp_path, SERVICES, settings) as system:

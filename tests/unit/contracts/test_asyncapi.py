@@ -11,7 +11,7 @@ import pytest
 
 from shared.contracts import schemas, topics
 from shared.contracts.asyncapi import VALUE_OF
-from shared.contracts.headers import cloud_event
+from shared.contracts.headers import EXPOSURE_HEADER, cloud_event
 from shared.settings import KafkaSettings
 
 SPECIFICATION = Path(__file__).parents[2] / "data" / "asyncapi" / "asyncapi-3.0.0.schema.json"
@@ -63,7 +63,10 @@ def test_outsiders_write_transactions_and_outcomes_only(document: dict[str, Any]
 
 def test_every_header_that_is_written_is_described(document: dict[str, Any]) -> None:
     written = {name for name, _ in cloud_event(event_id="e", kind="k", source="s", time="t", traceparent="p")}
-    assert set(document["components"]["schemas"]["headers"]["properties"]) == written | {"rerouted"}
+    assert set(document["components"]["schemas"]["headers"]["properties"]) == written | {
+        "rerouted",
+        EXPOSURE_HEADER,
+    }
 
 
 @pytest.mark.parametrize("name", schemas.EVENTS)
