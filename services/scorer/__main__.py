@@ -43,7 +43,7 @@ from services.scorer.ports import Ports
 from services.scorer.rate import Rate
 from services.scorer.reload import ModelReloader
 from services.scorer.restore import ClaimRestorer
-from services.scorer.server import Shed, listen, serve
+from services.scorer.server import listen, serve
 from services.scorer.settings import ScorerSettings
 from services.scorer.slot import ModelSlot
 from services.scorer.stream import StreamDoor
@@ -184,8 +184,10 @@ async def work(
         )
         stack.push_async_callback(rest_door.finish)
         limits = BodyLimits(settings.limits.max_body_bytes, section.max_batch_bytes)
-        app = Shed(build_app(use_cases, rest_door, ready.reason, limits), admission.full)
-        connections = ConnectionLimits(section.max_connections, section.read_seconds, section.keep_alive_seconds)
+        app = build_app(use_cases, rest_door, ready.reason, limits)
+        connections = ConnectionLimits(
+            section.max_connections, section.read_seconds, section.keep_alive_seconds, admission
+        )
         with contextlib.suppress(RedisError, OSError):
             await hasty.ping()  # so that the first checkout doesn't wait for the connection
         # What was loaded by now stays for good: collections that go through it again would stop both doors for 50 ms.

@@ -78,6 +78,7 @@ class Admission:
         self._limit = self._first
         self._starting = True
         self._in_work = 0
+        self._whole = 0
         self._cut_at_s = -1.0
         self._needed_at_s = clock()
         """When more than half of the places were last in use."""
@@ -89,7 +90,12 @@ class Admission:
 
     def full(self, arrived_s: float) -> bool:
         """Whether there is no place for a request that arrived then."""
-        return self._in_work >= (self.limit if self._is_busy(arrived_s) else self._most)
+        return max(self._in_work, self._whole) >= (self.limit if self._is_busy(arrived_s) else self._most)
+
+    def count_whole(self, change: int) -> None:
+        """A request is there as a whole, or was answered. Many may be before the first of them has its turn, and what
+        comes behind them can be told no at once."""
+        self._whole += change
 
     def check(self, arrived_s: float) -> None:
         """Raises Overloaded where there is no place."""
@@ -100,7 +106,8 @@ class Admission:
     def place(self, arrived_s: float) -> Iterator[None]:
         """Take a place. `arrived_s`: when the request was whole, by `clock`. Raises Overloaded."""
         self._forget()
-        self.check(arrived_s)
+        if self._in_work >= (self.limit if self._is_busy(arrived_s) else self._most):
+            raise Overloaded
         self._in_work += 1
         IN_FLIGHT.set(self._in_work)
         try:

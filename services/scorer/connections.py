@@ -9,16 +9,25 @@ from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
 from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from services.scorer.door import overloaded
+from services.scorer.metrics import ANSWERS
 from services.scorer.problems import Problem, answer
+from services.scorer.routes.decisions import DECIDE_PATH
 
 MAX_HEAD_BYTES = 16_384
 """Of address and headers. A key, a trace and what balancers add take one or two thousand."""
 MAX_HEADERS = 64
 RETRY_AFTER_S = 1
+
+
+class Crowd(Protocol):
+    def full(self, arrived_s: float) -> bool: ...
+    def count_whole(self, change: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,8 @@ class ConnectionLimits:
     """From a connection's first moment to the end of a request's head."""
     keep_alive_seconds: float
     """How long a connection is kept after an answer until the next request begins."""
+    crowd: Crowd | None = None
+    """Tells whether one more purchase can be taken up; None: all are."""
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -45,6 +56,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._field_bytes = 0  # of its complete fields
         self._refusal: Problem | None = None
         self._ends = False
+        self._turned_away = False
+        self._whole = 0  # 1 while a purchase that is there as a whole isn't answered
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
             self._refuse(Problem.later(503, "overloaded", "too many connections at once", RETRY_AFTER_S))
@@ -53,6 +66,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_deadline()
+        self._count_whole(0)
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # which uvicorn leaves running where the connection broke
 
@@ -84,22 +98,55 @@ class BoundedHttp(HttpToolsProtocol):
         self._forget_deadline()
         self._loose_bytes = 0
         self._note_arrival()
-        super().on_headers_complete()
+        if self._is_purchase() and self.limits.crowd is not None and self.limits.crowd.full(self.loop.time()):
+            self._turn_away()
+        else:
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._loose_bytes = 0  # what follows may be a chunk's length, or headers after the body
-        super().on_body(body)
+        if not self._turned_away:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._loose_bytes = 0
+        if self._turned_away:
+            self._turned_away = False
+            self._expect_head(self.limits.keep_alive_seconds + self.limits.read_seconds)
+            return
         self._note_arrival()
+        if self._is_purchase() and not self.cycle.response_complete:
+            self._count_whole(1)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        self._count_whole(0)
         super().on_response_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
             # The rest of a body that was refused unread falls under it as well.
             self._expect_head(self.limits.keep_alive_seconds + self.limits.read_seconds)
+
+    def _is_purchase(self) -> bool:
+        return self.url == DECIDE_PATH.encode() and self.parser.get_method() == b"POST"
+
+    def _count_whole(self, whole: int) -> None:
+        if whole != self._whole and self.limits.crowd is not None:
+            self.limits.crowd.count_whole(whole - self._whole)
+            self._whole = whole
+
+    def _turn_away(self) -> None:
+        """No place for a purchase: said at once, before anything else is done for it.
+
+        Beyond what the machine can do, most of what it does is to say no, and who was let in waits for that: so not
+        through the whole application. Behind an earlier request in work this one has to wait its turn.
+        """
+        earlier = self.cycle is not None and not self.cycle.response_complete
+        if earlier or self.expect_100_continue or not self.parser.should_keep_alive():
+            super().on_headers_complete()
+            return
+        self._turned_away = True
+        ANSWERS.labels("503", "overloaded").inc()
+        self.transport.write(_OVERLOADED)
 
     def _note_arrival(self) -> None:
         # The loop's own time is that of its latest look at the sockets: what was read since has waited from then on.
@@ -151,6 +198,10 @@ def _head_too_large() -> Problem:
     return Problem(431, "head", "the request's address and headers are too large", expected=expected)
 
 
-def _on_the_wire(response: Response) -> bytes:
+def _on_the_wire(response: Response, *, last: bool = True) -> bytes:
     headers = b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
-    return STATUS_LINE[response.status_code] + headers + b"connection: close\r\n\r\n" + bytes(response.body)
+    end = b"connection: close\r\n\r\n" if last else b"\r\n"
+    return STATUS_LINE[response.status_code] + headers + end + bytes(response.body)
+
+
+_OVERLOADED = _on_the_wire(answer(overloaded()), last=False)

@@ -6,15 +6,12 @@ import asyncio
 import contextlib
 import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.scorer.connections import ConnectionLimits, within
-from services.scorer.door import arrived_s, overloaded
-from services.scorer.problems import answer
-from services.scorer.routes.decisions import DECIDE_PATH
 
 GRACE_SECONDS = 10
 """For answers in flight when the process is told to stop."""
@@ -44,26 +41,6 @@ class _Farewell:
             await send(message)
 
         await self._app(scope, receive, send_with_farewell)
-
-
-class Shed:
-    """Refuses a purchase that there is no place for before anything else is done for it.
-
-    Saying no has to cost next to nothing: beyond what the machine can do, most of what it does is to say no, and who
-    was let in waits for that.
-    """
-
-    def __init__(self, app: ASGIApp, full: Callable[[float], bool]) -> None:
-        """`full`: for a request that arrived at that time."""
-        self._app = app
-        self._full = full
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asks = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == DECIDE_PATH
-        if asks and self._full(arrived_s(scope)):
-            await answer(overloaded())(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
 
 
 def listen(host: str, port: int) -> socket.socket:
