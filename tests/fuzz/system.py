@@ -33,7 +33,8 @@ SETTINGS = {
 BATCH = 1_000
 CLIENTS = 8
 EXAMPLES = 200
-CHECKS = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
+CHECKS = ("status_code_conformance", "content_type_conformance", "response_schema_conformance")
+"""The document names no 500, so one doesn't conform. It does name 503: for a deadline of a millisecond, say."""
 STATED = frozenset({200, 400, 404, 405, 409, 413, 415, 422})
 TROUBLE = re.compile(
     r"Traceback|request_failed|stopped_by_error|gave_up|Exception in|never retrieved|Segmentation fault"
@@ -153,10 +154,7 @@ def _by_schema(url: str, seed: int) -> str:
     """schemathesis over the OpenAPI document; what it says where something failed, otherwise nothing."""
     command = [
         *(str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json"),
-        *(
-            "--checks",
-            "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
-        ),
+        *("--checks", ",".join(CHECKS)),
         *("--max-examples", str(EXAMPLES), "--seed", str(seed), "--no-color", "--phases", "examples,fuzzing"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
