@@ -38,7 +38,7 @@ demo: setup ## the main job: history, a first model, live purchases decided (EVE
 	@$(RUN) -m deploy.local.demo
 
 test: setup ## all tests that need nothing but Python packages
-	@$(RUN) -m pytest -m "not slow and not system" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
+	@$(RUN) -m pytest -m "not slow and not system" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 5 --cov --cov-report=term:skip-covered
 
 test-slow: setup ## the tests that take minutes: what can be learnt from the source, and the like
 	@$(RUN) -m pytest -m slow --timeout 3600

@@ -250,6 +250,7 @@ async def test_a_long_past_is_read_in_stretches_and_pages_each_record_once(
     assert [one.found for one in await past.survey(TRANSACTIONS.name, HOME, 500, 520)] == [0]
 
 
+@pytest.mark.slow
 async def test_an_erased_customer_does_not_come_back_from_the_warehouse(rig: Rig, warehouse: BigQuerySettings) -> None:
     settings = environment_of(warehouse)
     await running(rig, **settings)
@@ -270,6 +271,7 @@ async def test_an_erased_customer_does_not_come_back_from_the_warehouse(rig: Rig
     assert await rig.states() == before
 
 
+@pytest.mark.slow
 async def test_a_gap_that_nobody_can_fill_is_waited_for_and_told_until_somebody_accepts_it(
     rig: Rig, warehouse: BigQuerySettings
 ) -> None:
@@ -318,6 +320,7 @@ async def test_a_gap_that_nobody_can_fill_is_waited_for_and_told_until_somebody_
     assert len(book.not_checkable) > 0
 
 
+@pytest.mark.slow
 async def test_without_a_warehouse_expired_records_are_a_gap(rig: Rig) -> None:
     settings = {"FEATURES__REBUILD_FROM_WAREHOUSE": "false"}
     features = await running(rig, **settings)

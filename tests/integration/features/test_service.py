@@ -257,6 +257,7 @@ async def test_a_stop_signal_is_obeyed_while_kafka_does_not_answer(rig: Rig) -> 
         rig.kafka.resume()
 
 
+@pytest.mark.slow
 async def test_a_process_that_slept_through_its_session_does_no_harm_when_it_wakes(rig: Rig) -> None:
     """A zombie: its partitions went to another, which has moved on."""
     zombie = await rig.start_ready(FEATURES__MAX_BATCH="20")

@@ -180,6 +180,7 @@ def test_a_chain_made_anew_over_a_changed_record_is_told_by_the_log_and_by_an_ea
     assert not any("breaks" in each for each in told["examples"])
 
 
+@pytest.mark.slow
 def test_where_the_log_is_gone_a_row_is_still_held_to_its_record_and_the_record_to_the_chain(
     world: World, tmp_path: Path
 ) -> None:

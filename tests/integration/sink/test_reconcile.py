@@ -138,6 +138,7 @@ async def test_a_repair_writes_what_is_missing_and_deletes_what_is_too_much(sett
     assert "0 rows deleted, 0 written" in command(settled, "repair").stdout
 
 
+@pytest.mark.slow
 async def test_a_row_that_never_was_in_the_chain_is_repaired_beside_it(settled: World) -> None:
     name, customer = f"`{PROJECT}.{tables.DECISIONS.id}`", "cust_000001"
     values = [one_of_each(number, customer)[topics.DECISIONS] for number in (9_000, 9_001, 9_002)]
