@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections import Counter
 
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from shared.contracts.identity import partition_of
