@@ -25,6 +25,7 @@ async def test_the_ledger_balances_after_each_of_a_few_faults() -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 async def test_without_acknowledgements_the_ledger_does_not_balance() -> None:
     row = await control("no-acknowledgements", SEED, QUIET, rate=RATE)
     assert row["passed"], json.dumps(row, indent=1)

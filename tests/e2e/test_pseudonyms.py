@@ -31,6 +31,8 @@ MARK = "canary"
 PEOPLE = [f"{MARK}_{number}-0a1b2c3d" for number in range(5)]
 SERVICES = ("features", "scorer", "sink")
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Planted:

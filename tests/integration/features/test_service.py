@@ -35,6 +35,7 @@ async def test_purchases_become_vectors_and_outcomes_their_past(rig: Rig) -> Non
     assert await features.metric('flit_events_total{result="ok",service="features",topic="bnpl-transactions"}') == 3
 
 
+@pytest.mark.slow
 async def test_after_a_kill_in_the_middle_nothing_is_lost_and_nothing_is_counted_twice(rig: Rig) -> None:
     records = mixed(3000)
     features = await rig.start_ready(FEATURES__MAX_BATCH="40")

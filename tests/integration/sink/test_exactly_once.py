@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from services.sink.__main__ import serve
 from shared.contracts import topics
 from shared.contracts.identity import partition_of
@@ -124,6 +126,7 @@ async def test_transactions_wait_for_the_features_service_and_hold_up_no_other_t
     world.assert_exact()
 
 
+@pytest.mark.slow
 async def test_two_sinks_share_the_partitions_and_one_goes_on_alone_when_the_other_is_killed(world: World) -> None:
     async with world.sink() as first, world.sink() as second:
         await first.ready()

@@ -31,7 +31,7 @@ from tests.integration.trainer.test_trainer_on_the_warehouse import trainer
 from tests.research.simulated import SimulatedHistory, simulated_history
 from tests.unit.scorer.parts import register
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 PROJECT = "flit-reprocess-test"
 OLD_SET = "0-before"
@@ -158,14 +158,12 @@ def test_they_equal_those_that_the_stream_would_have_made(reprocessed: Reprocess
     assert np.array_equal(read.columns(expected.feature_names), expected.take(known).features, equal_nan=True)
 
 
-@pytest.mark.slow
 def test_a_second_run_finds_them_and_writes_nothing(reprocessed: Reprocessed) -> None:
     again = reprocessed.run("reprocess")
     assert (again["written"], again["present"]) == (0, reprocessed.answer["written"])
     assert len(Past(Warehouse(reprocessed.settings)).present(FEATURE_SET_VERSION)) == reprocessed.answer["written"]
 
 
-@pytest.mark.slow
 def test_a_range_takes_in_only_its_purchases_with_the_whole_past_behind_them(reprocessed: Reprocessed) -> None:
     middle = int(np.median(reprocessed.history.examples.occurred_us))
     part = reprocessed.run("reprocess", "--since", from_epoch_micros(middle))
