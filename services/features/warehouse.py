@@ -26,7 +26,7 @@ from shared.kafka.errors import TransientError
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
-from shared.warehouse.tables import Table
+from shared.warehouse.columns import Table
 
 STRETCH_OFFSETS = 100_000
 """Asked for at once: few enough for BigQuery to sort in no time, many enough that its second or two doesn't matter."""

@@ -165,7 +165,7 @@ async def work(
             batches=Batch(checkout, guard),
             explanations=Explanations(checkout, library),
             updates=Updates(
-                claims, askers, guard, producer, exposures, partitions=partitions, publish_timeout_s=publish_timeout_s
+                checkout, guard, producer, exposures, partitions=partitions, publish_timeout_s=publish_timeout_s
             ),
             customers=Customers(states, confirm, partitions=partitions, pseudonyms=pseudonyms),
             models=Models(registry, library, reloader),

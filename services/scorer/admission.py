@@ -90,7 +90,7 @@ class Admission:
 
     def full(self, arrived_s: float) -> bool:
         """Whether there is no place for a request that arrived then."""
-        return max(self._in_work, self._whole) >= (self.limit if self._is_busy(arrived_s) else self._most)
+        return max(self._in_work, self._whole) >= self._places(arrived_s)
 
     def count_whole(self, change: int) -> None:
         """A request is there as a whole, or was answered. Many may be before the first of them has its turn, and what
@@ -106,7 +106,7 @@ class Admission:
     def place(self, arrived_s: float) -> Iterator[None]:
         """Take a place. `arrived_s`: when the request was whole, by `clock`. Raises Overloaded."""
         self._forget()
-        if self._in_work >= (self.limit if self._is_busy(arrived_s) else self._most):
+        if self._in_work >= self._places(arrived_s):
             raise Overloaded
         self._in_work += 1
         IN_FLIGHT.set(self._in_work)
@@ -117,8 +117,10 @@ class Admission:
             self._in_work -= 1
             IN_FLIGHT.set(self._in_work)
 
-    def _is_busy(self, arrived_s: float) -> bool:
-        return self._clock() - arrived_s > BUSY_S or self._late_s() > BUSY_S
+    def _places(self, arrived_s: float) -> float:
+        """That there are for a request that arrived then: as it waited for its turn, the loop is busy."""
+        busy = self._clock() - arrived_s > BUSY_S or self._late_s() > BUSY_S
+        return self.limit if busy else self._most
 
     def _forget(self) -> None:
         if self._limit > self._first and self._clock() - self._needed_at_s > FORGOTTEN_S:

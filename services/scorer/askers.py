@@ -13,7 +13,7 @@ import hashlib
 
 from redis.asyncio import Redis
 
-from services.scorer.claims import transient
+from shared.redis_errors import transient
 
 
 class Askers:

@@ -12,6 +12,7 @@ import structlog
 
 from services.scorer.claims import ANY_BODY, Claim, IndexIncomplete, greatest_offsets
 from services.scorer.decider import Clock, Decider, utc_now
+from services.scorer.idempotency import release_quietly
 from services.scorer.limiter import Limiter
 from services.scorer.metrics import CLAIMS, SERVICE
 from services.scorer.outgoing import decision_record, transaction_record
@@ -158,7 +159,7 @@ class Checkout:
         finally:
             DECISION_SECONDS.labels("rest").observe(time.perf_counter() - started)
             if bound and key is not None:
-                await self._release(question.caller, key, accepted.fingerprint)
+                await release_quietly(self._ports.keys, question.caller, key, accepted.fingerprint)
 
     async def find(self, event_id: str, asked_by: str | None = None) -> bytes | None:
         """The decision of an event, if the topic has it. Raises Unavailable where Redis is away.
@@ -194,7 +195,7 @@ class Checkout:
             return _same_body(await self._decided_by_stream(transaction.event_id), accepted), False
         as_of = AsOf(transactions=position.transactions, outcomes=position.outcomes)
         vector = make_vector(state, accepted, as_of, now)
-        decision = (await self._reserving.decide([(partition, vector)], "rest"))[0]
+        decision = (await self._reserving.decide([(addressed.placed, vector)], "rest"))[0]
         wanted = Claim(transaction.event_id, accepted.fingerprint, encode(decision))
         held = (await self._ports.claims.claim([wanted]))[0]
         if held is wanted:
@@ -274,12 +275,6 @@ class Checkout:
         except TransientError as error:
             log.warning("not_published", topic=record.topic, error=str(error)[:200])
             raise Unavailable("kafka-unavailable", "the purchase can't be recorded right now") from error
-
-    async def _release(self, caller: str, key: str, fingerprint: bytes) -> None:
-        try:
-            await self._ports.keys.release(caller, key, fingerprint)
-        except TransientError as error:
-            log.warning("idempotency_key_not_released", error=str(error)[:200])
 
 
 def _same_body(claim: Claim, accepted: AcceptedTransaction) -> Claim:

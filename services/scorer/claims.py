@@ -19,16 +19,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from shared.claim_keys import key_of
 from shared.kafka.errors import TransientError
+from shared.redis_errors import transient
 
 CLAIMED, PUBLISHED = b"c", b"p"
 FINGERPRINT_BYTES = 16
@@ -163,12 +163,3 @@ def greatest_offsets(metadata: Sequence[Any]) -> dict[int, int]:
     for each in metadata:
         found[each.partition] = max(each.offset, found.get(each.partition, -1))
     return found
-
-
-@asynccontextmanager
-async def transient() -> AsyncIterator[None]:
-    """Whatever the client raises where Redis is away, as the one error that callers know."""
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise TransientError(f"redis: {error!r}") from error

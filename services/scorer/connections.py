@@ -14,7 +14,7 @@ from typing import Protocol
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from services.scorer.door import overloaded
+from services.scorer.door import RETRY_AFTER_S, overloaded
 from services.scorer.metrics import ANSWERS
 from services.scorer.problems import Problem, answer
 from services.scorer.routes.decisions import DECIDE_PATH
@@ -22,7 +22,7 @@ from services.scorer.routes.decisions import DECIDE_PATH
 MAX_HEAD_BYTES = 16_384
 """Of address and headers. A key, a trace and what balancers add take one or two thousand."""
 MAX_HEADERS = 64
-RETRY_AFTER_S = 1
+_DECIDE_URL = DECIDE_PATH.encode()
 
 
 class Crowd(Protocol):
@@ -127,7 +127,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._expect_head(self.limits.keep_alive_seconds + self.limits.read_seconds)
 
     def _is_purchase(self) -> bool:
-        return self.url == DECIDE_PATH.encode() and self.parser.get_method() == b"POST"
+        return self.url == _DECIDE_URL and self.parser.get_method() == b"POST"
 
     def _count_whole(self, whole: int) -> None:
         if whole != self._whole and self.limits.crowd is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from services.scorer.checkout import Unavailable
 from services.scorer.library import ModelLibrary
+from services.scorer.ports import Decisions
 from shared.contracts.events import Decision, Reason, Verdict
 from shared.deciding import NO_MODEL, matrix_of
 from shared.feature_definitions import FEATURES
@@ -57,12 +58,8 @@ class Explanation(msgspec.Struct, frozen=True):
     """What a notice has to tell the customer, where the purchase was declined."""
 
 
-class Found(Protocol):
-    async def find(self, event_id: str, asked_by: str | None) -> bytes | None: ...
-
-
 class Explanations:
-    def __init__(self, decisions: Found, library: ModelLibrary) -> None:
+    def __init__(self, decisions: Decisions, library: ModelLibrary) -> None:
         self._decisions = decisions
         self._library = library
 

@@ -15,9 +15,9 @@ from typing import Protocol, cast
 import structlog
 from redis.asyncio import Redis
 
-from services.scorer.claims import transient
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.kafka.errors import TransientError
+from shared.redis_errors import transient
 
 log = structlog.get_logger()
 
@@ -87,10 +87,15 @@ class KeyGuard:
             yield
         finally:
             if bound and key is not None:
-                try:
-                    await self._keys.release(caller, key, fingerprint)
-                except TransientError as error:
-                    log.warning("idempotency_key_not_released", error=str(error)[:200])
+                await release_quietly(self._keys, caller, key, fingerprint)
+
+
+async def release_quietly(keys: Keys, caller: str, key: str, fingerprint: bytes) -> None:
+    """The answer is made: that its key can't be released now is no reason not to give it."""
+    try:
+        await keys.release(caller, key, fingerprint)
+    except TransientError as error:
+        log.warning("idempotency_key_not_released", error=str(error)[:200])
 
 
 def check_key(key: str) -> str:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import takewhile
 
 import structlog
 
@@ -61,8 +62,7 @@ class Limiter:
         limiter = policy.limiter
         if limiter is None:
             return self._hold(Circumstances(exploring=exploring))
-        first = self._now() - limiter.window_minutes + 1
-        within = [minute for minute in self._minutes if minute.number >= first]
+        within = self._last(limiter.window_minutes)
         decided = sum(minute.decided for minute in within)
         declined = sum(minute.declined for minute in within)
         most = limiter.most_approved_usd
@@ -74,12 +74,16 @@ class Limiter:
             )
         )
 
+    def _last(self, minutes: int) -> list[_Minute]:
+        """The latest first: who asks for few doesn't go through a day's."""
+        first = self._now() - minutes + 1
+        return list(takewhile(lambda minute: minute.number >= first, reversed(self._minutes)))
+
     def _has_budget(self, policy: Policy) -> bool:
         exploration = policy.exploration
         if exploration is None:
             return False
-        first = self._now() - LONGEST_MINUTES + 1
-        spent = sum(minute.explored_loss_cents for minute in self._minutes if minute.number >= first)
+        spent = sum(minute.explored_loss_cents for minute in self._last(LONGEST_MINUTES))
         return spent * policy.loss_given_default < 100 * exploration.most_expected_loss_usd
 
     def _hold(self, held: Circumstances) -> Circumstances:

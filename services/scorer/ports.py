@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from services.scorer.claims import Claim
+from services.scorer.idempotency import Keys
 from shared.exposure import Standing
 from shared.exposure.store import Placed
 from shared.feature_state import Position
@@ -23,11 +24,6 @@ class States(Protocol):
     async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position | None]: ...
 
 
-class Keys(Protocol):
-    async def bind(self, caller: str, key: str, fingerprint: bytes) -> bool: ...
-    async def release(self, caller: str, key: str, fingerprint: bytes) -> None: ...
-
-
 class Askers(Protocol):
     async def note(self, caller: str, event_id: str) -> None: ...
     async def has_asked(self, caller: str, event_id: str) -> bool: ...
@@ -35,6 +31,12 @@ class Askers(Protocol):
 
 class Sender(Protocol):
     async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> Any: ...
+
+
+class Decisions(Protocol):
+    """What was decided. Raises Unavailable where that can't be looked up."""
+
+    async def find(self, event_id: str, asked_by: str | None) -> bytes | None: ...
 
 
 class Exposures(Protocol):

@@ -36,15 +36,15 @@ class Reserving:
         self._limiter = limiter or Limiter()
         self._clock = clock
 
-    async def decide(self, vectors: Sequence[tuple[int, FeatureVector]], channel: Channel) -> list[Decision]:
-        """One decision for each vector, given with its customer's partition. Raises TransientError."""
+    async def decide(self, vectors: Sequence[tuple[Placed, FeatureVector]], channel: Channel) -> list[Decision]:
+        """One decision for each vector, given with its place on the customer's account. Raises TransientError."""
         circumstances = self._limiter.circumstances(self._decider.policy)
         decisions = self._decider.decide([vector for _, vector in vectors], channel, circumstances=circumstances)
         wanted = [i for i, decision in enumerate(decisions) if decision.decision is not Verdict.DECLINE]
         if not wanted:
             return decisions
         limit = self._decider.policy.exposure
-        placed = [self.place(vectors[i][0], vectors[i][1].transaction) for i in wanted]
+        placed = [vectors[i][0] for i in wanted]
         granted = await self._exposures.reserve(placed, None if limit is None else limit.limit_cents, self._now_ms())
         beyond = [i for i, within in zip(wanted, granted, strict=True) if not within]
         if beyond:

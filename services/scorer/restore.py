@@ -23,7 +23,6 @@ from services.scorer.claims import (
     INDEXED,
     NOTE_SCRIPT,
     Claim,
-    transient,
 )
 from services.scorer.metrics import RESTORED
 from services.scorer.reserving import standing_of
@@ -36,6 +35,7 @@ from shared.contracts.topics import DECISION_UPDATES, DECISIONS
 from shared.exposure import ExposureStore, Reservation
 from shared.kafka.connection import client_arguments
 from shared.kafka.errors import TransientError
+from shared.redis_errors import transient
 from shared.settings import KafkaSettings
 
 log = structlog.get_logger()

@@ -97,15 +97,17 @@ class StreamDoor:
         started = time.perf_counter()
         chunk = _sort_out(records)
         vectors = [vector.vector for vector in chunk.vectors.values()]
-        placed = [(chunk.partitions[vector.event_id], vector) for vector in vectors]
-        decisions = await self._reserving.decide(placed, "stream")
+        accounts = {
+            vector.event_id: self._reserving.place(chunk.partitions[vector.event_id], vector.transaction)
+            for vector in vectors
+        }
+        decisions = await self._reserving.decide([(accounts[vector.event_id], vector) for vector in vectors], "stream")
         wanted = [
             Claim(decision.event_id, vector.fingerprint, encode(decision))
             for decision, vector in zip(decisions, chunk.vectors.values(), strict=True)
         ]
         held = await self._claims.claim(wanted) if wanted else []
         results = [_result(mine, theirs) for mine, theirs in zip(wanted, held, strict=True)]
-        accounts = {vector.event_id: self._reserving.place(place, vector.transaction) for place, vector in placed}
         for decision, mine, theirs in zip(decisions, wanted, held, strict=True):
             if theirs is mine:
                 self._reserving.note(accounts[decision.event_id], decision)

@@ -6,7 +6,6 @@ import hashlib
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -15,7 +14,7 @@ from services.scorer.checkout import Unavailable
 from services.scorer.decider import Clock, utc_now
 from services.scorer.idempotency import KeyGuard
 from services.scorer.outgoing import update_record
-from services.scorer.ports import Claims, Exposures, Sender
+from services.scorer.ports import Decisions, Exposures, Sender
 from shared.contracts.events import Decision, DecisionUpdate, UpdateKind, Verdict, encode
 from shared.contracts.identity import canonical_time, partition_of
 from shared.contracts.pseudonyms import Pseudonyms
@@ -49,18 +48,13 @@ class Said:
         return hashlib.sha256("\x1f".join(parts).encode()).digest()[:16]
 
 
-class Askers(Protocol):
-    async def has_asked(self, caller: str, event_id: str) -> bool: ...
-
-
 class Updates:
     """Guarantee: what was answered 202 is on the topic. With an Idempotency-Key the same update has the same
     `update_id` however often it is sent; without one each is an update of its own. The customer's account follows."""
 
     def __init__(
         self,
-        claims: Claims,
-        askers: Askers,
+        decisions: Decisions,
         keys: KeyGuard,
         sender: Sender,
         exposures: Exposures,
@@ -69,8 +63,7 @@ class Updates:
         publish_timeout_s: float,
         clock: Clock = utc_now,
     ) -> None:
-        self._claims = claims
-        self._askers = askers
+        self._decisions = decisions
         self._keys = keys
         self._sender = sender
         self._exposures = exposures
@@ -84,9 +77,10 @@ class Updates:
         `asked_by`: only of a decision that this caller has asked for before; None: of any. Raises Unavailable,
         `Rejection` (conflict) and InFlight for a key that was used otherwise.
         """
-        decision = await self._decision(event_id, asked_by)
-        if decision is None:
+        found = await self._decisions.find(event_id, asked_by)
+        if found is None:
             return None
+        decision = _DECISION.decode(found)
         async with self._keys.held(said.caller, said.idempotency_key, said.fingerprint):
             update = DecisionUpdate(
                 update_id=_update_id(event_id, said),
@@ -111,15 +105,6 @@ class Updates:
                 log.warning("exposure_not_changed", event_id=event_id, error=str(error)[:200])
                 raise Unavailable("state-unavailable", "the customer's account can't be changed right now") from error
             return encode(update)
-
-    async def _decision(self, event_id: str, asked_by: str | None) -> Decision | None:
-        try:
-            if asked_by is not None and not await self._askers.has_asked(asked_by, event_id):
-                return None
-            claim = await self._claims.lookup(event_id)
-        except TransientError as error:
-            raise Unavailable("state-unavailable", "decisions can't be looked up right now") from error
-        return None if claim is None or not claim.published else _DECISION.decode(claim.decision)
 
 
 def standing_after(update: DecisionUpdate) -> Standing:

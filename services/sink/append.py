@@ -12,7 +12,7 @@ from google.api_core.gapic_v1 import routing_header
 from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
 
 from shared.warehouse.arrow import record_batch, schema_of
-from shared.warehouse.tables import Row, Table
+from shared.warehouse.columns import Row, Table
 
 MAX_APPEND_BYTES = 4 * 1024 * 1024
 """BigQuery refuses a request above 10 MB, framing included; smaller ones also free memory sooner."""

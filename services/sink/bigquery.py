@@ -24,7 +24,8 @@ from services.sink.streams import StreamNames
 from shared.kafka.errors import GaveUp, TransientError
 from shared.telemetry.metrics import SINK_ROWS
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
-from shared.warehouse.tables import CHAIN, Row, Table
+from shared.warehouse.columns import Row, Table
+from shared.warehouse.tables import CHAIN
 
 log = structlog.get_logger()
 T = TypeVar("T")

@@ -13,7 +13,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from shared.warehouse.tables import CHAIN, Row
+from shared.warehouse.columns import Row
+from shared.warehouse.tables import CHAIN
 
 
 @dataclass(frozen=True, slots=True)

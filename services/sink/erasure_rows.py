@@ -16,7 +16,8 @@ from google.cloud import bigquery
 from services.sink.erasure_log import Signs, from_base64
 from shared.warehouse import tables
 from shared.warehouse.clients import RETRY
-from shared.warehouse.tables import STREAMED, Column, ColumnType, Row, Table
+from shared.warehouse.columns import Column, ColumnType, Row, Table
+from shared.warehouse.tables import STREAMED
 
 BUFFER_MINUTES = 95
 """Google names 90 as the longest that a row stays in the buffer."""

@@ -33,7 +33,7 @@ from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
 from shared.feature_definitions.received import read_vector
 from shared.warehouse import tables
-from shared.warehouse.tables import Row, Table
+from shared.warehouse.columns import Row, Table
 
 LAST_KAFKA_MS = 253_402_300_799_000
 """The end of the year 9999, where BigQuery's timestamps end; a record's own timestamp may be any 64-bit number."""

@@ -23,7 +23,8 @@ from shared.contracts import topics
 from shared.kafka.connection import client_arguments
 from shared.settings import KafkaSettings
 from shared.warehouse.clients import RETRY
-from shared.warehouse.tables import Table, tables_of
+from shared.warehouse.columns import Table
+from shared.warehouse.tables import tables_of
 
 WINDOW = 20_000
 """Records compared at a time."""

@@ -10,7 +10,8 @@ from google.cloud import bigquery
 
 from services.sink.chain import Link, beginning, restored
 from shared.warehouse.clients import RETRY
-from shared.warehouse.tables import CHAIN, Row, Table
+from shared.warehouse.columns import Row, Table
+from shared.warehouse.tables import CHAIN
 
 QUERY_TIMEOUT_S = 300.0
 PAGE_ROWS = 20_000

@@ -28,7 +28,8 @@ from services.sink.relink import relinked
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
-from shared.warehouse.tables import Row, Table, tables_of
+from shared.warehouse.columns import Row, Table
+from shared.warehouse.tables import tables_of
 
 log = structlog.get_logger()
 

@@ -19,6 +19,7 @@ from shared.contracts.identity import canonical_time, from_epoch_micros
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables, views
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
+from shared.warehouse.columns import Table
 
 if TYPE_CHECKING:
     import pyarrow
@@ -195,7 +196,7 @@ class Warehouse:
             finally:
                 self.client.delete_table(scratch, not_found_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_S)
 
-    def _append(self, table: tables.Table, rows: Sequence[Measured]) -> None:
+    def _append(self, table: Table, rows: Sequence[Measured]) -> None:
         evaluated_at = canonical_time(datetime.now(UTC))
         records: list[dict[str, Any]] = []
         for row in rows:

@@ -9,15 +9,14 @@ decision. He makes it count, or releases it; if he dies before, it ends by itsel
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from shared.exposure.account import Reservation, Standing
-from shared.kafka.errors import TransientError
+from shared.redis_errors import transient
 
 PENDING_MS = 60_000
 """From a reservation to its claim lies one round trip. A process that takes longer than this to make it is dead."""
@@ -148,7 +147,7 @@ class ExposureStore:
 
     async def erase(self, partition: int, customer_id: str) -> bool:
         """Delete a customer's account; whether there was one."""
-        async with _transient():
+        async with transient():
             return bool(await self._redis.delete(_key(partition, customer_id)))
 
     async def _change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: int) -> None:
@@ -156,7 +155,7 @@ class ExposureStore:
             await self._run(_CHANGE, [_key(partition, customer_id)], [event_id, standing])
 
     async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        async with _transient():
+        async with transient():
             try:
                 return await self._redis.evalsha(_SHA[script], len(keys), *keys, *arguments)
             except NoScriptError:
@@ -182,11 +181,3 @@ def _kept_ms(held: Reservation) -> int:
 
 def _key(partition: int, customer_id: str) -> str:
     return f"{{p{partition}}}:x:{customer_id}"
-
-
-@asynccontextmanager
-async def _transient() -> AsyncIterator[None]:
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise TransientError(f"redis: {error!r}") from error

@@ -15,17 +15,16 @@ The position is written before anything else of a partition: where it is missing
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
-from shared.kafka.errors import TransientError
+from shared.redis_errors import transient
 
 KEPT_REFUSALS = 100_000
 """Of the latest ones in each partition. The sink needs them only until it has passed them."""
@@ -185,7 +184,7 @@ class FeatureStateStore:
     async def check_partitions(self, count: int) -> None:
         """Record the partition count and the pseudonyms' mark the first time; raise PartitionCountMismatch, or its kind
         PseudonymMismatch, where they are others."""
-        async with _transient():
+        async with transient():
             # The mark first: who finds a partition count then finds the mark of the same states, or that there is none.
             if self._pseudonyms and await self._redis.get("flit:partitions") is None:
                 await self._redis.set("flit:pseudonyms", self._pseudonyms, nx=True)
@@ -198,11 +197,11 @@ class FeatureStateStore:
 
     async def position(self, partition: int) -> Position:
         """For readers who only wait for it to come: a lost one has come nowhere yet."""
-        async with _transient():
+        async with transient():
             return Position.parse(await self._redis.get(_position_key(partition)))
 
     async def standing(self, partition: int) -> Standing:
-        async with _transient():
+        async with transient():
             position, target = await self._redis.mget([_position_key(partition), _rebuilding_key(partition)])
         return Standing(
             None if position is None else Position.parse(position), None if target is None else Position.parse(target)
@@ -215,7 +214,7 @@ class FeatureStateStore:
         new. Raises FencedOff where another process has begun.
         """
         position = _position_key(partition)
-        async with _transient():
+        async with transient():
             found: list[Any] = []
             async for key in self._redis.scan_iter(_state_key(partition, "*"), count=1000):
                 found.append(key)
@@ -235,12 +234,12 @@ class FeatureStateStore:
         False where it holds another position by now: nothing was changed then.
         """
         keys = [_position_key(partition), _rebuilding_key(partition)]
-        async with _transient():
+        async with transient():
             return bool(await self._redis.eval(_FALL_BEHIND, 2, *keys, str(held), str(target)))
 
     async def forget(self, partition: int) -> None:
         """Give the partition up for lost, so that whoever owns it next rebuilds it."""
-        async with _transient():
+        async with transient():
             await self._redis.delete(_position_key(partition))
 
     async def erase(self, partition: int, customer_id: str) -> bool:
@@ -249,7 +248,7 @@ class FeatureStateStore:
         A batch that has read the state before writes it again: a caller who wants it gone for good looks once more
         after the position has moved.
         """
-        async with _transient():
+        async with transient():
             return bool(await self._redis.delete(_state_key(partition, customer_id)))
 
     async def read_states(
@@ -263,7 +262,7 @@ class FeatureStateStore:
         asked = {partition: names for partition, names in wanted.items() if names}
         if not asked:
             return {}
-        async with _transient():
+        async with transient():
             pipe = self._redis.pipeline(transaction=False)
             for partition, names in asked.items():
                 pipe.mget([_position_key(partition), *(_state_key(partition, name) for name in names)])
@@ -284,7 +283,7 @@ class FeatureStateStore:
         No position: the states are lost or being rebuilt, and say nothing of the customer.
         """
         keys = [_state_key(partition, customer_id), _position_key(partition), _rebuilding_key(partition)]
-        async with _transient():
+        async with transient():
             state, position, target = await self._redis.mget(keys)
         if position is None or target is not None:
             return None, None
@@ -298,7 +297,7 @@ class FeatureStateStore:
         rebuilt up to counts as whole from then on. After a TransientError the writes may or may not have happened: the
         same call may be made again, and does nothing where they have.
         """
-        async with _transient():
+        async with transient():
             answers = await self._run(moves)
             if any(isinstance(answer, NoScriptError) for answer in answers):
                 await self._redis.script_load(_COMMIT)
@@ -332,7 +331,7 @@ class FeatureStateStore:
 
     async def refused_between(self, partition: int, low: int, high: int) -> set[int]:
         """Offsets in [low, high] of transactions that were refused because of state."""
-        async with _transient():
+        async with transient():
             members = await self._redis.zrangebyscore(_refused_key(partition), low, high)
         return {int(member) for member in members}  # type: ignore[arg-type]
 
@@ -362,11 +361,3 @@ def _rebuilding_key(partition: int) -> str:
 
 def _state_key(partition: int, customer_id: str) -> str:
     return f"{{p{partition}}}:c:{customer_id}"
-
-
-@asynccontextmanager
-async def _transient() -> AsyncIterator[None]:
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise TransientError(f"redis: {error!r}") from error

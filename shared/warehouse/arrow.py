@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from shared.warehouse.tables import ColumnType, RowInvalid, Table
+from shared.warehouse.columns import ColumnType, RowInvalid, Table
 
 _TYPES: dict[ColumnType, pa.DataType] = {
     ColumnType.STRING: pa.string(),

@@ -12,7 +12,7 @@ from google.cloud import bigquery
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables, views
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
-from shared.warehouse.tables import Column, Table
+from shared.warehouse.columns import Column, Table
 from shared.warehouse.views import View
 
 _ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "DECIMAL": "NUMERIC"}

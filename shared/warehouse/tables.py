@@ -8,88 +8,13 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from shared.contracts import topics
 from shared.contracts.enumerations import BLOCK_TYPES
-
-
-class ColumnType(StrEnum):
-    """A BigQuery type, and what a row holds for it: TIMESTAMP whole microseconds since 1970, JSON its text, NUMERIC a
-    Decimal of at most nine decimals."""
-
-    STRING = "STRING"
-    INT64 = "INT64"
-    FLOAT64 = "FLOAT64"
-    BOOL = "BOOL"
-    NUMERIC = "NUMERIC"
-    TIMESTAMP = "TIMESTAMP"
-    JSON = "JSON"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    name: str
-    type: ColumnType
-    required: bool = False
-    about: str = ""
-    personal: bool = False
-    """Says who a person is, or what is known of one: emptied where a customer is erased."""
-
-
-Row = dict[str, Any]
-"""A row by column name; a name left out is NULL."""
-
-
-class RowInvalid(ValueError):
-    """A row that the warehouse would refuse, or worse, take: the emulator enforces less than Google does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table. `partition_by`: a TIMESTAMP column, by day."""
-
-    dataset: str
-    name: str
-    about: str
-    columns: tuple[Column, ...]
-    partition_by: str
-    cluster_by: tuple[str, ...] = ()
-    partition_filter_required: bool = False
-    topic: str | None = None
-    """The topic that it mirrors, where it is streamed."""
-
-    @property
-    def id(self) -> str:
-        """`dataset.table`."""
-        return f"{self.dataset}.{self.name}"
-
-    @property
-    def personal(self) -> tuple[Column, ...]:
-        return tuple(column for column in self.columns if column.personal)
-
-    @property
-    def chained(self) -> bool:
-        """Whether each row's link covers the one before it (services/sink/chain.py)."""
-        return CHAIN in self.columns
-
-    def check(self, row: Mapping[str, Any]) -> None:
-        """Raise RowInvalid where a required value is absent or a name isn't declared.
-
-        Types are checked when the row is turned into Arrow, which takes no other.
-        """
-        for column in self.columns:
-            if column.required and row.get(column.name) is None:
-                raise RowInvalid(f"{self.id}.{column.name} is required")
-        unknown = row.keys() - {column.name for column in self.columns}
-        if unknown:
-            raise RowInvalid(f"{self.id} has no column {', '.join(sorted(unknown))}")
-
+from shared.warehouse.columns import CHAIN_NAME, Column, ColumnType, Table
 
 _T = ColumnType
 
@@ -115,7 +40,7 @@ MISPLACED = Column(
     about="Lay in another partition than its key belongs to, and was sent again to the right one: views pass it over",
 )
 CHAIN = Column(
-    "chain_sha256",
+    CHAIN_NAME,
     _T.STRING,
     about="SHA-256 of `<chain_sha256 of the row before>:<kafka_offset>:<record_sha256>`, by partition; before the "
     "first stands that of `<kafka_topic>:<kafka_partition>`; NULL in rows that aren't in the chain",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.warehouse import tables
+from shared.warehouse.columns import Table
 from shared.warehouse.tables import BNPL_RAW, ML
 
 DAYS_PER_INSTALMENT = 14
@@ -33,12 +34,12 @@ class View:
         return self.sql.replace("{project}", project).strip()
 
 
-def _columns(table: tables.Table) -> str:
+def _columns(table: Table) -> str:
     """Named one by one: BigQuery fixes what a star means when a view is made."""
     return ", ".join(column.name for column in table.columns)
 
 
-def _at(view_or_table: tables.Table | View) -> str:
+def _at(view_or_table: Table | View) -> str:
     return f"`{{project}}.{view_or_table.id}`"
 
 

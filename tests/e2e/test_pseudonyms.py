@@ -22,6 +22,7 @@ from shared.kafka.producer import OutgoingRecord, ReliableProducer
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from shared.warehouse.clients import bigquery_client
+from shared.warehouse.columns import Table
 from tests.e2e.system import System, until
 from tests.factories import SECOND_US, outcome, transaction
 
@@ -153,7 +154,7 @@ def test_redis_holds_no_id_in_any_key_or_value(planted: Planted) -> None:
 
 
 @pytest.mark.parametrize("table", tables.STREAMED, ids=lambda table: table.id)
-def test_the_warehouse_holds_no_id_in_any_column(planted: Planted, table: tables.Table) -> None:
+def test_the_warehouse_holds_no_id_in_any_column(planted: Planted, table: Table) -> None:
     bigquery = planted.system.stack.bigquery
     client = bigquery_client(
         BigQuerySettings(rest_endpoint=bigquery.rest_endpoint, grpc_endpoint=bigquery.grpc_endpoint)

@@ -11,13 +11,14 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.families.base import Conditions, Inputs, Labels, Matrix, ModelFamily
+from services.trainer.families.base import Labels, Matrix
 from services.trainer.families.graph import trees
+from services.trainer.families.small_trees import SmallTrees
 from services.trainer.families.tree_tables import LEAF, Tree, below, tree_tables
 from shared.model_artifact.explanation import Explanation
 
@@ -25,29 +26,16 @@ AS_LARGEST = "AsTrue"
 """How CatBoost's model says that a missing value is larger than all; anything else: smaller."""
 
 
-class CatBoostTrees(ModelFamily):
+class CatBoostTrees(SmallTrees):
     """Gradient-boosted symmetric trees: shallow, few, stopped by the validation part."""
 
     family = "catboost"
 
     MAX_ROUNDS = 200
     """More than of the others, since a level that has to ask one question everywhere learns less."""
-    PATIENCE = 15
 
-    def __init__(self, inputs: Inputs, conditions: Conditions, depth: int = 2) -> None:
-        """`depth`: at most 3, or its contributions can't be tabulated."""
-        super().__init__(inputs, conditions)
-        self._depth = depth
-        self._model: Any = None
-
-    @classmethod
-    def candidates(cls, inputs: Sequence[Inputs], conditions: Conditions) -> list[Self]:
-        return [*(cls(each, conditions, depth=2) for each in inputs), cls(inputs[-1], conditions, depth=3)]
-
-    @property
-    def name(self) -> str:
-        rounds = self._model.tree_count_ if self._model is not None else 0
-        return f"catboost, depth {self._depth}, {rounds} rounds, {self.inputs.name}"
+    def _rounds(self) -> int:
+        return int(self._model.tree_count_)
 
     def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
         from catboost import CatBoostClassifier

@@ -8,40 +8,28 @@ takes a missing one for zero.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.families.base import Conditions, FamilyRefused, Inputs, Labels, Matrix, ModelFamily
+from services.trainer.families.base import FamilyRefused, Labels, Matrix
 from services.trainer.families.graph import trees
+from services.trainer.families.small_trees import SmallTrees
 from services.trainer.families.tree_tables import LEAF, Tree, below, tree_tables
 from shared.model_artifact.explanation import Explanation
 
 
-class LightGBMTrees(ModelFamily):
+class LightGBMTrees(SmallTrees):
     """Gradient-boosted trees, grown leaf by leaf: shallow, few, stopped by the validation part."""
 
     family = "lightgbm"
 
     MAX_ROUNDS = 130
-    PATIENCE = 15
-    """Both as XGBoost's, so that the two compete on equal terms."""
+    """As XGBoost's, so that the two compete on equal terms."""
 
-    def __init__(self, inputs: Inputs, conditions: Conditions, depth: int = 2) -> None:
-        """`depth`: at most 3, or its contributions can't be tabulated."""
-        super().__init__(inputs, conditions)
-        self._depth = depth
-        self._model: Any = None
-
-    @classmethod
-    def candidates(cls, inputs: Sequence[Inputs], conditions: Conditions) -> list[Self]:
-        return [*(cls(each, conditions, depth=2) for each in inputs), cls(inputs[-1], conditions, depth=3)]
-
-    @property
-    def name(self) -> str:
-        rounds = self._model.num_trees() if self._model is not None else 0
-        return f"lightgbm, depth {self._depth}, {rounds} rounds, {self.inputs.name}"
+    def _rounds(self) -> int:
+        return int(self._model.num_trees())
 
     def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
         lightgbm = _library()

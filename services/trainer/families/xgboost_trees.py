@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.families.base import INPUT, OPSET, Conditions, Inputs, Labels, Matrix, ModelFamily
+from services.trainer.families.base import INPUT, OPSET, Labels, Matrix
+from services.trainer.families.small_trees import SmallTrees
 from services.trainer.families.tree_tables import tree_tables, trees_of_xgboost
 from shared.model_artifact.explanation import Explanation
 
 
-class XGBoostTrees(ModelFamily):
+class XGBoostTrees(SmallTrees):
     """Gradient-boosted trees: shallow, few, stopped by the validation part."""
 
     family = "xgboost"
 
     MAX_ROUNDS = 130
     """Beyond it validation loss only rose on every set that was tried."""
-    PATIENCE = 15
     LEARNING_RATE = 0.08
 
-    def __init__(self, inputs: Inputs, conditions: Conditions, depth: int = 2) -> None:
-        """`depth`: at most 3, or its contributions can't be tabulated."""
-        super().__init__(inputs, conditions)
-        self._depth = depth
-        self._model: Any = None
-
-    @classmethod
-    def candidates(cls, inputs: Sequence[Inputs], conditions: Conditions) -> list[Self]:
-        return [*(cls(each, conditions, depth=2) for each in inputs), cls(inputs[-1], conditions, depth=3)]
-
-    @property
-    def name(self) -> str:
-        rounds = self._model.best_iteration + 1 if self._model is not None else 0
-        return f"xgboost, depth {self._depth}, {rounds} rounds, {self.inputs.name}"
+    def _rounds(self) -> int:
+        return int(self._model.best_iteration + 1)
 
     def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
         from xgboost import XGBClassifier

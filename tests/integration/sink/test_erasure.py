@@ -16,6 +16,7 @@ from shared.claim_keys import key_of
 from shared.contracts import topics
 from shared.contracts.identity import partition_of
 from shared.warehouse import tables
+from shared.warehouse.columns import Table
 from tests.factories import transaction_bytes
 from tests.integration.sink.world import PROJECT, World
 from tests.unit.sink.records import PARTITIONS, letter_bytes, one_of_each
@@ -79,7 +80,7 @@ def run(world: World, *arguments: str, line: str = "") -> subprocess.CompletedPr
     )
 
 
-def cells(world: World, table: tables.Table) -> str:
+def cells(world: World, table: Table) -> str:
     """All that the table holds, letters' bytes readable."""
     columns = ", ".join(
         f"SAFE_CONVERT_BYTES_TO_STRING(FROM_BASE64({column.name}))"
@@ -94,9 +95,7 @@ def cells(world: World, table: tables.Table) -> str:
 
 
 @pytest.mark.parametrize("table", tables.ALL, ids=lambda table: table.id)
-def test_no_table_tells_of_the_erased_customer_and_each_still_tells_of_the_other(
-    erased: World, table: tables.Table
-) -> None:
+def test_no_table_tells_of_the_erased_customer_and_each_still_tells_of_the_other(erased: World, table: Table) -> None:
     told = cells(erased, table)
     assert SIGNS[GOES] not in told
     if table in tables.STREAMED:

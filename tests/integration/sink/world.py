@@ -30,7 +30,8 @@ from shared.feature_state import EMPTY, FeatureStateStore, Move, Position
 from shared.kafka.connection import client_arguments
 from shared.settings import BigQuerySettings, KafkaSettings, MetricsSettings, RedisSettings
 from shared.warehouse.clients import bigquery_client
-from shared.warehouse.tables import STREAMED, Table
+from shared.warehouse.columns import Table
+from shared.warehouse.tables import STREAMED
 from tests.unit.sink.records import PARTITIONS, one_of_each
 
 PROJECT = "flit-sink-test"

@@ -23,6 +23,7 @@ from shared.model_artifact.registry import ModelRegistry
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from shared.warehouse.clients import bigquery_client
+from shared.warehouse.columns import Table
 from shared.warehouse.schema import ensure_warehouse
 from tests.integration.trainer.test_trainer_on_the_warehouse import trainer, trainer_environment
 from tests.unit.scorer.parts import register
@@ -57,7 +58,7 @@ class Running:
 
 def load(settings: BigQuerySettings, exposures: Exposures, started_us: int) -> None:
     """As the sink would have written them, the first decision a second time; outcomes of the first half alone."""
-    rows: dict[tables.Table, list[dict[str, Any]]] = {
+    rows: dict[Table, list[dict[str, Any]]] = {
         tables.TRANSACTIONS: [],
         tables.DECISIONS: [],
         tables.OUTCOMES: [],

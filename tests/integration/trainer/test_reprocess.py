@@ -25,8 +25,8 @@ from shared.model_artifact.registry import ModelRegistry
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from shared.warehouse.clients import bigquery_client
+from shared.warehouse.columns import ColumnType, Row, Table
 from shared.warehouse.schema import ensure_warehouse
-from shared.warehouse.tables import ColumnType, Row, Table
 from tests.integration.trainer.test_trainer_on_the_warehouse import trainer
 from tests.research.simulated import SimulatedHistory, simulated_history
 from tests.unit.scorer.parts import register

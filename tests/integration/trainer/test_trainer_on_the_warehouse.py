@@ -28,6 +28,7 @@ from shared.model_artifact.registry import ModelRegistry
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from shared.warehouse.clients import bigquery_client
+from shared.warehouse.columns import Table
 from shared.warehouse.schema import ensure_warehouse
 from tests.research.simulated import PERIOD_US, SimulatedHistory, simulated_history
 
@@ -56,7 +57,7 @@ class Trained:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
-    def rows(self, table: tables.Table) -> list[dict[str, Any]]:
+    def rows(self, table: Table) -> list[dict[str, Any]]:
         found = bigquery_client(self.settings).list_rows(f"{PROJECT}.{table.id}")
         return [dict(row.items()) for row in found]
 
@@ -87,7 +88,7 @@ def load(settings: BigQuerySettings, examples: Examples) -> None:
     """As the sink would have written them: purchases, outcomes and decisions, a second decision of one event among
     them."""
     client = bigquery_client(settings)
-    columns: dict[tables.Table, list[dict[str, Any]]] = {
+    columns: dict[Table, list[dict[str, Any]]] = {
         tables.TRANSACTIONS: [],
         tables.OUTCOMES: [],
         tables.DECISIONS: [],

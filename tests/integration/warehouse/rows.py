@@ -12,7 +12,7 @@ from services.sink.pipeline import KafkaRecord, Rules, build
 from shared.contracts.transactions import Limits
 from shared.settings import BigQuerySettings
 from shared.warehouse.clients import bigquery_client
-from shared.warehouse.tables import Row, Table
+from shared.warehouse.columns import Row, Table
 from shared.warehouse.writing import write_client
 from tests.unit.sink.records import PARTITIONS
 

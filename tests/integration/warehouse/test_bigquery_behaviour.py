@@ -25,6 +25,7 @@ from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from shared.warehouse.arrow import schema_of
 from shared.warehouse.clients import bigquery_client
+from shared.warehouse.columns import RowInvalid
 from shared.warehouse.schema import ensure_warehouse, pending_changes
 from shared.warehouse.writing import write_client
 from tests.integration.warehouse.rows import query
@@ -146,7 +147,7 @@ class TestBigQuery:
         batch = pa.RecordBatch.from_pylist([row], schema=schema)
         refused = stream.send(Frozen(batch.serialize().to_pybytes(), 1, 0), 0) is not OK
         assert refused == target.differs.refuses_null_in_required
-        with pytest.raises(tables.RowInvalid):
+        with pytest.raises(RowInvalid):
             TABLE.check(row)
 
     def test_whether_a_query_may_leave_the_partition_filter_out(self, target: Target) -> None:

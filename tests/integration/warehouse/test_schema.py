@@ -13,8 +13,8 @@ from google.cloud import bigquery
 from shared.settings import BigQuerySettings
 from shared.warehouse import schema, tables, views
 from shared.warehouse.clients import bigquery_client
+from shared.warehouse.columns import Column, ColumnType
 from shared.warehouse.schema import Change, SchemaConflict, WarehouseUnreachable, ensure_warehouse, pending_changes
-from shared.warehouse.tables import Column, ColumnType
 from tests.integration.warehouse.rows import append, query
 
 ROW = {"update_id": "u", "event_id": "e", "kind": "cancel", "kafka_timestamp": 0, "kafka_offset": 0}

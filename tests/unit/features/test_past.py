@@ -19,7 +19,7 @@ from shared.contracts.records import AcceptedOutcome
 from shared.contracts.transactions import AcceptedTransaction, Limits
 from shared.feature_definitions import CustomerState
 from shared.warehouse import tables
-from shared.warehouse.tables import ColumnType, Table
+from shared.warehouse.columns import ColumnType, Table
 from tests.factories import DAY_US, START_US, outcome, transaction
 from tests.unit.sink.records import PARTITIONS, record
 

@@ -15,16 +15,16 @@ from services.ledger.checks import TABLES
 from services.sink.pipeline import Rules, rows_of
 from shared.contracts.identity import EPOCH
 from shared.contracts.transactions import Limits
-from shared.warehouse import tables
+from shared.warehouse.columns import ColumnType, Row, Table
 from tests.unit.sink.records import PARTITIONS, LogRecord, one_of_each, record
 
 RULES = Rules(PARTITIONS, Limits())
 RECORDS = [record(topic, value) for topic, value in one_of_each(3, "cust_000001").items()]
 
 
-def as_bigquery_gives_it(table: tables.Table, row: tables.Row) -> dict[str, Any]:
+def as_bigquery_gives_it(table: Table, row: Row) -> dict[str, Any]:
     """The sink's row as it comes back: every column is there, moments are datetimes."""
-    moments = {column.name for column in table.columns if column.type is tables.ColumnType.TIMESTAMP}
+    moments = {column.name for column in table.columns if column.type is ColumnType.TIMESTAMP}
     back: dict[str, Any] = {column.name: row.get(column.name) for column in table.columns}
     return back | {name: EPOCH + timedelta(microseconds=back[name]) for name in moments if back[name] is not None}
 

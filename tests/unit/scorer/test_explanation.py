@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -31,11 +30,6 @@ class Decided:
 
     async def find(self, event_id: str, asked_by: str | None) -> bytes | None:
         return self._decisions.get(event_id)
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> ModelRegistry:
-    return ModelRegistry(str(tmp_path))
 
 
 @pytest.fixture

@@ -25,26 +25,6 @@ from tests.unit.scorer.fakes import Outside
 from tests.unit.scorer.parts import NAMES, NOW, a_vector, graph, register
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> ModelRegistry:
-    return ModelRegistry(str(tmp_path / "models"))
-
-
-@pytest.fixture(autouse=True)
-def no_model_of_another_test() -> None:
-    MODEL_INFO.clear()
-
-
-@pytest.fixture
-def slot() -> ModelSlot:
-    return ModelSlot()
-
-
-@pytest.fixture
-def reloader(registry: ModelRegistry, slot: ModelSlot) -> ModelReloader:
-    return ModelReloader(registry, slot, interval_s=0.001)
-
-
 def put_in_service(
     registry: ModelRegistry, intercept: float = -2.0, feature_set_version: str = FEATURE_SET_VERSION
 ) -> str:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,16 +15,6 @@ from tests.unit.scorer.parts import NAMES, NOW, register
 from tests.unit.scorer.rest import Asked, assert_problem, client_of
 
 URL = "/v1/models"
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> ModelRegistry:
-    return ModelRegistry(str(tmp_path / "models"))
-
-
-@pytest.fixture
-def slot() -> ModelSlot:
-    return ModelSlot()
 
 
 @pytest.fixture

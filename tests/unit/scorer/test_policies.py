@@ -31,11 +31,6 @@ def slot(path: Path) -> PolicySlot:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> ModelRegistry:
-    return ModelRegistry(str(tmp_path / "models"))
-
-
-@pytest.fixture
 def reloader(path: Path, slot: PolicySlot, registry: ModelRegistry) -> PolicyReloader:
     return PolicyReloader(path, slot, registry, interval_s=0.001)
 

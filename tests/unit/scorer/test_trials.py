@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -19,26 +17,6 @@ from shared.policy import load_policy
 from shared.telemetry.metrics import MODEL_INFO
 from tests.unit.scorer.fakes import Outside
 from tests.unit.scorer.parts import NOW, a_vector, register
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> ModelRegistry:
-    return ModelRegistry(str(tmp_path / "models"))
-
-
-@pytest.fixture(autouse=True)
-def no_model_of_another_test() -> None:
-    MODEL_INFO.clear()
-
-
-@pytest.fixture
-def slot() -> ModelSlot:
-    return ModelSlot()
-
-
-@pytest.fixture
-def reloader(registry: ModelRegistry, slot: ModelSlot) -> ModelReloader:
-    return ModelReloader(registry, slot, interval_s=0.001)
 
 
 def put_in_service(registry: ModelRegistry) -> str:

@@ -23,8 +23,7 @@ EVENT = accepted().transaction.event_id
 
 def updates_of(outside: Outside) -> Updates:
     return Updates(
-        outside.claims,
-        outside.askers,
+        outside.checkout(),
         KeyGuard(outside.keys),
         outside.sender,
         outside.exposures,

@@ -15,7 +15,8 @@ from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
 
 from services.sink.bigquery import PartitionWriter, Warehouse
 from services.sink.streams import StreamNames
-from shared.warehouse.tables import CHAIN, DECISION_UPDATES, DECISIONS, Row, Table
+from shared.warehouse.columns import Row, Table
+from shared.warehouse.tables import CHAIN, DECISION_UPDATES, DECISIONS
 
 CODE = grpc.StatusCode
 TOPIC, PARTITION = "decision-updates", 2

@@ -14,7 +14,7 @@ from google.cloud.bigquery_storage_v1 import types
 from services.sink import append, bigquery
 from services.sink.bigquery import FencedOff, StreamLost
 from shared.kafka.errors import TransientError
-from shared.warehouse.tables import RowInvalid
+from shared.warehouse.columns import RowInvalid
 from tests.unit.sink.fakes import CODE, Broken, FakeCall, FakeNames, FakeWrites, rows, writer
 
 

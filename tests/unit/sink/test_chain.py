@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from services.sink import append, bigquery
 from services.sink.bigquery import FencedOff, StreamLost
 from services.sink.chain import Link, beginning, chained, link, restored
-from shared.warehouse.tables import CHAIN, DECISIONS, Row
+from shared.warehouse.columns import Row
+from shared.warehouse.tables import CHAIN, DECISIONS
 from tests.unit.sink.fakes import CODE, PARTITION, FakeNames, FakeWrites, decisions, writer
 
 TOPIC = "risk-decisions"

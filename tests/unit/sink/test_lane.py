@@ -21,7 +21,7 @@ from shared.contracts.transactions import Limits
 from shared.feature_state import Position
 from shared.kafka.errors import TransientError
 from shared.warehouse import tables
-from shared.warehouse.tables import Row, Table
+from shared.warehouse.columns import Row, Table
 from tests.factories import transaction_bytes
 from tests.unit.sink.records import PARTITIONS, LogRecord, record, update_bytes
 

@@ -17,6 +17,7 @@ from shared.contracts.pseudonyms import Kind, Pseudonyms
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import Limits
 from shared.warehouse import tables
+from shared.warehouse.columns import Row, Table
 from tests.factories import DAY_US, START_US, outcome, transaction_bytes
 from tests.unit.sink.records import (
     COMPUTED_AT,
@@ -36,7 +37,7 @@ RENAMING = Rules(PARTITIONS, Limits(), Pseudonyms(b"k" * 32))
 OUTCOME = json.dumps(outcome(0, observed_us=START_US + 56 * DAY_US)).encode()
 
 
-def only(rows: list[tuple[tables.Table, tables.Row]], table: tables.Table) -> tables.Row:
+def only(rows: list[tuple[Table, Row]], table: Table) -> Row:
     return next(row for found, row in rows if found is table)
 
 

@@ -38,7 +38,7 @@ from shared.feature_definitions import FEATURE_SET_VERSION, MODEL_FEATURES, feat
 from shared.feature_definitions.replay import replay
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, load_policy
-from shared.warehouse.tables import Row, Table
+from shared.warehouse.columns import Row, Table
 from tests.research.simulated import SimulatedHistory
 from tests.unit.scorer.fakes import FakeClaims, FakeExposures, FakeSender
 from tests.unit.scorer.parts import register
@@ -187,8 +187,9 @@ class Desk:
         checkout = Reserving(self._decider, self._exposures, self._limiter)
         values = sender.on(topics.DECISIONS.name)
         for vector in vectors[::EVERY_THIRD_OVER_REST]:
-            [asked] = await checkout.decide([(0, vector)], "rest")
-            checkout.note(checkout.place(0, vector.transaction), asked)
+            placed = checkout.place(0, vector.transaction)
+            [asked] = await checkout.decide([(placed, vector)], "rest")
+            checkout.note(placed, asked)
             values.append(encode(asked))
         return {msgspec.json.decode(value)["event_id"]: value for value in values}
 

@@ -24,7 +24,7 @@ from shared.contracts.pseudonyms import Pseudonyms
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, load_policy
 from shared.warehouse import tables
-from shared.warehouse.tables import ColumnType, Row, Table
+from shared.warehouse.columns import ColumnType, Row, Table
 from tests.research.simulated import SimulatedHistory, simulated_history
 from tests.unit.trainer.decided import STRICT, Past, decided, trained
 

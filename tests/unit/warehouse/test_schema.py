@@ -6,8 +6,9 @@ import pytest
 from google.cloud import bigquery
 
 from shared.warehouse.__main__ import describe
+from shared.warehouse.columns import Column
 from shared.warehouse.schema import SchemaConflict, missing_columns
-from shared.warehouse.tables import ALL, OUTCOMES, Column
+from shared.warehouse.tables import ALL, OUTCOMES
 
 
 def found(**changes: str | None) -> bigquery.Table:

@@ -11,7 +11,7 @@ import pytest
 from shared.contracts import topics
 from shared.warehouse import tables, views
 from shared.warehouse.arrow import record_batch, schema_of
-from shared.warehouse.tables import RowInvalid, Table
+from shared.warehouse.columns import RowInvalid, Table
 
 ROW = {"update_id": "u", "event_id": "e", "kind": "cancel", "kafka_timestamp": 1}
 
