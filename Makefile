@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-slow chaos soak fuzz up down status logs ledger lock fmt lint audit clean
+.PHONY: help setup demo test test-system test-slow chaos soak fuzz bench up down status logs ledger lock fmt lint audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Each end-to-end test runs a whole system: more of them at once than cores, and each waits for the others. In the order of
@@ -54,6 +54,9 @@ soak: setup ## a thousand kills -9 under 300 purchases a second, and the ledger;
 
 fuzz: setup ## a million odd payloads at the decoders, more at the topics and the REST door of a running system (SEED, FUZZ_RUNS)
 	@$(RUN) -m tests.fuzz --seed $(or $(SEED),1) $(addprefix --runs ,$(FUZZ_RUNS))
+
+bench: setup ## ours and its peers side by side, in one run on this machine (ONLY, ROUNDS)
+	@$(RUN) -m tests.bench $(addprefix --only ,$(ONLY)) $(addprefix --rounds ,$(ROUNDS))
 
 up: setup ## the embedded stack with all services, kept running
 	@$(RUN) -m deploy.local.control up

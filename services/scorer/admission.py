@@ -25,7 +25,7 @@ from services.scorer.metrics import ADMISSION_LIMIT, IN_FLIGHT
 FEWEST = 16
 """Places that are always there: as many lanes as a checkout usually keeps, and enough that the machine doesn't wait for
 Kafka and Redis."""
-FIRST = 64
+FIRST = 32
 """Places at the start: more than an ordinary moment needs, and few enough that a crowd's first ones aren't all late."""
 BUSY_S = 0.025
 """How late the event loop has to be to count as busy: longer than a chunk of the stream usually holds it up."""

@@ -19,6 +19,8 @@ class _Asked:
     command: tuple[Any, ...]
     options: dict[str, Any]
     answer: asyncio.Future[Any]
+    until_s: float
+    looked_twice: bool = False
 
 
 class GatheringRedis(Redis):
@@ -34,27 +36,46 @@ class GatheringRedis(Redis):
         """How long a caller waits for an answer; set it after construction. Kept apart from the socket's own time-out:
         a connection shared by many isn't given up because one of them was in a hurry."""
         self._asked: list[_Asked] = []
+        self._under_way: list[_Asked] = []
         self._travelling: asyncio.Task[None] | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        """One for all who wait: a timer for each would cost as much as the rest of a question."""
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        asked = _Asked(args, options, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        asked = _Asked(args, options, loop.create_future(), loop.time() + self.patience_s)
         self._asked.append(asked)
         if self._travelling is None or self._travelling.done():
             self._travelling = asyncio.create_task(self._travel())
-        answer = asked.answer
-        await asyncio.wait((answer,), timeout=self.patience_s)
-        if not answer.done():
-            # The event loop looks at its timers before its sockets: after a pause of our own making (a chunk of the
-            # stream, say) the answer may be there unread, or the question unsent. Redis gets a second, shorter look.
-            await asyncio.wait((answer,), timeout=self.patience_s * SECOND_LOOK)
-        if not answer.done():
-            answer.cancel()  # not sent, if it is still waiting its turn
-            raise RedisTimeout(f"no answer within {self.patience_s * 1000:.0f} ms")
-        return answer.result()
+        if self._watch is None:
+            self._watch = loop.call_at(asked.until_s, self._look)
+        return await asked.answer
+
+    def _look(self) -> None:
+        """Tell those whose patience ran out."""
+        self._watch = None
+        loop = asyncio.get_running_loop()
+        now, next_s = loop.time(), float("inf")
+        for asked in (*self._under_way, *self._asked):
+            if asked.answer.done():
+                continue
+            if asked.until_s <= now and asked.looked_twice:
+                asked.answer.set_exception(RedisTimeout(f"no answer within {self.patience_s * 1000:.0f} ms"))
+                continue
+            if asked.until_s <= now:
+                # The event loop looks at its timers before its sockets: after a pause of our own making (a chunk of
+                # the stream, say) the answer may be there unread, or the question unsent. Redis gets a second, shorter
+                # look.
+                asked.looked_twice = True
+                asked.until_s = now + self.patience_s * SECOND_LOOK
+            next_s = min(next_s, asked.until_s)
+        if next_s < float("inf"):
+            self._watch = loop.call_at(next_s, self._look)
 
     async def _travel(self) -> None:
         while self._asked:
-            together = [asked for asked in self._asked if not asked.answer.done()]
+            # Who has left, or was told that it takes too long, is not asked for any more.
+            self._under_way = together = [asked for asked in self._asked if not asked.answer.done()]
             self._asked = []
             try:
                 pipe = self.pipeline(transaction=False)
@@ -63,6 +84,7 @@ class GatheringRedis(Redis):
                 answers = await pipe.execute(raise_on_error=False) if together else []
             except (RedisError, OSError, TimeoutError) as error:
                 answers = [error] * len(together)
+            self._under_way = []
             for asked, answer in zip(together, answers, strict=True):
                 if asked.answer.done():
                     continue

@@ -20,16 +20,16 @@ RIDGE = 1e-9
 """Keeps the Hessian invertible where all raw scores are the same."""
 
 
-def fit_platt(raw: NDArray[np.floating], label: NDArray[np.integer]) -> Calibration:
-    """Slope and intercept in log-odds by maximum likelihood; labels are smoothed as Platt (1999) does, so that a part
-    without overlap doesn't send the slope to infinity."""
+def fit_platt(raw: NDArray[np.floating], label: NDArray[np.integer], weight: NDArray[np.float64]) -> Calibration:
+    """Slope and intercept in log-odds by weighted maximum likelihood; labels are smoothed as Platt (1999) does, so that
+    a part without overlap doesn't send the slope to infinity."""
     scores, defaulted = logit(raw), np.asarray(label, dtype=bool)
     bad, good = int(defaulted.sum()), int((~defaulted).sum())
     target = np.where(defaulted, (bad + 1) / (bad + 2), 1 / (good + 2))
-    slope, intercept = _newton(np.stack([scores, np.ones_like(scores)]), target, np.array([1.0, 0.0]))
+    slope, intercept = _newton(np.stack([scores, np.ones_like(scores)]), target, weight, np.array([1.0, 0.0]))
     if slope < MIN_SLOPE:
         shifted = MIN_SLOPE * scores
-        (intercept,) = _newton(np.ones((1, len(scores))), target, np.zeros(1), shifted)
+        (intercept,) = _newton(np.ones((1, len(scores))), target, weight, np.zeros(1), shifted)
         slope = MIN_SLOPE
     return Calibration(float(slope), float(intercept))
 
@@ -37,18 +37,19 @@ def fit_platt(raw: NDArray[np.floating], label: NDArray[np.integer]) -> Calibrat
 def _newton(
     design: NDArray[np.float64],
     target: NDArray[np.float64],
+    weight: NDArray[np.float64],
     start: NDArray[np.float64],
     offset: NDArray[np.float64] | float = 0.0,
 ) -> NDArray[np.float64]:
-    """Maximum-likelihood weights of a logistic regression; `design`: [parameters, n]."""
-    weights, loss = start, _log_loss(start @ design + offset, target)
+    """Maximum-likelihood parameters of a logistic regression; `design`: [parameters, n]."""
+    weights, loss = start, _log_loss(start @ design + offset, target, weight)
     for _ in range(MAX_STEPS):
         expected = sigmoid(weights @ design + offset)
-        gradient = design @ (target - expected)
-        hessian = (design * (expected * (1 - expected))) @ design.T + RIDGE * np.eye(len(weights))
+        gradient = design @ (weight * (target - expected))
+        hessian = (design * (weight * expected * (1 - expected))) @ design.T + RIDGE * np.eye(len(weights))
         step = np.linalg.solve(hessian, gradient)
         # A whole step may overshoot, and from there go on to swing; the loss is convex, so some part of it descends.
-        while (new_loss := _log_loss((weights + step) @ design + offset, target)) > loss:
+        while (new_loss := _log_loss((weights + step) @ design + offset, target, weight)) > loss:
             step /= 2
             if np.abs(step).max() < SMALLEST_STEP:
                 return weights
@@ -58,6 +59,6 @@ def _newton(
     return weights
 
 
-def _log_loss(log_odds: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-    """Mean cross-entropy, in natural units, without overflow."""
-    return float(np.mean(np.logaddexp(0.0, log_odds) - target * log_odds))
+def _log_loss(log_odds: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+    """Weighted mean cross-entropy, in natural units, without overflow."""
+    return float((np.logaddexp(0.0, log_odds) - target * log_odds) @ weight / weight.sum())

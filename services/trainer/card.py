@@ -26,7 +26,8 @@ INTENDED_USE = (
 )
 LIMITS = (
     "Learnt only from purchases whose outcome has matured, so it lags behind by the longest instalment plan.",
-    "Learnt from every purchase with a known outcome, approved or not; where declined ones have none, it is biased.",
+    "Learnt from purchases that were lent, since others have no outcome. Those that were approved by chance stand for "
+    "what was turned away; of what never had a chance it knows nothing.",
     "Age bracket and state are never inputs; whether they are reconstructed from others is for the fairness report.",
 )
 

@@ -83,10 +83,10 @@ def ceiling(holdout: Examples, probability: NDArray[np.float64], hidden: dict[Ke
     known = ~np.isnan(rates)
     if not known.any():
         raise TrainingRefused("the hidden file knows none of the hold-out's events: is it of another run?")
-    label = holdout.label[known]
+    label, weight = holdout.label[known], holdout.weight[known]
     return Ceiling(
-        auc=auc(label, rates[known]),
-        model_auc=auc(label, probability[known]),
+        auc=auc(label, rates[known], weight),
+        model_auc=auc(label, probability[known], weight),
         events=int(known.sum()),
         unknown=int((~known).sum()),
     )

@@ -17,6 +17,7 @@ import structlog
 from numpy.typing import NDArray
 
 from services.trainer import metrics, switch
+from services.trainer.archive import Archive, NotKept
 from services.trainer.backtest import backtest, profit_curve
 from services.trainer.candidates import candidates_of
 from services.trainer.card import card_html
@@ -36,6 +37,7 @@ from shared.experiments import Experiment
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, load_policy
+from shared.policy.exploration import propensity
 from shared.telemetry.metrics import DRIFT_SCORE, MODEL_AUC, MODEL_INFO
 
 log = structlog.get_logger()
@@ -74,7 +76,7 @@ class Trainer:
             plan,
             self._registry,
             promote=arguments.promote,
-            examples_of=lambda feature_set: self._warehouse.matured_examples(as_of_us, feature_set),
+            examples_of=lambda feature_set: self._warehouse.matured_examples(as_of_us, feature_set, self._propensity),
             progress=self._step,
         )
         manifest, window = outcome.manifest, outcome.manifest.data_window
@@ -201,7 +203,7 @@ class Trainer:
         }
 
     def replay(self, arguments: Namespace) -> Answer:
-        from services.trainer.replay import Archive, replay, summary, told
+        from services.trainer.replay import replay, summary, told
         from services.trainer.stored import StoredDecisions
 
         policies = [load_policy(path) for path in (*arguments.policy, DEFAULT_POLICY)]
@@ -253,9 +255,17 @@ class Trainer:
 
     def _examples(self, as_of_us: int | None) -> tuple[int, Examples]:
         as_of_us = self._warehouse.clock() if as_of_us is None else as_of_us
-        examples = self._warehouse.matured_examples(as_of_us, FEATURE_SET_VERSION)
+        examples = self._warehouse.matured_examples(as_of_us, FEATURE_SET_VERSION, self._propensity)
         self._step("read")
         return as_of_us, examples
+
+    def _propensity(self, policy: str) -> float:
+        """With which a policy approved what it approved by chance. Raises TrainingRefused where it isn't kept: such
+        purchases would stand for themselves alone, and the model would be too hopeful."""
+        try:
+            return propensity(Archive(self._registry).policy(policy))
+        except (NotKept, ValueError) as error:
+            raise TrainingRefused(f"purchases were approved by chance, nobody knows how often: {error}") from None
 
     def _current(self) -> str:
         version = self._registry.current()

@@ -1,14 +1,20 @@
 """What a model is worth on examples it has not seen. Numpy only, no pandas and no scikit-learn.
 
+`weight`, [n], is how many purchases each row stands for: with the reciprocal of each row's propensity of being
+observed, every figure estimates what it would be over all purchases that could be (Horvitz and Thompson, 1952).
+
 Accuracy is not among them: to say of everyone that they repay is right nineteen times in twenty and worth nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from services.trainer.examples import Examples
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
@@ -20,6 +26,9 @@ BOOTSTRAP_ROUNDS = 200
 """Enough for a 95% interval to two digits, well under a second on a demo's hold-out."""
 
 BASIS_POINTS = 10_000.0
+
+_TINY = 1e-300
+"""Instead of a division by nothing."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,8 @@ class Economics:
 
 
 def auc(label: Labels, score: Floats, weight: Floats | None = None) -> float:
-    """P(score of a default > score of a good loan), ties half; NaN where one kind is absent. `weight`: of each row."""
-    return _RankedScores(label, score).auc(np.ones(len(label)) if weight is None else np.asarray(weight, np.float64))
+    """P(score of a default > score of a good loan), ties half; NaN where one kind is absent."""
+    return _RankedScores(label, score).auc(_weights(weight, label))
 
 
 class _RankedScores:
@@ -59,17 +68,19 @@ class _RankedScores:
         return float((bad * (below + good / 2)).sum() / pairs)
 
 
-def ks(label: Labels, score: Floats) -> float:
+def ks(label: Labels, score: Floats, weight: Floats | None = None) -> float:
     """Kolmogorov-Smirnov: the largest gap between the score distributions of defaults and good loans."""
-    bad, good = (np.sort(np.asarray(score)[np.asarray(label) == kind]) for kind in (1, 0))
-    at = np.unique(score)
-    below = [np.searchsorted(part, at, side="right") / max(len(part), 1) for part in (bad, good)]
-    return float(np.abs(below[0] - below[1]).max())
+    at, place = np.unique(score, return_inverse=True)
+    bad, good = (
+        np.cumsum(np.bincount(place, np.where(np.asarray(label) == kind, _weights(weight, label), 0.0), len(at)))
+        for kind in (1, 0)
+    )
+    return float(np.abs(bad / max(bad[-1], _TINY) - good / max(good[-1], _TINY)).max())
 
 
-def brier(label: Labels, probability: Floats) -> float:
+def brier(label: Labels, probability: Floats, weight: Floats | None = None) -> float:
     """Mean squared error of the probability."""
-    return float(np.mean((np.asarray(probability, np.float64) - label) ** 2))
+    return weighted_mean((np.asarray(probability, np.float64) - label) ** 2, _weights(weight, label))
 
 
 def log_losses(label: Labels, probability: Floats) -> NDArray[np.float64]:
@@ -78,61 +89,73 @@ def log_losses(label: Labels, probability: Floats) -> NDArray[np.float64]:
     return np.where(np.asarray(label, dtype=bool), -np.log(clipped), -np.log1p(-clipped))
 
 
-def ece(label: Labels, probability: Floats) -> float:
-    """Expected calibration error over `ECE_BINS` groups of equal count."""
+def ece(label: Labels, probability: Floats, weight: Floats | None = None) -> float:
+    """Expected calibration error over `ECE_BINS` groups of equal weight."""
     order = np.argsort(probability, kind="stable")
-    groups = zip(
-        np.array_split(np.asarray(label)[order], ECE_BINS),
-        np.array_split(np.asarray(probability)[order], ECE_BINS),
-        strict=True,
-    )
-    gaps = [len(seen) * abs(float(np.mean(seen)) - float(np.mean(said))) for seen, said in groups if len(seen)]
-    return float(sum(gaps) / len(label))
+    ranked = _weights(weight, label)[order]
+    middle = np.cumsum(ranked) - ranked / 2
+    group = np.minimum((middle / ranked.sum() * ECE_BINS).astype(int), ECE_BINS - 1)
+    wrong = (np.asarray(probability, np.float64) - label)[order] * ranked
+    return float(np.abs(np.bincount(group, wrong, ECE_BINS)).sum() / ranked.sum())
+
+
+def weighted_mean(values: NDArray[Any], weight: Floats) -> float:
+    return float(values @ weight / weight.sum())
+
+
+def weighted_mean_error(values: Floats, weight: Floats) -> float:
+    """The standard error of `weighted_mean`: rows are drawn, their weights are given."""
+    return float(np.sqrt(((weight * (values - weighted_mean(values, weight))) ** 2).sum()) / weight.sum())
+
+
+def effective_rows(weight: Floats) -> float:
+    """How many rows of equal weight would tell as much (Kish, 1965)."""
+    return float(weight.sum() ** 2 / (weight**2).sum())
+
+
+def _weights(weight: Floats | None, label: Labels) -> NDArray[np.float64]:
+    return np.ones(len(label)) if weight is None else np.asarray(weight, np.float64)
 
 
 def profit_bp(label: Labels, amount: Floats, approve: NDArray[np.bool_], economics: Economics) -> float:
-    """Profit in basis points of the requested volume, approved or not."""
+    """Profit in basis points of the requested volume, approved or not. `amount`: times the weight, where there is
+    one."""
     earned = np.where(np.asarray(label, dtype=bool), -economics.loss_on_default, economics.margin_on_good) * amount
     return float(BASIS_POINTS * earned[approve].sum() / max(float(np.sum(amount)), 1e-9))
 
 
-def evaluate(
-    label: Labels,
-    probability: Floats,
-    amount: Floats,
-    rule_approves: NDArray[np.integer],
-    economics: Economics,
-    seed: int,
-) -> dict[str, float]:
-    """All figures of one hold-out. `*_low` and `*_high` bound the middle 95% of a bootstrap over its rows.
+def evaluate(seen: Examples, probability: Floats, economics: Economics, seed: int) -> dict[str, float]:
+    """All figures of one hold-out, each row weighted. `*_low` and `*_high` bound the middle 95% of a bootstrap over its
+    rows.
 
     `profit_bp_rule` is there only where the rule has an answer for every row.
     """
+    label, weight, volume, rule_approves = seen.label, seen.weight, seen.amount * seen.weight, seen.rule_approves
     everyone = np.ones(len(label), dtype=bool)
     approve = np.asarray(probability) < economics.break_even
     ranked = _RankedScores(label, probability)
     draws = np.random.default_rng(seed)
     resampled = [
-        ranked.auc(draws.multinomial(len(label), everyone / len(label)).astype(np.float64))
-        for _ in range(BOOTSTRAP_ROUNDS)
+        ranked.auc(draws.multinomial(len(label), everyone / len(label)) * weight) for _ in range(BOOTSTRAP_ROUNDS)
     ]
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     figures = {
-        "auc": ranked.auc(everyone.astype(np.float64)),
+        "auc": ranked.auc(weight),
         "auc_low": float(low),
         "auc_high": float(high),
-        "ks": ks(label, probability),
-        "brier": brier(label, probability),
-        "log_loss": float(log_losses(label, probability).mean()),
-        "ece": ece(label, probability),
-        "default_rate": float(np.mean(label)),
-        "mean_probability": float(np.mean(probability)),
+        "ks": ks(label, probability, weight),
+        "brier": brier(label, probability, weight),
+        "log_loss": weighted_mean(log_losses(label, probability), weight),
+        "ece": ece(label, probability, weight),
+        "default_rate": weighted_mean(label, weight),
+        "mean_probability": weighted_mean(probability, weight),
         "rows": float(len(label)),
+        "effective_rows": effective_rows(weight),
         "defaults": float(np.sum(label)),
-        "approval_rate": float(np.mean(approve)),
-        "profit_bp": profit_bp(label, amount, approve, economics),
-        "profit_bp_approve_all": profit_bp(label, amount, everyone, economics),
+        "approval_rate": weighted_mean(approve, weight),
+        "profit_bp": profit_bp(label, volume, approve, economics),
+        "profit_bp_approve_all": profit_bp(label, volume, everyone, economics),
     }
-    if (np.asarray(rule_approves) >= 0).all():
-        figures["profit_bp_rule"] = profit_bp(label, amount, np.asarray(rule_approves) == 1, economics)
+    if (rule_approves >= 0).all():
+        figures["profit_bp_rule"] = profit_bp(label, volume, rule_approves == 1, economics)
     return figures

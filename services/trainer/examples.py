@@ -27,6 +27,9 @@ class Examples:
     """When the outcome counts: purchase + 14 days for each instalment."""
     amount: NDArray[np.float64]
     """In the event's currency."""
+    weight: NDArray[np.float64]
+    """How many purchases of its kind each stands for: 1 / its propensity of being approved, so 1 but where it was
+    approved by chance."""
     label: NDArray[np.int8]
     """1: defaulted."""
     rule_approves: NDArray[np.int8]
@@ -65,7 +68,7 @@ class Examples:
         """SHA-256 over ids, times, labels and features in order."""
         whole = hashlib.sha256("\n".join(self.feature_names).encode())
         whole.update("\n".join(self.event_id.astype(str)).encode())
-        for column in (self.occurred_us, self.mature_us, self.amount, self.label, self.rule_approves):
+        for column in (self.occurred_us, self.mature_us, self.amount, self.weight, self.label, self.rule_approves):
             whole.update(np.ascontiguousarray(column).tobytes())
         canonical = np.where(np.isnan(self.features), np.float32(np.nan), self.features)
         whole.update(np.ascontiguousarray(canonical, dtype="<f4").tobytes())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.evaluate import Economics, log_losses, profit_bp
+from services.trainer.evaluate import Economics, log_losses, profit_bp, weighted_mean, weighted_mean_error
 from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.export import run_onnx
 from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused
@@ -92,7 +92,7 @@ def judge(holdout: Examples, challenger: NDArray[np.float64], champion: Champion
         why = champion.trouble or "no model is in service"
         return Verdict(True, (f"no champion to beat: {why}", about_rule))
     gained = log_losses(holdout.label, champion.probability) - log_losses(holdout.label, challenger)
-    mean, error = float(gained.mean()), float(gained.std() / np.sqrt(len(gained)))
+    mean, error = weighted_mean(gained, holdout.weight), weighted_mean_error(gained, holdout.weight)
     better = mean > 0
     about_champion = (
         f"{'beats' if better else 'does not beat'} champion {champion.version}: "
@@ -106,8 +106,9 @@ def _against_rule(holdout: Examples, challenger: NDArray[np.float64], economics:
     doesn't say, approve everything."""
     known = holdout.rule_approves >= 0
     rule = np.where(known, holdout.rule_approves == 1, True)
-    earned = profit_bp(holdout.label, holdout.amount, challenger < economics.break_even, economics)
-    by_rule = profit_bp(holdout.label, holdout.amount, rule, economics)
+    volume = holdout.amount * holdout.weight
+    earned = profit_bp(holdout.label, volume, challenger < economics.break_even, economics)
+    by_rule = profit_bp(holdout.label, volume, rule, economics)
     name = "the low-risk rule" if known.all() else "approving everything"
     verb = "beats" if earned > by_rule else "does not beat"
     return earned > by_rule, f"{verb} {name}: {earned:.1f} against {by_rule:.1f} basis points of the volume"

@@ -53,7 +53,7 @@ FROM `{{project}}.{views.DECISIONS_CURRENT.id}` AS d
 JOIN `{{project}}.{views.TRANSACTIONS_CURRENT.id}` AS t ON t.event_id = d.event_id
 LEFT JOIN (
   SELECT event_id, defaulted FROM `{{project}}.{views.TRAINING_EXAMPLES.id}`
-  WHERE mature_at <= TIMESTAMP_MICROS({{as_of_us}})
+  WHERE mature_at <= TIMESTAMP_MICROS({{as_of_us}}) AND observed
 ) AS e ON e.event_id = d.event_id
 LEFT JOIN (
   SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`

@@ -14,20 +14,18 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.trainer.archive import Archive, NotKept
 from services.trainer.stored import StoredDecision
 from shared.contracts.events import Decision, FeatureVector, Transaction, encode
 from shared.contracts.records import decode_decision
 from shared.contracts.rejections import Rejection
 from shared.deciding import Degraded, Lineup, Model, ModelFailed, Scores, decide
-from shared.deciding.onnx_model import OnnxModel
-from shared.model_artifact.manifest import ArtifactRefused
-from shared.model_artifact.registry import ModelRegistry
-from shared.policy import Policy, PolicyFileError, circumstances_of, load_policy
+from shared.policy import circumstances_of
 
 CHUNK = 1_000
 """Decisions made again at a time: bounds the memory, and moves the progress bar."""
@@ -38,13 +36,6 @@ SHOWN = 20
 EXIT_STATUS = {"identical": 0, "different": 1, "not replayable": 3}
 
 ABSENT = "(absent)"
-
-
-Kept = TypeVar("Kept", OnnxModel, Policy)
-
-
-class NotReplayable(Exception):
-    """A decision can't be made again; the text says for want of what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +57,6 @@ class Replayed:
         return "different" if self.differences else "identical"
 
 
-class Archive:
-    """Models and policies of the past, each loaded once. Raises NotReplayable for one that isn't there any more."""
-
-    def __init__(self, registry: ModelRegistry, policies: Iterable[Policy] = ()) -> None:
-        """`policies`: beside those that the registry keeps."""
-        self._registry = registry
-        self._models: dict[str, OnnxModel] = {}
-        self._policies = {policy.name: policy for policy in policies}
-        self._lacking: dict[str, str] = {}
-
-    def model(self, version: str) -> Model:
-        return self._once(self._models, version, lambda: OnnxModel(self._registry.load(version)))
-
-    def policy(self, name: str) -> Policy:
-        return self._once(self._policies, name, lambda: load_policy(self._registry.kept_policy(name)))
-
-    def _once(self, known: dict[str, Kept], name: str, load: Callable[[], Kept]) -> Kept:
-        if name in self._lacking:
-            raise NotReplayable(self._lacking[name])
-        if name not in known:
-            try:
-                known[name] = load()
-            except (ArtifactRefused, PolicyFileError, OSError) as error:
-                self._lacking[name] = f"{name}: {error}"
-                raise NotReplayable(self._lacking[name]) from None
-        return known[name]
-
-
 class _Silent:
     """Stands in for a model that gave no answer."""
 
@@ -105,6 +68,10 @@ class _Silent:
 
     def score(self, matrix: NDArray[np.float32]) -> Scores:
         return Scores(np.full(len(matrix), np.nan), np.zeros((len(matrix), 0)))
+
+
+class NotReplayable(Exception):
+    """A decision can't be made again; the text says for want of what."""
 
 
 Case = tuple[StoredDecision, Decision, FeatureVector]
@@ -170,7 +137,7 @@ def _again(cases: Sequence[Case], archive: Archive) -> list[Replayed]:
     """`cases`: made alike."""
     try:
         made = _decided([decision for _, decision, _ in cases], [vector for _, _, vector in cases], archive)
-    except NotReplayable as why:
+    except NotKept as why:
         return [Replayed(stored, hindrance=str(why)) for stored, _, _ in cases]
     except (ModelFailed, KeyError, ValueError) as error:
         if len(cases) > 1:  # whose fault it is shows when each is asked alone

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.calibration import fit_platt
-from services.trainer.evaluate import log_losses
+from services.trainer.evaluate import log_losses, weighted_mean, weighted_mean_error
 from services.trainer.examples import Examples, TrainingRefused
-from services.trainer.families import ModelFamily
+from services.trainer.families import ModelFamily, Sample
 from services.trainer.prohibited import check_inputs
 from services.trainer.split import Split
 from shared.model_artifact.manifest import Calibration
@@ -28,10 +28,12 @@ class Trained:
     calibration: Calibration
     validation_losses: NDArray[np.float64]
     """[n] log-losses of the validation part's rows, in nats."""
+    validation_weight: NDArray[np.float64]
+    """[n] of those rows."""
 
     @property
     def validation_log_loss(self) -> float:
-        return float(self.validation_losses.mean())
+        return weighted_mean(self.validation_losses, self.validation_weight)
 
     def probability(self, examples: Examples) -> NDArray[np.float64]:
         """[n] calibrated probabilities of default."""
@@ -65,12 +67,14 @@ def learn(split: Split, candidates: Sequence[ModelFamily], progress: Progress | 
             names = informative_features(split.train, candidate.inputs.features)
             if not names:
                 continue
-            train, validate = split.train.columns(names), split.validate.columns(names)
-            candidate.fit(names, train, split.train.label, validate, split.validate.label)
-            raw = candidate.raw_probability(validate)
-            calibration = fit_platt(raw, split.validate.label)
-            losses = log_losses(split.validate.label, calibration.apply(raw))
-            trained.append(Trained(candidate, names, calibration, losses))
+            train, validate = (
+                Sample(part.columns(names), part.label, part.weight) for part in (split.train, split.validate)
+            )
+            candidate.fit(names, train, validate)
+            raw = candidate.raw_probability(split.validate.columns(names))
+            calibration = fit_platt(raw, validate.label, validate.weight)
+            losses = log_losses(validate.label, calibration.apply(raw))
+            trained.append(Trained(candidate, names, calibration, losses, validate.weight))
             if progress is not None:
                 progress(candidate.name)
     if not trained:
@@ -94,7 +98,8 @@ def choose(trained: Sequence[Trained]) -> Trained:
     chosen = able[0]
     for challenger in able[1:]:
         gained = chosen.validation_losses - challenger.validation_losses
-        if gained.mean() > CLEARLY * gained.std() / np.sqrt(len(gained)):
+        weight = chosen.validation_weight
+        if weighted_mean(gained, weight) > CLEARLY * weighted_mean_error(gained, weight):
             chosen = challenger
     return chosen
 

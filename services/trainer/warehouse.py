@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,6 +40,7 @@ _EXAMPLES = f"""
 SELECT
   e.event_id, e.transaction_id, e.customer_id, UNIX_MICROS(e.occurred_at) AS occurred_us,
   UNIX_MICROS(e.mature_at) AS mature_us, CAST(e.amount AS FLOAT64) AS amount, e.defaulted, e.source_risk_level,
+  IF(e.explored, e.policy_version, NULL) AS explored_under,
   TO_JSON_STRING(IF(e.feature_set_version = '{{feature_set}}', e.features, f.features)) AS features
 FROM `{{project}}.{views.TRAINING_EXAMPLES.id}` AS e
 LEFT JOIN (
@@ -47,7 +48,7 @@ LEFT JOIN (
   WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
   QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
 ) AS f ON f.event_id = e.event_id
-WHERE e.mature_at <= TIMESTAMP_MICROS({{as_of_us}})
+WHERE e.mature_at <= TIMESTAMP_MICROS({{as_of_us}}) AND e.observed
   AND (e.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL)
 """
 """Features that were decided on, or else those that were made anew of the same moment (`reprocess`)."""
@@ -96,6 +97,8 @@ class DriftRow(msgspec.Struct, frozen=True):
     rows: int
 
 
+Propensity = Callable[[str], float]
+
 Measured = TypeVar("Measured", Evaluation, DriftRow)
 
 
@@ -138,10 +141,12 @@ class Warehouse:
             raise TrainingRefused("the warehouse holds no purchase yet")
         return int(latest)
 
-    def matured_examples(self, as_of_us: int, feature_set: str) -> Examples:
-        """Every example that counts at that moment, made with this version of the features.
+    def matured_examples(self, as_of_us: int, feature_set: str, propensity: Propensity) -> Examples:
+        """Every example that counts at that moment and that a lender has seen the outcome of, made with this version of
+        the features.
 
-        Raises TrainingRefused if there is none.
+        `propensity`: of a policy, the probability with which it approved what it approved by chance. Raises
+        TrainingRefused if there is no example, or what it raises.
         """
         found = self.rows(_EXAMPLES.format(project=self.project, as_of_us=as_of_us, feature_set=feature_set))
         if found.num_rows == 0:
@@ -156,6 +161,7 @@ class Warehouse:
             occurred_us=np.array(found["occurred_us"].to_pylist(), dtype=np.int64),
             mature_us=np.array(found["mature_us"].to_pylist(), dtype=np.int64),
             amount=np.array(found["amount"].to_pylist(), dtype=np.float64),
+            weight=_weights(found["explored_under"].to_pylist(), propensity),
             label=np.array(found["defaulted"].to_pylist(), dtype=np.int8),
             rule_approves=np.array([-1 if level is None else level == LOW_RISK for level in levels], dtype=np.int8),
             features=features,
@@ -219,6 +225,11 @@ class Warehouse:
             )
         if refused:
             raise WarehouseUnavailable(f"{table.id} refused rows: {refused[0]}")
+
+
+def _weights(explored_under: Sequence[str | None], propensity: Propensity) -> NDArray[np.float64]:
+    by_policy = {name: 1 / propensity(name) for name in set(explored_under) if name is not None}
+    return np.array([1.0 if name is None else by_policy[name] for name in explored_under])
 
 
 def _matrix(rows: Sequence[str], names: Sequence[str] | None = None) -> tuple[tuple[str, ...], NDArray[np.float32]]:

@@ -93,7 +93,7 @@ def train_and_register(
     test = split.test
     inputs = test.columns(chosen.feature_names)
     probability = chosen.calibration.apply(run_onnx(onnx, inputs))
-    metrics = evaluate(test.label, probability, test.amount, test.rule_approves, plan.economics, plan.seed)
+    metrics = evaluate(test, probability, plan.economics, plan.seed)
     window = _window(matured, split, as_of_us)
     card = model_card(chosen, trained, window, metrics, inputs, parity, explanation, plan.economics)
     step("evaluated")
@@ -185,8 +185,4 @@ def evaluate_version(
         raise TrainingRefused(f"there is no matured example that model {version} has not learnt from")
     raw = run_onnx(files.onnx, fresh.columns(tuple(manifest.feature_names)))
     probability = manifest.calibration.apply(raw)
-    return (
-        fresh,
-        probability,
-        evaluate(fresh.label, probability, fresh.amount, fresh.rule_approves, economics, seed),
-    )
+    return fresh, probability, evaluate(fresh, probability, economics, seed)

@@ -32,10 +32,9 @@ def was_explored(reasons: Sequence[Reason]) -> bool:
     return any(reason.code == PolicyReason.EXPLORATION.reason.code for reason in reasons)
 
 
-def propensity(policy: Policy, reasons: Sequence[Reason]) -> float:
-    """The probability with which an approved purchase was approved. `policy`: the one that decided."""
-    if not was_explored(reasons):
-        return 1.0
+def propensity(policy: Policy) -> float:
+    """The probability with which a purchase was approved that was approved by chance. `policy`: the one that
+    decided."""
     if policy.exploration is None:
         raise ValueError(f"policy {policy.name} explores nothing")
     return float(policy.exploration.share)

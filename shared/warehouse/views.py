@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables
 from shared.warehouse.columns import Table
 from shared.warehouse.tables import BNPL_RAW, ML
+
+DECIDED_AFTER_THE_FACT_HOURS = 24
+"""From so long after the purchase on, a decision kept nobody from lending: the purchase stood already, as in a history
+that is taken over from an earlier system. Its outcome is known whatever was decided."""
 
 DAYS_PER_INSTALMENT = 14
 """Payments are bi-weekly: so many days after the purchase for each instalment, the loan has run its course."""
@@ -54,6 +59,15 @@ _LATEST_OUTCOMES = f"""
     PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC) = 1
 """
 """A correction is a later record of the same event, so of the same customer, so of the same partition."""
+
+_LATEST_VERDICTS = f"""
+  SELECT event_id, verdict
+  FROM {_at(tables.DECISION_UPDATES)}
+  WHERE kind = 'verdict'
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST) = 1
+"""
+
+_EXPLORED = PolicyReason.EXPLORATION.reason.code
 
 RAW_WITH_OUTCOMES = View(
     BNPL_RAW,
@@ -102,7 +116,8 @@ TRAINING_EXAMPLES = View(
     ML,
     "training_examples",
     "One row for each decided purchase with a known outcome. Readers filter mature_at <= @as_of: before that, defaults "
-    "show and good loans don't",
+    "show and good loans don't; and observed: a lender learns no outcome of what was turned away or cancelled, though "
+    "a simulator tells it",
     f"""
 SELECT
   d.event_id, d.transaction_id, d.customer_id, d.occurred_at, d.prediction_timestamp AS decided_at,
@@ -111,10 +126,17 @@ SELECT
   o.defaulted, o.days_to_first_missed_payment, o.observed_at,
   d.feature_set_version, d.features, d.feature_hash,
   d.decision, d.probability_of_default, d.expected_loss, d.model_version, d.policy_version, d.variant, d.degraded,
-  d.channel
+  d.channel,
+  COALESCE(STRPOS(TO_JSON_STRING(d.reasons), '"{_EXPLORED}"') > 0, FALSE) AS explored,
+  c.event_id IS NULL AND (
+    COALESCE(v.verdict, d.decision) = 'approve'
+    OR TIMESTAMP_DIFF(d.prediction_timestamp, d.occurred_at, HOUR) >= {DECIDED_AFTER_THE_FACT_HOURS}) AS observed
 FROM {_at(DECISIONS_CURRENT)} AS d
 JOIN {_at(TRANSACTIONS_CURRENT)} AS t ON t.event_id = d.event_id
 JOIN ({_LATEST_OUTCOMES}) AS o ON o.event_id = d.event_id
+LEFT JOIN ({_LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
+LEFT JOIN (SELECT DISTINCT event_id FROM {_at(tables.DECISION_UPDATES)} WHERE kind = 'cancel') AS c
+  ON c.event_id = d.event_id
 WHERE d.customer_id IS NOT NULL
 """,
 )

@@ -3,7 +3,7 @@ history runner of the features, into training examples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from services.ingestor import simtom
 from services.simulator import arrivals, wire
-from services.simulator.request import StreamRequest
+from services.simulator.request import RegimeChange, StreamRequest
 from services.simulator.worlds import GENERATORS, Worlds
 from services.trainer.examples import Examples
 from shared.contracts.events import Outcome
@@ -36,12 +36,19 @@ class SimulatedHistory:
     outcomes: list[LoggedOutcome]
 
 
-def simulated_history(generator: str, days: int, daily: int, seed: int) -> SimulatedHistory:
-    """All purchases of the days, in order, as if every outcome had matured since."""
+def none_by_chance(policy: str) -> float:
+    """The propensity of what a policy approved by chance, where none did."""
+    raise AssertionError(f"{policy} approved nothing by chance")
+
+
+def simulated_history(
+    generator: str, days: int, daily: int, seed: int, changes: Sequence[RegimeChange] = ()
+) -> SimulatedHistory:
+    """All purchases of the days, in order, as if every outcome had matured since. `changes`: of the world."""
     purchases: list[LoggedPurchase] = []
     outcomes: list[LoggedOutcome] = []
     rates: list[float] = []
-    for flat, rate in _events(generator, days, daily, seed):
+    for flat, rate in _events(generator, days, daily, seed, changes):
         document, labels = simtom.transaction_document(
             flat, run=simtom.Run(generator, f"{FIRST_DAY}.{seed}"), scope="source", server_day=FIRST_DAY
         )
@@ -63,10 +70,16 @@ def simulated_history(generator: str, days: int, daily: int, seed: int) -> Simul
     return SimulatedHistory(examples, np.array(rates), purchases, outcomes)
 
 
-def _events(generator: str, days: int, daily: int, seed: int) -> Iterator[tuple[wire.Event, float]]:
+def _events(
+    generator: str, days: int, daily: int, seed: int, changes: Sequence[RegimeChange]
+) -> Iterator[tuple[wire.Event, float]]:
     kind = GENERATORS[generator]
     request = StreamRequest(
-        start_date=FIRST_DAY, end_date=FIRST_DAY + timedelta(days=days - 1), base_daily_volume=daily, seed=seed
+        start_date=FIRST_DAY,
+        end_date=FIRST_DAY + timedelta(days=days - 1),
+        base_daily_volume=daily,
+        seed=seed,
+        regime=list(changes),
     )
     seeds = np.random.SeedSequence(seed).spawn(3)
     drawn = Worlds("continued").generator(kind, request, seeds[:2])
@@ -92,6 +105,7 @@ def _examples(purchases: list[LoggedPurchase], outcomes: list[Outcome], rows: ND
         occurred_us=occurred,
         mature_us=occurred + PERIOD_US * counts,
         amount=np.array([t.amount for t in transactions], dtype=np.float64),
+        weight=np.ones(len(transactions)),
         label=np.array([outcome.defaulted for outcome in outcomes], dtype=np.int8),
         rule_approves=np.array([-1 if level is None else int(level == "low") for level in levels], dtype=np.int8),
         features=rows,

@@ -13,6 +13,17 @@ from services.trainer.families.base import (
     Labels,
     Matrix,
     ModelFamily,
+    Sample,
 )
 
-__all__ = ["INPUT", "PROBABILITY_OUTPUT", "Conditions", "FamilyRefused", "Inputs", "Labels", "Matrix", "ModelFamily"]
+__all__ = [
+    "INPUT",
+    "PROBABILITY_OUTPUT",
+    "Conditions",
+    "FamilyRefused",
+    "Inputs",
+    "Labels",
+    "Matrix",
+    "ModelFamily",
+    "Sample",
+]

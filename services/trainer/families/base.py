@@ -42,6 +42,18 @@ class Conditions:
     """Which way a feature may move the risk: 1 up, -1 down, 0 either."""
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Purchases to learn from, or to look at."""
+
+    matrix: NDArray[np.floating]
+    """[n, F], NaN for null."""
+    label: Labels
+    """[n], 1: defaulted."""
+    weight: NDArray[np.float64]
+    """[n], how many purchases of its kind each stands for: 1 / its propensity of being approved."""
+
+
 class FamilyRefused(Exception):
     """A family that isn't there, isn't one, or can't be used on this machine."""
 
@@ -81,9 +93,9 @@ class ModelFamily(ABC):
         return True
 
     @abstractmethod
-    def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
+    def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
         """Fits on train, with columns `names`: those of the inputs that vary. May look at the validation part to choose
-        its own size, and at nothing else."""
+        its own size, and at nothing else. Each row counts as often as its weight says."""
 
     @abstractmethod
     def raw_probability(self, matrix: Matrix) -> NDArray[np.float64]:

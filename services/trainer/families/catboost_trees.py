@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.families.base import Labels, Matrix
+from services.trainer.families.base import Matrix, Sample
 from services.trainer.families.graph import trees
 from services.trainer.families.small_trees import SmallTrees
 from services.trainer.families.tree_tables import LEAF, Tree, below, tree_tables
@@ -37,8 +37,8 @@ class CatBoostTrees(SmallTrees):
     def _rounds(self) -> int:
         return int(self._model.tree_count_)
 
-    def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
-        from catboost import CatBoostClassifier
+    def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
+        from catboost import CatBoostClassifier, Pool
 
         self._model = CatBoostClassifier(
             iterations=self.MAX_ROUNDS,
@@ -56,7 +56,8 @@ class CatBoostTrees(SmallTrees):
             allow_writing_files=False,
             verbose=False,
         )
-        self._model.fit(train, label, eval_set=(validate, validate_label))
+        learn, held = (Pool(each.matrix, each.label, weight=each.weight) for each in (train, validate))
+        self._model.fit(learn, eval_set=held)
 
     def raw_probability(self, matrix: Matrix) -> NDArray[np.float64]:
         return np.asarray(self._model.predict_proba(matrix)[:, 1], dtype=np.float64)

@@ -13,9 +13,9 @@ from services.trainer.families.base import (
     PROBABILITY_OUTPUT,
     Conditions,
     Inputs,
-    Labels,
     Matrix,
     ModelFamily,
+    Sample,
 )
 from services.trainer.families.graph import LOG_ODDS, ML_DOMAIN, classifier
 from services.trainer.families.linear import ElasticNet, Logistic, Ridge
@@ -54,9 +54,9 @@ class Ensemble(ModelFamily):
     def explains(self) -> bool:
         return all(member.explains and not isinstance(member, Ensemble) for member in self._members)
 
-    def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
+    def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
         for member in self._members:
-            member.fit(names, train, label, validate, validate_label)
+            member.fit(names, train, validate)
 
     def raw_probability(self, matrix: Matrix) -> NDArray[np.float64]:
         kept = np.clip([member.raw_probability(matrix) for member in self._members], LEAST, 1 - LEAST)

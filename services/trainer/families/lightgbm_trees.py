@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.families.base import FamilyRefused, Labels, Matrix
+from services.trainer.families.base import FamilyRefused, Matrix, Sample
 from services.trainer.families.graph import trees
 from services.trainer.families.small_trees import SmallTrees
 from services.trainer.families.tree_tables import LEAF, Tree, below, tree_tables
@@ -31,7 +31,7 @@ class LightGBMTrees(SmallTrees):
     def _rounds(self) -> int:
         return int(self._model.num_trees())
 
-    def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
+    def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
         lightgbm = _library()
         parameters = {
             "objective": "binary",
@@ -49,8 +49,11 @@ class LightGBMTrees(SmallTrees):
             "force_col_wise": True,
             "verbosity": -1,
         }
-        learn = lightgbm.Dataset(train, label.astype(np.float32), free_raw_data=False)
-        held = lightgbm.Dataset(validate, validate_label.astype(np.float32), reference=learn, free_raw_data=False)
+        learn, held = (
+            lightgbm.Dataset(each.matrix, each.label.astype(np.float32), weight=each.weight, free_raw_data=False)
+            for each in (train, validate)
+        )
+        held.set_reference(learn)
         found = lightgbm.train(
             parameters,
             learn,

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.evaluate import log_losses
+from services.trainer.evaluate import log_losses, weighted_mean
 from services.trainer.families import signed
-from services.trainer.families.base import INPUT, OPSET, Labels, Matrix, ModelFamily
-from services.trainer.families.signed import Coefficients, Floats
+from services.trainer.families.base import INPUT, OPSET, Matrix, ModelFamily, Sample
+from services.trainer.families.signed import Coefficients
 from shared.model_artifact.explanation import LinearExplanation
 from shared.model_artifact.manifest import sigmoid
 
@@ -24,22 +25,23 @@ class Linear(ModelFamily):
     _pipeline: Any = None
 
     @abstractmethod
-    def solve(
-        self, inputs: Floats, label: Floats, signs: Sequence[int], held: Floats, held_label: Labels
-    ) -> Coefficients:
+    def solve(self, train: Sample, signs: Sequence[int], held: Sample) -> Coefficients:
         """Coefficients and intercept in log-odds, of imputed and standardised inputs; `held`: the validation part's."""
 
-    def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
+    def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
         from sklearn.impute import SimpleImputer
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import Pipeline
         from sklearn.preprocessing import StandardScaler
 
         imputer, scaler = SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
-        scaled = scaler.fit_transform(imputer.fit_transform(train.astype(np.float64)))
-        held = scaler.transform(imputer.transform(validate.astype(np.float64)))
+        scaler.fit(imputer.fit_transform(train.matrix.astype(np.float64)), sample_weight=train.weight)
+        scaled, held = (
+            replace(each, matrix=scaler.transform(imputer.transform(each.matrix.astype(np.float64))))
+            for each in (train, validate)
+        )
         signs = [self.conditions.direction(name) for name in names]
-        coefficients, intercept = self.solve(scaled, label.astype(np.float64), signs, held, validate_label)
+        coefficients, intercept = self.solve(scaled, signs, held)
         # The form that the converter to ONNX reads, whatever the coefficients minimise.
         model = LogisticRegression()
         model.classes_, model.n_features_in_ = np.array([0, 1]), len(names)
@@ -87,10 +89,8 @@ class Logistic(Linear):
     def name(self) -> str:
         return f"logistic regression, {self.inputs.name}"
 
-    def solve(
-        self, inputs: Floats, label: Floats, signs: Sequence[int], held: Floats, held_label: Labels
-    ) -> Coefficients:
-        return signed.logistic(inputs, label, signs, self.PENALTY)
+    def solve(self, train: Sample, signs: Sequence[int], held: Sample) -> Coefficients:
+        return signed.logistic(train, signs, self.PENALTY)
 
 
 class Ridge(Linear):
@@ -107,14 +107,12 @@ class Ridge(Linear):
     def name(self) -> str:
         return f"ridge regression read as log-odds, {self.inputs.name}"
 
-    def solve(
-        self, inputs: Floats, label: Floats, signs: Sequence[int], held: Floats, held_label: Labels
-    ) -> Coefficients:
-        rate = signed.base_rate(label)
+    def solve(self, train: Sample, signs: Sequence[int], held: Sample) -> Coefficients:
+        rate = signed.base_rate(train)
         spread = rate * (1 - rate)
         # A likelihood bends with `spread` where a squared error bends with 1: the same penalty, in the units of the
         # latter.
-        coefficients, level = signed.least_squares(inputs, label, signs, Logistic.PENALTY / spread)
+        coefficients, level = signed.least_squares(train, signs, Logistic.PENALTY / spread)
         step = (level - rate) / spread
         return coefficients / spread, float(np.log(rate / (1 - rate)) + step)
 
@@ -136,14 +134,13 @@ class ElasticNet(Linear):
         kept = 0 if self._pipeline is None else np.count_nonzero(self._pipeline.named_steps["regress"].coef_)
         return f"elastic net, {kept} coefficients at strength {self._strength:g}, {self.inputs.name}"
 
-    def solve(
-        self, inputs: Floats, label: Floats, signs: Sequence[int], held: Floats, held_label: Labels
-    ) -> Coefficients:
+    def solve(self, train: Sample, signs: Sequence[int], held: Sample) -> Coefficients:
         best: tuple[float, float, Coefficients] | None = None
         for strength in self.STRENGTHS:
             l1, l2 = strength * self.L1_SHARE, strength * (1 - self.L1_SHARE)
-            coefficients, intercept = signed.elastic_net(inputs, label, signs, l1, l2)
-            loss = float(log_losses(held_label, sigmoid(held @ coefficients + intercept)).mean())
+            coefficients, intercept = signed.elastic_net(train, signs, l1, l2)
+            probability = sigmoid(held.matrix @ coefficients + intercept)
+            loss = weighted_mean(log_losses(held.label, probability), held.weight)
             if best is None or loss < best[0]:
                 best = loss, strength, (coefficients, intercept)
         assert best is not None

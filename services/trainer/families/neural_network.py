@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.evaluate import log_losses
-from services.trainer.families.base import INPUT, Conditions, Inputs, Labels, Matrix, ModelFamily
+from services.trainer.evaluate import log_losses, weighted_mean
+from services.trainer.families.base import INPUT, Conditions, Inputs, Matrix, ModelFamily, Sample
 from services.trainer.families.graph import LOG_ODDS, classifier
 from shared.model_artifact.manifest import sigmoid
 
@@ -48,10 +48,10 @@ class NeuralNetwork(ModelFamily):
     def explains(self) -> bool:
         return False
 
-    def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
+    def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
         from sklearn.neural_network import MLPClassifier
 
-        values = np.where(np.isfinite(train), train, np.nan).astype(np.float64)
+        values = np.where(np.isfinite(train.matrix), train.matrix, np.nan).astype(np.float64)
         known = ~np.isnan(values)
         empty = ~known.any(axis=0)
         self._middle = np.nanmedian(np.where(empty, 0.0, values), axis=0)
@@ -59,11 +59,11 @@ class NeuralNetwork(ModelFamily):
         self._mean, scale = filled.mean(axis=0), filled.std(axis=0)
         self._scale = np.where(scale > 0, scale, 1.0)
         model = MLPClassifier((self.UNITS,), alpha=self.PENALTY, random_state=self.conditions.seed)
-        inputs, held, lowest, waited = self._prepared(train), self._prepared(validate), np.inf, 0
+        inputs, held, lowest, waited = self._prepared(train.matrix), self._prepared(validate.matrix), np.inf, 0
         for _ in range(self.MAX_EPOCHS):
-            model.partial_fit(inputs, label, classes=[0, 1])
+            model.partial_fit(inputs, train.label, sample_weight=train.weight, classes=[0, 1])
             layers = [(w.copy(), b.copy()) for w, b in zip(model.coefs_, model.intercepts_, strict=True)]
-            loss = float(log_losses(validate_label, _through(layers, held)).mean())
+            loss = weighted_mean(log_losses(validate.label, _through(layers, held)), validate.weight)
             waited += 1
             if loss < lowest:
                 lowest, waited, self._layers = loss, 0, layers

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.families.base import INPUT, OPSET, Labels, Matrix
+from services.trainer.families.base import INPUT, OPSET, Matrix, Sample
 from services.trainer.families.small_trees import SmallTrees
 from services.trainer.families.tree_tables import tree_tables, trees_of_xgboost
 from shared.model_artifact.explanation import Explanation
@@ -25,7 +25,7 @@ class XGBoostTrees(SmallTrees):
     def _rounds(self) -> int:
         return int(self._model.best_iteration + 1)
 
-    def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
+    def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
         from xgboost import XGBClassifier
 
         self._model = XGBClassifier(
@@ -42,7 +42,14 @@ class XGBoostTrees(SmallTrees):
             n_jobs=self.conditions.threads,
             monotone_constraints=tuple(self.conditions.direction(name) for name in names),
         )
-        self._model.fit(train, label, eval_set=[(validate, validate_label)], verbose=False)
+        self._model.fit(
+            train.matrix,
+            train.label,
+            sample_weight=train.weight,
+            eval_set=[(validate.matrix, validate.label)],
+            sample_weight_eval_set=[validate.weight],
+            verbose=False,
+        )
 
     def raw_probability(self, matrix: Matrix) -> NDArray[np.float64]:
         return np.asarray(self._model.predict_proba(matrix)[:, 1], dtype=np.float64)
@@ -61,5 +68,8 @@ class XGBoostTrees(SmallTrees):
         return bytes(graph.SerializeToString(deterministic=True))
 
     def explanation(self) -> Explanation:
-        booster = self._model.get_booster()[: self._model.best_iteration + 1]
-        return tree_tables(*trees_of_xgboost(bytes(booster.save_raw("json"))))
+        return tree_tables(*trees_of_xgboost(self.booster()))
+
+    def booster(self) -> bytes:
+        """The fitted trees as XGBoost's own JSON, up to where early stopping ended."""
+        return bytes(self._model.get_booster()[: self._model.best_iteration + 1].save_raw("json"))

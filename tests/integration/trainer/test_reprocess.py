@@ -28,7 +28,7 @@ from shared.warehouse.clients import bigquery_client
 from shared.warehouse.columns import ColumnType, Row, Table
 from shared.warehouse.schema import ensure_warehouse
 from tests.integration.trainer.test_trainer_on_the_warehouse import trainer
-from tests.research.simulated import SimulatedHistory, simulated_history
+from tests.research.simulated import SimulatedHistory, none_by_chance, simulated_history
 from tests.unit.scorer.parts import register
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -151,7 +151,7 @@ def test_every_purchase_but_the_one_without_an_exact_moment_got_its_features(rep
 def test_they_equal_those_that_the_stream_would_have_made(reprocessed: Reprocessed) -> None:
     history = reprocessed.history.examples
     as_of = int(history.occurred_us.max())
-    read = Warehouse(reprocessed.settings).matured_examples(as_of, FEATURE_SET_VERSION).ordered()
+    read = Warehouse(reprocessed.settings).matured_examples(as_of, FEATURE_SET_VERSION, none_by_chance).ordered()
     expected = history.ordered().matured(as_of)
     known = np.isin(expected.event_id.astype(str), read.event_id.astype(str))
     assert len(read) >= known.size - 1

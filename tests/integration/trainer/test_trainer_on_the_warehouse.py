@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from services.trainer.cli import parse
 from services.trainer.commands import MICROS_PER_DAY, STEPS, Trainer
@@ -25,6 +27,8 @@ from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import check_golden, golden_matrix
 from shared.model_artifact.registry import ModelRegistry
+from shared.policy import DEFAULT_POLICY, load_policy
+from shared.policy.reasons import PolicyReason
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from shared.warehouse.clients import bigquery_client
@@ -38,6 +42,16 @@ DAYS, DAILY = 110, 50
 BATCH = 1000
 PROJECT = "flit-trainer-test"
 """Of its own: the emulator is shared with tests that leave other rows."""
+
+
+TURNED_AWAY, STOOD_ALREADY, BY_CHANCE = 3, 4, 5
+"""Which of each fifty purchases: declined at once; declined two days later; approved by chance."""
+
+SHARE = 0.25
+EXPLORING = DEFAULT_POLICY.read_text().replace(
+    "exploration: null",
+    f'exploration: {{share: "{SHARE}", salt: salty-enough, up_to_loss_rate: "0.9", most_expected_loss_usd: "1000"}}',
+)
 
 
 @dataclass(frozen=True)
@@ -84,9 +98,21 @@ def trainer(settings: BigQuerySettings, folder: Path, *arguments: str) -> subpro
     )
 
 
-def load(settings: BigQuerySettings, examples: Examples) -> None:
+def _decided(number: int, occurred_us: int, policy: str) -> dict[str, Any]:
+    place = number % 50
+    if place == TURNED_AWAY:
+        return {"decision": "decline"}
+    if place == STOOD_ALREADY:
+        return {"decision": "decline", "prediction_timestamp": from_epoch_micros(occurred_us + 2 * MICROS_PER_DAY)}
+    if place == BY_CHANCE:
+        reasons = [msgspec.to_builtins(PolicyReason.EXPLORATION.reason)]
+        return {"decision": "approve", "reasons": json.dumps(reasons), "policy_version": policy}
+    return {"decision": "approve", "policy_version": "another"}
+
+
+def load(settings: BigQuerySettings, examples: Examples, policy: str) -> None:
     """As the sink would have written them: purchases, outcomes and decisions, a second decision of one event among
-    them."""
+    them. `policy`: that approved some by chance."""
     client = bigquery_client(settings)
     columns: dict[Table, list[dict[str, Any]]] = {
         tables.TRANSACTIONS: [],
@@ -121,7 +147,7 @@ def load(settings: BigQuerySettings, examples: Examples) -> None:
                 "transaction_id": examples.transaction_id[i],
                 "prediction_timestamp": occurred,
                 "occurred_at": occurred,
-                "decision": "approve",
+                **_decided(i, int(examples.occurred_us[i]), policy),
                 "feature_set_version": FEATURE_SET_VERSION,
                 "features": json.dumps(features),
             }
@@ -141,7 +167,13 @@ def trained(bigquery_endpoints: BigQuerySettings, tmp_path_factory: pytest.TempP
     assert early.returncode == 1, "a warehouse that isn't there is no reason to succeed"
     ensure_warehouse(settings)
     history = simulated_history("bnpl_history", DAYS, DAILY, seed=3)
-    load(settings, history.examples)
+    (folder / "exploring.yaml").write_text(EXPLORING)
+    policy = load_policy(folder / "exploring.yaml")
+    load(settings, history.examples, policy.name)
+    unknown = trainer(settings, folder, "train")
+    assert unknown.returncode == 1
+    assert f"nobody knows how often: {policy.name}" in unknown.stderr
+    ModelRegistry(str(folder / "models")).keep_policy(policy.name, EXPLORING.encode())
     done = trainer(settings, folder, "train", "--hidden", str(hidden_file(folder, history)))
     assert done.returncode == 0, done.stderr
     yield Trained(settings, history, folder, json.loads(done.stdout))
@@ -173,9 +205,13 @@ def test_training_puts_a_sound_model_in_service(trained: Trained) -> None:
     assert trained.answer["auc_ceiling"] > 0.5
 
 
+def observed(examples: Examples) -> NDArray[np.bool_]:
+    return np.asarray(np.arange(len(examples)) % 50 != TURNED_AWAY)
+
+
 def test_only_what_has_matured_by_the_last_purchase_was_learnt_from(trained: Trained) -> None:
     examples = trained.history.examples
-    matured = examples.mature_us <= examples.occurred_us.max()
+    matured = (examples.mature_us <= examples.occurred_us.max()) & observed(examples)
     assert sum(trained.answer["rows"].values()) == matured.sum() < len(examples)
     assert trained.answer["window"]["as_of"] == from_epoch_micros(int(examples.occurred_us.max()))
 
@@ -183,12 +219,23 @@ def test_only_what_has_matured_by_the_last_purchase_was_learnt_from(trained: Tra
 def test_what_is_read_from_the_warehouse_is_what_was_decided_on(trained: Trained) -> None:
     examples = trained.history.examples
     as_of = int(examples.occurred_us.max())
-    read = Warehouse(trained.settings).matured_examples(as_of, FEATURE_SET_VERSION).ordered()
-    written = examples.ordered().matured(as_of)
+    read = Warehouse(trained.settings).matured_examples(as_of, FEATURE_SET_VERSION, lambda _: SHARE).ordered()
+    by_chance = np.arange(len(examples)) % 50 == BY_CHANCE
+    written = replace(examples, weight=np.where(by_chance, 1 / SHARE, 1.0)).take(observed(examples))
+    written = written.ordered().matured(as_of)
     names = written.feature_names
     assert np.array_equal(read.event_id, written.event_id)
     assert np.array_equal(read.columns(names), written.columns(names), equal_nan=True)
-    for column in ("transaction_id", "customer_id", "occurred_us", "mature_us", "amount", "label", "rule_approves"):
+    for column in (
+        "transaction_id",
+        "customer_id",
+        "occurred_us",
+        "mature_us",
+        "amount",
+        "weight",
+        "label",
+        "rule_approves",
+    ):
         assert np.array_equal(getattr(read, column), getattr(written, column)), column
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from shared.contracts import topics
-from shared.contracts.events import Verdict, encode
+from shared.contracts.events import Reason, UpdateKind, Verdict, encode
 from shared.contracts.identity import EPOCH, from_epoch_micros
 from shared.settings import BigQuerySettings
 from tests.factories import DAY_US, START_US, outcome, transaction_bytes
 from tests.integration.warehouse.rows import query, write
-from tests.unit.sink.records import PARTITIONS, LogRecord, decision, record
+from tests.unit.sink.records import PARTITIONS, LogRecord, decision, decision_update, record
 
 START = EPOCH + timedelta(microseconds=START_US)
 
@@ -27,6 +27,11 @@ def bought(number: int, offset: int, **changes: Any) -> LogRecord:
 def decided(number: int, offset: int, **changes: Any) -> LogRecord:
     made = decision(number, occurred_at=from_epoch_micros(START_US), **changes)
     return record(topics.DECISIONS, encode(made), offset=offset)
+
+
+def updated(number: int, offset: int, kind: UpdateKind, verdict: Verdict | None = None) -> LogRecord:
+    made = decision_update(number, update_id=f"update-{number}-{offset}", kind=kind, verdict=verdict)
+    return record(topics.DECISION_UPDATES, encode(made), offset=offset)
 
 
 def repaid(number: int, offset: int, *, defaulted: bool, **changes: Any) -> LogRecord:
@@ -100,6 +105,33 @@ def test_an_example_carries_the_features_of_its_own_decision(log: BigQuerySettin
     assert found["event-1"]["feature_set_version"] == "1"
     assert found["event-1"]["transaction_id"] == "txn_00000001"
     assert found["event-4"]["source_risk_level"] == "medium"
+
+
+CHANCE = Reason(code="policy_exploration", text="By chance")
+
+
+def test_an_outcome_is_observed_only_where_the_purchase_came_about(log: BigQuerySettings) -> None:
+    a_day, in_time = (from_epoch_micros(START_US + hours * DAY_US // 24) for hours in (24, 23))
+    made: dict[int, dict[str, Any]] = {
+        20: {"decision": Verdict.APPROVE}, 21: {"decision": Verdict.REVIEW}, 22: {"decision": Verdict.DECLINE},
+        23: {"decision": Verdict.APPROVE}, 24: {"decision": Verdict.REVIEW}, 25: {"decision": Verdict.REVIEW},
+        26: {"decision": Verdict.DECLINE, "decided_at": a_day},
+        27: {"decision": Verdict.DECLINE, "decided_at": in_time},
+        28: {"decision": Verdict.APPROVE, "reasons": [Reason(code="amount", text="x"), CHANCE]},
+        29: {"decision": Verdict.REVIEW, "decided_at": a_day},
+    }  # fmt: skip
+    updates = [
+        updated(23, 1, UpdateKind.CANCEL), updated(24, 3, UpdateKind.VERDICT, Verdict.APPROVE),
+        updated(24, 2, UpdateKind.VERDICT, Verdict.DECLINE), updated(25, 4, UpdateKind.VERDICT, Verdict.DECLINE),
+        updated(29, 5, UpdateKind.CANCEL),
+    ]  # fmt: skip
+    records = [*updates]
+    for number, changes in made.items():
+        records += [bought(number, number), decided(number, number, **changes), repaid(number, number, defaulted=False)]
+    write(log, records)
+    found = examples(log, START + timedelta(days=56))
+    assert [number for number in made if found[f"event-{number}"]["observed"]] == [20, 24, 26, 28]
+    assert [number for number in made if found[f"event-{number}"]["explored"]] == [28]
 
 
 def test_labels_join_the_flat_json_once_they_are_known(log: BigQuerySettings) -> None:

@@ -135,6 +135,7 @@ def test_each_service_in_production_is_a_user_of_its_own() -> None:
         "topics": "flit-deployer",
         "warehouse": None,
         "trainer": None,
+        "guard": None,
     }
     assert {name for name in by_container.values() if name} <= set(OURS)
 

@@ -85,7 +85,7 @@ def test_patches_change_what_they_name_and_nothing_else() -> None:
 
 def test_every_service_runs_and_only_dev_has_a_simulator() -> None:
     for folder in FOLDERS:
-        assert set(kinds(folder, "Deployment")) == SERVICES | ({"simulator"} if folder == DEV else set())
+        assert set(kinds(folder, "Deployment")) == SERVICES | {"guard"} | ({"simulator"} if folder == DEV else set())
         assert set(kinds(folder, "CronJob")) == {"trainer"}
 
 
@@ -137,7 +137,7 @@ def test_health_is_asked_on_the_operations_port(folder: Path) -> None:
     asked = 0
     for container in kubernetes_containers(folder):
         definition = container.definition
-        if container.name in SERVICES | {"simulator"}:
+        if container.name in SERVICES | {"guard", "simulator"}:
             ports = {port["name"]: port["containerPort"] for port in definition["ports"]}
             assert str(ports["operations"]) == container.environment["METRICS__PORT"]
             for probe, path in (("startupProbe", "/live"), ("livenessProbe", "/live"), ("readinessProbe", "/ready")):

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contracts.events import Reason, Transaction, Verdict
+from shared.contracts.events import Transaction, Verdict
 from shared.policy import ORDINARY, Circumstances, Policy, apply, circumstances_of, load_policy
-from shared.policy.exploration import explores, propensity, was_explored
+from shared.policy.exploration import propensity, was_explored
 from shared.policy.file import Exploration
 from tests.unit.scorer.parts import accepted
 
@@ -86,11 +85,8 @@ def test_the_reasons_tell_the_circumstances(number: int, probability: float) -> 
     assert again == made
 
 
-def test_the_propensity_is_the_share_for_the_chosen_and_one_for_all_others() -> None:
+def test_the_propensity_is_the_share_and_a_policy_that_explores_nothing_has_none() -> None:
     policy = policy_with("0.25")
-    chosen = next(number for number in range(100) if explores(policy, purchase(number).event_id, Decimal("0.1")))
-    applied = apply(policy, purchase(chosen), {}, RISKY, None, EXPLORING)
-    assert propensity(policy, applied.policy_reasons) == 0.25
-    assert propensity(policy, [Reason(code="amount", text="x")]) == 1.0
+    assert propensity(policy) == 0.25
     with pytest.raises(ValueError, match="explores nothing"):
-        propensity(load_policy(), applied.policy_reasons)
+        propensity(load_policy())

@@ -78,19 +78,22 @@ def decision(number: int = 0, *, customer_id: str = "cust_000001", **changes: An
     return msgspec.structs.replace(made, **changes)
 
 
-def update_bytes(number: int = 0, customer_id: str = "cust_000001") -> bytes:
-    return encode(
-        DecisionUpdate(
-            update_id=f"update-{number}",
-            event_id=f"event-{number}",
-            customer_id=customer_id,
-            kind=UpdateKind.VERDICT,
-            verdict=Verdict.APPROVE,
-            actor="reviewer",
-            note="called the customer",
-            updated_at=DECIDED_AT,
-        )
+def decision_update(number: int = 0, customer_id: str = "cust_000001", **changes: Any) -> DecisionUpdate:
+    made = DecisionUpdate(
+        update_id=f"update-{number}",
+        event_id=f"event-{number}",
+        customer_id=customer_id,
+        kind=UpdateKind.VERDICT,
+        verdict=Verdict.APPROVE,
+        actor="reviewer",
+        note="called the customer",
+        updated_at=DECIDED_AT,
     )
+    return msgspec.structs.replace(made, **changes)
+
+
+def update_bytes(number: int = 0, customer_id: str = "cust_000001") -> bytes:
+    return encode(decision_update(number, customer_id))
 
 
 def letter_bytes(number: int = 0, value: bytes = b"{") -> bytes:

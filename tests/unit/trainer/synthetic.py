@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from services.trainer.examples import Examples
-from services.trainer.families import Conditions, Inputs, ModelFamily
+from services.trainer.families import Conditions, Inputs, ModelFamily, Sample
 from services.trainer.families.linear import Logistic
 from services.trainer.families.xgboost_trees import XGBoostTrees
 from shared.model_artifact.manifest import sigmoid
@@ -47,6 +47,7 @@ def synthetic_examples(rows: int = 3000, seed: int = 1, signal: float = SIGNAL) 
         occurred_us=occurred.astype(np.int64),
         mature_us=(occurred + MATURITY_US).astype(np.int64),
         amount=amount,
+        weight=np.ones(rows),
         label=label,
         rule_approves=(rank >= 2).astype(np.int8),
         features=features.astype(np.float32),
@@ -60,6 +61,10 @@ ALL_MATURE_US = START_US + DAYS * DAY_US + MATURITY_US
 
 CONDITIONS = Conditions(seed=1, threads=1)
 ALL = Inputs("all", NAMES)
+
+
+def sample(examples: Examples) -> Sample:
+    return Sample(examples.features, examples.label, examples.weight)
 
 
 def small_candidates() -> list[ModelFamily]:

@@ -18,7 +18,7 @@ def test_a_known_distortion_is_found_and_undone(slope: float, intercept: float, 
     scores = draws.normal(-1.0, 1.5, 20_000)
     truth = sigmoid(slope * scores + intercept)
     label = (draws.random(20_000) < truth).astype(np.int8)
-    found = fit_platt(sigmoid(scores), label)
+    found = fit_platt(sigmoid(scores), label, np.ones(20_000))
     assert found.slope == pytest.approx(slope, rel=0.25)
     assert np.abs(found.apply(sigmoid(scores)) - truth).mean() < 0.02
 
@@ -27,7 +27,7 @@ def test_the_calibrated_mean_is_the_default_rate() -> None:
     draws = np.random.default_rng(1)
     raw = draws.uniform(0.1, 0.6, 50_000)
     label = (draws.random(50_000) < raw / 6).astype(np.int8)
-    calibrated = fit_platt(raw, label).apply(raw)
+    calibrated = fit_platt(raw, label, np.ones(50_000)).apply(raw)
     assert calibrated.mean() == pytest.approx(label.mean(), abs=1e-4)
     assert ece(label, calibrated) < 0.01 < ece(label, raw)
 
@@ -36,7 +36,7 @@ def test_scores_worth_nothing_are_flattened_but_never_reversed() -> None:
     draws = np.random.default_rng(2)
     raw = draws.uniform(0.02, 0.3, 5000)
     label = (draws.random(5000) < 0.3 - raw).astype(np.int8)
-    found = fit_platt(raw, label)
+    found = fit_platt(raw, label, np.ones(5000))
     assert found.slope == MIN_SLOPE
     assert found.apply(raw).mean() == pytest.approx(label.mean(), abs=1e-3)
 
@@ -44,6 +44,16 @@ def test_scores_worth_nothing_are_flattened_but_never_reversed() -> None:
 @pytest.mark.parametrize("raw", [np.full(100, 0.05), np.linspace(0.0, 1.0, 100)])
 def test_hopeless_scores_still_give_finite_numbers(raw: np.typing.NDArray[np.float64]) -> None:
     label = (np.arange(100) >= 95).astype(np.int8)
-    found = fit_platt(raw, label)
+    found = fit_platt(raw, label, np.ones(100))
     assert np.isfinite([found.slope, found.intercept]).all()
     assert np.isfinite(found.apply(raw)).all()
+
+
+def test_a_row_of_weight_three_is_three_rows() -> None:
+    draws = np.random.default_rng(3)
+    raw, times = draws.uniform(0.01, 0.4, 2000), draws.integers(1, 4, 2000)
+    label = (draws.random(2000) < raw / 3).astype(np.int8)
+    one = fit_platt(raw, label, times.astype(np.float64))
+    other = fit_platt(raw.repeat(times), label.repeat(times), np.ones(times.sum()))
+    # The smoothing of the labels counts rows, not weights.
+    assert (one.slope, one.intercept) == pytest.approx((other.slope, other.intercept), abs=0.02)

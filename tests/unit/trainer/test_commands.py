@@ -12,12 +12,13 @@ from services.trainer.cli import parse
 from services.trainer.commands import STEPS, Trainer
 from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.settings import TrainerSection, TrainerSettings
-from services.trainer.warehouse import Evaluation, Warehouse
+from services.trainer.warehouse import Evaluation, Propensity, Warehouse
 from shared.contracts.identity import epoch_micros
 from shared.experiments import Trials
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
+from shared.policy import DEFAULT_POLICY, load_policy
 from tests.research.simulated import simulated_history
 from tests.unit.scorer.parts import register
 
@@ -30,8 +31,9 @@ class WarehouseInMemory:
     def clock(self) -> int:
         return int(self.examples.occurred_us.max())
 
-    def matured_examples(self, as_of_us: int, feature_set: str) -> Examples:
+    def matured_examples(self, as_of_us: int, feature_set: str, propensity: Propensity) -> Examples:
         assert feature_set == FEATURE_SET_VERSION
+        self.propensity = propensity
         return self.examples.matured(as_of_us)
 
     def append_evaluation(self, row: Evaluation) -> None:
@@ -131,6 +133,24 @@ def test_an_evaluation_after_training_is_of_what_matured_since(
     assert found["rows"] == (warehouse.examples.occurred_us > epoch_micros(trained["window"]["test_to"])).sum() > 0
     assert warehouse.evaluations[-1].kind == "matured"
     assert len(steps) == STEPS["evaluate"]
+
+
+def test_what_a_policy_approved_by_chance_counts_by_the_share_that_it_says(
+    trainer: Trainer, warehouse: WarehouseInMemory, registry: ModelRegistry, tmp_path: Path
+) -> None:
+    exploring = DEFAULT_POLICY.read_text().replace(
+        "exploration: null",
+        'exploration: {share: "0.04", salt: salty-enough, up_to_loss_rate: "0.9", most_expected_loss_usd: "100"}',
+    )
+    (tmp_path / "exploring.yaml").write_text(exploring)
+    name = load_policy(tmp_path / "exploring.yaml").name
+    registry.keep_policy(name, exploring.encode())
+    registry.keep_policy(load_policy().name, DEFAULT_POLICY.read_bytes())
+    trainer.train(parse(["train"]))
+    assert warehouse.propensity(name) == 0.04
+    for unknown in ("another", load_policy().name):
+        with pytest.raises(TrainingRefused, match="nobody knows how often"):
+            warehouse.propensity(unknown)
 
 
 def test_without_a_model_in_service_there_is_nothing_to_evaluate(trainer: Trainer) -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from services.trainer.evaluate import Economics, auc, brier, ece, evaluate, ks, log_losses, profit_bp
+from services.trainer.examples import Examples
+from tests.unit.trainer.synthetic import synthetic_examples
 
 rows = st.lists(st.tuples(st.booleans(), st.integers(0, 12)), min_size=2, max_size=60).filter(
     lambda items: len({label for label, _ in items}) == 2
@@ -69,7 +73,47 @@ def figures(rule: int, seed: int = 7) -> dict[str, float]:
     draws = np.random.default_rng(0)
     probability = draws.uniform(0.01, 0.3, 4000)
     label = (draws.random(4000) < probability).astype(np.int8)
-    return evaluate(label, probability, np.full(4000, 100.0), np.full(4000, rule), Economics(), seed)
+    return evaluate(examples(label, np.ones(4000), rule), probability, Economics(), seed)
+
+
+def examples(label: NDArray[np.int8], weight: NDArray[np.float64], rule: int = 1) -> Examples:
+    seen = synthetic_examples(len(label))
+    return replace(
+        seen,
+        label=label,
+        weight=weight,
+        amount=np.full(len(label), 100.0),
+        rule_approves=np.full(len(label), rule, np.int8),
+    )
+
+
+def test_a_row_of_weight_three_is_three_rows() -> None:
+    draws = np.random.default_rng(4)
+    probability, times = np.round(draws.uniform(0.01, 0.3, 1000), 3), draws.integers(1, 4, 1000)
+    label = (draws.random(1000) < probability).astype(np.int8)
+    one = evaluate(examples(label, times.astype(np.float64)), probability, Economics(), seed=1)
+    repeated = label.repeat(times)
+    other = evaluate(examples(repeated, np.ones(len(repeated))), probability.repeat(times), Economics(), seed=1)
+    for name in one.keys() - {"auc_low", "auc_high", "rows", "effective_rows", "defaults", "ece"}:
+        assert one[name] == pytest.approx(other[name]), name
+    assert one["ece"] == pytest.approx(other["ece"], abs=2e-3)  # bins are cut between rows
+    assert one["rows"] > one["effective_rows"] > 800
+
+
+def test_weights_undo_a_choice_by_chance() -> None:
+    """Nine in ten of the risky half aren't seen; each of the others stands for ten."""
+    draws = np.random.default_rng(5)
+    probability = draws.uniform(0.01, 0.5, 60_000)
+    label = (draws.random(60_000) < probability).astype(np.int8)
+    risky = probability > 0.25
+    seen = ~risky | (draws.random(60_000) < 0.1)
+    weight = np.where(risky, 10.0, 1.0)
+    whole = evaluate(examples(label, np.ones(60_000)), probability, Economics(), seed=1)
+    weighted = evaluate(examples(label[seen], weight[seen]), probability[seen], Economics(), seed=1)
+    naive = evaluate(examples(label[seen], np.ones(seen.sum())), probability[seen], Economics(), seed=1)
+    for name in ("auc", "ks", "brier", "log_loss", "default_rate", "profit_bp"):
+        assert abs(weighted[name] - whole[name]) < abs(naive[name] - whole[name]) / 3, name
+    assert weighted["auc_low"] < whole["auc"] < weighted["auc_high"]
 
 
 def test_the_interval_holds_the_figure_and_is_as_wide_as_theory_says() -> None:

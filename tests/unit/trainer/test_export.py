@@ -26,7 +26,7 @@ from shared.feature_definitions import FEATURE_NAMES, FEATURE_SET_VERSION
 from shared.model_artifact.explanation import Explanation, contributions
 from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.manifest import Calibration, DataWindow, Manifest, logit
-from tests.unit.trainer.synthetic import ALL, CONDITIONS, NAMES, synthetic_examples
+from tests.unit.trainer.synthetic import ALL, CONDITIONS, NAMES, sample, synthetic_examples
 
 
 def boosted(depth: int, seed: int = 1) -> XGBoostTrees:
@@ -37,7 +37,7 @@ def fit(candidate: ModelFamily, seed: int = 1) -> Examples:
     """Fits it, and returns the validation part."""
     examples = synthetic_examples(6000, seed)
     train, validate = examples.take(slice(0, 4000)), examples.take(slice(4000, 6000))
-    candidate.fit(NAMES, train.features, train.label, validate.features, validate.label)
+    candidate.fit(NAMES, sample(train), sample(validate))
     return validate
 
 

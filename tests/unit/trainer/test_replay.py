@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.trainer.archive import Archive
 from services.trainer.cli import parse
-from services.trainer.replay import Archive, Replayed, replay, summary, told
+from services.trainer.replay import Replayed, replay, summary, told
 from services.trainer.stored import StoredDecision, stored_decision
 from shared.contracts.identity import EPOCH
 from shared.contracts.pseudonyms import Pseudonyms

@@ -13,7 +13,7 @@ from services.trainer.candidates import candidates_of
 from services.trainer.evaluate import Economics
 from services.trainer.examples import TrainingRefused
 from services.trainer.export import ExportRefused, run_onnx
-from services.trainer.families import Conditions, Inputs, Labels, Matrix, ModelFamily
+from services.trainer.families import Conditions, Inputs, ModelFamily, Sample
 from services.trainer.families.directions import direction, unjudged
 from services.trainer.families.found import DEFAULT_FAMILIES, load
 from services.trainer.families.linear import Logistic
@@ -141,7 +141,7 @@ def test_too_little_data_registers_nothing(registry: ModelRegistry) -> None:
 
 
 def losses(values: list[float]) -> Trained:
-    return Trained(Logistic(ALL, CONDITIONS), NAMES, Calibration(), np.array(values))
+    return Trained(Logistic(ALL, CONDITIONS), NAMES, Calibration(), np.array(values), np.ones(len(values)))
 
 
 def test_a_more_complex_model_must_be_clearly_better_to_be_chosen() -> None:
@@ -156,7 +156,7 @@ def test_a_more_complex_model_must_be_clearly_better_to_be_chosen() -> None:
 
 
 def test_a_model_that_explains_nothing_is_chosen_only_where_there_is_no_other() -> None:
-    silent = Trained(NeuralNetwork(ALL, CONDITIONS), NAMES, Calibration(), np.full(1000, 0.1))
+    silent = Trained(NeuralNetwork(ALL, CONDITIONS), NAMES, Calibration(), np.full(1000, 0.1), np.ones(1000))
     simple = losses([0.3] * 1000)
     assert choose([simple, silent]) is simple
     assert choose([silent]) is silent
@@ -304,8 +304,8 @@ class Shuffled(Logistic):
     def __init__(self) -> None:
         super().__init__(Inputs("shuffled", NAMES), CONDITIONS)
 
-    def fit(self, names: Sequence[str], train: Matrix, label: Labels, validate: Matrix, validate_label: Labels) -> None:
-        super().fit(names, train, np.random.default_rng(1).permutation(label), validate, validate_label)
+    def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
+        super().fit(names, replace(train, label=np.random.default_rng(1).permutation(train.label)), validate)
 
 
 class WrongReasons(Logistic):
@@ -328,5 +328,5 @@ class WrongExport(XGBoostTrees):
     def __init__(self) -> None:
         super().__init__(Inputs("wrong", NAMES), CONDITIONS)
 
-    def raw_probability(self, matrix: Matrix) -> NDArray[np.float64]:
+    def raw_probability(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.asarray(self._model.predict_proba(matrix, iteration_range=(0, 3))[:, 1], dtype=np.float64)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from services.trainer.examples import Examples
+from services.trainer.export import golden_vectors
 from services.trainer.families import FamilyRefused, ModelFamily
 from services.trainer.families.catboost_trees import CatBoostTrees
 from services.trainer.families.ensemble import Ensemble
@@ -15,7 +16,11 @@ from services.trainer.families.lightgbm_trees import LightGBMTrees
 from services.trainer.families.linear import ElasticNet, Logistic, Ridge
 from services.trainer.families.neural_network import NeuralNetwork
 from services.trainer.families.xgboost_trees import XGBoostTrees
-from tests.unit.trainer.synthetic import ALL, CONDITIONS, NAMES, synthetic_examples
+from shared.deciding.onnx_model import OnnxModel
+from shared.feature_definitions import FEATURE_NAMES, FEATURE_SET_VERSION
+from shared.model_artifact.files import ModelFiles
+from shared.model_artifact.manifest import Calibration, DataWindow, Manifest
+from tests.unit.trainer.synthetic import ALL, CONDITIONS, NAMES, sample, synthetic_examples
 
 BUILD: dict[str, Callable[[], ModelFamily]] = {
     "logistic": lambda: Logistic(ALL, CONDITIONS),
@@ -39,10 +44,28 @@ def fit(candidate: ModelFamily) -> ModelFamily:
     """Skips where LightGBM finds no OpenMP: it is the one family that needs something of the system."""
     train, validate = parts()
     try:
-        candidate.fit(NAMES, train.features, train.label, validate.features, validate.label)
+        candidate.fit(NAMES, sample(train), sample(validate))
     except FamilyRefused as refused:
         pytest.skip(str(refused))
     return candidate
+
+
+def served(candidate: ModelFamily) -> OnnxModel:
+    """As the scorer runs it."""
+    rows, onnx = parts()[1].features[:301], candidate.export_onnx()
+    manifest = Manifest(
+        version="0" * 16,
+        family=candidate.family,
+        feature_set_version=FEATURE_SET_VERSION,
+        feature_names=list(FEATURE_NAMES[: rows.shape[1]]),
+        files={},
+        calibration=Calibration(),
+        metrics={},
+        data_window=DataWindow("", "", "", "", "", 1, 1, 1, ""),
+        golden=golden_vectors(onnx, Calibration(), rows),
+        trained_at="",
+    )
+    return OnnxModel(ModelFiles(manifest, onnx, candidate.explanation(), b""))
 
 
 @functools.cache

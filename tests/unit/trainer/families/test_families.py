@@ -17,16 +17,11 @@ from services.trainer.export import (
     MAX_UNEXPLAINED,
     check_explanation,
     check_parity,
-    golden_vectors,
     run_onnx,
 )
 from services.trainer.families import FamilyRefused, found
-from shared.deciding.onnx_model import OnnxModel
-from shared.feature_definitions import FEATURE_NAMES, FEATURE_SET_VERSION
-from shared.model_artifact.files import ModelFiles
-from shared.model_artifact.manifest import Calibration, DataWindow, Manifest
-from tests.unit.trainer.families.fitted import BUILD, fit, fitted, parts
-from tests.unit.trainer.synthetic import CONDITIONS
+from tests.unit.trainer.families.fitted import BUILD, fit, fitted, parts, served
+from tests.unit.trainer.synthetic import CONDITIONS, NAMES, sample
 
 REPOSITORY = Path(__file__).parents[4]
 
@@ -63,20 +58,7 @@ def test_base_and_contributions_add_up_to_the_graphs_probability(name: str) -> N
 def test_a_row_gets_the_same_bits_alone_and_among_any_others(name: str) -> None:
     """As the scorer asks, so that a decision can be made again without its batch (`replay`)."""
     candidate, rows = fitted(name), parts()[1].features[:301]
-    onnx = candidate.export_onnx()
-    manifest = Manifest(
-        version="0" * 16,
-        family=candidate.family,
-        feature_set_version=FEATURE_SET_VERSION,
-        feature_names=list(FEATURE_NAMES[: rows.shape[1]]),
-        files={},
-        calibration=Calibration(),
-        metrics={},
-        data_window=DataWindow("", "", "", "", "", 1, 1, 1, ""),
-        golden=golden_vectors(onnx, Calibration(), rows),
-        trained_at="",
-    )
-    model = OnnxModel(ModelFiles(manifest, onnx, candidate.explanation(), b""))
+    model = served(candidate)
     alone = [model.score(rows[i : i + 1]) for i in range(len(rows))]
     for size in (2, 3, 16, 100, 301):
         together = [model.score(rows[i : i + size]) for i in range(0, len(rows), size)]
@@ -102,6 +84,21 @@ def test_each_family_finds_what_there_is_to_learn(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILD)
+def test_a_purchase_counts_as_often_as_its_weight_says(name: str) -> None:
+    train, validate = parts()
+    weighted = [replace(part, weight=np.where(part.label == 1, 3.0, 1.0)) for part in (train, validate)]
+    candidate = BUILD[name]()
+    try:
+        candidate.fit(NAMES, *(sample(part) for part in weighted))
+    except FamilyRefused as refused:
+        pytest.skip(str(refused))
+    expected = np.average(train.label, weights=weighted[0].weight)
+    found = np.average(candidate.raw_probability(train.features), weights=weighted[0].weight)
+    assert expected > 2 * train.label.mean()
+    assert found == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize("name", BUILD)
 def test_what_was_never_missing_in_training_may_be_missing_later(name: str) -> None:
     """LightGBM, for one, then takes it for zero, and its graph has to know."""
     train, validate = (replace(part, features=part.features.copy()) for part in parts())
@@ -110,7 +107,7 @@ def test_what_was_never_missing_in_training_may_be_missing_later(name: str) -> N
     candidate = BUILD[name]()
     names = tuple(f"f{i}" for i in range(train.features.shape[1]))
     try:
-        candidate.fit(names, train.features, train.label, validate.features, validate.label)
+        candidate.fit(names, sample(train), sample(validate))
     except FamilyRefused as refused:
         pytest.skip(str(refused))
     graph = candidate.export_onnx()

@@ -1,0 +1,34 @@
+"""`make bench`: ours and its peers side by side, in one run on this machine. Leaves out/bench.json."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.bench import report
+from tests.bench.report import Finding
+from tests.bench.rest import rest
+
+OUT = Path("out/bench.json")
+ROUNDS = 5
+BENCHMARKS = {"rest": rest}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--only", action="append", choices=sorted(BENCHMARKS), help="may be repeated")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="interleaved, of each (%(default)s)")
+    arguments = parser.parse_args()
+    console = Console()
+    found: list[Finding] = []
+    for name in arguments.only or BENCHMARKS:
+        with console.status(f"{name}: starting") as status:
+            found += BENCHMARKS[name](arguments.rounds, lambda done, name=name: status.update(f"{name}: {done}"))  # type: ignore[misc]
+    report.write(found, OUT)
+    console.print(report.table(found))
+
+
+if __name__ == "__main__":
+    main()

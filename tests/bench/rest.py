@@ -1,0 +1,291 @@
+"""The REST door with everything on (key, idempotency, claim, exposure, both topics acknowledged, real Valkey and Kafka)
+beside MLServer, beside FastAPI with nothing but ONNX, and beside a FastAPI route that does nothing: one process each,
+the same booster, sixteen connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import numpy as np
+from aiokafka import AIOKafkaProducer
+
+from deploy.local.ports import free_ports
+from deploy.local.processes import ManagedProcess
+from deploy.local.services import READY_TIMEOUT_SECONDS, Service
+from deploy.local.stack import EmbeddedStack
+from services.scorer.keys import Scope, new_key
+from services.trainer.evaluate import Economics
+from services.trainer.families import Conditions, Inputs
+from services.trainer.families.xgboost_trees import XGBoostTrees
+from services.trainer.workflow import Plan, train_and_register
+from shared.contracts.identity import canonical_time
+from shared.contracts.topics import DECISIONS, TRANSACTIONS
+from shared.feature_definitions import MODEL_FEATURES
+from shared.model_artifact.registry import ModelRegistry
+from tests.bench.load import Answers, pack
+from tests.bench.peers.environment import python_of
+from tests.bench.report import Finding, finding
+from tests.e2e.system import Log, until
+from tests.factories import transaction
+from tests.research.simulated import simulated_history
+
+CONNECTIONS = 16
+CUSTOMERS = 10_000
+SEEDED = 20_000
+"""Purchases that the customers have behind them when the measuring begins."""
+
+MOST_PER_SECOND = 8_000
+"""No server here answers more: so many requests are written for each second of a round."""
+
+WARM_S, ROUND_S, PACED_S = 3.0, 6.0, 10.0
+WITHOUT_VALKEY_PER_SECOND = 200.0
+DEADLINE_MS = 100
+
+OURS, MLSERVER, BARE, EMPTY = "scorer", "MLServer 1.7.1", "FastAPI + ONNX", "FastAPI, empty route"
+ALL = (OURS, MLSERVER, BARE, EMPTY)
+
+Step = Callable[[str], None]
+
+
+class Servers:
+    """All of them at once; idle ones cost nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stack = EmbeddedStack(folder / "stack")
+        http, operations, features, mlserver, grpc, metrics, routes = free_ports(7)
+        self.ports = {OURS: http, MLSERVER: mlserver, BARE: routes, EMPTY: routes}
+        self._mlserver_ports = {"http_port": mlserver, "grpc_port": grpc, "metrics_port": metrics}
+        self.key, line = new_key("bench", [Scope.DECIDE, Scope.READ])
+        (folder / "keys").write_text(line + "\n")
+        self._settings = {
+            "MODEL_REGISTRY__URI": str(folder / "models"),
+            "SCORER__HTTP_PORT": str(http),
+            "SCORER__API_KEYS_FILE": str(folder / "keys"),
+            # One caller sends everything here; the limit is counted all the same.
+            "SCORER__RATE_PER_SECOND": "1000000",
+            "SCORER__RATE_BURST": "1000000",
+        }
+        self._services = {"features": Service("features", features), "scorer": Service("scorer", operations)}
+        self.numbers = iter(range(1_000_000_000))
+        self._running = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as running:
+            self.width = self._train()
+            running.enter_context(self.stack)
+            environment = self._services["scorer"].full_environment(self.stack.environment())
+            subprocess.run(
+                [sys.executable, "-m", "shared.kafka.admin", "create-topics"],
+                env=environment, check=True, capture_output=True,
+            )  # fmt: skip
+            scorer, features = self._start("scorer", running), self._start("features", running)
+            asyncio.run(self._seed())
+            # What is measured is the scorer: the others would take the cores that it is measured on.
+            features.stop()
+            assert scorer.running
+            self._start_mlserver(running)
+            routes = [sys.executable, "-m", "tests.bench.peers.routes", str(self.ports[EMPTY])]
+            process = ManagedProcess(
+                "routes", [*routes, str(self.folder / "model.onnx")], log_file=self.folder / "routes.log"
+            )
+            self._run(process, running, f"http://127.0.0.1:{self.ports[EMPTY]}/openapi.json")
+            self._running = running.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.__exit__(kind, error, trace)
+
+    def _train(self) -> int:
+        """One booster, for all of them; how many inputs it has."""
+        examples = simulated_history("bnpl_history", days=60, daily=200, seed=5).examples
+        booster = XGBoostTrees(Inputs("everything", MODEL_FEATURES), Conditions(seed=1, threads=2), depth=3)
+        registry = ModelRegistry(str(self.folder / "models"))
+        end = int(examples.mature_us.max())
+        made = train_and_register(examples, end, [booster], Plan(0.2, 0.2, Economics(), 1), registry, promote=True)
+        (self.folder / "model.onnx").write_bytes(registry.load(made.manifest.version).onnx)
+        (self.folder / "mlserver").mkdir()
+        (self.folder / "mlserver" / "model.json").write_bytes(booster.booster())
+        return len(made.manifest.feature_names)
+
+    def _start(self, name: str, running: ExitStack) -> ManagedProcess:
+        service = self._services[name]
+        environment = service.full_environment({**self.stack.environment(), **self._settings})
+        process = ManagedProcess(name, service.command, log_file=self.folder / f"{name}.log", environment=environment)
+        running.callback(process.stop)
+        process.start()
+        process.wait_until(service.ready, READY_TIMEOUT_SECONDS)
+        return process
+
+    def _start_mlserver(self, running: ExitStack) -> None:
+        folder = self.folder / "mlserver"
+        # In its own process, where it is fastest: a worker beside it costs a way through a queue.
+        settings = {"debug": False, "parallel_workers": 0, "host": "127.0.0.1", **self._mlserver_ports}
+        model = {
+            "name": "risk",
+            "implementation": "mlserver_xgboost.XGBoostModel",
+            "parameters": {"uri": "./model.json"},
+        }
+        (folder / "settings.json").write_text(json.dumps(settings))
+        (folder / "model-settings.json").write_text(json.dumps(model))
+        command = [str(python_of("mlserver").with_name("mlserver")), "start", str(folder)]
+        process = ManagedProcess("mlserver", command, log_file=self.folder / "mlserver.log")
+        self._run(process, running, f"http://127.0.0.1:{self.ports[MLSERVER]}/v2/models/risk/ready")
+
+    def _run(self, process: ManagedProcess, running: ExitStack, ready: str) -> None:
+        def answers() -> bool:
+            try:
+                return httpx.get(ready, timeout=2.0).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        running.callback(process.stop)
+        process.start()
+        process.wait_until(answers, READY_TIMEOUT_SECONDS)
+
+    async def _seed(self) -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=self.stack.kafka.bootstrap_servers)
+        await producer.start()
+        for _ in range(SEEDED):
+            body = self.purchase()
+            await producer.send(TRANSACTIONS.name, json.dumps(body).encode(), key=body["customer_id"].encode())
+        await producer.stop()
+        log = Log(self.stack.kafka.bootstrap_servers)
+
+        async def decided() -> bool:
+            return await log.count(DECISIONS.name) >= SEEDED
+
+        await until(decided, "the customers' past")
+
+    def purchase(self) -> dict[str, Any]:
+        number = next(self.numbers)
+        customer = f"cust_{number % CUSTOMERS:06d}"
+        occurred = datetime.now(UTC) - timedelta(seconds=1)
+        return transaction(number, customer_id=customer, occurred_at=canonical_time(occurred))
+
+    def requests(self, server: str, count: int, headers: str = "") -> Iterator[bytes]:
+        """Whole requests. `headers`: more of them, each line with its end."""
+        for _ in range(count):
+            match server:
+                case "scorer":
+                    body = json.dumps(self.purchase()).encode()
+                    key = next(self.numbers)
+                    own = f"Authorization: Bearer {self.key}\r\nIdempotency-Key: {key}\r\n"
+                    yield _request("/v1/decisions", body, own + headers)
+                case "MLServer 1.7.1":
+                    data = np.random.default_rng(next(self.numbers)).random(self.width).round(4).tolist()
+                    inputs = {"name": "x", "shape": [1, self.width], "datatype": "FP32", "data": data}
+                    asked = {"inputs": [inputs], "outputs": [{"name": "predict_proba"}]}
+                    yield _request("/v2/models/risk/infer", json.dumps(asked).encode())
+                case "FastAPI + ONNX":
+                    data = np.random.default_rng(next(self.numbers)).random(self.width).round(4).tolist()
+                    yield _request("/score", json.dumps({"features": data}).encode())
+                case _:
+                    yield _request("/empty", b"{}")
+
+    def load(self, server: str, seconds: float, *, rate: float | None = None, headers: str = "") -> Answers:
+        """Raises AssertionError where the client had too few requests."""
+        count = int(seconds * (rate or MOST_PER_SECOND)) + CONNECTIONS
+        path = pack(self.requests(server, count, headers), self.folder / "requests")
+        port, connections = str(self.ports[server]), str(CONNECTIONS)
+        command = [sys.executable, "-m", "tests.bench.load", port, str(path), connections, str(seconds)]
+        done = subprocess.run(
+            command + ([str(rate)] if rate else []), check=True, capture_output=True, text=True, timeout=seconds + 60
+        )
+        found = json.loads(done.stdout)
+        assert not found["exhausted"] or rate, f"{server} answers more than {MOST_PER_SECOND} requests a second"
+        answers = Answers(found["seconds"], took_s=found["took_s"])
+        answers.statuses.update({int(status): n for status, n in found["statuses"].items()})
+        return answers
+
+    def ask(self) -> dict[str, Any]:
+        """One purchase, decided by ours."""
+        answer = httpx.post(
+            f"http://127.0.0.1:{self.ports[OURS]}/v1/decisions",
+            json=self.purchase(),
+            headers={"Authorization": f"Bearer {self.key}"},
+            timeout=30.0,
+        )
+        answer.raise_for_status()
+        decision: dict[str, Any] = answer.json()
+        return decision
+
+
+def _request(path: str, body: bytes, headers: str = "") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{headers}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def rest(rounds: int, step: Step) -> list[Finding]:
+    """Requests answered in a second, round by round; then ours at half of that, under a deadline, without Valkey."""
+    folder = Path(tempfile.mkdtemp(prefix="flit-bench-"))
+    try:
+        with Servers(folder) as servers:
+            step("servers are up")
+            assert servers.ask()["degraded"] is None, "the customers' past isn't there"
+            for server in ALL:
+                servers.load(server, WARM_S)
+            step("warm")
+            rates: dict[str, list[float]] = {server: [] for server in ALL}
+            for number in range(rounds):
+                for server in ALL:
+                    answers = servers.load(server, ROUND_S)
+                    assert set(answers.statuses) == {200}, (server, answers.statuses)
+                    rates[server].append(answers.rate)
+                step(f"round {number + 1}")
+            half = sorted(rates[OURS])[rounds // 2] / 2
+            paced = [servers.load(OURS, PACED_S, rate=half) for _ in range(rounds)]
+            step("at half of its rate")
+            hurried = [servers.load(OURS, ROUND_S, headers=f"Deadline-Ms: {DEADLINE_MS}\r\n") for _ in range(rounds)]
+            step("under a deadline")
+            away = _without_valkey(servers)
+            step("without Valkey")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    p99 = [answers.percentile(0.99) * 1000 for answers in paced]
+    return [
+        finding(
+            "REST decisions", "requests/s", rates[OURS],
+            peer=(MLSERVER, rates[MLSERVER]), limit=(EMPTY, rates[EMPTY]),
+        ),
+        finding("REST decisions", "requests/s", rates[OURS], peer=(BARE, rates[BARE])),
+        finding("REST p99 at half of its rate", "ms", p99, limit=("15 ms", [15.0] * rounds)),
+        finding(
+            f"REST slowest admitted, deadline {DEADLINE_MS} ms, full load", "ms",
+            [_slowest(answers) for answers in hurried], limit=(f"{DEADLINE_MS} ms", [float(DEADLINE_MS)] * rounds),
+        ),
+        finding("REST p99 without Valkey", "ms", [away], limit=("30 ms", [30.0])),
+    ]  # fmt: skip
+
+
+def _slowest(answers: Answers) -> float:
+    assert set(answers.statuses) <= {200, 503}, answers.statuses
+    return max(answers.took_s) * 1000
+
+
+def _without_valkey(servers: Servers) -> float:
+    """p99 of flagged answers in ms."""
+    servers.stack.valkey.kill()
+    assert servers.ask()["degraded"] is not None
+    answers = servers.load(OURS, ROUND_S, rate=WITHOUT_VALKEY_PER_SECOND)
+    assert set(answers.statuses) == {200}, answers.statuses
+    assert servers.ask()["degraded"] is not None
+    servers.stack.valkey.start()
+    while servers.ask()["degraded"] is not None:
+        time.sleep(0.1)
+    return answers.percentile(0.99) * 1000
