@@ -9,7 +9,9 @@ claim. Where Redis lost it, the caller asks again with the same body, and gets t
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
@@ -23,9 +25,10 @@ class Askers:
         self._redis = client
         self._ttl_ms = ttl_s * 1000
 
-    async def note(self, caller: str, event_id: str) -> None:
+    async def note_all(self, asked: Sequence[tuple[str, str]]) -> None:
+        """Of (caller, event)."""
         async with transient():
-            await self._redis.set(_name(caller, event_id), b"1", px=self._ttl_ms)
+            await asyncio.gather(*(self._redis.set(_name(*each), b"1", px=self._ttl_ms) for each in asked))
 
     async def has_asked(self, caller: str, event_id: str) -> bool:
         async with transient():

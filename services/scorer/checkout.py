@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 import structlog
 
-from services.scorer.claims import ANY_BODY, Claim, IndexIncomplete, greatest_offsets
+from services.scorer.claims import ANY_BODY, Claim, IndexIncomplete
 from services.scorer.decider import Clock, Decider, utc_now
-from services.scorer.idempotency import release_quietly
 from services.scorer.limiter import Limiter
 from services.scorer.metrics import CLAIMS, SERVICE
 from services.scorer.outgoing import decision_record, transaction_record
 from services.scorer.ports import Ports
 from services.scorer.reserving import Reserving
+from services.scorer.rounds import Found, Rounds
 from shared.contracts.events import AsOf, Decision, Transaction, VectorState, encode
 from shared.contracts.identity import EPOCH, canonical_time, partition_of
 from shared.contracts.pseudonyms import OFF, Pseudonyms
@@ -105,9 +105,9 @@ class Checkout:
         self._ports = ports
         self._decider = decider
         self._reserving = Reserving(decider, ports.exposures, limiter, clock)
+        self._rounds = Rounds(ports, self._reserving, publish_timeout_s)
         self._limits = limits
         self._partitions = partitions
-        self._publish_timeout_s = publish_timeout_s
         self._clock = clock
         self._pseudonyms = pseudonyms
 
@@ -140,11 +140,15 @@ class Checkout:
         try:
             try:
                 await self._ports.confirm()
+                # Both leave at once; what a key says is heard first.
+                looking = self._rounds.look_up.ask(
+                    (accepted.transaction.event_id, partition, accepted.transaction.customer_id)
+                )
                 if key is not None:
-                    bound = await self._ports.keys.bind(question.caller, key, accepted.fingerprint)
-                claim, mine = await self._claimed(accepted, addressed, canonical_time(now))
+                    bound = await self._rounds.bind.ask((question.caller, key, accepted.fingerprint))
+                claim, mine = await self._claimed(accepted, addressed, canonical_time(now), await looking)
                 if not question.sees_all:  # known from here on to have the very body that was decided on
-                    await self._ports.askers.note(question.caller, claim.event_id)
+                    await self._rounds.note.ask((question.caller, claim.event_id))
             except (Rebuilding, IndexIncomplete) as error:
                 log.warning("rebuilding", error=str(error)[:200])
                 return await self._fall_back(accepted, canonical_time(now), addressed.purchase, Degraded.REBUILDING)
@@ -159,7 +163,7 @@ class Checkout:
         finally:
             DECISION_SECONDS.labels("rest").observe(time.perf_counter() - started)
             if bound and key is not None:
-                await release_quietly(self._ports.keys, question.caller, key, accepted.fingerprint)
+                await self._release(question.caller, key, accepted.fingerprint)
 
     async def find(self, event_id: str, asked_by: str | None = None) -> bytes | None:
         """The decision of an event, if the topic has it. Raises Unavailable where Redis is away.
@@ -174,16 +178,14 @@ class Checkout:
             raise Unavailable("state-unavailable", "decisions can't be looked up right now") from error
         return claim.decision if claim is not None and claim.published else None
 
-    async def _claimed(self, accepted: AcceptedTransaction, addressed: _Addressed, now: str) -> tuple[Claim, bool]:
+    async def _claimed(
+        self, accepted: AcceptedTransaction, addressed: _Addressed, now: str, found: Found
+    ) -> tuple[Claim, bool]:
         """The event's claim, and whether it was made here and now."""
-        transaction, partition = accepted.transaction, addressed.partition
-        claim, (stored, position) = await asyncio.gather(
-            self._ports.claims.lookup(transaction.event_id),
-            self._ports.states.read_for_request(partition, transaction.customer_id),
-        )
+        transaction, partition, claim, position = accepted.transaction, addressed.partition, found.claim, found.position
         if claim is not None and claim.fingerprint != ANY_BODY:
             return _same_body(claim, accepted), False
-        state = CustomerState.decode(stored)
+        state = CustomerState.decode(found.state)
         sighting = state.sighting(transaction.event_id, accepted.fingerprint)
         if sighting is Sighting.CONFLICT:
             raise _conflict()
@@ -195,9 +197,9 @@ class Checkout:
             return _same_body(await self._decided_by_stream(transaction.event_id), accepted), False
         as_of = AsOf(transactions=position.transactions, outcomes=position.outcomes)
         vector = make_vector(state, accepted, as_of, now)
-        decision = (await self._reserving.decide([(addressed.placed, vector)], "rest"))[0]
+        decision = await self._rounds.decide.ask((addressed.placed, vector))
         wanted = Claim(transaction.event_id, accepted.fingerprint, encode(decision))
-        held = (await self._ports.claims.claim([wanted]))[0]
+        held = await self._rounds.claim.ask(wanted)
         if held is wanted:
             CLAIMS.labels("rest", "won").inc()
             _count(decision)
@@ -218,17 +220,17 @@ class Checkout:
         """The claim's bytes, once the topic holds them."""
         partition = addressed.partition if self._pseudonyms.on else None
         record = decision_record(claim, traceparent, partition, exposure=addressed.placed[2].text())
-        settling = asyncio.ensure_future(self._reserving.settle([(addressed.placed, claim)]))
+        settling = self._rounds.settle.ask((addressed.placed, claim))
         try:
             await self._send(addressed.purchase)
-            acknowledged = await self._send(record)
+            place = await self._send(record)
         except Unavailable:
             await asyncio.wait((settling,))
             await self._suspend(addressed.placed)
             raise
         try:
             await settling
-            await self._ports.claims.mark_published([claim], greatest_offsets(acknowledged))
+            await self._rounds.mark.ask((claim, place))
         except TransientError as error:
             # The topic has it. The stream finds the claim unmarked, settles it, produces the same bytes again, and
             # marks it.
@@ -269,9 +271,17 @@ class Checkout:
         _count(decision)
         return encode(decision)
 
-    async def _send(self, record: OutgoingRecord) -> Any:
+    async def _release(self, caller: str, key: str, fingerprint: bytes) -> None:
+        """The answer is made: that its key can't be released now is no reason not to give it."""
         try:
-            return await self._ports.sender.send_all([record], deadline_s=self._publish_timeout_s)
+            await self._rounds.release.ask((caller, key, fingerprint))
+        except TransientError as error:
+            log.warning("idempotency_key_not_released", error=str(error)[:200])
+
+    async def _send(self, record: OutgoingRecord) -> Any:
+        """Its place, once its topic has it."""
+        try:
+            return await self._rounds.send.ask(record)
         except TransientError as error:
             log.warning("not_published", topic=record.topic, error=str(error)[:200])
             raise Unavailable("kafka-unavailable", "the purchase can't be recorded right now") from error

@@ -29,6 +29,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from shared.claim_keys import key_of
 from shared.kafka.errors import TransientError
 from shared.redis_errors import transient
+from shared.redis_scripts import run_script
 
 CLAIMED, PUBLISHED = b"c", b"p"
 FINGERPRINT_BYTES = 16
@@ -47,6 +48,11 @@ return held
 """
 """KEYS: the mark, claims. ARGV: time to live in milliseconds, claims. Gives
 for each what was there before, or nothing."""
+
+_MARK = """
+for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1]) end
+"""
+"""KEYS: claims. ARGV: time to live in milliseconds, claims."""
 
 CLAIM_SHA = hashlib.sha1(CLAIM_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
@@ -96,11 +102,18 @@ class ClaimStore:
         self._on_incomplete = on_incomplete
 
     async def lookup(self, event_id: str) -> Claim | None:
+        return (await self.lookup_all([event_id]))[0]
+
+    async def lookup_all(self, event_ids: Sequence[str]) -> list[Claim | None]:
+        """In one round trip."""
         async with transient():
-            complete, value = await self._redis.mget([COMPLETE, key_of(event_id)])
+            complete, *values = await self._redis.mget([COMPLETE, *map(key_of, event_ids)])
         if complete is None:
             raise self._incomplete("the mark is gone")
-        return None if value is None else Claim.decode(event_id, cast(bytes, value))
+        return [
+            None if value is None else Claim.decode(event_id, cast(bytes, value))
+            for event_id, value in zip(event_ids, values, strict=True)
+        ]
 
     async def claim(self, wanted: Sequence[Claim]) -> list[Claim]:
         """Claim each decision; give the one that the event has: the wanted one, or the one that was there before.
@@ -133,23 +146,12 @@ class ClaimStore:
         """
         values = {key_of(claim.event_id): claim.encode(published=True) for claim in claims}
         reached = [number for pair in offsets.items() for number in pair]
+        marking = run_script(self._redis, _MARK, list(values), [self._ttl_ms, *values.values()])
+        noting = self._redis.evalsha(NOTE_SHA, 2, COMPLETE, INDEXED, *reached)
         async with transient():
-            if len(values) == 1:  # spares a checkout the making of a pipeline
-                calls: list[Any] = [self._redis.set(key, value, px=self._ttl_ms) for key, value in values.items()]
-                answers = await asyncio.gather(*calls, self._note(self._redis, reached), return_exceptions=True)
-            else:
-                pipe = self._redis.pipeline(transaction=False)
-                for key, value in values.items():
-                    pipe.set(key, value, px=self._ttl_ms)
-                self._note(pipe, reached)
-                answers = await pipe.execute(raise_on_error=False)
-            for answer in answers:
+            for answer in await asyncio.gather(marking, noting, return_exceptions=True):
                 if isinstance(answer, BaseException) and not isinstance(answer, NoScriptError):
                     raise answer
-
-    @staticmethod
-    def _note(client: Redis, reached: Sequence[int]) -> Any:
-        return client.evalsha(NOTE_SHA, 2, COMPLETE, INDEXED, *reached)
 
     def _incomplete(self, why: str) -> IndexIncomplete:
         if self._on_incomplete is not None:

@@ -51,7 +51,7 @@ class Customers:
         name = self._pseudonyms.of(Kind.CUSTOMER, customer_id)
         try:
             await self._confirm()
-            stored, position = await self._states.read_for_request(partition, name)
+            ((stored, position),) = await self._states.read_for_requests([(partition, name)])
             state = CustomerState.decode(stored)
         except (TransientError, PartitionCountMismatch, LayoutMismatch) as error:
             raise Unavailable("state-unavailable", "customers can't be looked up right now") from error

@@ -8,9 +8,9 @@ An event's decision doesn't depend on it (the claim sees to that); a key protect
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol, cast
+from typing import Protocol
 
 import structlog
 from redis.asyncio import Redis
@@ -18,12 +18,29 @@ from redis.asyncio import Redis
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.kafka.errors import TransientError
 from shared.redis_errors import transient
+from shared.redis_scripts import run_script
 
 log = structlog.get_logger()
 
 _IN_FLIGHT, _DONE = b"i", b"d"
 HEADER = "Idempotency-Key"
 MAX_LENGTH = 128
+
+
+Bound = tuple[str, str, bytes]
+"""Caller, key, fingerprint of the body."""
+
+_BIND = """
+local held = {}
+for i = 1, #KEYS do held[i] = redis.call('SET', KEYS[i], ARGV[i + 1], 'NX', 'GET', 'PX', ARGV[1]) end
+return held
+"""
+"""KEYS: keys. ARGV: time to live in milliseconds, values. Gives for each what was there before, or nothing."""
+
+_RELEASE = """
+for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1]) end
+"""
+"""KEYS: keys. ARGV: time to live in milliseconds, values."""
 
 
 class InFlight(Exception):
@@ -39,27 +56,39 @@ class IdempotencyKeys:
         self._ttl_ms = ttl_s * 1000
         self._in_flight_ms = int(in_flight_s * 1000)
 
-    async def bind(self, caller: str, key: str, fingerprint: bytes) -> bool:
-        """Bind the key to a body. True: `release` it when the request is answered. False: bound before, same body.
+    async def bind_all(self, wanted: Sequence[Bound]) -> list[bool | Exception]:
+        """Bind each key to a body. True: `release` it when the request is answered. False: bound before, same body.
 
-        Raises `Rejection` (conflict) for another body, InFlight for the same one that isn't answered yet.
+        `Rejection` (conflict): bound to another body. InFlight: to the same one, that isn't answered yet.
         """
+        values = [_IN_FLIGHT + fingerprint for _, _, fingerprint in wanted]
         async with transient():
-            mine = _IN_FLIGHT + fingerprint
-            answer = await self._redis.set(_name(caller, key), mine, nx=True, get=True, px=self._in_flight_ms)
-        held = cast(bytes | None, answer)
-        if held is None:
-            return True
-        if held[1:] != fingerprint:
-            raise Rejection(RejectionReason.CONFLICT, HEADER, "the body that this key was first used with")
-        if held[:1] == _IN_FLIGHT:
-            raise InFlight
-        return False
+            held = await run_script(self._redis, _BIND, _names(wanted), [self._in_flight_ms, *values])
+        return [_bound(before, fingerprint) for before, (_, _, fingerprint) in zip(held, wanted, strict=True)]
+
+    async def release_all(self, bound: Sequence[Bound]) -> None:
+        """The requests are answered: keep what the keys are bound to."""
+        values = [_DONE + fingerprint for _, _, fingerprint in bound]
+        async with transient():
+            await run_script(self._redis, _RELEASE, _names(bound), [self._ttl_ms, *values])
+
+    async def bind(self, caller: str, key: str, fingerprint: bytes) -> bool:
+        """The same of one key. Raises what it gives."""
+        (answer,) = await self.bind_all([(caller, key, fingerprint)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def release(self, caller: str, key: str, fingerprint: bytes) -> None:
-        """The request is answered: keep what the key is bound to."""
-        async with transient():
-            await self._redis.set(_name(caller, key), _DONE + fingerprint, px=self._ttl_ms)
+        await self.release_all([(caller, key, fingerprint)])
+
+
+def _bound(held: bytes | None, fingerprint: bytes) -> bool | Exception:
+    if held is None:
+        return True
+    if held[1:] != fingerprint:
+        return Rejection(RejectionReason.CONFLICT, HEADER, "the body that this key was first used with")
+    return InFlight() if held[:1] == _IN_FLIGHT else False
 
 
 class Keys(Protocol):
@@ -87,15 +116,11 @@ class KeyGuard:
             yield
         finally:
             if bound and key is not None:
-                await release_quietly(self._keys, caller, key, fingerprint)
-
-
-async def release_quietly(keys: Keys, caller: str, key: str, fingerprint: bytes) -> None:
-    """The answer is made: that its key can't be released now is no reason not to give it."""
-    try:
-        await keys.release(caller, key, fingerprint)
-    except TransientError as error:
-        log.warning("idempotency_key_not_released", error=str(error)[:200])
+                try:
+                    await self._keys.release(caller, key, fingerprint)
+                except TransientError as error:
+                    # The answer is made: that its key can't be released now is no reason not to give it.
+                    log.warning("idempotency_key_not_released", error=str(error)[:200])
 
 
 def check_key(key: str) -> str:
@@ -105,6 +130,10 @@ def check_key(key: str) -> str:
     if not (key.isascii() and key.isprintable()):
         raise Rejection(RejectionReason.CONTROL, HEADER, "visible ASCII characters")
     return key
+
+
+def _names(bound: Sequence[Bound]) -> list[str]:
+    return [_name(caller, key) for caller, key, _ in bound]
 
 
 def _name(caller: str, key: str) -> str:

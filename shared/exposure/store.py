@@ -8,15 +8,14 @@ decision. He makes it count, or releases it; if he dies before, it ends by itsel
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
 
 from shared.exposure.account import Reservation, Standing
 from shared.redis_errors import transient
+from shared.redis_scripts import run_script
 
 PENDING_MS = 60_000
 """From a reservation to its claim lies one round trip. A process that takes longer than this to make it is dead."""
@@ -156,15 +155,7 @@ class ExposureStore:
 
     async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         async with transient():
-            try:
-                return await self._redis.evalsha(_SHA[script], len(keys), *keys, *arguments)
-            except NoScriptError:
-                return await self._redis.eval(script, len(keys), *keys, *arguments)
-
-
-_SHA: Mapping[str, str] = {
-    script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (_RESERVE, _SETTLE, _CHANGE)
-}
+            return await run_script(self._redis, script, keys, arguments)
 
 
 def _by_partition(placed: Sequence[Placed]) -> dict[int, list[int]]:

@@ -14,6 +14,7 @@ The position is written before anything else of a partition: where it is missing
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -277,17 +278,35 @@ class FeatureStateStore:
             for (partition, names), (_, *states) in zip(asked.items(), answers, strict=True)
         }
 
-    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position | None]:
-        """One customer's state, and the position that it is of: both of the same moment.
+    async def read_for_requests(self, wanted: Sequence[tuple[int, str]]) -> list[tuple[bytes | None, Position | None]]:
+        """Of each (partition, customer) the state, and the position that it is of: both of the same moment.
 
         No position: the states are lost or being rebuilt, and say nothing of the customer.
         """
-        keys = [_state_key(partition, customer_id), _position_key(partition), _rebuilding_key(partition)]
+        by_partition: dict[int, list[int]] = {}
+        for number, (partition, _) in enumerate(wanted):
+            by_partition.setdefault(partition, []).append(number)
+        reads = [
+            self._redis.mget(
+                [_position_key(partition), _rebuilding_key(partition)]
+                + [_state_key(partition, wanted[number][1]) for number in numbers]
+            )
+            for partition, numbers in by_partition.items()
+        ]
         async with transient():
-            state, position, target = await self._redis.mget(keys)
-        if position is None or target is not None:
-            return None, None
-        return _bytes(state), Position.parse(position)
+            answers = await asyncio.gather(*reads)
+        found: list[tuple[bytes | None, Position | None]] = [(None, None)] * len(wanted)
+        for numbers, (position, target, *states) in zip(by_partition.values(), answers, strict=True):
+            if position is None or target is not None:
+                continue
+            at = Position.parse(position)
+            for number, state in zip(numbers, states, strict=True):
+                found[number] = _bytes(state), at
+        return found
+
+    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position | None]:
+        """The same of one customer."""
+        return (await self.read_for_requests([(partition, customer_id)]))[0]
 
     async def commit(self, moves: Sequence[Move]) -> None:
         """Write each partition's states, refusals and new position at once, if its position is still the expected one.

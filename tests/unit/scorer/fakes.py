@@ -14,7 +14,7 @@ import msgspec
 from services.scorer.checkout import Checkout
 from services.scorer.claims import Claim, IndexIncomplete
 from services.scorer.decider import Decider
-from services.scorer.idempotency import InFlight
+from services.scorer.idempotency import Bound, InFlight
 from services.scorer.policies import PolicySlot
 from services.scorer.ports import Ports
 from services.scorer.slot import ModelSlot
@@ -44,6 +44,9 @@ class FakeClaims:
         self._answer()
         return self.held.get(event_id)
 
+    async def lookup_all(self, event_ids: Sequence[str]) -> list[Claim | None]:
+        return [await self.lookup(event_id) for event_id in event_ids]
+
     async def claim(self, wanted: Sequence[Claim]) -> list[Claim]:
         self._answer()
         await asyncio.sleep(0)  # where the real one waits for its answer, another may come first
@@ -69,10 +72,13 @@ class FakeStates:
     position: Position | None = field(default_factory=Position)
     away: bool = False
 
-    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position | None]:
+    async def read_for_requests(self, wanted: Sequence[tuple[int, str]]) -> list[tuple[bytes | None, Position | None]]:
         if self.away:
             raise TransientError("redis: away")
-        return self.states.get(customer_id), self.position
+        return [(self.states.get(customer_id), self.position) for _, customer_id in wanted]
+
+    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position | None]:
+        return (await self.read_for_requests([(partition, customer_id)]))[0]
 
 
 @dataclass
@@ -80,27 +86,38 @@ class FakeKeys:
     bound: dict[tuple[str, str], tuple[bytes, bool]] = field(default_factory=dict)
     """(caller, key) to fingerprint and whether it is in flight."""
 
-    async def bind(self, caller: str, key: str, fingerprint: bytes) -> bool:
+    async def bind_all(self, wanted: Sequence[Bound]) -> list[bool | Exception]:
+        return [self._bind(*each) for each in wanted]
+
+    def _bind(self, caller: str, key: str, fingerprint: bytes) -> bool | Exception:
         if (caller, key) not in self.bound:
             self.bound[caller, key] = (fingerprint, True)
             return True
         known, in_flight = self.bound[caller, key]
         if known != fingerprint:
-            raise Rejection(RejectionReason.CONFLICT, "Idempotency-Key", "the body that it was first used with")
-        if in_flight:
-            raise InFlight
-        return False
+            return Rejection(RejectionReason.CONFLICT, "Idempotency-Key", "the body that it was first used with")
+        return InFlight() if in_flight else False
+
+    async def release_all(self, bound: Sequence[Bound]) -> None:
+        for caller, key, fingerprint in bound:
+            self.bound[caller, key] = (fingerprint, False)
+
+    async def bind(self, caller: str, key: str, fingerprint: bytes) -> bool:
+        (answer,) = await self.bind_all([(caller, key, fingerprint)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def release(self, caller: str, key: str, fingerprint: bytes) -> None:
-        self.bound[caller, key] = (fingerprint, False)
+        await self.release_all([(caller, key, fingerprint)])
 
 
 @dataclass
 class FakeAskers:
     noted: set[tuple[str, str]] = field(default_factory=set)
 
-    async def note(self, caller: str, event_id: str) -> None:
-        self.noted.add((caller, event_id))
+    async def note_all(self, asked: Sequence[tuple[str, str]]) -> None:
+        self.noted |= set(asked)
 
     async def has_asked(self, caller: str, event_id: str) -> bool:
         return (caller, event_id) in self.noted
