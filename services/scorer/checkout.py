@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from services.scorer.claims import ANY_BODY, Claim, IndexIncomplete
+from services.scorer.cohorts import Cohorts
 from services.scorer.decider import Clock, Decider, utc_now
 from services.scorer.limiter import Limiter
 from services.scorer.metrics import CLAIMS, SERVICE
@@ -105,6 +106,7 @@ class Checkout:
         self._ports = ports
         self._decider = decider
         self._reserving = Reserving(decider, ports.exposures, limiter, clock)
+        self._cohorts = Cohorts()
         self._rounds = Rounds(ports, self._reserving, publish_timeout_s)
         self._limits = limits
         self._partitions = partitions
@@ -118,6 +120,10 @@ class Checkout:
         request isn't answered, Unavailable where Kafka is away.
         """
         started = time.perf_counter()
+        async with self._cohorts.member():
+            return await self._decide(question, started)
+
+    async def _decide(self, question: Question, started: float) -> bytes:
         now = self._clock()
         received = decode_transaction(
             question.body,

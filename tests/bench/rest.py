@@ -190,7 +190,7 @@ class Servers:
                 case "MLServer 1.7.1":
                     data = np.random.default_rng(next(self.numbers)).random(self.width).round(4).tolist()
                     inputs = {"name": "x", "shape": [1, self.width], "datatype": "FP32", "data": data}
-                    asked = {"inputs": [inputs], "outputs": [{"name": "predict_proba"}]}
+                    asked = {"inputs": [inputs]}
                     yield _request("/v2/models/risk/infer", json.dumps(asked).encode())
                 case "FastAPI + ONNX":
                     data = np.random.default_rng(next(self.numbers)).random(self.width).round(4).tolist()

@@ -1,0 +1,77 @@
+"""Requests that set out together, so that each of their steps is one round trip for all of them (`together`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+AT_ONCE = 2
+"""Under way: while one waits for Redis or Kafka, the other has the processor."""
+
+GATHER_S = 0.002
+"""How long a cohort gathers while another is under way: as long as clients take to come back with their next
+requests."""
+
+LONGEST_WAIT_S = 0.02
+"""For one of those under way to arrive: where Kafka or Redis is slow, waiting for them would only add to it."""
+
+
+class Cohorts:
+    """While others are under way, who comes waits a moment, and sets out with all who came meanwhile.
+
+    Without this, requests spread evenly over their steps: of 16 that are at it, each round trip would carry one or two,
+    and cost as much as for all of them. Nobody waits where there is nobody to wait for.
+    """
+
+    def __init__(
+        self, at_once: int = AT_ONCE, gather_s: float = GATHER_S, longest_wait_s: float = LONGEST_WAIT_S
+    ) -> None:
+        self._at_once = at_once
+        self._gather_s = gather_s
+        self._longest_wait_s = longest_wait_s
+        self._under_way: dict[int, int] = {}
+        """Cohort to how many of it have not arrived."""
+        self._number = 0
+        self._gathering: list[asyncio.Future[int]] = []
+        self._leaves: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def member(self) -> AsyncIterator[None]:
+        """Of the next cohort, from when it sets out."""
+        number = await self._joined()
+        try:
+            yield
+        finally:
+            self._under_way[number] -= 1
+            if not self._under_way[number]:
+                del self._under_way[number]
+                if self._gathering and not self._under_way:
+                    self._set_out()
+
+    async def _joined(self) -> int:
+        loop = asyncio.get_running_loop()
+        place: asyncio.Future[int] = loop.create_future()
+        self._gathering.append(place)
+        if self._leaves is None:
+            # With the loop's next turn at the earliest: who comes in this one belongs together.
+            self._leaves = loop.call_later(self._patience_s(), self._set_out)
+        return await place
+
+    def _patience_s(self) -> float:
+        if not self._under_way:
+            return 0.0
+        return self._gather_s if len(self._under_way) < self._at_once else self._longest_wait_s
+
+    def _set_out(self) -> None:
+        if self._leaves is not None:
+            self._leaves.cancel()
+            self._leaves = None
+        going = [place for place in self._gathering if not place.done()]
+        self._gathering = []
+        if not going:
+            return
+        self._number += 1
+        self._under_way[self._number] = len(going)
+        for place in going:
+            place.set_result(self._number)

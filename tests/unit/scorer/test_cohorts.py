@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from services.scorer.cohorts import Cohorts
+
+FOR_EVER_S = 3600.0
+
+
+class Travellers:
+    """Each notes when it set out, and arrives when it is told to."""
+
+    def __init__(self, cohorts: Cohorts) -> None:
+        self._cohorts = cohorts
+        self.away: list[str] = []
+        self._home: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def comes(self, *names: str) -> None:
+        for name in names:
+            self._home[name] = asyncio.Event()
+            self._tasks[name] = asyncio.ensure_future(self._travel(name))
+
+    async def _travel(self, name: str) -> None:
+        async with self._cohorts.member():
+            self.away.append(name)
+            await self._home[name].wait()
+
+    async def arrives(self, *names: str) -> None:
+        for name in names:
+            self._home[name].set()
+            await self._tasks[name]
+
+    async def gives_up(self, name: str) -> None:
+        self._tasks[name].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await self._tasks[name]
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_nobody_waits_where_nobody_is_under_way() -> None:
+    who = Travellers(Cohorts(gather_s=FOR_EVER_S, longest_wait_s=FOR_EVER_S))
+    who.comes("a")
+    await turns()
+    assert who.away == ["a"]
+
+
+async def test_who_comes_meanwhile_sets_out_together_when_the_last_one_under_way_has_arrived() -> None:
+    who = Travellers(Cohorts(gather_s=FOR_EVER_S, longest_wait_s=FOR_EVER_S))
+    who.comes("a", "b")
+    await turns()
+    who.comes("c")
+    await turns()
+    who.comes("d")
+    await who.arrives("a")
+    await turns()
+    assert who.away == ["a", "b"]
+    await who.arrives("b")
+    await turns()
+    assert who.away == ["a", "b", "c", "d"]
+
+
+async def test_a_second_cohort_sets_out_beside_the_first_after_a_moment() -> None:
+    who = Travellers(Cohorts(at_once=2, gather_s=0.01, longest_wait_s=FOR_EVER_S))
+    who.comes("a")
+    await turns()
+    who.comes("b", "c")
+    await turns()
+    assert who.away == ["a"]
+    await asyncio.sleep(0.05)
+    assert who.away == ["a", "b", "c"]
+
+
+async def test_where_those_under_way_do_not_arrive_the_others_go_all_the_same() -> None:
+    who = Travellers(Cohorts(at_once=1, gather_s=0.0, longest_wait_s=0.01))
+    who.comes("a")
+    await turns()
+    who.comes("b")
+    await asyncio.sleep(0.05)
+    assert who.away == ["a", "b"]
+
+
+async def test_one_who_gives_up_holds_nobody_up() -> None:
+    who = Travellers(Cohorts(gather_s=FOR_EVER_S, longest_wait_s=FOR_EVER_S))
+    who.comes("a")
+    await turns()
+    who.comes("waiting")
+    await turns()
+    await who.gives_up("waiting")
+    await who.gives_up("a")
+    who.comes("b")
+    await turns()
+    assert who.away == ["a", "b"]
