@@ -159,6 +159,12 @@ def load(settings: BigQuerySettings, examples: Examples, policy: str) -> None:
             assert not refused
 
 
+def exploring(folder: Path) -> str:
+    """The name of the policy that approved some by chance."""
+    (folder / "exploring.yaml").write_text(EXPLORING)
+    return load_policy(folder / "exploring.yaml").name
+
+
 @pytest.fixture(scope="module")
 def trained(bigquery_endpoints: BigQuerySettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     settings = bigquery_endpoints.model_copy(update={"project": PROJECT})
@@ -167,13 +173,12 @@ def trained(bigquery_endpoints: BigQuerySettings, tmp_path_factory: pytest.TempP
     assert early.returncode == 1, "a warehouse that isn't there is no reason to succeed"
     ensure_warehouse(settings)
     history = simulated_history("bnpl_history", DAYS, DAILY, seed=3)
-    (folder / "exploring.yaml").write_text(EXPLORING)
-    policy = load_policy(folder / "exploring.yaml")
-    load(settings, history.examples, policy.name)
+    policy = exploring(folder)
+    load(settings, history.examples, policy)
     unknown = trainer(settings, folder, "train")
     assert unknown.returncode == 1
-    assert f"nobody knows how often: {policy.name}" in unknown.stderr
-    ModelRegistry(str(folder / "models")).keep_policy(policy.name, EXPLORING.encode())
+    assert f"nobody knows how often: {policy}" in unknown.stderr
+    ModelRegistry(str(folder / "models")).keep_policy(policy, EXPLORING.encode())
     done = trainer(settings, folder, "train", "--hidden", str(hidden_file(folder, history)))
     assert done.returncode == 0, done.stderr
     yield Trained(settings, history, folder, json.loads(done.stdout))
@@ -304,6 +309,7 @@ def test_no_scratch_table_is_left_behind(trained: Trained) -> None:
 
 
 def test_a_trainer_killed_while_it_registers_leaves_the_registry_whole(trained: Trained, tmp_path: Path) -> None:
+    ModelRegistry(str(tmp_path / "models")).keep_policy(exploring(tmp_path), EXPLORING.encode())
     process = subprocess.Popen(
         [sys.executable, "-m", "services.trainer", "train"],
         env=trainer_environment(trained.settings, tmp_path),

@@ -107,6 +107,32 @@ def test_an_example_carries_the_features_of_its_own_decision(log: BigQuerySettin
     assert found["event-4"]["source_risk_level"] == "medium"
 
 
+def test_labels_join_the_flat_json_once_they_are_known(log: BigQuerySettings) -> None:
+    found = query(
+        log,
+        "SELECT event_id, kafka_partition, json_body FROM `{project}.flit_bnpl_raw.raw_bnpl_txs_with_outcomes` "
+        "WHERE _timestamp >= TIMESTAMP '1970-01-01 00:00:00+00'",
+    )
+    bodies = {row["event_id"]: row["json_body"] for row in found}
+    assert len(found) == 10, "one row for each raw one"
+    assert bodies["event-1"]["will_default"] is False
+    assert bodies["event-1"]["days_to_first_missed_payment"] is None
+    assert bodies["event-4"]["will_default"] is True
+    assert bodies["event-4"]["days_to_first_missed_payment"] == 14
+    assert "will_default" not in bodies["event-2"]
+    assert bodies["event-2"]["customer_credit_score_range"] == "fair"
+
+
+def test_the_raw_json_itself_holds_no_label(log: BigQuerySettings) -> None:
+    found = query(
+        log,
+        "SELECT COUNT(*) AS n FROM `{project}.flit_bnpl_raw.raw_bnpl_txs_json` "
+        "WHERE _timestamp >= TIMESTAMP '1970-01-01 00:00:00+00' "
+        "AND JSON_VALUE(json_body, '$.will_default') IS NOT NULL",
+    )
+    assert found == [{"n": 0}]
+
+
 CHANCE = Reason(code="policy_exploration", text="By chance")
 
 
@@ -132,29 +158,3 @@ def test_an_outcome_is_observed_only_where_the_purchase_came_about(log: BigQuery
     found = examples(log, START + timedelta(days=56))
     assert [number for number in made if found[f"event-{number}"]["observed"]] == [20, 24, 26, 28]
     assert [number for number in made if found[f"event-{number}"]["explored"]] == [28]
-
-
-def test_labels_join_the_flat_json_once_they_are_known(log: BigQuerySettings) -> None:
-    found = query(
-        log,
-        "SELECT event_id, kafka_partition, json_body FROM `{project}.flit_bnpl_raw.raw_bnpl_txs_with_outcomes` "
-        "WHERE _timestamp >= TIMESTAMP '1970-01-01 00:00:00+00'",
-    )
-    bodies = {row["event_id"]: row["json_body"] for row in found}
-    assert len(found) == 10, "one row for each raw one"
-    assert bodies["event-1"]["will_default"] is False
-    assert bodies["event-1"]["days_to_first_missed_payment"] is None
-    assert bodies["event-4"]["will_default"] is True
-    assert bodies["event-4"]["days_to_first_missed_payment"] == 14
-    assert "will_default" not in bodies["event-2"]
-    assert bodies["event-2"]["customer_credit_score_range"] == "fair"
-
-
-def test_the_raw_json_itself_holds_no_label(log: BigQuerySettings) -> None:
-    found = query(
-        log,
-        "SELECT COUNT(*) AS n FROM `{project}.flit_bnpl_raw.raw_bnpl_txs_json` "
-        "WHERE _timestamp >= TIMESTAMP '1970-01-01 00:00:00+00' "
-        "AND JSON_VALUE(json_body, '$.will_default') IS NOT NULL",
-    )
-    assert found == [{"n": 0}]
