@@ -35,6 +35,7 @@ SHARE = 0.1
 """Of the would-be declines, approved by chance."""
 
 ECONOMICS = Economics()
+FIGURES = ("auc", "log_loss", "ece", "default_rate", "effective_rows")
 Mask = NDArray[np.bool_]
 
 
@@ -85,11 +86,12 @@ def test_what_is_lost_without_exploration(changes: Sequence[RegimeChange]) -> No
     # The first model, judged by what each way shows of it.
     judged = {name: evaluate(part, first.probability(part), ECONOMICS, 1) for name, part in seen.items()}
     for name, found in judged.items():
-        rows = found["effective_rows"]
-        print(f"  first model on {name:15} AUC {found['auc']:.4f} ECE {found['ece']:.4f} rows {rows:.0f}")
-    truth = judged["everything"]
-    assert abs(judged["and explored"]["auc"] - truth["auc"]) < abs(judged["approved alone"]["auc"] - truth["auc"])
-    assert judged["and explored"]["auc_low"] < truth["auc"] < judged["and explored"]["auc_high"]
+        figures = ", ".join(f"{figure} {found[figure]:.5g}" for figure in FIGURES)
+        print(f"  first model on {name:15} {figures}")
+    truth, alone, explored = (judged[name] for name in ("everything", "approved alone", "and explored"))
+    assert explored["auc_low"] < truth["auc"] < explored["auc_high"]
+    for figure in ("log_loss", "default_rate"):
+        assert abs(explored[figure] - truth[figure]) < abs(alone[figure] - truth[figure])
 
     # Its successors, judged on everything that comes after.
     risky = turned_away(first, after)
