@@ -11,7 +11,8 @@ Answer = TypeVar("Answer")
 
 
 class Together(Generic[Asked, Answer]):
-    """Asks in rounds: what comes while a round is under way waits for the next, and nothing waits for more to come.
+    """Who asks in one turn of the event loop is in one round. Nobody waits for more to come, nor for an earlier round:
+    one that hangs holds up its own askers alone.
 
     `work` is given the questions of a round and gives an answer, or an error, for each; an error of its own is
     everybody's.
@@ -19,31 +20,34 @@ class Together(Generic[Asked, Answer]):
 
     def __init__(self, work: Callable[[Sequence[Asked]], Coroutine[Any, Any, Sequence[Answer | Exception]]]) -> None:
         self._work = work
-        self._waiting: list[tuple[Asked, asyncio.Future[Answer]]] = []
-        self._working: asyncio.Task[None] | None = None
+        self._asking: list[tuple[Asked, asyncio.Future[Answer]]] = []
+        self._under_way: set[asyncio.Task[None]] = set()
 
     def ask(self, asked: Asked) -> asyncio.Future[Answer]:
         """The answer, for whoever awaits it; it comes whether somebody does or not."""
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((asked, answer))
-        if self._working is None:
-            # It begins with the loop's next turn: whoever asks in this one is in its first round.
-            self._working = asyncio.create_task(self._rounds())
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        self._asking.append((asked, answer))
+        if len(self._asking) == 1:
+            loop.call_soon(self._set_out)
         return answer
 
-    async def _rounds(self) -> None:
-        while self._waiting:
-            round_, self._waiting = self._waiting, []
-            # Whatever it raises, also what nobody expected, is for those who wait, not for us.
-            outcome: Sequence[Answer | Exception] | BaseException
-            (outcome,) = await asyncio.gather(self._work([asked for asked, _ in round_]), return_exceptions=True)
-            answers = [outcome] * len(round_) if isinstance(outcome, BaseException) else outcome
-            for (_, waiting), answer in zip(round_, answers, strict=True):
-                if waiting.done():  # cancelled: whoever asked has left
-                    continue
-                if isinstance(answer, BaseException):
-                    waiting.set_exception(answer)
-                    waiting.exception()  # nobody may be waiting for it any more, and that is no fault
-                else:
-                    waiting.set_result(answer)
-        self._working = None
+    def _set_out(self) -> None:
+        round_, self._asking = self._asking, []
+        task = asyncio.create_task(self._round(round_))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _round(self, askers: Sequence[tuple[Asked, asyncio.Future[Answer]]]) -> None:
+        outcome: Sequence[Answer | Exception] | BaseException
+        # Whatever it raises, also what nobody expected, is for those who wait, not for us.
+        (outcome,) = await asyncio.gather(self._work([asked for asked, _ in askers]), return_exceptions=True)
+        answers = [outcome] * len(askers) if isinstance(outcome, BaseException) else outcome
+        for (_, waiting), answer in zip(askers, answers, strict=True):
+            if waiting.done():  # cancelled: whoever asked has left
+                continue
+            if isinstance(answer, BaseException):
+                waiting.set_exception(answer)
+                waiting.exception()  # nobody may be waiting for it any more, and that is no fault
+            else:
+                waiting.set_result(answer)

@@ -32,16 +32,31 @@ async def test_who_asks_in_one_moment_is_in_one_round_and_gets_the_own_answer() 
     assert work.rounds == [[4, 2, 0]]
 
 
-async def test_who_comes_while_a_round_is_under_way_is_in_the_next() -> None:
+async def test_who_comes_later_does_not_wait_for_a_round_that_hangs() -> None:
     work = Work()
     together = Together(work)
-    work.may_go_on.clear()
-    first = together.ask(2)
+    hung = work.may_go_on
+    hung.clear()
+    hanging = together.ask(2)
     await asyncio.sleep(0.01)
-    later = [together.ask(4), together.ask(6)]
+    work.may_go_on = asyncio.Event()
     work.may_go_on.set()
-    assert await asyncio.gather(first, *later) == [4, 8, 12]
+    assert await asyncio.gather(together.ask(4), together.ask(6)) == [8, 12]
     assert work.rounds == [[2], [4, 6]]
+    assert not hanging.done()
+    hung.set()
+    assert await hanging == 4
+
+
+async def test_those_who_were_answered_together_go_on_together() -> None:
+    work = Work()
+    together = Together(work)
+
+    async def twice(number: int) -> int:
+        return await together.ask(await together.ask(number))
+
+    assert await asyncio.gather(*(twice(number) for number in (2, 4, 6))) == [8, 16, 24]
+    assert work.rounds == [[2, 4, 6], [4, 8, 12]]
 
 
 async def test_an_error_of_one_question_is_nobody_elses() -> None:
