@@ -81,10 +81,10 @@ def _redis(url: str) -> Redis:
 def _hasty_redis(url: str, patience_s: float) -> GatheringRedis:
     """For checkouts: many at once, and none of them waits for long."""
     made = GatheringRedis.from_url(
-        url, socket_timeout=RECONNECT_S, socket_connect_timeout=RECONNECT_S, retry=Retry(NoBackoff(), 0)
+        url, socket_timeout=None, socket_connect_timeout=RECONNECT_S, retry=Retry(NoBackoff(), 0)
     )
     client = cast(GatheringRedis, made)
-    client.patience_s = patience_s
+    client.patience_s, client.reconnect_s = patience_s, RECONNECT_S
     return client
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 SECOND_LOOK = 0.5
@@ -33,8 +35,11 @@ class GatheringRedis(Redis):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.patience_s = 5.0
-        """How long a caller waits for an answer; set it after construction. Kept apart from the socket's own time-out:
-        a connection shared by many isn't given up because one of them was in a hurry."""
+        """How long a caller waits for an answer; set it after construction. A connection shared by many isn't given up
+        because one of them was in a hurry: that is `reconnect_s`."""
+        self.reconnect_s: float | None = None
+        """After so long without the answers to what was sent the connection is taken for dead. For all of them at once:
+        the socket's own time-outs are one for each write and each read, and cost as much as those."""
         self._asked: list[_Asked] = []
         self._under_way: list[_Asked] = []
         self._travelling: asyncio.Task[None] | None = None
@@ -72,16 +77,34 @@ class GatheringRedis(Redis):
         if next_s < float("inf"):
             self._watch = loop.call_at(next_s, self._look)
 
+    async def _there_and_back(self, together: Sequence[_Asked]) -> list[Any]:
+        """Each one's answer, or its error. What a pipeline of the client's own does beside this, for commands that we
+        don't use, costs as much again."""
+        connection = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.send_packed_command([_packed(asked.command) for asked in together])
+            answers: list[Any] = []
+            for asked in together:
+                try:
+                    answers.append(await self.parse_response(connection, asked.command[0], **asked.options))
+                except ResponseError as error:
+                    answers.append(error)
+        except BaseException:
+            await connection.disconnect(nowait=True)  # else somebody would be given the answers that are on their way
+            raise
+        finally:
+            await self.connection_pool.release(connection)
+        return answers
+
     async def _travel(self) -> None:
         while self._asked:
             # Who has left, or was told that it takes too long, is not asked for any more.
             self._under_way = together = [asked for asked in self._asked if not asked.answer.done()]
             self._asked = []
+            answers: list[Any]
             try:
-                pipe = self.pipeline(transaction=False)
-                for asked in together:
-                    pipe.execute_command(*asked.command, **asked.options)
-                answers = await pipe.execute(raise_on_error=False) if together else []
+                async with asyncio.timeout(self.reconnect_s):
+                    answers = await self._there_and_back(together) if together else []
             except (RedisError, OSError, TimeoutError) as error:
                 answers = [error] * len(together)
             self._under_way = []
@@ -93,3 +116,9 @@ class GatheringRedis(Redis):
                     asked.answer.exception()  # a caller that has left doesn't make it unseen
                 else:
                     asked.answer.set_result(answer)
+
+
+def _packed(command: tuple[Any, ...]) -> bytes:
+    """As it goes over the wire; the name of a command may have two words."""
+    name, *arguments = command
+    return pack_command((*name.split(), *arguments) if " " in name else command)
