@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 AT_ONCE = 2
 """Under way: while one waits for Redis or Kafka, the other has the processor."""
 
-GATHER_S = 0.002
+GATHER_S = 0.001
 """How long a cohort gathers while another is under way: as long as clients take to come back with their next
 requests."""
 

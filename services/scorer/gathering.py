@@ -121,4 +121,5 @@ class GatheringRedis(Redis):
 def _packed(command: tuple[Any, ...]) -> bytes:
     """As it goes over the wire; the name of a command may have two words."""
     name, *arguments = command
-    return pack_command((*name.split(), *arguments) if " " in name else command)
+    packed: bytes = pack_command((*name.split(), *arguments) if " " in name else command)
+    return packed
