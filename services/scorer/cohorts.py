@@ -46,8 +46,8 @@ class Cohorts:
             self._under_way[number] -= 1
             if not self._under_way[number]:
                 del self._under_way[number]
-                if self._gathering and not self._under_way:
-                    self._set_out()
+                if self._gathering:
+                    self._make_way()
 
     async def _joined(self) -> int:
         loop = asyncio.get_running_loop()
@@ -57,6 +57,15 @@ class Cohorts:
             # With the loop's next turn at the earliest: who comes in this one belongs together.
             self._leaves = loop.call_later(self._patience_s(), self._set_out)
         return await place
+
+    def _make_way(self) -> None:
+        if not self._under_way:
+            self._set_out()
+        elif self._leaves is not None:
+            sooner = asyncio.get_running_loop().time() + self._gather_s
+            if sooner < self._leaves.when():
+                self._leaves.cancel()
+                self._leaves = asyncio.get_running_loop().call_at(sooner, self._set_out)
 
     def _patience_s(self) -> float:
         if not self._under_way:

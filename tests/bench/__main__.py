@@ -13,6 +13,8 @@ from tests.bench.rest import rest
 
 OUT = Path("out/bench.json")
 ROUNDS = 5
+WIDTH = 170
+"""Of the table: a line for each benchmark, also where nobody looks at it on a terminal."""
 BENCHMARKS = {"rest": rest}
 
 
@@ -27,7 +29,7 @@ def main() -> None:
         with console.status(f"{name}: starting") as status:
             found += BENCHMARKS[name](arguments.rounds, lambda done, name=name: status.update(f"{name}: {done}"))  # type: ignore[misc]
     report.write(found, OUT)
-    console.print(report.table(found))
+    console.print(report.table(found), width=max(console.width, WIDTH))
 
 
 if __name__ == "__main__":

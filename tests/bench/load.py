@@ -1,9 +1,9 @@
 """HTTP load by a client that costs little: what is measured is the server. Run as a process of its own.
 
-`python -m tests.bench.load PORT REQUESTS CONNECTIONS SECONDS [RATE]`, where REQUESTS is a file of whole HTTP requests,
-each behind its length (four bytes, big-endian). Each connection sends its next request when the last was answered; with
-a rate, requests are due at even times, and how long one took counts from when it was due (so a server that stalls can't
-hide those that it kept from being asked). Prints one line of JSON.
+`python -m tests.bench.load PORT REQUESTS ANSWERS CONNECTIONS SECONDS [RATE]`, where REQUESTS is a file of whole HTTP
+requests, each behind its length (four bytes, big-endian), and ANSWERS the file to write what came of them to. Each
+connection sends its next request when the last was answered; with a rate, requests are due at even times, and how long
+one took counts from when it was due (so a server that stalls can't hide those that it kept from being asked).
 """
 
 from __future__ import annotations
@@ -132,19 +132,12 @@ def unpack(data: bytes) -> Iterator[bytes]:
 
 
 def main() -> None:
-    port, path, connections, seconds, *rate = sys.argv[1:]
+    port, path, answers, connections, seconds, *rate = sys.argv[1:]
     requests = unpack(Path(path).read_bytes())
     made = uvloop.run(load(int(port), requests, int(connections), float(seconds), float(rate[0]) if rate else None))
-    print(
-        json.dumps(
-            {
-                "seconds": made.seconds,
-                "statuses": {str(status): count for status, count in made.statuses.items()},
-                "took_s": made.took_s,
-                "exhausted": made.exhausted,
-            }
-        )
-    )
+    told = {"seconds": made.seconds, "took_s": made.took_s, "exhausted": made.exhausted}
+    told["statuses"] = {str(status): count for status, count in made.statuses.items()}
+    Path(answers).write_text(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -77,6 +77,20 @@ async def test_a_second_cohort_sets_out_beside_the_first_after_a_moment() -> Non
     assert who.away == ["a", "b", "c"]
 
 
+async def test_when_one_of_two_cohorts_has_arrived_the_next_sets_out_after_a_moment() -> None:
+    who = Travellers(Cohorts(at_once=2, gather_s=0.01, longest_wait_s=FOR_EVER_S))
+    who.comes("a")
+    await turns()
+    who.comes("b")
+    await asyncio.sleep(0.05)
+    who.comes("c")
+    await asyncio.sleep(0.05)
+    assert who.away == ["a", "b"]
+    await who.arrives("a")
+    await asyncio.sleep(0.05)
+    assert who.away == ["a", "b", "c"]
+
+
 async def test_where_those_under_way_do_not_arrive_the_others_go_all_the_same() -> None:
     who = Travellers(Cohorts(at_once=1, gather_s=0.0, longest_wait_s=0.01))
     who.comes("a")
