@@ -41,7 +41,7 @@ async def test_who_comes_later_does_not_wait_for_a_round_that_hangs() -> None:
     await asyncio.sleep(0.01)
     work.may_go_on = asyncio.Event()
     work.may_go_on.set()
-    assert await asyncio.gather(together.ask(4), together.ask(6)) == [8, 12]
+    assert list(await asyncio.gather(together.ask(4), together.ask(6))) == [8, 12]
     assert work.rounds == [[2], [4, 6]]
     assert not hanging.done()
     hung.set()
