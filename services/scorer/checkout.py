@@ -107,9 +107,10 @@ class Checkout:
         self._decider = decider
         self._reserving = Reserving(decider, ports.exposures, limiter, clock)
         self._cohorts = Cohorts()
-        self._rounds = Rounds(ports, self._reserving, publish_timeout_s)
+        self._rounds = Rounds(ports, self._reserving)
         self._limits = limits
         self._partitions = partitions
+        self._publish_timeout_s = publish_timeout_s
         self._clock = clock
         self._pseudonyms = pseudonyms
 
@@ -287,10 +288,11 @@ class Checkout:
     async def _send(self, record: OutgoingRecord) -> Any:
         """Its place, once its topic has it."""
         try:
-            return await self._rounds.send.ask(record)
+            (place,) = await self._ports.sender.send_all([record], deadline_s=self._publish_timeout_s)
         except TransientError as error:
             log.warning("not_published", topic=record.topic, error=str(error)[:200])
             raise Unavailable("kafka-unavailable", "the purchase can't be recorded right now") from error
+        return place
 
 
 def _same_body(claim: Claim, accepted: AcceptedTransaction) -> Claim:

@@ -39,24 +39,31 @@ class Cohorts:
     @asynccontextmanager
     async def member(self) -> AsyncIterator[None]:
         """Of the next cohort, from when it sets out."""
-        number = await self._joined()
+        place = self._join()
         try:
+            await place
             yield
         finally:
-            self._under_way[number] -= 1
-            if not self._under_way[number]:
-                del self._under_way[number]
-                if self._gathering:
-                    self._make_way()
+            # Also where it was cancelled between the cohort's setting out and its own next turn.
+            if place.done() and not place.cancelled():
+                self._arrived(place.result())
 
-    async def _joined(self) -> int:
+    def _arrived(self, number: int) -> None:
+        self._under_way[number] -= 1
+        if not self._under_way[number]:
+            del self._under_way[number]
+            if self._gathering:
+                self._make_way()
+
+    def _join(self) -> asyncio.Future[int]:
+        """Gives the number of the cohort, once it sets out."""
         loop = asyncio.get_running_loop()
         place: asyncio.Future[int] = loop.create_future()
         self._gathering.append(place)
         if self._leaves is None:
             # With the loop's next turn at the earliest: who comes in this one belongs together.
             self._leaves = loop.call_later(self._patience_s(), self._set_out)
-        return await place
+        return place
 
     def _make_way(self) -> None:
         if not self._under_way:

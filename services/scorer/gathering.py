@@ -9,7 +9,7 @@ from typing import Any
 
 from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 SECOND_LOOK = 0.5
@@ -80,9 +80,15 @@ class GatheringRedis(Redis):
     async def _there_and_back(self, together: Sequence[_Asked]) -> list[Any]:
         """Each one's answer, or its error. What a pipeline of the client's own does beside this, for commands that we
         don't use, costs as much again."""
+        if not together:
+            return []
+        async with asyncio.timeout(self.reconnect_s):
+            return await self._over_the_wire([_packed(asked.command) for asked in together], together)
+
+    async def _over_the_wire(self, packed: list[bytes], together: Sequence[_Asked]) -> list[Any]:
         connection = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call]
         try:
-            await connection.send_packed_command([_packed(asked.command) for asked in together])
+            await connection.send_packed_command(packed)
             answers: list[Any] = []
             for asked in together:
                 try:
@@ -101,17 +107,15 @@ class GatheringRedis(Redis):
             # Who has left, or was told that it takes too long, is not asked for any more.
             self._under_way = together = [asked for asked in self._asked if not asked.answer.done()]
             self._asked = []
-            answers: list[Any]
-            try:
-                async with asyncio.timeout(self.reconnect_s):
-                    answers = await self._there_and_back(together) if together else []
-            except (RedisError, OSError, TimeoutError) as error:
-                answers = [error] * len(together)
+            # Whatever it raises, also what nobody expected, is for those who wait.
+            outcome: list[Any] | BaseException
+            (outcome,) = await asyncio.gather(self._there_and_back(together), return_exceptions=True)
+            answers = [outcome] * len(together) if isinstance(outcome, BaseException) else outcome
             self._under_way = []
             for asked, answer in zip(together, answers, strict=True):
                 if asked.answer.done():
                     continue
-                if isinstance(answer, Exception):
+                if isinstance(answer, BaseException):
                     asked.answer.set_exception(answer)
                     asked.answer.exception()  # a caller that has left doesn't make it unseen
                 else:

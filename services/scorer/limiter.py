@@ -34,8 +34,8 @@ class _Minute:
 
 
 class Limiter:
-    """Counts of one process. What is held is looked up before each chunk of the stream and each checkout, so that a
-    chunk may go over a limit by its own size."""
+    """Counts of one process. What is held is looked up before each chunk of the stream and each round of checkouts,
+    and either may go over a limit by its own size."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""The steps of a checkout that leave the process, each taken for all requests that have come to it."""
+"""The steps of a checkout that ask Redis, each taken for all requests that have come to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from services.scorer.together import Together
 from shared.contracts.events import Decision, FeatureVector
 from shared.exposure.store import Placed
 from shared.feature_state import Position
-from shared.kafka.producer import OutgoingRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +29,15 @@ class Found:
 
 class Rounds:
     """One process has one Python: at 2,000 checkouts a second there is half a millisecond for each, and a command to
-    Redis or a record to Kafka by itself costs a tenth of that. So the requests of a moment share them. Each has its own
-    answer; where Redis or Kafka is away, all of a round are told."""
+    Redis by itself costs a tenth of that. So the requests of a moment share them. Each has its own answer; where Redis
+    is away, all of a round are told.
 
-    def __init__(self, ports: Ports, reserving: Reserving, publish_timeout_s: float) -> None:
+    Records go to Kafka one by one: Redis is there or it isn't, but of Kafka a single partition may be without a leader,
+    and the customers of the others must not wait for it."""
+
+    def __init__(self, ports: Ports, reserving: Reserving) -> None:
         self._ports = ports
         self._reserving = reserving
-        self._publish_timeout_s = publish_timeout_s
         self.bind = Together(ports.keys.bind_all)
         self.release = Together(self._release)
         self.note = Together(self._note)
@@ -44,7 +45,6 @@ class Rounds:
         self.decide = Together(self._decide)
         self.claim = Together(ports.claims.claim)
         self.settle = Together(self._settle)
-        self.send = Together(self._send)
         self.mark = Together(self._mark)
 
     async def _look_up(self, asked: Sequence[tuple[str, int, str]]) -> list[Found]:
@@ -61,11 +61,6 @@ class Rounds:
     async def _settle(self, asked: Sequence[tuple[Placed, Claim]]) -> list[None]:
         await self._reserving.settle(asked)
         return [None] * len(asked)
-
-    async def _send(self, records: Sequence[OutgoingRecord]) -> Sequence[Any]:
-        """Each record's place, once its topic has it."""
-        sent: Sequence[Any] = await self._ports.sender.send_all(records, deadline_s=self._publish_timeout_s)
-        return sent
 
     async def _mark(self, asked: Sequence[tuple[Claim, Any]]) -> list[None]:
         """Of claims and their records' places."""

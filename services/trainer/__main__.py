@@ -26,6 +26,10 @@ log = structlog.get_logger()
 def main() -> None:
     arguments = cli.parse()
     settings = load_settings(TrainerSettings)
+    lacking = settings.lacks_for(arguments.command)
+    if lacking is not None:
+        print(f"bad setting {lacking}: must be set in the production profile", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_SETTING)
     logging.configure("trainer", settings.log.level, settings.log.format)
     try:
         registry = registry_of(settings.model_registry)

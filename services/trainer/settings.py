@@ -72,7 +72,14 @@ class TrainerSettings(ServiceSettings):
     trainer: TrainerSection = TrainerSection()
 
     @model_validator(mode="after")
-    def _production_signs(self) -> TrainerSettings:
-        if self.profile == "production" and self.model_registry.signing_key_file is None:
-            raise ValueError("MODEL_REGISTRY__SIGNING_KEY_FILE must be set in the production profile")
+    def _production_checks_signatures(self) -> TrainerSettings:
+        keys = self.model_registry.public_keys_file, self.model_registry.signing_key_file
+        if self.profile == "production" and keys == (None, None):
+            raise ValueError("MODEL_REGISTRY__PUBLIC_KEYS_FILE must be set in the production profile")
         return self
+
+    def lacks_for(self, command: str | None) -> str | None:
+        """What must be set in the production profile for a command that registers models, and isn't. All others, the
+        guard's above all, do without the key that signs."""
+        unsigned = self.profile == "production" and self.model_registry.signing_key_file is None
+        return "MODEL_REGISTRY__SIGNING_KEY_FILE" if unsigned and command == "train" else None

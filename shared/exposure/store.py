@@ -8,6 +8,7 @@ decision. He makes it count, or releases it; if he dies before, it ends by itsel
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -104,10 +105,11 @@ class ExposureStore:
 
     async def reserve(self, wanted: Sequence[Placed], limit_cents: int | None, now_ms: int) -> list[bool]:
         """Whether each purchase stays within the limit together with what the customer owes on its day, others that
-        are being decided included. Atomic for each customer; in order. One round trip for each partition."""
+        are being decided included. Atomic for each customer; in order."""
         granted = [False] * len(wanted)
         head = [now_ms, self._pending_ms, -1 if limit_cents is None else limit_cents]
-        for numbers in _by_partition(wanted).values():
+
+        async def reserve(numbers: Sequence[int]) -> None:
             arguments: list[Any] = list(head)
             for number in numbers:
                 held = wanted[number][2]
@@ -116,16 +118,23 @@ class ExposureStore:
             answers = await self._run(_RESERVE, [_key(*wanted[number][:2]) for number in numbers], arguments)
             for number, answer in zip(numbers, answers, strict=True):
                 granted[number] = bool(answer)
+
+        await asyncio.gather(*(reserve(numbers) for numbers in _by_partition(wanted).values()))
         return granted
 
     async def settle(self, decided: Sequence[tuple[Placed, Standing]]) -> None:
         """What each purchase counts for good, whatever the account held of it."""
-        for numbers in _by_partition([placed for placed, _ in decided]).values():
+
+        async def settle(numbers: Sequence[int]) -> None:
             arguments: list[Any] = []
             for number in numbers:
                 (_, _, held), standing = decided[number]
                 arguments += [held.event_id, f"{standing.value} {held.text()}", _kept_ms(held)]
             await self._run(_SETTLE, [_key(*decided[number][0][:2]) for number in numbers], arguments)
+
+        await asyncio.gather(
+            *(settle(numbers) for numbers in _by_partition([placed for placed, _ in decided]).values())
+        )
 
     async def suspend(self, placed: Placed, now_ms: int) -> None:
         """It counts for a while longer, as a reservation."""

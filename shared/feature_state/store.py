@@ -304,10 +304,6 @@ class FeatureStateStore:
                 found[number] = _bytes(state), at
         return found
 
-    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position | None]:
-        """The same of one customer."""
-        return (await self.read_for_requests([(partition, customer_id)]))[0]
-
     async def commit(self, moves: Sequence[Move]) -> None:
         """Write each partition's states, refusals and new position at once, if its position is still the expected one.
 

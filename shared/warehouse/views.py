@@ -68,6 +68,7 @@ _LATEST_VERDICTS = f"""
 """
 
 _EXPLORED = PolicyReason.EXPLORATION.reason.code
+_AFTER_THE_FACT = f"(TIMESTAMP_DIFF(d.prediction_timestamp, d.occurred_at, HOUR) >= {DECIDED_AFTER_THE_FACT_HOURS})"
 
 RAW_WITH_OUTCOMES = View(
     BNPL_RAW,
@@ -127,10 +128,8 @@ SELECT
   d.feature_set_version, d.features, d.feature_hash,
   d.decision, d.probability_of_default, d.expected_loss, d.model_version, d.policy_version, d.variant, d.degraded,
   d.channel,
-  COALESCE(STRPOS(TO_JSON_STRING(d.reasons), '"{_EXPLORED}"') > 0, FALSE) AS explored,
-  c.event_id IS NULL AND (
-    COALESCE(v.verdict, d.decision) = 'approve'
-    OR TIMESTAMP_DIFF(d.prediction_timestamp, d.occurred_at, HOUR) >= {DECIDED_AFTER_THE_FACT_HOURS}) AS observed
+  NOT {_AFTER_THE_FACT} AND COALESCE(STRPOS(TO_JSON_STRING(d.reasons), '"{_EXPLORED}"') > 0, FALSE) AS explored,
+  c.event_id IS NULL AND (COALESCE(v.verdict, d.decision) = 'approve' OR {_AFTER_THE_FACT}) AS observed
 FROM {_at(DECISIONS_CURRENT)} AS d
 JOIN {_at(TRANSACTIONS_CURRENT)} AS t ON t.event_id = d.event_id
 JOIN ({_LATEST_OUTCOMES}) AS o ON o.event_id = d.event_id

@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -30,11 +30,16 @@ class Answers:
 
     seconds: float = 0.0
     """From the first request to the last answer."""
-    statuses: Counter[int] = field(default_factory=Counter)
     took_s: list[float] = field(default_factory=list)
     """Of each answer, in the order they came."""
+    status_of: list[int] = field(default_factory=list)
+    """Of each, in the same order."""
     exhausted: bool = False
     """There were fewer requests than could have been sent."""
+
+    @property
+    def statuses(self) -> Counter[int]:
+        return Counter(self.status_of)
 
     @property
     def rate(self) -> float:
@@ -100,7 +105,7 @@ async def load(port: int, requests: Iterator[bytes], connections: int, seconds: 
             async with asyncio.timeout(PATIENCE_S):
                 status = await connection.ask(request)
             answers.took_s.append(time.perf_counter() - at)
-            answers.statuses[status] += 1
+            answers.status_of.append(status)
 
     await asyncio.gather(*(one(connection) for connection in opened))
     answers.seconds = time.perf_counter() - began
@@ -135,9 +140,7 @@ def main() -> None:
     port, path, answers, connections, seconds, *rate = sys.argv[1:]
     requests = unpack(Path(path).read_bytes())
     made = uvloop.run(load(int(port), requests, int(connections), float(seconds), float(rate[0]) if rate else None))
-    told = {"seconds": made.seconds, "took_s": made.took_s, "exhausted": made.exhausted}
-    told["statuses"] = {str(status): count for status, count in made.statuses.items()}
-    Path(answers).write_text(json.dumps(told))
+    Path(answers).write_text(json.dumps(asdict(made)))
 
 
 if __name__ == "__main__":

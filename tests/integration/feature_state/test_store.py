@@ -54,6 +54,11 @@ def silent_server() -> Iterator[str]:
         yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
 
 
+async def read(store: FeatureStateStore, partition: int, customer: str) -> tuple[bytes | None, Position | None]:
+    (found,) = await store.read_for_requests([(partition, customer)])
+    return found
+
+
 async def test_states_and_position_are_written_together(store: FeatureStateStore) -> None:
     await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"A", "b": b"B"}, [])])
     assert await store.read_states(
@@ -83,13 +88,13 @@ async def test_refused_offsets_are_found_by_range(store: FeatureStateStore) -> N
 
 async def test_a_request_sees_state_and_position_of_one_moment(store: FeatureStateStore) -> None:
     await store.commit([Move(PARTITION, Position(), Position(10, 4), {"a": b"A"}, [])])
-    assert await store.read_for_request(PARTITION, "a") == (b"A", Position(10, 4))
-    assert await store.read_for_request(PARTITION, "unknown") == (None, Position(10, 4))
+    assert await read(store, PARTITION, "a") == (b"A", Position(10, 4))
+    assert await read(store, PARTITION, "unknown") == (None, Position(10, 4))
 
 
 async def test_partitions_do_not_share_anything(store: FeatureStateStore) -> None:
     await store.commit([Move(PARTITION, Position(), Position(10, 4), {"a": b"A"}, [])])
-    assert await store.read_for_request(PARTITION + 1, "a") == (None, Position())
+    assert await read(store, PARTITION + 1, "a") == (None, Position())
 
 
 async def test_another_partition_count_is_refused(store: FeatureStateStore) -> None:
@@ -155,7 +160,7 @@ async def test_a_connection_closed_from_the_other_side_is_not_noticed_by_the_cal
 async def test_a_write_that_is_repeated_since_its_answer_was_lost_is_done_once(store: FeatureStateStore) -> None:
     for _ in range(2):
         await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"A"}, [7])])
-    assert await store.read_for_request(PARTITION, "a") == (b"A", Position(10, -1))
+    assert await read(store, PARTITION, "a") == (b"A", Position(10, -1))
     assert await store.refused_between(PARTITION, 0, 100) == {7}
 
 
@@ -164,7 +169,7 @@ async def test_a_late_repeat_does_not_bring_an_old_state_back(store: FeatureStat
     await store.commit([Move(PARTITION, Position(10, -1), Position(20, -1), {"a": b"new"})])
     with pytest.raises(FencedOff):
         await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"old"})])
-    assert await store.read_for_request(PARTITION, "a") == (b"new", Position(20, -1))
+    assert await read(store, PARTITION, "a") == (b"new", Position(20, -1))
 
 
 async def test_of_two_writers_from_the_same_position_one_wins_whole(store: FeatureStateStore) -> None:
@@ -191,8 +196,8 @@ async def test_each_partition_of_a_write_moves_for_itself(store: FeatureStateSto
                 Move(PARTITION, Position(), Position(10, -1), {"a": b"A"}),
             ]
         )
-    assert await store.read_for_request(PARTITION, "a") == (b"A", Position(10, -1))
-    assert await store.read_for_request(other, "b") == (None, Position(3, -1))
+    assert await read(store, PARTITION, "a") == (b"A", Position(10, -1))
+    assert await read(store, other, "b") == (None, Position(3, -1))
 
 
 async def test_a_server_that_forgot_the_script_is_told_again(store: FeatureStateStore, redis_url: str) -> None:
@@ -201,7 +206,7 @@ async def test_a_server_that_forgot_the_script_is_told_again(store: FeatureState
     await operator.script_flush()
     await operator.aclose()
     await store.commit([Move(PARTITION, Position(1, -1), Position(2, -1), {"a": b"A"})])
-    assert await store.read_for_request(PARTITION, "a") == (b"A", Position(2, -1))
+    assert await read(store, PARTITION, "a") == (b"A", Position(2, -1))
 
 
 async def test_a_reader_never_sees_a_state_without_its_position(store: FeatureStateStore) -> None:
@@ -212,7 +217,7 @@ async def test_a_reader_never_sees_a_state_without_its_position(store: FeatureSt
     writing = asyncio.create_task(write())
     seen = set()
     while not writing.done():
-        state, position = await store.read_for_request(PARTITION, "a")
+        state, position = await read(store, PARTITION, "a")
         assert (state or b"-1") == b"%d" % (position or EMPTY).transactions
         seen.add(position)
     await writing
@@ -249,7 +254,7 @@ async def test_what_lost_its_position_is_neither_read_nor_written(store: Feature
         await store.read_states({PARTITION: ["a"]}, {PARTITION: Position(10, -1)})
     with pytest.raises(StatesLost):
         await store.commit([Move(PARTITION, Position(), Position(1, -1))])
-    assert await store.read_for_request(PARTITION, "a") == (None, None)
+    assert await read(store, PARTITION, "a") == (None, None)
 
 
 async def test_states_of_another_position_are_not_given(store: FeatureStateStore) -> None:
@@ -266,16 +271,16 @@ async def test_a_rebuild_begins_over_nothing_and_ends_with_its_target(store: Fea
     assert set((await store.read_states({PARTITION: list(states)}, {PARTITION: EMPTY}))[PARTITION].values()) == {None}
     assert await store.refused_between(PARTITION, 0, 10) == set()
     await store.commit([Move(PARTITION, EMPTY, Position(10, -1), {"c1": b"new"})])
-    assert await store.read_for_request(PARTITION, "c1") == (None, None)
+    assert await read(store, PARTITION, "c1") == (None, None)
     await store.commit([Move(PARTITION, Position(10, -1), Position(10, 3))])
-    assert await store.read_for_request(PARTITION, "c1") == (b"new", Position(10, 3))
+    assert await read(store, PARTITION, "c1") == (b"new", Position(10, 3))
 
 
 async def test_of_two_who_begin_a_rebuild_the_second_takes_nothing_away(store: FeatureStateStore) -> None:
     await store.commit([Move(PARTITION, Position(), Position(10, -1), {"a": b"A"})])
     with pytest.raises(FencedOff):
         await store.begin(PARTITION, Position(10, -1))
-    assert await store.read_for_request(PARTITION, "a") == (b"A", Position(10, -1))
+    assert await read(store, PARTITION, "a") == (b"A", Position(10, -1))
 
 
 async def test_states_of_an_earlier_time_are_a_loss_and_no_rival(store: FeatureStateStore) -> None:
@@ -294,8 +299,8 @@ async def test_a_partition_that_fell_behind_is_whole_again_once_it_has_caught_up
     assert not await store.fall_behind(PARTITION, Position(9, 3), Position(12, 4))
     assert (await store.standing(PARTITION)).whole
     assert await store.fall_behind(PARTITION, Position(10, 3), Position(12, 4))
-    assert await store.read_for_request(PARTITION, "a") == (None, None)
+    assert await read(store, PARTITION, "a") == (None, None)
     await store.commit([Move(PARTITION, Position(10, 3), Position(12, 3), {"a": b"B"}, [])])
     assert not (await store.standing(PARTITION)).whole
     await store.commit([Move(PARTITION, Position(12, 3), Position(12, 4))])
-    assert await store.read_for_request(PARTITION, "a") == (b"B", Position(12, 4))
+    assert await read(store, PARTITION, "a") == (b"B", Position(12, 4))

@@ -210,7 +210,7 @@ async def scorer_works(settings: RedisSettings) -> None:
     client = GatheringRedis.from_url(settings.address)
     store, claims = FeatureStateStore(client), ClaimStore(client, ttl_s=60)
     await store.check_partitions(4)
-    await store.read_for_request(0, "anna")
+    await store.read_for_requests([(0, "anna")])
     keys = IdempotencyKeys(client, ttl_s=60, in_flight_s=5)
     assert await keys.bind("shop", "k", b"0" * 16)
     await keys.release("shop", "k", b"0" * 16)

@@ -145,6 +145,7 @@ def test_an_outcome_is_observed_only_where_the_purchase_came_about(log: BigQuery
         27: {"decision": Verdict.DECLINE, "decided_at": in_time},
         28: {"decision": Verdict.APPROVE, "reasons": [Reason(code="amount", text="x"), CHANCE]},
         29: {"decision": Verdict.REVIEW, "decided_at": a_day},
+        30: {"decision": Verdict.APPROVE, "decided_at": a_day, "reasons": [CHANCE]},
     }  # fmt: skip
     updates = [
         updated(23, 1, UpdateKind.CANCEL), updated(24, 3, UpdateKind.VERDICT, Verdict.APPROVE),
@@ -156,5 +157,5 @@ def test_an_outcome_is_observed_only_where_the_purchase_came_about(log: BigQuery
         records += [bought(number, number), decided(number, number, **changes), repaid(number, number, defaulted=False)]
     write(log, records)
     found = examples(log, START + timedelta(days=56))
-    assert [number for number in made if found[f"event-{number}"]["observed"]] == [20, 24, 26, 28]
+    assert [number for number in made if found[f"event-{number}"]["observed"]] == [20, 24, 26, 28, 30]
     assert [number for number in made if found[f"event-{number}"]["explored"]] == [28]

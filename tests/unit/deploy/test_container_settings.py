@@ -120,6 +120,17 @@ def test_production_refuses_to_start_without_encryption_or_keys(monkeypatch: pyt
             load(changed, monkeypatch)
 
 
+def test_in_production_the_trainer_alone_has_the_key_that_signs() -> None:
+    containers = {one.name: one for one in kubernetes_containers(PROD)}
+    signing = {name for name, one in containers.items() if "MODEL_REGISTRY__SIGNING_KEY_FILE" in one.environment}
+    mounting = {
+        name
+        for name, one in containers.items()
+        if any(mount["name"] == "signing-key" for mount in one.definition.get("volumeMounts", ()))
+    }
+    assert signing == mounting == {"trainer"}
+
+
 def test_each_service_in_production_is_a_user_of_its_own() -> None:
     users = {one.ours or one.name: one.environment for one in kubernetes_containers(PROD)}
     for service in ("ingestor", "features", "scorer", "sink"):

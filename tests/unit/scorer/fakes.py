@@ -77,9 +77,6 @@ class FakeStates:
             raise TransientError("redis: away")
         return [(self.states.get(customer_id), self.position) for _, customer_id in wanted]
 
-    async def read_for_request(self, partition: int, customer_id: str) -> tuple[bytes | None, Position | None]:
-        return (await self.read_for_requests([(partition, customer_id)]))[0]
-
 
 @dataclass
 class FakeKeys:

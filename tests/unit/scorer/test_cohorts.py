@@ -100,6 +100,17 @@ async def test_where_those_under_way_do_not_arrive_the_others_go_all_the_same() 
     assert who.away == ["a", "b"]
 
 
+async def test_one_who_gives_up_just_when_the_cohort_sets_out_holds_nobody_up() -> None:
+    cohorts = Cohorts(gather_s=FOR_EVER_S, longest_wait_s=FOR_EVER_S)
+    who = Travellers(cohorts)
+    who.comes("a")
+    cohorts._set_out()  # its place is given, and it has not had its turn
+    await who.gives_up("a")
+    who.comes("b")
+    await turns()
+    assert who.away == ["b"]
+
+
 async def test_one_who_gives_up_holds_nobody_up() -> None:
     who = Travellers(Cohorts(gather_s=FOR_EVER_S, longest_wait_s=FOR_EVER_S))
     who.comes("a")

@@ -19,6 +19,7 @@ from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, load_policy
+from shared.settings import ModelRegistrySettings
 from tests.research.simulated import simulated_history
 from tests.unit.scorer.parts import register
 
@@ -217,3 +218,12 @@ def test_an_experiment_that_makes_no_sense_is_refused_at_once(arguments: list[st
     with pytest.raises(SystemExit) as refused:
         parse(["experiment", *arguments])
     assert refused.value.code == 2
+
+
+def test_in_production_only_what_registers_models_needs_the_key_that_signs() -> None:
+    keys = ModelRegistrySettings(public_keys_file=Path("keys.pem"))
+    settings = TrainerSettings(profile="production", model_registry=keys)
+    assert settings.lacks_for("train") == "MODEL_REGISTRY__SIGNING_KEY_FILE"
+    assert settings.lacks_for("guard") is None
+    with pytest.raises(ValueError, match="PUBLIC_KEYS_FILE"):
+        TrainerSettings(profile="production")
