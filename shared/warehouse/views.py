@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables
 from shared.warehouse.columns import Table
 from shared.warehouse.tables import BNPL_RAW, ML
@@ -67,7 +66,9 @@ _LATEST_VERDICTS = f"""
   QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST) = 1
 """
 
-_EXPLORED = PolicyReason.EXPLORATION.reason.code
+_EXPLORED = "policy_exploration"
+"""The policy's reason (a test compares them). Written out: the images that create views carry no policy."""
+
 _AFTER_THE_FACT = f"(TIMESTAMP_DIFF(d.prediction_timestamp, d.occurred_at, HOUR) >= {DECIDED_AFTER_THE_FACT_HOURS})"
 
 RAW_WITH_OUTCOMES = View(

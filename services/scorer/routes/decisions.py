@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from fastapi import FastAPI
@@ -35,9 +34,7 @@ class Batches(Protocol):
 
 def add(
     app: FastAPI, door: Door, decisions: Decisions, batches: Batches, max_body_bytes: int, max_batch_bytes: int
-) -> Callable[[Request], Awaitable[Response]]:
-    """The routes; returns what answers `POST DECIDE_PATH`."""
-
+) -> None:
     @app.post(DECIDE_PATH, **openapi.DECIDE)
     async def decide(request: Request) -> Response:
         caller = door.admit(request, Scope.DECIDE)
@@ -66,8 +63,6 @@ def add(
         if found is None:
             raise no_decision()
         return json_answer(found)
-
-    return decide
 
 
 def own_only(caller: Caller) -> str | None:

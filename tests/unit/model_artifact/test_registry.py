@@ -288,7 +288,8 @@ def test_of_many_promotions_from_one_belief_one_wins(registry: ModelRegistry) ->
     base = registry.register(a_manifest(), some_files())
     registry.promote(base, "test")
     rivals = [registry.register(a_manifest(), some_files(f"rival {i}".encode())) for i in range(4)]
-    with multiprocessing.get_context("fork").Pool(4) as pool:
+    # Not forked: other tests of this process may have left threads, and a lock that one of them holds.
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
         won = pool.starmap(_promote_from, [(str(registry.root), rival, base) for rival in rivals])
     assert won.count(True) == 1
     assert registry.current() == rivals[won.index(True)]

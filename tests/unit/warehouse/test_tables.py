@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from shared.contracts import topics
+from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables, views
 from shared.warehouse.arrow import record_batch, schema_of
 from shared.warehouse.columns import RowInvalid, Table
@@ -28,6 +29,10 @@ def test_every_name_of_the_contract_is_declared_and_no_other() -> None:
         "flit_bnpl_raw.raw_bnpl_txs_with_outcomes", "flit_ml.transactions_current", "flit_ml.decisions_current",
         "flit_ml.training_examples",
     }  # fmt: skip
+
+
+def test_a_purchase_approved_by_chance_is_known_by_the_policys_own_reason() -> None:
+    assert f'"{PolicyReason.EXPLORATION.reason.code}"' in views.TRAINING_EXAMPLES.sql
 
 
 def test_the_raw_table_is_what_the_dbt_project_knows() -> None:
