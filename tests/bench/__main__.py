@@ -29,7 +29,7 @@ def main() -> None:
         with console.status(f"{name}: starting") as status:
             found += BENCHMARKS[name](arguments.rounds, lambda done, name=name: status.update(f"{name}: {done}"))  # type: ignore[misc]
     report.write(found, OUT)
-    console.print(report.table(found), width=max(console.width, WIDTH))
+    (console if console.is_terminal else Console(width=WIDTH)).print(report.table(found))
 
 
 if __name__ == "__main__":
