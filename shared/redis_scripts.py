@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -17,6 +17,17 @@ async def run_script(client: Redis, script: str, keys: Sequence[str], arguments:
         return await client.evalsha(_sha(script), len(keys), *keys, *arguments)
     except NoScriptError:
         return await client.eval(script, len(keys), *keys, *arguments)
+
+
+_SET_ALL = """
+for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1]) end
+"""
+"""KEYS: keys. ARGV: time to live in milliseconds, values."""
+
+
+async def set_all(client: Redis, values: Mapping[str, bytes], ttl_ms: int) -> None:
+    """Set each key to its value for so long, whatever it held: MSET knows no time to live."""
+    await run_script(client, _SET_ALL, list(values), [ttl_ms, *values.values()])
 
 
 @functools.cache

@@ -9,13 +9,13 @@ claim. Where Redis lost it, the caller asks again with the same body, and gets t
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
 from shared.redis_errors import transient
+from shared.redis_scripts import set_all
 
 
 class Askers:
@@ -28,7 +28,7 @@ class Askers:
     async def note_all(self, asked: Sequence[tuple[str, str]]) -> None:
         """Of (caller, event)."""
         async with transient():
-            await asyncio.gather(*(self._redis.set(_name(*each), b"1", px=self._ttl_ms) for each in asked))
+            await set_all(self._redis, {_name(*each): b"1" for each in asked}, self._ttl_ms)
 
     async def has_asked(self, caller: str, event_id: str) -> bool:
         async with transient():

@@ -13,6 +13,7 @@ import structlog
 from services.scorer.claims import ANY_BODY, Claim, IndexIncomplete
 from services.scorer.cohorts import Cohorts
 from services.scorer.decider import Clock, Decider, utc_now
+from services.scorer.idempotency import quietly
 from services.scorer.limiter import Limiter
 from services.scorer.metrics import CLAIMS, SERVICE
 from services.scorer.outgoing import decision_record, transaction_record
@@ -170,7 +171,7 @@ class Checkout:
         finally:
             DECISION_SECONDS.labels("rest").observe(time.perf_counter() - started)
             if bound and key is not None:
-                await self._release(question.caller, key, accepted.fingerprint)
+                await quietly(self._rounds.release.ask((question.caller, key, accepted.fingerprint)))
 
     async def find(self, event_id: str, asked_by: str | None = None) -> bytes | None:
         """The decision of an event, if the topic has it. Raises Unavailable where Redis is away.
@@ -277,13 +278,6 @@ class Checkout:
         await self._send(purchase)
         _count(decision)
         return encode(decision)
-
-    async def _release(self, caller: str, key: str, fingerprint: bytes) -> None:
-        """The answer is made: that its key can't be released now is no reason not to give it."""
-        try:
-            await self._rounds.release.ask((caller, key, fingerprint))
-        except TransientError as error:
-            log.warning("idempotency_key_not_released", error=str(error)[:200])
 
     async def _send(self, record: OutgoingRecord) -> Any:
         """Its place, once its topic has it."""

@@ -29,7 +29,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from shared.claim_keys import key_of
 from shared.kafka.errors import TransientError
 from shared.redis_errors import transient
-from shared.redis_scripts import run_script
+from shared.redis_scripts import set_all
 
 CLAIMED, PUBLISHED = b"c", b"p"
 FINGERPRINT_BYTES = 16
@@ -48,11 +48,6 @@ return held
 """
 """KEYS: the mark, claims. ARGV: time to live in milliseconds, claims. Gives
 for each what was there before, or nothing."""
-
-_MARK = """
-for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1]) end
-"""
-"""KEYS: claims. ARGV: time to live in milliseconds, claims."""
 
 CLAIM_SHA = hashlib.sha1(CLAIM_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
@@ -146,7 +141,7 @@ class ClaimStore:
         """
         values = {key_of(claim.event_id): claim.encode(published=True) for claim in claims}
         reached = [number for pair in offsets.items() for number in pair]
-        marking = run_script(self._redis, _MARK, list(values), [self._ttl_ms, *values.values()])
+        marking = set_all(self._redis, values, self._ttl_ms)
         noting = self._redis.evalsha(NOTE_SHA, 2, COMPLETE, INDEXED, *reached)
         async with transient():
             for answer in await asyncio.gather(marking, noting, return_exceptions=True):

@@ -12,6 +12,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
+from services.scorer.together import give
+
 SECOND_LOOK = 0.5
 """Share of the patience that a caller waits on after it ran out."""
 
@@ -107,19 +109,8 @@ class GatheringRedis(Redis):
             # Who has left, or was told that it takes too long, is not asked for any more.
             self._under_way = together = [asked for asked in self._asked if not asked.answer.done()]
             self._asked = []
-            # Whatever it raises, also what nobody expected, is for those who wait.
-            outcome: list[Any] | BaseException
-            (outcome,) = await asyncio.gather(self._there_and_back(together), return_exceptions=True)
-            answers = [outcome] * len(together) if isinstance(outcome, BaseException) else outcome
+            await give(self._there_and_back(together), [asked.answer for asked in together])
             self._under_way = []
-            for asked, answer in zip(together, answers, strict=True):
-                if asked.answer.done():
-                    continue
-                if isinstance(answer, BaseException):
-                    asked.answer.set_exception(answer)
-                    asked.answer.exception()  # a caller that has left doesn't make it unseen
-                else:
-                    asked.answer.set_result(answer)
 
 
 def _packed(command: tuple[Any, ...]) -> bytes:

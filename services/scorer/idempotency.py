@@ -8,7 +8,7 @@ An event's decision doesn't depend on it (the claim sees to that); a key protect
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.kafka.errors import TransientError
 from shared.redis_errors import transient
-from shared.redis_scripts import run_script
+from shared.redis_scripts import run_script, set_all
 
 log = structlog.get_logger()
 
@@ -37,11 +37,6 @@ return held
 """
 """KEYS: keys. ARGV: time to live in milliseconds, values. Gives for each what was there before, or nothing."""
 
-_RELEASE = """
-for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1]) end
-"""
-"""KEYS: keys. ARGV: time to live in milliseconds, values."""
-
 
 class InFlight(Exception):
     """The first request with this key isn't answered yet."""
@@ -57,30 +52,21 @@ class IdempotencyKeys:
         self._in_flight_ms = int(in_flight_s * 1000)
 
     async def bind_all(self, wanted: Sequence[Bound]) -> list[bool | Exception]:
-        """Bind each key to a body. True: `release` it when the request is answered. False: bound before, same body.
+        """Bind each key to a body. True: release it when the request is answered. False: bound before, same body.
 
         `Rejection` (conflict): bound to another body. InFlight: to the same one, that isn't answered yet.
         """
         values = [_IN_FLIGHT + fingerprint for _, _, fingerprint in wanted]
         async with transient():
-            held = await run_script(self._redis, _BIND, _names(wanted), [self._in_flight_ms, *values])
+            names = [_name(caller, key) for caller, key, _ in wanted]
+            held = await run_script(self._redis, _BIND, names, [self._in_flight_ms, *values])
         return [_bound(before, fingerprint) for before, (_, _, fingerprint) in zip(held, wanted, strict=True)]
 
     async def release_all(self, bound: Sequence[Bound]) -> None:
         """The requests are answered: keep what the keys are bound to."""
-        values = [_DONE + fingerprint for _, _, fingerprint in bound]
+        values = {_name(caller, key): _DONE + fingerprint for caller, key, fingerprint in bound}
         async with transient():
-            await run_script(self._redis, _RELEASE, _names(bound), [self._ttl_ms, *values])
-
-    async def bind(self, caller: str, key: str, fingerprint: bytes) -> bool:
-        """The same of one key. Raises what it gives."""
-        (answer,) = await self.bind_all([(caller, key, fingerprint)])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def release(self, caller: str, key: str, fingerprint: bytes) -> None:
-        await self.release_all([(caller, key, fingerprint)])
+            await set_all(self._redis, values, self._ttl_ms)
 
 
 def _bound(held: bytes | None, fingerprint: bytes) -> bool | Exception:
@@ -92,8 +78,8 @@ def _bound(held: bytes | None, fingerprint: bytes) -> bool | Exception:
 
 
 class Keys(Protocol):
-    async def bind(self, caller: str, key: str, fingerprint: bytes) -> bool: ...
-    async def release(self, caller: str, key: str, fingerprint: bytes) -> None: ...
+    async def bind_all(self, wanted: Sequence[Bound]) -> list[bool | Exception]: ...
+    async def release_all(self, bound: Sequence[Bound]) -> None: ...
 
 
 class KeyGuard:
@@ -106,21 +92,27 @@ class KeyGuard:
     @asynccontextmanager
     async def held(self, caller: str, key: str | None, fingerprint: bytes) -> AsyncIterator[None]:
         """`fingerprint`: 16 bytes of the request. Raises `Rejection` (conflict) and InFlight."""
-        bound = False
+        bound: bool | Exception = False
         if key is not None:
             try:
-                bound = await self._keys.bind(caller, key, fingerprint)
+                (bound,) = await self._keys.bind_all([(caller, key, fingerprint)])
             except TransientError as error:
                 log.warning("idempotency_key_not_bound", error=str(error)[:200])
+        if isinstance(bound, Exception):
+            raise bound
         try:
             yield
         finally:
             if bound and key is not None:
-                try:
-                    await self._keys.release(caller, key, fingerprint)
-                except TransientError as error:
-                    # The answer is made: that its key can't be released now is no reason not to give it.
-                    log.warning("idempotency_key_not_released", error=str(error)[:200])
+                await quietly(self._keys.release_all([(caller, key, fingerprint)]))
+
+
+async def quietly(releasing: Awaitable[None]) -> None:
+    """The answer is made: that its key can't be released now is no reason not to give it."""
+    try:
+        await releasing
+    except TransientError as error:
+        log.warning("idempotency_key_not_released", error=str(error)[:200])
 
 
 def check_key(key: str) -> str:
@@ -130,10 +122,6 @@ def check_key(key: str) -> str:
     if not (key.isascii() and key.isprintable()):
         raise Rejection(RejectionReason.CONTROL, HEADER, "visible ASCII characters")
     return key
-
-
-def _names(bound: Sequence[Bound]) -> list[str]:
-    return [_name(caller, key) for caller, key, _ in bound]
 
 
 def _name(caller: str, key: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from services.scorer.claims import Claim
-from services.scorer.idempotency import Bound
+from services.scorer.idempotency import Keys
 from shared.exposure import Standing
 from shared.exposure.store import Placed
 from shared.feature_state import Position
@@ -25,11 +25,6 @@ class States(Protocol):
     async def read_for_requests(
         self, wanted: Sequence[tuple[int, str]]
     ) -> list[tuple[bytes | None, Position | None]]: ...
-
-
-class Keys(Protocol):
-    async def bind_all(self, wanted: Sequence[Bound]) -> list[bool | Exception]: ...
-    async def release_all(self, bound: Sequence[Bound]) -> None: ...
 
 
 class Askers(Protocol):

@@ -39,13 +39,13 @@ class Rounds:
         self._ports = ports
         self._reserving = reserving
         self.bind = Together(ports.keys.bind_all)
-        self.release = Together(self._release)
-        self.note = Together(self._note)
+        self.release: Together[Bound, None] = Together(ports.keys.release_all)
+        self.note: Together[tuple[str, str], None] = Together(ports.askers.note_all)
         self.look_up = Together(self._look_up)
         self.decide = Together(self._decide)
         self.claim = Together(ports.claims.claim)
-        self.settle = Together(self._settle)
-        self.mark = Together(self._mark)
+        self.settle: Together[tuple[Placed, Claim], None] = Together(reserving.settle)
+        self.mark: Together[tuple[Claim, Any], None] = Together(self._mark)
 
     async def _look_up(self, asked: Sequence[tuple[str, int, str]]) -> list[Found]:
         """Of (event, the customer's partition, customer)."""
@@ -58,21 +58,7 @@ class Rounds:
     async def _decide(self, asked: Sequence[tuple[Placed, FeatureVector]]) -> list[Decision]:
         return await self._reserving.decide(asked, "rest")
 
-    async def _settle(self, asked: Sequence[tuple[Placed, Claim]]) -> list[None]:
-        await self._reserving.settle(asked)
-        return [None] * len(asked)
-
-    async def _mark(self, asked: Sequence[tuple[Claim, Any]]) -> list[None]:
+    async def _mark(self, asked: Sequence[tuple[Claim, Any]]) -> None:
         """Of claims and their records' places."""
         places = greatest_offsets([place for _, place in asked])
         await self._ports.claims.mark_published([claim for claim, _ in asked], places)
-        return [None] * len(asked)
-
-    async def _release(self, bound: Sequence[Bound]) -> list[None]:
-        await self._ports.keys.release_all(bound)
-        return [None] * len(bound)
-
-    async def _note(self, asked: Sequence[tuple[str, str]]) -> list[None]:
-        """Of (caller, event)."""
-        await self._ports.askers.note_all(asked)
-        return [None] * len(asked)

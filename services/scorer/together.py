@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -14,11 +14,13 @@ class Together(Generic[Asked, Answer]):
     """Who asks in one turn of the event loop is in one round. Nobody waits for more to come, nor for an earlier round:
     one that hangs holds up its own askers alone.
 
-    `work` is given the questions of a round and gives an answer, or an error, for each; an error of its own is
-    everybody's.
+    `work` is given the questions of a round and gives an answer, or an error, for each, or nothing where there is
+    nothing to answer; an error of its own is everybody's.
     """
 
-    def __init__(self, work: Callable[[Sequence[Asked]], Coroutine[Any, Any, Sequence[Answer | Exception]]]) -> None:
+    def __init__(
+        self, work: Callable[[Sequence[Asked]], Coroutine[Any, Any, Sequence[Answer | Exception] | None]]
+    ) -> None:
         self._work = work
         self._asking: list[tuple[Asked, asyncio.Future[Answer]]] = []
         self._under_way: set[asyncio.Task[None]] = set()
@@ -39,15 +41,22 @@ class Together(Generic[Asked, Answer]):
         task.add_done_callback(self._under_way.discard)
 
     async def _round(self, askers: Sequence[tuple[Asked, asyncio.Future[Answer]]]) -> None:
-        outcome: Sequence[Answer | Exception] | BaseException
-        # Whatever it raises, also what nobody expected, is for those who wait, not for us.
-        (outcome,) = await asyncio.gather(self._work([asked for asked, _ in askers]), return_exceptions=True)
-        answers = [outcome] * len(askers) if isinstance(outcome, BaseException) else outcome
-        for (_, waiting), answer in zip(askers, answers, strict=True):
-            if waiting.done():  # cancelled: whoever asked has left
-                continue
-            if isinstance(answer, BaseException):
-                waiting.set_exception(answer)
-                waiting.exception()  # nobody may be waiting for it any more, and that is no fault
-            else:
-                waiting.set_result(answer)
+        await give(self._work([asked for asked, _ in askers]), [waiting for _, waiting in askers])
+
+
+async def give(
+    work: Coroutine[Any, Any, Sequence[Answer | BaseException] | None], waiting: Sequence[asyncio.Future[Answer]]
+) -> None:
+    """Give each who waits its own of the answers and errors of `work`; what it raises itself, also what nobody
+    expected, is for all of them. Where `work` answers nothing at all, they are told that it is done."""
+    outcome: Sequence[Answer | BaseException] | BaseException | None
+    (outcome,) = await asyncio.gather(work, return_exceptions=True)
+    answers = [outcome] * len(waiting) if outcome is None or isinstance(outcome, BaseException) else outcome
+    for each, answer in zip(waiting, answers, strict=True):
+        if each.done():  # cancelled, or told that it takes too long
+            continue
+        if isinstance(answer, BaseException):
+            each.set_exception(answer)
+            each.exception()  # nobody may be waiting for it any more, and that is no fault
+        else:
+            each.set_result(cast(Answer, answer))

@@ -51,7 +51,7 @@ class Answers:
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time; `answered` is given its status."""
+    """One request at a time."""
 
     def __init__(self) -> None:
         self._buffer = b""

@@ -24,7 +24,7 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess
-from deploy.local.services import READY_TIMEOUT_SECONDS, Service
+from deploy.local.services import READY_TIMEOUT_SECONDS, Service, status_of
 from deploy.local.stack import EmbeddedStack
 from services.scorer.keys import Scope, new_key
 from services.trainer.evaluate import Economics
@@ -103,7 +103,7 @@ class Servers:
             process = ManagedProcess(
                 "routes", [*routes, str(self.folder / "model.onnx")], log_file=self.folder / "routes.log"
             )
-            self._run(process, running, f"http://127.0.0.1:{self.ports[EMPTY]}/openapi.json")
+            self._run(process, running, lambda: status_of(self.ports[EMPTY], "/openapi.json") == 200)
             self._running = running.pop_all()
         return self
 
@@ -128,10 +128,7 @@ class Servers:
         service = self._services[name]
         environment = service.full_environment({**self.stack.environment(), **self._settings})
         process = ManagedProcess(name, service.command, log_file=self.folder / f"{name}.log", environment=environment)
-        running.callback(process.stop)
-        process.start()
-        process.wait_until(service.ready, READY_TIMEOUT_SECONDS)
-        return process
+        return self._run(process, running, service.ready)
 
     def _start_mlserver(self, running: ExitStack) -> None:
         folder = self.folder / "mlserver"
@@ -146,18 +143,13 @@ class Servers:
         (folder / "model-settings.json").write_text(json.dumps(model))
         command = [str(python_of("mlserver").with_name("mlserver")), "start", str(folder)]
         process = ManagedProcess("mlserver", command, log_file=self.folder / "mlserver.log")
-        self._run(process, running, f"http://127.0.0.1:{self.ports[MLSERVER]}/v2/models/risk/ready")
+        self._run(process, running, lambda: status_of(self.ports[MLSERVER], "/v2/models/risk/ready") == 200)
 
-    def _run(self, process: ManagedProcess, running: ExitStack, ready: str) -> None:
-        def answers() -> bool:
-            try:
-                return httpx.get(ready, timeout=2.0).status_code == 200
-            except httpx.HTTPError:
-                return False
-
+    def _run(self, process: ManagedProcess, running: ExitStack, ready: Callable[[], bool]) -> ManagedProcess:
         running.callback(process.stop)
         process.start()
-        process.wait_until(answers, READY_TIMEOUT_SECONDS)
+        process.wait_until(ready, READY_TIMEOUT_SECONDS)
+        return process
 
     async def _seed(self) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=self.stack.kafka.bootstrap_servers)
@@ -182,22 +174,20 @@ class Servers:
     def requests(self, server: str, count: int, headers: str = "") -> Iterator[bytes]:
         """Whole requests. `headers`: more of them, each line with its end."""
         for _ in range(count):
-            match server:
-                case "scorer":
-                    body = json.dumps(self.purchase()).encode()
-                    key = next(self.numbers)
-                    own = f"Authorization: Bearer {self.key}\r\nIdempotency-Key: {key}\r\n"
-                    yield _request("/v1/decisions", body, own + headers)
-                case "MLServer 1.7.1":
-                    data = np.random.default_rng(next(self.numbers)).random(self.width).round(4).tolist()
-                    inputs = {"name": "x", "shape": [1, self.width], "datatype": "FP32", "data": data}
-                    asked = {"inputs": [inputs]}
-                    yield _request("/v2/models/risk/infer", json.dumps(asked).encode())
-                case "FastAPI + ONNX":
-                    data = np.random.default_rng(next(self.numbers)).random(self.width).round(4).tolist()
-                    yield _request("/score", json.dumps({"features": data}).encode())
-                case _:
-                    yield _request("/empty", b"{}")
+            if server == OURS:
+                own = f"Authorization: Bearer {self.key}\r\nIdempotency-Key: {next(self.numbers)}\r\n"
+                yield _request("/v1/decisions", self.purchase(), own + headers)
+            elif server == MLSERVER:
+                inputs = {"name": "x", "shape": [1, self.width], "datatype": "FP32", "data": self._vector()}
+                yield _request("/v2/models/risk/infer", {"inputs": [inputs]})
+            elif server == BARE:
+                yield _request("/score", {"features": self._vector()})
+            else:
+                yield _request("/empty", {})
+
+    def _vector(self) -> list[float]:
+        drawn: list[float] = np.random.default_rng(next(self.numbers)).random(self.width).round(4).tolist()
+        return drawn
 
     def load(self, server: str, seconds: float, *, rate: float | None = None, headers: str = "") -> Answers:
         """Raises AssertionError where the client had too few requests."""
@@ -225,7 +215,8 @@ class Servers:
         return decision
 
 
-def _request(path: str, body: bytes, headers: str = "") -> bytes:
+def _request(path: str, asked: dict[str, Any], headers: str = "") -> bytes:
+    body = json.dumps(asked).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{headers}"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 

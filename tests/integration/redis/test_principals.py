@@ -212,8 +212,8 @@ async def scorer_works(settings: RedisSettings) -> None:
     await store.check_partitions(4)
     await store.read_for_requests([(0, "anna")])
     keys = IdempotencyKeys(client, ttl_s=60, in_flight_s=5)
-    assert await keys.bind("shop", "k", b"0" * 16)
-    await keys.release("shop", "k", b"0" * 16)
+    assert await keys.bind_all([("shop", "k", b"0" * 16)]) == [True]
+    await keys.release_all([("shop", "k", b"0" * 16)])
     with pytest.raises(Exception, match="claims may be missing"):
         await claims.claim([Claim("e", b"0" * 16, b"{}")])
     await client.aclose()

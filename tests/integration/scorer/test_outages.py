@@ -154,18 +154,25 @@ async def test_a_mark_brings_back_a_claim_that_was_lost_while_its_decision_was_s
     assert await store.lookup(unique) == Claim(unique, bytes(16), b"{}", published=True)
 
 
+async def bind(keys: IdempotencyKeys, caller: str, key: str, fingerprint: bytes) -> bool:
+    (answer,) = await keys.bind_all([(caller, key, fingerprint)])
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
 async def test_a_key_is_bound_while_in_flight_and_after(rig: Rig, unique: str) -> None:
     keys = IdempotencyKeys(rig.redis, ttl_s=60, in_flight_s=30)
-    assert await keys.bind("shop", unique, b"a" * 16)
+    assert await bind(keys, "shop", unique, b"a" * 16)
     with pytest.raises(InFlight):
-        await keys.bind("shop", unique, b"a" * 16)
+        await bind(keys, "shop", unique, b"a" * 16)
     with pytest.raises(Rejection):
-        await keys.bind("shop", unique, b"b" * 16)
-    assert await keys.bind("other", unique, b"b" * 16)
-    await keys.release("shop", unique, b"a" * 16)
-    assert not await keys.bind("shop", unique, b"a" * 16)
+        await bind(keys, "shop", unique, b"b" * 16)
+    assert await bind(keys, "other", unique, b"b" * 16)
+    await keys.release_all([("shop", unique, b"a" * 16)])
+    assert not await bind(keys, "shop", unique, b"a" * 16)
     with pytest.raises(Rejection):
-        await keys.bind("shop", unique, b"b" * 16)
+        await bind(keys, "shop", unique, b"b" * 16)
 
 
 async def test_a_dead_address_is_a_transient_error(unique: str) -> None:

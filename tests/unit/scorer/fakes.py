@@ -99,15 +99,6 @@ class FakeKeys:
         for caller, key, fingerprint in bound:
             self.bound[caller, key] = (fingerprint, False)
 
-    async def bind(self, caller: str, key: str, fingerprint: bytes) -> bool:
-        (answer,) = await self.bind_all([(caller, key, fingerprint)])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def release(self, caller: str, key: str, fingerprint: bytes) -> None:
-        await self.release_all([(caller, key, fingerprint)])
-
 
 @dataclass
 class FakeAskers:

@@ -76,6 +76,17 @@ async def test_an_error_of_the_round_is_everybodys_and_the_next_round_goes_on() 
     assert await together.ask(2) == 4
 
 
+async def test_where_there_is_nothing_to_answer_everybody_is_told_that_it_is_done() -> None:
+    done: list[int] = []
+
+    async def note(asked: Sequence[int]) -> None:
+        done.extend(asked)
+
+    together: Together[int, None] = Together(note)
+    assert list(await asyncio.gather(together.ask(1), together.ask(2))) == [None, None]
+    assert done == [1, 2]
+
+
 async def test_one_who_left_takes_nobody_along() -> None:
     work = Work()
     together = Together(work)
