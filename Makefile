@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-slow chaos soak fuzz bench up down status logs ledger lock fmt lint audit clean
+.PHONY: help setup demo test test-system test-slow chaos soak fuzz bench backfill up down status logs ledger lock fmt lint audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Each end-to-end test runs a whole system: more of them at once than cores, and each waits for the others. In the order of
@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Passed on to the programs that read them.
 export MAKE_STARTED := $(shell date +%s)
-export EVENTS RATE SIMTOM_URL SEED HISTORY_DAYS HISTORY_DAILY
+export EVENTS RATE SIMTOM_URL SEED HISTORY_DAYS HISTORY_DAILY START END DAYS DAILY GENERATOR ENGINE
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ fuzz: setup ## a million odd payloads at the decoders, more at the topics and th
 
 bench: setup ## ours and its peers side by side, in one run on this machine (ONLY, ROUNDS)
 	@$(RUN) -m tests.bench $(addprefix --only ,$(ONLY)) $(addprefix --rounds ,$(ROUNDS))
+
+backfill: setup ## a long history in bulk, into a warehouse of its own: read, loaded, features, training set (START, END, DAYS, DAILY, SEED)
+	@$(RUN) -m deploy.local.backfill
 
 up: setup ## the embedded stack with all services, kept running
 	@$(RUN) -m deploy.local.control up

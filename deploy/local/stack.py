@@ -74,7 +74,7 @@ class EmbeddedStack:
         self._dir = data_dir.absolute()
         self._on_progress: Progress = on_progress or (lambda part, state: None)
         settled = (ports or Ports()).settle()
-        _prepare(self._dir, fresh=fresh)
+        prepare(self._dir, fresh=fresh)
         nodes = [Node(1, settled.kafka, settled.kafka_controller)]
         others = free_ports(2 * (brokers - 1), but=frozenset(astuple(settled)))
         nodes += [Node(2 + number, others[2 * number], others[2 * number + 1]) for number in range(brokers - 1)]
@@ -181,7 +181,8 @@ def _sigterm_raises() -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _prepare(folder: Path, *, fresh: bool) -> None:
+def prepare(folder: Path, *, fresh: bool) -> None:
+    """Make the folder a stack's own, empty where `fresh`. Raises StartFailed where it holds anything else."""
     marker = folder / MARKER
     if folder.exists() and not folder.is_dir():
         raise StartFailed("the embedded stack", f"can't keep its data in {folder}: that is a file")

@@ -112,7 +112,9 @@ def _rebuilder(settings: FeaturesSettings, store: FeatureStateStore, producer: R
         settings.kafka,
         Prehistory(
             settings.kafka,
-            functools.partial(_past, settings) if settings.features.rebuild_from_warehouse else None,
+            functools.partial(_past, settings),
+            expired=settings.features.rebuild_from_warehouse,
+            loaded=settings.features.loaded_history,
             on_gaps=settings.features.rebuild_gaps,
         ),
         limits=settings.limits.limits(),

@@ -213,7 +213,7 @@ class BatchHandler:
             taken.append(True)
             fresh = [record for record in batch.records if record.offset > done]
             if fresh:
-                after = _moved(before, topic, fresh[-1].offset)
+                after = moved(before, topic, fresh[-1].offset)
                 steps.append(_Step(topic, partition, before, after, fresh))
                 reached[partition] = after
         return steps, taken
@@ -289,7 +289,8 @@ def position_of(position: Position, topic: str) -> int:
     return position.transactions if topic == TRANSACTIONS.name else position.outcomes
 
 
-def _moved(position: Position, topic: str, offset: int) -> Position:
+def moved(position: Position, topic: str, offset: int) -> Position:
+    """The position with the topic's records up to the offset in it."""
     if topic == TRANSACTIONS.name:
         return Position(offset, position.outcomes)
     return Position(position.transactions, offset)

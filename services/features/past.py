@@ -1,43 +1,28 @@
 """Rows of the warehouse back to what the states are made of, and whether all of them are there. Pure.
 
-A row says all of a record that reaches a state, but for two things: whether a block was sent empty or not at all,
-which only the fingerprint tells, and so the row holds that as well; and who an erased customer was, so that nothing is
-made of his rows.
+A row says all of a record that reaches a state (shared.warehouse.accepted), but for who an erased customer was: nothing
+is made of his rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from services.features.pipeline import LogRecord
-from shared.contracts import money
-from shared.contracts.enumerations import BLOCK_TYPES
-from shared.contracts.events import Outcome, Transaction
-from shared.contracts.identity import canonical_time, epoch_micros
 from shared.contracts.pseudonyms import Kind, Pseudonyms
 from shared.contracts.records import AcceptedOutcome
 from shared.contracts.topics import TRANSACTIONS
-from shared.contracts.transactions import AcceptedTransaction, fingerprint
+from shared.contracts.transactions import AcceptedTransaction
+from shared.warehouse.accepted import Row, accepted_outcome, accepted_transaction
 
-Row = Mapping[str, Any]
-"""A row as Google's client gives it: TIMESTAMP as a datetime with its zone, NUMERIC as a Decimal."""
+BEFORE_THE_LOG = -1
 
 MARKS = 2
 """Offsets without a record, side by side: what a producer that uses Kafka's transactions leaves between its records.
 More of them are records that the warehouse lacks."""
-
-_TEXTS = ("event_id", "source", "transaction_id", "customer_id", "currency", "status")
-_FIELDS = {
-    block: {field.name: f"{block}_{field.name}" for field in msgspec.structs.fields(kind)}
-    for block, kind in BLOCK_TYPES.items()
-}
-"""Block → field → column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,58 +39,26 @@ class PastRecord:
 
 
 def past_record(topic: str, row: Row, pseudonyms: Pseudonyms) -> PastRecord:
-    """The record of a row of the topic's typed table."""
+    """The record of a row of the topic's typed table. One that was loaded in bulk never had an offset."""
+    offset = BEFORE_THE_LOG if row["kafka_offset"] is None else row["kafka_offset"]
     if row["misplaced"] or row["customer_id"] is None:
-        return PastRecord(row["kafka_offset"], None)
+        return PastRecord(offset, None)
     if topic == TRANSACTIONS.name:
-        return PastRecord(row["kafka_offset"], _transaction(row, pseudonyms))
-    return PastRecord(row["kafka_offset"], _outcome(row, pseudonyms))
+        return PastRecord(offset, _named(accepted_transaction(row), pseudonyms))
+    return PastRecord(offset, _outcome(accepted_outcome(row), pseudonyms))
 
 
-def _transaction(row: Row, pseudonyms: Pseudonyms) -> AcceptedTransaction:
-    minor = _minor(row["amount"], row["currency"])
-    occurred_at, occurred_us = _moment(row["occurred_at"])
-    body = {name: row[name] for name in _TEXTS} | {block: _block(row, names) for block, names in _FIELDS.items()}
-    body |= {"occurred_at": occurred_at, "amount": money.major_units(minor, row["currency"])}
-    transaction = msgspec.convert(body, Transaction, strict=True)
-    noted = row["fingerprint"]
-    accepted = AcceptedTransaction(
-        transaction=transaction,
-        occurred_us=occurred_us,
-        amount_minor=minor,
-        fingerprint=fingerprint(transaction) if noted is None else bytes.fromhex(noted),
-        warnings=(),
-        document={},
-    )
+def _named(accepted: AcceptedTransaction, pseudonyms: Pseudonyms) -> AcceptedTransaction:
+    """With the pseudonym that the row lacks where it was written before there were any."""
+    transaction = accepted.transaction
     if pseudonyms.once(Kind.CUSTOMER, transaction.customer_id) != transaction.customer_id:
-        return pseudonyms.transaction(accepted)  # written before there were pseudonyms
+        return pseudonyms.transaction(accepted)
     return accepted
 
 
-def _block(row: Row, columns: Mapping[str, str]) -> dict[str, Any] | None:
-    """None where every field is: as far as a state goes an empty block is an absent one."""
-    return {name: value for name, column in columns.items() if (value := row[column]) is not None} or None
-
-
-def _outcome(row: Row, pseudonyms: Pseudonyms) -> AcceptedOutcome:
-    observed_at, observed_us = _moment(row["observed_at"])
-    outcome = Outcome(
-        event_id=row["event_id"],
-        customer_id=pseudonyms.once(Kind.CUSTOMER, row["customer_id"]),
-        defaulted=row["defaulted"],
-        days_to_first_missed_payment=row["days_to_first_missed_payment"],
-        observed_at=observed_at,
-    )
-    return AcceptedOutcome(outcome, observed_us, ())
-
-
-def _minor(amount: Decimal, currency: str) -> int:
-    return int(amount.scaleb(money.MINOR_DIGITS[currency]))
-
-
-def _moment(time: datetime) -> tuple[str, int]:
-    canonical = canonical_time(time)
-    return canonical, epoch_micros(canonical)
+def _outcome(accepted: AcceptedOutcome, pseudonyms: Pseudonyms) -> AcceptedOutcome:
+    customer_id = pseudonyms.once(Kind.CUSTOMER, accepted.outcome.customer_id)
+    return replace(accepted, outcome=msgspec.structs.replace(accepted.outcome, customer_id=customer_id))
 
 
 def runs_without(low: int, high: int, accounted: Collection[int]) -> Iterator[range]:

@@ -34,12 +34,21 @@ class Prehistory:
     """The rows of the warehouse in place of the records that retention has taken."""
 
     def __init__(
-        self, kafka: KafkaSettings, open_past: Callable[[], Past] | None, *, on_gaps: Literal["wait", "accept"]
+        self,
+        kafka: KafkaSettings,
+        open_past: Callable[[], Past],
+        *,
+        expired: bool,
+        loaded: bool,
+        on_gaps: Literal["wait", "accept"],
     ) -> None:
-        """`open_past`: None where the warehouse is not to be asked. `on_gaps`: `accept` goes on without what nobody
-        has; `wait` raises RecordsMissing."""
+        """`expired`: whether the warehouse is asked for what retention has taken. `loaded`: whether the past begins
+        with what was loaded in bulk. `on_gaps`: `accept` goes on without what nobody has; `wait` raises
+        RecordsMissing."""
         self._kafka = kafka
         self._open = open_past
+        self._expired = expired
+        self.has_loaded = loaded
         self._accepts = on_gaps == "accept"
         self._past: Past | None = None
 
@@ -76,18 +85,24 @@ class Prehistory:
 
     def records(self, stretch: Stretch) -> AsyncIterator[list[PastRecord]]:
         """In order of their offsets. Only of stretches that `stretches` gave."""
+        return self._opened().records(stretch)
+
+    def loaded(self, topic: str, partition: int) -> AsyncIterator[list[PastRecord]]:
+        """What was loaded in bulk, before the first record of the log."""
+        return self._opened().loaded(topic, partition)
+
+    def _opened(self) -> Past:
         if self._past is None:
-            raise AssertionError("no stretch without a warehouse")
-        return self._past.records(stretch)
+            self._past = self._open()
+        return self._past
 
     async def _look(self, tp: TopicPartition, low: int, high: int) -> tuple[list[Stretch], int]:
         """The stretches of [low, high), and how many records nobody has."""
-        if self._open is None:
+        if not self._expired:
             self._tell(tp, [range(low, high)], "FEATURES__REBUILD_FROM_WAREHOUSE is off")
             return [], high - low
-        if self._past is None:
-            self._past = self._open()
-        stretches = await self._past.survey(tp.topic, tp.partition, low, high)
+        past = self._opened()
+        stretches = await past.survey(tp.topic, tp.partition, low, high)
         if all(stretch.found == stretch.high - stretch.low for stretch in stretches):
             REBUILD_GAPS.labels(tp.topic, tp.partition).set(0)
             return stretches, 0
@@ -95,7 +110,7 @@ class Prehistory:
         runs: list[range] = []
         for stretch in stretches:
             if stretch.found < stretch.high - stretch.low:
-                runs += runs_without(stretch.low, stretch.high, await self._past.accounted(stretch))
+                runs += runs_without(stretch.low, stretch.high, await past.accounted(stretch))
         lacking = gaps(runs, settled)
         why = f"the sink has committed {settled}" if settled < high else "the sink had written them"
         self._tell(tp, lacking, why)

@@ -2,8 +2,8 @@
 
 The effects of the records up to a point were acknowledged before the loss: their vectors are on bnpl-features. Up to
 there the log is taken in without sending anything again; what comes after is taken in as usual. The order between the
-two inputs doesn't matter to a state, so that both are read as they come. What retention has taken of the log's
-beginning comes from the warehouse, before the rest (services.features.prehistory).
+two inputs doesn't matter to a state, so that both are read as they come. What lies before the log's beginning comes
+from the warehouse, before the rest (services.features.prehistory): what was loaded in bulk, then what retention took.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from services.features import log_ends
-from services.features.handler import SEND_DEADLINE_S, Sender
+from services.features.handler import SEND_DEADLINE_S, Sender, moved
 from services.features.log_ends import SILENCE_SECONDS
 from services.features.metrics import REBUILDING, REBUILT, REBUILT_ROWS
 from services.features.outgoing import SERVICE, records_of
@@ -127,8 +127,14 @@ class Rebuilder:
                 ends = await consumer.end_offsets(inputs)
                 last = Position(*(ends[tp] - 1 for tp in inputs))
                 target = await log_ends.target_of(consumer, partition, acknowledged, last)
-                await self._store.check_partitions(self._kafka.partitions)
-                await self._store.begin(partition, target)
+                reached = await self._begin(partition, target)
+            elif reached.is_before_the_log:
+                # Loads may have come since: what is there may lie among them.
+                await self._store.forget(partition)
+                reached = await self._begin(partition, target)
+            if reached.is_before_the_log:
+                await self._take_in_loaded(partition, reached)
+                reached = EMPTY
             if target == EMPTY:
                 log.info("partition_begun", partition=partition)
                 return
@@ -140,6 +146,26 @@ class Rebuilder:
             records = target.transactions + target.outcomes - reached.transactions - reached.outcomes
             log.warning("rebuilt", partition=partition, records=records, seconds=round(took, 1))
 
+    async def _begin(self, partition: int, target: Position) -> Position:
+        """Write the first position of a partition that has none; which one it is."""
+        at = Position.before_the_log(0) if self._prehistory.has_loaded else EMPTY
+        await self._store.check_partitions(self._kafka.partitions)
+        await self._store.begin(partition, target, at=at)
+        return at
+
+    async def _take_in_loaded(self, partition: int, at: Position) -> None:
+        """Take in what was loaded in bulk, up to the beginning of the log."""
+        log.warning("taking_in_loaded_history", partition=partition)
+        chunks = 0
+        for topic in (TRANSACTIONS.name, OUTCOMES.name):
+            async for page in self._prehistory.loaded(topic, partition):
+                for start in range(0, len(page), CHUNK_RECORDS):
+                    chunks += 1
+                    after = Position.before_the_log(chunks)
+                    await self._take_in_rows(topic, partition, at, page[start : start + CHUNK_RECORDS], after)
+                    at = after
+        await self._store.commit([Move(partition, at, EMPTY)])
+
     async def _take_in_past(
         self, consumer: AIOKafkaConsumer, partition: int, reached: Position, target: Position
     ) -> Position:
@@ -149,17 +175,20 @@ class Rebuilder:
             async for page in self._prehistory.records(stretch):
                 for start in range(0, len(page), CHUNK_RECORDS):
                     chunk = page[start : start + CHUNK_RECORDS]
-                    at = await self._take_in_rows(stretch.topic, partition, at, chunk, chunk[-1].offset)
+                    after = moved(at, stretch.topic, chunk[-1].offset)
+                    await self._take_in_rows(stretch.topic, partition, at, chunk, after)
+                    at = after
             # Offsets without a row may come last.
-            at = await self._take_in_rows(stretch.topic, partition, at, [], stretch.high - 1)
+            after = moved(at, stretch.topic, stretch.high - 1)
+            await self._take_in_rows(stretch.topic, partition, at, [], after)
+            at = after
         return at
 
     async def _take_in_rows(
-        self, topic: str, partition: int, at: Position, past: Sequence[PastRecord], up_to: int
-    ) -> Position:
-        after = Position(up_to, at.outcomes) if topic == TRANSACTIONS.name else Position(at.transactions, up_to)
+        self, topic: str, partition: int, at: Position, past: Sequence[PastRecord], after: Position
+    ) -> None:
         if after == at:
-            return at
+            return
         known = [(record.place(topic, partition), record.accepted) for record in past if record.accepted is not None]
         changed: dict[str, CustomerState] = {}
         result = await self._process(
@@ -169,9 +198,9 @@ class Rebuilder:
         REBUILT_ROWS.labels(topic).inc(len(past))
         states = {name: state.encode() for name, state in changed.items()}
         # No letter is sent again: a row is of a record that was not refused.
-        await self._store.commit([Move(partition, at, after, states, result.refused_by_state)])
+        refused = [] if after.is_before_the_log else result.refused_by_state
+        await self._store.commit([Move(partition, at, after, states, refused)])
         await asyncio.sleep(0)
-        return after
 
     async def _replay(
         self,

@@ -30,8 +30,11 @@ class FeaturesSection(Section):
     """For which a topic is left alone, before the next try."""
     max_refused_share: float = Field(default=0.5, ge=0, le=1)
     rebuild_from_warehouse: bool = True
-    """Whether records that retention has taken are read from BigQuery when states are made anew. It is asked for
-    nothing else, and not at all while the log goes back far enough."""
+    """Whether records that retention has taken are read from BigQuery when states are made anew. It is not asked for
+    them while the log goes back far enough."""
+    loaded_history: bool = False
+    """Whether states begin with what was loaded in bulk (`python -m services.sink load`). It is read from BigQuery
+    whenever states are made anew, so that these then need it, however far the log goes back."""
     rebuild_gaps: Literal["wait", "accept"] = "wait"
     """What to do where the warehouse lacks records as well. Waiting is safe: checkouts are answered by the fallback,
     and say so. States without a part of their past say nothing, and take a customer who owes for one who doesn't."""

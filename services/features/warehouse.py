@@ -18,13 +18,14 @@ from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 
-from services.features.past import PastRecord, Row, past_record
+from services.features.past import PastRecord, past_record
 from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.pseudonyms import Pseudonyms
 from shared.contracts.topics import OUTCOMES, TRANSACTIONS
 from shared.kafka.errors import TransientError
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
+from shared.warehouse.accepted import Row
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
 from shared.warehouse.columns import Table
 
@@ -44,7 +45,6 @@ TABLE_OF: dict[str, Table] = {TRANSACTIONS.name: tables.TRANSACTIONS, OUTCOMES.n
 _ALL_TIME = "{column} >= TIMESTAMP '1970-01-01 00:00:00+00' AND {column} < TIMESTAMP '2201-01-01 00:00:00+00'"
 """Every moment that the decoder accepts. Only narrow columns are read of all days."""
 
-# Rows that were loaded in bulk have no place in Kafka, and were never in a state.
 _PLACE = "kafka_topic = @topic AND kafka_partition = @partition AND kafka_offset >= @low AND kafka_offset < @high"
 _SOURCE = "source_topic = @topic AND source_partition = @partition AND source_offset >= @low AND source_offset < @high"
 
@@ -126,6 +126,19 @@ class Past:
         if read != stretch.found:
             raise TransientError(f"{table.id}: {read} rows of {stretch}, where there were {stretch.found}")
 
+    async def loaded(self, topic: str, partition: int) -> AsyncIterator[list[PastRecord]]:
+        """What was loaded in bulk, in its order, a few thousand at a time."""
+        table = TABLE_OF[topic]
+        names = [column.name for column in table.columns if column.name not in _NOT_NEEDED]
+        sql = (
+            f"SELECT {', '.join(names)} FROM `{self._settings.project}.{table.id}`"
+            f" WHERE {_ALL_TIME.format(column=table.partition_by)} AND load_partition = @partition"
+            " ORDER BY load_id, load_row"
+        )
+        pages = self._pages(sql, Stretch(topic, partition, 0, 0))
+        while (page := await asyncio.to_thread(next, pages, None)) is not None:
+            yield page
+
     def _accounted(self, stretch: Stretch) -> set[int]:
         project, table, letters = self._settings.project, TABLE_OF[stretch.topic], tables.DEAD_LETTERS
         rows = (
@@ -193,4 +206,4 @@ class Past:
             ) from error
 
 
-_NOT_NEEDED = {"kafka_topic", "kafka_partition", "kafka_timestamp", "load_id"}
+_NOT_NEEDED = {"kafka_topic", "kafka_partition", "kafka_timestamp", "load_id", "load_partition", "load_row"}

@@ -1,4 +1,4 @@
-"""The ingestor's composition root: `python -m services.ingestor [live | history | replay-dead-letters]`."""
+"""The ingestor's composition root: `python -m services.ingestor [live | backfill | replay-dead-letters]`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import uvloop
 from redis.asyncio import Redis
 
 from services.ingestor import cli
+from services.ingestor.archiving import ArchiveWriter
 from services.ingestor.check import check
 from services.ingestor.cursor import CursorStore, SourceChanged
 from services.ingestor.delivery import Delivery, TooManyRefused
@@ -50,24 +51,27 @@ async def work(arguments: argparse.Namespace, settings: IngestorSettings, stop: 
         if arguments.check:
             _report(await check(settings.kafka, redis, source))
             return
-        # A batch is handed over whole, so waiting for more to fill it would only be delay.
+        # A batch is handed over whole, so waiting for more to fill it would only be delay. (It connects when it sends.)
         producer = ReliableProducer(settings.kafka, linger_ms=0)
         stack.push_async_callback(producer.stop)
+        archive = None if section.archive is None else ArchiveWriter(section.archive)
         limits, scope = settings.limits.limits(), settings.simtom.customer_scope
         if arguments.command == "replay-dead-letters":
             replay = Replay(producer, redis, kafka=settings.kafka, scope=scope, limits=limits)
             print(await replay.run(Choice(arguments.reason, arguments.limit, arguments.dry_run, arguments.repeated)))
             return
-        delivery = Delivery(producer, max_refused_share=section.max_refused_share)
+        delivery = Delivery(archive or producer, max_refused_share=section.max_refused_share)
         intake = Intake(source, delivery, scope=scope, limits=limits, now=lambda: datetime.now(UTC), stop=stop)
         operations = OperationsServer(settings.metrics.port, intake.ready, settings.metrics.host)
         operations.start()
         stack.callback(operations.stop)
-        cursors = CursorStore(redis)
         if section.mode == "live":
-            await LiveIngest(intake, cursors, generator=section.generator).run(section.rate, section.max_events)
+            await LiveIngest(intake, CursorStore(redis), generator=section.generator).run(
+                section.rate, section.max_events
+            )
         elif section.start is not None and section.end is not None:
             days = Range(section.start, section.end, section.daily, section.seed)
+            cursors = archive or CursorStore(redis)
             with TerminalProgress(days.start, days.end) as progress:
                 await HistoryIngest(intake, cursors, progress, generator=section.generator).run(days)
 

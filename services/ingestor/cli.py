@@ -7,7 +7,7 @@ from collections.abc import MutableMapping, Sequence
 
 from shared.contracts.rejections import RejectionReason
 
-_FLAGS = ("mode", "generator", "rate", "max_events", "start", "end", "daily", "seed")
+_FLAGS = ("mode", "generator", "rate", "max_events", "start", "end", "daily", "seed", "archive")
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -18,7 +18,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         epilog="Settings come from the environment (see services/ingestor/README.md); a flag wins.",
     )
     parser.add_argument("--check", action="store_true", help="try settings and connections, then exit")
-    commands = parser.add_subparsers(dest="command", metavar="{live,history,replay-dead-letters}")
+    commands = parser.add_subparsers(dest="command", metavar="{live,backfill,replay-dead-letters}")
 
     live = commands.add_parser("live", help="read the live stream (the default)")
     live.set_defaults(mode="live")
@@ -26,13 +26,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     live.add_argument("--max-events", help="end after so many events; 0: never")
     live.add_argument("--generator", help="of the source: bnpl or bnpl_history")
 
-    history = commands.add_parser("history", help="read a range of past days, resumable")
+    history = commands.add_parser("backfill", aliases=["history"], help="read a range of past days, resumable")
     history.set_defaults(mode="history")
     history.add_argument("--start", help="first day, such as 2026-06-01")
     history.add_argument("--end", help="last day, included")
     history.add_argument("--daily", help="mean events per day")
     history.add_argument("--seed", help="the same seed gives the same events; not 0")
     history.add_argument("--generator", help="of the source: bnpl or bnpl_history")
+    history.add_argument(
+        "--to", dest="archive", metavar="FOLDER", help="into files there, for `python -m services.sink load`, not Kafka"
+    )
 
     replay = commands.add_parser("replay-dead-letters", help="send refused records again, each of them once")
     replay.add_argument("--reason", choices=[reason.value for reason in RejectionReason], help="only this reason")

@@ -11,7 +11,7 @@ repeated on a later day would count twice; it has never been seen to, and nothin
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
@@ -41,6 +41,17 @@ class Cursor:
     """The source's day when the run was begun, which tenures are counted from: the source draws them as so many days
     before the day it is asked, so counted from the day of a later reading the same event would have another body."""
 
+    @staticmethod
+    def of(fields: Mapping[str, str]) -> Cursor:
+        """From what `fields` gave; nothing is the beginning."""
+        return Cursor(
+            completed_day=_day(fields.get("completed_day")),
+            completed_events=int(fields.get("completed_events", 0)),
+            acknowledged=int(fields.get("acknowledged", 0)),
+            digest=fields.get("digest", ""),
+            server_day=_day(fields.get("server_day")),
+        )
+
     def fields(self) -> dict[str, str]:
         values = {
             "completed_events": str(self.completed_events),
@@ -65,14 +76,7 @@ class CursorStore:
             stored = await self._redis.hgetall(f"ingestor:{source}")
         except (RedisError, OSError) as error:
             raise TransientError(f"Redis: {error!r}") from error
-        texts = {_text(name): _text(value) for name, value in stored.items()}
-        return Cursor(
-            completed_day=_day(texts.get("completed_day")),
-            completed_events=int(texts.get("completed_events", 0)),
-            acknowledged=int(texts.get("acknowledged", 0)),
-            digest=texts.get("digest", ""),
-            server_day=_day(texts.get("server_day")),
-        )
+        return Cursor.of({_text(name): _text(value) for name, value in stored.items()})
 
     async def save(self, source: str, cursor: Cursor) -> None:
         """Absolute values in one command: saved twice, or after a missed save, it is still right."""

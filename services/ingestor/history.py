@@ -1,4 +1,4 @@
-"""The history loop: a range of days, brought whole onto Kafka, however often it is interrupted."""
+"""The history loop: a range of days, brought whole onto Kafka (or into files), however often it is interrupted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from services.ingestor import metrics
-from services.ingestor.cursor import Cursor, CursorStore, DayTracker
+from services.ingestor.cursor import Cursor, DayTracker
 from services.ingestor.intake import Intake, Results, Session
 from services.ingestor.pipeline import Accepted, Refused
 from services.ingestor.simtom import Run
@@ -22,8 +22,15 @@ log = structlog.get_logger()
 REDIS_PAUSE_S = 1.0
 
 
+class Cursors(Protocol):
+    """Where runs have come, kept. Raises TransientError where that is away."""
+
+    async def load(self, source: str) -> Cursor: ...
+    async def save(self, source: str, cursor: Cursor) -> None: ...
+
+
 class Progress(Protocol):
-    """Told of each day that is wholly on Kafka."""
+    """Told of each day that is wholly delivered."""
 
     def day_completed(self, day: date, events: int, acknowledged: int) -> None: ...
 
@@ -39,13 +46,13 @@ class Range:
 
 
 class HistoryIngest:
-    """Brings a range of days onto Kafka: every event at least once, the cursor moving by completed days.
+    """Delivers a range of days: every event at least once, the cursor moving by completed days.
 
     The source can only be asked for the whole range again. The days that are done are passed over then; the day that
     was in hand is sent again, under the same event ids.
     """
 
-    def __init__(self, intake: Intake, cursors: CursorStore, progress: Progress, *, generator: str) -> None:
+    def __init__(self, intake: Intake, cursors: Cursors, progress: Progress, *, generator: str) -> None:
         self._intake = intake
         self._cursors = cursors
         self._progress = progress
@@ -55,9 +62,10 @@ class HistoryIngest:
         """Read the range to its end. Raises Stopped, SourceRefused, SourceChanged, TooManyRefused."""
         run = Run.history(self._generator, days.start, days.seed)
         body = history_body(days.start, days.end, days.daily, days.seed)
-        cursor = await self._load(run)
         lines_before: int | None = None
         while True:
+            # Each reading begins with what is kept: of what isn't, nothing is known to have been delivered.
+            cursor = await self._load(run)
             tracker = DayTracker(cursor, days.start, days.end)
             if tracker.is_finished:
                 log.info("history_complete", source=run.source, acknowledged=cursor.acknowledged)
@@ -74,7 +82,6 @@ class HistoryIngest:
                     await self._intake.after_end(run, lines)
             except SourceBroken as error:
                 await self._intake.after_break(error, run)
-            cursor = tracker.cursor
 
     async def _read(self, session: Session, run: Run, tracker: DayTracker) -> int:
         lines = 0

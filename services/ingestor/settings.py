@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -37,6 +38,8 @@ class IngestorSection(Section):
     """Mean events a day of the history."""
     seed: int = Field(default=20_260_601, ge=1)
     """Of the history. 0 would mean none to the source, and then the run could never be resumed."""
+    archive: Path | None = None
+    """A folder for the history's days, in place of Kafka; `python -m services.sink load` takes them from there."""
     batch_lines: int = Field(default=1000, ge=1, le=20_000)
     """Lines held at most: what is sent and acknowledged together, and what is read ahead meanwhile."""
     max_refused_share: float = Field(default=0.5, gt=0.0, le=1.0)
@@ -49,6 +52,8 @@ class IngestorSection(Section):
             raise ValueError("set both INGESTOR__START and INGESTOR__END, or neither")
         if self.mode == "history" and self.start is None:
             raise ValueError("the history mode needs INGESTOR__START and INGESTOR__END")
+        if self.mode == "live" and self.archive is not None:
+            raise ValueError("INGESTOR__ARCHIVE is for a history, whose days end")
         if self.start is not None and self.end is not None:
             days = (self.end - self.start).days + 1
             if not 1 <= days <= MAX_HISTORY_DAYS:

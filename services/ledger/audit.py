@@ -179,7 +179,9 @@ def _chains(
 def _expired(settings: LedgerSettings, beginnings: Beginnings) -> Expired:
     client = warehouse_rows.open_client(settings.bigquery)
     try:
-        return warehouse_rows.expired(client, beginnings)
+        found = warehouse_rows.expired(client, beginnings)
+        warehouse_rows.add_loaded(client, found)
+        return found
     finally:
         client.close()
 

@@ -23,6 +23,9 @@ Beginnings = Mapping[tuple[str, int], int]
 
 Row = Mapping[str, Any]
 
+BEFORE_THE_LOG = -1
+"""In place of an offset, of what never lay in Kafka."""
+
 COUNTED = (TRANSACTIONS.name, OUTCOMES.name, FEATURES.name, DECISIONS.name)
 """Topics of whose records each has a row or a letter."""
 
@@ -95,6 +98,14 @@ def _lacks(place: tuple[str, int], first: int, accounted: set[int]) -> bool:
     return place[0] in (*COUNTED, DEAD_LETTERS.name) and len(accounted) < first
 
 
+def enter_loaded(found: Expired, purchases: Iterable[Row], outcomes: Iterable[Row]) -> None:
+    """What was loaded in bulk lies before everything else of its customers, so before each vector's `as_of`."""
+    bought = [(row["customer_id"], _buy(row)) for row in purchases]
+    known = [(row["customer_id"], _known(row)) for row in outcomes]
+    found.bought[:0] = bought
+    found.outcomes[:0] = known
+
+
 def _enter(found: Expired, topic: str, row: Row) -> None:
     if topic == FEATURES.name:
         found.vectors.add(row["event_id"])
@@ -111,14 +122,21 @@ def _enter(found: Expired, topic: str, row: Row) -> None:
     elif row["customer_id"] is None:
         found.emptied.add(row["kafka_partition"])
     else:
-        day = _micros(row["observed_at"]) // 86_400_000_000
-        known = Known(row["kafka_offset"], row["event_id"], day, bool(row["defaulted"]))
-        found.outcomes.append((row["customer_id"], known))
+        found.outcomes.append((row["customer_id"], _known(row)))
+
+
+def _known(row: Row) -> Known:
+    day = _micros(row["observed_at"]) // 86_400_000_000
+    return Known(_offset(row), row["event_id"], day, bool(row["defaulted"]))
+
+
+def _offset(row: Row) -> int:
+    return BEFORE_THE_LOG if row["kafka_offset"] is None else int(row["kafka_offset"])
 
 
 def _buy(row: Row) -> Buy:
     return Buy(
-        offset=row["kafka_offset"],
+        offset=_offset(row),
         t=_micros(row["occurred_at"]),
         minor=round(row["amount"] * 10 ** DIGITS.get(row["currency"], 2)),
         currency=row["currency"],

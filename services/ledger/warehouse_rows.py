@@ -17,7 +17,7 @@ from services.ledger import chain
 from services.ledger.chain import ChainRow, KeptRecord
 from services.ledger.checks import Mirrored
 from services.ledger.content import columns_of, of_row
-from services.ledger.expired import Beginnings, Expired, body_of, expired_of
+from services.ledger.expired import Beginnings, Expired, body_of, enter_loaded, expired_of
 from shared.contracts.topics import DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
 from shared.settings import BigQuerySettings
 
@@ -80,6 +80,21 @@ def expired(client: bigquery.Client, beginnings: Beginnings) -> Expired:
         f" FROM `{client.project}.flit_ml_raw.dead_letters`"
     )
     return expired_of(beginnings, rows, _asked(client, letters))
+
+
+def add_loaded(client: bigquery.Client, found: Expired) -> None:
+    """Enter what was loaded in bulk of customers who have bought through the stream: their features begin with it."""
+    project = client.project
+    seen = f"SELECT customer_id FROM `{project}.flit_bnpl_raw.transactions` WHERE kafka_topic IS NOT NULL"
+    purchases, outcomes = (
+        _asked(
+            client,
+            f"SELECT kafka_offset, {columns} FROM `{project}.{table}`"
+            f" WHERE load_id IS NOT NULL AND customer_id IN ({seen}) ORDER BY load_id, load_row",
+        )
+        for table, columns in (TYPED[TRANSACTIONS.name], TYPED[OUTCOMES.name])
+    )
+    enter_loaded(found, purchases, outcomes)
 
 
 def _below(client: bigquery.Client, topic: str, beginnings: Beginnings) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""`python -m services.sink [run | reconcile | erase] [--check]`: the composition root."""
+"""`python -m services.sink [run | reconcile | repair | erase | load FOLDER] [--check]`: the composition root."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import structlog
 from aiokafka import TopicPartition
@@ -161,14 +162,41 @@ async def forget_customer(settings: SinkSettings, _: asyncio.Event, *, patience_
         raise SystemExit(EXIT_UNFINISHED)
 
 
+async def load_history(settings: SinkSettings, stop: asyncio.Event, *, folder: Path) -> None:
+    """Load days of history that `python -m services.ingestor backfill --to FOLDER` has read."""
+    from services.sink.load import LoadRefused, load  # only here: the running sink loads nothing
+    from services.sink.report import LoadProgress
+    from shared.archive import ArchiveDamaged
+
+    await prepared(settings)
+    with LoadProgress() as progress:
+        try:
+            written = await asyncio.to_thread(
+                load,
+                settings.bigquery,
+                rules_of(settings),
+                folder,
+                processes=settings.sink.load_processes,
+                stop=stop.is_set,
+                done=progress.day_loaded,
+            )
+        except (LoadRefused, ArchiveDamaged) as refused:
+            log.error("load_refused", reason=str(refused))
+            raise SystemExit(process.EXIT_FAILED) from None
+    log.info("loaded" if not stop.is_set() else "load_interrupted", rows=written)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m services.sink", description="Every topic into the warehouse")
-    parser.add_argument("command", nargs="?", choices=["run", "reconcile", "repair", "erase"], default="run")
+    parser.add_argument("command", nargs="?", choices=["run", "reconcile", "repair", "erase", "load"], default="run")
+    parser.add_argument("folder", nargs="?", type=Path, help="load: of the days that `ingestor backfill --to` has read")
     parser.add_argument(
         "--wait", type=float, default=60.0, metavar="SECONDS", help="erase: for rows that are still to be written (60)"
     )
     parser.add_argument("--check", action="store_true", help="try settings and connections, then exit")
     arguments = parser.parse_args()
+    if (arguments.command == "load") != (arguments.folder is not None):
+        parser.error("load takes a folder, and nothing else does")
     settings = load_settings(SinkSettings)
     logging.configure(SERVICE, settings.log.level, settings.log.format)
     works: dict[str, Callable[[SinkSettings, asyncio.Event], Awaitable[None]]] = {
@@ -176,6 +204,7 @@ def main() -> None:
         "reconcile": audit,
         "repair": mend,
         "erase": functools.partial(forget_customer, patience_s=arguments.wait),
+        "load": functools.partial(load_history, folder=arguments.folder),
     }
     work = check if arguments.check else works[arguments.command]
     process.run(functools.partial(work, settings))

@@ -56,6 +56,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     guard = commands.add_parser("guard", help="stop the experiment that runs if it breaks a guardrail")
     guard.add_argument("--every", type=_seconds, metavar="SECONDS", help="go on looking, until told to stop")
 
+    quality = commands.add_parser(
+        "quality", help="whether the warehouse's rows are as expected, with pages that show it"
+    )
+    quality.add_argument("--since", type=_moment, help="of the purchase (default: the first)")
+    quality.add_argument("--until", type=_moment, help="and before this (default: the last)")
+    quality.add_argument(
+        "--as-of", type=_moment, help="examples that have matured by then (default: the last purchase)"
+    )
+
     evaluate = commands.add_parser("evaluate", help="the model in service on what matured since it was trained")
     evaluate.add_argument("--version", help="another version than the one in service")
     evaluate.add_argument("--as-of", type=_moment)
@@ -67,10 +76,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     drift.add_argument("--as-of", type=_moment, help="end of the later window (default: the last purchase)")
 
     reprocess = commands.add_parser(
-        "reprocess", help="features of past purchases in this code's feature set, beside those that were decided on"
+        "reprocess", help="features of past purchases, decided or loaded in bulk, in this code's feature set"
     )
     reprocess.add_argument("--since", type=_moment, help="of the purchase (default: the first)")
     reprocess.add_argument("--until", type=_moment, help="and before this (default: the last)")
+    reprocess.add_argument("--engine", choices=["local", "dask"], default="local", help="what works on the partitions")
+    reprocess.add_argument("--workers", type=_count, default=1, help="processes of the engine (default 1)")
+    reprocess.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, in place of one made for this")
+
+    examples = commands.add_parser("examples", help="write the training set into a Parquet file")
+    examples.add_argument("--to", type=Path, required=True, metavar="FILE")
+    examples.add_argument("--as-of", type=_moment, help="what has matured by then counts (default: the last purchase)")
 
     backtest = commands.add_parser("backtest", help="what another policy or model would have decided, and earned")
     backtest.add_argument("--policy", type=Path, help="a policy file (default: the one of this code)")
@@ -96,6 +112,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         _check_replay(parser, parsed)
     if parsed.command is None and not parsed.check:
         parser.error("name a command, or --check")
+    if getattr(parsed, "scheduler", None) is not None and parsed.engine != "dask":
+        parser.error("reprocess: --scheduler goes with --engine dask")
     if parsed.command == "experiment":
         if parsed.stop == bool(parsed.name or parsed.arm):
             parser.error("experiment takes a name and arms, or --stop alone")

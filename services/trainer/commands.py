@@ -7,6 +7,7 @@ import uuid
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,16 +23,18 @@ from services.trainer.backtest import backtest, profit_curve
 from services.trainer.candidates import candidates_of
 from services.trainer.card import card_html
 from services.trainer.ceiling import Ceiling, ceiling, read_hidden
+from services.trainer.engines import Engine
 from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.experiments import exposures
 from services.trainer.experiments.guarding import Guard, told_to_stop
 from services.trainer.families import Conditions
-from services.trainer.past import Past, now
-from services.trainer.reprocess import reprocess
+from services.trainer.past import Past, reprocess_partition
+from services.trainer.reprocess import Reprocessed, Wanted
 from services.trainer.rescore import rescored
 from services.trainer.settings import TrainerSettings
 from services.trainer.warehouse import DriftRow, Evaluation, Warehouse
 from services.trainer.workflow import PROMOTED_BY, Plan, evaluate_version, train_and_register
+from shared.alerts import Alerts
 from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.experiments import Experiment
 from shared.feature_definitions import FEATURE_SET_VERSION
@@ -39,11 +42,12 @@ from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, load_policy
 from shared.policy.exploration import propensity
 from shared.telemetry.metrics import DRIFT_SCORE, MODEL_AUC, MODEL_INFO
+from shared.telemetry.process import EXIT_FAILED
 
 log = structlog.get_logger()
 
 MICROS_PER_DAY = 86_400_000_000
-STEPS = {"train": 12, "evaluate": 3, "drift": 3, "backtest": 2, "analyse-experiment": 2}
+STEPS = {"train": 13, "quality": 3, "evaluate": 3, "drift": 3, "examples": 2, "backtest": 2, "analyse-experiment": 2}
 """How many steps each command tells of, for a progress bar."""
 
 Answer = dict[str, Any]
@@ -57,6 +61,7 @@ class Trainer:
     ) -> None:
         self._settings, self._warehouse, self._registry = settings, warehouse, registry
         self._tell = step
+        self._alerts = Alerts(settings.alerts, "trainer")
         self._last = perf_counter()
 
     def _step(self, name: str) -> None:
@@ -68,6 +73,8 @@ class Trainer:
     def train(self, arguments: Namespace) -> Answer:
         section = self._settings.trainer
         as_of_us, examples = self._examples(arguments.as_of)
+        if section.check_data:
+            self._refuse_unlike(examples, as_of_us)
         plan = Plan(section.validate_share, section.test_share, section.economics, section.seed)
         outcome = train_and_register(
             examples,
@@ -158,19 +165,87 @@ class Trainer:
             "json": self._report(f"drift-{version}.json", report.json),
         }
 
+    def quality(self, arguments: Namespace) -> Answer:
+        from services.trainer.quality.checks import check
+        from services.trainer.quality.frames import Span, example_frames, warehouse_frames
+
+        clock = self._warehouse.clock()
+        since_us = 0 if arguments.since is None else arguments.since
+        until_us = clock + 1 if arguments.until is None else arguments.until
+        frames = warehouse_frames(self._warehouse, Span(since_us, until_us), FEATURE_SET_VERSION)
+        self._step("rows read")
+        try:
+            as_of_us, examples = self._examples(arguments.as_of)
+        except TrainingRefused as none:
+            log.info("no_examples_to_check", reason=str(none))  # a young warehouse is none the worse for it
+        else:
+            frames |= example_frames(examples, as_of_us)
+        checked = check(frames, self._quality_folder)
+        self._step("checked")
+        if checked.faults:
+            self._alerts.send("data quality: expectations not met", [str(fault) for fault in checked.faults])
+        return {
+            "suites": sorted(frames),
+            "expectations": checked.expectations,
+            "faults": [str(fault) for fault in checked.faults],
+            "rows": {name: len(frame) for name, frame in frames.items()},
+            "pages": checked.pages,
+            "exit_status": EXIT_FAILED if checked.faults else 0,
+        }
+
+    def _refuse_unlike(self, examples: Examples, as_of_us: int) -> None:
+        """Raises TrainingRefused where the examples aren't what they are expected to be."""
+        from services.trainer.quality.checks import check
+        from services.trainer.quality.frames import example_frames
+
+        checked = check(example_frames(examples, as_of_us), self._quality_folder)
+        self._step("data checked")
+        if checked.faults:
+            faults = [str(fault) for fault in checked.faults]
+            self._alerts.send("training refused: its examples are not as expected", faults)
+            raise TrainingRefused(f"{'; '.join(faults)}; see {checked.pages}")
+
+    @property
+    def _quality_folder(self) -> Path:
+        return Path(self._settings.trainer.reports) / "quality"
+
     def reprocess(self, arguments: Namespace) -> Answer:
         since_us = 0 if arguments.since is None else arguments.since
         until_us = self._warehouse.clock() + 1 if arguments.until is None else arguments.until
         load_id = f"reprocess-{FEATURE_SET_VERSION}-{uuid.uuid4().hex[:8]}"
-        done = reprocess(
-            Past(self._warehouse), FEATURE_SET_VERSION, since_us, until_us, load_id=load_id, now=now, step=self._step
+        task = partial(
+            reprocess_partition, self._settings.bigquery, Wanted(FEATURE_SET_VERSION, since_us, until_us, load_id)
         )
+        parts = []
+        for partition, part in Engine(arguments.engine, arguments.workers, arguments.scheduler).run(
+            task, Past(self._warehouse).partitions()
+        ):
+            self._step(f"partition {partition}")
+            log.info("partition_done", partition=partition, rows=asdict(part))
+            parts.append(part)
+        done = Reprocessed.total([Reprocessed(), *parts])
         return {
             "feature_set_version": FEATURE_SET_VERSION,
             "since": from_epoch_micros(since_us),
             "until": from_epoch_micros(until_us),
             "load_id": load_id,
             **asdict(done),
+        }
+
+    def examples(self, arguments: Namespace) -> Answer:
+        import pyarrow.parquet
+
+        as_of_us, examples = self._examples(arguments.as_of)
+        arguments.to.parent.mkdir(parents=True, exist_ok=True)
+        pyarrow.parquet.write_table(examples.ordered().to_arrow(), arguments.to)
+        self._step("written")
+        return {
+            "file": str(arguments.to),
+            "as_of": from_epoch_micros(as_of_us),
+            "rows": len(examples),
+            "defaults": int(examples.label.sum()),
+            "feature_set_version": FEATURE_SET_VERSION,
+            "digest": examples.ordered().digest(),
         }
 
     def backtest(self, arguments: Namespace) -> Answer:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 class TrainingRefused(Exception):
@@ -63,6 +66,21 @@ class Examples:
         """Only what counts at that moment. Anything younger is left out, defaults too: a default shows earlier than a
         good loan, so young examples would be too bad."""
         return self.take(self.mature_us <= as_of_us)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """A column for each of the row's parts, and one for each feature (null where it is unknown)."""
+        import pyarrow
+
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*_NOT_ROWS, "features"}}
+        values = {
+            name: pyarrow.array(self.features[:, place], from_pandas=True)  # NaN becomes null
+            for place, name in enumerate(self.feature_names)
+        }
+        clashes = parts.keys() & values.keys()
+        return pyarrow.table(
+            {f"purchase_{name}" if name in clashes else name: column for name, column in parts.items()} | values,
+            metadata={"feature_set_version": self.feature_set_version},
+        )
 
     def digest(self) -> str:
         """SHA-256 over ids, times, labels and features in order."""

@@ -2,45 +2,61 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from google.cloud import bigquery
 
 from services.trainer.backtest import LoggedCase
+from services.trainer.reprocess import Reprocessed, Wanted, reprocess
 from services.trainer.warehouse import QUERY_TIMEOUT_S, Warehouse, as_unavailable
 from shared.contracts.enumerations import BLOCK_TYPES
-from shared.contracts.events import Outcome, Verdict
+from shared.contracts.events import VectorState, Verdict
 from shared.contracts.identity import canonical_time, epoch_micros
-from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
 from shared.feature_definitions import feature_hash
 from shared.feature_definitions.replay import Features, LoggedOutcome, LoggedPurchase
+from shared.settings import BigQuerySettings
 from shared.warehouse import tables, views
+from shared.warehouse.accepted import OUTCOME_COLUMNS, TRANSACTION_COLUMNS, accepted_outcome, accepted_transaction
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
+from shared.warehouse.columns import Row
+from shared.warehouse.loading import load_rows
+
+if TYPE_CHECKING:
+    import pyarrow
 
 PAGE_ROWS = 10_000
 LOAD_ROWS = 20_000
 """In one load job: each stays well below the size that asks for a file in a bucket."""
 
-LIMITS = Limits(max_amount=float("inf"), max_future_seconds=10**9)
-"""What is in the warehouse was accepted, under whatever limits held then."""
-
 # Customers who were erased have no id in the warehouse, and are left out everywhere.
 _PURCHASES = f"""
-SELECT t.*, d.as_of_transactions, d.as_of_outcomes
+SELECT {", ".join(f"t.{name}" for name in TRANSACTION_COLUMNS)}, t.kafka_offset, d.as_of_transactions, d.as_of_outcomes
 FROM `{{project}}.{tables.TRANSACTIONS.id}` AS t
 JOIN `{{project}}.{views.DECISIONS_CURRENT.id}` AS d ON d.event_id = t.event_id
 WHERE t.kafka_partition = {{partition}} AND t.misplaced IS NOT TRUE AND t.customer_id IS NOT NULL
-ORDER BY t.kafka_offset
+"""
+
+_LOADED_PURCHASES = f"""
+SELECT {", ".join(TRANSACTION_COLUMNS)}, load_id, load_row
+FROM `{{project}}.{tables.TRANSACTIONS.id}`
+WHERE load_partition = {{partition}} AND customer_id IS NOT NULL
 """
 
 _OUTCOMES = f"""
-SELECT event_id, customer_id, defaulted, days_to_first_missed_payment, observed_at, kafka_offset
+SELECT {", ".join(OUTCOME_COLUMNS)}, kafka_offset
 FROM `{{project}}.{tables.OUTCOMES.id}`
 WHERE kafka_partition = {{partition}} AND misplaced IS NOT TRUE AND customer_id IS NOT NULL
-ORDER BY kafka_offset
+"""
+
+_LOADED_OUTCOMES = f"""
+SELECT {", ".join(OUTCOME_COLUMNS)}, load_id, load_row
+FROM `{{project}}.{tables.OUTCOMES.id}`
+WHERE load_partition = {{partition}} AND customer_id IS NOT NULL
 """
 
 _CASES = f"""
@@ -66,51 +82,63 @@ ORDER BY t.kafka_partition, t.kafka_offset
 """
 
 _PARTITIONS = f"""
-SELECT DISTINCT kafka_partition FROM `{{project}}.{tables.TRANSACTIONS.id}` WHERE kafka_partition IS NOT NULL
+SELECT DISTINCT COALESCE(kafka_partition, load_partition) AS number FROM `{{project}}.{tables.TRANSACTIONS.id}`
+WHERE COALESCE(kafka_partition, load_partition) IS NOT NULL
 """
 
 _PRESENT = f"""
-SELECT event_id FROM `{{project}}.{tables.FEATURES.id}`
-WHERE feature_set_version = '{{feature_set}}' AND load_id IS NOT NULL
+SELECT DISTINCT f.event_id FROM `{{project}}.{tables.FEATURES.id}` AS f
+JOIN `{{project}}.{tables.TRANSACTIONS.id}` AS t ON t.event_id = f.event_id
+WHERE f.feature_set_version = '{{feature_set}}' AND f.load_id IS NOT NULL
+  AND COALESCE(t.kafka_partition, t.load_partition) = {{partition}}
 """
+
+_HAS = f"""
+SELECT 1 FROM `{{project}}.{tables.FEATURES.id}`
+WHERE feature_set_version = '{{feature_set}}' AND load_id IS NOT NULL AND event_id = @event LIMIT 1
+"""
+
+BY_OFFSET = ("kafka_offset",)
+BY_LOAD = ("load_id", "load_row")
+"""The order of what never had an offset. A load's name holds the first day of its run and its own."""
 
 _FEATURE_VALUES = msgspec.json.Decoder(dict[str, float | None])
 
-_LOADED = (
-    "event_id", "customer_id", "occurred_at", "feature_set_version", "features", "feature_hash", "as_of_transactions",
-    "as_of_outcomes", "computed_at", "state", "kafka_timestamp", "load_id",
-)  # fmt: skip
+_encoder = msgspec.json.Encoder()
 
 
 class Past:
     """Every method may raise WarehouseUnavailable."""
 
     def __init__(self, warehouse: Warehouse) -> None:
-        self._client, self._project = warehouse.client, warehouse.project
+        self._warehouse, self._client, self._project = warehouse, warehouse.client, warehouse.project
 
     def partitions(self) -> list[int]:
-        return sorted(row.kafka_partition for row in self._rows(_PARTITIONS))
+        return sorted(row.number for row in self._rows(_PARTITIONS))
 
     def purchases(self, partition: int) -> Iterator[LoggedPurchase]:
-        """Decided purchases in order of their offsets, repeats included, with what their decision was made as of."""
-        for row in self._rows(_PURCHASES, partition=partition):
+        """What was loaded in bulk, then what was decided; each in its order, repeats included, with what it is to be
+        answered as of: a loaded one, of every loaded outcome, since time tells what was known by then."""
+        loaded = self._sorted(_LOADED_PURCHASES, BY_LOAD, partition)
+        for offset, row in zip(range(-loaded.num_rows, 0), _dicts(loaded), strict=True):
+            yield LoggedPurchase(offset, accepted_transaction(row), outcomes_seen=-1, load_id=row["load_id"])
+        for row in _dicts(self._sorted(_PURCHASES, BY_OFFSET, partition)):
             seen = row["as_of_outcomes"], row["as_of_transactions"]
-            yield LoggedPurchase(row["kafka_offset"], _accepted(row), *seen)
+            yield LoggedPurchase(row["kafka_offset"], accepted_transaction(row), *seen)
 
     def outcomes(self, partition: int) -> list[LoggedOutcome]:
-        """In order of their offsets."""
-        found = []
-        for row in self._rows(_OUTCOMES, partition=partition):
-            observed_at = canonical_time(row.observed_at)
-            outcome = Outcome(
-                event_id=row.event_id,
-                customer_id=row.customer_id,
-                defaulted=row.defaulted,
-                days_to_first_missed_payment=row.days_to_first_missed_payment,
-                observed_at=observed_at,
-            )
-            found.append(LoggedOutcome(row.kafka_offset, outcome, epoch_micros(observed_at)))
-        return found
+        """In order of their offsets: loaded ones first, which have them below zero."""
+        loaded = self._sorted(_LOADED_OUTCOMES, BY_LOAD, partition)
+        streamed = self._sorted(_OUTCOMES, BY_OFFSET, partition)
+        numbered = [
+            *zip(range(-loaded.num_rows, 0), _dicts(loaded), strict=True),
+            *((row["kafka_offset"], row) for row in _dicts(streamed)),
+        ]
+        return [
+            LoggedOutcome(offset, known.outcome, known.observed_us)
+            for offset, row in numbered
+            for known in (accepted_outcome(row),)
+        ]
 
     def cases(self, since_us: int, until_us: int, as_of_us: int, feature_set: str) -> Iterator[tuple[LoggedCase, bool]]:
         """Decisions on purchases in [since, until), with outcomes that have matured by `as_of_us`; and whether the
@@ -118,7 +146,7 @@ class Past:
         rows = self._rows(_CASES, since_us=since_us, until_us=until_us, as_of_us=as_of_us, feature_set=feature_set)
         for row in rows:
             case = LoggedCase(
-                transaction=_accepted(row).transaction,
+                transaction=accepted_transaction(row).transaction,
                 features=_FEATURE_VALUES.decode(row["features"]),
                 decision=Verdict(row["decision"]),
                 probability=row["probability_of_default"],
@@ -127,46 +155,48 @@ class Past:
             )
             yield case, row["in_set"]
 
-    def present(self, feature_set: str) -> set[str]:
-        """Events that have reprocessed features of this set."""
-        return {row.event_id for row in self._rows(_PRESENT, feature_set=feature_set)}
+    def present(self, feature_set: str, partition: int) -> set[str]:
+        """Events of the partition that have features of this set from an earlier run."""
+        sql = _PRESENT.format(project=self._project, feature_set=feature_set, partition=partition)
+        return set(self._warehouse.rows(sql)["event_id"].to_pylist())
 
     def append(
         self, made: Sequence[tuple[LoggedPurchase, Features]], feature_set: str, load_id: str, now: datetime
     ) -> None:
-        """Write features in load jobs: rows without a place in Kafka, with `load_id` instead."""
-        computed_at = canonical_time(now)
-        schema = [field for field in self._schema() if field.name in _LOADED]
-        rows = [_row(purchase, features, feature_set, load_id, computed_at) for purchase, features in made]
+        """Write features in load jobs: rows without a place in Kafka, with `load_id` instead, or that of the purchase
+        where it was loaded itself."""
+        computed_us = epoch_micros(canonical_time(now))
+        rows = [
+            feature_row(purchase, features, feature_set, load_id=purchase.load_id or load_id, computed_us=computed_us)
+            for purchase, features in made
+        ]
         for start in range(0, len(rows), LOAD_ROWS):
-            config = bigquery.LoadJobConfig(schema=schema, write_disposition="WRITE_APPEND")
+            some = rows[start : start + LOAD_ROWS]
             with as_unavailable(self._project):
-                self._client.load_table_from_json(
-                    rows[start : start + LOAD_ROWS],
-                    f"{self._project}.{tables.FEATURES.id}",
-                    job_config=config,
-                    timeout=QUERY_TIMEOUT_S,
-                ).result(timeout=QUERY_TIMEOUT_S)
+                load_rows(
+                    self._client,
+                    tables.FEATURES,
+                    some,
+                    key=feature_rows_key(some),
+                    present=partial(self._has, some[0]["event_id"], feature_set),
+                )
 
-    def _schema(self) -> Iterable[bigquery.SchemaField]:
-        with as_unavailable(self._project):
-            table = self._client.get_table(f"{self._project}.{tables.FEATURES.id}", retry=RETRY, timeout=CALL_TIMEOUT_S)
-        return list(table.schema)
+    def _has(self, event_id: str, feature_set: str) -> bool:
+        """Whether an event has features of the set from a load."""
+        event = bigquery.ScalarQueryParameter("event", "STRING", event_id)  # the producer's own text
+        config = bigquery.QueryJobConfig(query_parameters=[event], use_query_cache=False)
+        sql = _HAS.format(project=self._project, feature_set=feature_set)
+        return any(self._client.query(sql, config, retry=RETRY, timeout=CALL_TIMEOUT_S).result(timeout=QUERY_TIMEOUT_S))
+
+    def _sorted(self, sql: str, keys: Sequence[str], partition: int) -> pyarrow.Table:
+        rows = self._warehouse.rows(sql.format(project=self._project, partition=partition))
+        return rows.sort_by([(key, "ascending") for key in keys])
 
     def _rows(self, sql: str, **values: object) -> Iterator[Any]:
         with as_unavailable(self._project):
             job = self._client.query(sql.format(project=self._project, **values), retry=RETRY, timeout=CALL_TIMEOUT_S)
             # Through the REST pages, which keep the order of the query.
             yield from job.result(page_size=PAGE_ROWS, timeout=QUERY_TIMEOUT_S)
-
-
-def _accepted(row: Mapping[str, Any]) -> AcceptedTransaction:
-    return decode_transaction(
-        msgspec.json.encode(document_of(row)),
-        door=Door.TOPIC,
-        received_us=epoch_micros(canonical_time(row["kafka_timestamp"])),
-        limits=LIMITS,
-    )
 
 
 def document_of(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,25 +214,39 @@ def document_of(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if value is not None}
 
 
-def _row(
-    purchase: LoggedPurchase, features: Features, feature_set: str, load_id: str, computed_at: str
-) -> dict[str, Any]:
+def _dicts(table: pyarrow.Table) -> Iterator[dict[str, Any]]:
+    """Row by row, without all of them in Python at once."""
+    for batch in table.to_batches(PAGE_ROWS):
+        yield from batch.to_pylist()
+
+
+def feature_row(
+    purchase: LoggedPurchase, features: Features, feature_set: str, *, load_id: str, computed_us: int
+) -> Row:
+    """The row of a vector that no stream has made."""
     transaction = purchase.accepted.transaction
     return {
         "event_id": transaction.event_id,
         "customer_id": transaction.customer_id,
-        "occurred_at": transaction.occurred_at,
+        "occurred_at": purchase.accepted.occurred_us,
         "feature_set_version": feature_set,
-        "features": features,
+        "features": _encoder.encode(features).decode(),
         "feature_hash": feature_hash(features),
         "as_of_transactions": purchase.transactions_seen,
         "as_of_outcomes": purchase.outcomes_seen,
-        "computed_at": computed_at,
-        "state": "fresh",
-        "kafka_timestamp": computed_at,
+        "computed_at": computed_us,
+        "state": VectorState.FRESH.value,
+        "kafka_timestamp": computed_us,
         "load_id": load_id,
     }
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
+def feature_rows_key(rows: Iterable[Row]) -> str:
+    """The same for the same features of the same events, whenever they are made."""
+    names = (f"{row['event_id']} {row['feature_set_version']} {row['feature_hash']}" for row in rows)
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def reprocess_partition(settings: BigQuerySettings, wanted: Wanted, partition: int) -> Reprocessed:
+    """One part of a run, in whatever process: it opens the warehouse for itself."""
+    return reprocess(Past(Warehouse(settings)), partition, wanted, lambda: datetime.now(UTC))

@@ -1,9 +1,13 @@
-"""The past in the running code's feature set: what a model of new features learns from before they are in service."""
+"""The history runner: features of the past in the running code's feature set.
+
+It goes over two kinds of purchases: those that were decided (a model of new features learns from them before these are
+in service), and those that were loaded in bulk, which nobody decided (history from before the system existed).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -15,13 +19,24 @@ CHUNK_ROWS = 20_000
 class Log(Protocol):
     """What is asked of the warehouse (services.trainer.past.Past)."""
 
-    def partitions(self) -> list[int]: ...
     def purchases(self, partition: int) -> Iterator[LoggedPurchase]: ...
     def outcomes(self, partition: int) -> list[LoggedOutcome]: ...
-    def present(self, feature_set: str) -> set[str]: ...
+    def present(self, feature_set: str, partition: int) -> set[str]: ...
     def append(
         self, made: list[tuple[LoggedPurchase, Features]], feature_set: str, load_id: str, now: datetime
     ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a run is to make."""
+
+    feature_set: str
+    since_us: int
+    until_us: int
+    """Of purchases: from then on, and before that."""
+    load_id: str
+    """Names the rows of decided purchases; a loaded one's row keeps the name of its load."""
 
 
 @dataclass
@@ -34,41 +49,37 @@ class Reprocessed:
     inexact: int = 0
     """Left out: decided as of a moment that the log's order doesn't give again (see `replay`)."""
 
+    @staticmethod
+    def total(parts: Iterable[Reprocessed]) -> Reprocessed:
+        return Reprocessed(*map(sum, zip(*map(astuple, parts), strict=True)))
 
-def reprocess(
-    log: Log,
-    feature_set: str,
-    since_us: int,
-    until_us: int,
-    *,
-    load_id: str,
-    now: Callable[[], datetime],
-    step: Callable[[str], None],
-) -> Reprocessed:
-    """Make features of every decided purchase in [since, until), as of what its decision was made as of.
 
-    All of the log before `until` is gone through, for the customers' pasts begin before `since`. A run that was
-    interrupted is simply repeated: what is there isn't written again.
+def reprocess(log: Log, partition: int, wanted: Wanted, now: Callable[[], datetime]) -> Reprocessed:
+    """Make features of every wanted purchase of a partition, as of what its decision was made as of.
+
+    All of the past is gone through, for the customers' own begin before the range. A run that was interrupted is simply
+    repeated: what is there isn't written again.
     """
     done = Reprocessed()
-    present = log.present(feature_set)
-    for partition in log.partitions():
-        made: list[tuple[LoggedPurchase, Features]] = []
-        for purchase, features in replay(log.purchases(partition), log.outcomes(partition)):
-            if not since_us <= purchase.accepted.occurred_us < until_us:
-                continue
-            if purchase.accepted.transaction.event_id in present:
-                done.present += 1
-            elif features is None:
-                done.inexact += 1
-            else:
-                made.append((purchase, features))
-                if len(made) == CHUNK_ROWS:
-                    log.append(made, feature_set, load_id, now())
-                    done.written += len(made)
-                    made = []
-        if made:
-            log.append(made, feature_set, load_id, now())
-            done.written += len(made)
-        step(f"partition {partition}")
+    present = log.present(wanted.feature_set, partition)
+    made: list[tuple[LoggedPurchase, Features]] = []
+
+    def write() -> None:
+        log.append(made, wanted.feature_set, wanted.load_id, now())
+        done.written += len(made)
+        made.clear()
+
+    for purchase, features in replay(log.purchases(partition), log.outcomes(partition)):
+        if not wanted.since_us <= purchase.accepted.occurred_us < wanted.until_us:
+            continue
+        if purchase.accepted.transaction.event_id in present:
+            done.present += 1
+        elif features is None:
+            done.inexact += 1
+        else:
+            made.append((purchase, features))
+            if len(made) == CHUNK_ROWS:
+                write()
+    if made:
+        write()
     return done

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from services.trainer.evaluate import Economics
 from services.trainer.experiments.limits import Limits
 from services.trainer.families.found import DEFAULT_FAMILIES
+from shared.alerts import AlertsSettings
 from shared.settings import BigQuerySettings, MetricsSettings, ModelRegistrySettings, Section, ServiceSettings
 
 DEFAULT_METRICS_PORT = 9105
@@ -53,6 +54,8 @@ class TrainerSection(Section):
     loss_on_default: float = Field(default=0.60, gt=0)
     """Lost on a default, as a share of its amount."""
     guard: GuardSection = GuardSection()
+    check_data: bool = True
+    """Whether a training is refused where its examples break an expectation (services/trainer/quality)."""
     reports: str = "out/trainer"
     """Folder for drift reports and the readable model card."""
 
@@ -69,6 +72,7 @@ class TrainerSettings(ServiceSettings):
     metrics: MetricsSettings = MetricsSettings(port=DEFAULT_METRICS_PORT)
     bigquery: BigQuerySettings = BigQuerySettings()
     model_registry: ModelRegistrySettings = ModelRegistrySettings()
+    alerts: AlertsSettings = AlertsSettings()
     trainer: TrainerSection = TrainerSection()
 
     @model_validator(mode="after")

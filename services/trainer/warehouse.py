@@ -20,6 +20,7 @@ from shared.settings import BigQuerySettings
 from shared.warehouse import tables, views
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
 from shared.warehouse.columns import Table
+from shared.warehouse.reading import read_client
 
 if TYPE_CHECKING:
     import pyarrow
@@ -55,7 +56,11 @@ WHERE e.mature_at <= TIMESTAMP_MICROS({{as_of_us}}) AND e.observed
 
 _FEATURES = f"""
 SELECT TO_JSON_STRING(features) AS features
-FROM `{{project}}.{views.DECISIONS_CURRENT.id}`
+FROM (
+  SELECT event_id, occurred_at, feature_set_version, features FROM `{{project}}.{views.DECISIONS_CURRENT.id}`
+  UNION ALL
+  SELECT event_id, occurred_at, feature_set_version, features FROM ({views.LOADED_FEATURES})
+)
 WHERE occurred_at >= TIMESTAMP_MICROS({{first_us}}) AND occurred_at <= TIMESTAMP_MICROS({{last_us}})
   AND feature_set_version = '{{feature_set}}'
 ORDER BY TO_HEX(MD5(event_id)) LIMIT {MAX_DRIFT_ROWS}
@@ -122,6 +127,7 @@ class Warehouse:
         self.project = settings.project
         with as_unavailable(self.project):
             self.client = bigquery_client(settings)
+            self._reads = read_client(settings)
 
     def check(self) -> None:
         """Whether what is read and written here exists."""
@@ -172,8 +178,8 @@ class Warehouse:
     def features_between(
         self, first_us: int, last_us: int, names: Sequence[str], feature_set: str
     ) -> NDArray[np.float32]:
-        """[n, len(names)] features that decisions were made with, of purchases in [first, last], with or without an
-        outcome; at most `MAX_DRIFT_ROWS` of them."""
+        """[n, len(names)] features that decisions were made with (of loaded purchases, would have been), of purchases
+        in [first, last], with or without an outcome; at most `MAX_DRIFT_ROWS` of them."""
         sql = _FEATURES.format(project=self.project, first_us=first_us, last_us=last_us, feature_set=feature_set)
         found = self.rows(sql)
         if found.num_rows == 0:
@@ -197,7 +203,7 @@ class Warehouse:
             ).result(timeout=QUERY_TIMEOUT_S)
             try:
                 return self.client.list_rows(scratch, retry=RETRY, timeout=QUERY_TIMEOUT_S).to_arrow(
-                    create_bqstorage_client=False
+                    bqstorage_client=self._reads
                 )
             finally:
                 self.client.delete_table(scratch, not_found_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_S)

@@ -13,6 +13,9 @@ from shared.feature_definitions.vector import features_of
 
 Features = dict[str, float | None]
 
+_NEVER = -(2**63)
+"""Before every offset."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedPurchase:
@@ -24,6 +27,8 @@ class LoggedPurchase:
     """The outcome offset that its vector was made as of."""
     transactions_seen: int | None = None
     """Likewise; None: all purchases before it, as for every vector of the stream."""
+    load_id: str | None = None
+    """The bulk load that brought it, from before the log: its offset is then below zero, and gives its order alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,10 @@ def replay(
         if state.sighting(transaction.event_id, purchase.accepted.fingerprint) is not Sighting.NEW:
             continue
         seen = purchase.offset - 1 if purchase.transactions_seen is None else purchase.transactions_seen
-        exact = latest_purchase.get(customer, -1) <= seen and latest_outcome.get(customer, -1) <= purchase.outcomes_seen
+        exact = (
+            latest_purchase.get(customer, _NEVER) <= seen
+            and latest_outcome.get(customer, _NEVER) <= purchase.outcomes_seen
+        )
         yield purchase, features_of(state, purchase.accepted) if exact else None
         state.add_purchase(purchase.accepted)
         latest_purchase[customer] = purchase.offset

@@ -120,6 +120,15 @@ class Position:
         return self != other and self.or_later(other) == other
 
     @staticmethod
+    def before_the_log(chunks: int) -> Position:
+        """While what was loaded in bulk is taken in, which lies before the log: after so many chunks of it."""
+        return Position(_LOADING, -1 - chunks)
+
+    @property
+    def is_before_the_log(self) -> bool:
+        return self.transactions == _LOADING
+
+    @staticmethod
     def parse(value: bytes | str | None) -> Position:
         if value is None:
             return Position()
@@ -129,6 +138,7 @@ class Position:
 
 
 EMPTY = Position()
+_LOADING = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +218,8 @@ class FeatureStateStore:
             None if position is None else Position.parse(position), None if target is None else Position.parse(target)
         )
 
-    async def begin(self, partition: int, target: Position) -> None:
-        """Write the first position of a partition that has none, over no states at all.
+    async def begin(self, partition: int, target: Position, *, at: Position = EMPTY) -> None:
+        """Write the first position of a partition that has none, over no states at all: `at`.
 
         `target`: the position that it had before it was lost, up to which it counts as being rebuilt; EMPTY where it is
         new. Raises FencedOff where another process has begun.
@@ -225,7 +235,7 @@ class FeatureStateStore:
             if found:
                 await self._redis.eval(_DROP, 1 + len(found), position, *found)
             keys = [position, _refused_key(partition), _rebuilding_key(partition)]
-            answer = await self._redis.eval(_BEGIN, len(keys), *keys, str(target), str(EMPTY))
+            answer = await self._redis.eval(_BEGIN, len(keys), *keys, str(target), str(at))
         if answer != b"OK":
             raise FencedOff(f"partition {partition} is at {answer.decode()}, begun by another process")
 

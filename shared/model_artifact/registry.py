@@ -28,8 +28,8 @@ from typing import Protocol
 import msgspec
 
 from shared.contracts.identity import canonical_time
+from shared.durable import replace_synced, sync_folder, write_synced
 from shared.experiments import Ended, Trials
-from shared.model_artifact.durable import replace_synced, sync_folder, write_synced
 from shared.model_artifact.files import FILES, UNEXPLAINED_FILES, ModelFiles, read_verified
 from shared.model_artifact.manifest import (
     MANIFEST_FILE,

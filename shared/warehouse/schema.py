@@ -103,7 +103,7 @@ def _table(client: bigquery.Client, table: Table, apply: bool) -> Iterable[Chang
         found = client.get_table(full_name, retry=RETRY, timeout=CALL_TIMEOUT_S)
         added = {column.name: column for column in missing}
         kept = [field for field in found.schema if field.name not in added]
-        found.schema = [*kept, *(_field(column) for column in missing)]
+        found.schema = [*kept, *(field_of(column) for column in missing)]
         client.update_table(found, ["schema"], retry=RETRY, timeout=CALL_TIMEOUT_S)
     for column in missing:
         yield Change("add column", f"{table.id}.{column.name}")
@@ -135,7 +135,7 @@ def missing_columns(table: Table, found: bigquery.Table) -> list[Column]:
 
 
 def _declared(full_name: str, table: Table) -> bigquery.Table:
-    declared = bigquery.Table(full_name, schema=[_field(column) for column in table.columns])
+    declared = bigquery.Table(full_name, schema=[field_of(column) for column in table.columns])
     declared.description = table.about
     declared.time_partitioning = bigquery.TimePartitioning(field=table.partition_by)
     declared.clustering_fields = list(table.cluster_by) or None
@@ -143,7 +143,8 @@ def _declared(full_name: str, table: Table) -> bigquery.Table:
     return declared
 
 
-def _field(column: Column) -> bigquery.SchemaField:
+def field_of(column: Column) -> bigquery.SchemaField:
+    """The column as the API takes it."""
     mode = "REQUIRED" if column.required else "NULLABLE"
     return bigquery.SchemaField(column.name, column.type.value, mode, description=column.about or None)
 

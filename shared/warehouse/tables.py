@@ -33,6 +33,12 @@ PLACE = (
 )
 """Where a row came from: what makes it possible to prove that each record has exactly one."""
 
+LOADED = (
+    Column("load_partition", _T.INT64, about="Where a row loaded in bulk would lie in Kafka, so whose state it is in"),
+    Column("load_row", _T.INT64, about="Its place within the load"),
+)
+"""Of what states are made of: rows without a place in Kafka have an order too."""
+
 ARRIVED = Column("kafka_timestamp", _T.TIMESTAMP, required=True, about="Of the Kafka record")
 MISPLACED = Column(
     "misplaced",
@@ -115,6 +121,7 @@ TRANSACTIONS = Table(
         MISPLACED,
         ARRIVED,
         *PLACE,
+        *LOADED,
     ),
     partition_by="occurred_at",
     cluster_by=BY_PLACE,
@@ -134,6 +141,7 @@ OUTCOMES = Table(
         MISPLACED,
         ARRIVED,
         *PLACE,
+        *LOADED,
     ),
     partition_by="observed_at",
     cluster_by=BY_PLACE,

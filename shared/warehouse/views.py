@@ -55,7 +55,7 @@ _LATEST_OUTCOMES = f"""
   FROM {_at(tables.OUTCOMES)}
   WHERE misplaced IS NOT TRUE
   QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC) = 1
+    PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC, load_row DESC) = 1
 """
 """A correction is a later record of the same event, so of the same customer, so of the same partition."""
 
@@ -114,10 +114,23 @@ QUALIFY {_FIRST_OF_EVENT}
 """,
 )
 
+LOADED_FEATURES = f"""
+  SELECT f.event_id, f.customer_id, f.occurred_at, f.feature_set_version, f.features, f.feature_hash
+  FROM {_at(tables.FEATURES)} AS f
+  JOIN (
+    SELECT DISTINCT event_id, load_id FROM {_at(tables.TRANSACTIONS)} WHERE load_id IS NOT NULL
+  ) AS t ON t.event_id = f.event_id AND t.load_id = f.load_id
+  LEFT JOIN {_at(tables.DECISIONS)} AS d ON d.event_id = f.event_id
+  WHERE f.load_id IS NOT NULL AND f.customer_id IS NOT NULL AND d.event_id IS NULL
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY f.event_id ORDER BY f.computed_at DESC) = 1
+"""
+"""A query, for others to read from: the latest features of each purchase that was loaded in bulk and never decided."""
+
 TRAINING_EXAMPLES = View(
     ML,
     "training_examples",
-    "One row for each decided purchase with a known outcome. Readers filter mature_at <= @as_of: before that, defaults "
+    "One row for each purchase with a known outcome, decided or loaded in bulk (then all that a decision would say is "
+    "NULL, and its outcome is observed: somebody lent). Readers filter mature_at <= @as_of: before that, defaults "
     "show and good loans don't; and observed: a lender learns no outcome of what was turned away or cancelled, though "
     "a simulator tells it",
     f"""
@@ -138,6 +151,20 @@ LEFT JOIN ({_LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
 LEFT JOIN (SELECT DISTINCT event_id FROM {_at(tables.DECISION_UPDATES)} WHERE kind = 'cancel') AS c
   ON c.event_id = d.event_id
 WHERE d.customer_id IS NOT NULL
+UNION ALL
+SELECT
+  f.event_id, t.transaction_id, f.customer_id, f.occurred_at, CAST(NULL AS TIMESTAMP) AS decided_at,
+  TIMESTAMP_ADD(f.occurred_at, INTERVAL {DAYS_PER_INSTALMENT} * t.installments_count DAY) AS mature_at,
+  t.source, t.amount, t.currency, t.installments_count, t.source_scores_risk_level AS source_risk_level,
+  o.defaulted, o.days_to_first_missed_payment, o.observed_at,
+  f.feature_set_version, f.features, f.feature_hash,
+  CAST(NULL AS STRING) AS decision, CAST(NULL AS FLOAT64) AS probability_of_default,
+  CAST(NULL AS FLOAT64) AS expected_loss, CAST(NULL AS STRING) AS model_version,
+  CAST(NULL AS STRING) AS policy_version, CAST(NULL AS STRING) AS variant, CAST(NULL AS STRING) AS degraded,
+  CAST(NULL AS STRING) AS channel, FALSE AS explored, TRUE AS observed
+FROM ({LOADED_FEATURES}) AS f
+JOIN {_at(TRANSACTIONS_CURRENT)} AS t ON t.event_id = f.event_id
+JOIN ({_LATEST_OUTCOMES}) AS o ON o.event_id = f.event_id
 """,
 )
 """Only of an erased customer is there no id: his features are gone, and nothing is learnt from him any more."""

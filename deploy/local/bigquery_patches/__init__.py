@@ -19,7 +19,13 @@ from deploy.local.bigquery_patches.engine import (
     one_write_lock,
     orphans_removed,
 )
-from deploy.local.bigquery_patches.serving import any_upload_type, bounded_results, columns_added, enough_threads
+from deploy.local.bigquery_patches.serving import (
+    any_upload_type,
+    bounded_results,
+    columns_added,
+    enough_threads,
+    named_loads,
+)
 
 PATCHES: dict[str, Callable[[], None]] = {
     "spatial": no_spatial_extension,
@@ -27,6 +33,7 @@ PATCHES: dict[str, Callable[[], None]] = {
     "cursor": cursor_for_each_thread,
     "orphans": orphans_removed,
     "uploads": any_upload_type,
+    "loads": named_loads,
     "results": bounded_results,
     "columns": columns_added,
     "streams": durable_streams,

@@ -154,6 +154,28 @@ def test_a_file_can_be_loaded(mended: Emulator, tmp_path: Path) -> None:
         load(stock)
 
 
+def test_a_load_has_the_name_that_it_was_given_and_comes_once(mended: Emulator, tmp_path: Path) -> None:
+    def load_twice(it: Emulator, in_one_piece: bool) -> list[int]:
+        table = it.new_table()
+        config = bigquery.LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON", schema=list(FIELDS))
+        lines = b'{"n": 1, "body": {"n": 1}}\n'
+        name = f"load_{table.dataset_id}"
+        for _ in range(2):
+            try:
+                job = it.rest.load_table_from_file(
+                    io.BytesIO(lines), table, size=len(lines) if in_one_piece else None, job_id=name,
+                    job_config=config, num_retries=0, timeout=30,
+                )  # fmt: skip
+            except exceptions.Conflict:
+                job = it.rest.get_job(name)
+            job.result(timeout=30)
+        return it.numbers(table)
+
+    assert load_twice(mended, in_one_piece=True) == load_twice(mended, in_one_piece=False) == [1]
+    with emulator(tmp_path, without=["loads"]) as stock:
+        assert load_twice(stock, in_one_piece=True) == [1, 1]
+
+
 def test_results_of_long_ago_are_forgotten(mended: Emulator, tmp_path: Path) -> None:
     def ask_again_later(it: Emulator) -> Any:
         first = it.rest.query("SELECT 1 AS n", retry=None, job_retry=None)

@@ -161,7 +161,7 @@ def test_they_equal_those_that_the_stream_would_have_made(reprocessed: Reprocess
 def test_a_second_run_finds_them_and_writes_nothing(reprocessed: Reprocessed) -> None:
     again = reprocessed.run("reprocess")
     assert (again["written"], again["present"]) == (0, reprocessed.answer["written"])
-    assert len(Past(Warehouse(reprocessed.settings)).present(FEATURE_SET_VERSION)) == reprocessed.answer["written"]
+    assert len(Past(Warehouse(reprocessed.settings)).present(FEATURE_SET_VERSION, 0)) == reprocessed.answer["written"]
 
 
 def test_a_range_takes_in_only_its_purchases_with_the_whole_past_behind_them(reprocessed: Reprocessed) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from services.trainer.reprocess import Reprocessed, reprocess
+from services.trainer.reprocess import Reprocessed, Wanted, reprocess
 from shared.feature_definitions.replay import Features, LoggedOutcome, LoggedPurchase
 from tests import factories
 
@@ -22,16 +22,13 @@ class Log:
         self._purchases = purchases
         self.rows: dict[str, Features] = {}
 
-    def partitions(self) -> list[int]:
-        return [0]
-
     def purchases(self, partition: int) -> Iterator[LoggedPurchase]:
         return iter(self._purchases)
 
     def outcomes(self, partition: int) -> list[LoggedOutcome]:
         return []
 
-    def present(self, feature_set: str) -> set[str]:
+    def present(self, feature_set: str, partition: int) -> set[str]:
         return set(self.rows)
 
     def append(
@@ -41,7 +38,7 @@ class Log:
 
 
 def run(log: Log, since_us: int = 0, until_us: int = 2**62) -> Reprocessed:
-    return reprocess(log, "2-later", since_us, until_us, load_id="a", now=lambda: NOW, step=lambda _: None)
+    return reprocess(log, 0, Wanted("2-later", since_us, until_us, "a"), lambda: NOW)
 
 
 def test_an_interrupted_run_is_simply_repeated() -> None:
@@ -62,3 +59,16 @@ def test_what_lies_before_the_range_is_counted_but_not_written() -> None:
     log = Log(bought(0), bought(1))
     assert run(log, since_us=bought(1).accepted.occurred_us) == Reprocessed(written=1)
     assert log.rows["event-1"]["purchases_24h"] == 1
+
+
+def test_what_was_loaded_lies_before_the_log_and_is_answered_from_all_that_was_loaded_before_it() -> None:
+    loaded = [
+        LoggedPurchase(number - 2, factories.accepted(number), outcomes_seen=-1, load_id="day") for number in (0, 1)
+    ]
+    log = Log(*loaded, LoggedPurchase(0, factories.accepted(2), outcomes_seen=-1, transactions_seen=-1))
+    assert run(log) == Reprocessed(written=3)
+    assert [log.rows[f"event-{number}"]["purchases_24h"] for number in range(3)] == [0, 1, 2]
+
+
+def test_the_parts_of_a_run_add_up() -> None:
+    assert Reprocessed.total([Reprocessed(1, 2, 3), Reprocessed(10, 20, 30)]) == Reprocessed(11, 22, 33)

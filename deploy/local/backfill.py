@@ -1,0 +1,270 @@
+"""`make backfill`: a long history into a warehouse of its own, in bulk: read, loaded, features, training set.
+
+Kafka and Redis have no part in it. Whatever ends it, the next run goes on where it stood: a stage knows what is done.
+The warehouse stays for notebooks and experiments; `python -m deploy.local.backfill --serve` keeps it open for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from deploy.local.bigquery import PROJECT, BigQuery
+from deploy.local.demo_settings import DEFAULT_SEED
+from deploy.local.ports import free_ports
+from deploy.local.processes import ManagedProcess, StartFailed
+from deploy.local.services import READY_TIMEOUT_SECONDS, Service
+from deploy.local.stack import prepare
+from shared.archive import days_of, runs_of
+from shared.settings import load_settings
+
+POLL_SECONDS = 0.25
+YESTERDAY = timedelta(days=1)
+
+
+class BackfillSettings(BaseSettings):
+    """Empty variables count as unset, since make exports them so."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+
+    start: date | None = None
+    """First day; unset, so many days before the last one as `days` says."""
+    end: date | None = None
+    """Last day, included; unset, yesterday."""
+    days: int = Field(default=90, ge=1, le=366)
+    daily: int = Field(default=5000, ge=1)
+    """Events a day, about: weekdays and holidays differ."""
+    seed: int = Field(default=DEFAULT_SEED, ge=1)
+    generator: str = "bnpl"
+    simtom_url: str = ""
+    """An external simtom instead of the bundled simulator."""
+    engine: str = "local"
+    """Of the history runner: `local` or `dask`."""
+    workers: int = Field(default=2, ge=1)
+    data_dir: Path = Field(default=Path(".local/backfill"), alias="BACKFILL_DATA_DIR")
+    out: Path = Field(default=Path("out/backfill.json"), alias="BACKFILL_OUT")
+
+    @property
+    def last(self) -> date:
+        return self.end or datetime.now(UTC).date() - YESTERDAY
+
+    @property
+    def first(self) -> date:
+        return self.start or self.last - timedelta(days=self.days - 1)
+
+
+class Backfill:
+    """One run over one data folder."""
+
+    def __init__(self, settings: BackfillSettings, console: Console) -> None:
+        self.settings = settings
+        self._console = console
+        self._dir = settings.data_dir.absolute()
+        prepare(self._dir, fresh=False)
+        rest, grpc, self._source_port, self._metrics_port = free_ports(4)
+        self.bigquery = BigQuery(self._dir / "bigquery", rest, grpc)
+        self.archive = self._dir / "archive"
+        self.hidden = self._dir / "hidden.jsonl"
+        self.stage_seconds: dict[str, float] = {}
+
+    def environment(self) -> dict[str, str]:
+        """The settings that point a service, or a notebook, to this warehouse."""
+        return {
+            "BIGQUERY__PROJECT": PROJECT,
+            "BIGQUERY__REST_ENDPOINT": self.bigquery.rest_endpoint,
+            "BIGQUERY__GRPC_ENDPOINT": self.bigquery.grpc_endpoint,
+        }
+
+    def run(self) -> dict[str, Any]:
+        """All stages; what came of it, as `out/backfill.json` holds it. Raises StartFailed."""
+        with self._bars() as bars:
+            with self._stage("read"):
+                self._read(bars)
+            days = [day for run in runs_of(self.archive) for day in days_of(run)]
+            with self._stage("load"):
+                self._module("shared.warehouse", ["create"])
+                log = self._step(bars, "loaded", "sink", ["load", str(self.archive)], len(days), "day_loaded", {})
+            with self._stage("features"):
+                arguments = ["reprocess", "--engine", self.settings.engine, "--workers", str(self.settings.workers)]
+                log = self._step(bars, "features", "trainer", arguments, None, "partition_done", {})
+                made = _answer(log)
+            with self._stage("examples"):
+                examples = self._dir / "examples.parquet"
+                log = self._step(bars, "examples", "trainer", ["examples", "--to", str(examples)], None, "", {})
+                kept = _answer(log)
+        records: dict[str, int] = {}
+        for day in days:
+            for topic, count in day.seal.records.items():
+                records[topic] = records.get(topic, 0) + count
+        return {
+            "first": str(self.settings.first),
+            "last": str(self.settings.last),
+            "days": len(days),
+            "records": records,
+            "features": made,
+            "examples": kept,
+            "stage_seconds": {name: round(seconds, 1) for name, seconds in self.stage_seconds.items()},
+            "seconds": round(sum(self.stage_seconds.values()), 1),
+        }
+
+    def _read(self, bars: Progress) -> None:
+        """The source's days into the archive."""
+        settings = self.settings
+        total = (settings.last - settings.first).days + 1
+        with ExitStack() as cleanup:
+            url = settings.simtom_url or self._simulator(cleanup)
+            environment = {
+                "SIMTOM__URL": url,
+                # The bundled simulator never forgets a person; of another one only id and profile together are one.
+                "SIMTOM__CUSTOMER_SCOPE": "profile" if settings.simtom_url else "source",
+            }
+            arguments = ["backfill", "--start", str(settings.first), "--end", str(settings.last)]
+            arguments += ["--daily", str(settings.daily), "--seed", str(settings.seed)]
+            arguments += ["--generator", settings.generator, "--to", str(self.archive)]
+            self._step(bars, "read", "ingestor", arguments, total, "day_completed", environment, self._days_read)
+
+    def _simulator(self, cleanup: ExitStack) -> str:
+        service = Service(
+            "simulator",
+            self._metrics_port,
+            environment={
+                "SIMULATOR__PORT": str(self._source_port),
+                "SIMULATOR__HIDDEN_FILE": str(self.hidden),
+                "SIMULATOR__HISTORY_DAY_PAUSE_SECONDS": "0",
+            },
+        )
+        process = self._process(service, {})
+        process.start()
+        cleanup.callback(process.stop)
+        process.wait_until(service.ready, READY_TIMEOUT_SECONDS)
+        return f"http://127.0.0.1:{self._source_port}"
+
+    def _days_read(self) -> int:
+        return sum(len(days_of(run)) for run in runs_of(self.archive))
+
+    def _step(
+        self,
+        bars: Progress,
+        title: str,
+        name: str,
+        arguments: Sequence[str],
+        total: int | None,
+        event: str,
+        environment: Mapping[str, str],
+        count: Callable[[], int] | None = None,
+    ) -> Path:
+        """Run a service's command to its end, with a bar; its log. `event`: in the log, for each part that is done."""
+        process = self._process(Service(name, 0, arguments), environment)
+        done = count or (lambda: _lines_with(process.log_file, event))
+        bar = bars.add_task(title, total=total)
+        process.log_file.unlink(missing_ok=True)
+        process.start()
+        try:
+            while process.running:
+                bars.update(bar, completed=done())
+                time.sleep(POLL_SECONDS)
+        finally:
+            process.stop()
+        if process.exit_code != 0:
+            raise StartFailed(title, f"ended with status {process.exit_code}", process.log_file)
+        bars.update(bar, completed=total or done(), total=total or done())
+        return process.log_file
+
+    def _module(self, module: str, arguments: Sequence[str]) -> None:
+        process = ManagedProcess(
+            module,
+            [sys.executable, "-m", module, *arguments],
+            log_file=self._dir / "logs" / f"{module}.log",
+            environment={**os.environ, "PYTHONPATH": str(Path.cwd()), **self.environment()},
+        )
+        process.run(READY_TIMEOUT_SECONDS)
+
+    def _process(self, service: Service, environment: Mapping[str, str]) -> ManagedProcess:
+        return ManagedProcess(
+            service.name,
+            service.command,
+            log_file=self._dir / "logs" / f"{service.name}.log",
+            environment=service.full_environment({**self.environment(), **environment}),
+        )
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.stage_seconds[name] = time.monotonic() - started
+
+    def _bars(self) -> Progress:
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", justify="left"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            console=self._console,
+            refresh_per_second=2,
+        )
+
+
+def _lines_with(log: Path, event: str) -> int:
+    try:
+        return log.read_bytes().count(f'"{event}"'.encode())
+    except FileNotFoundError:
+        return 0
+
+
+def _answer(log: Path) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(log.read_text().strip().splitlines()[-1])
+    return answer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local.backfill", description="A long history, in bulk.")
+    parser.add_argument("--serve", action="store_true", help="only keep the warehouse open, and say where it is")
+    serve = parser.parse_args().serve
+    settings, console = load_settings(BackfillSettings), Console()
+    try:
+        backfill = Backfill(settings, console)
+        backfill.bigquery.start()
+        try:
+            if serve:
+                for name, value in backfill.environment().items():
+                    print(f"{name}={value}", flush=True)
+                Event().wait()
+            result = backfill.run()
+        finally:
+            backfill.bigquery.stop()
+    except StartFailed as error:
+        raise SystemExit(f"backfill failed: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the next run goes on from here") from None
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    settings.out.write_text(json.dumps(result, indent=2) + "\n")
+    console.print_json(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

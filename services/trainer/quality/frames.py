@@ -1,0 +1,161 @@
+"""What is looked at: rows of the warehouse, and counts of them, as data frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from services.trainer.examples import Examples
+from services.trainer.warehouse import Warehouse
+from shared.contracts.enumerations import VALUES
+from shared.warehouse import tables, views
+
+MAX_ROWS = 200_000
+"""Of one frame, drawn by a hash of the event: more would tell no more of a rate."""
+
+CATEGORIES = {f"{block}_{field}": values for (block, field), values in VALUES.items()}
+"""Column → the values that the contract knows."""
+
+_SPAN = "occurred_at >= TIMESTAMP_MICROS({since_us}) AND occurred_at < TIMESTAMP_MICROS({until_us})"
+_DRAWN = f"ORDER BY TO_HEX(MD5(event_id)) LIMIT {MAX_ROWS}"
+
+_TRANSACTIONS = f"""
+SELECT
+  event_id, customer_id, source, occurred_at, CAST(amount AS FLOAT64) AS amount, currency, status, installments_count,
+  customer_tenure_days, payment_credit_limit, fingerprint, {", ".join(CATEGORIES)}
+FROM `{{project}}.{tables.TRANSACTIONS.id}`
+WHERE {_SPAN} AND misplaced IS NOT TRUE
+{_DRAWN}
+"""
+
+# A repeat of the same body is a producer's right; another body under the same id was refused before it got here.
+_BODIES = f"""
+SELECT event_id, COUNT(DISTINCT fingerprint) AS bodies
+FROM `{{project}}.{tables.TRANSACTIONS.id}`
+WHERE {_SPAN} AND misplaced IS NOT TRUE
+GROUP BY event_id HAVING COUNT(*) > 1
+{_DRAWN}
+"""
+
+_DAYS = f"""
+SELECT FORMAT_TIMESTAMP('%Y-%m-%d', occurred_at) AS day, COUNT(DISTINCT event_id) AS purchases
+FROM `{{project}}.{tables.TRANSACTIONS.id}`
+WHERE {_SPAN} AND misplaced IS NOT TRUE
+GROUP BY day ORDER BY day
+"""
+
+_OUTCOMES = f"""
+SELECT
+  o.event_id, o.defaulted, o.days_to_first_missed_payment, o.observed_at, t.occurred_at,
+  TIMESTAMP_DIFF(o.observed_at, t.occurred_at, DAY) AS days_after, t.event_id IS NOT NULL AS has_purchase
+FROM (
+  SELECT event_id, defaulted, days_to_first_missed_payment, observed_at FROM `{{project}}.{tables.OUTCOMES.id}`
+  WHERE misplaced IS NOT TRUE
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC, load_row DESC) = 1
+) AS o
+LEFT JOIN (
+  SELECT event_id, occurred_at FROM `{{project}}.{views.TRANSACTIONS_CURRENT.id}`
+) AS t ON t.event_id = o.event_id
+WHERE t.occurred_at IS NULL OR (t.{_SPAN.replace(" AND occurred_at", " AND t.occurred_at")})
+ORDER BY TO_HEX(MD5(o.event_id)) LIMIT {MAX_ROWS}
+"""
+
+_FEATURES = f"""
+SELECT event_id, occurred_at, feature_set_version, feature_hash, state, TO_JSON_STRING(features) AS features
+FROM `{{project}}.{tables.FEATURES.id}`
+WHERE {_SPAN} AND customer_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
+{_DRAWN}
+"""
+
+_values = msgspec.json.Decoder(dict[str, float | None])
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Of purchases, microseconds since 1970: from `since_us` on, before `until_us`."""
+
+    since_us: int
+    until_us: int
+
+
+Frames = Mapping[str, pd.DataFrame]
+"""By the name of the suite that is about each."""
+
+
+def warehouse_frames(warehouse: Warehouse, span: Span, feature_set: str) -> dict[str, pd.DataFrame]:
+    """Of purchases, outcomes and features."""
+
+    def read(sql: str) -> pd.DataFrame:
+        values = {"since_us": span.since_us, "until_us": span.until_us, "feature_set": feature_set}
+        frame: pd.DataFrame = warehouse.rows(sql.format(project=warehouse.project, **values)).to_pandas()
+        return frame
+
+    return {
+        "transactions": read(_TRANSACTIONS),
+        "repeated_transactions": read(_BODIES),
+        "transactions_by_day": with_empty_days(read(_DAYS)),
+        "outcomes": read(_OUTCOMES),
+        "features": spread(read(_FEATURES)),
+    }
+
+
+def with_empty_days(days: pd.DataFrame) -> pd.DataFrame:
+    """The whole days between the first and the last, which may be parts of days: [day, purchases, share_of_median]. One
+    without a row had no purchase."""
+    if days.empty:
+        return days.assign(share_of_median=pd.Series(dtype="float64"))
+    whole = pd.date_range(days["day"].min(), days["day"].max()).strftime("%Y-%m-%d")[1:-1]
+    counts = days.set_index("day")["purchases"].reindex(whole, fill_value=0)
+    median = counts.median()
+    return pd.DataFrame(
+        {"day": counts.index, "purchases": counts.to_numpy(), "share_of_median": (counts / median).to_numpy()}
+    )
+
+
+def spread(features: pd.DataFrame) -> pd.DataFrame:
+    """A column for each feature, in place of the JSON."""
+    values = pd.DataFrame(
+        [_values.decode(text) for text in features["features"]], index=features.index, dtype="float64"
+    )
+    return pd.concat([features.drop(columns="features"), values], axis="columns")
+
+
+def example_frames(examples: Examples, as_of_us: int) -> dict[str, pd.DataFrame]:
+    """Of the training set, just as it goes into the fits."""
+    rows = pd.DataFrame(
+        {
+            "event_id": examples.event_id,
+            "label": examples.label,
+            "weight": examples.weight,
+            "days_mature": (as_of_us - examples.mature_us) / 86_400_000_000,
+            "days_to_mature": (examples.mature_us - examples.occurred_us) / 86_400_000_000,
+        }
+    )
+    values = pd.DataFrame(examples.features, columns=list(examples.feature_names))
+    days = pd.Series(examples.occurred_us).floordiv(86_400_000_000).map(lambda day: np.datetime64(int(day), "D"))
+    by_day = days.astype(str).value_counts().rename_axis("day").reset_index(name="purchases")
+    return {
+        "training_examples": rows,
+        "training_columns": values,
+        "training_examples_by_day": with_empty_days(by_day),
+        "training_leakage": told_by_one(values, examples.label),
+    }
+
+
+def told_by_one(values: pd.DataFrame, label: np.ndarray) -> pd.DataFrame:
+    """How well each feature alone tells the label: [feature, auc], 0.5 to 1, whichever way it points."""
+    found = []
+    for name in values.columns:
+        column = values[name].to_numpy(dtype=np.float64)
+        known = ~np.isnan(column)
+        if len(np.unique(label[known])) < 2:
+            continue
+        auc = float(roc_auc_score(label[known], column[known]))
+        found.append((name, max(auc, 1 - auc)))
+    return pd.DataFrame(found, columns=["feature", "auc"])
