@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-slow chaos soak fuzz bench backfill up down status logs ledger lock fmt lint audit clean
+.PHONY: help setup demo test test-system test-slow chaos soak fuzz bench backfill research up down status logs ledger lock fmt lint audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Each end-to-end test runs a whole system: more of them at once than cores, and each waits for the others. In the order of
@@ -78,6 +78,9 @@ ledger: setup ## audit the running system: is anything lost, doubled or made up?
 
 lock: setup ## resolve the lock anew from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --upgrade --quiet -o requirements.lock
+
+research: setup ## the notebooks, from data to report, into docs/research (some 20 minutes)
+	@$(RUN) -m notebooks.run $(addprefix --only ,$(ONLY))
 
 fmt: setup ## formatter
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .

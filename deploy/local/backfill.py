@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -60,6 +60,8 @@ class BackfillSettings(BaseSettings):
     generator: str = "bnpl"
     simtom_url: str = ""
     """An external simtom instead of the bundled simulator."""
+    as_of: str = ""
+    """What has matured by then is the training set; unset, by the last purchase."""
     engine: str = "local"
     """Of the history runner: `local` or `dask`."""
     workers: int = Field(default=2, ge=1)
@@ -97,8 +99,18 @@ class Backfill:
             "BIGQUERY__GRPC_ENDPOINT": self.bigquery.grpc_endpoint,
         }
 
+    @contextmanager
+    def opened(self) -> Iterator[Self]:
+        """With its warehouse running."""
+        self.bigquery.start()
+        try:
+            yield self
+        finally:
+            self.bigquery.stop()
+
     def run(self) -> dict[str, Any]:
-        """All stages; what came of it, as `out/backfill.json` holds it. Raises StartFailed."""
+        """All stages, those that are done already as well, which then have nothing to do; what came of it, as
+        `out/backfill.json` holds it. Raises StartFailed."""
         with self._bars() as bars:
             with self._stage("read"):
                 self._read(bars)
@@ -112,7 +124,9 @@ class Backfill:
                 made = _answer(log)
             with self._stage("examples"):
                 examples = self._dir / "examples.parquet"
-                log = self._step(bars, "examples", "trainer", ["examples", "--to", str(examples)], None, "", {})
+                arguments = ["examples", "--to", str(examples)]
+                arguments += ["--as-of", self.settings.as_of] if self.settings.as_of else []
+                log = self._step(bars, "examples", "trainer", arguments, None, "", {})
                 kept = _answer(log)
         records: dict[str, int] = {}
         for day in days:
@@ -247,16 +261,12 @@ def main() -> None:
     serve = parser.parse_args().serve
     settings, console = load_settings(BackfillSettings), Console()
     try:
-        backfill = Backfill(settings, console)
-        backfill.bigquery.start()
-        try:
+        with Backfill(settings, console).opened() as backfill:
             if serve:
                 for name, value in backfill.environment().items():
                     print(f"{name}={value}", flush=True)
                 Event().wait()
             result = backfill.run()
-        finally:
-            backfill.bigquery.stop()
     except StartFailed as error:
         raise SystemExit(f"backfill failed: {error}") from None
     except KeyboardInterrupt:

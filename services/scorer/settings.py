@@ -52,7 +52,7 @@ class ScorerSection(Section):
     deadline_ms: int = Field(default=5000, ge=1, le=60_000)
     """Of a purchase from its arrival on; a request may ask for a shorter one (`Deadline-Ms`). Beyond it 503, and asking
     again with the same body gives the same decision."""
-    answer_within_ms: int = Field(default=150, ge=1, le=60_000)
+    answer_within_ms: int = Field(default=100, ge=1, le=60_000)
     """Where checkouts take longer, fewer are let in at once, so that those that are stay fast."""
     rate_per_second: float = Field(default=5000.0, gt=0)
     """Requests of each caller, on average; beyond it 429 with the time to wait. Of this process."""

@@ -22,7 +22,7 @@ class SinkSection(Section):
     linger_ms: int = Field(default=1000, ge=0, le=60_000)
     """How long a record may wait for others to share its append: an append costs about the same for one row as for five
     hundred. The larger part of the time until a row is visible."""
-    max_rows: int = Field(default=1000, ge=1, le=50_000)
+    max_rows: int = Field(default=500, ge=1, le=50_000)
     """An append is sent at once when so many rows wait for it."""
     buffer_bytes: int = Field(default=2_097_152, ge=65_536)
     """Of one partition of one topic, in memory: beyond it reading pauses, until the warehouse has caught up. As rows on

@@ -45,10 +45,10 @@ class Economics:
 
 def auc(label: Labels, score: Floats, weight: Floats | None = None) -> float:
     """P(score of a default > score of a good loan), ties half; NaN where one kind is absent."""
-    return _RankedScores(label, score).auc(_weights(weight, label))
+    return RankedScores(label, score).auc(_weights(weight, label))
 
 
-class _RankedScores:
+class RankedScores:
     """Rows sorted by score once, so that the AUC of each resample is one pass."""
 
     def __init__(self, label: Labels, score: Floats) -> None:
@@ -133,7 +133,7 @@ def evaluate(seen: Examples, probability: Floats, economics: Economics, seed: in
     label, weight, volume, rule_approves = seen.label, seen.weight, seen.amount * seen.weight, seen.rule_approves
     everyone = np.ones(len(label), dtype=bool)
     approve = np.asarray(probability) < economics.break_even
-    ranked = _RankedScores(label, probability)
+    ranked = RankedScores(label, probability)
     draws = np.random.default_rng(seed)
     resampled = [
         ranked.auc(draws.multinomial(len(label), everyone / len(label)) * weight) for _ in range(BOOTSTRAP_ROUNDS)

@@ -68,18 +68,29 @@ class Examples:
         return self.take(self.mature_us <= as_of_us)
 
     def to_arrow(self) -> pyarrow.Table:
-        """A column for each of the row's parts, and one for each feature (null where it is unknown)."""
+        """A column for each of the row's parts, and one `feature_<name>` for each feature, null where it is unknown."""
         import pyarrow
 
-        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*_NOT_ROWS, "features"}}
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_COLUMNS}
         values = {
-            name: pyarrow.array(self.features[:, place], from_pandas=True)  # NaN becomes null
+            f"{_FEATURE}{name}": pyarrow.array(self.features[:, place], from_pandas=True)  # NaN becomes null
             for place, name in enumerate(self.feature_names)
         }
-        clashes = parts.keys() & values.keys()
-        return pyarrow.table(
-            {f"purchase_{name}" if name in clashes else name: column for name, column in parts.items()} | values,
-            metadata={"feature_set_version": self.feature_set_version},
+        return pyarrow.table(parts | values, metadata={"feature_set_version": self.feature_set_version})
+
+    @staticmethod
+    def of_arrow(table: pyarrow.Table) -> Examples:
+        """What `to_arrow` gave."""
+        names = tuple(name.removeprefix(_FEATURE) for name in table.column_names if name.startswith(_FEATURE))
+        values = [table[f"{_FEATURE}{name}"].to_numpy(zero_copy_only=False) for name in names]
+        parts = {
+            f.name: table[f.name].to_numpy(zero_copy_only=False) for f in fields(Examples) if f.name not in _NOT_COLUMNS
+        }
+        return Examples(
+            **parts,
+            features=np.stack(values, axis=1).astype(np.float32),
+            feature_names=names,
+            feature_set_version=table.schema.metadata[b"feature_set_version"].decode(),
         )
 
     def digest(self) -> str:
@@ -94,3 +105,6 @@ class Examples:
 
 
 _NOT_ROWS = frozenset({"feature_names", "feature_set_version"})
+_NOT_COLUMNS = _NOT_ROWS | {"features"}
+_FEATURE = "feature_"
+"""Before a feature's name in a table, where `amount` is one thing and the feature `amount` another."""

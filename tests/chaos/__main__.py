@@ -31,6 +31,9 @@ FAULTS_OF_A_SYSTEM = 8
 START_S = 20.0
 """Until a new system works."""
 
+BUSY_TIMES, BUSY_RECORDS = 8, 1000
+"""As much as keeps the features busy for longer than it takes to stop them."""
+
 KILLS_UNDER_WAY = 3
 """Between two lingers of the control's producer one of them hits nothing; three in a row don't."""
 
@@ -190,8 +193,14 @@ async def _kill_in_flight(world: World) -> None:
 
 
 async def _two_at_once(world: World) -> None:
-    """A process that is stopped past its session, and awake again beside the one that took over."""
-    await BY_NAME["zombie-features"].inject(world)
+    """A process that is stopped past its session, in the middle of a batch, and awake again beside the one that took
+    over. Between two batches it would have nothing in hand to do harm with."""
+
+    async def keep_it_busy() -> None:
+        for number in range(BUSY_TIMES):
+            await world.produce("bnpl-transactions", world.purchases(f"busy-{number}", BUSY_RECORDS))
+
+    await asyncio.gather(keep_it_busy(), BY_NAME["zombie-features"].inject(world))
 
 
 CONTROLS = {
