@@ -80,15 +80,20 @@ def warehouse(data: Path, console: Console) -> Iterator[dict[str, str]]:
             other.run()
     with Backfill(settings_of(SOURCES[0], data), console).opened() as studied:
         studied.run()
-        yield {
-            **studied.environment(),
-            "RESEARCH_DATA": str(data.absolute()),
-            "RESEARCH_OUT": str(OUT.absolute()),
-            "MLFLOW_TRACKING_URI": f"sqlite:///{(OUT / 'mlflow.db').absolute()}",
-            "PYTHONPATH": str(Path.cwd()),
-            # Sums in one order, whatever machine this is.
-            "OMP_NUM_THREADS": "2",
-        }
+        yield study_environment(studied)
+
+
+def study_environment(studied: Backfill) -> dict[str, str]:
+    """Of a process that is to study the histories."""
+    return {
+        **studied.environment(),
+        "RESEARCH_DATA": str(studied.settings.data_dir.parent.absolute()),
+        "RESEARCH_OUT": str(OUT.absolute()),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{(OUT / 'mlflow.db').absolute()}",
+        "PYTHONPATH": str(Path.cwd()),
+        # Sums in one order, whatever machine this is.
+        "OMP_NUM_THREADS": "2",
+    }
 
 
 def notebooks(only: str | None) -> list[Path]:

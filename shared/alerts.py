@@ -1,6 +1,7 @@
 """Telling people, on Slack and by e-mail. Where neither is set, the log is all there is.
 
-An alert never raises: what it is about has to go on, or has failed already.
+An alert never raises: what it is about has to go on, or has failed already. `python -m shared.alerts TITLE [LINE …]`
+sends one.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import smtplib
 import ssl
+import sys
 import urllib.request
 from email.message import EmailMessage
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
@@ -15,7 +17,8 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 import structlog
 from pydantic import SecretStr, field_validator
 
-from shared.settings import Section
+from shared.settings import Section, ServiceSettings, load_settings
+from shared.telemetry import logging
 
 log = structlog.get_logger()
 
@@ -104,3 +107,18 @@ def _connected(at: SplitResult) -> smtplib.SMTP:
     if host not in ("localhost", "127.0.0.1", "::1"):
         client.starttls(context=ssl.create_default_context())
     return client
+
+
+class _Settings(ServiceSettings):
+    alerts: AlertsSettings = AlertsSettings()
+
+
+def main() -> None:
+    settings = load_settings(_Settings)
+    logging.configure("alerts", settings.log.level, settings.log.format)
+    title, *lines = sys.argv[1:] or ["a test"]
+    Alerts(settings.alerts, "operator").send(title, lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -156,12 +156,15 @@ class SimtomSettings(Section):
 class ModelRegistrySettings(Section):
     uri: str = ".local/models"
     """A folder, or `gs://bucket/prefix`."""
+    mirror: Path | None = None
+    """Of a registry in a bucket: the folder of this machine that models are copied into. Unset: one among the system's
+    temporary files, named after the address."""
     public_keys_file: Path | None = None
     """PEM public keys (Ed25519), one after the other: only models that one of them has signed are taken."""
     signing_key_file: Path | None = None
     """PEM private key (Ed25519): the trainer signs what it registers with it."""
 
-    @field_validator("public_keys_file", "signing_key_file", mode="before")
+    @field_validator("mirror", "public_keys_file", "signing_key_file", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return value or None

@@ -37,8 +37,6 @@ class Service:
             "PYTHONPATH": str(Path.cwd()),
             # One-row and small-batch numerics gain nothing from threads, and two cores are soon full of them.
             "OMP_NUM_THREADS": "1",
-            # glibc keeps freed memory for each of some dozen threads otherwise.
-            "MALLOC_ARENA_MAX": "2",
             **stack,
             "METRICS__PORT": str(self.metrics_port),
             # One process of each service: one that is started again finds its partitions waiting, also after kill -9.

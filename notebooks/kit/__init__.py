@@ -1,1 +1,1 @@
-"""What the notebooks share: access to the warehouse, the study's purchases, models side by side, and what is reported."""
+"""What notebooks share: access to the warehouse, the study's purchases, models side by side, and what is reported."""

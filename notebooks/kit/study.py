@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ class Study:
     def split(self) -> Split:
         """60 days to learn from, 15 to choose on, 15 to judge by."""
         ends = np.cumsum([0, TRAIN_DAYS, VALIDATE_DAYS, TEST_DAYS])
-        parts = (self.examples.take(self.days(int(a), int(b))) for a, b in zip(ends, ends[1:], strict=False))
+        parts = (self.examples.take(self.days(int(a), int(b))) for a, b in pairwise(ends))
         return Split(*parts)
 
     @cached_property

@@ -54,7 +54,8 @@ from shared.feature_state import FeatureStateStore
 from shared.kafka.consumer import BatchConsumer
 from shared.kafka.producer import ReliableProducer
 from shared.kafka.watchdog import keep_watch
-from shared.model_artifact.registry import ModelRegistry, RegistryUnsupported
+from shared.model_artifact.opening import open_registry
+from shared.model_artifact.registry import ModelRegistry, RegistryAway, RegistryUnsupported
 from shared.model_artifact.signing import KeyFileError, ManifestVerifier
 from shared.policy import Policy, PolicyFileError, load_policy
 from shared.settings import EXIT_BAD_SETTING, load_settings
@@ -225,14 +226,14 @@ def main() -> None:
         access = Access.load(settings.scorer.api_keys_file)
         trusted = settings.model_registry.public_keys_file
         verifier = None if trusted is None else ManifestVerifier.from_file(trusted)
-        registry = ModelRegistry(settings.model_registry.uri, verifier=verifier)
+        registry = open_registry(settings.model_registry, verifier=verifier)
     except PolicyFileError as error:
         raise SystemExit(_bad_setting("SCORER__POLICY_FILE", error)) from None
     except KeysFileError as error:
         raise SystemExit(_bad_setting("SCORER__API_KEYS_FILE", error)) from None
     except KeyFileError as error:
         raise SystemExit(_bad_setting("MODEL_REGISTRY__PUBLIC_KEYS_FILE", error)) from None
-    except RegistryUnsupported as error:
+    except (RegistryUnsupported, RegistryAway) as error:
         raise SystemExit(_bad_setting("MODEL_REGISTRY__URI", error)) from None
     if arguments.check:
         logging.configure(SERVICE, settings.log.level, settings.log.format)

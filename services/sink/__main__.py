@@ -15,6 +15,7 @@ import structlog
 from aiokafka import TopicPartition
 from redis.asyncio import Redis
 
+from services.sink import memory
 from services.sink.bigquery import PartitionWriter, Warehouse
 from services.sink.gate import Gate
 from services.sink.lane import SERVICE, Batching, Lane
@@ -48,6 +49,7 @@ def rules_of(settings: SinkSettings) -> Rules:
 
 async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
     """Run until `stop` is set or something failed that no retry can mend."""
+    memory.give_back()
     async with AsyncExitStack() as stack:
         redis = Redis.from_url(
             settings.redis.address, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S

@@ -25,7 +25,7 @@ CLOSE_GRACE_S = 5.0
 """For the batch in hand when a partition is given away: longer than an append takes, shorter than the group waits.
 What it doesn't finish, the next owner does."""
 
-_FETCHING = {"fetch_min_bytes": 524_288, "fetch_max_wait_ms": 500}
+_FETCHING = {"fetch_min_bytes": 524_288, "fetch_max_wait_ms": 500, "max_partition_fetch_bytes": 1_048_576}
 """Rows are gathered for a second in any case: let the broker gather them too, instead of asking for each of them."""
 
 MakeLane = Callable[["SinkLoop", TopicPartition], Lane]

@@ -13,7 +13,8 @@ import structlog
 from services.trainer import cli, switch
 from services.trainer.settings import TrainerSettings
 from shared.model_artifact.manifest import ArtifactRefused
-from shared.model_artifact.registry import ModelRegistry, PromotionConflict, RegistryUnsupported
+from shared.model_artifact.opening import open_registry
+from shared.model_artifact.registry import ModelRegistry, PromotionConflict, RegistryAway, RegistryUnsupported
 from shared.model_artifact.signing import KeyFileError, ManifestSigner, ManifestVerifier
 from shared.settings import EXIT_BAD_SETTING, ModelRegistrySettings, load_settings
 from shared.telemetry import logging
@@ -36,8 +37,8 @@ def main() -> None:
     except KeyFileError as refused:
         print(f"bad setting MODEL_REGISTRY__SIGNING_KEY_FILE or __PUBLIC_KEYS_FILE: {refused}", file=sys.stderr)
         raise SystemExit(EXIT_BAD_SETTING) from None
-    except RegistryUnsupported as refused:
-        print(f"bad setting {refused}", file=sys.stderr)
+    except (RegistryUnsupported, RegistryAway) as refused:
+        print(f"bad setting MODEL_REGISTRY__URI: {refused}", file=sys.stderr)
         raise SystemExit(EXIT_BAD_SETTING) from None
     # Only now: these take a second to import, and `--help` and a bad setting should not wait for them.
     from services.trainer.examples import TrainingRefused
@@ -48,7 +49,8 @@ def main() -> None:
     try:
         answer = run(arguments, settings, registry)
     except (
-        TrainingRefused, ExportRefused, FamilyRefused, ArtifactRefused, PromotionConflict, WarehouseUnavailable,
+        TrainingRefused, ExportRefused, FamilyRefused, ArtifactRefused, PromotionConflict, RegistryAway,
+        WarehouseUnavailable,
     ) as refused:  # fmt: skip
         log.error("refused", command=arguments.command, reason=str(refused))
         raise SystemExit(EXIT_FAILED) from None
@@ -67,7 +69,7 @@ def registry_of(settings: ModelRegistrySettings) -> ModelRegistry:
     verifier = signer.verifier if signer is not None else None
     if settings.public_keys_file is not None:
         verifier = ManifestVerifier.from_file(settings.public_keys_file)
-    return ModelRegistry(settings.uri, signer=signer, verifier=verifier)
+    return open_registry(settings, signer=signer, verifier=verifier)
 
 
 def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     reprocess.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, in place of one made for this")
 
     examples = commands.add_parser("examples", help="write the training set into a Parquet file")
-    examples.add_argument("--to", type=Path, required=True, metavar="FILE")
+    examples.add_argument("--to", required=True, metavar="FILE", help="a file here, or gs://bucket/name")
     examples.add_argument("--as-of", type=_moment, help="what has matured by then counts (default: the last purchase)")
 
     backtest = commands.add_parser("backtest", help="what another policy or model would have decided, and earned")

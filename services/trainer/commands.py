@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 import uuid
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -236,8 +238,8 @@ class Trainer:
         import pyarrow.parquet
 
         as_of_us, examples = self._examples(arguments.as_of)
-        arguments.to.parent.mkdir(parents=True, exist_ok=True)
-        pyarrow.parquet.write_table(examples.ordered().to_arrow(), arguments.to)
+        with kept_at(arguments.to) as file:
+            pyarrow.parquet.write_table(examples.ordered().to_arrow(), file)
         self._step("written")
         return {
             "file": str(arguments.to),
@@ -354,6 +356,21 @@ class Trainer:
         path = folder / name
         path.write_text(content)
         return str(path)
+
+
+@contextmanager
+def kept_at(address: str) -> Iterator[Path]:
+    """A file to write, which is then at the address: a path, or `gs://bucket/name`."""
+    if not address.startswith("gs://"):
+        Path(address).parent.mkdir(parents=True, exist_ok=True)
+        yield Path(address)
+        return
+    from shared.model_artifact.bucket import upload
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "export"
+        yield file
+        upload(address, file)
 
 
 def _ceiling(hidden: Path | None, seen: Examples, probability: NDArray[np.float64]) -> Ceiling | None:

@@ -49,6 +49,10 @@ class RegistryUnsupported(ValueError):
     """A registry address that this build can't serve."""
 
 
+class RegistryAway(OSError):
+    """A registry that isn't on this machine doesn't answer, or refuses us."""
+
+
 class PromotionConflict(Exception):
     """`current` was not what the caller believed: somebody else moved it first. Look again, then decide again."""
 
@@ -84,10 +88,7 @@ class ModelRegistry:
         self._verifier = verifier
         scheme, separator, rest = uri.partition("://")
         if separator and scheme != "file":
-            raise RegistryUnsupported(
-                f"MODEL_REGISTRY__URI: {scheme}:// registries are not supported yet; name a folder "
-                "(for a bucket, mount it or copy its models to a local folder)"
-            )
+            raise RegistryUnsupported(f"{scheme}:// registries are not supported; name a folder or gs://bucket/prefix")
         self.root = Path(rest if separator else uri)
 
     def versions(self) -> list[str]:
@@ -238,11 +239,12 @@ class ModelRegistry:
                 raise ArtifactRefused(ArtifactFault.SYNTAX, f"experiment {path.name}: {error}") from None
         return sorted(found, key=lambda each: each.ended_at)
 
-    def _keep_experiment(self, ended: Ended) -> None:
+    def _keep_experiment(self, ended: Ended) -> Path:
         started = "".join(each for each in ended.experiment.started_at if each.isalnum())
         path = self.root / "experiments" / f"{ended.experiment.name}@{started}.json"
         path.parent.mkdir(exist_ok=True)
         replace_synced(path, msgspec.json.encode(ended))
+        return path
 
     def keep_policy(self, name: str, content: bytes) -> None:
         """Keeps the file of a policy under its name, which follows from its values: what is there stays. OSError."""

@@ -22,6 +22,7 @@ import httpx
 import numpy as np
 from aiokafka import AIOKafkaProducer
 
+from deploy.local.environments import environment_of
 from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess
 from deploy.local.services import READY_TIMEOUT_SECONDS, Service, status_of
@@ -36,12 +37,12 @@ from shared.contracts.topics import DECISIONS, TRANSACTIONS
 from shared.feature_definitions import MODEL_FEATURES
 from shared.model_artifact.registry import ModelRegistry
 from tests.bench.load import Answers, pack
-from tests.bench.peers.environment import python_of
 from tests.bench.report import Finding, finding
 from tests.e2e.system import Log, until
 from tests.factories import transaction
 from tests.research.simulated import simulated_history
 
+PEERS = Path(__file__).parent / "peers"
 CONNECTIONS = 16
 CUSTOMERS = 10_000
 SEEDED = 20_000
@@ -141,7 +142,7 @@ class Servers:
         }
         (folder / "settings.json").write_text(json.dumps(settings))
         (folder / "model-settings.json").write_text(json.dumps(model))
-        command = [str(python_of("mlserver").with_name("mlserver")), "start", str(folder)]
+        command = [str(environment_of(PEERS / "mlserver.lock") / "bin" / "mlserver"), "start", str(folder)]
         process = ManagedProcess("mlserver", command, log_file=self.folder / "mlserver.log")
         self._run(process, running, lambda: status_of(self.ports[MLSERVER], "/v2/models/risk/ready") == 200)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.row_conditions import Column
 
 from services.trainer.quality.frames import CATEGORIES
 from shared.contracts import money
@@ -89,9 +90,7 @@ def _outcomes() -> Iterable[Expectation]:
     yield gxe.ExpectColumnValuesToBeBetween(column="days_to_first_missed_payment", min_value=0, max_value=5 * 366)
     # A default says when, a good loan has nothing to say.
     for defaulted, when in ((True, gxe.ExpectColumnValuesToNotBeNull), (False, gxe.ExpectColumnValuesToBeNull)):
-        yield when(
-            column="days_to_first_missed_payment", row_condition=f"defaulted == {defaulted}", condition_parser="pandas"
-        )
+        yield when(column="days_to_first_missed_payment", row_condition=Column("defaulted") == defaulted)
 
 
 def _features(declared: Declared) -> Iterable[Expectation]:

@@ -298,7 +298,7 @@ def test_of_many_promotions_from_one_belief_one_wins(registry: ModelRegistry) ->
 
 @pytest.mark.parametrize("uri", ["gs://bucket/models", "s3://bucket/models"])
 def test_an_address_that_is_no_folder_is_refused_by_name(uri: str) -> None:
-    with pytest.raises(RegistryUnsupported, match=r"MODEL_REGISTRY__URI.*" + uri[:2]):
+    with pytest.raises(RegistryUnsupported, match=uri[:2]):
         ModelRegistry(uri)
 
 

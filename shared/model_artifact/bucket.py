@@ -1,0 +1,256 @@
+"""A registry in a bucket of Google Cloud Storage: the same folder, kept there, with a mirror on this machine.
+
+What is read is copied into the mirror first, and verified there as ever; what is written goes into the mirror first,
+and then into the bucket, a model's manifest last: who finds a manifest finds the model. Pointers move by compare-and-swap
+of their object's generation, so that a writer who was held up can't undo what another one has done since.
+
+`STORAGE_EMULATOR_HOST` points Google's client elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import storage
+from requests.exceptions import RequestException
+
+from shared.durable import replace_synced
+from shared.experiments import Ended, Trials
+from shared.model_artifact.files import ModelFiles
+from shared.model_artifact.manifest import MANIFEST_FILE, ArtifactFault, ArtifactRefused, Manifest
+from shared.model_artifact.registry import ModelRegistry, Pointer, PromotionConflict, RegistryAway, Signer, Verifier
+
+TIMEOUT_S = 20.0
+LOCK = ".lock"
+LEASE_S = 60.0
+"""A lock that has not changed for so long was left by somebody who died. Longer than any writer holds it."""
+LOCK_PAUSE_S = 0.2
+NEW = 0
+"""Generation of an object that isn't there."""
+
+
+class BucketRegistry(ModelRegistry):
+    """Every method may raise RegistryAway beside what it raises over a folder."""
+
+    def __init__(
+        self, uri: str, mirror: Path, *, signer: Signer | None = None, verifier: Verifier | None = None
+    ) -> None:
+        """`uri`: `gs://bucket` or `gs://bucket/prefix`. `mirror`: a folder of this machine, of this registry alone."""
+        super().__init__(str(mirror), signer=signer, verifier=verifier)
+        name, _, prefix = uri.removeprefix("gs://").partition("/")
+        with _reached():
+            self._bucket = storage.Client().bucket(name)
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._generations: dict[str, int] = {}
+        """Of each pointer, as it is in the mirror."""
+
+    def versions(self) -> list[str]:
+        with _reached():
+            blobs = list(self._bucket.list_blobs(prefix=f"{self._prefix}models/", timeout=TIMEOUT_S))
+        manifests = [blob for blob in blobs if PurePosixPath(blob.name).name == MANIFEST_FILE]
+        return [PurePosixPath(blob.name).parent.name for blob in sorted(manifests, key=lambda each: each.time_created)]
+
+    def pointer(self, name: str) -> Pointer | None:
+        self._pull_pointer(name)
+        return super().pointer(name)
+
+    def trials(self) -> Trials:
+        self._pull_pointer("trials")
+        return super().trials()
+
+    def load(self, version: str) -> ModelFiles:
+        try:
+            return super().load(version)
+        except ArtifactRefused:
+            # Not here yet, or damaged here: what counts is what the bucket has.
+            self._pull_model(version)
+            return super().load(version)
+
+    def register(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
+        version = super().register(manifest, files)
+        folder = self.root / "models" / version
+        names = sorted(path.name for path in folder.iterdir())
+        names.sort(key=lambda name: name == MANIFEST_FILE)
+        for name in names:
+            self._push(f"models/{version}/{name}", (folder / name).read_bytes())
+        return version
+
+    def ended_experiments(self, name: str) -> list[Ended]:
+        with _reached():
+            blobs = list(self._bucket.list_blobs(prefix=f"{self._prefix}experiments/{name}@", timeout=TIMEOUT_S))
+        for blob in blobs:
+            self._pull(f"experiments/{PurePosixPath(blob.name).name}")
+        return super().ended_experiments(name)
+
+    def keep_policy(self, name: str, content: bytes) -> None:
+        super().keep_policy(name, content)
+        self._push(f"policies/{name}.yaml", content)
+
+    def kept_policy(self, name: str) -> Path:
+        try:
+            return super().kept_policy(name)
+        except ArtifactRefused:
+            if "/" not in name and self._pull(f"policies/{name}.yaml"):
+                return super().kept_policy(name)
+            raise
+
+    def _keep_experiment(self, ended: Ended) -> Path:
+        path = super()._keep_experiment(ended)
+        self._push(f"experiments/{path.name}", path.read_bytes())
+        return path
+
+    def _write_pointer(self, name: str, pointer: Pointer | Trials) -> None:
+        """Raises PromotionConflict where somebody else has moved it since it was read."""
+        if name not in self._generations:
+            self._pull_pointer(name)
+        blob = self._blob(name)
+        try:
+            with _reached():
+                blob.upload_from_string(
+                    msgspec.json.encode(pointer),
+                    content_type="application/json",
+                    if_generation_match=self._generations.get(name, NEW),
+                    timeout=TIMEOUT_S,
+                )
+        except PreconditionFailed:
+            now = self.pointer(name) if name != "trials" else None
+            raise PromotionConflict("what this writer had read", now.version if now else None) from None
+        self._generations[name] = int(blob.generation)
+        super()._write_pointer(name, pointer)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time, of all machines. What protects the pointers is their generation: the lock only keeps
+        writers from getting into each other's way."""
+        with super()._locked():
+            token = self._lock()
+            try:
+                yield
+            finally:
+                self._unlock(token)
+
+    def _lock(self) -> int:
+        """The generation of the lock that is ours now."""
+        seen, since = NEW, time.monotonic()
+        while True:
+            blob = self._blob(LOCK)
+            try:
+                with _reached():
+                    blob.upload_from_string(uuid.uuid4().hex, if_generation_match=NEW, timeout=TIMEOUT_S)
+                return int(blob.generation)
+            except PreconditionFailed:
+                held = self._generation(LOCK)
+            if held != seen:
+                seen, since = held, time.monotonic()
+            elif time.monotonic() - since > LEASE_S:
+                self._unlock(held)
+            time.sleep(LOCK_PAUSE_S)
+
+    def _unlock(self, generation: int) -> None:
+        try:
+            with _reached():
+                self._blob(LOCK).delete(if_generation_match=generation, timeout=TIMEOUT_S)
+        except (NotFound, PreconditionFailed):
+            pass  # its lease had ended, and somebody else took it
+
+    def _pull_pointer(self, name: str) -> None:
+        generation = self._generation(name)
+        if generation == NEW:
+            (self.root / name).unlink(missing_ok=True)
+        elif generation != self._generations.get(name):
+            data = self._download(name)
+            if data is None:
+                return self._pull_pointer(name)  # it went between the two questions
+            self.root.mkdir(parents=True, exist_ok=True)
+            replace_synced(self.root / name, data)
+        self._generations[name] = generation
+        return None
+
+    def _pull_model(self, version: str) -> None:
+        """Copy a model into the mirror as a whole, in place of a damaged copy. Raises ArtifactRefused where there is
+        none."""
+        with _reached():
+            blobs = list(self._bucket.list_blobs(prefix=f"{self._prefix}models/{version}/", timeout=TIMEOUT_S))
+        if not any(PurePosixPath(blob.name).name == MANIFEST_FILE for blob in blobs):
+            raise ArtifactRefused(ArtifactFault.MISSING, f"the bucket has no model {version}")
+        models = self.root / "models"
+        models.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".reading-", dir=models))
+        try:
+            for blob in blobs:
+                with _reached():
+                    (aside / PurePosixPath(blob.name).name).write_bytes(blob.download_as_bytes(timeout=TIMEOUT_S))
+            aside.chmod(0o755)
+            with super()._locked():
+                target = models / version
+                if target.exists():
+                    target.rename(models / f".damaged-{version}-{os.urandom(4).hex()}")
+                aside.rename(target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _pull(self, name: str) -> bool:
+        """Copy an object that never changes into the mirror; whether there is one."""
+        if (self.root / name).exists():
+            return True
+        data = self._download(name)
+        if data is None:
+            return False
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        replace_synced(self.root / name, data)
+        return True
+
+    def _push(self, name: str, data: bytes) -> None:
+        """Write an object that never changes; one that is there with other bytes is damaged, and replaced."""
+        blob = self._blob(name)
+        try:
+            with _reached():
+                blob.upload_from_string(data, if_generation_match=NEW, timeout=TIMEOUT_S)
+        except PreconditionFailed:
+            if self._download(name) != data:
+                with _reached():
+                    blob.upload_from_string(data, timeout=TIMEOUT_S)
+
+    def _download(self, name: str) -> bytes | None:
+        try:
+            with _reached():
+                return bytes(self._blob(name).download_as_bytes(timeout=TIMEOUT_S))
+        except NotFound:
+            return None
+
+    def _generation(self, name: str) -> int:
+        with _reached():
+            blob = self._bucket.get_blob(f"{self._prefix}{name}", timeout=TIMEOUT_S)
+        return NEW if blob is None else int(blob.generation)
+
+    def _blob(self, name: str) -> Any:
+        return self._bucket.blob(f"{self._prefix}{name}")
+
+
+def upload(uri: str, path: Path) -> None:
+    """A file of this machine as `gs://bucket/name`, in place of what is there. Raises RegistryAway."""
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    with _reached():
+        storage.Client().bucket(bucket).blob(name).upload_from_filename(str(path), timeout=TIMEOUT_S)
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    """What callers act on as it is; everything else that the client raises as the one error that they know."""
+    try:
+        yield
+    except (NotFound, PreconditionFailed):
+        raise
+    except (GoogleAPIError, GoogleAuthError, RequestException) as error:
+        raise RegistryAway(f"Cloud Storage: {error}") from error

@@ -1,0 +1,87 @@
+"""`make backfill` at its full size, killed on the way and called again: in time, and the same rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local.backfill import Backfill, BackfillSettings
+from shared.settings import BigQuerySettings
+from shared.warehouse import tables
+from shared.warehouse.clients import bigquery_client
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+DAYS, DAILY = 90, 5_000
+LIMIT_S = 600
+KILLS = 5
+COMPARED = (tables.RAW_TRANSACTIONS, tables.TRANSACTIONS, tables.OUTCOMES, tables.FEATURES)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {
+        **os.environ, "PYTHONPATH": ".", "START": "2026-06-01", "END": "2026-08-29", "DAILY": str(DAILY),
+        "BACKFILL_DATA_DIR": str(folder / "data"), "BACKFILL_OUT": str(folder / "out.json"),
+    }  # fmt: skip
+
+
+def begin(folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "deploy.local.backfill"]
+    return subprocess.Popen(command, env=environment(folder), stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def finished(folder: Path) -> dict[str, Any]:
+    assert begin(folder).wait(LIMIT_S + 300) == 0
+    result: dict[str, Any] = json.loads((folder / "out.json").read_text())
+    return result
+
+
+def digests(folder: Path) -> dict[str, Any]:
+    """Table → rows and a hash over what each says, whatever their order: all but when it was made."""
+    settings = BackfillSettings.model_validate({"BACKFILL_DATA_DIR": folder / "data", "start": "2026-06-01"})
+    found = {}
+    from rich.console import Console
+
+    with Backfill(settings, Console(stderr=True)).opened() as backfill:
+        where = BigQuerySettings(
+            rest_endpoint=backfill.bigquery.rest_endpoint, grpc_endpoint=backfill.bigquery.grpc_endpoint
+        )
+        client = bigquery_client(where)
+        for table in COMPARED:
+            made = {"kafka_timestamp", "_ingestion_timestamp", "computed_at"}
+            said = ", ".join(f"TO_JSON_STRING({c.name})" for c in table.columns if c.name not in made)
+            sql = (
+                f"SELECT COUNT(*) AS n, SUM(MOD(FARM_FINGERPRINT(CONCAT({_none(said)})), 1000000007)) AS hashed"
+                f" FROM `{client.project}.{table.id}` WHERE {table.partition_by} >= TIMESTAMP '2026-01-01'"
+            )
+            found[table.id] = tuple(next(iter(client.query(sql).result())).values())
+        client.close()
+    return found
+
+
+def _none(columns: str) -> str:
+    return ", '|', ".join(f"COALESCE({column}, 'null')" for column in columns.split(", "))
+
+
+def test_a_quarter_of_5000_a_day_in_ten_minutes_and_the_same_rows_after_five_kills(tmp_path: Path) -> None:
+    whole = finished(tmp_path / "whole")
+    print(json.dumps(whole["stage_seconds"]))
+    assert whole["seconds"] <= LIMIT_S
+    dice = random.Random(1)
+    for _ in range(KILLS):
+        process = begin(tmp_path / "killed")
+        time.sleep(dice.uniform(5, whole["seconds"] / 2))  # not a wait for anything: the moment is what varies
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    killed = finished(tmp_path / "killed")
+    assert killed["examples"]["digest"] == whole["examples"]["digest"]
+    assert digests(tmp_path / "killed") == digests(tmp_path / "whole")

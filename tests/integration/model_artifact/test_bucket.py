@@ -1,0 +1,202 @@
+"""A registry in a bucket keeps what one in a folder promises: the same tests for both, by Google's own client.
+
+The bucket is a server of the tests' own, or a real one: `FLIT_TEST_GCS_BUCKET` names a bucket that may be written to.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.experiments import Trials
+from shared.model_artifact import bucket as bucket_module
+from shared.model_artifact.bucket import BucketRegistry, upload
+from shared.model_artifact.manifest import ArtifactRefused
+from shared.model_artifact.opening import open_registry
+from shared.model_artifact.registry import ModelRegistry, PromotionConflict, RegistryAway
+from shared.settings import ModelRegistrySettings
+from tests.gcs_server import Buckets, gcs_server
+from tests.unit.model_artifact.artifacts import a_manifest, some_files
+
+pytestmark = pytest.mark.integration
+
+REAL = os.environ.get("FLIT_TEST_GCS_BUCKET")
+Machine = Callable[[], ModelRegistry]
+"""Makes the registry as another machine sees it."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Buckets]:
+    with gcs_server() as (address, buckets):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        yield buckets
+
+
+@pytest.fixture(params=["folder", "bucket", "real bucket"])
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
+    if request.param == "folder":
+        return lambda: ModelRegistry(str(tmp_path / "models"))
+    if request.param == "bucket":
+        request.getfixturevalue("server")
+        uri = "gs://flit-models/team"
+    else:
+        if REAL is None:
+            pytest.skip("FLIT_TEST_GCS_BUCKET names no bucket of Google's")
+        uri = f"gs://{REAL}/test-{uuid.uuid4().hex[:8]}"
+
+    def make() -> ModelRegistry:
+        settings = ModelRegistrySettings(uri=uri, mirror=tmp_path / f"mirror-{uuid.uuid4().hex[:8]}")
+        return open_registry(settings)
+
+    return make
+
+
+def test_a_model_is_read_elsewhere_as_it_was_registered(machine: Machine) -> None:
+    here, there = machine(), machine()
+    version = here.register(a_manifest(), some_files(b"a graph"))
+    assert there.versions() == [version]
+    assert there.load(version).onnx == b"a graph"
+    assert here.register(a_manifest(), some_files(b"a graph")) == version
+    with pytest.raises(ArtifactRefused):
+        there.load("0" * 16)
+
+
+def test_versions_come_in_the_order_of_their_registration(machine: Machine) -> None:
+    here = machine()
+    made = [here.register(a_manifest(), some_files(f"graph {number}".encode())) for number in range(3)]
+    assert machine().versions() == made
+
+
+def test_a_promotion_and_the_way_back_are_seen_everywhere(machine: Machine) -> None:
+    here, there = machine(), machine()
+    first, second = (here.register(a_manifest(), some_files(graph)) for graph in (b"one", b"two"))
+    assert (there.current(), there.previous()) == (None, None)
+    here.promote(first, "test")
+    assert there.current() == first
+    there.promote(second, "test", expected=first)
+    assert (here.current(), here.previous()) == (second, first)
+    assert here.rollback("test") == first
+    assert (there.current(), there.previous()) == (first, second)
+
+
+def test_who_believes_something_else_moves_nothing(machine: Machine) -> None:
+    here, there = machine(), machine()
+    first, second = (here.register(a_manifest(), some_files(graph)) for graph in (b"one", b"two"))
+    here.promote(first, "test")
+    with pytest.raises(PromotionConflict):
+        there.promote(second, "test", expected=None)
+    assert here.current() == first
+
+
+def test_of_many_promotions_from_one_belief_one_wins(machine: Machine) -> None:
+    here = machine()
+    base = here.register(a_manifest(), some_files())
+    here.promote(base, "test")
+    rivals = [here.register(a_manifest(), some_files(f"rival {number}".encode())) for number in range(3)]
+    won: list[str] = []
+
+    def race(registry: ModelRegistry, rival: str) -> None:
+        try:
+            registry.promote(rival, "racer", expected=base)
+        except PromotionConflict:
+            return
+        won.append(rival)
+
+    racers = [threading.Thread(target=race, args=(machine(), rival)) for rival in rivals]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert len(won) == 1
+    assert (machine().current(), machine().previous()) == (won[0], base)
+
+
+def test_trials_and_policies_are_seen_everywhere(machine: Machine) -> None:
+    here, there = machine(), machine()
+    version = here.register(a_manifest(), some_files())
+    here.change_trials(lambda trials: Trials(shadow=[version]))
+    assert there.trials().shadow == [version]
+    there.change_trials(lambda trials: Trials())
+    assert here.trials().shadow == []
+    here.keep_policy("cautious-1a2b", b"version: 1\n")
+    assert there.kept_policy("cautious-1a2b").read_bytes() == b"version: 1\n"
+    with pytest.raises(ArtifactRefused):
+        there.kept_policy("../secret")
+
+
+def bucketed(server: Buckets, mirror: Path) -> BucketRegistry:
+    return BucketRegistry("gs://flit-models/team", mirror)
+
+
+def test_a_copy_that_was_damaged_here_is_fetched_again(server: Buckets, tmp_path: Path) -> None:
+    here = bucketed(server, tmp_path / "mirror")
+    version = here.register(a_manifest(), some_files(b"a graph"))
+    (here.root / "models" / version / "model.onnx").write_bytes(b"another")
+    assert here.load(version).onnx == b"a graph"
+
+
+def test_a_model_that_was_damaged_in_the_bucket_is_refused(server: Buckets, tmp_path: Path) -> None:
+    version = bucketed(server, tmp_path / "here").register(a_manifest(), some_files(b"a graph"))
+    server.objects["flit-models", f"team/models/{version}/model.onnx"].data = b"another"
+    with pytest.raises(ArtifactRefused):
+        bucketed(server, tmp_path / "there").load(version)
+
+
+def test_a_model_without_its_manifest_is_none(server: Buckets, tmp_path: Path) -> None:
+    version = bucketed(server, tmp_path / "here").register(a_manifest(), some_files())
+    del server.objects["flit-models", f"team/models/{version}/manifest.json"]
+    there = bucketed(server, tmp_path / "there")
+    assert there.versions() == []
+    with pytest.raises(ArtifactRefused):
+        there.load(version)
+
+
+def test_a_writer_who_lost_its_lock_cannot_undo_what_came_since(
+    server: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = bucketed(server, tmp_path / "here"), bucketed(server, tmp_path / "there")
+    first, second = (here.register(a_manifest(), some_files(graph)) for graph in (b"one", b"two"))
+    here.promote(first, "test")
+    write = BucketRegistry._write_pointer
+
+    def held_up(self: BucketRegistry, name: str, pointer: object) -> None:
+        monkeypatch.setattr(BucketRegistry, "_write_pointer", write)
+        del server.objects["flit-models", "team/.lock"]  # its lease has ended
+        there.promote(second, "test")
+        write(self, name, pointer)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(BucketRegistry, "_write_pointer", held_up)
+    third = here.register(a_manifest(), some_files(b"three"))
+    with pytest.raises(PromotionConflict):
+        here.promote(third, "test")
+    assert bucketed(server, tmp_path / "elsewhere").current() == second
+
+
+def test_the_lock_of_one_who_died_is_taken_after_its_lease(
+    server: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_module, "LEASE_S", 0.3)
+    died, here = bucketed(server, tmp_path / "died"), bucketed(server, tmp_path / "here")
+    version = here.register(a_manifest(), some_files())
+    died._lock()
+    here.promote(version, "test")
+    assert here.current() == version
+
+
+def test_a_bucket_that_refuses_is_away(server: Buckets, tmp_path: Path) -> None:
+    here = bucketed(server, tmp_path / "mirror")
+    server.refuse = 403
+    with pytest.raises(RegistryAway):
+        here.current()
+
+
+def test_a_file_is_exported(server: Buckets, tmp_path: Path) -> None:
+    path = tmp_path / "examples.parquet"
+    path.write_bytes(b"rows")
+    upload("gs://flit-exports/daily/examples.parquet", path)
+    assert server.objects["flit-exports", "daily/examples.parquet"].data == b"rows"

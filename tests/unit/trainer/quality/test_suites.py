@@ -1,0 +1,166 @@
+"""Each expectation against the fault that it is there for: a table of faults by suites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from services.trainer.quality.checks import check, declared
+from services.trainer.quality.frames import CATEGORIES, example_frames, spread, told_by_one, with_empty_days
+from services.trainer.quality.suites import suites
+from tests.unit.trainer.synthetic import synthetic_examples
+
+ROWS = 400
+DAY = pd.Timedelta(days=1)
+
+
+def sound() -> dict[str, pd.DataFrame]:
+    """Every frame as it should be."""
+    when = pd.date_range("2026-06-01", periods=ROWS, freq="h", tz="UTC")
+    transactions = pd.DataFrame(
+        {
+            "event_id": [f"event-{number}" for number in range(ROWS)], "customer_id": "cust_1", "source": "tests",
+            "occurred_at": when, "amount": 67.51, "currency": "USD", "status": "completed", "installments_count": 4,
+            "customer_tenure_days": 384, "payment_credit_limit": 500.0, "fingerprint": "ab" * 16,
+            **{name: values[0] for name, values in CATEGORIES.items()},
+        }
+    )  # fmt: skip
+    outcomes = pd.DataFrame(
+        {
+            "event_id": transactions["event_id"], "defaulted": [number % 20 == 0 for number in range(ROWS)],
+            "days_to_first_missed_payment": [14.0 if number % 20 == 0 else None for number in range(ROWS)],
+            "observed_at": when + 56 * DAY, "occurred_at": when, "days_after": 56, "has_purchase": True,
+        }
+    )  # fmt: skip
+    names = declared().feature_names
+    features = pd.DataFrame(
+        {
+            "event_id": transactions["event_id"], "occurred_at": when, "feature_set_version": "1-test",
+            "feature_hash": "0a" * 32, "state": "fresh", **dict.fromkeys(names, 0.5),
+        }
+    )  # fmt: skip
+    days = pd.DataFrame({"day": [f"2026-06-{day:02}" for day in range(1, 20)], "purchases": 100})
+    noise = np.random.default_rng(1).random((ROWS, len(names))).astype(np.float32)
+    examples = replace(synthetic_examples(ROWS), features=noise, feature_names=tuple(names))
+    as_of_us = int(examples.mature_us.max())
+    return {
+        "transactions": transactions,
+        "repeated_transactions": pd.DataFrame({"event_id": ["event-1"], "bodies": [1]}),
+        "transactions_by_day": with_empty_days(days),
+        "outcomes": outcomes,
+        "features": features,
+        **example_frames(examples, as_of_us),
+    }
+
+
+Plant = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def value(column: str, planted: object, rows: int = 1) -> Plant:
+    def plant(frame: pd.DataFrame) -> pd.DataFrame:
+        frame[column] = frame[column].astype(object)
+        frame.loc[frame.index[:rows], column] = planted
+        return frame.infer_objects()
+
+    return plant
+
+
+def repeated(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([frame, frame.iloc[[0]]], ignore_index=True)
+
+
+FAULTS: list[tuple[str, str, Plant]] = [
+    ("transactions", "a null id", value("event_id", None)),
+    ("transactions", "a null amount", value("amount", None)),
+    ("transactions", "a negative amount", value("amount", -1.0)),
+    ("transactions", "cents taken for units", lambda frame: frame.assign(amount=frame["amount"] / 100)),
+    ("transactions", "an unknown currency", value("currency", "XXX")),
+    ("transactions", "a status of another system", value("status", "shipped")),
+    ("transactions", "a plan of 61 instalments", value("installments_count", 61)),
+    ("transactions", "an account opened after the purchase", value("customer_tenure_days", -1)),
+    ("transactions", "a value outside the contract", value("customer_income_bracket", "lots")),
+    ("transactions", "a feed that lost its categories", value("product_category", "unknown", rows=40)),
+    ("transactions", "most events several times", lambda frame: pd.concat([frame] * 3, ignore_index=True)),
+    ("transactions", "a missing column", lambda frame: frame.drop(columns="currency")),
+    ("transactions", "no rows", lambda frame: frame.iloc[:0]),
+    ("repeated_transactions", "two bodies under one id", value("bodies", 2)),
+    ("transactions_by_day", "a day without a purchase", value("share_of_median", 0.0)),
+    ("transactions_by_day", "a day that came ten times", value("share_of_median", 10.0)),
+    ("transactions_by_day", "a day twice", repeated),
+    ("outcomes", "an outcome twice", repeated),
+    ("outcomes", "neither a default nor a good loan", value("defaulted", None)),
+    ("outcomes", "known before the purchase", value("days_after", -1)),
+    ("outcomes", "a default that says no day", value("days_to_first_missed_payment", None)),
+    ("outcomes", "a good loan that missed a payment", lambda frame: frame.assign(days_to_first_missed_payment=14.0)),
+    ("outcomes", "outcomes of nobody's purchases", value("has_purchase", False, rows=40)),
+    ("features", "a label among the features", lambda frame: frame.assign(defaulted=0.0)),
+    ("features", "a post-decision column", lambda frame: frame.assign(expected_loss=0.0)),
+    ("features", "a feature that is gone", lambda frame: frame.drop(columns="purchases_24h")),
+    ("features", "a hash that is none", value("feature_hash", "zz")),
+    ("features", "a share above one", value("night_share_30d", 1.5)),
+    ("features", "a negative count", value("purchases_24h", -1.0)),
+    ("features", "the past unknown", value("purchases_30d", None, rows=40)),
+    ("features", "made while states were lost", value("state", "rebuilding", rows=40)),
+    ("training_examples", "an example twice", repeated),
+    ("training_examples", "a label that is neither", value("label", 2)),
+    ("training_examples", "nobody defaults", lambda frame: frame.assign(label=0)),
+    ("training_examples", "a label that has not matured", value("days_mature", -1.0)),
+    ("training_examples", "mature at once", value("days_to_mature", 0.0)),
+    ("training_examples", "a weight below one", value("weight", 0.5)),
+    ("training_columns", "the label as a feature", lambda frame: frame.assign(will_default=0.0)),
+    ("training_columns", "the days to the missed payment", lambda frame: frame.assign(days_to_first_missed_payment=1)),
+    ("training_columns", "a feature less", lambda frame: frame.drop(columns="amount")),
+    ("training_examples_by_day", "a hole in the history", value("share_of_median", 0.05)),
+    ("training_leakage", "a feature that has seen the label", value("auc", 0.97)),
+]
+
+
+def test_sound_rows_meet_every_expectation(tmp_path: Path) -> None:
+    checked = check(sound(), tmp_path)
+    assert checked.faults == ()
+    assert checked.expectations > 100
+    assert "<html" in Path(checked.pages).read_text()
+
+
+def test_every_suite_catches_each_of_its_planted_faults(tmp_path: Path) -> None:
+    missed = []
+    for suite, fault, plant in FAULTS:
+        frames = {suite: plant(sound()[suite].copy())}
+        if not check(frames, tmp_path, pages=False).faults:
+            missed.append((suite, fault))
+    assert missed == []
+
+
+def test_every_suite_has_a_planted_fault() -> None:
+    assert {suite for suite, _, _ in FAULTS} == suites(declared()).keys()
+
+
+def test_a_fault_names_what_was_seen_but_never_who(tmp_path: Path) -> None:
+    planted = value("amount", -1.0)(sound()["transactions"])
+    (fault,) = check({"transactions": planted}, tmp_path).faults
+    assert "transactions" in str(fault) and "-1.0" in str(fault)
+    tenure = value("customer_tenure_days", -77)(sound()["transactions"])
+    (hidden,) = check({"transactions": tenure}, tmp_path).faults
+    assert "1 rows" in str(hidden) and "-77" not in str(hidden)
+
+
+def test_a_day_in_between_that_has_no_row_had_no_purchase() -> None:
+    named = [f"2026-06-{day:02}" for day in (1, 2, 4, 5)]
+    days = with_empty_days(pd.DataFrame({"day": named, "purchases": 10}))
+    assert days["purchases"].to_list() == [10, 0, 10]  # the first and the last may be parts of days
+
+
+def test_leakage_is_measured_whichever_way_a_feature_points() -> None:
+    label = np.array([0, 0, 1, 1], dtype=np.int8)
+    frame = pd.DataFrame({"tells": [9.0, 8.0, 1.0, 2.0], "says_nothing": [1.0, 2.0, 1.0, 2.0], "empty": [np.nan] * 4})
+    found = told_by_one(frame, label).set_index("feature")["auc"]
+    assert found.to_dict() == {"tells": 1.0, "says_nothing": 0.5}
+
+
+def test_features_are_spread_into_columns() -> None:
+    frame = spread(pd.DataFrame({"event_id": ["a", "b"], "features": ['{"x": 1.5, "y": null}', '{"x": 2, "y": 3}']}))
+    assert frame["x"].to_list() == [1.5, 2.0] and np.isnan(frame["y"].iloc[0])
