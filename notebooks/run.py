@@ -22,6 +22,7 @@ from pathlib import Path
 import jupytext
 import nbclient
 import nbformat
+from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError
 from rich.console import Console
 
@@ -105,7 +106,11 @@ def execute(path: Path, environment: Mapping[str, str]) -> float:
     run until then is kept all the same."""
     notebook = jupytext.read(path)
     client = nbclient.NotebookClient(
-        notebook, timeout=CELL_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(Path.cwd())}}
+        notebook,
+        # Over a socket in the file system: nobody else on this machine can talk to the kernel.
+        km=AsyncKernelManager(kernel_name="python3", transport="ipc"),
+        timeout=CELL_SECONDS,
+        resources={"metadata": {"path": str(Path.cwd())}},
     )
     started = time.monotonic()
     try:

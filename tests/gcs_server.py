@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
             case ["upload", "storage", "v1", "b", bucket, "o"], ["multipart"]:
                 envelope = b"content-type: " + self.headers["content-type"].encode() + b"\r\n\r\n" + self.body
                 about, content = email.message_from_bytes(envelope, policy=HTTP).iter_parts()
-                name = json.loads(about.get_payload(decode=True))["name"]
+                name = json.loads(about.get_content())["name"]
                 data = content.get_payload(decode=True)
                 assert isinstance(data, bytes)
                 return self._store((bucket, name), data, self.query)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pandas as pd
 import pandas_gbq
+from google.cloud import bigquery
 from pydantic_settings import SettingsConfigDict
 
 from shared.settings import BigQuerySettings, ServiceSettings, load_settings
 from shared.warehouse import tables
-from shared.warehouse.clients import bigquery_client
+from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
 
 GIB = 2**30
+EMULATOR = "BIGQUERY_EMULATOR_HOST"
+QUERY_TIMEOUT_S = 300.0
 
 
 class NotebookSettings(ServiceSettings):
@@ -33,14 +40,27 @@ def read(sql: str, *, max_gib: float = 1.0) -> pd.DataFrame:
     """
     settings = load_settings(NotebookSettings).bigquery
     _check_partitions(sql)
-    frame: pd.DataFrame = pandas_gbq.read_gbq(
-        sql.replace("{project}", settings.project),
-        project_id=settings.project,
-        bigquery_client=bigquery_client(settings),
-        configuration={"query": {"maximumBytesBilled": str(int(max_gib * GIB)), "useQueryCache": False}},
-        progress_bar_type=None,
-        use_bqstorage_api=False,
-    )
+    client = bigquery_client(settings)
+    # Through a table of its own: of a large result the emulator has none that could be read page by page.
+    scratch = f"{tables.ML}.scratch_notebook_{uuid.uuid4().hex}"
+    try:
+        client.query(
+            f"CREATE TABLE `{settings.project}.{scratch}` AS {sql.replace('{project}', settings.project)}",
+            bigquery.QueryJobConfig(maximum_bytes_billed=int(max_gib * GIB), use_query_cache=False),
+            retry=RETRY,
+            timeout=CALL_TIMEOUT_S,
+        ).result(timeout=QUERY_TIMEOUT_S)
+        with _pointed(settings):
+            frame: pd.DataFrame = pandas_gbq.read_gbq(
+                scratch,
+                project_id=settings.project,
+                bigquery_client=client,
+                progress_bar_type=None,
+                use_bqstorage_api=False,
+            )
+    finally:
+        client.delete_table(f"{settings.project}.{scratch}", not_found_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_S)
+        client.close()
     return frame
 
 
@@ -50,14 +70,31 @@ def write(frame: pd.DataFrame, table: str, *, replace: bool = False) -> None:
     known = {declared.id for declared in tables.ALL}
     if table in known:
         raise ValueError(f"{table} is the system's own: give your table another name")
-    pandas_gbq.to_gbq(
-        frame,
-        table,
-        project_id=settings.project,
-        bigquery_client=bigquery_client(settings),
-        if_exists="replace" if replace else "fail",
-        progress_bar=False,
-    )
+    with _pointed(settings):
+        pandas_gbq.to_gbq(
+            frame,
+            table,
+            project_id=settings.project,
+            bigquery_client=bigquery_client(settings),
+            if_exists="replace" if replace else "fail",
+            progress_bar=False,
+        )
+
+
+@contextmanager
+def _pointed(settings: BigQuerySettings) -> Iterator[None]:
+    """pandas-gbq makes clients of its own beside the one that it is given: this variable of Google's points them."""
+    if not settings.is_emulator:
+        yield
+        return
+    before = os.environ.get(EMULATOR)
+    os.environ[EMULATOR] = settings.rest_endpoint
+    try:
+        yield
+    finally:
+        os.environ.pop(EMULATOR)
+        if before is not None:
+            os.environ[EMULATOR] = before
 
 
 def _check_partitions(sql: str) -> None:

@@ -1,8 +1,9 @@
 """A registry in a bucket of Google Cloud Storage: the same folder, kept there, with a mirror on this machine.
 
 What is read is copied into the mirror first, and verified there as ever; what is written goes into the mirror first,
-and then into the bucket, a model's manifest last: who finds a manifest finds the model. Pointers move by compare-and-swap
-of their object's generation, so that a writer who was held up can't undo what another one has done since.
+and then into the bucket, a model's manifest last: who finds a manifest finds the model. Pointers move by
+compare-and-swap of their object's generation, so that a writer who was held up can't undo what another one has done
+since.
 
 `STORAGE_EMULATOR_HOST` points Google's client elsewhere.
 """

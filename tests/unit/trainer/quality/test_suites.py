@@ -63,7 +63,7 @@ Plant = Callable[[pd.DataFrame], pd.DataFrame]
 def value(column: str, planted: object, rows: int = 1) -> Plant:
     def plant(frame: pd.DataFrame) -> pd.DataFrame:
         frame[column] = frame[column].astype(object)
-        frame.loc[frame.index[:rows], column] = planted
+        frame[column] = [planted if row < rows else kept for row, kept in enumerate(frame[column])]
         return frame.infer_objects()
 
     return plant
