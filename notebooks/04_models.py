@@ -46,7 +46,7 @@ for family in families:
     models[family.family] = fitted
     gap, low, high = auc_gap(label, purchases.test_rate, fitted.probability)
     tracked("families", fitted, split, auc_ceiling=ceiling, auc_gap=gap, auc_gap_low=low, auc_gap_high=high)
-    fitted.figures |= {"gap": gap, "gap_low": low, "gap_high": high}
+    fitted.figures.update(gap=gap, gap_low=low, gap_high=high)
 shown = {
     "auc": "AUC", "auc_low": "from", "auc_high": "to", "gap": "below the ceiling", "gap_low": "gap from",
     "gap_high": "gap to", "log_loss": "log-loss", "ece": "calibration error", "profit_bp": "profit, bp",

@@ -9,6 +9,8 @@
 # %%
 from __future__ import annotations
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -23,6 +25,7 @@ from notebooks.kit.study import DAY_US, PURCHASE, study
 from services.trainer.evaluate import auc
 from services.trainer.examples import Examples
 from services.trainer.families.linear import Logistic
+from services.trainer.families.xgboost_trees import XGBoostTrees
 from services.trainer.split import Split
 
 TODAY, MATURE, WINDOW, TEST = 144, 60, 30, 15
@@ -64,14 +67,17 @@ ways = {
     "seen so far": relabelled(day < TODAY, after <= age),
 }
 alone = inputs("the purchase", PURCHASE)
+free = replace(CONDITIONS, direction=lambda _: 0)
 rows: dict[str, dict[str, float]] = {}
 said = {}
 for name, split in ways.items():
     fitted = fit(split, Logistic(alone, CONDITIONS))
     said[name] = fitted.probability
     gap, low, high = auc_gap(test.label, rate, fitted.probability)
+    # As anybody would who hasn't written down which way each feature may move the risk.
+    unguarded, *_ = auc_gap(test.label, rate, fit(split, XGBoostTrees(alone, free, depth=3)).probability)
     rows[name] = {
-        "AUC": fitted.figures["auc"], "below the ceiling": gap, "from": low, "to": high,
+        "AUC": fitted.figures["auc"], "below the ceiling": gap, "from": low, "to": high, "unguarded trees": unguarded,
         "says, %": 100 * fitted.figures["mean_probability"], "defaults, %": 100 * fitted.figures["default_rate"],
     }  # fmt: skip
 
@@ -116,6 +122,7 @@ said["hazard"] = 1 - survives
 gap, low, high = auc_gap(test.label, rate, said["hazard"])
 rows["hazard"] = {
     "AUC": auc(test.label, said["hazard"]), "below the ceiling": gap, "from": low, "to": high,
+    "unguarded trees": np.nan,
     "says, %": 100 * said["hazard"].mean(), "defaults, %": 100 * test.label.mean(),
 }  # fmt: skip
 
@@ -125,6 +132,7 @@ record.table("ways", table)
 for name in table.index:
     key = name.replace(" ", "_").replace("-", "_")
     record.number(f"gap_{key}", table.loc[name, "below the ceiling"], ".3f")
+    record.number(f"unguarded_{key}", table.loc[name, "unguarded trees"], ".3f")
     record.number(f"says_{key}", table.loc[name, "says, %"], ".1f")
 record.number("matured_gap", table.loc["matured", "below the ceiling"], ".4f")
 record.number("matured_gap_low", table.loc["matured", "from"], "+.4f")

@@ -22,13 +22,15 @@ from pathlib import Path
 import jupytext
 import nbclient
 import nbformat
-from jupyter_client import AsyncKernelManager
+import traitlets
+from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError
 from rich.console import Console
 
 from deploy.local.backfill import Backfill, BackfillSettings
 from deploy.local.processes import StartFailed
 from notebooks.kit.study import TEST_DAYS
+from shared.feature_definitions import FEATURE_SET_VERSION
 
 HERE = Path(__file__).parent
 DATA, OUT, REPORTS = Path(".local/research"), Path("out/research"), Path("docs/research")
@@ -55,6 +57,14 @@ AS_OF = "2027-01-01"
 """When every purchase's outcome is known: notebooks take from that what they allow themselves to know."""
 
 
+class KernelByFile(AsyncKernelManager):
+    """Talks to its kernel over sockets in the file system: nobody else on this machine can."""
+
+    @traitlets.default("transport")
+    def _by_file(self) -> str:
+        return "ipc"
+
+
 class ReportIncomplete(Exception):
     """A report names something that no notebook has recorded."""
 
@@ -78,10 +88,19 @@ def warehouse(data: Path, console: Console) -> Iterator[dict[str, str]]:
     """Both histories read and loaded; the environment of a process that is to study them."""
     for source in SOURCES[1:]:
         with Backfill(settings_of(source, data), console).opened() as other:
-            other.run()
+            once(other, source)
     with Backfill(settings_of(SOURCES[0], data), console).opened() as studied:
-        studied.run()
+        once(studied, SOURCES[0])
         yield study_environment(studied)
+
+
+def once(backfill: Backfill, source: Source) -> None:
+    """Run a backfill, unless this very one has been run here."""
+    marker = backfill.settings.data_dir / "complete"
+    wanted = f"{source} {FIRST_DAY} {AS_OF} {FEATURE_SET_VERSION}"
+    if not marker.exists() or marker.read_text() != wanted:
+        backfill.run()
+        marker.write_text(wanted)
 
 
 def study_environment(studied: Backfill) -> dict[str, str]:
@@ -107,8 +126,8 @@ def execute(path: Path, environment: Mapping[str, str]) -> float:
     notebook = jupytext.read(path)
     client = nbclient.NotebookClient(
         notebook,
-        # Over a socket in the file system: nobody else on this machine can talk to the kernel.
-        km=AsyncKernelManager(kernel_name="python3", transport="ipc"),
+        kernel_manager_class=KernelByFile,
+        kernel_name="python3",
         timeout=CELL_SECONDS,
         resources={"metadata": {"path": str(Path.cwd())}},
     )

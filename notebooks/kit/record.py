@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -58,4 +59,6 @@ class Record:
 
 
 def _cell(value: Any, form: str) -> str:
-    return format(value, form) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else format(value, form)
+    return str(value)

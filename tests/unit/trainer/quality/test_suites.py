@@ -62,9 +62,8 @@ Plant = Callable[[pd.DataFrame], pd.DataFrame]
 
 def value(column: str, planted: object, rows: int = 1) -> Plant:
     def plant(frame: pd.DataFrame) -> pd.DataFrame:
-        frame[column] = frame[column].astype(object)
-        frame[column] = [planted if row < rows else kept for row, kept in enumerate(frame[column])]
-        return frame.infer_objects()
+        changed = [planted if row < rows else kept for row, kept in enumerate(frame[column])]
+        return frame.assign(**{column: pd.Series(changed, index=frame.index)}).infer_objects()
 
     return plant
 
