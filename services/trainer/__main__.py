@@ -78,6 +78,7 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
         return switch.COMMANDS[arguments.command](registry, arguments)
     from tqdm import tqdm
 
+    from services.trainer import data_commands
     from services.trainer.commands import STEPS, Trainer
     from services.trainer.warehouse import Warehouse
 
@@ -102,9 +103,9 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
             bar.set_postfix_str(name)
             bar.update()
 
-        answer: dict[str, Any] = getattr(
-            Trainer(settings, warehouse, registry, step), arguments.command.replace("-", "_")
-        )(arguments)
+        kind = data_commands.Data if arguments.command in data_commands.COMMANDS else Trainer
+        job = kind(settings, warehouse, registry, step)
+        answer: dict[str, Any] = getattr(job, arguments.command.replace("-", "_"))(arguments)
     return answer
 
 

@@ -1,18 +1,10 @@
-"""What the subcommands do that need the warehouse, and what each answers with: one line of JSON."""
+"""What the subcommands about models do, and what each answers with: one line of JSON."""
 
 from __future__ import annotations
 
 import time
-import uuid
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from time import perf_counter
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,31 +12,25 @@ import structlog
 from numpy.typing import NDArray
 
 from services.trainer import metrics, switch
-from services.trainer.archive import Archive, NotKept
+from services.trainer.archive import Archive
 from services.trainer.backtest import backtest, profit_curve
 from services.trainer.candidates import candidates_of
 from services.trainer.card import card_html
 from services.trainer.ceiling import Ceiling, ceiling, read_hidden
-from services.trainer.engines import Engine
 from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.experiments import exposures
 from services.trainer.experiments.guarding import Guard, told_to_stop
 from services.trainer.families import Conditions
-from services.trainer.past import Past, reprocess_partition
-from services.trainer.reprocess import Reprocessed, Wanted
+from services.trainer.job import Answer, Job
+from services.trainer.past import Past
 from services.trainer.rescore import rescored
-from services.trainer.settings import TrainerSettings
-from services.trainer.warehouse import DriftRow, Evaluation, Warehouse
+from services.trainer.warehouse import DriftRow, Evaluation
 from services.trainer.workflow import PROMOTED_BY, Plan, evaluate_version, train_and_register
-from shared.alerts import Alerts
 from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.experiments import Experiment
 from shared.feature_definitions import FEATURE_SET_VERSION
-from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, load_policy
-from shared.policy.exploration import propensity
 from shared.telemetry.metrics import DRIFT_SCORE, MODEL_AUC, MODEL_INFO
-from shared.telemetry.process import EXIT_FAILED
 
 log = structlog.get_logger()
 
@@ -52,31 +38,18 @@ MICROS_PER_DAY = 86_400_000_000
 STEPS = {"train": 13, "quality": 3, "evaluate": 3, "drift": 3, "examples": 2, "backtest": 2, "analyse-experiment": 2}
 """How many steps each command tells of, for a progress bar."""
 
-Answer = dict[str, Any]
 
-
-class Trainer:
-    """The subcommands over one warehouse and one registry. `step` is told of each step done."""
-
-    def __init__(
-        self, settings: TrainerSettings, warehouse: Warehouse, registry: ModelRegistry, step: Callable[[str], None]
-    ) -> None:
-        self._settings, self._warehouse, self._registry = settings, warehouse, registry
-        self._tell = step
-        self._alerts = Alerts(settings.alerts, "trainer")
-        self._last = perf_counter()
-
-    def _step(self, name: str) -> None:
-        now = perf_counter()
-        metrics.TRAINING_SECONDS.labels(name.partition(",")[0]).set(now - self._last)
-        self._last = now
-        self._tell(name)
+class Trainer(Job):
+    """The subcommands about models."""
 
     def train(self, arguments: Namespace) -> Answer:
         section = self._settings.trainer
         as_of_us, examples = self._examples(arguments.as_of)
         if section.check_data:
-            self._refuse_unlike(examples, as_of_us)
+            from services.trainer.quality.gate import refuse_unlike
+
+            refuse_unlike(examples, as_of_us, self._quality_folder, self._alerts)
+            self._step("data checked")
         plan = Plan(section.validate_share, section.test_share, section.economics, section.seed)
         outcome = train_and_register(
             examples,
@@ -167,89 +140,6 @@ class Trainer:
             "json": self._report(f"drift-{version}.json", report.json),
         }
 
-    def quality(self, arguments: Namespace) -> Answer:
-        from services.trainer.quality.checks import check
-        from services.trainer.quality.frames import Span, example_frames, warehouse_frames
-
-        clock = self._warehouse.clock()
-        since_us = 0 if arguments.since is None else arguments.since
-        until_us = clock + 1 if arguments.until is None else arguments.until
-        frames = warehouse_frames(self._warehouse, Span(since_us, until_us), FEATURE_SET_VERSION)
-        self._step("rows read")
-        try:
-            as_of_us, examples = self._examples(arguments.as_of)
-        except TrainingRefused as none:
-            log.info("no_examples_to_check", reason=str(none))  # a young warehouse is none the worse for it
-        else:
-            frames |= example_frames(examples, as_of_us)
-        checked = check(frames, self._quality_folder)
-        self._step("checked")
-        if checked.faults:
-            self._alerts.send("data quality: expectations not met", [str(fault) for fault in checked.faults])
-        return {
-            "suites": sorted(frames),
-            "expectations": checked.expectations,
-            "faults": [str(fault) for fault in checked.faults],
-            "rows": {name: len(frame) for name, frame in frames.items()},
-            "pages": checked.pages,
-            "exit_status": EXIT_FAILED if checked.faults else 0,
-        }
-
-    def _refuse_unlike(self, examples: Examples, as_of_us: int) -> None:
-        """Raises TrainingRefused where the examples aren't what they are expected to be."""
-        from services.trainer.quality.checks import check
-        from services.trainer.quality.frames import example_frames
-
-        checked = check(example_frames(examples, as_of_us), self._quality_folder)
-        self._step("data checked")
-        if checked.faults:
-            faults = [str(fault) for fault in checked.faults]
-            self._alerts.send("training refused: its examples are not as expected", faults)
-            raise TrainingRefused(f"{'; '.join(faults)}; see {checked.pages}")
-
-    @property
-    def _quality_folder(self) -> Path:
-        return Path(self._settings.trainer.reports) / "quality"
-
-    def reprocess(self, arguments: Namespace) -> Answer:
-        since_us = 0 if arguments.since is None else arguments.since
-        until_us = self._warehouse.clock() + 1 if arguments.until is None else arguments.until
-        load_id = f"reprocess-{FEATURE_SET_VERSION}-{uuid.uuid4().hex[:8]}"
-        task = partial(
-            reprocess_partition, self._settings.bigquery, Wanted(FEATURE_SET_VERSION, since_us, until_us, load_id)
-        )
-        parts = []
-        for partition, part in Engine(arguments.engine, arguments.workers, arguments.scheduler).run(
-            task, Past(self._warehouse).partitions()
-        ):
-            self._step(f"partition {partition}")
-            log.info("partition_done", partition=partition, rows=asdict(part))
-            parts.append(part)
-        done = Reprocessed.total([Reprocessed(), *parts])
-        return {
-            "feature_set_version": FEATURE_SET_VERSION,
-            "since": from_epoch_micros(since_us),
-            "until": from_epoch_micros(until_us),
-            "load_id": load_id,
-            **asdict(done),
-        }
-
-    def examples(self, arguments: Namespace) -> Answer:
-        import pyarrow.parquet
-
-        as_of_us, examples = self._examples(arguments.as_of)
-        with kept_at(arguments.to) as file:
-            pyarrow.parquet.write_table(examples.ordered().to_arrow(), file)
-        self._step("written")
-        return {
-            "file": str(arguments.to),
-            "as_of": from_epoch_micros(as_of_us),
-            "rows": len(examples),
-            "defaults": int(examples.label.sum()),
-            "feature_set_version": FEATURE_SET_VERSION,
-            "digest": examples.ordered().digest(),
-        }
-
     def backtest(self, arguments: Namespace) -> Answer:
         from services.trainer.backtest_report import figures, page
 
@@ -329,48 +219,6 @@ class Trainer:
                 f"there is no experiment {name}" if name else "no experiment runs: name one that has ended"
             )
         return ended[-1].experiment, epoch_micros(ended[-1].ended_at)
-
-    def _examples(self, as_of_us: int | None) -> tuple[int, Examples]:
-        as_of_us = self._warehouse.clock() if as_of_us is None else as_of_us
-        examples = self._warehouse.matured_examples(as_of_us, FEATURE_SET_VERSION, self._propensity)
-        self._step("read")
-        return as_of_us, examples
-
-    def _propensity(self, policy: str) -> float:
-        """With which a policy approved what it approved by chance. Raises TrainingRefused where it isn't kept: such
-        purchases would stand for themselves alone, and the model would be too hopeful."""
-        try:
-            return propensity(Archive(self._registry).policy(policy))
-        except (NotKept, ValueError) as error:
-            raise TrainingRefused(f"purchases were approved by chance, nobody knows how often: {error}") from None
-
-    def _current(self) -> str:
-        version = self._registry.current()
-        if version is None:
-            raise TrainingRefused("no model is in service: name a version, or train one")
-        return version
-
-    def _report(self, name: str, content: str) -> str:
-        folder = Path(self._settings.trainer.reports)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / name
-        path.write_text(content)
-        return str(path)
-
-
-@contextmanager
-def kept_at(address: str) -> Iterator[Path]:
-    """A file to write, which is then at the address: a path, or `gs://bucket/name`."""
-    if not address.startswith("gs://"):
-        Path(address).parent.mkdir(parents=True, exist_ok=True)
-        yield Path(address)
-        return
-    from shared.model_artifact.bucket import upload
-
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "export"
-        yield file
-        upload(address, file)
 
 
 def _ceiling(hidden: Path | None, seen: Examples, probability: NDArray[np.float64]) -> Ceiling | None:

@@ -1,0 +1,19 @@
+"""What keeps a training from rows that are not as expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.quality.checks import check
+from services.trainer.quality.frames import example_frames
+from shared.alerts import Alerts
+
+
+def refuse_unlike(examples: Examples, as_of_us: int, folder: Path, alerts: Alerts) -> None:
+    """Raises TrainingRefused where the examples break an expectation, and tells people. `folder`: of the pages."""
+    checked = check(example_frames(examples, as_of_us), folder)
+    if checked.faults:
+        faults = [str(fault) for fault in checked.faults]
+        alerts.send("training refused: its examples are not as expected", faults)
+        raise TrainingRefused(f"{'; '.join(faults)}; see {checked.pages}")
