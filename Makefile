@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-slow chaos soak fuzz bench backfill research notebook test-airflow airflow-lock up down status logs ledger lock fmt lint audit clean
+.PHONY: help setup demo test coverage test-system test-slow chaos soak fuzz bench backfill research notebook test-airflow airflow-lock up down status logs ledger lock fmt lint audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Each end-to-end test runs a whole system: more of them at once than cores, and each waits for the others. In the order of
@@ -38,7 +38,10 @@ demo: setup ## the main job: history, a first model, live purchases decided (EVE
 	@$(RUN) -m deploy.local.demo
 
 test: setup ## all tests that need nothing but Python packages
-	@$(RUN) -m pytest -m "not slow and not system and not airflow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 5 --cov --cov-report=term:skip-covered
+	@$(RUN) -m pytest -m "not slow and not system and not airflow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 5
+
+coverage: setup ## the same, and which lines they reach, those of the services' processes too; takes longer
+	@$(RUN) -m pytest -m "not slow and not system and not airflow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 test-slow: setup ## the tests that take minutes: what can be learnt from the source, and the like
 	@$(RUN) -m pytest -m slow --timeout 3600

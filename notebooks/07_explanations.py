@@ -134,12 +134,12 @@ shuffled.fit(filled[:MANY].astype(np.float64), test.label[:MANY])
 importance = pd.DataFrame(
     {
         "AUC lost when shuffled (eli5)": shuffled.feature_importances_,
-        "mean |contribution| (SHAP)": np.abs(by_shap).mean(axis=0),
-        "mean |weight| (LIME)": np.abs(once).mean(axis=0),
-        "mean |contribution| (ours)": np.abs(ours).mean(axis=0),
+        "mean size of contribution (SHAP)": np.abs(by_shap).mean(axis=0),
+        "mean size of weight (LIME)": np.abs(once).mean(axis=0),
+        "mean size of contribution (ours)": np.abs(ours).mean(axis=0),
     },
     index=pd.Index(names, name="feature"),
-).sort_values("mean |contribution| (ours)", ascending=False)
+).sort_values("mean size of contribution (ours)", ascending=False)
 record.table("importance", importance.head(8), ".4f")
 record.number("eli5_rank", spearmanr(importance.iloc[:, 0], importance.iloc[:, 3]).statistic, ".2f")
 record.number("lime_rank", spearmanr(importance.iloc[:, 2], importance.iloc[:, 3]).statistic, ".2f")

@@ -31,7 +31,8 @@ from tests.e2e.system import Log, System, until
 
 DAYS = ("--start", "2026-06-01", "--end", "2026-06-10", "--daily", "150", "--seed", "7", "--generator", "bnpl_history")
 LIVE = 200
-KILLS = 5
+KILLS = 3
+"""Of each step. At its full size, `test_backfill_at_size` kills the whole of it five times."""
 OF_KAFKA = {
     "kafka_topic", "kafka_partition", "kafka_offset", "kafka_timestamp", "_ingestion_timestamp", "load_id",
     "load_partition", "load_row", "as_of_transactions", "as_of_outcomes", "computed_at",

@@ -16,7 +16,7 @@ SERVICES = ("simulator", "ingestor", "features", "scorer", "sink", "trainer", "l
 MEGABYTE = 1_000_000
 
 NOT_IN_THE_SCORER = re.compile(
-    r"xgboost.*|pandas.*|scikit-learn|scipy|evidently|pyarrow|nvidia.*|.*cuda.*|google-.*|skl2onnx"
+    r"xgboost.*|pandas.*|scikit-learn|scipy|evidently|pyarrow|nvidia.*|.*cuda.*|google-cloud-bigquery.*|grpcio.*|skl2onnx"
 )
 NOT_IN_ANY_IMAGE = re.compile(r"uv|pip|setuptools|poetry.*|pytest.*|mypy|ruff|nvidia.*")
 
