@@ -53,6 +53,7 @@ record.number("largest_difference", np.abs(ours - by_shap).max(), ".0e")
 record.number("our_ms", our_ms, ".3f")
 record.number("shap_ms", shap_ms, ".3f")
 figure = plt.figure()
+np.random.seed(1)
 shap.summary_plot(by_shap, matrix[:SOME], feature_names=names, max_display=12, show=False, plot_size=(8, 5))
 record.picture("shap", plt.gcf())
 

@@ -58,11 +58,14 @@ def digests(folder: Path) -> dict[str, Any]:
         client = bigquery_client(where)
         for table in COMPARED:
             # A sum for each column: one text of sixty of them is more than the emulator's parser takes.
-            hashed = ", ".join(
-                f"SUM(MOD(FARM_FINGERPRINT(CONCAT(event_id, COALESCE(TO_JSON_STRING({column.name}), 'null'))), {PRIME}))"
-                f" AS {column.name.lstrip('_')}_hashed"
+            said = {
+                column.name: f"CONCAT(event_id, COALESCE(TO_JSON_STRING({column.name}), 'null'))"
                 for column in table.columns
                 if column.name not in {"kafka_timestamp", "_ingestion_timestamp", "computed_at"}
+            }
+            hashed = ", ".join(
+                f"SUM(MOD(FARM_FINGERPRINT({text}), {PRIME})) AS {name.lstrip('_')}_hashed"
+                for name, text in said.items()
             )
             sql = (
                 f"SELECT COUNT(*) AS n, {hashed} FROM `{client.project}.{table.id}`"
