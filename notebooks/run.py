@@ -106,7 +106,7 @@ def once(backfill: Backfill, source: Source) -> None:
 def study_environment(studied: Backfill) -> dict[str, str]:
     """Of a process that is to study the histories."""
     return {
-        **studied.environment(),
+        **studied.bigquery.environment(),
         "RESEARCH_DATA": str(studied.settings.data_dir.parent.absolute()),
         "RESEARCH_OUT": str(OUT.absolute()),
         "MLFLOW_TRACKING_URI": f"sqlite:///{(OUT / 'mlflow.db').absolute()}",

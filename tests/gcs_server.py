@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import email
+import hashlib
 import itertools
 import json
 import threading
@@ -172,8 +173,6 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _md5(data: bytes) -> str:
-    import hashlib
-
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 

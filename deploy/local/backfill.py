@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from types import MappingProxyType
 from typing import Any, Self
 
 from pydantic import Field
@@ -31,7 +30,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from deploy.local.bigquery import PROJECT, BigQuery
+from deploy.local.bigquery import BigQuery
 from deploy.local.demo_settings import DEFAULT_SEED
 from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess, StartFailed
@@ -39,6 +38,7 @@ from deploy.local.services import READY_TIMEOUT_SECONDS, Service
 from deploy.local.stack import prepare
 from shared.archive import days_of, runs_of
 from shared.settings import load_settings
+from shared.warehouse.schema import ensure_warehouse
 
 POLL_SECONDS = 0.25
 YESTERDAY = timedelta(days=1)
@@ -91,14 +91,6 @@ class Backfill:
         self.hidden = self._dir / "hidden.jsonl"
         self.stage_seconds: dict[str, float] = {}
 
-    def environment(self) -> dict[str, str]:
-        """The settings that point a service, or a notebook, to this warehouse."""
-        return {
-            "BIGQUERY__PROJECT": PROJECT,
-            "BIGQUERY__REST_ENDPOINT": self.bigquery.rest_endpoint,
-            "BIGQUERY__GRPC_ENDPOINT": self.bigquery.grpc_endpoint,
-        }
-
     @contextmanager
     def opened(self) -> Iterator[Self]:
         """With its warehouse running."""
@@ -116,17 +108,17 @@ class Backfill:
                 self._read(bars)
             days = [day for run in runs_of(self.archive) for day in days_of(run)]
             with self._stage("load"):
-                self._module("shared.warehouse", ["create"])
-                log = self._step(bars, "loaded", "sink", ["load", str(self.archive)], len(days), "day_loaded", {})
+                ensure_warehouse(self.bigquery.settings)
+                self._step(bars, "loaded", "sink", ["load", str(self.archive)], len(days), _lines_with("day_loaded"))
             with self._stage("features"):
                 arguments = ["reprocess", "--engine", self.settings.engine, "--workers", str(self.settings.workers)]
-                log = self._step(bars, "features", "trainer", arguments, None, "partition_done", {})
+                log = self._step(bars, "features", "trainer", arguments, None, _lines_with("partition_done"))
                 made = _answer(log)
             with self._stage("examples"):
                 examples = self._dir / "examples.parquet"
                 arguments = ["examples", "--to", str(examples)]
                 arguments += ["--as-of", self.settings.as_of] if self.settings.as_of else []
-                log = self._step(bars, "examples", "trainer", arguments, None, "", {})
+                log = self._step(bars, "examples", "trainer", arguments)
                 kept = _answer(log)
         records: dict[str, int] = {}
         for day in days:
@@ -157,7 +149,7 @@ class Backfill:
             arguments = ["backfill", "--start", str(settings.first), "--end", str(settings.last)]
             arguments += ["--daily", str(settings.daily), "--seed", str(settings.seed)]
             arguments += ["--generator", settings.generator, "--to", str(self.archive)]
-            self._step(bars, "read", "ingestor", arguments, total, "day_completed", environment, self._days_read)
+            self._step(bars, "read", "ingestor", arguments, total, lambda _: self._days_read(), environment)
 
     def _simulator(self, cleanup: ExitStack) -> str:
         service = Service(
@@ -184,43 +176,33 @@ class Backfill:
         title: str,
         name: str,
         arguments: Sequence[str],
-        total: int | None,
-        event: str,
-        environment: Mapping[str, str],
-        count: Callable[[], int] | None = None,
+        total: int | None = None,
+        done: Callable[[Path], int] = lambda log: 0,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> Path:
-        """Run a service's command to its end, with a bar; its log. `event`: in the log, for each part that is done."""
+        """Run a service's command to its end, with a bar; its log. `done`: from the log, how many parts there are."""
         process = self._process(Service(name, 0, arguments), environment)
-        done = count or (lambda: _lines_with(process.log_file, event))
         bar = bars.add_task(title, total=total)
         process.log_file.unlink(missing_ok=True)
         process.start()
         try:
             while process.running:
-                bars.update(bar, completed=done())
+                bars.update(bar, completed=done(process.log_file))
                 time.sleep(POLL_SECONDS)
         finally:
             process.stop()
         if process.exit_code != 0:
             raise StartFailed(title, f"ended with status {process.exit_code}", process.log_file)
-        bars.update(bar, completed=total or done(), total=total or done())
+        parts = total or done(process.log_file)
+        bars.update(bar, completed=parts, total=parts)
         return process.log_file
-
-    def _module(self, module: str, arguments: Sequence[str]) -> None:
-        process = ManagedProcess(
-            module,
-            [sys.executable, "-m", module, *arguments],
-            log_file=self._dir / "logs" / f"{module}.log",
-            environment={**os.environ, "PYTHONPATH": str(Path.cwd()), **self.environment()},
-        )
-        process.run(READY_TIMEOUT_SECONDS)
 
     def _process(self, service: Service, environment: Mapping[str, str]) -> ManagedProcess:
         return ManagedProcess(
             service.name,
             service.command,
             log_file=self._dir / "logs" / f"{service.name}.log",
-            environment=service.full_environment({**self.environment(), **environment}),
+            environment=service.full_environment({**self.bigquery.environment(), **environment}),
         )
 
     @contextmanager
@@ -243,11 +225,16 @@ class Backfill:
         )
 
 
-def _lines_with(log: Path, event: str) -> int:
-    try:
-        return log.read_bytes().count(f'"{event}"'.encode())
-    except FileNotFoundError:
-        return 0
+def _lines_with(event: str) -> Callable[[Path], int]:
+    """Counts the lines of a log that tell of the event."""
+
+    def count(log: Path) -> int:
+        try:
+            return log.read_bytes().count(f'"{event}"'.encode())
+        except FileNotFoundError:
+            return 0
+
+    return count
 
 
 def _answer(log: Path) -> dict[str, Any]:
@@ -263,7 +250,7 @@ def main() -> None:
     try:
         with Backfill(settings, console).opened() as backfill:
             if serve:
-                for name, value in backfill.environment().items():
+                for name, value in backfill.bigquery.environment().items():
                     print(f"{name}={value}", flush=True)
                 Event().wait()
             result = backfill.run()

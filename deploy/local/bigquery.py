@@ -12,6 +12,7 @@ from deploy.local.ports import LOOPBACK, is_listening
 from deploy.local.priority import yielding
 from deploy.local.processes import ManagedProcess
 from deploy.local.single import SingleProcess
+from shared.settings import BigQuerySettings
 
 PROJECT = "flit-local"
 REPOSITORY = Path(__file__).parents[2]
@@ -62,6 +63,15 @@ class BigQuery(SingleProcess):
     @property
     def grpc_endpoint(self) -> str:
         return f"{LOOPBACK}:{self._grpc_port}"
+
+    @property
+    def settings(self) -> BigQuerySettings:
+        """As a client of this process takes them."""
+        return BigQuerySettings(project=PROJECT, rest_endpoint=self.rest_endpoint, grpc_endpoint=self.grpc_endpoint)
+
+    def environment(self) -> dict[str, str]:
+        """The same for a process."""
+        return {f"BIGQUERY__{name.upper()}": value for name, value in self.settings.model_dump().items()}
 
     def start(self) -> None:
         """Raises StartFailed."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Protocol, Self
 
-from deploy.local.bigquery import PROJECT, BigQuery
+from deploy.local.bigquery import BigQuery
 from deploy.local.kafka import Kafka, Node
 from deploy.local.ports import Ports, free_ports
 from deploy.local.processes import POLL_SECONDS, StartFailed
@@ -93,9 +93,7 @@ class EmbeddedStack:
             "KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "KAFKA__REPLICATION_FACTOR": str(min(3, self._brokers)),
             "REDIS__URL": self.valkey.url,
-            "BIGQUERY__PROJECT": PROJECT,
-            "BIGQUERY__REST_ENDPOINT": self.bigquery.rest_endpoint,
-            "BIGQUERY__GRPC_ENDPOINT": self.bigquery.grpc_endpoint,
+            **self.bigquery.environment(),
         }
 
     def start(self) -> None:

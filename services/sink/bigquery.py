@@ -229,7 +229,7 @@ class PartitionWriter:
             f" FROM `{self._warehouse.client.project}.{table.id}`"
             # As wide as time is: rows come in log order, not in that of their events. It is there since a table may
             # require it; the clustering by place is what keeps the reading small.
-            f" WHERE {table.partition_by} >= TIMESTAMP '0001-01-01 00:00:00+00'"
+            f" WHERE {table.ever}"
             " AND kafka_topic = @topic AND kafka_partition = @partition"
         )
         parameters = [

@@ -27,8 +27,6 @@ SHOWN = 20
 PLACES_AT_ONCE = 1000
 """Letters named in one statement."""
 
-_EVER = "TIMESTAMP '0001-01-01 00:00:00+00'"
-
 
 @dataclass(frozen=True, slots=True)
 class Emptied:
@@ -111,7 +109,7 @@ def _letters(client: bigquery.Client, names: Sequence[str]) -> Iterator[str]:
 
 def _empty(client: bigquery.Client, table: Table, whose: _Whose) -> Emptied:
     values = ", ".join(f"{column.name} = {_emptied(column)}" for column in table.personal)
-    update = f"UPDATE {_table(client, table)} SET {values} WHERE {table.partition_by} >= {_EVER} AND {whose.sql}"
+    update = f"UPDATE {_table(client, table)} SET {values} WHERE {table.ever} AND {whose.sql}"
     try:
         return Emptied(_affected(client, update, whose))
     except BadRequest as error:
@@ -161,4 +159,4 @@ def _table(client: bigquery.Client, table: Table) -> str:
 
 
 def _from(client: bigquery.Client, table: Table) -> str:
-    return f"{_table(client, table)} WHERE {table.partition_by} >= {_EVER}"
+    return f"{_table(client, table)} WHERE {table.ever}"

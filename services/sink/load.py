@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def load(
     # Spawned: gRPC's threads don't survive a fork.
     with ProcessPoolExecutor(processes, get_context("spawn"), _open, (settings, rules, mixed)) as pool:
         waiting = iter(missing)
-        running = {pool.submit(_load_day, day, _of_day(present, day)): day for day in _take(waiting, 2 * processes)}
+        running = {pool.submit(_load_day, day, _of_day(present, day)): day for day in islice(waiting, 2 * processes)}
         through = len(days) - len(missing)
         while running:
             future = next(as_completed(running))
@@ -110,7 +111,7 @@ def load(
             through += 1
             done(day, through, len(days))
             if not stop():
-                for following in _take(waiting, 1):
+                for following in islice(waiting, 1):
                     running[pool.submit(_load_day, following, _of_day(present, following))] = following
     return dict(written)
 
@@ -156,7 +157,7 @@ def _refuse_known_people(client: bigquery.Client, day: Day, rows: Sequence[Row])
     people = bigquery.ArrayQueryParameter("people", "STRING", sorted({row["customer_id"] for row in rows}))
     sql = (
         f"SELECT customer_id FROM `{client.project}.{tables.TRANSACTIONS.id}`"
-        f" WHERE {_all_time(tables.TRANSACTIONS)} AND kafka_topic IS NOT NULL"
+        f" WHERE {tables.TRANSACTIONS.ever} AND kafka_topic IS NOT NULL"
         " AND customer_id IN UNNEST(@people) LIMIT 1"
     )
     if any(_asked(client, sql, [people])):
@@ -166,7 +167,7 @@ def _refuse_known_people(client: bigquery.Client, day: Day, rows: Sequence[Row])
 def _has_streamed_rows(client: bigquery.Client) -> bool:
     sql = (
         f"SELECT 1 FROM `{client.project}.{tables.TRANSACTIONS.id}`"
-        f" WHERE {_all_time(tables.TRANSACTIONS)} AND kafka_topic IS NOT NULL LIMIT 1"
+        f" WHERE {tables.TRANSACTIONS.ever} AND kafka_topic IS NOT NULL LIMIT 1"
     )
     return any(_asked(client, sql, []))
 
@@ -176,7 +177,7 @@ def _present(client: bigquery.Client, table: Table, days: Sequence[Day]) -> dict
     loads = bigquery.ArrayQueryParameter("loads", "STRING", [day.load_id for day in days])
     sql = (
         f"SELECT load_id, COUNT(*) AS held FROM `{client.project}.{table.id}`"
-        f" WHERE {_all_time(table)} AND load_id IN UNNEST(@loads) GROUP BY load_id"
+        f" WHERE {table.ever} AND load_id IN UNNEST(@loads) GROUP BY load_id"
     )
     return {row.load_id: row.held for row in _asked(client, sql, [loads])}
 
@@ -192,11 +193,6 @@ def _of_day(present: Mapping[Table, Mapping[str, int]], day: Day) -> dict[str, i
 def _expected(day: Day) -> dict[str, int]:
     """Table → how many rows the day's seal promises."""
     return {table.id: day.seal.records.get(table.topic or "", 0) for table in LOADABLE}
-
-
-def _all_time(table: Table) -> str:
-    """A filter that a table may require, as wide as time is: load ids tell the rows."""
-    return f"{table.partition_by} >= TIMESTAMP '0001-01-01 00:00:00+00'"
 
 
 def _asked(client: bigquery.Client, sql: str, parameters: Sequence[Any]) -> Iterator[Any]:
@@ -216,8 +212,3 @@ def _placed(archived: ArchivedRecord, number: int, partitions: int) -> _Placed:
         value=bytes(archived.value),
         headers=[(name, content.encode()) for name, content in archived.headers],
     )
-
-
-def _take(days: Iterator[Day], count: int) -> Iterator[Day]:
-    for _, day in zip(range(count), days, strict=False):
-        yield day

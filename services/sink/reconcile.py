@@ -149,7 +149,7 @@ def _rows(client: bigquery.Client, table: Table, at: TopicPartition, low: int, h
     query = (
         f"SELECT kafka_offset, {'event_id' if has_event else 'CAST(NULL AS STRING)'} AS event_id"
         f" FROM `{client.project}.{table.id}`"
-        f" WHERE {table.partition_by} >= TIMESTAMP '0001-01-01 00:00:00+00'"
+        f" WHERE {table.ever}"
         " AND kafka_topic = @topic AND kafka_partition = @partition AND kafka_offset >= @low AND kafka_offset < @high"
     )
     values: Sequence[tuple[str, str, str | int]] = (

@@ -40,7 +40,7 @@ def _chain(
 ) -> list[tuple[Any, ...]]:
     query = (
         f"SELECT {columns} FROM `{client.project}.{table.id}`"
-        f" WHERE {table.partition_by} >= TIMESTAMP '0001-01-01 00:00:00+00'"
+        f" WHERE {table.ever}"
         f" AND kafka_topic = @topic AND kafka_partition = @partition AND {CHAIN.name} IS NOT NULL{within}"
     )
     parameters = [

@@ -89,7 +89,7 @@ def _delete(client: bigquery.Client, table: Table, at: TopicPartition, offsets: 
     for begin in range(0, len(offsets), WINDOW):
         query = (
             f"DELETE FROM `{client.project}.{table.id}`"
-            f" WHERE {table.partition_by} >= TIMESTAMP '0001-01-01 00:00:00+00'"
+            f" WHERE {table.ever}"
             " AND kafka_topic = @topic AND kafka_partition = @partition AND kafka_offset IN UNNEST(@offsets)"
         )
         parameters = [

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
 
 import structlog
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from services.sink.reconcile import Balance
 from shared.archive import Day
+from shared.telemetry.bar import DayBar
 
 log = structlog.get_logger()
 
@@ -35,31 +34,10 @@ def print_report(balances: Sequence[Balance], console: Console | None = None) ->
     console.print("every record has its row" if not wrong else f"{wrong} of {len(balances)} accounts don't balance")
 
 
-class LoadProgress:
-    """Days that are loaded: a bar where standard error is a terminal, a line of the log for each in any case."""
-
+class LoadProgress(DayBar):
     def __init__(self, console: Console | None = None) -> None:
-        console = console or Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("loading {task.fields[day]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("days"),
-            TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("load", total=None, day="")
-
-    def __enter__(self) -> LoadProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bar.stop()
+        super().__init__("loading {task.fields[day]}", "days", None, console, day="")
 
     def day_loaded(self, day: Day, through: int, days: int) -> None:
-        self._bar.update(self._task, completed=through, total=days, day=day.name)
+        self.show(through, total=days, day=day.name)
         log.info("day_loaded", name=day.load_id, records=day.seal.records, detail=f"{through} of {days} days")

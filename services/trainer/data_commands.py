@@ -85,8 +85,9 @@ class Data(Job):
         import pyarrow.parquet
 
         as_of_us, examples = self._examples(arguments.as_of)
+        examples = examples.ordered()
         with kept_at(arguments.to) as file:
-            pyarrow.parquet.write_table(examples.ordered().to_arrow(), file)
+            pyarrow.parquet.write_table(examples.to_arrow(), file)
         self._step("written")
         return {
             "file": str(arguments.to),
@@ -94,7 +95,7 @@ class Data(Job):
             "rows": len(examples),
             "defaults": int(examples.label.sum()),
             "feature_set_version": FEATURE_SET_VERSION,
-            "digest": examples.ordered().digest(),
+            "digest": examples.digest(),
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from google.cloud import bigquery
 from services.trainer.backtest import LoggedCase
 from services.trainer.reprocess import Reprocessed, Wanted, reprocess
 from services.trainer.warehouse import QUERY_TIMEOUT_S, Warehouse, as_unavailable
-from shared.contracts.enumerations import BLOCK_TYPES
 from shared.contracts.events import VectorState, Verdict
 from shared.contracts.identity import canonical_time, epoch_micros
 from shared.feature_definitions import feature_hash
@@ -197,21 +196,6 @@ class Past:
             job = self._client.query(sql.format(project=self._project, **values), retry=RETRY, timeout=CALL_TIMEOUT_S)
             # Through the REST pages, which keep the order of the query.
             yield from job.result(page_size=PAGE_ROWS, timeout=QUERY_TIMEOUT_S)
-
-
-def document_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A typed row as the transaction that it was made from, unknown fields apart."""
-    document: dict[str, Any] = {
-        name: row[name] for name in ("event_id", "source", "transaction_id", "customer_id", "currency", "status")
-    }
-    document["occurred_at"] = canonical_time(row["occurred_at"])
-    document["amount"] = float(row["amount"])
-    for block, kind in BLOCK_TYPES.items():
-        names = (field.name for field in msgspec.structs.fields(kind))
-        fields = {name: row[f"{block}_{name}"] for name in names if row[f"{block}_{name}"] is not None}
-        if fields:
-            document[block] = fields
-    return {name: value for name, value in document.items() if value is not None}
 
 
 def _dicts(table: pyarrow.Table) -> Iterator[dict[str, Any]]:

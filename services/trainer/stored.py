@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from google.cloud import bigquery
 
-from services.trainer.past import document_of
 from services.trainer.warehouse import QUERY_TIMEOUT_S, Warehouse, as_unavailable
 from shared.contracts.events import Transaction
 from shared.warehouse import tables
+from shared.warehouse.accepted import accepted_transaction
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
 
 PAGE_ROWS = 2_000
@@ -122,7 +121,7 @@ def stored_decision(row: Mapping[str, Any]) -> StoredDecision:
         record_sha256=row["record_sha256"],
         erased=row["erased"],
         # Not through the door's decoder: what was accepted then isn't judged by the rules of today.
-        purchase=msgspec.convert(document_of(row), Transaction) if known else None,
+        purchase=accepted_transaction(row).transaction if known else None,
         event_age_ms=_milliseconds(row["decided_occurred_at"], row["decided_at"]),
         latency_ms=_milliseconds(row["kafka_timestamp"], row["decided_timestamp"]) if known else None,
     )

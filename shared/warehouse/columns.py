@@ -62,6 +62,11 @@ class Table:
         return f"{self.dataset}.{self.name}"
 
     @property
+    def ever(self) -> str:
+        """A condition on its days that every row meets: a table may require one, and what tells the rows is another."""
+        return f"{self.partition_by} >= TIMESTAMP '0001-01-01 00:00:00+00'"
+
+    @property
     def personal(self) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.personal)
 

@@ -50,14 +50,15 @@ def _at(view_or_table: Table | View) -> str:
 _FIRST_OF_EVENT = (
     "ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1"
 )
-_LATEST_OUTCOMES = f"""
+LATEST_OUTCOMES = f"""
   SELECT event_id, defaulted, days_to_first_missed_payment, observed_at
   FROM {_at(tables.OUTCOMES)}
   WHERE misplaced IS NOT TRUE
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC, load_row DESC) = 1
 """
-"""A correction is a later record of the same event, so of the same customer, so of the same partition."""
+"""A query, for others to read from. A correction is a later record of the same event, so of the same
+customer, so of the same partition."""
 
 _LATEST_VERDICTS = f"""
   SELECT event_id, verdict
@@ -86,7 +87,7 @@ SELECT
   ) AS json_body,
   r._ingestion_timestamp, r.event_id, r.kafka_topic, r.kafka_partition, r.kafka_offset, r.load_id
 FROM {_at(tables.RAW_TRANSACTIONS)} AS r
-LEFT JOIN ({_LATEST_OUTCOMES}) AS o ON o.event_id = r.event_id
+LEFT JOIN ({LATEST_OUTCOMES}) AS o ON o.event_id = r.event_id
 """,
 )
 
@@ -146,7 +147,7 @@ SELECT
   c.event_id IS NULL AND (COALESCE(v.verdict, d.decision) = 'approve' OR {_AFTER_THE_FACT}) AS observed
 FROM {_at(DECISIONS_CURRENT)} AS d
 JOIN {_at(TRANSACTIONS_CURRENT)} AS t ON t.event_id = d.event_id
-JOIN ({_LATEST_OUTCOMES}) AS o ON o.event_id = d.event_id
+JOIN ({LATEST_OUTCOMES}) AS o ON o.event_id = d.event_id
 LEFT JOIN ({_LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
 LEFT JOIN (SELECT DISTINCT event_id FROM {_at(tables.DECISION_UPDATES)} WHERE kind = 'cancel') AS c
   ON c.event_id = d.event_id
@@ -164,7 +165,7 @@ SELECT
   CAST(NULL AS STRING) AS channel, FALSE AS explored, TRUE AS observed
 FROM ({LOADED_FEATURES}) AS f
 JOIN {_at(TRANSACTIONS_CURRENT)} AS t ON t.event_id = f.event_id
-JOIN ({_LATEST_OUTCOMES}) AS o ON o.event_id = f.event_id
+JOIN ({LATEST_OUTCOMES}) AS o ON o.event_id = f.event_id
 """,
 )
 """Only of an erased customer is there no id: his features are gone, and nothing is learnt from him any more."""

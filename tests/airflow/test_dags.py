@@ -79,7 +79,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     try:
         process.start()
         process.wait_until(simulator.ready, 60)
-        warehouse = BigQuerySettings(rest_endpoint=emulator.rest_endpoint, grpc_endpoint=emulator.grpc_endpoint)
+        warehouse = emulator.settings
         ensure_warehouse(warehouse)
         environment = {
             **os.environ,
@@ -94,8 +94,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
             "SIMTOM__CUSTOMER_SCOPE": "source",
             "MODEL_REGISTRY__URI": str(folder / "models"),
             "TRAINER__REPORTS": str(folder / "reports"),
-            "BIGQUERY__REST_ENDPOINT": warehouse.rest_endpoint,
-            "BIGQUERY__GRPC_ENDPOINT": warehouse.grpc_endpoint,
+            **emulator.environment(),
         }
         rig = Rig(environment, airflow, warehouse)
         _history(environment, folder / "archive")

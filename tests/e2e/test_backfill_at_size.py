@@ -16,7 +16,6 @@ import pytest
 from rich.console import Console
 
 from deploy.local.backfill import Backfill, BackfillSettings
-from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from shared.warehouse.clients import bigquery_client
 
@@ -52,10 +51,7 @@ def digests(folder: Path) -> dict[str, Any]:
     settings = BackfillSettings.model_validate({"BACKFILL_DATA_DIR": folder / "data", "start": "2026-06-01"})
     found = {}
     with Backfill(settings, Console(stderr=True)).opened() as backfill:
-        where = BigQuerySettings(
-            rest_endpoint=backfill.bigquery.rest_endpoint, grpc_endpoint=backfill.bigquery.grpc_endpoint
-        )
-        client = bigquery_client(where)
+        client = bigquery_client(backfill.bigquery.settings)
         for table in COMPARED:
             # A sum for each column: one text of sixty of them is more than the emulator's parser takes.
             said = {

@@ -23,7 +23,6 @@ from deploy.local.services import Service
 from services.ledger.log_reader import LogReader
 from shared.archive import days_of, runs_of
 from shared.contracts.topics import DECISIONS
-from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from shared.warehouse.clients import bigquery_client
 from shared.warehouse.columns import Table
@@ -117,10 +116,7 @@ def rows(system: System, table: Table) -> list[dict[str, Any]]:
 
 
 def warehouse(system: System) -> bigquery.Client:
-    endpoints = system.stack.bigquery
-    return bigquery_client(
-        BigQuerySettings(rest_endpoint=endpoints.rest_endpoint, grpc_endpoint=endpoints.grpc_endpoint)
-    )
+    return bigquery_client(system.stack.bigquery.settings)
 
 
 def states(system: System) -> dict[bytes, bytes]:

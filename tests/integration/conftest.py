@@ -33,8 +33,7 @@ def redis_url(embedded_stack: EmbeddedStack) -> str:
 
 @pytest.fixture(scope="session")
 def bigquery_endpoints(embedded_stack: EmbeddedStack) -> BigQuerySettings:
-    bigquery = embedded_stack.bigquery
-    return BigQuerySettings(rest_endpoint=bigquery.rest_endpoint, grpc_endpoint=bigquery.grpc_endpoint)
+    return embedded_stack.bigquery.settings
 
 
 @pytest.fixture

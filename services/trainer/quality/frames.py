@@ -21,15 +21,19 @@ MAX_ROWS = 200_000
 CATEGORIES = {f"{block}_{field}": values for (block, field), values in VALUES.items()}
 """Column → the values that the contract knows."""
 
-_SPAN = "occurred_at >= TIMESTAMP_MICROS({since_us}) AND occurred_at < TIMESTAMP_MICROS({until_us})"
 _DRAWN = f"ORDER BY TO_HEX(MD5(event_id)) LIMIT {MAX_ROWS}"
+
+
+def _within(column: str) -> str:
+    return f"{column} >= TIMESTAMP_MICROS({{since_us}}) AND {column} < TIMESTAMP_MICROS({{until_us}})"
+
 
 _TRANSACTIONS = f"""
 SELECT
   event_id, customer_id, source, occurred_at, CAST(amount AS FLOAT64) AS amount, currency, status, installments_count,
   customer_tenure_days, payment_credit_limit, fingerprint, {", ".join(CATEGORIES)}
 FROM `{{project}}.{tables.TRANSACTIONS.id}`
-WHERE {_SPAN} AND misplaced IS NOT TRUE
+WHERE {_within("occurred_at")} AND misplaced IS NOT TRUE
 {_DRAWN}
 """
 
@@ -37,7 +41,7 @@ WHERE {_SPAN} AND misplaced IS NOT TRUE
 _BODIES = f"""
 SELECT event_id, COUNT(DISTINCT fingerprint) AS bodies
 FROM `{{project}}.{tables.TRANSACTIONS.id}`
-WHERE {_SPAN} AND misplaced IS NOT TRUE
+WHERE {_within("occurred_at")} AND misplaced IS NOT TRUE
 GROUP BY event_id HAVING COUNT(*) > 1
 {_DRAWN}
 """
@@ -45,7 +49,7 @@ GROUP BY event_id HAVING COUNT(*) > 1
 _DAYS = f"""
 SELECT FORMAT_TIMESTAMP('%Y-%m-%d', occurred_at) AS day, COUNT(DISTINCT event_id) AS purchases
 FROM `{{project}}.{tables.TRANSACTIONS.id}`
-WHERE {_SPAN} AND misplaced IS NOT TRUE
+WHERE {_within("occurred_at")} AND misplaced IS NOT TRUE
 GROUP BY day ORDER BY day
 """
 
@@ -53,23 +57,18 @@ _OUTCOMES = f"""
 SELECT
   o.event_id, o.defaulted, o.days_to_first_missed_payment, o.observed_at, t.occurred_at,
   TIMESTAMP_DIFF(o.observed_at, t.occurred_at, DAY) AS days_after, t.event_id IS NOT NULL AS has_purchase
-FROM (
-  SELECT event_id, defaulted, days_to_first_missed_payment, observed_at FROM `{{project}}.{tables.OUTCOMES.id}`
-  WHERE misplaced IS NOT TRUE
-  QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC, load_row DESC) = 1
-) AS o
+FROM ({views.LATEST_OUTCOMES}) AS o
 LEFT JOIN (
   SELECT event_id, occurred_at FROM `{{project}}.{views.TRANSACTIONS_CURRENT.id}`
 ) AS t ON t.event_id = o.event_id
-WHERE t.occurred_at IS NULL OR (t.{_SPAN.replace(" AND occurred_at", " AND t.occurred_at")})
+WHERE t.occurred_at IS NULL OR ({_within("t.occurred_at")})
 ORDER BY TO_HEX(MD5(o.event_id)) LIMIT {MAX_ROWS}
 """
 
 _FEATURES = f"""
 SELECT event_id, occurred_at, feature_set_version, feature_hash, state, TO_JSON_STRING(features) AS features
 FROM `{{project}}.{tables.FEATURES.id}`
-WHERE {_SPAN} AND customer_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
+WHERE {_within("occurred_at")} AND customer_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
 {_DRAWN}
 """
 
