@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jupytext
 import nbclient
@@ -63,6 +64,12 @@ class KernelByFile(AsyncKernelManager):
     @traitlets.default("transport")
     def _by_file(self) -> str:
         return "ipc"
+
+    @traitlets.default("ip")
+    def _in_a_folder_of_its_own(self) -> str:
+        """What the sockets' names begin with; the folder goes with this manager."""
+        self._folder = TemporaryDirectory(prefix="kernel-")
+        return str(Path(self._folder.name) / "socket")
 
 
 class ReportIncomplete(Exception):

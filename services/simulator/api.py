@@ -45,6 +45,8 @@ def create_app(settings: SimulatorSection, clock: Clock = server_clock) -> FastA
         kind = GENERATORS.get(generator)
         if kind is None:
             raise HTTPException(404, f"no generator {generator!r}; there are: {', '.join(GENERATORS)}")
+        if not request.regime:
+            request = request.model_copy(update={"regime": settings.regime})
         seeds = np.random.SeedSequence(_entropy(request.effective_seed)).spawn(4)
         drawn = worlds.generator(kind, request, seeds[:2])
         pause = request.history_day_pause_seconds

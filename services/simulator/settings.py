@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from services.simulator.request import RegimeChange
 from shared.settings import MetricsSettings, Section, ServiceSettings
 
 DEFAULT_PORT = 9106
@@ -22,6 +23,8 @@ class SimulatorSection(Section):
     continuity: Literal["continued", "fresh"] = "continued"
     """`fresh`: as simtom, each stream makes its own people and forgets some of them. `continued`: nobody is forgotten,
     and a live stream without a seed goes on with the people of the generator's last history."""
+    regime: list[RegimeChange] = Field(default=[])
+    """As JSON: changes of the world in every stream whose request names none. The ingestor doesn't know of them."""
 
     @field_validator("hidden_file", mode="before")
     @classmethod

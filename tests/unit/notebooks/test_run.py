@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,14 @@ def test_every_report_names_only_notebooks_that_there_are() -> None:
         text = report.read_text()
         named = {notebook for notebook, _ in [*PLACEHOLDER.findall(text), *PICTURE.findall(text)]}
         assert named and named <= known
+
+
+def test_an_executed_notebook_is_kept_and_its_sockets_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "OUT", tmp_path / "out")
+    run.OUT.mkdir()
+    source = tmp_path / "00_small.py"
+    source.write_text("# %%\nprint(6 * 7)\n")
+    run.execute(source, dict(os.environ))
+    assert '"42\\n"' in (tmp_path / "out" / "00_small.ipynb").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "00_small.py"}

@@ -13,7 +13,7 @@ import pytest
 
 from services.simulator.api import create_app
 from services.simulator.bnpl import Bnpl
-from services.simulator.request import StreamRequest
+from services.simulator.request import RegimeChange, StreamRequest
 from services.simulator.settings import SimulatorSection
 from services.simulator.worlds import Worlds
 from tests.unit.simulator import streams
@@ -52,6 +52,16 @@ def people(events: list[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
 
 def tenures(events: list[dict[str, Any]]) -> dict[str, int]:
     return {event["customer_id"]: event["customer_tenure_days"] for event in events}
+
+
+async def test_a_change_of_the_world_that_the_server_was_set_to_comes_unasked() -> None:
+    regime = [RegimeChange.model_validate({"at": "2026-06-02T00:00:00", "kind": "attributes", "strength": 1.0})]
+    app = create_app(SimulatorSection(history_day_pause_seconds=0.0, regime=regime), lambda: streams.TODAY)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://simulator") as client:
+        events = await Server(client).events(HISTORY)
+    changed = {e["product_category"] == "electronics" for e in events if e["_timestamp"] >= "2026-06-02"}
+    before = {e["product_category"] == "electronics" for e in events if e["_timestamp"] < "2026-06-02"}
+    assert changed == {True} and before == {True, False}
 
 
 FRESH = pytest.mark.parametrize("server", ["fresh"], indirect=True)
