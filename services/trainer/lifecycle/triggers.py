@@ -1,0 +1,117 @@
+"""When to train anew. Pure.
+
+All times are the stream's own, in microseconds: labels mature in it, and a replay of a year decides as the year did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+MICROS_PER_DAY = 86_400_000_000
+
+
+class Trigger(StrEnum):
+    FIRST = "first"
+    """There is no model, or none that this loop has trained."""
+    DRIFT = "drift"
+    """Purchases no longer look like those that the champion learnt from."""
+    PERFORMANCE = "performance"
+    """What has matured went worse than the champion's card promised."""
+    SCHEDULE = "schedule"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often, in days of the stream."""
+
+    every_days: float = 28.0
+    """While nothing is the matter."""
+    changed_days: float = 7.0
+    """While the world is another one than the champion's: each week brings more of what it has to learn."""
+    back_off_days: float = 1.0
+    """After a training that came to nothing; twice as long after each further one, `every_days` at most."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the latest look found."""
+
+    clock_us: int
+    """The time of the stream's latest purchase."""
+    drift: bool = False
+    performance: bool = False
+    changed_from_us: int | None = None
+    """Since when, as far as the look can tell; None: it can't."""
+    poisoned: tuple[str, ...] = ()
+    """Why what came in lately is not to be learnt from."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """What is remembered from one look to the next."""
+
+    tried_at_us: int | None = None
+    """The stream's time of the last training, whatever it came to."""
+    in_vain: int = 0
+    """Trainings in a row that were refused or came to no candidate."""
+    changed_at_us: int | None = None
+    """Since when the world is another one than the champion's; None: it is the same."""
+    learnt_of_us: int | None = None
+    """When that was noticed. A training at or after this knew of it."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    trigger: Trigger | None
+    """None: nothing to do now."""
+    why: str
+
+
+def noted(state: State, seen: Seen) -> State:
+    """The state after a look: a change that is first seen is noted, and one that is over is forgotten."""
+    if not (seen.drift or seen.performance):
+        return msgspec.structs.replace(state, changed_at_us=None, learnt_of_us=None)
+    if state.learnt_of_us is not None:
+        return state
+    began = seen.clock_us if seen.changed_from_us is None else seen.changed_from_us
+    return msgspec.structs.replace(state, changed_at_us=began, learnt_of_us=seen.clock_us)
+
+
+def decide(state: State, seen: Seen, plan: Plan) -> Decision:
+    """Whether to train now, from the state as `noted`.
+
+    A training that was tried is not tried again before its back-off has passed, whatever the trigger; a change that is
+    new is trained for at once, and then every `changed_days` until a champion that has learnt it takes over.
+    """
+    if seen.poisoned:
+        return Decision(None, f"not learning from this: {'; '.join(seen.poisoned)}")
+    if state.tried_at_us is None:
+        return Decision(Trigger.FIRST, "nothing has been trained yet")
+    waited = (seen.clock_us - state.tried_at_us) / MICROS_PER_DAY
+    pause = back_off(state, plan)
+    if waited < pause:
+        return Decision(None, f"{state.in_vain} trainings in vain: the next one in {pause - waited:.1f} days")
+    what = Trigger.DRIFT if seen.drift else Trigger.PERFORMANCE if seen.performance else Trigger.SCHEDULE
+    if what is Trigger.SCHEDULE:
+        period = plan.every_days
+    elif state.learnt_of_us is None or state.learnt_of_us > state.tried_at_us:
+        period = 0.0
+    else:
+        period = plan.changed_days
+    if waited < period:
+        return Decision(None, f"the next training in {period - waited:.1f} days ({what})")
+    return Decision(what, f"{waited:.1f} days after the last one")
+
+
+def back_off(state: State, plan: Plan) -> float:
+    """Days between a training in vain and the next one: doubled with each, up to the schedule's own."""
+    if state.in_vain == 0:
+        return 0.0
+    return min(plan.back_off_days * 2.0 ** min(state.in_vain - 1, 16), plan.every_days)
+
+
+def trained(state: State, clock_us: int, *, in_vain: bool) -> State:
+    """The state after a training."""
+    return msgspec.structs.replace(state, tried_at_us=clock_us, in_vain=state.in_vain + 1 if in_vain else 0)
