@@ -16,3 +16,5 @@ EXPERIMENTS_STOPPED = Counter(
 )
 GUARD_LOOKS = Counter("flit_guard_looks_total", "Looks at the experiment that runs", ["result"])
 PROMOTIONS = Counter("flit_promotions_total", "Trained models, by whether they went into service", ["result"])
+ROUNDS = Counter("flit_watch_rounds_total", "Rounds of the loop that looks after the models", ["result"])
+TRIGGERED = Counter("flit_trainings_total", "Trainings that the loop has begun", ["trigger", "result"])

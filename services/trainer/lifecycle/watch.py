@@ -1,0 +1,106 @@
+"""The loop that joins guarding, watching, promoting and training. Knows no warehouse: what it does is passed in.
+
+Guarantee: whatever ends the loop, and wherever, the next one goes on from the state that was kept. A training that was
+cut off counts as not tried; a look that was cut off is taken again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from services.trainer import metrics
+from services.trainer.lifecycle.triggers import Plan, Seen, State, Trigger, decide, noted, trained
+from shared.contracts.identity import from_epoch_micros
+
+log = structlog.get_logger()
+
+
+class Transient(Exception):
+    """What this loop needs is away. The next look tries again."""
+
+
+class Memory(Protocol):
+    """Where the state is kept. Both raise Transient where it is away."""
+
+    def read(self) -> State: ...
+    def write(self, state: State) -> None: ...
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What the loop can do. Each may raise Transient."""
+
+    clock: Callable[[], int | None]
+    """The time of the stream's latest purchase, in microseconds; None: there is none yet."""
+    guard: Callable[[], None]
+    """Stops the experiment that runs, where it harms."""
+    look: Callable[[], Seen]
+    """Drift, performance and data quality as of now."""
+    advance: Callable[[], None]
+    """The candidate's next step, if it has earned one."""
+    train: Callable[[Trigger, int | None], bool]
+    """Trains because of a trigger, on what came since that moment (None: as far back as ever); whether it came to a
+    candidate."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one round came to."""
+
+    looked: bool = False
+    trigger: Trigger | None = None
+    why: str = "nothing new has come in"
+    candidate: bool = False
+
+
+class Watch:
+    def __init__(self, hands: Hands, memory: Memory, plan: Plan, look_every_us: int) -> None:
+        """`look_every_us`: of the stream's time, between two looks."""
+        self._hands, self._memory, self._plan, self._look_every_us = hands, memory, plan, look_every_us
+        self._looked_at_us: int | None = None
+
+    def tick(self) -> Tick:
+        """One round. Raises Transient; what it has done until then stays done."""
+        self._hands.guard()
+        clock_us = self._hands.clock()
+        if clock_us is None or not self._is_time(clock_us):
+            return Tick()
+        seen = self._hands.look()
+        state = noted(self._memory.read(), seen)
+        self._memory.write(state)
+        if not seen.poisoned:
+            # What came in lately is evidence for or against the candidate too: bad input must not promote one.
+            self._hands.advance()
+        decision = decide(state, seen, self._plan)
+        log.info(
+            "looked", as_of=from_epoch_micros(seen.clock_us), drift=seen.drift, performance=seen.performance,
+            poisoned=list(seen.poisoned), trigger=decision.trigger, why=decision.why,
+        )  # fmt: skip
+        candidate = False
+        if decision.trigger is not None:
+            candidate = self._hands.train(decision.trigger, state.changed_at_us)
+            self._memory.write(trained(state, seen.clock_us, in_vain=not candidate))
+            metrics.TRIGGERED.labels(decision.trigger, "candidate" if candidate else "in vain").inc()
+        self._looked_at_us = seen.clock_us
+        return Tick(True, decision.trigger, decision.why, candidate)
+
+    def run(self, every_s: float, stop: threading.Event) -> Tick:
+        """Rounds until told to stop, and the last one's result. What is away is tried again in the next round."""
+        last = Tick()
+        while True:
+            try:
+                last = self.tick()
+                metrics.ROUNDS.labels("looked" if last.looked else "idle").inc()
+            except Transient as away:
+                metrics.ROUNDS.labels("failed").inc()
+                log.warning("round_failed", reason=str(away))
+            if stop.wait(every_s):
+                return last
+
+    def _is_time(self, clock_us: int) -> bool:
+        return self._looked_at_us is None or clock_us - self._looked_at_us >= self._look_every_us

@@ -1,0 +1,124 @@
+"""The loop's order of things, and what is left where it is cut off."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+
+from services.trainer.lifecycle.triggers import MICROS_PER_DAY, Plan, Seen, State, Trigger
+from services.trainer.lifecycle.watch import Hands, Transient, Watch
+
+DAY = MICROS_PER_DAY
+
+
+class CutOff(Exception):
+    """The process ends here."""
+
+
+@dataclass
+class World:
+    """A stream whose days we tell, and what the loop did to it."""
+
+    day: float | None = 0.0
+    found: dict[str, object] = field(default_factory=dict)
+    candidate: bool = True
+    failing: str = ""
+    error: Exception = field(default_factory=lambda: Transient("away"))
+    did: list[str] = field(default_factory=list)
+    state: State = field(default_factory=State)
+
+    def watch(self, every_days: float = 1.0) -> Watch:
+        hands = Hands(
+            clock=self.clock, guard=lambda: self._do("guard"), look=self.look, advance=lambda: self._do("advance"),
+            train=self.train,
+        )  # fmt: skip
+        return Watch(hands, self, Plan(every_days=28, changed_days=7), int(every_days * DAY))
+
+    def read(self) -> State:
+        return self.state
+
+    def write(self, state: State) -> None:
+        self._do("remember")
+        self.state = state
+
+    def clock(self) -> int | None:
+        return None if self.day is None else int(self.day * DAY)
+
+    def look(self) -> Seen:
+        self._do("look")
+        assert self.day is not None
+        return Seen(int(self.day * DAY), **self.found)  # type: ignore[arg-type]
+
+    def train(self, trigger: Trigger, since_us: int | None) -> bool:
+        self._do(f"train {trigger} since {None if since_us is None else since_us // DAY}")
+        return self.candidate
+
+    def _do(self, what: str) -> None:
+        self.did.append(what)
+        if self.failing and what.startswith(self.failing):
+            raise self.error
+
+
+def test_a_first_round_guards_looks_promotes_and_trains() -> None:
+    world = World()
+    tick = world.watch().tick()
+    assert world.did == ["guard", "look", "remember", "advance", "train first since None", "remember"]
+    assert (tick.looked, tick.trigger, tick.candidate) == (True, Trigger.FIRST, True)
+
+
+def test_without_new_days_it_only_guards() -> None:
+    world = World()
+    watch = world.watch()
+    watch.tick()
+    world.did.clear()
+    world.day = 0.9
+    assert not watch.tick().looked
+    assert world.did == ["guard"]
+
+
+def test_an_empty_warehouse_is_waited_for() -> None:
+    assert not World(day=None).watch().tick().looked
+
+
+def test_a_change_is_trained_for_on_what_came_since() -> None:
+    world = World(state=State(tried_at_us=0), day=10, found={"drift": True, "changed_from_us": 8 * DAY})
+    world.watch().tick()
+    assert "train drift since 8" in world.did
+
+
+def test_poisoned_data_promotes_and_trains_nobody() -> None:
+    world = World(found={"poisoned": ("30% dead letters",), "drift": True})
+    tick = world.watch().tick()
+    assert world.did == ["guard", "look", "remember"]
+    assert "30% dead letters" in tick.why
+
+
+@pytest.mark.parametrize("place", ["guard", "look", "remember", "advance", "train"])
+def test_a_round_that_is_cut_off_anywhere_is_made_up_for_by_the_next_process(place: str) -> None:
+    world = World(failing=place, error=CutOff())
+    with pytest.raises(CutOff):
+        world.watch().tick()
+    world.failing = ""
+    assert world.watch().tick().trigger is Trigger.FIRST
+    assert world.state.tried_at_us == 0
+
+
+def test_a_training_in_vain_is_remembered_as_such() -> None:
+    world = World(candidate=False)
+    world.watch().tick()
+    assert world.state == State(tried_at_us=0, in_vain=1)
+
+
+def test_what_is_away_is_tried_again_until_told_to_stop() -> None:
+    world = World(failing="look")
+
+    class StopAfterTwo(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if world.did.count("look") == 2:
+                world.failing = ""
+            return world.did.count("look") == 3
+
+    last = world.watch().run(0.0, StopAfterTwo())
+    assert (last.looked, last.trigger) == (True, Trigger.FIRST)
