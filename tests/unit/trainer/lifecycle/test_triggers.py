@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,7 +62,7 @@ def test_a_second_change_after_a_quiet_time_is_new_again() -> None:
 
 def test_trainings_in_vain_become_rarer_up_to_the_schedule() -> None:
     days = [day for day, _ in run(100, {0: {"drift": True}}, in_vain=True)]
-    gaps = [later - earlier for earlier, later in zip(days, days[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(days)]
     # Known before the first training, so the weekly rhythm holds until the back-off is longer than it.
     assert gaps == [7, 7, 7, 8, 16, 28]
 
