@@ -1,0 +1,125 @@
+"""`make year`: a simulated year through the running system, whose models look after themselves.
+
+Purchases of a year are streamed as fast as the system takes them; labels mature in the stream's own time. On known days
+the world changes: first who buys what (drift of the attributes), then who defaults (drift of the law itself). Nobody
+interferes. Leaves out/year.json and a page that tells the story; exit status 0 where it went as promised.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from deploy.local.processes import ManagedProcess
+from deploy.local.progress import HistoryProgress
+from services.ledger.log_reader import LogReader
+from tests.e2e.system import System, until
+from tests.year import story
+from tests.year.plan import YearPlan
+
+OUT = Path("out/year.json")
+PAGE = Path("out/year.html")
+PATIENCE_S = 3 * 3600.0
+SETTLE_S = 900.0
+WATCH_EVERY_S = 1.0
+
+
+def main() -> None:
+    plan = YearPlan.of(_arguments())
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="year-") as folder:
+        found = asyncio.run(run(plan, Path(folder), console))
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(found, indent=2) + "\n")
+    PAGE.write_text(story.page(found))
+    console.print(story.table(found))
+    broken = story.broken_promises(found)
+    for each in broken:
+        console.print(f"[red]{each}[/]")
+    raise SystemExit(1 if broken else 0)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make year", description=__doc__)
+    parser.add_argument("--days", type=int, default=365)
+    parser.add_argument("--daily", type=int, default=1500)
+    parser.add_argument("--attributes", type=int, default=130, metavar="DAY", help="of the change of who buys what")
+    parser.add_argument("--law", type=int, default=170, metavar="DAY", help="of the change of who defaults")
+    parser.add_argument("--seed", type=int, default=7)
+    return parser.parse_args()
+
+
+async def run(plan: YearPlan, folder: Path, console: Console) -> dict[str, Any]:
+    """The year, and what came of it."""
+    hidden = folder / "hidden.jsonl"
+    settings = {
+        "SIMULATOR__HIDDEN_FILE": str(hidden),
+        "SIMULATOR__REGIME": plan.regime,
+        "TRAINER__REPORTS": str(folder / "reports"),
+        "LOG__FORMAT": "json",
+        **plan.settings,
+    }
+    with System(folder, ("simulator", "features", "scorer", "sink"), settings) as system:
+        watch = _process(system, "watch", "trainer", ["watch", "--every", str(WATCH_EVERY_S)])
+        reader = _process(system, "year", "ingestor", plan.backfill)
+        watch.start()
+        reader.start()
+        try:
+            await _streamed(system, reader, plan, console)
+            last_day = (plan.first + timedelta(days=plan.days - 1)).isoformat()
+
+            async def seen_to_the_end() -> bool:
+                return any(look["as_of"] >= last_day for look in story.looks(watch.log_file))
+
+            await until(seen_to_the_end, f"a look at {last_day}", SETTLE_S)
+        finally:
+            reader.stop()
+            watch.stop()
+        report = await asyncio.to_thread(system.ledger, patience=SETTLE_S)
+        return story.told(plan, system, watch.log_file, hidden) | {"ledger_balanced": report["balanced"]}
+
+
+async def _streamed(system: System, reader: ManagedProcess, plan: YearPlan, console: Console) -> None:
+    """Until every purchase of the year is decided and in the warehouse."""
+    log = LogReader({"bootstrap_servers": system.stack.kafka.bootstrap_servers})
+    await log.start()
+    progress = HistoryProgress(log, expected=plan.days * plan.daily)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TextColumn("left:"), TimeRemainingColumn())  # fmt: skip
+    try:
+        with Progress(*columns, console=console, refresh_per_second=1) as bars:
+            progress.show(bars)
+
+            async def settled() -> bool:
+                await progress.update()
+                if reader.running:
+                    return False
+                assert reader.exit_code == 0, f"the year's reader ended with {reader.exit_code}"
+                progress.all_ingested()
+                return progress.settled
+
+            await until(settled, "the year to be decided and in the warehouse", PATIENCE_S)
+    finally:
+        await log.close()
+
+
+def _process(system: System, name: str, service: str, arguments: list[str]) -> ManagedProcess:
+    return ManagedProcess(
+        name,
+        [sys.executable, "-m", f"services.{service}", *arguments],
+        log_file=system.data_dir / "logs" / f"{name}.log",
+        environment=system.environment,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The story of the year: what was noticed, what was trained, who decided, and how well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from rich.table import Table
+
+from services.trainer.warehouse import Warehouse
+from shared.contracts.identity import epoch_micros
+from shared.warehouse import views
+from tests.e2e.system import System
+from tests.year.course import MICROS_PER_DAY, Decided, Window, measured, windows
+from tests.year.plan import YearPlan
+
+WINDOW_DAYS = 28
+LAST_DAYS = 56
+"""At the end of the year, over which the models must be back near the ceiling."""
+RECOVERED = 0.005
+MONTH_DAYS = 30.4
+_DECISIONS = f"""
+SELECT event_id, transaction_id, customer_id, UNIX_MICROS(occurred_at) AS occurred_us,
+  probability_of_default AS probability, model_version
+FROM `{{project}}.{views.DECISIONS_CURRENT.id}`
+WHERE prediction_timestamp >= TIMESTAMP '1970-01-02' AND model_version IS NOT NULL AND degraded IS NULL
+"""
+
+
+def lines(log: Path) -> Iterator[dict[str, Any]]:
+    """A service's log, as far as it is JSON."""
+    for line in log.read_text(errors="replace").splitlines():
+        if line.startswith("{"):
+            yield json.loads(line)
+
+
+def looks(log: Path) -> list[dict[str, Any]]:
+    """Each look of the loop that looks after the models."""
+    return [line for line in lines(log) if line.get("event") == "looked"]
+
+
+def told(plan: YearPlan, system: System, log: Path, hidden: Path) -> dict[str, Any]:
+    """The whole story, as out/year.json holds it."""
+    first_us = epoch_micros(f"{plan.first}T00:00:00Z")
+    decided = _decided(system, hidden)
+    courses = [asdict(window) for window in windows(decided, first_us, plan.days, WINDOW_DAYS)]
+    last = decided.take(decided.occurred_us >= first_us + (plan.days - LAST_DAYS) * MICROS_PER_DAY)
+    seen = looks(log)
+    return {
+        "plan": {
+            "first": str(plan.first), "days": plan.days, "daily": plan.daily, "seed": plan.seed,
+            "attributes_day": plan.attributes_day, "law_day": plan.law_day,
+        },
+        "decided_by_models": len(decided),
+        "windows": courses,
+        "last": asdict(measured(last, plan.days - LAST_DAYS, plan.days, seed=1)) if len(last) else None,
+        "versions": _reigns(decided, first_us),
+        "alarms": _alarms(seen, plan, decided, first_us),
+        "looks": len(seen),
+        "trainings": [
+            {"day": _day(look["as_of"], first_us), "trigger": look["trigger"]} for look in seen if look["trigger"]
+        ],
+        "steps": [line for line in lines(log) if line.get("event") == "candidate_moved"],
+    }  # fmt: skip
+
+
+def broken_promises(found: dict[str, Any]) -> list[str]:
+    """What didn't go as it should; empty: all did."""
+    broken = []
+    if not found["ledger_balanced"]:
+        broken.append("the ledger does not balance")
+    for kind in ("attributes", "law"):
+        if found["alarms"][kind]["day"] is None:
+            broken.append(f"the change of the {kind} was never noticed")
+    alarms = found["alarms"]["false"]
+    if alarms["a_month"] >= 1:
+        broken.append(f"{alarms['a_month']:.1f} false alarms a month")
+    last = found["last"]
+    if last is None or last["gap"] > RECOVERED:
+        broken.append(f"at the end the models are {'nowhere' if last is None else last['gap']} below the ceiling")
+    return broken
+
+
+def table(found: dict[str, Any]) -> Table:
+    """The year in windows, for a terminal."""
+    shown = Table(title="a year of models", box=None, padding=(0, 1, 0, 0))
+    for column in ("days", "purchases", "AUC", "ceiling", "below it", "±", "said", "came"):
+        shown.add_column(column, justify="right")
+    for row in found["windows"]:
+        window = Window(**row)
+        shown.add_row(
+            f"{window.from_day}–{window.to_day}", f"{window.purchases:,}", f"{window.auc:.4f}",
+            f"{window.ceiling:.4f}", f"{window.gap:.4f}", f"{window.gap_error:.4f}", f"{window.said:.2%}",
+            f"{window.came:.2%}",
+        )  # fmt: skip
+    return shown
+
+
+class Truth(msgspec.Struct, frozen=True):
+    """A line of the simulator's hidden file."""
+
+    transaction_id: str
+    expected_rate: float
+    will_default: bool
+
+
+def _decided(system: System, hidden: Path) -> Decided:
+    """Every purchase that a model decided, with what only the simulator knows of it."""
+    settings = system.stack.bigquery.settings
+    rows = Warehouse(settings).rows(_DECISIONS.format(project=settings.project))
+    decoder = msgspec.json.Decoder(Truth)
+    with hidden.open("rb") as file:
+        # One run: its transactions have each an id of their own.
+        truth = {line.transaction_id: line for line in map(decoder.decode, file)}
+    known = [truth[transaction] for transaction in rows["transaction_id"].to_pylist()]
+    found = Decided(
+        occurred_us=rows["occurred_us"].to_numpy(),
+        probability=rows["probability"].to_numpy(),
+        expected_rate=np.array([each.expected_rate for each in known]),
+        label=np.array([each.will_default for each in known], dtype=np.int8),
+        version=np.array(rows["model_version"].to_pylist(), dtype=object),
+    )
+    order = np.argsort(found.occurred_us, kind="stable")
+    return found.take(order)
+
+
+def _alarms(seen: list[dict[str, Any]], plan: YearPlan, decided: Decided, first_us: int) -> dict[str, Any]:
+    """When each change was first noticed, and how often nothing was the matter."""
+
+    def first(what: str, since: float) -> dict[str, Any]:
+        days = [_day(look["as_of"], first_us) for look in seen if look[what]]
+        day = next((day for day in days if day >= since), None)
+        if day is None:
+            return {"day": None, "after_days": None, "after_purchases": None}
+        between = (decided.occurred_us >= first_us + since * MICROS_PER_DAY) & (
+            decided.occurred_us <= first_us + day * MICROS_PER_DAY
+        )
+        return {"day": day, "after_days": day - since, "after_purchases": int(between.sum())}
+
+    began = _day_us(int(decided.occurred_us[0]), first_us) if len(decided) else plan.attributes_day
+    stable = [look for look in seen if began <= _day(look["as_of"], first_us) < plan.attributes_day]
+    alarmed = [look["drift"] or look["performance"] for look in stable]
+    # An alarm that goes on is one alarm.
+    rises = sum(now and not before for before, now in pairwise([False, *alarmed]))
+    months = max((plan.attributes_day - began) / MONTH_DAYS, 1e-9)
+    return {
+        "attributes": first("drift", plan.attributes_day),
+        "law": first("performance", plan.law_day),
+        "false": {"alarms": rises, "stable_days": plan.attributes_day - began, "a_month": rises / months},
+    }
+
+
+def _reigns(decided: Decided, first_us: int) -> list[dict[str, Any]]:
+    """Each version that decided, from its first to its last purchase."""
+    found = []
+    for version in dict.fromkeys(decided.version.tolist()):
+        mine = decided.occurred_us[decided.version == version]
+        found.append(
+            {
+                "version": version,
+                "from_day": _day_us(int(mine[0]), first_us),
+                "to_day": _day_us(int(mine[-1]), first_us),
+                "purchases": len(mine),
+            }
+        )
+    return found
+
+
+def _day(moment: str, first_us: int) -> float:
+    return _day_us(epoch_micros(moment), first_us)
+
+
+def _day_us(moment_us: int, first_us: int) -> float:
+    return (moment_us - first_us) / MICROS_PER_DAY
