@@ -2,7 +2,7 @@
 
 Purchases of a year are streamed as fast as the system takes them; labels mature in the stream's own time. On known days
 the world changes: first who buys what (drift of the attributes), then who defaults (drift of the law itself). Nobody
-interferes. Leaves out/year.json and a page that tells the story; exit status 0 where it went as promised.
+interferes. Leaves out/year.json and a picture of the whole story; exit status 0 where it went as promised.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from deploy.local.progress import HistoryProgress
 from services.ledger.log_reader import LogReader
 from tests.e2e.system import System, until
 from tests.year import story
+from tests.year.drawing import draw
 from tests.year.plan import YearPlan
 
 OUT = Path("out/year.json")
-PAGE = Path("out/year.html")
+PICTURE = Path("out/year.png")
 PATIENCE_S = 3 * 3600.0
 SETTLE_S = 900.0
 WATCH_EVERY_S = 1.0
@@ -40,7 +41,7 @@ def main() -> None:
         found = asyncio.run(run(plan, Path(folder), console))
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(found, indent=2) + "\n")
-    PAGE.write_text(story.page(found))
+    draw(found, PICTURE)
     console.print(story.table(found))
     broken = story.broken_promises(found)
     for each in broken:

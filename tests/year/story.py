@@ -75,9 +75,8 @@ def broken_promises(found: dict[str, Any]) -> list[str]:
     broken = []
     if not found["ledger_balanced"]:
         broken.append("the ledger does not balance")
-    for kind in ("attributes", "law"):
-        if found["alarms"][kind]["day"] is None:
-            broken.append(f"the change of the {kind} was never noticed")
+    unnoticed = [kind for kind in ("attributes", "law") if found["alarms"][kind]["day"] is None]
+    broken += [f"the change of the {kind} was never noticed" for kind in unnoticed]
     alarms = found["alarms"]["false"]
     if alarms["a_month"] >= 1:
         broken.append(f"{alarms['a_month']:.1f} false alarms a month")
