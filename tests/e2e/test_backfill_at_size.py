@@ -28,8 +28,8 @@ DAYS, DAILY = 90, 5_000
 LIMIT_S = 600
 KILLS = 5
 READ_S = 300.0
-MOMENTS = ("kafka_timestamp", "_ingestion_timestamp", "computed_at")
-"""What differs from one load of the same rows to the next."""
+UNLIKE = ("kafka_timestamp", "_ingestion_timestamp", "computed_at", "load_id")
+"""What differs from one load of the same rows to the next: when it was, and its name."""
 
 COMPARED = (tables.RAW_TRANSACTIONS, tables.TRANSACTIONS, tables.OUTCOMES, tables.FEATURES)
 
@@ -61,7 +61,7 @@ def digests(folder: Path) -> dict[str, tuple[int, int]]:
         reads = read_client(backfill.bigquery.settings)
         for table in COMPARED:
             rows = client.list_rows(f"{client.project}.{table.id}", timeout=READ_S).to_arrow(bqstorage_client=reads)
-            kept = rows.drop_columns([name for name in MOMENTS if name in rows.column_names]).to_pandas()
+            kept = rows.drop_columns([name for name in UNLIKE if name in rows.column_names]).to_pandas()
             # A sum, for the order is another one; of 64 bits a row, so that no two differences are likely to cancel.
             hashed = hash_pandas_object(kept, index=False).to_numpy(np.uint64)
             found[table.id] = (len(kept), int(hashed.sum(dtype=np.uint64)))
