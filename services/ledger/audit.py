@@ -26,6 +26,7 @@ from services.ledger.log_reader import LogReader
 from services.ledger.settings import LedgerSettings
 from shared.contracts.topics import ALL, DEAD_LETTERS, DECISION_UPDATES, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
 from shared.kafka.connection import client_arguments
+from shared.warehouse.reading import read_client
 
 GROUPS = ("flit-features", "flit-scorer", "flit-sink")
 Say = Callable[[str], None]
@@ -158,7 +159,8 @@ def _rows(settings: LedgerSettings) -> dict[str, checks.Rows]:
     client = warehouse_rows.open_client(settings.bigquery)
     try:
         tables = [table for group in checks.TABLES.values() for table in group]
-        return {table: warehouse_rows.rows_of(client, table) for table in tables}
+        with read_client(settings.bigquery) as reads:
+            return {table: warehouse_rows.rows_of(client, reads, table) for table in tables}
     finally:
         client.close()
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from shared.contracts.identity import canonical_time, epoch_micros
+from shared.contracts.identity import EPOCH, canonical_time, epoch_micros
 from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
 
 DIGEST_BYTES = 8
@@ -28,7 +28,7 @@ Plain = Callable[[Any], object]
 def _moment(value: Any) -> object:
     """Microseconds since 1970; None for what isn't a time."""
     if isinstance(value, datetime):
-        return epoch_micros(value.isoformat())
+        return (value - EPOCH) // EPOCH.resolution
     try:
         return epoch_micros(canonical_time(datetime.fromisoformat(value.upper())))
     except (ValueError, AttributeError, OverflowError):

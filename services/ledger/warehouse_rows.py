@@ -12,6 +12,7 @@ from typing import Any
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 
 from services.ledger import chain
 from services.ledger.chain import ChainRow, KeptRecord
@@ -41,16 +42,18 @@ def erased_events(client: bigquery.Client) -> frozenset[str]:
     return frozenset(row["event_id"] for row in rows)
 
 
-def rows_of(client: bigquery.Client, table: str) -> dict[tuple[int, int], list[Mirrored]]:
+def rows_of(client: bigquery.Client, reads: BigQueryReadClient, table: str) -> dict[tuple[int, int], list[Mirrored]]:
     """(partition, offset) → the table's rows of that record. What was loaded in bulk has no place and is left out."""
     found: dict[tuple[int, int], list[Mirrored]] = defaultdict(list)
     wanted = {"kafka_partition", "kafka_offset", "event_id", *columns_of(table)}
     full = client.get_table(f"{client.project}.{table}", timeout=TIMEOUT_SECONDS)
     columns = [column for column in full.schema if column.name in wanted]
-    for row in client.list_rows(full, selected_fields=columns, page_size=20_000, timeout=TIMEOUT_SECONDS):
-        if row["kafka_offset"] is not None:
-            says = Mirrored(row.get("event_id"), of_row(table, row))
-            found[row["kafka_partition"], row["kafka_offset"]].append(says)
+    rows = client.list_rows(full, selected_fields=columns, timeout=TIMEOUT_SECONDS)
+    for batch in rows.to_arrow_iterable(bqstorage_client=reads):
+        for row in batch.to_pylist():
+            if row["kafka_offset"] is not None:
+                says = Mirrored(row.get("event_id"), of_row(table, row))
+                found[row["kafka_partition"], row["kafka_offset"]].append(says)
     return found
 
 
