@@ -41,10 +41,10 @@ class Seen:
 
     clock_us: int
     """The time of the stream's latest purchase."""
-    drift: bool = False
-    performance: bool = False
-    changed_from_us: int | None = None
-    """Since when, as far as the look can tell; None: it can't."""
+    drifted_from_us: int | None = None
+    """Since when purchases look otherwise, as far as the look can tell; None: they look as ever."""
+    lost_from_us: int | None = None
+    """Since when the champion does worse than it promised; None: it keeps its promise."""
     poisoned: tuple[str, ...] = ()
     """Why what came in lately is not to be learnt from."""
 
@@ -56,10 +56,18 @@ class State(msgspec.Struct, frozen=True):
     """The stream's time of the last training, whatever it came to."""
     in_vain: int = 0
     """Trainings in a row that were refused or came to no candidate."""
-    changed_at_us: int | None = None
-    """Since when the world is another one than the champion's; None: it is the same."""
+    drifted_at_us: int | None = None
+    """Since when purchases look otherwise than those that the champion learnt from: as it was first noticed, since each
+    later look would put it later. None: they look alike."""
+    lost_at_us: int | None = None
+    """Since when the champion does worse than it promised: by the latest look, which knows most."""
     learnt_of_us: int | None = None
-    """When that was noticed. A training at or after this knew of it."""
+    """When the younger of the two was noticed. A training at or after this knew of it."""
+
+    @property
+    def changed_at_us(self) -> int | None:
+        """Since when the world is the one that there is to learn now; None: it has not changed."""
+        return max((at for at in (self.drifted_at_us, self.lost_at_us) if at is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -71,12 +79,15 @@ class Decision:
 
 def noted(state: State, seen: Seen) -> State:
     """The state after a look: a change that is first seen is noted, and one that is over is forgotten."""
-    if not (seen.drift or seen.performance):
-        return msgspec.structs.replace(state, changed_at_us=None, learnt_of_us=None)
-    if state.learnt_of_us is not None:
-        return state
-    began = seen.clock_us if seen.changed_from_us is None else seen.changed_from_us
-    return msgspec.structs.replace(state, changed_at_us=began, learnt_of_us=seen.clock_us)
+    drifted = seen.drifted_from_us is not None and state.drifted_at_us is None
+    lost = seen.lost_from_us is not None and state.lost_at_us is None
+    over = seen.drifted_from_us is None and seen.lost_from_us is None
+    return msgspec.structs.replace(
+        state,
+        drifted_at_us=seen.drifted_from_us if drifted or seen.drifted_from_us is None else state.drifted_at_us,
+        lost_at_us=seen.lost_from_us,
+        learnt_of_us=None if over else seen.clock_us if drifted or lost else state.learnt_of_us,
+    )
 
 
 def decide(state: State, seen: Seen, plan: Plan) -> Decision:
@@ -93,7 +104,11 @@ def decide(state: State, seen: Seen, plan: Plan) -> Decision:
     pause = back_off(state, plan)
     if waited < pause:
         return Decision(None, f"{state.in_vain} trainings in vain: the next one in {pause - waited:.1f} days")
-    what = Trigger.DRIFT if seen.drift else Trigger.PERFORMANCE if seen.performance else Trigger.SCHEDULE
+    what = (
+        Trigger.PERFORMANCE if seen.lost_from_us is not None
+        else Trigger.DRIFT if seen.drifted_from_us is not None
+        else Trigger.SCHEDULE
+    )  # fmt: skip
     if what is Trigger.SCHEDULE:
         period = plan.every_days
     elif state.learnt_of_us is None or state.learnt_of_us > state.tried_at_us:

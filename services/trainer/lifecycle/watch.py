@@ -78,8 +78,9 @@ class Watch:
             self._hands.advance()
         decision = decide(state, seen, self._plan)
         log.info(
-            "looked", as_of=from_epoch_micros(seen.clock_us), drift=seen.drift, performance=seen.performance,
-            poisoned=list(seen.poisoned), trigger=decision.trigger, why=decision.why,
+            "looked", as_of=from_epoch_micros(seen.clock_us), drift=seen.drifted_from_us is not None,
+            performance=seen.lost_from_us is not None, poisoned=list(seen.poisoned),
+            trigger=decision.trigger, why=decision.why,
         )  # fmt: skip
         candidate = False
         if decision.trigger is not None:

@@ -20,6 +20,8 @@ from services.trainer.lifecycle.triggers import (
     trained,
 )
 
+DRIFT: dict[str, object] = {"drifted_from_us": 0}
+LOSS: dict[str, object] = {"lost_from_us": 0}
 PLAN = Plan(every_days=28, changed_days=7, back_off_days=1)
 DAY = MICROS_PER_DAY
 
@@ -47,38 +49,56 @@ def test_the_first_look_trains_and_then_the_schedule_does() -> None:
 
 
 def test_a_new_drift_is_trained_for_at_once_and_then_weekly_until_it_is_over() -> None:
-    began = run(50, {10: {"drift": True}, 30: {}})
+    began = run(50, {10: DRIFT, 30: {}})
     assert began == [(0, Trigger.FIRST), (10, Trigger.DRIFT), (17, Trigger.DRIFT), (24, Trigger.DRIFT)]
 
 
 def test_a_loss_of_performance_is_its_own_trigger() -> None:
-    assert run(12, {5: {"performance": True}})[1:] == [(5, Trigger.PERFORMANCE)]
+    assert run(12, {5: LOSS})[1:] == [(5, Trigger.PERFORMANCE)]
 
 
 def test_a_second_change_after_a_quiet_time_is_new_again() -> None:
-    began = run(20, {3: {"drift": True}, 5: {}, 6: {"drift": True}})
+    began = run(20, {3: DRIFT, 5: {}, 6: DRIFT})
     assert began == [(0, Trigger.FIRST), (3, Trigger.DRIFT), (6, Trigger.DRIFT), (13, Trigger.DRIFT)]
 
 
 def test_trainings_in_vain_become_rarer_up_to_the_schedule() -> None:
-    days = [day for day, _ in run(100, {0: {"drift": True}}, in_vain=True)]
+    days = [day for day, _ in run(100, {0: DRIFT}, in_vain=True)]
     gaps = [later - earlier for earlier, later in pairwise(days)]
     # Known before the first training, so the weekly rhythm holds until the back-off is longer than it.
     assert gaps == [7, 7, 7, 8, 16, 28]
 
 
 def test_poisoned_data_starts_nothing_whatever_else_is_found() -> None:
-    assert run(40, {0: {"drift": True, "performance": True, "poisoned": ("dead letters: 30%",)}}) == []
+    assert run(40, {0: {**DRIFT, **LOSS, "poisoned": ("dead letters: 30%",)}}) == []
 
 
-def test_the_change_keeps_the_moment_at_which_it_began() -> None:
-    state = noted(State(), at(20, drift=True, changed_from_us=13 * DAY))
-    state = noted(state, at(25, drift=True, changed_from_us=18 * DAY))
+def test_a_drift_keeps_the_moment_at_which_it_was_first_noticed() -> None:
+    state = noted(State(), at(20, drifted_from_us=13 * DAY))
+    state = noted(state, at(25, drifted_from_us=18 * DAY))
     assert (state.changed_at_us, state.learnt_of_us) == (13 * DAY, 20 * DAY)
 
 
+def test_a_loss_is_dated_by_the_latest_look() -> None:
+    state = noted(State(), at(60, lost_from_us=5 * DAY))
+    state = noted(state, at(61, lost_from_us=9 * DAY))
+    assert (state.changed_at_us, state.learnt_of_us) == (9 * DAY, 60 * DAY)
+
+
+def test_what_there_is_to_learn_began_with_the_younger_of_two_changes() -> None:
+    state = noted(State(), at(20, drifted_from_us=13 * DAY))
+    state = noted(state, at(60, drifted_from_us=53 * DAY, lost_from_us=40 * DAY))
+    assert (state.changed_at_us, state.learnt_of_us) == (40 * DAY, 60 * DAY)
+
+
+def test_a_loss_that_joins_a_drift_is_trained_for_at_once() -> None:
+    began = run(25, {10: DRIFT, 19: {**DRIFT, **LOSS}})
+    assert began == [(0, Trigger.FIRST), (10, Trigger.DRIFT), (17, Trigger.DRIFT), (19, Trigger.PERFORMANCE)]
+
+
 def test_a_change_that_is_over_is_forgotten() -> None:
-    assert noted(State(changed_at_us=1, learnt_of_us=2), at(9)) == State()
+    state = noted(State(), at(9, drifted_from_us=1, lost_from_us=2))
+    assert noted(state, at(10)) == State()
 
 
 looks = st.lists(
@@ -93,7 +113,8 @@ def test_no_two_trainings_are_closer_than_the_back_off_between_them(
     state, day, last = State(), 0.0, None
     for gap, drift, performance, poisoned, in_vain in course:
         day += gap
-        look = at(day, drift=drift, performance=performance, poisoned=("bad",) if poisoned else ())
+        found = (DRIFT if drift else {}) | (LOSS if performance else {})
+        look = at(day, poisoned=("bad",) if poisoned else (), **found)
         state = noted(state, look)
         if decide(state, look, PLAN).trigger is None:
             continue

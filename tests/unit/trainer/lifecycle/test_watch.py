@@ -83,13 +83,13 @@ def test_an_empty_warehouse_is_waited_for() -> None:
 
 
 def test_a_change_is_trained_for_on_what_came_since() -> None:
-    world = World(state=State(tried_at_us=0), day=10, found={"drift": True, "changed_from_us": 8 * DAY})
+    world = World(state=State(tried_at_us=0), day=10, found={"drifted_from_us": 8 * DAY})
     world.watch().tick()
     assert "train drift since 8" in world.did
 
 
 def test_poisoned_data_promotes_and_trains_nobody() -> None:
-    world = World(found={"poisoned": ("30% dead letters",), "drift": True})
+    world = World(found={"poisoned": ("30% dead letters",), "drifted_from_us": 0})
     tick = world.watch().tick()
     assert world.did == ["guard", "look", "remember"]
     assert "30% dead letters" in tick.why
