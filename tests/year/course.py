@@ -33,7 +33,7 @@ class Decided:
     def __len__(self) -> int:
         return len(self.label)
 
-    def take(self, which: NDArray[np.bool_]) -> Decided:
+    def take(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Decided:
         return Decided(
             self.occurred_us[which], self.probability[which], self.expected_rate[which], self.label[which],
             self.version[which],
