@@ -16,3 +16,5 @@ EXPERIMENTS_STOPPED = Counter(
 )
 GUARD_LOOKS = Counter("flit_guard_looks_total", "Looks at the experiment that runs", ["result"])
 PROMOTIONS = Counter("flit_promotions_total", "Trained models, by whether they went into service", ["result"])
+CANDIDATES_REFUSED = Counter("flit_candidates_refused_total", "Candidates refused, by the gate that did", ["gate"])
+LADDER_STEPS = Counter("flit_ladder_steps_total", "Steps of candidates, by the stage that they led to", ["stage"])

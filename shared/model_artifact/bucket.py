@@ -30,10 +30,20 @@ from shared.durable import replace_synced
 from shared.experiments import Candidacy, Ended, Trials
 from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.manifest import MANIFEST_FILE, ArtifactFault, ArtifactRefused, Manifest
-from shared.model_artifact.registry import ModelRegistry, Pointer, PromotionConflict, RegistryAway, Signer, Verifier
+from shared.model_artifact.registry import (
+    ModelRegistry,
+    Pointer,
+    PromotionConflict,
+    RegistryAway,
+    Signer,
+    Verifier,
+    held,
+)
 
 TIMEOUT_S = 20.0
 LOCK = ".lock"
+MIRROR_LOCK = ".mirror-lock"
+"""Of the models in the mirror. Another one than the writers', who may have to fetch a model while they hold theirs."""
 LEASE_S = 60.0
 """A lock that has not changed for so long was left by somebody who died. Longer than any writer holds it."""
 LOCK_PAUSE_S = 0.2
@@ -98,6 +108,10 @@ class BucketRegistry(ModelRegistry):
             if "/" not in name and self._pull(f"policies/{name}.yaml"):
                 return super().kept_policy(name)
             raise
+
+    def _put(self, aside: Path, target: Path, version: str) -> None:
+        with held(self.root / MIRROR_LOCK):
+            super()._put(aside, target, version)
 
     def _kept(self, folder: str, name: str) -> Iterator[Path]:
         with _reached():
@@ -192,7 +206,7 @@ class BucketRegistry(ModelRegistry):
                 with _reached():
                     (aside / PurePosixPath(blob.name).name).write_bytes(blob.download_as_bytes(timeout=TIMEOUT_S))
             aside.chmod(0o755)
-            with super()._locked():
+            with held(self.root / MIRROR_LOCK):
                 target = models / version
                 if target.exists():
                     target.rename(models / f".damaged-{version}-{os.urandom(4).hex()}")

@@ -198,17 +198,13 @@ class ModelRegistry(Trying):
                 self._write_pointer("previous", now)
             self._write_pointer("current", Pointer(version, _now(), by))
 
-    def rollback(self, by: str, *, expected: Pointer | None = None) -> str:
+    def rollback(self, by: str) -> str:
         """Puts the previous model back in service and returns its version; the two change places.
 
-        `expected`: what `current` has to be, else `PromotionConflict`: who rolls back what somebody else has rolled
-        back already would bring it back. Raises `ArtifactRefused` if there is no previous model, or if it no longer
-        verifies.
+        Raises `ArtifactRefused` if there is none, or if it no longer verifies.
         """
         with self._locked():
             now, before = self.pointer("current"), self.pointer("previous")
-            if expected is not None and now != expected:
-                raise PromotionConflict(expected.version, now.version if now else None)
             if before is None or (now is not None and now.version == before.version):
                 raise ArtifactRefused(ArtifactFault.MISSING, "there is no previous model to return to")
             self.load(before.version).must_explain()
@@ -244,14 +240,21 @@ class ModelRegistry(Trying):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One writer at a time. A file lock rather than a lock file: it can't outlive a killed holder."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        """One writer at a time."""
+        with held(self.root / ".lock"):
             yield
-        finally:
-            os.close(descriptor)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """A lock between processes. A file lock rather than a lock file: it can't outlive a killed holder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is(expected: Pointer | str | None, now: Pointer | None) -> bool:

@@ -1,0 +1,80 @@
+"""The way onto the ladder: through all gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from services.trainer.examples import Examples
+from services.trainer.gates.examine import Examined, Examiner
+from services.trainer.promotion.ladder import LADDER, Ladder, LadderRefused
+from services.trainer.promotion.telling import Telling
+from shared.model_artifact.registry import ModelRegistry, PromotionConflict
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What came of it."""
+
+    examined: Examined
+    entered: bool = False
+    """It answers in shadow now."""
+    promoted: bool = False
+    """It is in service: there was no model to try it beside."""
+    why_not: str | None = None
+    """Though it passed."""
+
+    def answer(self) -> dict[str, Any]:
+        """For the command line."""
+        return {
+            "version": self.examined.version,
+            "champion": self.examined.champion,
+            "passed": self.examined.passed,
+            "refused_by": [each.gate for each in self.examined.refused_by],
+            "gates": {each.gate: {"passed": each.passed, "figures": each.figures} for each in self.examined.verdicts},
+            "entered": self.entered,
+            "promoted": self.promoted,
+            "why_not": self.why_not,
+        }
+
+
+@dataclass(frozen=True)
+class Entry:
+    registry: ModelRegistry
+    examiner: Examiner
+    ladder: Ladder
+    telling: Telling
+
+    def enter(
+        self,
+        version: str,
+        examples: Examples,
+        as_of_us: int,
+        examples_of: Callable[[str], Examples] | None,
+        *,
+        by: str = LADDER,
+        again: bool = False,
+    ) -> Entered:
+        """Examines a registered version on matured examples, and puts it in shadow where no gate refuses it; in service
+        at once where there is no champion to try it beside. Raises what the examiner and the registry raise."""
+        found = self.examiner.examine(version, examples, as_of_us, examples_of)
+        self.telling.examined(found)
+        if not found.passed:
+            return Entered(found)
+        if found.first:
+            try:
+                self.registry.promote(version, by, expected=found.champion)
+            except PromotionConflict as conflict:
+                return Entered(found, why_not=str(conflict))
+            return Entered(found, promoted=True)
+        if found.champion is None or found.champion == version:
+            return Entered(found, why_not="this very model is in service already")
+        try:
+            candidacy = self.ladder.enter(
+                version, found.champion, [str(each) for each in found.verdicts], by, again=again
+            )
+        except LadderRefused as refused:
+            return Entered(found, why_not=str(refused))
+        self.telling.moved(candidacy)
+        return Entered(found, entered=True)
