@@ -99,8 +99,8 @@ def check_explanation(
 
 
 def unexplained(explanation: Explanation, model: bytes, holdout: NDArray[np.float32]) -> float:
-    """The largest difference between what an explanation adds up to and the graph's probability, over the rows and these
-    with missing values."""
+    """The largest difference between what an explanation adds up to and the graph's probability, over the rows and
+    these with missing values."""
     matrix = with_missing_values(holdout)
     explainer = Explainer(explanation, matrix.shape[1])
     added = sigmoid(explainer.base + explainer.contributions(matrix).sum(axis=1))

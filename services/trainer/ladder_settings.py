@@ -34,7 +34,8 @@ class LadderSection(Section):
     """What a candidate has to show at each stage. Days are of event time."""
 
     enabled: bool = False
-    """Whether `train` lets its model climb, rather than promote it at once; `--ladder` and `--no-ladder` say otherwise."""
+    """Whether `train` lets its model climb, rather than promote it at once; `--ladder` and `--no-ladder` say
+    otherwise."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
     shadow_decisions: int = Field(default=1000, ge=1)
     shadow_days: float = Field(default=7.0, ge=0)

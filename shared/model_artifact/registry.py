@@ -179,8 +179,8 @@ class ModelRegistry(Trying):
         """Points `current` at a verified version, and `previous` at what was current.
 
         `expected`: what the caller believes to be current (None: nothing; a pointer: not even moved away and back
-        since). If it isn't: `PromotionConflict`, nothing moved. Left out, whatever is current is replaced. `given`: what
-        has to hold of the trials at the moment of the switch, else the same. Promoting the current version changes
+        since). If it isn't: `PromotionConflict`, nothing moved. Left out, whatever is current is replaced. `given`:
+        what has to hold of the trials at the moment of the switch, else the same. Promoting the current version changes
         nothing. Raises `ArtifactRefused` for a model that doesn't verify, or that can't explain what it decides.
         """
         self.load(version).must_explain()

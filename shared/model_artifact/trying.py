@@ -51,9 +51,9 @@ class Trying(ABC):
         before is verified, and those of an experiment's arms, which decide, must explain themselves. Raises
         `ArtifactRefused`, and what `change` raises: nothing has changed then.
 
-        What is tried already was verified when it came, and is again by each scorer: a model that was damaged since must
-        not keep others from being stopped. An experiment that is no longer there has ended: it is kept, with `by` whom
-        and `why`. A candidacy that has ended is kept when another takes its place.
+        What is tried already was verified when it came, and is again by each scorer: a model that was damaged since
+        must not keep others from being stopped. An experiment that is no longer there has ended: it is kept, with `by`
+        whom and `why`. A candidacy that has ended is kept when another takes its place.
         """
         with self._locked():
             before = self.trials()

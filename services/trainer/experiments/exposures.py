@@ -52,8 +52,8 @@ SELECT
   d.event_id, d.customer_id, d.variant, d.decision, d.degraded, d.model_version,
   d.probability_of_default AS probability, UNIX_MICROS(d.prediction_timestamp) AS decided_us,
   UNIX_MICROS(d.kafka_timestamp) - UNIX_MICROS(t.kafka_timestamp) AS latency_us,
-  d.declined, d.own, d.shadow, UNIX_MICROS(d.occurred_at) AS occurred_us, t.installments_count AS instalments, CAST(t.amount AS FLOAT64)
-  AS amount, t.customer_age_bracket AS age_bracket, t.customer_state AS state, o.defaulted
+  d.declined, d.own, d.shadow, UNIX_MICROS(d.occurred_at) AS occurred_us, t.installments_count AS instalments,
+  CAST(t.amount AS FLOAT64) AS amount, t.customer_age_bracket AS age_bracket, t.customer_state AS state, o.defaulted
 FROM (
   SELECT event_id, customer_id, variant, decision, degraded, model_version, probability_of_default,
     prediction_timestamp, occurred_at, kafka_timestamp,

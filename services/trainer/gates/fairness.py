@@ -4,8 +4,9 @@ No model may look at these, and no gate asks a model for them: they are read of 
 group is compared with everybody else, three times: its rate of approval, how many of its good customers are turned
 away, how many of its defaults are approved. A fault is what lies beyond its limit at every rate that the counts leave
 possible: an interval that widens with every comparison that is made (Bonferroni), so that a small group has a wide one
-and raises no alarm by chance. What counts is each customer's first purchase of the hold-out, since those of one customer
-resemble each other; and each once, since who was approved by chance stands for others in profit, not in whom he is.
+and raises no alarm by chance. What counts is each customer's first purchase of the hold-out, since those of one
+customer resemble each other; and each once, since who was approved by chance stands for others in profit, not in whom
+he is.
 """
 
 from __future__ import annotations

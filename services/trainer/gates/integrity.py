@@ -1,5 +1,5 @@
-"""Whether a model is what was registered: every byte, the version that follows from them, and the signature where one is
-asked for."""
+"""Whether a model is what was registered: every byte, the version that follows from them, and the signature where one
+is asked for."""
 
 from __future__ import annotations
 

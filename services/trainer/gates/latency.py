@@ -22,9 +22,9 @@ from shared.model_artifact.files import ModelFiles
 
 BATCH_ROWS = 500
 """As many as a batch of the stream has at full load."""
-ROUNDS = 9
-ONE_ROW_RUNS, BATCH_RUNS = 200, 20
-"""In each round: a p99 needs about a hundred; of batches the slowest of twenty stands for it."""
+ROUNDS = 5
+ONE_ROW_RUNS, BATCH_RUNS = 100, 20
+"""In each round: a p99 needs about a hundred; of batches all but the slowest of twenty stand for it."""
 P99 = 99
 
 Clock = Callable[[], float]

@@ -2,8 +2,8 @@
 
 By name and lineage: an input has to be declared among the features, since these are made of nothing that came after the
 purchase (a test of theirs holds them to it). What isn't declared is of unknown origin, and where its name says that it
-is made of a label, a repayment or a decision, that is said. By what it tells: no single input may tell the label as well
-as nothing known at a checkout can.
+is made of a label, a repayment or a decision, that is said. By what it tells: no single input may tell the label as
+well as nothing known at a checkout can.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ class GateLimits:
     profit_noise: float = 0.05
     """The same of profit, where a few defaults decide and more data is needed."""
     false_alarms: float = 0.05
-    """The chance that calibration, stability or fairness refuses a sound candidate: each gate's, over all of its segments
-    or groups together."""
+    """The chance that calibration, stability or fairness refuses a sound candidate: each gate's, over all of its
+    segments or groups together."""
     miscalibration: float = 0.3
     """In log-odds, how far defaults may lie from what was said: 0.3 is a third more. As of the guardrail."""
     impact_ratio: float = 0.8

@@ -20,7 +20,8 @@ ALONE = 32
 
 
 def parity(dossier: Dossier) -> GateVerdict:
-    sound = f"golden answers given again, and contributions add up within {MAX_UNEXPLAINED:g} on {len(dossier.holdout)} rows"
+    rows = len(dossier.holdout)
+    sound = f"golden answers given again, and contributions add up within {MAX_UNEXPLAINED:g} on {rows} rows"
     try:
         return of_faults(PARITY, _faults(dossier), sound)
     except ExportRefused as refused:

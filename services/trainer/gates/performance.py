@@ -63,8 +63,8 @@ def _said(
 
 
 def _as_model(seen: Examples, approved: NDArray[np.bool_]) -> Floats:
-    """The rule as if it gave probabilities: to what it approves and to what it doesn't, the rate at which these purchases
-    did default. It is told the answers of this very hold-out, which favours the rule."""
+    """The rule as if it gave probabilities: to what it approves and to what it doesn't, the rate at which these
+    purchases did default. It is told the answers of this very hold-out, which favours the rule."""
     said = np.empty(len(seen))
     for which in (approved, ~approved):
         if which.any():

@@ -24,8 +24,8 @@ def more_than_said_p(label: NDArray[np.integer], probability: Floats, weight: Fl
     """One-sided p-value that no more defaulted than was said.
 
     Weighted counts as a scaled Poisson count (Fay and Feuer, "Confidence intervals for directly standardized rates",
-    1997): with all weights equal it is the Poisson tail, which is wider than that of independent defaults, so that small
-    segments raise no more false alarms than they may.
+    1997): with all weights equal it is the Poisson tail, which is wider than that of independent defaults, so that
+    small segments raise no more false alarms than they may.
     """
     from scipy.special import gammainc
 

@@ -23,8 +23,8 @@ LOG_LOSS, PROFIT = "log-loss", "profit"
 FINDINGS = (DECLINES, APPROVAL_BY_GROUP, LOG_LOSS, PROFIT, CALIBRATION)
 
 MOST_NATS = 1.0
-"""To which a difference of log-losses is cut, since bets need bounds. Two models that differ by more on a purchase differ
-by a factor of e in what they say of it."""
+"""To which a difference of log-losses is cut, since bets need bounds. Two models that differ by more on a purchase
+differ by a factor of e in what they say of it."""
 
 
 def findings(

@@ -1,4 +1,5 @@
-"""What a person, or the guard, has done to a candidacy since the last look. It always stands: the candidacy ends. Pure."""
+"""What a person, or the guard, has done to a candidacy since the last look. It always stands: the candidacy ends.
+Pure."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 Guarantee: each step is one compare-and-swap, which finds what was judged unchanged or changes nothing; what it changes
 in the shadow and in the experiment is in the same write. A promotion and a rollback move a second document: they are
-written down first, with the pointer that they have to find, and whoever looks next finishes them (`finish`) or sees that
-somebody else has moved the pointer since, and leaves it alone. A person's promotion, rollback, shadow or experiment
-always stands.
+written down first, with the pointer that they have to find, and whoever looks next finishes them (`finish`) or sees
+that somebody else has moved the pointer since, and leaves it alone. A person's promotion, rollback, shadow or
+experiment always stands.
 """
 
 from __future__ import annotations
@@ -54,10 +54,11 @@ class Ladder:
         return self._registry.trials().candidacy
 
     def enter(self, version: str, champion: str, reasons: Sequence[str], by: str, *, again: bool = False) -> Candidacy:
-        """Puts a version in shadow that was judged against `champion`. It takes the place of one that is still in shadow.
+        """Puts a version in shadow that was judged against `champion`. It takes the place of one that is still in
+        shadow.
 
-        Raises LadderRefused where one is further than that, where another champion is in service, and for a version that
-        has failed before (`again`: a person wants it all the same).
+        Raises LadderRefused where one is further than that, where another champion is in service, and for a version
+        that has failed before (`again`: a person wants it all the same).
         """
         failed = [each for each in self._registry.ended_candidacies(version)[-1:] if each.stage in FAILED]
         if failed and not again:
@@ -120,8 +121,8 @@ class Ladder:
         return self.finish(self._step(judged, judged.moved(Stage.ROLLING_BACK, self._now(), LADDER, reasons)))
 
     def finish(self, judged: Candidacy) -> Candidacy:
-        """What `to_promotion` and `to_rollback` have written down, carried out, if nobody has moved the pointer since: by
-        them, or by whoever looks after a crash. Any other candidacy stays as it is. Raises PromotionConflict."""
+        """What `to_promotion` and `to_rollback` have written down, carried out, if nobody has moved the pointer since:
+        by them, or by whoever looks after a crash. Any other candidacy stays as it is. Raises PromotionConflict."""
         pointer = self._registry.pointer("current")
         untouched = pointer is not None and pointer.promoted_at == judged.switched_at
         if judged.stage is Stage.PROMOTING:

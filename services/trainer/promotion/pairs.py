@@ -1,4 +1,5 @@
-"""What two models said of the same purchases: of one that decided and one in shadow, whichever is the candidate. Pure."""
+"""What two models said of the same purchases: of one that decided and one in shadow, whichever is the candidate.
+Pure."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ class Requirements:
     """Days are of event time: in a replay of history that, not the wall clock, says how much a model has seen."""
 
     alpha: float
-    """The chance that a candidate that is no worse than the champion is ever thrown out at one stage, however often it is
-    looked at."""
+    """The chance that a candidate that is no worse than the champion is ever thrown out at one stage, however often it
+    is looked at."""
     shadow_decisions: int
     shadow_days: float
     canary_share: float
