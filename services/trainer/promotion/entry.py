@@ -57,24 +57,23 @@ class Entry:
         again: bool = False,
     ) -> Entered:
         """Examines a registered version on matured examples, and puts it in shadow where no gate refuses it; in service
-        at once where there is no champion to try it beside. Raises what the examiner and the registry raise."""
+        at once where there is no champion to try it beside. Raises LadderRefused where it is in service already, and
+        what the examiner and the registry raise."""
+        if self.registry.current() == version:
+            raise LadderRefused(f"{version} is in service already")
         found = self.examiner.examine(version, examples, as_of_us, examples_of)
         self.telling.examined(found)
         if not found.passed:
             return Entered(found)
-        if found.first:
-            try:
-                self.registry.promote(version, by, expected=found.champion)
-            except PromotionConflict as conflict:
-                return Entered(found, why_not=str(conflict))
-            return Entered(found, promoted=True)
-        if found.champion is None or found.champion == version:
-            return Entered(found, why_not="this very model is in service already")
         try:
-            candidacy = self.ladder.enter(
-                version, found.champion, [str(each) for each in found.verdicts], by, again=again
-            )
-        except LadderRefused as refused:
+            if found.first or found.champion is None:
+                if not again:
+                    self.ladder.check_return(version)
+                self.registry.promote(version, by, expected=found.champion)
+                return Entered(found, promoted=True)
+            reasons = [str(each) for each in found.verdicts]
+            candidacy = self.ladder.enter(version, found.champion, reasons, by, again=again)
+        except (LadderRefused, PromotionConflict) as refused:
             return Entered(found, why_not=str(refused))
         self.telling.moved(candidacy)
         return Entered(found, entered=True)

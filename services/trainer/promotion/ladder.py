@@ -60,10 +60,8 @@ class Ladder:
         Raises LadderRefused where one is further than that, where another champion is in service, and for a version
         that has failed before (`again`: a person wants it all the same).
         """
-        failed = [each for each in self._registry.ended_candidacies(version)[-1:] if each.stage in FAILED]
-        if failed and not again:
-            why = "; ".join(failed[0].steps[-1].reasons)
-            raise LadderRefused(f"{version} was {failed[0].stage} at {failed[0].since}, and stays so: {why}")
+        if not again:
+            self.check_return(version)
         self._registry.load(version).must_explain()
         pointer = self._registry.pointer("current")
         if pointer is None or pointer.version != champion:
@@ -85,6 +83,13 @@ class Ladder:
 
         self._registry.change_trials(change)
         return self._told(entered)
+
+    def check_return(self, version: str) -> None:
+        """Raises LadderRefused for a version that has failed: it doesn't come back by itself."""
+        failed = [each for each in self._registry.ended_candidacies(version)[-1:] if each.stage in FAILED]
+        if failed:
+            why = "; ".join(failed[0].steps[-1].reasons)
+            raise LadderRefused(f"{version} was {failed[0].stage} at {failed[0].since}, and stays so: {why}")
 
     def to_canary(self, judged: Candidacy, share: float, reasons: Sequence[str]) -> Candidacy:
         """Lets it decide for a share of the customers. Raises LadderRefused while a person's experiment runs."""
