@@ -52,8 +52,7 @@ class Trainer(Job):
             refuse_unlike(examples, as_of_us, self._quality_folder, self._alerts)
             self._step("data checked")
         # What was asked for on the command line wins; who asks for no promotion doesn't mean the ladder either.
-        asked = section.ladder.enabled and arguments.promote and not arguments.shadow
-        on_ladder = asked if arguments.ladder is None else arguments.ladder
+        on_ladder = section.ladder.enabled and arguments.promote if arguments.ladder is None else arguments.ladder
         plan = Plan(section.validate_share, section.test_share, section.economics, section.seed)
         outcome = train_and_register(
             examples,
@@ -83,7 +82,7 @@ class Trainer(Job):
             job = Climbing(self._settings, self._warehouse, self._registry, self._tell)
             climbing = job.let_in(manifest.version, examples.ordered(), as_of_us)
             promoted = climbing.promoted
-        shadowed = arguments.shadow and not promoted
+        shadowed = arguments.shadow and not promoted and not on_ladder  # what a gate refused answers nowhere
         if shadowed:
             switch.add_to_shadow(self._registry, manifest.version, PROMOTED_BY)
         metrics.PROMOTIONS.labels("promoted" if promoted else "kept back").inc()

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 INTEGRITY, PARITY, LEAKAGE, LATENCY, MISMATCH = "integrity", "parity", "leakage", "latency", "feature-mismatch"
 PERFORMANCE, CALIBRATION, STABILITY, FAIRNESS = "performance", "calibration", "stability", "fairness"
 
-GATES = (INTEGRITY, PARITY, LEAKAGE, LATENCY, MISMATCH, PERFORMANCE, CALIBRATION, STABILITY, FAIRNESS)
-"""In the order in which they are looked at."""
-
 WITHOUT_CHAMPION = frozenset({INTEGRITY, PARITY, LEAKAGE, LATENCY})
 """That a first model has to pass as well. Whether a model is worth more than the one in service is no question where
 there is none: the alternative is the policy's fallback."""

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from services.trainer.experiments.exposures import MICROS_PER_SECOND, Exposures
 from services.trainer.promotion.interference import interference
 from services.trainer.promotion.judgement import Action, Judge, Ruling
@@ -17,8 +15,6 @@ from shared.contracts.identity import epoch_micros
 from shared.experiments import Candidacy, Stage
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry, PromotionConflict
-
-log = structlog.get_logger()
 
 Seen = Callable[[int, int], Exposures]
 """The decisions made in [since, until), microseconds by the wall clock."""

@@ -34,7 +34,6 @@ class Pairs:
     occurred_us: NDArray[np.int64]
     deciding: Side
     beside: Side
-    amount: NDArray[np.float64]
     age_bracket: NDArray[np.object_]
     state: NDArray[np.object_]
     defaulted: NDArray[np.float64]
@@ -83,7 +82,6 @@ def pairs(exposures: Exposures, deciding: str, beside: str) -> Pairs:
             np.array([each.probability_of_default for each in heard], dtype=np.float64),
             np.array([each.decision.value for each in heard], dtype=object),
         ),
-        amount=rows.amount,
         age_bracket=rows.age_bracket,
         state=rows.state,
         defaulted=np.where(rows.decision == APPROVE, rows.defaulted, np.nan),
