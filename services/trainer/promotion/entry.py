@@ -6,11 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from services.trainer.examples import Examples
 from services.trainer.gates.examine import Examined, Examiner
 from services.trainer.promotion.ladder import LADDER, Ladder, LadderRefused
 from services.trainer.promotion.telling import Telling
 from shared.model_artifact.registry import ModelRegistry, PromotionConflict
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Entry:
                 if not again:
                     self.ladder.check_return(version)
                 self.registry.promote(version, by, expected=found.champion)
+                log.info("promoted", version=version, by=by, reasons=["there is no champion to try it beside"])
                 return Entered(found, promoted=True)
             reasons = [str(each) for each in found.verdicts]
             candidacy = self.ladder.enter(version, found.champion, reasons, by, again=again)

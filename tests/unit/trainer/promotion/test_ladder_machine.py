@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -71,21 +72,23 @@ class Fragile(ModelRegistry):
             yield
 
 
+@dataclass(frozen=True)
 class Drawn(Judge):
     """Finds what it is told to."""
 
-    def __init__(self, action: Action) -> None:
-        super().__init__(REQUIREMENTS, LIMITS, Economics())
-        object.__setattr__(self, "ruling", Ruling(action, ("as drawn",), ("something",) * (action is Action.WAIT)))
+    action: Action
+
+    def _drawn(self) -> Ruling:
+        return Ruling(self.action, ("as drawn",), ("something",) if self.action is Action.WAIT else ())
 
     def in_shadow(self, seen: Exposures, candidacy: Candidacy) -> Ruling:
-        return self.ruling  # type: ignore[attr-defined,no-any-return]
+        return self._drawn()
 
     def in_canary(self, seen: Exposures, candidacy: Candidacy, experiment: Experiment) -> Ruling:
-        return self.ruling  # type: ignore[attr-defined,no-any-return]
+        return self._drawn()
 
     def on_probation(self, seen: Exposures, candidacy: Candidacy) -> Ruling:
-        return self.ruling  # type: ignore[attr-defined,no-any-return]
+        return self._drawn()
 
 
 PEOPLE = st.sampled_from(["promote", "rollback", "withdraw", "no shadow", "no experiment", "an experiment"])
@@ -164,10 +167,15 @@ class LadderMachine(RuleBasedStateMachine):
     def look(self, action: Action, trouble: Any) -> None:
         self._look(action, trouble)
 
-    @rule(looks=st.integers(1, 5))
-    def looks_that_find_all_well(self, looks: int) -> None:
+    @rule(
+        which=st.integers(0, MODELS - 1), looks=st.integers(0, 3), action=st.sampled_from(list(Action)), trouble=TROUBLE
+    )
+    def one_climbs_and_then_there_is_trouble(self, which: int, looks: int, action: Action, trouble: Any) -> None:
+        """What drawing step by step would hardly ever reach."""
+        self._enter(which, None)
         for _ in range(looks):
             self._look(Action.ON, None)
+        self._look(action, trouble)
 
     def _look(self, action: Action, trouble: Any) -> None:
         before = self.registry().pointer("current")
@@ -175,7 +183,11 @@ class LadderMachine(RuleBasedStateMachine):
 
         def look(registry: Fragile) -> None:
             looking = Looking(
-                registry, Ladder(registry, self.now), Drawn(action), lambda *_: _ordered({}), lambda: 2**60
+                registry,
+                Ladder(registry, self.now),
+                Drawn(REQUIREMENTS, LIMITS, Economics(), action),
+                lambda *_: _ordered({}),
+                lambda: 2**60,
             )
             looking.look()
 
@@ -196,6 +208,9 @@ class LadderMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, MODELS - 1), trouble=TROUBLE)
     def a_training_enters_its_model(self, which: int, trouble: Any) -> None:
+        self._enter(which, trouble)
+
+    def _enter(self, which: int, trouble: Any) -> None:
         def enter(registry: Fragile) -> None:
             champion = registry.current()
             assert champion is not None
