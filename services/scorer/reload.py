@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import structlog
 
 from services.scorer.metrics import MODEL_REFUSED, SERVICE
@@ -77,7 +78,8 @@ class ModelReloader:
         """Whether other models are tried than before. One that can't be trusted isn't tried; its arm's customers are
         then decided by the champion, under the arm's name."""
         try:
-            trials = await asyncio.to_thread(self._registry.trials)
+            # Where a candidate stands on the ladder is the trainer's affair; what is tried says the rest.
+            trials = msgspec.structs.replace(await asyncio.to_thread(self._registry.trials), candidacy=None)
         except (ArtifactRefused, OSError) as error:
             self._refused(error)
             return False

@@ -44,13 +44,14 @@ def main() -> None:
     from services.trainer.examples import TrainingRefused
     from services.trainer.export import ExportRefused
     from services.trainer.families import FamilyRefused
+    from services.trainer.promotion.ladder import LadderRefused
     from services.trainer.warehouse import WarehouseUnavailable
 
     try:
         answer = run(arguments, settings, registry)
     except (
         TrainingRefused, ExportRefused, FamilyRefused, ArtifactRefused, PromotionConflict, RegistryAway,
-        WarehouseUnavailable,
+        WarehouseUnavailable, LadderRefused,
     ) as refused:  # fmt: skip
         log.error("refused", command=arguments.command, reason=str(refused))
         raise SystemExit(EXIT_FAILED) from None
@@ -78,8 +79,9 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
         return switch.COMMANDS[arguments.command](registry, arguments)
     from tqdm import tqdm
 
-    from services.trainer import data_commands
+    from services.trainer import data_commands, ladder_commands
     from services.trainer.commands import STEPS, Trainer
+    from services.trainer.job import Job
     from services.trainer.warehouse import Warehouse
 
     warehouse = Warehouse(settings.bigquery)
@@ -103,8 +105,11 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
             bar.set_postfix_str(name)
             bar.update()
 
-        kind = data_commands.Data if arguments.command in data_commands.COMMANDS else Trainer
-        job = kind(settings, warehouse, registry, step)
+        kinds: dict[str, type[Job]] = {
+            **dict.fromkeys(data_commands.COMMANDS, data_commands.Data),
+            **dict.fromkeys(ladder_commands.COMMANDS, ladder_commands.Climbing),
+        }
+        job = kinds.get(arguments.command, Trainer)(settings, warehouse, registry, step)
         answer: dict[str, Any] = getattr(job, arguments.command.replace("-", "_"))(arguments)
     return answer
 

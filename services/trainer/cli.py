@@ -35,6 +35,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="of the models that compete, one or more (default: TRAINER__FAMILIES); see `families`",
     )
     train.add_argument("--shadow", action="store_true", help="if it isn't promoted, let it answer in shadow")
+    train.add_argument(
+        "--ladder",
+        action=argparse.BooleanOptionalAction,
+        help="let it climb from the shadow into service, rather than promote it (default: TRAINER__LADDER__ENABLED)",
+    )
+    enter = commands.add_parser("enter", help="put a registered version to all gates, and in shadow if it passes them")
+    enter.add_argument("version")
+    enter.add_argument("--as-of", type=_moment, help="judge on what has matured by then (default: the last purchase)")
+    enter.add_argument("--again", action="store_true", help="also where it was withdrawn or rolled back before")
+    commands.add_parser("advance", help="look at the candidate, and take its next step if it has earned it")
+    withdraw = commands.add_parser("withdraw", help="take the candidate out of shadow or canary, for good")
+    withdraw.add_argument("--why", default="withdrawn by hand", help="for those who read it later")
     commands.add_parser("families", help="the model families that can be named, and where each comes from")
 
     promote = commands.add_parser("promote", help="put a registered version in service, whatever the gate says")
@@ -110,6 +122,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parsed = parser.parse_args(arguments)
     if parsed.command == "replay":
         _check_replay(parser, parsed)
+    if parsed.command == "train" and parsed.ladder and (parsed.shadow or not parsed.promote):
+        parser.error("train: --ladder puts it in shadow and promotes it in time, so without --shadow and --no-promote")
     if parsed.command is None and not parsed.check:
         parser.error("name a command, or --check")
     if getattr(parsed, "scheduler", None) is not None and parsed.engine != "dask":

@@ -22,6 +22,7 @@ from services.trainer.experiments import exposures
 from services.trainer.experiments.guarding import Guard, told_to_stop
 from services.trainer.families import Conditions
 from services.trainer.job import Answer, Job
+from services.trainer.ladder_commands import Climbing
 from services.trainer.past import Past
 from services.trainer.rescore import rescored
 from services.trainer.warehouse import DriftRow, Evaluation
@@ -50,6 +51,8 @@ class Trainer(Job):
 
             refuse_unlike(examples, as_of_us, self._quality_folder, self._alerts)
             self._step("data checked")
+        # What was asked for on the command line wins; who asks for no promotion doesn't mean the ladder either.
+        on_ladder = section.ladder.enabled and arguments.promote if arguments.ladder is None else arguments.ladder
         plan = Plan(section.validate_share, section.test_share, section.economics, section.seed)
         outcome = train_and_register(
             examples,
@@ -57,7 +60,7 @@ class Trainer(Job):
             candidates_of(arguments.family or section.family_names, Conditions(section.seed, section.threads)),
             plan,
             self._registry,
-            promote=arguments.promote,
+            promote=arguments.promote and not on_ladder,
             examples_of=lambda feature_set: self._warehouse.matured_examples(as_of_us, feature_set, self._propensity),
             progress=self._step,
         )
@@ -73,12 +76,18 @@ class Trainer(Job):
             ("test", window.test_rows),
         ):
             metrics.TRAINING_EXAMPLES.labels(part).set(rows)
-        shadowed = arguments.shadow and not outcome.promoted
+        promoted = outcome.promoted
+        climbing = None
+        if on_ladder and not promoted:
+            job = Climbing(self._settings, self._warehouse, self._registry, self._tell)
+            climbing = job.let_in(manifest.version, examples.ordered(), as_of_us)
+            promoted = climbing.promoted
+        shadowed = arguments.shadow and not promoted and not on_ladder  # what a gate refused answers nowhere
         if shadowed:
             switch.add_to_shadow(self._registry, manifest.version, PROMOTED_BY)
-        metrics.PROMOTIONS.labels("promoted" if outcome.promoted else "kept back").inc()
+        metrics.PROMOTIONS.labels("promoted" if promoted else "kept back").inc()
         MODEL_AUC.labels(manifest.version).set(manifest.metrics["auc"])
-        MODEL_INFO.labels(manifest.version, "champion" if outcome.promoted else "challenger").set(1)
+        MODEL_INFO.labels(manifest.version, "champion" if promoted else "challenger").set(1)
         report = self._report(f"model-{manifest.version}.html", card_html(manifest.version, outcome.card))
         return {
             "version": manifest.version,
@@ -87,8 +96,9 @@ class Trainer(Job):
             **_figures(manifest.metrics, top),
             "rows": {"train": window.train_rows, "validate": window.validate_rows, "test": window.test_rows},
             "window": msgspec.to_builtins(window),
-            "promoted": outcome.promoted,
-            "shadow": shadowed,
+            "promoted": promoted,
+            "shadow": shadowed or (climbing is not None and climbing.entered),
+            "ladder": climbing.answer() if climbing is not None else None,
             "explained": manifest.explained,
             "reasons": list(outcome.reasons),
             "card": report,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.families import INPUT, PROBABILITY_OUTPUT, ModelFamily
 from shared.model_artifact.explanation import Explainer, Explanation
 from shared.model_artifact.manifest import Calibration, Golden, sigmoid
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 MAX_DIFFERENCE = 1e-5
 """Between the library's probability and the exported graph's, on any row. Sound conversions stay below 1e-6; the known
@@ -26,16 +31,21 @@ class ExportRefused(Exception):
     """The exported graph doesn't answer as the model does: it must not be registered."""
 
 
+def session_of(model: bytes) -> onnxruntime.InferenceSession:
+    """As the scorer runs it: one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 def run_onnx(model: bytes, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
     """[n] raw probabilities of default from an exported graph, for float32 [n, F] with NaN for null.
 
     Raises ExportRefused for a graph with another interface than the one that the scorer feeds.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = session_of(model)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if [i.name for i in inputs] != [INPUT] or len(outputs) != 2 or outputs[1].name != PROBABILITY_OUTPUT:
         raise ExportRefused(f"the graph has inputs {[i.name for i in inputs]}, outputs {[o.name for o in outputs]}")
@@ -82,13 +92,19 @@ def check_explanation(
     explanation = candidate.explanation()
     if explanation is None:
         raise ExportRefused(f"{candidate.name}: says that it explains itself, and gives no explanation")
-    matrix = with_missing_values(holdout)
-    explainer = Explainer(explanation, matrix.shape[1])
-    added = sigmoid(explainer.base + explainer.contributions(matrix).sum(axis=1))
-    difference = float(np.abs(added - run_onnx(model, matrix)).max())
+    difference = unexplained(explanation, model, holdout)
     if not difference <= MAX_UNEXPLAINED:
         raise ExportRefused(f"{candidate.name}: contributions add up to another score, off by up to {difference:.2e}")
     return explanation, difference
+
+
+def unexplained(explanation: Explanation, model: bytes, holdout: NDArray[np.float32]) -> float:
+    """The largest difference between what an explanation adds up to and the graph's probability, over the rows and
+    these with missing values."""
+    matrix = with_missing_values(holdout)
+    explainer = Explainer(explanation, matrix.shape[1])
+    added = sigmoid(explainer.base + explainer.contributions(matrix).sum(axis=1))
+    return float(np.abs(added - run_onnx(model, matrix)).max())
 
 
 def golden_vectors(model: bytes, calibration: Calibration, holdout: NDArray[np.float32]) -> Golden:

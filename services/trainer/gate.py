@@ -33,6 +33,12 @@ class Champion:
     """[n] on the hold-out; None where there is no champion, or none that can be asked."""
     trouble: str | None = None
 
+    @property
+    def absent(self) -> bool:
+        """Nobody to beat: no model is in service, or one that can't be asked. One of another feature set is there all
+        the same."""
+        return self.probability is None and self.trouble != INCOMPARABLE
+
 
 def ask_champion(
     registry: ModelRegistry, holdout: Examples, examples_of: Callable[[str], Examples] | None = None

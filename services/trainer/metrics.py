@@ -18,3 +18,5 @@ GUARD_LOOKS = Counter("flit_guard_looks_total", "Looks at the experiment that ru
 PROMOTIONS = Counter("flit_promotions_total", "Trained models, by whether they went into service", ["result"])
 ROUNDS = Counter("flit_watch_rounds_total", "Rounds of the loop that looks after the models", ["result"])
 TRIGGERED = Counter("flit_trainings_total", "Trainings that the loop has begun", ["trigger", "result"])
+CANDIDATES_REFUSED = Counter("flit_candidates_refused_total", "Candidates refused, by the gate that did", ["gate"])
+LADDER_STEPS = Counter("flit_ladder_steps_total", "Steps of candidates, by the stage that they led to", ["stage"])

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from services.trainer.evaluate import Economics
 from services.trainer.experiments.limits import Limits
 from services.trainer.families.found import DEFAULT_FAMILIES
+from services.trainer.ladder_settings import GatesSection, LadderSection
 from shared.alerts import AlertsSettings
 from shared.settings import BigQuerySettings, MetricsSettings, ModelRegistrySettings, Section, ServiceSettings
 
@@ -54,6 +55,8 @@ class TrainerSection(Section):
     loss_on_default: float = Field(default=0.60, gt=0)
     """Lost on a default, as a share of its amount."""
     guard: GuardSection = GuardSection()
+    gates: GatesSection = GatesSection()
+    ladder: LadderSection = LadderSection()
     check_data: bool = True
     """Whether a training is refused where its examples break an expectation (services/trainer/quality)."""
     reports: str = "out/trainer"

@@ -1,5 +1,19 @@
 """Models tried beside the champion: who is tried, and on whom. Pure."""
 
 from shared.experiments.assignment import CHAMPION, Arm, Ended, Experiment, Trials, arm_of, bucket
+from shared.experiments.candidacy import ENDED, FAILED, Candidacy, Stage, Step
 
-__all__ = ["CHAMPION", "Arm", "Ended", "Experiment", "Trials", "arm_of", "bucket"]
+__all__ = [
+    "CHAMPION",
+    "ENDED",
+    "FAILED",
+    "Arm",
+    "Candidacy",
+    "Ended",
+    "Experiment",
+    "Stage",
+    "Step",
+    "Trials",
+    "arm_of",
+    "bucket",
+]

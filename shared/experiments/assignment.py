@@ -11,6 +11,8 @@ import re
 
 import msgspec
 
+from shared.experiments.candidacy import Candidacy
+
 CHAMPION = "champion"
 """The arm of all who are in no other."""
 
@@ -64,6 +66,8 @@ class Trials(msgspec.Struct, frozen=True):
     shadow: list[str] = []
     """Versions that answer beside the decision and never decide."""
     experiment: Experiment | None = None
+    candidacy: Candidacy | None = None
+    """Of the version that climbs from the shadow into service by itself, or that did last."""
 
 
 def bucket(salt: str, customer_id: str) -> float:

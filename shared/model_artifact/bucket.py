@@ -27,13 +27,23 @@ from google.cloud import storage
 from requests.exceptions import RequestException
 
 from shared.durable import replace_synced
-from shared.experiments import Ended, Trials
+from shared.experiments import Candidacy, Ended, Trials
 from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.manifest import MANIFEST_FILE, ArtifactFault, ArtifactRefused, Manifest
-from shared.model_artifact.registry import ModelRegistry, Pointer, PromotionConflict, RegistryAway, Signer, Verifier
+from shared.model_artifact.registry import (
+    ModelRegistry,
+    Pointer,
+    PromotionConflict,
+    RegistryAway,
+    Signer,
+    Verifier,
+    held,
+)
 
 TIMEOUT_S = 20.0
 LOCK = ".lock"
+MIRROR_LOCK = ".mirror-lock"
+"""Of the models in the mirror. Another one than the writers', who may have to fetch a model while they hold theirs."""
 LEASE_S = 60.0
 """A lock that has not changed for so long was left by somebody who died. Longer than any writer holds it."""
 LOCK_PAUSE_S = 0.2
@@ -87,13 +97,6 @@ class BucketRegistry(ModelRegistry):
             self._push(f"models/{version}/{name}", (folder / name).read_bytes())
         return version
 
-    def ended_experiments(self, name: str) -> list[Ended]:
-        with _reached():
-            blobs = list(self._bucket.list_blobs(prefix=f"{self._prefix}experiments/{name}@", timeout=TIMEOUT_S))
-        for blob in blobs:
-            self._pull(f"experiments/{PurePosixPath(blob.name).name}")
-        return super().ended_experiments(name)
-
     def keep_policy(self, name: str, content: bytes) -> None:
         super().keep_policy(name, content)
         self._push(f"policies/{name}.yaml", content)
@@ -106,10 +109,20 @@ class BucketRegistry(ModelRegistry):
                 return super().kept_policy(name)
             raise
 
-    def _keep_experiment(self, ended: Ended) -> Path:
-        path = super()._keep_experiment(ended)
-        self._push(f"experiments/{path.name}", path.read_bytes())
-        return path
+    def _put(self, aside: Path, target: Path, version: str) -> None:
+        with held(self.root / MIRROR_LOCK):
+            super()._put(aside, target, version)
+
+    def _kept(self, folder: str, name: str) -> Iterator[Path]:
+        with _reached():
+            blobs = list(self._bucket.list_blobs(prefix=f"{self._prefix}{folder}/{name}@", timeout=TIMEOUT_S))
+        for blob in blobs:
+            self._pull(f"{folder}/{PurePosixPath(blob.name).name}")
+        yield from super()._kept(folder, name)
+
+    def _keep(self, place: str, ended: Ended | Candidacy) -> None:
+        super()._keep(place, ended)
+        self._push(place, (self.root / place).read_bytes())
 
     def _write_pointer(self, name: str, pointer: Pointer | Trials) -> None:
         """Raises PromotionConflict where somebody else has moved it since it was read."""
@@ -193,7 +206,7 @@ class BucketRegistry(ModelRegistry):
                 with _reached():
                     (aside / PurePosixPath(blob.name).name).write_bytes(blob.download_as_bytes(timeout=TIMEOUT_S))
             aside.chmod(0o755)
-            with super()._locked():
+            with held(self.root / MIRROR_LOCK):
                 target = models / version
                 if target.exists():
                     target.rename(models / f".damaged-{version}-{os.urandom(4).hex()}")

@@ -4,8 +4,10 @@
                                            without explanation.json: for the shadow alone
     <root>/current, <root>/previous        {"version", "promoted_at", "by"}
     <root>/policies/<name>.yaml            every policy that was in service
-    <root>/trials                          models in shadow, and the experiment that runs (shared.experiments.Trials)
+    <root>/trials                          models in shadow, the experiment that runs, and who is on the ladder
+                                           (shared.experiments.Trials)
     <root>/experiments/<name>@<start>.json every experiment that has ended (shared.experiments.Ended)
+    <root>/candidacies/<version>@<entry>.json every candidacy that has ended (shared.experiments.Candidacy)
 
 A model is written into a folder aside, synced, and renamed to its version: a reader sees all of it or nothing. What is
 there is never changed. The pointers move by compare-and-swap under a lock that the kernel takes back when its holder
@@ -29,7 +31,7 @@ import msgspec
 
 from shared.contracts.identity import canonical_time
 from shared.durable import replace_synced, sync_folder, write_synced
-from shared.experiments import Ended, Trials
+from shared.experiments import Trials
 from shared.model_artifact.files import FILES, UNEXPLAINED_FILES, ModelFiles, read_verified
 from shared.model_artifact.manifest import (
     MANIFEST_FILE,
@@ -40,6 +42,7 @@ from shared.model_artifact.manifest import (
     sealed,
     sha256_hex,
 )
+from shared.model_artifact.trying import Trying
 
 _VERSION = re.compile(rf"[0-9a-f]{{{VERSION_HEX_DIGITS}}}")
 _POLICY = re.compile(r"[A-Za-z0-9._-]+")
@@ -77,7 +80,7 @@ class Verifier(Protocol):
         """Raises `ArtifactRefused`."""
 
 
-class ModelRegistry:
+class ModelRegistry(Trying):
     def __init__(self, uri: str, *, signer: Signer | None = None, verifier: Verifier | None = None) -> None:
         """`uri`: a folder, made on the first write. Raises `RegistryUnsupported` for other schemes.
 
@@ -165,19 +168,29 @@ class ModelRegistry:
         aside.rename(target)
         sync_folder(target.parent)
 
-    def promote(self, version: str, by: str, *, expected: str | msgspec.UnsetType | None = msgspec.UNSET) -> None:
+    def promote(
+        self,
+        version: str,
+        by: str,
+        *,
+        expected: Pointer | str | msgspec.UnsetType | None = msgspec.UNSET,
+        given: Callable[[Trials], bool] | None = None,
+    ) -> None:
         """Points `current` at a verified version, and `previous` at what was current.
 
-        `expected`: what the caller believes to be current (None: nothing). If it isn't: `PromotionConflict`, nothing
-        moved. Left out, whatever is current is replaced. Promoting the current version changes nothing. Raises
-        `ArtifactRefused` for a model that doesn't verify, or that can't explain what it decides.
+        `expected`: what the caller believes to be current (None: nothing; a pointer: not even moved away and back
+        since). If it isn't: `PromotionConflict`, nothing moved. Left out, whatever is current is replaced. `given`:
+        what has to hold of the trials at the moment of the switch, else the same. Promoting the current version changes
+        nothing. Raises `ArtifactRefused` for a model that doesn't verify, or that can't explain what it decides.
         """
         self.load(version).must_explain()
         with self._locked():
             now = self.pointer("current")
             found = now.version if now else None
-            if expected is not msgspec.UNSET and expected != found:
-                raise PromotionConflict(None if isinstance(expected, msgspec.UnsetType) else expected, found)
+            if not isinstance(expected, msgspec.UnsetType) and not _is(expected, now):
+                raise PromotionConflict(expected.version if isinstance(expected, Pointer) else expected, found)
+            if given is not None and not given(self.trials()):
+                raise PromotionConflict(f"{found}, to be replaced by {version}", f"{found}, which is to stay")
             if found == version:
                 return
             # This order: after a crash in between, `previous` names the model in service, never one that was not.
@@ -199,52 +212,6 @@ class ModelRegistry:
             if now is not None:
                 self._write_pointer("previous", now)
             return before.version
-
-    def trials(self) -> Trials:
-        """What is tried beside the model in service. Raises `ArtifactRefused` if that can't be read."""
-        try:
-            return msgspec.json.decode((self.root / "trials").read_bytes(), type=Trials)
-        except FileNotFoundError:
-            return Trials()
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ArtifactRefused(ArtifactFault.SYNTAX, f"trials: {error}") from None
-
-    def change_trials(self, change: Callable[[Trials], Trials], *, by: str = "", why: str = "") -> Trials:
-        """Replaces the trials by what `change` makes of them, one writer at a time; every version in it is verified,
-        and those of an experiment's arms, which decide, must explain themselves. Raises `ArtifactRefused`.
-
-        An experiment that is no longer in it has ended: it is kept, with `by` whom and `why`.
-        """
-        with self._locked():
-            before = self.trials()
-            trials = change(before)
-            for version in trials.shadow:
-                self.load(version)
-            for arm in trials.experiment.arms if trials.experiment else []:
-                self.load(arm.model_version).must_explain()
-            if before.experiment is not None and before.experiment != trials.experiment:
-                self._keep_experiment(Ended(before.experiment, _now(), by, why))
-            self._write_pointer("trials", trials)
-            return trials
-
-    def ended_experiments(self, name: str) -> list[Ended]:
-        """Those of this name that have ended, the latest last. Raises `ArtifactRefused` if one can't be read."""
-        found = []
-        for path in (self.root / "experiments").glob("*@*.json"):
-            if path.name.partition("@")[0] != name:
-                continue
-            try:
-                found.append(msgspec.json.decode(path.read_bytes(), type=Ended))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise ArtifactRefused(ArtifactFault.SYNTAX, f"experiment {path.name}: {error}") from None
-        return sorted(found, key=lambda each: each.ended_at)
-
-    def _keep_experiment(self, ended: Ended) -> Path:
-        started = "".join(each for each in ended.experiment.started_at if each.isalnum())
-        path = self.root / "experiments" / f"{ended.experiment.name}@{started}.json"
-        path.parent.mkdir(exist_ok=True)
-        replace_synced(path, msgspec.json.encode(ended))
-        return path
 
     def keep_policy(self, name: str, content: bytes) -> None:
         """Keeps the file of a policy under its name, which follows from its values: what is there stays. OSError."""
@@ -273,14 +240,25 @@ class ModelRegistry:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One writer at a time. A file lock rather than a lock file: it can't outlive a killed holder."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        """One writer at a time."""
+        with held(self.root / ".lock"):
             yield
-        finally:
-            os.close(descriptor)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """A lock between processes. A file lock rather than a lock file: it can't outlive a killed holder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is(expected: Pointer | str | None, now: Pointer | None) -> bool:
+    return now == expected if isinstance(expected, Pointer) else (now.version if now else None) == expected
 
 
 def _check_version(version: str) -> str:

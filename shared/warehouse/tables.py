@@ -273,10 +273,11 @@ MODEL_EVALUATIONS = Table(
         Column(
             "kind",
             _T.STRING,
-            about="training: the model's own test part. matured: what matured since. guardrail: its trial was stopped",
+            about="training: the model's own test part. matured: what matured since. guardrail: its trial was stopped. "
+            "gate: it was put to the gates. promotion: a step on the ladder",
         ),
         Column("metrics", _T.JSON, about="Name to number"),
-        Column("detail", _T.JSON, about="Of a stopped experiment: its name, the arm, the reasons"),
+        Column("detail", _T.JSON, about="What else is to be said: the arm, the gates, the reasons"),
     ),
     partition_by="evaluated_at",
     cluster_by=("model_version",),

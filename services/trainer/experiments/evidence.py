@@ -41,6 +41,10 @@ RATIO_WEIGHT = 100.0
 SHIFTS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """By how many log-odds beyond what is tolerated a model may be wrong: the mixture covers subtle and gross errors."""
 
+BETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.9)
+"""Shares of the capital; small ones find small differences, the large ones gross ones soon. Never all of it: one value
+would end the game."""
+
 
 @dataclass(frozen=True)
 class Count:
@@ -154,6 +158,18 @@ def of_miscalibration(
         moved = [_log_likelihood(log_odds + sign * (tolerance + shift), defaulted) - tolerated for shift in SHIFTS]
         both.append(float(np.logaddexp.reduce(moved) - log(len(SHIFTS))))
     return both[0], both[1]
+
+
+def of_mean(values: NDArray[np.float64], margin: float = 0.0) -> float:
+    """Evidence against: the mean of values within [-1, 1], whatever came before, is at most `margin`.
+
+    The capital of one who bets a share of it on each next value, averaged over `BETS` (Waudby-Smith and Ramdas,
+    "Estimating means of bounded random variables by betting", Journal of the Royal Statistical Society B, 2024). For
+    paired differences: what two models say of the same purchase is no pair of independent rates.
+    """
+    worst = 1.0 + margin
+    grown = [float(np.log1p(bet / worst * (values - margin)).sum()) for bet in BETS]
+    return float(np.logaddexp.reduce(grown) - log(len(BETS)))
 
 
 def _log_likelihood(log_odds: NDArray[np.float64], defaulted: NDArray[np.bool_]) -> float:

@@ -22,8 +22,20 @@ MICROS_PER_DAY = 86_400 * MICROS_PER_SECOND
 
 APPROVE, DECLINE = Verdict.APPROVE.value, Verdict.DECLINE.value
 
-_HELD = PolicyReason.DECLINE_RATE.reason.code
-"""Of a decline that the policy's limiter gave to a person instead: the arm would have declined."""
+
+def _because(reason: PolicyReason) -> str:
+    return f"COALESCE(STRPOS(TO_JSON_STRING(reasons), '\"{reason.reason.code}\"') > 0, FALSE)"
+
+
+_OWN = f"""
+CASE
+  WHEN {_because(PolicyReason.EXPOSURE_LIMIT)} THEN NULL
+  WHEN {_because(PolicyReason.DECLINE_RATE)} OR {_because(PolicyReason.EXPLORATION)} THEN '{DECLINE}'
+  WHEN {_because(PolicyReason.APPROVED_VOLUME)} THEN '{APPROVE}'
+  ELSE decision
+END
+"""
+"""What policy and model alone would have decided, as they do for a model in shadow."""
 
 # Straight from the tables, since only there the time parts them into days: a look reads the experiment's days and no
 # more. All records of one event hold the same bytes, so any of them will do.
@@ -40,12 +52,13 @@ SELECT
   d.event_id, d.customer_id, d.variant, d.decision, d.degraded, d.model_version,
   d.probability_of_default AS probability, UNIX_MICROS(d.prediction_timestamp) AS decided_us,
   UNIX_MICROS(d.kafka_timestamp) - UNIX_MICROS(t.kafka_timestamp) AS latency_us,
-  d.declined, UNIX_MICROS(d.occurred_at) AS occurred_us, t.installments_count AS instalments, CAST(t.amount AS FLOAT64)
-  AS amount, t.customer_age_bracket AS age_bracket, t.customer_state AS state, o.defaulted
+  d.declined, d.own, d.shadow, UNIX_MICROS(d.occurred_at) AS occurred_us, t.installments_count AS instalments,
+  CAST(t.amount AS FLOAT64) AS amount, t.customer_age_bracket AS age_bracket, t.customer_state AS state, o.defaulted
 FROM (
   SELECT event_id, customer_id, variant, decision, degraded, model_version, probability_of_default,
     prediction_timestamp, occurred_at, kafka_timestamp,
-    decision = '{DECLINE}' OR COALESCE(STRPOS(TO_JSON_STRING(reasons), '"{_HELD}"') > 0, FALSE) AS declined
+    decision = '{DECLINE}' OR {_because(PolicyReason.DECLINE_RATE)} AS declined, {_OWN} AS own,
+    TO_JSON_STRING(shadow) AS shadow
   FROM {_DECISIONS}
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1
@@ -77,10 +90,17 @@ class Exposures:
     decision: NDArray[np.object_]
     declined: NDArray[np.bool_]
     """Or would have been, had the policy's limiter not given it to a person."""
+    own: NDArray[np.object_]
+    """What policy and model alone would have decided, whatever was decided by the customer's open instalments, by a
+    limiter or by chance; empty where that isn't known."""
     degraded: NDArray[np.bool_]
     model_version: NDArray[np.object_]
     probability: NDArray[np.float64]
     """NaN where no model gave one."""
+    shadow: NDArray[np.object_]
+    """JSON: what models that didn't decide said."""
+    occurred_us: NDArray[np.int64]
+    """The purchase's own time."""
     decided_us: NDArray[np.int64]
     latency_s: NDArray[np.float64]
     """From the purchase's record to the decision's; NaN where the purchase isn't in the warehouse."""
@@ -101,6 +121,10 @@ class Exposures:
     def first_of_customers(self) -> Exposures:
         """Each customer's first decision: what the tests count, since chance dealt out customers, not purchases."""
         return self.take(np.sort(np.unique(self.customer_id.astype(str), return_index=True)[1]))
+
+    def of_arms(self, experiment: Experiment) -> Exposures:
+        """Of the champion and of the experiment's arms, without those of others."""
+        return self.take(np.isin(self.arm.astype(str), [CHAMPION, *(arm.name for arm in experiment.arms)]))
 
     def of(self, arm: str) -> Exposures:
         return self.take(self.arm == arm)
@@ -123,18 +147,21 @@ def window(experiment: Experiment, settle_s: float) -> int:
 
 
 def read(warehouse: Warehouse, experiment: Experiment, since_us: int, until_us: int) -> Exposures:
+    """The decisions made in [since, until) without those of other experiments' arms. Raises WarehouseUnavailable."""
+    return read_all(warehouse, since_us, until_us).of_arms(experiment)
+
+
+def read_all(warehouse: Warehouse, since_us: int, until_us: int) -> Exposures:
     """The decisions made in [since, until), with what has matured by the latest of their purchases (in a replay of
-    history that, not the wall clock, says what may be known). Arms of other experiments are left out, as are erased
-    customers. Raises WarehouseUnavailable."""
+    history that, not the wall clock, says what may be known). Erased customers are left out. Raises
+    WarehouseUnavailable."""
     bounds = {"project": warehouse.project, "since_us": since_us, "until_us": until_us}
     earliest_us = warehouse.rows(_EARLIEST.format(**bounds))["earliest"][0].as_py()
     columns: dict[str, list[Any]] = {}
     if earliest_us is not None:
         found = warehouse.rows(_EXPOSURES.format(**bounds, earliest_us=earliest_us))
         columns = {name: found[name].to_pylist() for name in found.column_names}
-    exposures = _ordered(columns)
-    arms = [CHAMPION, *(arm.name for arm in experiment.arms)]
-    return exposures.take(np.isin(exposures.arm.astype(str), arms))
+    return _ordered(columns)
 
 
 def _ordered(columns: dict[str, list[Any]]) -> Exposures:
@@ -157,9 +184,12 @@ def _ordered(columns: dict[str, list[Any]]) -> Exposures:
         arm=texts("variant", CHAMPION),
         decision=texts("decision"),
         declined=numbers("declined") == 1,
+        own=texts("own", ""),
         degraded=texts("degraded", "") != "",
         model_version=texts("model_version"),
         probability=numbers("probability"),
+        shadow=texts("shadow", "[]"),
+        occurred_us=occurred_us.astype(np.int64),
         decided_us=numbers("decided_us").astype(np.int64),
         latency_s=numbers("latency_us") / MICROS_PER_SECOND,
         amount=numbers("amount"),

@@ -27,16 +27,17 @@ def ratio_p(counts: Sequence[int], shares: Sequence[float]) -> float | None:
     return float(chdtrc(len(counts) - 1, statistic))
 
 
-def difference(one: Count, other: Count) -> tuple[float, float] | None:
-    """The 95% interval of the rate of `one` less that of `other`: Newcombe's hybrid of two score intervals ("Interval
-    estimation for the difference between independent proportions", 1998, method 10); None where one is of nobody."""
+def difference(one: Count, other: Count, *, z: float = NORMAL_95, of_other: float = 1.0) -> tuple[float, float] | None:
+    """The interval of the rate of `one` less that of `other`, `z` standard errors to either side (by default, of 95%):
+    Newcombe's hybrid of two score intervals ("Interval estimation for the difference between independent proportions",
+    1998, method 10); None where one is of nobody. `of_other`: less that share of the other's rate, in the same way."""
     if not one.trials or not other.trials:
         return None
-    (low_one, high_one), (low_other, high_other) = _score_interval(one), _score_interval(other)
-    found = one.rate - other.rate
+    (low_one, high_one), (low_other, high_other) = _score_interval(one, z), _score_interval(other, z)
+    found = one.rate - of_other * other.rate
     return (
-        found - sqrt((one.rate - low_one) ** 2 + (high_other - other.rate) ** 2),
-        found + sqrt((high_one - one.rate) ** 2 + (other.rate - low_other) ** 2),
+        found - sqrt((one.rate - low_one) ** 2 + (of_other * (high_other - other.rate)) ** 2),
+        found + sqrt((high_one - one.rate) ** 2 + (of_other * (other.rate - low_other)) ** 2),
     )
 
 
@@ -59,9 +60,9 @@ def mean_difference(one: NDArray[np.float64], other: NDArray[np.float64]) -> tup
     return found, (found - NORMAL_95 * error, found + NORMAL_95 * error)
 
 
-def _score_interval(count: Count) -> tuple[float, float]:
+def _score_interval(count: Count, z: float) -> tuple[float, float]:
     """Wilson's, of one rate."""
-    z, n = NORMAL_95, count.trials
+    n = count.trials
     middle = (count.hits + z * z / 2) / (n + z * z)
     width = z / (n + z * z) * sqrt(count.hits * count.misses / n + z * z / 4)
     return middle - width, middle + width

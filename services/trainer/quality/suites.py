@@ -9,6 +9,7 @@ import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.row_conditions import Column
 
+from services.trainer.gates.leakage import MOST_TOLD_BY_ONE
 from services.trainer.quality.frames import CATEGORIES
 from shared.contracts import money
 from shared.contracts.enumerations import STATUSES, UNKNOWN
@@ -19,8 +20,6 @@ LEAST_KNOWN_SHARE = 0.99
 MOST_UNKNOWN_SHARE = 0.05
 """Of a category: a new one comes slowly, a broken feed at once."""
 LEAST_DEFAULT_RATE, MOST_DEFAULT_RATE = 0.002, 0.4
-MOST_TOLD_BY_ONE = 0.8
-"""AUC of one feature alone. Nothing that is known at a checkout tells so much of a default; what does has seen it."""
 LONGEST_PLAN_DAYS = 24 * 31
 
 

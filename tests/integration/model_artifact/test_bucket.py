@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.experiments import Trials
+from services.trainer.promotion.ladder import CandidacyMoved, Ladder, LadderRefused
+from shared.experiments import Stage, Trials
 from shared.model_artifact import bucket as bucket_module
 from shared.model_artifact.bucket import BucketRegistry, upload
 from shared.model_artifact.manifest import ArtifactRefused
@@ -200,3 +201,56 @@ def test_a_file_is_exported(server: Buckets, tmp_path: Path) -> None:
     path.write_bytes(b"rows")
     upload("gs://flit-exports/daily/examples.parquet", path)
     assert server.objects["flit-exports", "daily/examples.parquet"].data == b"rows"
+
+
+def test_a_candidacy_and_its_end_are_seen_everywhere(machine: Machine) -> None:
+    here, there = machine(), machine()
+    champion, candidate = (here.register(a_manifest(), some_files(graph)) for graph in (b"one", b"two"))
+    here.promote(champion, "test")
+    entered = Ladder(here).enter(candidate, champion, ["all gates passed"], "ladder")
+    assert there.trials().candidacy == entered
+    on_probation = Ladder(there).to_promotion(Ladder(there).to_canary(entered, 0.1, []), ["earned"])
+    assert (here.current(), here.trials().candidacy) == (candidate, on_probation)
+    Ladder(here).to_rollback(on_probation, ["it harms"])
+    assert (there.current(), there.previous()) == (champion, candidate)
+    other = here.register(a_manifest(), some_files(b"three"))
+    Ladder(here).enter(other, champion, [], "ladder")
+    [ended] = there.ended_candidacies(candidate)
+    assert ended.stage is Stage.ROLLED_BACK
+    with pytest.raises(LadderRefused, match="it harms"):
+        Ladder(there).enter(candidate, champion, [], "ladder")
+
+
+def test_of_a_step_and_a_person_who_withdraws_one_wins(machine: Machine) -> None:
+    here, there = machine(), machine()
+    champion, candidate = (here.register(a_manifest(), some_files(graph)) for graph in (b"one", b"two"))
+    here.promote(champion, "test")
+    judged = Ladder(here).enter(candidate, champion, [], "ladder")
+    Ladder(there).withdraw(["by hand"], "operator")
+    with pytest.raises(CandidacyMoved):
+        Ladder(here).to_canary(judged, 0.1, [])
+    assert (machine().trials().shadow, machine().trials().experiment) == ([], None)
+
+
+def test_a_promotion_finds_its_condition_and_its_pointer_as_they_were_or_moves_nothing(machine: Machine) -> None:
+    here, there = machine(), machine()
+    first, second = (here.register(a_manifest(), some_files(graph)) for graph in (b"one", b"two"))
+    here.promote(first, "test")
+    believed = here.pointer("current")
+    with pytest.raises(PromotionConflict):
+        here.promote(second, "test", expected=believed, given=lambda trials: trials.shadow == [second])
+    there.promote(second, "test")
+    there.rollback("test")
+    with pytest.raises(PromotionConflict):
+        here.promote(second, "test", expected=believed)
+    assert machine().current() == first
+
+
+def test_who_has_never_seen_a_model_can_try_it_and_return_to_it(machine: Machine) -> None:
+    """It is fetched while the writers' lock is held."""
+    here = machine()
+    first, second = (here.register(a_manifest(), some_files(graph)) for graph in (b"one", b"two"))
+    here.promote(first, "test")
+    here.promote(second, "test")
+    assert machine().change_trials(lambda _: Trials(shadow=[first])).shadow == [first]
+    assert machine().rollback("test") == first

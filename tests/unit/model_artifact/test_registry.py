@@ -250,6 +250,17 @@ def test_an_experiment_that_ends_is_kept_with_who_ended_it_and_why(registry: Mod
     assert registry.ended_experiments("another") == []
 
 
+def test_a_model_that_was_damaged_while_it_was_tried_keeps_nobody_from_being_stopped(registry: ModelRegistry) -> None:
+    first, second = two_models(registry)
+    registry.change_trials(lambda _: Trials([first], a_trial(second)))
+    for version in (first, second):
+        (folder(registry, version) / "model.onnx").write_bytes(b"else")
+    assert registry.change_trials(lambda before: msgspec.structs.replace(before, experiment=None)).experiment is None
+    assert registry.trials().shadow == [first]
+    with pytest.raises(ArtifactRefused):
+        registry.change_trials(lambda _: Trials([first, second]))
+
+
 def replaced_by(trials: Trials, _: Trials) -> Trials:
     return trials
 

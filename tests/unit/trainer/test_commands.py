@@ -177,7 +177,15 @@ def test_a_time_is_understood_with_its_zone(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["train", "--as-of", "2026-06-01T00:00:00"], ["train", "--as-of", "soon"], ["fit"]]
+    "arguments",
+    [
+        [],
+        ["train", "--as-of", "2026-06-01T00:00:00"],
+        ["train", "--as-of", "soon"],
+        ["fit"],
+        ["train", "--ladder", "--no-promote"],
+        ["train", "--ladder", "--shadow"],
+    ],
 )
 def test_a_command_line_that_says_nothing_sound_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as refused:

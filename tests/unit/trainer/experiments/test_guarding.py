@@ -48,6 +48,8 @@ class WarehouseOf:
             "variant": e.arm.tolist(),
             "decision": e.decision.tolist(),
             "declined": e.declined.tolist(),
+            "own": e.own.tolist(),
+            "shadow": e.shadow.tolist(),
             "degraded": [None] * len(e),
             "model_version": e.model_version.tolist(),
             "probability": e.probability.tolist(),

@@ -1,0 +1,83 @@
+"""The subcommands about the ladder: onto it, one look at it, off it."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+
+from services.trainer.cli import BY_HAND
+from services.trainer.examples import Examples
+from services.trainer.experiments.exposures import read_all
+from services.trainer.gates import groups, mismatch
+from services.trainer.gates.examine import Examiner
+from services.trainer.job import Answer, Job
+from services.trainer.promotion.entry import Entered, Entry
+from services.trainer.promotion.judgement import Judge
+from services.trainer.promotion.ladder import LADDER, Ladder
+from services.trainer.promotion.looking import Look, Looking
+from services.trainer.promotion.telling import Telling
+from shared.telemetry.process import EXIT_FAILED
+
+COMMANDS = ("advance", "enter", "withdraw")
+
+
+class Climbing(Job):
+    """The subcommands named in `COMMANDS`, and what `train --ladder` asks for."""
+
+    def enter(self, arguments: Namespace) -> Answer:
+        as_of_us, examples = self._examples(arguments.as_of)
+        entered = self.let_in(arguments.version, examples, as_of_us, by=BY_HAND, again=arguments.again)
+        return entered.answer() | {"exit_status": 0 if entered.examined.passed else EXIT_FAILED}
+
+    def let_in(
+        self,
+        version: str,
+        examples: Examples,
+        as_of_us: int,
+        examples_of: Callable[[str], Examples] | None = None,
+        *,
+        by: str = LADDER,
+        again: bool = False,
+    ) -> Entered:
+        """A registered version to the gates, and onto the ladder where it passes."""
+        section = self._settings.trainer
+        examiner = Examiner(
+            self._registry,
+            groups.of_warehouse(self._warehouse),
+            mismatch.of_warehouse(self._warehouse),
+            section.gates.limits,
+            section.economics,
+            section.seed,
+        )
+        entry = Entry(self._registry, examiner, Ladder(self._registry), self._telling)
+        found = entry.enter(version, examples, as_of_us, examples_of or self._examples_of(as_of_us), by=by, again=again)
+        self._step("examined")
+        return found
+
+    def advance(self, _: Namespace) -> Answer:
+        return self.look().answer()
+
+    def look(self) -> Look:
+        """At whoever is on the ladder: at most one step, told of."""
+        section = self._settings.trainer
+        judge = Judge(section.ladder.requirements, section.guard.limits, section.economics)
+        ladder = Ladder(self._registry)
+        looking = Looking(self._registry, ladder, judge, lambda since, until: read_all(self._warehouse, since, until))
+        found = looking.look()
+        self._step("looked")
+        candidacy = ladder.candidacy
+        if found.stepped and candidacy is not None and candidacy.version == found.version:
+            self._telling.moved(candidacy)
+        return found
+
+    def withdraw(self, arguments: Namespace) -> Answer:
+        withdrawn = Ladder(self._registry).withdraw([arguments.why], BY_HAND)
+        self._telling.moved(withdrawn)
+        return {"version": withdrawn.version, "stage": withdrawn.stage, "current": self._registry.current()}
+
+    def _examples_of(self, as_of_us: int) -> Callable[[str], Examples]:
+        return lambda feature_set: self._warehouse.matured_examples(as_of_us, feature_set, self._propensity)
+
+    @property
+    def _telling(self) -> Telling:
+        return Telling(self._registry, self._warehouse, self._alerts)

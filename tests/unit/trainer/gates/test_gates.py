@@ -1,0 +1,180 @@
+"""What single gates see and what they pass over, on hold-outs that were made for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from services.trainer.evaluate import Economics
+from services.trainer.gate import INCOMPARABLE, Champion
+from services.trainer.gates import latency, mismatch
+from services.trainer.gates.calibration import calibration
+from services.trainer.gates.dossier import Dossier, Groups
+from services.trainer.gates.fairness import fairness
+from services.trainer.gates.latency import Timed
+from services.trainer.gates.leakage import of_lineage
+from services.trainer.gates.limits import GateLimits
+from services.trainer.gates.mismatch import Compared
+from services.trainer.gates.performance import performance
+from services.trainer.gates.stability import stability
+from services.trainer.gates.statistics import fewer_than_said_p, more_than_said_p, rejected
+from shared.model_artifact.files import ModelFiles
+from shared.model_artifact.manifest import logit, sigmoid
+from tests.unit.model_artifact.artifacts import a_manifest
+from tests.unit.trainer.gates.population import population
+
+LIMITS = GateLimits()
+CHAMPION = "c" * 16
+
+
+def truth(rank: np.ndarray, draws: np.random.Generator) -> np.ndarray:
+    return np.asarray(sigmoid(0.9 * (1.5 - rank) - 3.0 + 0.5 * draws.normal(size=len(rank))))
+
+
+def dossier(rows: int = 6000, seed: int = 1, champion_noise: float = 0.6) -> Dossier:
+    """The candidate says just what the labels were tossed with; the champion is off by a noise of its own."""
+    examples, groups_of = population(seed, rows=rows)
+    draws = np.random.default_rng(seed)
+    said = truth(examples.features[:, 1].astype(float), draws)
+    examples.label[:] = draws.random(rows) < said
+    theirs = sigmoid(logit(said) + champion_noise * draws.normal(size=rows))
+    files = ModelFiles(a_manifest(), b"", None, b"{}")
+    return Dossier(files, examples, said, Champion(CHAMPION, theirs), groups_of(examples), Economics())
+
+
+def test_the_truth_beats_a_noisy_champion_and_the_rule_and_is_calibrated_stable_and_fair() -> None:
+    case = dossier()
+    for gate in (performance, calibration, stability, fairness):
+        assert gate(case, LIMITS).passed, gate(case, LIMITS)
+
+
+def test_one_as_good_as_the_champion_or_better_by_luck_alone_does_not_beat_it() -> None:
+    case = dossier()
+    same = replace(case, champion=Champion(CHAMPION, case.probability))
+    assert not performance(same, LIMITS).passed
+    draws = np.random.default_rng(3)
+    passed = 0
+    for _ in range(20):
+        mine, theirs = (sigmoid(logit(case.probability) + 0.3 * draws.normal(size=6000)) for _ in range(2))
+        passed += performance(replace(case, probability=mine, champion=Champion(CHAMPION, theirs)), LIMITS).passed
+    assert passed <= 2
+
+
+def test_a_champion_that_cannot_be_compared_is_not_beaten_and_a_broken_one_leaves_the_rule() -> None:
+    case = dossier()
+    other = performance(replace(case, champion=Champion(CHAMPION, None, INCOMPARABLE)), LIMITS)
+    assert not other.passed
+    assert INCOMPARABLE in other.figures
+    assert performance(replace(case, champion=Champion(CHAMPION, None, "hash: damaged")), LIMITS).passed
+    assert performance(replace(case, champion=Champion(None, None)), LIMITS).passed
+
+
+@pytest.mark.parametrize("shift", [0.8, -0.8])
+def test_one_segment_that_is_off_is_found_and_named(shift: float) -> None:
+    case = dossier()
+    home = case.groups.segments["product_category"] == "home"
+    said = np.where(home, sigmoid(logit(case.probability) + shift), case.probability)
+    found = calibration(replace(case, probability=said), LIMITS)
+    assert not found.passed
+    assert "product category home" in found.figures
+
+
+def test_a_slope_that_is_off_shows_in_the_bands_of_risk() -> None:
+    case = dossier()
+    middle = logit(case.probability).mean()
+    steep = sigmoid(middle + 2.0 * (logit(case.probability) - middle))
+    found = calibration(replace(case, probability=steep), LIMITS)
+    assert not found.passed
+    assert "risk band" in found.figures
+
+
+def test_sound_candidates_are_hardly_ever_refused_by_chance() -> None:
+    cases = [dossier(1500, seed) for seed in range(30)]
+    for gate in (calibration, stability, fairness):
+        assert sum(not gate(case, LIMITS).passed for case in cases) <= 3, gate
+
+
+def test_what_is_lost_in_one_segment_is_not_made_up_for_elsewhere() -> None:
+    case = dossier()
+    poor = case.groups.segments["credit_score_range"] == "poor"
+    noisy = sigmoid(logit(case.probability) + np.random.default_rng(5).normal(size=6000) * poor * 1.5)
+    found = stability(replace(case, probability=noisy), LIMITS)
+    assert not found.passed
+    assert "credit score range poor" in found.figures
+
+
+def test_a_large_group_that_is_turned_away_is_found_and_a_tiny_one_only_told_of() -> None:
+    case = dossier()
+    for members, passes in ((2000, False), (4, True)):
+        state = np.array(["S00"] * 6000, dtype=object)
+        state[:members] = "S01"
+        said = np.where(state == "S01", 0.5, case.probability)
+        groups = Groups(case.groups.segments, {"state": state})
+        found = fairness(replace(case, probability=said, groups=groups), LIMITS)
+        assert found.passed is passes, found
+        assert "state S01" in found.figures
+
+
+def test_a_customer_with_many_purchases_counts_once() -> None:
+    case = dossier()
+    state = np.array(["S00"] * 6000, dtype=object)
+    state[:2000] = "S01"
+    said = np.where(state == "S01", 0.5, case.probability)
+    customers = np.where(state == "S01", "one", case.holdout.customer_id).astype(object)
+    one = replace(
+        case,
+        holdout=replace(case.holdout, customer_id=customers),
+        probability=said,
+        groups=Groups(case.groups.segments, {"state": state}),
+    )
+    assert fairness(one, LIMITS).passed
+
+
+def test_a_prohibited_basis_among_the_inputs_is_unfair_whatever_it_does() -> None:
+    case = dossier()
+    files = replace(case.files, manifest=a_manifest(feature_names=["amount", "customer_state_rank"]))
+    found = fairness(replace(case, files=files), LIMITS)
+    assert not found.passed
+    assert "customer_state_rank, made of state" in found.figures
+
+
+def test_lineage_takes_what_is_declared_and_says_what_else_a_name_gives_away() -> None:
+    declared = ("amount", "defaults_known")
+    assert list(of_lineage(("amount", "defaults_known"), declared)) == []
+    faults = list(of_lineage(("will_default", "days_to_first_missed_payment", "decision_rank", "x17"), declared))
+    assert [fault.rpartition(" ")[2] for fault in faults] == ["label", "repayment", "decision", "from"]
+
+
+def test_a_slow_graph_passes_only_where_the_champion_is_as_slow() -> None:
+    assert latency.judge(Timed(0.5, 5.0), None, LIMITS).passed
+    assert not latency.judge(Timed(2.0, 5.0), None, LIMITS).passed
+    assert not latency.judge(Timed(2.0, 5.0), Timed(0.1, 1.0), LIMITS).passed
+    assert latency.judge(Timed(2.0, 20.0), Timed(1.0, 9.0), LIMITS).passed
+    assert not latency.judge(Timed(0.5, 40.0), Timed(1.0, 9.0), LIMITS).passed
+
+
+def test_features_that_differ_from_those_made_again_refuse_above_their_limit() -> None:
+    assert mismatch.mismatch(Compared(0, 0), LIMITS).passed
+    assert mismatch.mismatch(Compared(1000, 1), LIMITS).passed
+    assert not mismatch.mismatch(Compared(1000, 2), LIMITS).passed
+
+
+def test_poisson_tails_hold_their_level_also_with_weights() -> None:
+    draws = np.random.default_rng(11)
+    probability = draws.uniform(0.01, 0.2, 120)
+    weight = np.where(np.arange(120) % 10 == 0, 25.0, 1.0)
+    for weights in (np.ones(120), weight):
+        tossed = [(draws.random(120) < probability).astype(np.int8) for _ in range(400)]
+        for tail in (more_than_said_p, fewer_than_said_p):
+            assert np.mean([tail(label, probability, weights) <= 0.05 for label in tossed]) <= 0.075
+    certain = np.ones(120, dtype=np.int8)
+    assert more_than_said_p(certain, probability, np.ones(120)) < 1e-12
+    assert fewer_than_said_p(0 * certain, probability, np.ones(120)) < 1e-3
+
+
+def test_holm_rejects_step_by_step() -> None:
+    assert rejected([0.9, 0.01, 0.02, 0.2], 0.05) == [1]
+    assert rejected([0.9, 0.01, 0.016, 0.2], 0.05) == [1, 2]
+    assert rejected([0.5, 0.6], 0.05) == []

@@ -1,0 +1,221 @@
+"""One look after the other, over a real registry in a folder, with what was decided made up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from services.trainer.evaluate import Economics
+from services.trainer.experiments.exposures import Exposures
+from services.trainer.promotion.judgement import Judge
+from services.trainer.promotion.ladder import LADDER, Ladder, LadderRefused
+from services.trainer.promotion.looking import Look, Looking
+from services.trainer.promotion.requirements import Requirements
+from shared.experiments import Arm, Candidacy, Ended, Experiment, Stage, Trials, arm_of
+from shared.model_artifact.registry import ModelRegistry
+from tests.unit.model_artifact.artifacts import a_manifest, some_files
+from tests.unit.trainer.experiments.traffic import LIMITS
+from tests.unit.trainer.promotion.seen import CANDIDATE_VERSION, CHAMPION_VERSION, decided
+
+ASKED = Requirements(0.05, 500, 7.0, 0.3, 50, 50, 7.0, 500, 7.0, settle_seconds=-1.0)
+PERSON = "operator"
+
+
+@dataclass
+class Rig:
+    registry: ModelRegistry
+    champion: str
+    candidate: str
+    other: str
+
+    @property
+    def ladder(self) -> Ladder:
+        return Ladder(self.registry)
+
+    @property
+    def candidacy(self) -> Candidacy:
+        found = self.ladder.candidacy
+        assert found is not None
+        return found
+
+    def look(self, rows: int = 1500, **behaviour: float) -> Look:
+        return Looking(
+            self.registry,
+            self.ladder,
+            Judge(ASKED, LIMITS, Economics()),
+            lambda _since, _until: self.seen(rows, **behaviour),
+            lambda: time.time_ns() // 1000 + 1_000_000,
+        ).look()
+
+    def seen(self, rows: int, **behaviour: float) -> Exposures:
+        """As decided at this stage: by the one in service, and in the canary by the candidate."""
+        made = {"deciding": CANDIDATE_VERSION, "beside": CHAMPION_VERSION}
+        theirs = decided(rows, **behaviour)  # type: ignore[arg-type]
+        mine = decided(rows, **made, **behaviour)  # type: ignore[arg-type]
+        if self.candidacy.stage is Stage.PROBATION:
+            return self.named(mine)
+        experiment = self.registry.trials().experiment
+        if self.candidacy.stage is not Stage.CANARY or experiment is None:
+            return self.named(theirs)
+        arm = np.array([arm_of(experiment, customer) for customer in theirs.customer_id], dtype=object)
+        names = ("decision", "declined", "own", "model_version", "probability", "shadow")
+        mixed = {name: np.where(arm == "canary", getattr(mine, name), getattr(theirs, name)) for name in names}
+        return self.named(replace(theirs, arm=arm, **mixed))
+
+    def named(self, seen: Exposures) -> Exposures:
+        def column(values: np.ndarray) -> np.ndarray:
+            both = ((CHAMPION_VERSION, self.champion), (CANDIDATE_VERSION, self.candidate))
+            texts = [str(each) for each in values]
+            for old, new in both:
+                texts = [each.replace(old, new) for each in texts]
+            return np.array(texts, dtype=object)
+
+        return replace(seen, model_version=column(seen.model_version), shadow=column(seen.shadow))
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    registry = ModelRegistry(str(tmp_path / "models"))
+    made = Rig(registry, *(registry.register(a_manifest(), some_files(name)) for name in (b"a", b"b", b"c")))
+    registry.promote(made.champion, PERSON)
+    made.ladder.enter(made.candidate, made.champion, ["all gates passed"], LADDER)
+    return made
+
+
+def climb(rig: Rig, stage: Stage) -> None:
+    while rig.candidacy.stage is not stage:
+        assert rig.look().stepped
+
+
+def test_it_climbs_one_step_a_look_and_stays_in_service(rig: Rig) -> None:
+    steps = [rig.look().answer()["step"] for _ in range(4)]
+    assert steps == ["shadow → canary", "canary → probation", "probation → confirmed", None]
+    assert (rig.registry.current(), rig.registry.previous()) == (rig.candidate, rig.champion)
+    trials = rig.registry.trials()
+    assert (trials.shadow, trials.experiment) == ([], None)
+    stages = [step.stage for step in rig.candidacy.steps]
+    assert stages == [Stage.SHADOW, Stage.CANARY, Stage.PROMOTING, Stage.PROBATION, Stage.CONFIRMED]
+
+
+def test_looks_without_news_say_the_same_and_change_nothing_but_the_evidence(rig: Rig) -> None:
+    first, second = rig.look(100), rig.look(100)
+    assert first == second
+    assert not first.stepped
+    assert first.missing[0] == "decisions beside the champion's: 100 of 500"
+    assert rig.candidacy.evidence == first.evidence
+    assert rig.candidacy.stage is Stage.SHADOW
+
+
+def test_while_somebody_elses_experiment_runs_the_canary_waits(rig: Rig) -> None:
+    spring = Experiment("spring", "salt", [Arm("arm", 0.1, rig.other)], "2026-06-01T00:00:00.000000Z", PERSON)
+    rig.registry.change_trials(lambda before: msgspec.structs.replace(before, experiment=spring))
+    found = rig.look()
+    assert not found.stepped
+    assert "the experiment spring runs" in found.missing[0]
+    rig.registry.change_trials(lambda before: msgspec.structs.replace(before, experiment=None))
+    assert rig.look().after is Stage.CANARY
+
+
+def stop_canary(rig: Rig) -> None:
+    rig.registry.change_trials(
+        lambda before: msgspec.structs.replace(before, experiment=None), by="guard", why="decline-rate of canary"
+    )
+
+
+def promote_other(rig: Rig) -> None:
+    rig.registry.promote(rig.other, PERSON)
+
+
+def promote_candidate(rig: Rig) -> None:
+    rig.registry.promote(rig.candidate, PERSON)
+
+
+def roll_back(rig: Rig) -> None:
+    rig.registry.rollback(PERSON)
+
+
+def empty_shadow(rig: Rig) -> None:
+    rig.registry.change_trials(lambda before: msgspec.structs.replace(before, shadow=[]))
+
+
+@pytest.mark.parametrize(
+    ("stage", "act", "ends", "why"),
+    [
+        (Stage.SHADOW, empty_shadow, Stage.WITHDRAWN, "out of the shadow by hand"),
+        (Stage.SHADOW, promote_other, Stage.OUTDATED, "is in service instead of"),
+        (Stage.SHADOW, promote_candidate, Stage.OUTDATED, "past the ladder"),
+        (Stage.CANARY, stop_canary, Stage.WITHDRAWN, "stopped by guard: decline-rate of canary"),
+        (Stage.CANARY, promote_other, Stage.OUTDATED, "is in service instead of"),
+        (Stage.PROBATION, roll_back, Stage.ROLLED_BACK, "put back in service by operator"),
+        (Stage.PROBATION, promote_other, Stage.OUTDATED, "put in service by operator"),
+    ],
+)
+def test_what_a_person_or_the_guard_has_done_stands_and_ends_the_candidacy(
+    rig: Rig, stage: Stage, act: Callable[[Rig], None], ends: Stage, why: str
+) -> None:
+    climb(rig, stage)
+    act(rig)
+    serving = rig.registry.current()
+    found = rig.look()
+    assert found.after is ends
+    assert why in found.reasons[0]
+    assert rig.registry.current() == serving
+    assert rig.registry.trials() == Trials(candidacy=rig.candidacy)
+
+
+@pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.CANARY])
+def test_one_that_was_tampered_with_on_its_way_is_withdrawn(rig: Rig, stage: Stage) -> None:
+    climb(rig, stage)
+    (rig.registry.root / "models" / rig.candidate / "model.onnx").write_bytes(b"another")
+    found = rig.look()
+    assert found.after is Stage.WITHDRAWN
+    assert found.reasons[0].startswith("integrity: hash")
+    assert rig.registry.trials().shadow == []
+    assert rig.registry.current() == rig.champion
+
+
+def test_one_that_harms_in_service_is_rolled_back_and_stays_out_until_a_person_wants_it(rig: Rig) -> None:
+    climb(rig, Stage.PROBATION)
+    found = rig.look(candidate_shift=1.5)
+    assert found.answer()["step"] == "probation → rolled back"
+    assert rig.registry.current() == rig.champion
+    with pytest.raises(LadderRefused, match="stays so: decline-rate"):
+        rig.ladder.enter(rig.candidate, rig.champion, [], LADDER)
+    rig.ladder.enter(rig.candidate, rig.champion, [], PERSON, again=True)
+    assert rig.registry.trials().shadow == [rig.candidate]
+    assert [each.stage for each in rig.registry.ended_candidacies(rig.candidate)] == [Stage.ROLLED_BACK]
+
+
+def test_a_candidate_is_withdrawn_by_one_command_and_one_in_service_is_not(rig: Rig) -> None:
+    climb(rig, Stage.CANARY)
+    rig.ladder.withdraw(["second thoughts"], PERSON)
+    assert rig.registry.trials() == Trials(candidacy=rig.candidacy)
+    [ended] = rig.registry.ended_experiments(f"ladder-{rig.candidate}")
+    assert isinstance(ended, Ended)
+    assert (ended.by, ended.why) == (PERSON, "second thoughts")
+    with pytest.raises(LadderRefused, match="nobody is on the ladder"):
+        rig.ladder.withdraw(["again"], PERSON)
+    rig.ladder.enter(rig.other, rig.champion, [], LADDER)
+    rig.candidate = rig.other
+    climb(rig, Stage.PROBATION)
+    with pytest.raises(LadderRefused, match="`rollback`"):
+        rig.ladder.withdraw(["too late"], PERSON)
+
+
+def test_a_newer_candidate_takes_the_place_of_one_in_shadow_and_waits_for_one_that_is_further(rig: Rig) -> None:
+    rig.ladder.enter(rig.other, rig.champion, [], LADDER)
+    assert rig.registry.trials().shadow == [rig.other]
+    [past] = rig.registry.ended_candidacies(rig.candidate)
+    assert (past.stage, past.steps[-1].reasons) == (Stage.OUTDATED, [f"{rig.other} took its place"])
+    rig.ladder.enter(rig.candidate, rig.champion, [], LADDER)  # outdated is no failure
+    climb(rig, Stage.CANARY)
+    with pytest.raises(LadderRefused, match="one at a time"):
+        rig.ladder.enter(rig.other, rig.champion, [], LADDER)
+    with pytest.raises(LadderRefused, match="is in service now"):
+        rig.ladder.enter(rig.other, rig.candidate, [], LADDER)
