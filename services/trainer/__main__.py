@@ -80,6 +80,8 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
 
     from services.trainer import data_commands
     from services.trainer.commands import STEPS, Trainer
+    from services.trainer.job import Job
+    from services.trainer.monitoring import command
     from services.trainer.warehouse import Warehouse
 
     warehouse = Warehouse(settings.bigquery)
@@ -97,14 +99,16 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
             operations.start()
             stack.callback(operations.stop)
         # To standard error, and only on a terminal: standard output holds the answer alone.
-        bar = stack.enter_context(tqdm(total=STEPS.get(arguments.command), desc=arguments.command, disable=None))
+        steps = STEPS | {name: command.STEPS for name in command.COMMANDS}
+        bar = stack.enter_context(tqdm(total=steps.get(arguments.command), desc=arguments.command, disable=None))
 
         def step(name: str) -> None:
             bar.set_postfix_str(name)
             bar.update()
 
-        kind = data_commands.Data if arguments.command in data_commands.COMMANDS else Trainer
-        job = kind(settings, warehouse, registry, step)
+        kinds: dict[str, type[Job]] = dict.fromkeys(data_commands.COMMANDS, data_commands.Data)
+        kinds |= dict.fromkeys(command.COMMANDS, command.Monitoring)
+        job = kinds.get(arguments.command, Trainer)(settings, warehouse, registry, step)
         answer: dict[str, Any] = getattr(job, arguments.command.replace("-", "_"))(arguments)
     return answer
 
