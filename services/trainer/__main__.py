@@ -99,7 +99,7 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
             operations.start()
             stack.callback(operations.stop)
         # To standard error, and only on a terminal: standard output holds the answer alone.
-        steps = STEPS | {name: command.STEPS for name in command.COMMANDS}
+        steps = STEPS | dict.fromkeys(command.COMMANDS, command.STEPS)
         bar = stack.enter_context(tqdm(total=steps.get(arguments.command), desc=arguments.command, disable=None))
 
         def step(name: str) -> None:

@@ -77,9 +77,9 @@ def train_and_register(
     """Trains on what has matured at `as_of_us`, registers the best candidate, and promotes it if the gate lets it.
 
     `examples_of`: the same purchases in another feature set, where the champion is of one. `arrivals`: all purchases of
-    some days, lent or not, which the monitor's reference is made of; without it the model has none. Raises TrainingRefused (too
-    little data), ExportRefused (the export answers otherwise), and what the registry raises. Nothing is registered in
-    these cases.
+    some days, lent or not, which the monitor's reference is made of; without it the model has none. Raises
+    TrainingRefused (too little data), ExportRefused (the export answers otherwise), and what the registry raises.
+    Nothing is registered in these cases.
     """
     step = progress or (lambda _: None)
     matured = examples.ordered().matured(as_of_us)
@@ -110,10 +110,7 @@ def train_and_register(
     if explanation is not None:
         files[EXPLANATION_FILE] = encode_explanation(explanation)
     if arrivals is not None:
-        days = reference_days(window)
-        purchases = arrivals(*days, chosen.feature_names)
-        arrived = chosen.calibration.apply(run_onnx(onnx, purchases.features))
-        files[REFERENCE_FILE] = encode_reference(reference_of(purchases, chosen.feature_names, arrived, days))
+        files |= _reference(arrivals, window, chosen, onnx)
     champion = ask_champion(registry, test, examples_of)
     version = registry.register(manifest, files)
     log.info("model_registered", version=version, model=chosen.candidate.name, parity=parity)
@@ -123,6 +120,16 @@ def train_and_register(
     promoted, reasons = _promote(registry, version, champion, verdict, promote)
     step("registered")
     return Outcome(registry.load(version).manifest, chosen.candidate.name, test, probability, card, promoted, reasons)
+
+
+def _reference(arrivals: Arrivals, window: DataWindow, chosen: Trained, onnx: bytes) -> dict[str, bytes]:
+    """The reference's file; none where the purchases of those days are gone."""
+    days = reference_days(window)
+    purchases = arrivals(*days, chosen.feature_names)
+    if len(purchases) == 0:
+        return {}
+    probability = chosen.calibration.apply(run_onnx(onnx, purchases.features))
+    return {REFERENCE_FILE: encode_reference(reference_of(purchases, chosen.feature_names, probability, days))}
 
 
 def _promote(

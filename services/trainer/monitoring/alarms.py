@@ -89,7 +89,7 @@ class Finding:
         )
 
 
-def tests_of_a_look(reference: Reference) -> int:
+def number_of_tests(reference: Reference) -> int:
     """How many findings share the false alarms, whether or not a look can make them all."""
     groups = sum(len(reference.layout.groups(segment)) for segment in reference.segments)
     return len(FLOORS) * (len(reference.features) + 1 + len(reference.segments) + groups)
@@ -98,7 +98,7 @@ def tests_of_a_look(reference: Reference) -> int:
 def judge(reference: Reference, tiles: Mapping[int, Tile], until_day: int, stream_began: int) -> list[Finding]:
     """All findings of the whole days before `until_day`. `stream_began`: day of its first purchase."""
     layout = reference.layout
-    p_needed = 1.0 / (DAYS_PER_FALSE_ALARM * tests_of_a_look(reference))
+    p_needed = 1.0 / (DAYS_PER_FALSE_ALARM * number_of_tests(reference))
     found: list[Finding] = []
     for days, floor in FLOORS.items():
         now = window(tiles, layout, until_day, days)

@@ -76,9 +76,9 @@ class Monitoring(Job):
         until_us = look.until_day * MICROS_PER_DAY
         start, end = (epoch_micros(moment) for moment in reference.span)
         spans = (start, end - 1), (until_us - WEEK * MICROS_PER_DAY, until_us - 1)
-        windows = [self._warehouse.features_between(*span, names, feature_set) for span in spans]
+        before, now = (self._warehouse.features_between(*span, names, feature_set) for span in spans)
         try:
-            report = drift_report(*windows, names, self._settings.trainer.seed)
+            report = drift_report(before, now, names, self._settings.trainer.seed)
         except TrainingRefused as few:
             log.info("no_detailed_report", reason=str(few))
             return None

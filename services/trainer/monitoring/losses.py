@@ -1,4 +1,4 @@
-"""Whether a model in service has lost what it promised: by matured outcomes, beyond noise, however often one looks. Pure.
+"""Whether a model in service has lost what it promised: on matured outcomes, beyond noise, at any time. Pure.
 
 What is promised are the model's own probabilities on the very purchases that it decided, not the card's figures: the
 card was measured on other purchases, and among those that a model approves its AUC is lower though it is as good as
@@ -6,7 +6,8 @@ ever (docs/explanation/selective-labels.md). The card's own noise is allowed for
 
 Two ways to lose:
 
-* **calibration**: more or fewer default than was said, by more than `TOLERANCE` in log-odds. The evidence is a mixture
+* **calibration**: more or fewer default than was said, by more than `LEVEL_MARGIN` in log-odds and twice the error with
+  which the model learnt the level. The evidence is a mixture
   of sequential likelihood ratios (experiments/evidence.py), and may be looked at at any time. One that began with the
   model's service would forget slowly what was good for months, so one begins with each week (as the e-detectors of
   Shin, Ramdas and Rinaldo, 2022), each with its own allowance of false alarms.
@@ -19,7 +20,7 @@ All in all noise raises less than `FALSE_ALARMS_PER_WEEK` * 52 alarms a year, on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import log
 from statistics import NormalDist
@@ -34,9 +35,11 @@ from services.trainer.monitoring.purchases import MICROS_PER_DAY
 
 FALSE_ALARMS_PER_WEEK = 1 / 52
 
-TOLERANCE = 0.2
-"""Log-odds: a fifth more or fewer defaults than said, which moves the profit by some basis points. A model that is
-trained on some ten thousand purchases may be off by half of it from the start."""
+LEVEL_MARGIN = 0.05
+"""Log-odds: 5% more or fewer defaults than said, which nobody would retrain for."""
+
+ERRORS_ALLOWED = 2.0
+"""Of the level: a model that was calibrated on few defaults is off from the start, and that is no loss."""
 
 AUC_MARGIN = 0.01
 """Of AUC: what nobody would retrain for."""
@@ -46,6 +49,28 @@ WEEKS = (4, 8)
 
 MIN_DEFAULTS = 30
 """Of a window of the ranking test: below it the AUC's error is not yet normal."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """How well a model's card could know what it says."""
+
+    auc_error: float
+    """Standard error of its AUC."""
+    level_error: float
+    """Standard error of its level, in log-odds: 1 / sqrt(defaults)."""
+
+    @staticmethod
+    def of(metrics: Mapping[str, float]) -> Promise:
+        """From the figures of a manifest: the interval holds 95%, and was calibrated on about as many defaults."""
+        auc_error = (metrics["auc_high"] - metrics["auc_low"]) / (2 * NormalDist().inv_cdf(0.975))
+        return Promise(auc_error, max(metrics["defaults"], 1.0) ** -0.5)
+
+    @property
+    def tolerance(self) -> float:
+        """Of the level, in log-odds."""
+        return LEVEL_MARGIN + ERRORS_ALLOWED * self.level_error
+
 
 CALIBRATION, RANKING = "calibration", "ranking"
 
@@ -76,19 +101,19 @@ class Loss:
         return f"{self.kind}: {self.what}"
 
 
-def losses(mine: Lent, promised_error: float, until_day: int) -> list[Loss]:
-    """`mine`: what one model decided, matured or not. `promised_error`: the standard error of the AUC on its card."""
+def losses(mine: Lent, promise: Promise, until_day: int) -> list[Loss]:
+    """`mine`: what one model decided, matured or not."""
     if len(mine) == 0:
         return []
     first = int(mine.occurred_us.min()) // MICROS_PER_DAY
     first_week = first - (first - MONDAY) % 7
     return [
-        *_calibration(mine.matured, first_week, until_day),
-        *_ranking(mine, promised_error, first_week, until_day),
+        *_calibration(mine.matured, promise.tolerance, first_week, until_day),
+        *_ranking(mine, promise.auc_error, first_week, until_day),
     ]
 
 
-def _calibration(known: Lent, first_week: int, until_day: int) -> Iterator[Loss]:
+def _calibration(known: Lent, tolerance: float, first_week: int, until_day: int) -> Iterator[Loss]:
     """Of what was decided from each week on."""
     needed = -log(FALSE_ALARMS_PER_WEEK / _TESTS)
     for start in range(first_week, until_day, 7):
@@ -96,7 +121,7 @@ def _calibration(known: Lent, first_week: int, until_day: int) -> Iterator[Loss]
         if len(some) == 0:
             continue
         # Outcomes are tosses, so each row counts once, whatever it stands for.
-        more, fewer = of_miscalibration(some.probability, some.defaulted == 1, TOLERANCE)
+        more, fewer = of_miscalibration(some.probability, some.defaulted == 1, tolerance)
         what = f"{some.defaulted.sum():.0f} defaults of {len(some)}, {some.probability.sum():.1f} expected"
         yield Loss(CALIBRATION, start, until_day, len(some), max(more, fewer), needed, what)
 

@@ -1,7 +1,6 @@
 """One look: reads what has come since the last, counts it, compares, and writes down what it found.
 
-Guarantee: however often it is repeated or interrupted, no purchase is counted twice (state.py), and what is written once
-more is the same.
+Guarantee: however often it is repeated or interrupted, no purchase is counted twice (state.py).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from services.trainer.examples import TrainingRefused
 from services.trainer.export import run_onnx
 from services.trainer.monitoring.alarms import LOOK_BACK_DAYS, WEEK, judge
 from services.trainer.monitoring.look import Look
-from services.trainer.monitoring.losses import losses
+from services.trainer.monitoring.losses import Promise, losses
 from services.trainer.monitoring.performance import periods
 from services.trainer.monitoring.purchases import MICROS_PER_DAY, Purchases
 from services.trainer.monitoring.reading import MonitorReads
@@ -81,7 +80,7 @@ class Monitor:
             days_read=len(counted),
             drift=tuple(drift),
             periods=tuple(measured),
-            losses=tuple(losses(found.lent.of(version), _promised_error(files), until_day)),
+            losses=tuple(losses(found.lent.of(version), Promise.of(files.manifest.metrics), until_day)),
             freshness=freshness_of(week),
             quality=self._quality(until_day, week, found.lacking),
         )
@@ -136,12 +135,6 @@ def _probability(files: ModelFiles, purchases: Purchases) -> NDArray[np.float64]
     if len(purchases) == 0:
         return np.zeros(0)
     return files.manifest.calibration.apply(run_onnx(files.onnx, purchases.features))
-
-
-def _promised_error(files: ModelFiles) -> float:
-    """Standard error of the AUC on the card, from its 95% interval."""
-    promised = files.manifest.metrics
-    return (promised["auc_high"] - promised["auc_low"]) / (2 * 1.96)
 
 
 def _runs(days: Iterable[int], most: int) -> Iterator[list[int]]:

@@ -19,6 +19,7 @@ from services.trainer.monitoring.expected import (
     expected_profit_bp,
 )
 from services.trainer.monitoring.lent import Lent
+from services.trainer.monitoring.purchases import MICROS_PER_DAY
 
 MONDAY = 4
 """Day since 1970 of the first Monday."""
@@ -95,7 +96,7 @@ def periods(lent: Lent, economics: Economics, until_day: int) -> Iterator[Period
     too, always the same ones."""
     for version in sorted(set(lent.model_version.tolist())):
         mine = lent.of(version)
-        first = int(mine.occurred_us.min()) // 86_400_000_000
+        first = int(mine.occurred_us.min()) // MICROS_PER_DAY
         for kind, days in PERIODS.items():
             start = first - (first - MONDAY) % days
             for day in range(start, until_day, days):

@@ -1,4 +1,4 @@
-"""What the monitor reads of the warehouse: purchases by day of the stream, lent purchases with their outcomes, counts."""
+"""What the monitor reads of the warehouse: purchases by day of the stream, loans with their outcomes, counts."""
 
 from __future__ import annotations
 

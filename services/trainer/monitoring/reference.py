@@ -53,8 +53,8 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def tile(self) -> Tile:
-        counted = {"counts": np.array(self.counts, np.int64), "repeats": np.array(self.repeats, np.int64)}
-        return replace(empty(self.layout), rows=self.rows, **counted)
+        counts, repeats = (np.array(each, np.int64) for each in (self.counts, self.repeats))
+        return replace(empty(self.layout), rows=self.rows, counts=counts, repeats=repeats)
 
     @property
     def span(self) -> tuple[str, str]:

@@ -50,4 +50,4 @@ def variance_factor(one: NDArray[np.int64], one_rows: int, other: NDArray[np.int
     """V as above, on the safe side: never below that of customers who all come once."""
     apart = one / one_rows - other / other_rows
     clustered = float(np.mean(apart**2)) * (1 + ERRORS * (2 / WIDTH) ** 0.5)
-    return max(clustered, 1 / one_rows + 1 / other_rows)
+    return float(max(clustered, 1 / one_rows + 1 / other_rows))

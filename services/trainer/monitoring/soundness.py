@@ -71,7 +71,8 @@ def faults(drift: Iterable[Finding], freshness: Freshness, quality: Quality) -> 
     if quality.mismatch_share is not None and quality.mismatch_share > MOST_MISMATCHED:
         found.append(f"{quality.mismatch_share:.2%} of {quality.recomputed} vectors come out otherwise when recomputed")
     for each in drift:
-        if each.kind == FEATURE and each.days == WEEK and each.missing is not None and each.missing_before is not None:
-            if each.missing - each.missing_before > MOST_MISSING:
-                found.append(f"{each.name} is missing in {each.missing:.0%}, {each.missing_before:.0%} before")
+        if each.kind != FEATURE or each.days != WEEK or each.missing is None or each.missing_before is None:
+            continue
+        if each.missing - each.missing_before > MOST_MISSING:
+            found.append(f"{each.name} is missing in {each.missing:.0%}, {each.missing_before:.0%} before")
     return found

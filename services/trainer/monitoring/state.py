@@ -1,10 +1,9 @@
 """What the monitor keeps in the warehouse, so that no look counts a purchase twice, whoever was interrupted.
 
-The unit is a day of the stream, by model: its tile is counted from that day's rows as a whole and replaces what was
-stored of it (the latest row of `drift_histograms` counts). A look counts the days that have no tile yet and those that
+The unit is a day of the stream, by model: its tile is counted from that day's rows as a whole, and replaces what was
+stored (the latest row of `drift_histograms` counts). A look counts the days that have no tile yet and those that
 have another number of rows than when they were counted; nothing is ever added to a stored number. So a look that dies
-leaves days undone or done, two looks at once write the same tile twice, and a row that comes late, however late, has its
-day counted again.
+leaves days undone or done, two looks at once write the same tile twice, and a late row has its day counted again.
 
 In the warehouse, not beside the process: a job of Kubernetes has no disk, and of two machines each would have its own.
 """
@@ -70,8 +69,9 @@ class MonitorState:
         tiles: dict[int, tuple[Tile, int]] = {}
         for row in found:
             stored = msgspec.json.decode(row["histograms"], type=_Histograms)
-            numbers = (np.array(each, np.int64) for each in (stored.counts, stored.repeats, stored.ages))
-            tiles[row["day"]] = Tile(row["rows"], *numbers, Counter(stored.degraded)), row["arrived"]
+            counts, repeats, ages = (np.array(each, np.int64) for each in (stored.counts, stored.repeats, stored.ages))
+            tile = Tile(row["rows"], counts, repeats, ages, Counter(stored.degraded))
+            tiles[row["day"]] = tile, row["arrived"]
         return tiles
 
     def keep(self, tiles: Mapping[int, Tile], arrived: Mapping[int, int]) -> None:
@@ -96,7 +96,7 @@ class MonitorState:
         )
 
     def keep_drift(self, findings: Sequence[Finding], until_day: int, *, recounted: bool) -> None:
-        """A row for each finding, once for each day that is judged; `recounted`: once more, for its rows have changed."""
+        """A row for each finding, once for each day that is judged; `recounted`: again, since its rows have changed."""
         [last] = self._rows(_JUDGED)
         if last["until_us"] is not None and last["until_us"] >= until_day * MICROS_PER_DAY and not recounted:
             return
@@ -194,7 +194,7 @@ def _further(period: Period) -> dict[str, float]:
 
 
 def _named(prefix: str, of: Estimate) -> dict[str, float]:
-    figures = {}
+    figures: dict[str, float] = {}
     for name in ("auc", "log_loss", "brier", "default_rate", "profit_bp"):
         expected = getattr(of, name)
         figures |= {f"{prefix}{name}": expected.value, f"{prefix}{name}_error": expected.error}

@@ -1,4 +1,4 @@
-"""Histograms of a day's purchases, laid out as the reference says. Tiles of days are added; none is ever taken apart."""
+"""Histograms of a day's purchases, laid out as the reference says. Tiles of days can be added."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OTHER = "other"
 """The group of what the reference has never seen."""
 
 AGE_EDGES_S = tuple(float(edge) for edge in np.round(10 ** np.arange(-3, 7.01, 0.25), 6))
-"""From a millisecond to four months, four to a factor of ten: a quantile read from them is within a third of the truth."""
+"""From a millisecond to four months, four to a factor of ten: a quantile read from them is at most twice the truth."""
 
 
 @dataclass(frozen=True)
