@@ -55,13 +55,13 @@ class Monitoring(Job):
         """`in_detail`: with evidently's report, which reads the purchases again; else only where something drifted."""
         monitor = Monitor(self._warehouse, self._propensity, self._settings.trainer.economics, self._step)
         files = self._registry.load(self._current())
-        look = monitor.look(files, as_of_us)
+        reference = monitor.reference(files)
+        look = monitor.look(files, reference, as_of_us)
         found = concerns(look)
         metrics.show(look)
         metrics.LOOKS.labels("concerned" if found else "calm").inc()
         for concern, reasons in found.items():
             log.warning("concern", concern=concern, version=look.model_version, reasons=reasons)
-        reference = monitor.reference(files)
         detail = self._evidently(files, reference, look) if in_detail or Concern.DRIFT in found else None
         name = f"monitor-{look.model_version}.html"
         answer = summary(look) | {"html": self._report(name, page(look, reference, detail))}

@@ -31,7 +31,7 @@ CALIBRATION_SLOPE = Gauge(
 AUC_ESTIMATE_ERROR = Gauge("flit_auc_estimate_error", "Realized less estimated AUC of the same purchases", ["version"])
 EVENT_AGE = Gauge("flit_decision_event_age_seconds", "From a purchase to its decision over a week", ["quantile"])
 DEGRADED_SHARE = Gauge("flit_degraded_decisions_ratio", "Share of a week's decisions made by a fallback")
-DEAD_SHARE = Gauge("flit_dead_letters_per_purchase_ratio", "Dead letters for each purchase of a week", ["reason"])
+DEAD_SHARE = Gauge("flit_dead_letters_per_decision_ratio", "Dead letters for each decision of a week", ["reason"])
 
 
 def show(look: Look) -> None:
@@ -41,6 +41,7 @@ def show(look: Look) -> None:
     found = concerns(look)
     for concern in Concern:
         CONCERN.labels(concern).set(concern in found)
+    DRIFT_SCORE.clear()  # another model may have other features
     for finding in look.weekly():
         DRIFT_SCORE.labels(finding.name).set(finding.score)
     _show_drift(look.drift, version)
@@ -61,7 +62,7 @@ def show(look: Look) -> None:
     DEGRADED_SHARE.set(look.freshness.degraded_share)
     DEAD_SHARE.clear()
     for reason, letters in look.quality.dead_letters.items():
-        DEAD_SHARE.labels(reason).set(letters / max(look.quality.purchases, 1))
+        DEAD_SHARE.labels(reason).set(letters / max(look.quality.decisions, 1))
     FEATURE_MISMATCH_RATIO.set(np.nan if look.quality.mismatch_share is None else look.quality.mismatch_share)
 
 

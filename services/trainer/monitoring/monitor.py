@@ -54,11 +54,10 @@ class Monitor:
         self._warehouse, self._reads = warehouse, MonitorReads(warehouse)
         self._propensity, self._economics, self._step = propensity, economics, step
 
-    def look(self, files: ModelFiles, as_of_us: int | None) -> Look:
-        """`as_of_us`: the stream's own time; None: that of its last purchase."""
+    def look(self, files: ModelFiles, reference: Reference, as_of_us: int | None = None) -> Look:
+        """`reference`: of the model. `as_of_us`: the stream's own time; None: that of its last purchase."""
         as_of_us = self._warehouse.clock() if as_of_us is None else as_of_us
         until_day, version = as_of_us // MICROS_PER_DAY, files.manifest.version
-        reference = self.reference(files)
         state = MonitorState(self._warehouse, version, reference)
         tiles, counted = self._tiles(state, files, reference, until_day)
         self._step("purchases counted")
@@ -67,7 +66,7 @@ class Monitor:
         self._step("drift judged")
         since = until_day - PERFORMANCE_DAYS
         found = self._reads.lent(since, until_day, as_of_us, self._propensity)
-        measured = list(periods(found.lent, self._economics, until_day))
+        measured = list(periods(found.lent, self._economics, since, until_day))
         state.keep_performance(measured)
         self._step("performance measured")
         week = window(tiles, reference.layout, until_day, WEEK)
@@ -82,7 +81,7 @@ class Monitor:
             periods=tuple(measured),
             losses=tuple(losses(found.lent.of(version), Promise.of(files.manifest.metrics), until_day)),
             freshness=freshness_of(week),
-            quality=self._quality(until_day, week, found.lacking),
+            quality=self._quality(until_day, found.lacking),
         )
 
     def reference(self, files: ModelFiles) -> Reference:
@@ -118,11 +117,11 @@ class Monitor:
             tiles |= fresh
         return tiles, wanted
 
-    def _quality(self, until_day: int, week: Tile, lacking: int) -> Quality:
+    def _quality(self, until_day: int, lacking: int) -> Quality:
         days = until_day - WEEK, until_day
-        recomputed, others = self._reads.recomputed(*days)
+        decided, recomputed, others = self._reads.recomputed(*days)
         return Quality(
-            purchases=week.rows,
+            decisions=decided,
             dead_letters=self._reads.dead_letters(*days),
             recomputed=recomputed,
             mismatch_share=others / recomputed if recomputed else None,

@@ -172,7 +172,7 @@ def _soundness(look: Look) -> str:
         ("decisions", f"{fresh.decisions:,}"),
         *ages,
         ("decided by a fallback", f"{fresh.degraded_share:.2%} {_counted(fresh.degraded.items())}"),
-        ("dead letters", f"{quality.dead_share:.3%} of the purchases {_counted(quality.dead_letters.items())}"),
+        ("dead letters", f"{quality.dead_share:.3%} of the decisions {_counted(quality.dead_letters.items())}"),
         ("vectors that a recomputation didn't confirm", mismatch),
         ("loans that have run their course without an outcome", f"{quality.outcomes_lacking:,}"),
     ]

@@ -19,7 +19,6 @@ from services.trainer.monitoring.expected import (
     expected_profit_bp,
 )
 from services.trainer.monitoring.lent import Lent
-from services.trainer.monitoring.purchases import MICROS_PER_DAY
 
 MONDAY = 4
 """Day since 1970 of the first Monday."""
@@ -91,15 +90,13 @@ class Period:
         return self.realized.auc - self.on_matured.auc.value
 
 
-def periods(lent: Lent, economics: Economics, until_day: int) -> Iterator[Period]:
-    """Every period that begins before `until_day` and has anything in it, by model. Weeks begin on Monday; four weeks
-    too, always the same ones."""
+def periods(lent: Lent, economics: Economics, since_day: int, until_day: int) -> Iterator[Period]:
+    """Every period that begins in [since, until) and has anything in it, by model. Weeks begin on Monday; four weeks
+    too, always the same ones. `lent`: all of these days; of a period that began earlier some may be lacking."""
     for version in sorted(set(lent.model_version.tolist())):
         mine = lent.of(version)
-        first = int(mine.occurred_us.min()) // MICROS_PER_DAY
         for kind, days in PERIODS.items():
-            start = first - (first - MONDAY) % days
-            for day in range(start, until_day, days):
+            for day in range(since_day + (MONDAY - since_day) % days, until_day, days):
                 some = mine.between(day, min(day + days, until_day))
                 if len(some):
                     yield _period(kind, version, day, day + days, some, economics)

@@ -19,7 +19,8 @@ from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables, views
 
 MAX_DAY_ROWS = 50_000
-"""Of one day, drawn by a hash of the event: bounds memory, and tells every change that matters."""
+"""Of one day, drawn by a hash of the event: bounds memory (a week of them is half a gigabyte), and tells every change
+that matters."""
 
 _EXPLORED = PolicyReason.EXPLORATION.reason.code
 _FIRST = (
@@ -115,12 +116,13 @@ GROUP BY l.reason
 """A record that can't be read has no time of an event: what counts is that it came while the purchases did."""
 
 _RECOMPUTED = f"""
-SELECT COUNT(*) AS vectors, COUNTIF(d.feature_hash != f.feature_hash) AS others FROM (
+SELECT COUNT(*) AS decided, COUNTIF(f.event_id IS NOT NULL) AS vectors,
+  COUNTIF(d.feature_hash != f.feature_hash) AS others FROM (
   SELECT event_id, feature_hash, feature_set_version FROM `{{project}}.{tables.DECISIONS.id}`
   WHERE {_DECIDED_SINCE} AND {_BETWEEN} AND customer_id IS NOT NULL
   {_FIRST}
 ) AS d
-JOIN (
+LEFT JOIN (
   SELECT event_id, feature_hash, feature_set_version FROM `{{project}}.{tables.FEATURES.id}`
   WHERE {_BETWEEN} AND load_id IS NOT NULL
   QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id, feature_set_version ORDER BY computed_at DESC) = 1
@@ -196,10 +198,11 @@ class MonitorReads:
         found = self._between(_LETTERS, first_day, end_day)
         return dict(sorted(zip(found["reason"].to_pylist(), found["letters"].to_pylist(), strict=True)))
 
-    def recomputed(self, first_day: int, end_day: int) -> tuple[int, int]:
-        """How many vectors were computed again, and how many of them came out otherwise."""
-        found = self._between(_RECOMPUTED, first_day, end_day)
-        return int(found["vectors"][0].as_py()), int(found["others"][0].as_py())
+    def recomputed(self, first_day: int, end_day: int) -> tuple[int, int, int]:
+        """How many purchases were decided, of how many the vector was computed again, and how many of these came out
+        otherwise."""
+        [row] = self._between(_RECOMPUTED, first_day, end_day).to_pylist()
+        return row["decided"], row["vectors"], row["others"]
 
     def _between(self, sql: str, first_day: int, end_day: int, **values: object) -> Any:
         bounds = {"first_us": first_day * MICROS_PER_DAY, "end_us": end_day * MICROS_PER_DAY}

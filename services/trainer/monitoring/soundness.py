@@ -11,7 +11,7 @@ from services.trainer.monitoring.tiles import Tile
 AGE_QUANTILES = (0.5, 0.95, 0.99)
 
 MOST_DEAD = 0.05
-"""Dead letters for each purchase: one producer out of twenty gone wrong. Clean streams have none."""
+"""Dead letters for each decision: one producer out of twenty gone wrong. Clean streams have none."""
 
 MOST_MISSING = 0.2
 """By how much the share of purchases without a value may rise: then a source no longer sends a field."""
@@ -40,7 +40,7 @@ class Freshness:
 class Quality:
     """Of the purchases of the last week."""
 
-    purchases: int
+    decisions: int
     dead_letters: Mapping[str, int]
     """Reason to how many, received while these purchases were decided."""
     recomputed: int
@@ -52,7 +52,7 @@ class Quality:
 
     @property
     def dead_share(self) -> float:
-        return sum(self.dead_letters.values()) / max(self.purchases, 1)
+        return sum(self.dead_letters.values()) / max(self.decisions, 1)
 
 
 def freshness_of(week: Tile) -> Freshness:
@@ -65,7 +65,7 @@ def faults(drift: Iterable[Finding], freshness: Freshness, quality: Quality) -> 
     """What speaks against learning from this week, in words."""
     found = []
     if quality.dead_share > MOST_DEAD:
-        found.append(f"{sum(quality.dead_letters.values())} dead letters for {quality.purchases} purchases")
+        found.append(f"{sum(quality.dead_letters.values())} dead letters for {quality.decisions} decisions")
     if freshness.degraded_share > MOST_DEGRADED:
         found.append(f"a fallback decided {freshness.degraded_share:.0%}")
     if quality.mismatch_share is not None and quality.mismatch_share > MOST_MISMATCHED:

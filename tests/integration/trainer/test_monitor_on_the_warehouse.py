@@ -118,7 +118,8 @@ class Watched:
 
     def look(self, warehouse: Warehouse | None = None, files: ModelFiles | None = None) -> Look:
         monitor = Monitor(warehouse or Warehouse(self.settings), none_by_chance, Economics(), lambda _: None)
-        return monitor.look(files or self.files, None)
+        files = files or self.files
+        return monitor.look(files, monitor.reference(files))
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
         found = bigquery_client(self.settings).list_rows(f"{PROJECT}.{table.id}")

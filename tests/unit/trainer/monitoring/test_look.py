@@ -37,7 +37,7 @@ def reference_and_look() -> tuple[Reference, Look]:
         purchases=1000,
         days_read=1,
         drift=tuple(judge(reference, tiles, until, FIRST)),
-        periods=tuple(periods(found, Economics(), until)),
+        periods=tuple(periods(found, Economics(), FIRST - 28, until)),
         losses=(),
         freshness=Freshness(1000, {0.5: 0.02, 0.95: 0.1}, 0.0, {}),
         quality=Quality(1000, {}, 0, None, 0),

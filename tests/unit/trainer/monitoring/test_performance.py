@@ -20,6 +20,9 @@ from shared.warehouse import tables
 from tests.unit.trainer.monitoring.streams import FIRST, days
 
 ECONOMICS = Economics(0.03, 0.6)
+SINCE = FIRST - FIRST % 28
+"""Before the first purchase."""
+
 PROMISE = Promise.of({"auc_low": 0.58, "auc_high": 0.62, "defaults": 1000.0})
 """Of a card that stands on twenty thousand purchases."""
 
@@ -58,13 +61,22 @@ def alarms(found: list[Loss]) -> set[str]:
 
 def test_every_loan_is_in_one_period_of_each_kind(steady: Lent) -> None:
     for kind in ("day", "week", "four weeks"):
-        mine = [each for each in periods(steady, ECONOMICS, FIRST + 70) if each.kind == kind]
+        mine = [each for each in periods(steady, ECONOMICS, SINCE, FIRST + 70) if each.kind == kind]
         assert sum(each.estimate.rows for each in mine) == len(steady)
         assert all((each.first_day - MONDAY) % 7 == 0 for each in mine if kind == "week")
 
 
+def test_a_period_that_began_before_what_was_read_is_left_alone(steady: Lent) -> None:
+    """Else what was written of it while all of it was read would be followed by less."""
+    since = FIRST + 37
+    later = {(each.kind, each.first_day): each for each in periods(steady, ECONOMICS, since, FIRST + 70)}
+    everything = {(each.kind, each.first_day): each for each in periods(steady, ECONOMICS, SINCE, FIRST + 70)}
+    assert later == {key: each for key, each in everything.items() if key[1] >= since}
+    assert {kind for kind, _ in later} == {"day", "week", "four weeks"}
+
+
 def test_a_period_is_measured_on_its_own_purchases(steady: Lent) -> None:
-    [week, *_] = [each for each in periods(steady, ECONOMICS, FIRST + 70) if each.kind == "week"][2:]
+    [week, *_] = [each for each in periods(steady, ECONOMICS, SINCE, FIRST + 70) if each.kind == "week"][2:]
     some = steady.between(week.first_day, week.end_day)
     assert week.realized is not None
     assert week.realized.auc == auc(some.defaulted.astype(int), some.probability)
@@ -72,7 +84,7 @@ def test_a_period_is_measured_on_its_own_purchases(steady: Lent) -> None:
 
 
 def test_expected_and_realized_auc_differ_by_no_more_than_chance_over_stable_months(steady: Lent) -> None:
-    found = [each for each in periods(steady, ECONOMICS, FIRST + 70) if each.kind == "four weeks"]
+    found = [each for each in periods(steady, ECONOMICS, SINCE, FIRST + 70) if each.kind == "four weeks"]
     whole = [each for each in found if each.estimate.rows > 8000]
     assert whole
     for each in whole:
@@ -85,7 +97,7 @@ def test_what_has_not_matured_is_estimated_and_never_counted_as_good(steady: Len
     day = (steady.occurred_us // MICROS_PER_DAY) - FIRST
     young = replace(steady, defaulted=np.where(day < 35, steady.defaulted, np.nan))
     by_week: dict[int, Period] = {
-        each.first_day: each for each in periods(young, ECONOMICS, FIRST + 70) if each.kind == "week"
+        each.first_day: each for each in periods(young, ECONOMICS, SINCE, FIRST + 70) if each.kind == "week"
     }
     last = by_week[max(by_week)]
     assert last.realized is None
@@ -97,7 +109,7 @@ def test_what_has_not_matured_is_estimated_and_never_counted_as_good(steady: Len
 
 
 def test_a_row_of_a_period_holds_both_sides(steady: Lent) -> None:
-    [period, *_] = [each for each in periods(steady, ECONOMICS, FIRST + 70) if each.kind == "four weeks"][1:]
+    [period, *_] = [each for each in periods(steady, ECONOMICS, SINCE, FIRST + 70) if each.kind == "four weeks"][1:]
     row = performance_row(period)
     tables.MODEL_PERFORMANCE.check(row | {"evaluated_at": "now"})
     assert period.realized is not None
@@ -108,13 +120,13 @@ def test_a_row_of_a_period_holds_both_sides(steady: Lent) -> None:
 def test_too_few_defaults_have_no_figures(steady: Lent) -> None:
     worst = np.flatnonzero(steady.defaulted == 1)[: MIN_DEFAULTS - 1]
     few = steady.take(np.concatenate([worst, np.flatnonzero(steady.defaulted == 0)[:200]]))
-    assert all(each.realized is None for each in periods(few, ECONOMICS, FIRST + 70))
+    assert all(each.realized is None for each in periods(few, ECONOMICS, SINCE, FIRST + 70))
 
 
 def test_two_versions_are_measured_apart(steady: Lent) -> None:
     halves = np.where(np.arange(len(steady)) % 2, "a" * 16, "b" * 16).astype(object)
     mixed = replace(steady, model_version=halves)
-    found = [each for each in periods(mixed, ECONOMICS, FIRST + 70) if each.kind == "week"]
+    found = [each for each in periods(mixed, ECONOMICS, SINCE, FIRST + 70) if each.kind == "week"]
     assert {each.model_version for each in found} == {"a" * 16, "b" * 16}
     assert sum(each.estimate.rows for each in found) == len(steady)
 
