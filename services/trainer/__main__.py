@@ -82,6 +82,7 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
     from services.trainer import data_commands, ladder_commands
     from services.trainer.commands import STEPS, Trainer
     from services.trainer.job import Job
+    from services.trainer.monitoring import command as monitoring
     from services.trainer.warehouse import Warehouse
 
     warehouse = Warehouse(settings.bigquery)
@@ -99,7 +100,8 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
             operations.start()
             stack.callback(operations.stop)
         # To standard error, and only on a terminal: standard output holds the answer alone.
-        bar = stack.enter_context(tqdm(total=STEPS.get(arguments.command), desc=arguments.command, disable=None))
+        steps = STEPS | dict.fromkeys(command.COMMANDS, command.STEPS)
+        bar = stack.enter_context(tqdm(total=steps.get(arguments.command), desc=arguments.command, disable=None))
 
         def step(name: str) -> None:
             bar.set_postfix_str(name)
@@ -108,6 +110,7 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
         kinds: dict[str, type[Job]] = {
             **dict.fromkeys(data_commands.COMMANDS, data_commands.Data),
             **dict.fromkeys(ladder_commands.COMMANDS, ladder_commands.Climbing),
+            **dict.fromkeys(monitoring.COMMANDS, monitoring.Monitoring),
         }
         job = kinds.get(arguments.command, Trainer)(settings, warehouse, registry, step)
         answer: dict[str, Any] = getattr(job, arguments.command.replace("-", "_"))(arguments)

@@ -87,6 +87,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     drift.add_argument("--days", type=float, default=7.0, help="length of the later window (default 7)")
     drift.add_argument("--as-of", type=_moment, help="end of the later window (default: the last purchase)")
 
+    monitor = commands.add_parser("monitor", help="drift, performance and soundness of the model in service")
+    monitor.add_argument("--every", type=_seconds, metavar="SECONDS", help="go on looking, until told to stop")
+    monitor.add_argument("--as-of", type=_moment, help="the stream's time (default: the last purchase)")
+
     reprocess = commands.add_parser(
         "reprocess", help="features of past purchases, decided or loaded in bulk, in this code's feature set"
     )

@@ -23,6 +23,7 @@ from services.trainer.experiments.guarding import Guard, told_to_stop
 from services.trainer.families import Conditions
 from services.trainer.job import Answer, Job
 from services.trainer.ladder_commands import Climbing
+from services.trainer.monitoring.reading import MonitorReads
 from services.trainer.past import Past
 from services.trainer.rescore import rescored
 from services.trainer.warehouse import DriftRow, Evaluation
@@ -62,6 +63,7 @@ class Trainer(Job):
             self._registry,
             promote=arguments.promote and not on_ladder,
             examples_of=lambda feature_set: self._warehouse.matured_examples(as_of_us, feature_set, self._propensity),
+            arrivals=MonitorReads(self._warehouse).arrivals(FEATURE_SET_VERSION),
             progress=self._step,
         )
         manifest, window = outcome.manifest, outcome.manifest.data_window

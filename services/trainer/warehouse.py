@@ -158,7 +158,8 @@ class Warehouse:
         if found.num_rows == 0:
             moment = from_epoch_micros(as_of_us)
             raise TrainingRefused(f"no example of the feature set {feature_set} has matured as of {moment}")
-        names, features = _matrix(found["features"].to_pylist())
+        encoded = found["features"].to_pylist()
+        names = tuple(sorted(_FEATURE_VALUES.decode(encoded[0])))  # the same in all rows of one feature set
         levels = found["source_risk_level"].to_pylist()
         return Examples(
             event_id=np.array(found["event_id"].to_pylist(), dtype=object),
@@ -167,10 +168,10 @@ class Warehouse:
             occurred_us=np.array(found["occurred_us"].to_pylist(), dtype=np.int64),
             mature_us=np.array(found["mature_us"].to_pylist(), dtype=np.int64),
             amount=np.array(found["amount"].to_pylist(), dtype=np.float64),
-            weight=_weights(found["explored_under"].to_pylist(), propensity),
+            weight=weights_of(found["explored_under"].to_pylist(), propensity),
             label=np.array(found["defaulted"].to_pylist(), dtype=np.int8),
             rule_approves=np.array([-1 if level is None else level == LOW_RISK for level in levels], dtype=np.int8),
-            features=features,
+            features=decoded_features(encoded, names),
             feature_names=names,
             feature_set_version=feature_set,
         )
@@ -181,10 +182,7 @@ class Warehouse:
         """[n, len(names)] features that decisions were made with (of loaded purchases, would have been), of purchases
         in [first, last], with or without an outcome; at most `MAX_DRIFT_ROWS` of them."""
         sql = _FEATURES.format(project=self.project, first_us=first_us, last_us=last_us, feature_set=feature_set)
-        found = self.rows(sql)
-        if found.num_rows == 0:
-            return np.empty((0, len(names)), dtype=np.float32)
-        return _matrix(found["features"].to_pylist(), names)[1]
+        return decoded_features(self.rows(sql)["features"].to_pylist(), names)
 
     def append_evaluation(self, row: Evaluation) -> None:
         self._append(tables.MODEL_EVALUATIONS, [row])
@@ -218,13 +216,18 @@ class Warehouse:
             detail = record.pop("detail", None)
             if detail is not None:  # else left out, so that a table from before the column takes the row too
                 record["detail"] = msgspec.json.encode(detail).decode()
-            table.check(record)
             records.append(record)
+        self.insert(table, records)
+
+    def insert(self, table: Table, records: Sequence[dict[str, Any]]) -> None:
+        """Append rows as the client takes them: times canonical, JSON as its text. Raises RowInvalid."""
+        for record in records:
+            table.check(record)
         with as_unavailable(self.project):
             # Each with an id of its own: the client's retry of a request that did arrive adds nothing.
             refused = self.client.insert_rows_json(
                 f"{self.project}.{table.id}",
-                records,
+                list(records),
                 row_ids=[uuid.uuid4().hex for _ in records],
                 retry=RETRY,
                 timeout=CALL_TIMEOUT_S,
@@ -233,15 +236,14 @@ class Warehouse:
             raise WarehouseUnavailable(f"{table.id} refused rows: {refused[0]}")
 
 
-def _weights(explored_under: Sequence[str | None], propensity: Propensity) -> NDArray[np.float64]:
+def weights_of(explored_under: Sequence[str | None], propensity: Propensity) -> NDArray[np.float64]:
+    """How many purchases each row stands for: 1 / the propensity of the policy that approved it by chance, else 1."""
     by_policy = {name: 1 / propensity(name) for name in set(explored_under) if name is not None}
     return np.array([1.0 if name is None else by_policy[name] for name in explored_under])
 
 
-def _matrix(rows: Sequence[str], names: Sequence[str] | None = None) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-    """Features as JSON objects to ([F] names, [n, F] values), null and absent as NaN. `names`: default those of the
-    first row; they are the same in all rows of one feature set, in whatever order."""
-    decoded = [_FEATURE_VALUES.decode(row) for row in rows]
-    wanted = tuple(names) if names is not None else tuple(sorted(decoded[0]))
-    values = np.array([[row.get(name) for name in wanted] for row in decoded], dtype=np.float64)
-    return wanted, values.astype(np.float32)
+def decoded_features(rows: Sequence[str], names: Sequence[str]) -> NDArray[np.float32]:
+    """[n, len(names)] values of features as JSON objects, null and absent as NaN."""
+    decoded = (_FEATURE_VALUES.decode(row) for row in rows)
+    values = np.array([[row.get(name) for name in names] for row in decoded], dtype=np.float64)
+    return values.reshape(len(rows), len(names)).astype(np.float32)

@@ -17,6 +17,7 @@ from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.export import check_explanation, check_parity, golden_vectors, run_onnx
 from services.trainer.families import ModelFamily
 from services.trainer.gate import Champion, Verdict, ask_champion, judge
+from services.trainer.monitoring.reference import Arrivals, encode_reference, reference_days, reference_of
 from services.trainer.split import Split, temporal_split
 from services.trainer.train import Progress, Trained, choose, learn
 from shared.contracts.identity import canonical_time, epoch_micros, from_epoch_micros
@@ -25,6 +26,7 @@ from shared.model_artifact.manifest import (
     CARD_FILE,
     EXPLANATION_FILE,
     MODEL_FILE,
+    REFERENCE_FILE,
     DataWindow,
     Manifest,
 )
@@ -69,13 +71,15 @@ def train_and_register(
     *,
     promote: bool,
     examples_of: Callable[[str], Examples] | None = None,
+    arrivals: Arrivals | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Trains on what has matured at `as_of_us`, registers the best candidate, and promotes it if the gate lets it.
 
-    `examples_of`: the same purchases in another feature set, where the champion is of one. Raises TrainingRefused (too
-    little data), ExportRefused (the export answers otherwise), and what the registry raises. Nothing is registered in
-    these cases.
+    `examples_of`: the same purchases in another feature set, where the champion is of one. `arrivals`: all purchases of
+    some days, lent or not, which the monitor's reference is made of; without it the model has none. Raises
+    TrainingRefused (too little data), ExportRefused (the export answers otherwise), and what the registry raises.
+    Nothing is registered in these cases.
     """
     step = progress or (lambda _: None)
     matured = examples.ordered().matured(as_of_us)
@@ -105,6 +109,8 @@ def train_and_register(
     }
     if explanation is not None:
         files[EXPLANATION_FILE] = encode_explanation(explanation)
+    if arrivals is not None:
+        files |= _reference(arrivals, window, chosen, onnx)
     champion = ask_champion(registry, test, examples_of)
     version = registry.register(manifest, files)
     log.info("model_registered", version=version, model=chosen.candidate.name, parity=parity)
@@ -114,6 +120,16 @@ def train_and_register(
     promoted, reasons = _promote(registry, version, champion, verdict, promote)
     step("registered")
     return Outcome(registry.load(version).manifest, chosen.candidate.name, test, probability, card, promoted, reasons)
+
+
+def _reference(arrivals: Arrivals, window: DataWindow, chosen: Trained, onnx: bytes) -> dict[str, bytes]:
+    """The reference's file; none where the purchases of those days are gone."""
+    days = reference_days(window)
+    purchases = arrivals(*days, chosen.feature_names)
+    if len(purchases) == 0:
+        return {}
+    probability = chosen.calibration.apply(run_onnx(onnx, purchases.features))
+    return {REFERENCE_FILE: encode_reference(reference_of(purchases, chosen.feature_names, probability, days))}
 
 
 def _promote(

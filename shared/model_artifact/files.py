@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from shared.model_artifact.manifest import (
     EXPLANATION_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
+    REFERENCE_FILE,
     ArtifactFault,
     ArtifactRefused,
     Manifest,
@@ -21,8 +23,14 @@ from shared.model_artifact.manifest import (
     version_of,
 )
 
-FILES = frozenset({MODEL_FILE, EXPLANATION_FILE, CARD_FILE})
-UNEXPLAINED_FILES = FILES - {EXPLANATION_FILE}
+FILES = frozenset({MODEL_FILE, CARD_FILE})
+"""What every model has."""
+OPTIONAL_FILES = frozenset({EXPLANATION_FILE, REFERENCE_FILE})
+
+
+def complete(names: Collection[str]) -> bool:
+    """Whether these are the files of a model: all that it must have, and no others than it may have."""
+    return set(names) >= FILES and set(names) <= FILES | OPTIONAL_FILES
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,9 @@ class ModelFiles:
     explanation: Explanation | None
     """None: it gives no exact contributions, and must not decide."""
     card: bytes
+    reference: bytes | None = None
+    """What purchases looked like when it was judged, for who watches it (services/trainer/monitoring); None: of a model
+    that is older than that."""
 
     def must_explain(self) -> None:
         """Raises `ArtifactRefused` where it can't: for whoever would let it decide."""
@@ -50,7 +61,7 @@ def read_verified(folder: Path, version: str) -> ModelFiles:
     manifest = _read_manifest(folder)
     if manifest.version != version or version_of(manifest) != version:
         raise ArtifactRefused(ArtifactFault.VERSION, f"the manifest's content is not that of version {version}")
-    if set(manifest.files) not in (FILES, UNEXPLAINED_FILES):
+    if not complete(manifest.files):
         raise ArtifactRefused(ArtifactFault.SHAPE, f"the manifest names {sorted(manifest.files)}")
     data = {name: _read(folder / name) for name in sorted(manifest.files)}
     for name, digest in manifest.files.items():
@@ -60,7 +71,7 @@ def read_verified(folder: Path, version: str) -> ModelFiles:
     explanation = decode_explanation(data[EXPLANATION_FILE]) if manifest.explained else None
     if explanation is not None:
         Explainer(explanation, len(manifest.feature_names))
-    return ModelFiles(manifest, data[MODEL_FILE], explanation, data[CARD_FILE])
+    return ModelFiles(manifest, data[MODEL_FILE], explanation, data[CARD_FILE], data.get(REFERENCE_FILE))
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -26,6 +26,7 @@ GOLDEN_TOLERANCE = 1e-6
 MODEL_FILE = "model.onnx"
 EXPLANATION_FILE = "explanation.json"
 CARD_FILE = "card.json"
+REFERENCE_FILE = "reference.json"
 MANIFEST_FILE = "manifest.json"
 
 

@@ -32,7 +32,7 @@ import msgspec
 from shared.contracts.identity import canonical_time
 from shared.durable import replace_synced, sync_folder, write_synced
 from shared.experiments import Trials
-from shared.model_artifact.files import FILES, UNEXPLAINED_FILES, ModelFiles, read_verified
+from shared.model_artifact.files import FILES, ModelFiles, complete, read_verified
 from shared.model_artifact.manifest import (
     MANIFEST_FILE,
     VERSION_HEX_DIGITS,
@@ -130,12 +130,13 @@ class ModelRegistry(Trying):
     def register(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
         """Stores a model and returns its version, which follows from its content.
 
-        `files`: bytes for each of `FILES`; without an explanation it may answer in shadow, and never decide.
+        `files`: bytes for each of `FILES`, and of `OPTIONAL_FILES` what there is; without an explanation it may answer
+        in shadow, and never decide.
         `manifest.files` and `manifest.version` are filled in here. Registering the same content again changes nothing;
         a damaged folder under that version is set aside and replaced.
         """
-        if set(files) not in (FILES, UNEXPLAINED_FILES):
-            raise ValueError(f"a model has the files {sorted(FILES)}, or all but an explanation, got {sorted(files)}")
+        if not complete(files):
+            raise ValueError(f"a model has the files {sorted(FILES)}, and some that it may have, got {sorted(files)}")
         hashes = {name: sha256_hex(files[name]) for name in sorted(files)}
         final = sealed(msgspec.structs.replace(manifest, files=hashes, signature=None))
         if self._signer is not None:

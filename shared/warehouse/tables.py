@@ -291,8 +291,15 @@ DRIFT_METRICS = Table(
         Column("evaluated_at", _T.TIMESTAMP, required=True),
         *_MEASURED,
         Column("feature", _T.STRING, required=True),
-        Column("score", _T.FLOAT64),
+        Column("score", _T.FLOAT64, about="`drift`: Wasserstein's distance in deviations; `monitor`: stability index"),
         Column("drifted", _T.BOOL),
+        Column("kind", _T.STRING, about="Of `monitor`: what `feature` names; NULL: written by `drift`"),
+        Column("window_days", _T.INT64),
+        Column("against", _T.STRING, about="reference, or the window before"),
+        Column("threshold", _T.FLOAT64, about="Of the score"),
+        Column("jensen_shannon", _T.FLOAT64, about="Bits"),
+        Column("p_value", _T.FLOAT64, about="That chance alone parts them so"),
+        Column("p_needed", _T.FLOAT64, about="At most so much, for an alarm"),
     ),
     partition_by="evaluated_at",
     cluster_by=("model_version", "feature"),
@@ -311,9 +318,38 @@ MODEL_PERFORMANCE = Table(
         Column("log_loss", _T.FLOAT64),
         Column("ece", _T.FLOAT64),
         Column("metrics", _T.JSON, about="Further ones: name to number"),
+        Column("period", _T.STRING, about="day, week or four weeks of the purchase"),
+        Column("lent", _T.INT64, about="Purchases whose outcome will be known; `rows` of them have matured"),
+        Column("defaults", _T.INT64, about="Of `rows`"),
+        Column("calibration_slope", _T.FLOAT64),
+        Column("profit_bp", _T.FLOAT64, about="Basis points of the volume, of approving below break-even"),
+        Column("estimated_auc", _T.FLOAT64, about="From the probabilities alone, of the same `rows`"),
+        Column("estimated_auc_error", _T.FLOAT64, about="Standard deviation of the realized one around it"),
+        Column("estimated_log_loss", _T.FLOAT64),
+        Column("estimated_brier", _T.FLOAT64),
+        Column("estimated_profit_bp", _T.FLOAT64),
     ),
     partition_by="evaluated_at",
     cluster_by=("model_version",),
+)
+
+DRIFT_HISTOGRAMS = Table(
+    ML,
+    "drift_histograms",
+    "What `monitor` has counted of each day of the stream, by model; of a day's rows the latest counts",
+    (
+        Column("evaluated_at", _T.TIMESTAMP, required=True),
+        Column("model_version", _T.STRING, required=True),
+        Column("reference_sha256", _T.STRING, required=True, about="Of the reference whose bins these are"),
+        Column("day", _T.INT64, required=True, about="Since 1970, UTC"),
+        Column("rows", _T.INT64, about="Purchases"),
+        Column(
+            "arrived", _T.INT64, about="Rows that the day had, repeats included: another number has it counted anew"
+        ),
+        Column("histograms", _T.JSON, about="counts, repeats, ages: lists of numbers; degraded: reason to number"),
+    ),
+    partition_by="evaluated_at",
+    cluster_by=("model_version", "day"),
 )
 
 ERASURES = Table(
@@ -336,7 +372,7 @@ ERASURES = Table(
 
 ALL: tuple[Table, ...] = (
     RAW_TRANSACTIONS, TRANSACTIONS, OUTCOMES, FEATURES, DECISIONS, DECISION_UPDATES, DEAD_LETTERS, MODEL_EVALUATIONS,
-    DRIFT_METRICS, MODEL_PERFORMANCE, ERASURES,
+    DRIFT_METRICS, MODEL_PERFORMANCE, DRIFT_HISTOGRAMS, ERASURES,
 )  # fmt: skip
 STREAMED: tuple[Table, ...] = tuple(table for table in ALL if table.topic is not None)
 

@@ -222,6 +222,24 @@ def test_a_model_without_an_explanation_is_kept_and_may_be_tried_in_shadow_but_n
     assert refused.value.reason is ArtifactFault.UNEXPLAINED
 
 
+def test_a_reference_is_kept_with_its_model_and_verified_as_every_other_file(registry: ModelRegistry) -> None:
+    version = registry.register(a_manifest(), some_files() | {"reference.json": b"what came in"})
+    assert registry.load(version).reference == b"what came in"
+    assert registry.load(registry.register(a_manifest(), some_files())).reference is None
+    (folder(registry, version) / "reference.json").write_bytes(b"what came on")
+    with pytest.raises(ArtifactRefused) as refused:
+        registry.load(version)
+    assert refused.value.reason is ArtifactFault.HASH
+
+
+@pytest.mark.parametrize("files", [{"model.onnx", "reference.json"}, {"model.onnx", "card.json", "notes.txt"}])
+def test_a_model_with_a_file_too_few_or_an_unknown_one_is_not_registered(
+    registry: ModelRegistry, files: set[str]
+) -> None:
+    with pytest.raises(ValueError, match="a model has the files"):
+        registry.register(a_manifest(), dict.fromkeys(files, b""))
+
+
 def test_an_explanation_cannot_be_taken_from_a_model_that_was_registered_with_one(registry: ModelRegistry) -> None:
     version = registry.register(a_manifest(), some_files())
     manifest = registry.load(version).manifest

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import cast
 
+import pyarrow
 import pytest
 
 from services.trainer import switch
 from services.trainer.cli import parse
 from services.trainer.commands import STEPS, Trainer
 from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.monitoring.purchases import SEGMENTS
+from services.trainer.monitoring.reference import decode_reference
 from services.trainer.settings import TrainerSection, TrainerSettings
 from services.trainer.warehouse import Evaluation, Propensity, Warehouse
 from shared.contracts.identity import epoch_micros
@@ -25,6 +30,8 @@ from tests.unit.scorer.parts import register
 
 
 class WarehouseInMemory:
+    project = "in-memory"
+
     def __init__(self, examples: Examples) -> None:
         self.examples = examples
         self.evaluations: list[Evaluation] = []
@@ -36,6 +43,28 @@ class WarehouseInMemory:
         assert feature_set == FEATURE_SET_VERSION
         self.propensity = propensity
         return self.examples.matured(as_of_us)
+
+    def rows(self, select: str) -> pyarrow.Table:
+        """All purchases, whatever days of them are asked for: what the reference is made of."""
+        assert "raw_bnpl_prediction_logs" in select
+        examples, count = self.examples, len(self.examples)
+        unknown = dict.fromkeys(("decided_us", "degraded", *(f"segment_{name}" for name in SEGMENTS)), [None] * count)
+        return pyarrow.table(
+            {
+                "customer_id": examples.customer_id,
+                "occurred_us": examples.occurred_us,
+                "features": [
+                    json.dumps(
+                        {
+                            name: None if math.isnan(value) else value
+                            for name, value in zip(examples.feature_names, row, strict=True)
+                        }
+                    )
+                    for row in examples.features.tolist()
+                ],
+                **unknown,
+            }
+        )
 
     def append_evaluation(self, row: Evaluation) -> None:
         self.evaluations.append(row)
@@ -94,6 +123,18 @@ def test_a_family_is_trained_by_name_and_put_in_shadow_where_it_may_not_decide(
     assert registry.trials().shadow == [answer["version"]], "twice the same is once"
     with pytest.raises(ArtifactRefused, match="never decide"):
         switch.promote(registry, parse(["promote", answer["version"]]))
+
+
+def test_a_model_carries_the_reference_of_its_own_inputs_and_the_same_purchases_give_the_same_version(
+    trainer: Trainer, registry: ModelRegistry
+) -> None:
+    version = trainer.train(parse(["train"]))["version"]
+    files = registry.load(version)
+    assert files.reference is not None
+    reference = decode_reference(files.reference)
+    assert list(reference.features) == files.manifest.feature_names
+    assert reference.rows > 0
+    assert trainer.train(parse(["train", "--no-promote"]))["version"] == version
 
 
 def test_the_families_to_train_are_a_setting(

@@ -22,7 +22,7 @@ def test_every_name_of_the_contract_is_declared_and_no_other() -> None:
         "flit_bnpl_raw.raw_bnpl_txs_json", "flit_bnpl_raw.transactions", "flit_bnpl_raw.outcomes",
         "flit_ml_raw.features", "flit_ml_raw.raw_bnpl_prediction_logs", "flit_ml_raw.decision_updates",
         "flit_ml_raw.dead_letters", "flit_ml_raw.model_evaluations", "flit_ml.drift_metrics",
-        "flit_ml.model_performance",
+        "flit_ml.model_performance", "flit_ml.drift_histograms",
         "flit_ml_raw.erasures",
     }  # fmt: skip
     assert {view.id for view in views.ALL} == {

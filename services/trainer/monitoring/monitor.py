@@ -1,0 +1,148 @@
+"""One look: reads what has come since the last, counts it, compares, and writes down what it found.
+
+Guarantee: however often it is repeated or interrupted, no purchase is counted twice (state.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from services.trainer.evaluate import Economics
+from services.trainer.examples import TrainingRefused
+from services.trainer.export import run_onnx
+from services.trainer.monitoring.alarms import LOOK_BACK_DAYS, WEEK, judge
+from services.trainer.monitoring.look import Look
+from services.trainer.monitoring.losses import Promise, losses
+from services.trainer.monitoring.performance import periods
+from services.trainer.monitoring.purchases import MICROS_PER_DAY, Purchases
+from services.trainer.monitoring.reading import MonitorReads
+from services.trainer.monitoring.reference import (
+    Reference,
+    decode_reference,
+    encode_reference,
+    reference_days,
+    reference_of,
+)
+from services.trainer.monitoring.soundness import Quality, freshness_of
+from services.trainer.monitoring.state import MonitorState
+from services.trainer.monitoring.tiles import Tile, tiles_by_day, window
+from services.trainer.warehouse import Propensity, Warehouse
+from shared.contracts.identity import from_epoch_micros
+from shared.model_artifact.files import ModelFiles
+
+log = structlog.get_logger()
+
+PERFORMANCE_DAYS = 21 * 7
+"""How far back loans are read: twelve weeks until the longest plan has matured, eight for the longest window of the
+ranking test, one more since windows begin with weeks. What is older has been written down."""
+
+READ_DAYS = 7
+"""Of purchases at a time: a week of thousands a day is some hundred megabytes."""
+
+
+class Monitor:
+    """`step` is told of each step done. Every method may raise WarehouseUnavailable, and TrainingRefused where there is
+    nothing to look at."""
+
+    def __init__(
+        self, warehouse: Warehouse, propensity: Propensity, economics: Economics, step: Callable[[str], None]
+    ) -> None:
+        self._warehouse, self._reads = warehouse, MonitorReads(warehouse)
+        self._propensity, self._economics, self._step = propensity, economics, step
+
+    def look(self, files: ModelFiles, reference: Reference, as_of_us: int | None = None) -> Look:
+        """`reference`: of the model. `as_of_us`: the stream's own time; None: that of its last purchase."""
+        as_of_us = self._warehouse.clock() if as_of_us is None else as_of_us
+        until_day, version = as_of_us // MICROS_PER_DAY, files.manifest.version
+        state = MonitorState(self._warehouse, version, reference)
+        tiles, counted = self._tiles(state, files, reference, until_day)
+        self._step("purchases counted")
+        drift = judge(reference, tiles, until_day, self._reads.began())
+        state.keep_drift(drift, until_day, recounted=bool(counted))
+        self._step("drift judged")
+        since = until_day - PERFORMANCE_DAYS
+        found = self._reads.lent(since, until_day, as_of_us, self._propensity)
+        measured = list(periods(found.lent, self._economics, since, until_day))
+        state.keep_performance(measured)
+        self._step("performance measured")
+        week = window(tiles, reference.layout, until_day, WEEK)
+        return Look(
+            as_of=from_epoch_micros(as_of_us),
+            until_day=until_day,
+            model_version=version,
+            reference_rows=reference.rows,
+            purchases=week.rows,
+            days_read=len(counted),
+            drift=tuple(drift),
+            periods=tuple(measured),
+            losses=tuple(losses(found.lent.of(version), Promise.of(files.manifest.metrics), until_day)),
+            freshness=freshness_of(week),
+            quality=self._quality(until_day, found.lacking),
+        )
+
+    def reference(self, files: ModelFiles) -> Reference:
+        """That of the model; one that is older than references gets the one it would have had."""
+        if files.reference is not None:
+            return decode_reference(files.reference)
+        log.info("reference_made_anew", version=files.manifest.version)
+        manifest = files.manifest
+        names, days = tuple(manifest.feature_names), reference_days(manifest.data_window)
+        purchases = self._reads.arrivals(manifest.feature_set_version)(*days, names)
+        if len(purchases) == 0:
+            raise TrainingRefused(f"model {manifest.version} has no reference, and its purchases are gone")
+        made = reference_of(purchases, names, _probability(files, purchases), days)
+        return decode_reference(encode_reference(made))
+
+    def _tiles(
+        self, state: MonitorState, files: ModelFiles, reference: Reference, until_day: int
+    ) -> tuple[dict[int, Tile], list[int]]:
+        """Tiles of all days that a look needs, and which of them it counted."""
+        first_day = until_day - LOOK_BACK_DAYS
+        stored = state.tiles(first_day, until_day)
+        # Counted before the rows are read: what comes in between is found by the next look.
+        arrived = self._reads.arrived(first_day, until_day)
+        tiles = {day: tile for day, (tile, rows) in stored.items() if rows == arrived[day]}
+        wanted = [day for day in range(first_day, until_day) if day not in tiles]
+        manifest = files.manifest
+        for some in _runs(wanted, READ_DAYS):
+            purchases = self._reads.purchases(
+                some[0], some[-1] + 1, manifest.feature_names, manifest.feature_set_version
+            )
+            fresh = dict(tiles_by_day(reference.layout, purchases, _probability(files, purchases), some))
+            state.keep(fresh, arrived)
+            tiles |= fresh
+        return tiles, wanted
+
+    def _quality(self, until_day: int, lacking: int) -> Quality:
+        days = until_day - WEEK, until_day
+        decided, recomputed, others = self._reads.recomputed(*days)
+        return Quality(
+            decisions=decided,
+            dead_letters=self._reads.dead_letters(*days),
+            recomputed=recomputed,
+            mismatch_share=others / recomputed if recomputed else None,
+            outcomes_lacking=lacking,
+        )
+
+
+def _probability(files: ModelFiles, purchases: Purchases) -> NDArray[np.float64]:
+    """[n] what the model says of them, whoever decided."""
+    if len(purchases) == 0:
+        return np.zeros(0)
+    return files.manifest.calibration.apply(run_onnx(files.onnx, purchases.features))
+
+
+def _runs(days: Iterable[int], most: int) -> Iterator[list[int]]:
+    """Days that follow each other, at most so many together."""
+    run: list[int] = []
+    for day in days:
+        if run and (day != run[-1] + 1 or len(run) == most):
+            yield run
+            run = []
+        run.append(day)
+    if run:
+        yield run

@@ -1,0 +1,217 @@
+"""What the monitor reads of the warehouse: purchases by day of the stream, loans with their outcomes, counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.monitoring.lent import Lent
+from services.trainer.monitoring.purchases import MICROS_PER_DAY, MICROS_PER_SECOND, SEGMENTS, UNKNOWN, Purchases
+from services.trainer.monitoring.reference import MAX_ROWS, Arrivals
+from services.trainer.warehouse import Propensity, Warehouse, decoded_features, weights_of
+from shared.contracts.events import Verdict
+from shared.policy.reasons import PolicyReason
+from shared.warehouse import tables, views
+
+MAX_DAY_ROWS = 50_000
+"""Of one day, drawn by a hash of the event: bounds memory (a week of them is half a gigabyte), and tells every change
+that matters."""
+
+_EXPLORED = PolicyReason.EXPLORATION.reason.code
+_FIRST = (
+    "QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1"
+)
+_BETWEEN = "occurred_at >= TIMESTAMP_MICROS({first_us}) AND occurred_at < TIMESTAMP_MICROS({end_us})"
+# Decisions lie in days of their own time, which is hardly ever before the purchase's: older days aren't touched.
+_DECIDED_SINCE = "prediction_timestamp >= TIMESTAMP_SUB(TIMESTAMP_MICROS({first_us}), INTERVAL 1 DAY)"
+
+_PURCHASES = f"""
+SELECT a.event_id, a.customer_id, a.occurred_us, a.decided_us, a.degraded, TO_JSON_STRING(a.features) AS features,
+  {", ".join(f"CAST(t.{column} AS STRING) AS segment_{name}" for name, column in SEGMENTS.items())}
+FROM (
+  SELECT d.event_id, d.customer_id, UNIX_MICROS(d.occurred_at) AS occurred_us, d.decided_us, d.degraded,
+    IF(d.feature_set_version = '{{feature_set}}', d.features, f.features) AS features
+  FROM (
+    SELECT event_id, customer_id, occurred_at, UNIX_MICROS(prediction_timestamp) AS decided_us, degraded,
+      feature_set_version, features
+    FROM `{{project}}.{tables.DECISIONS.id}` WHERE {_DECIDED_SINCE} AND {_BETWEEN} AND customer_id IS NOT NULL
+    {_FIRST}
+  ) AS d
+  LEFT JOIN (
+    SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
+    WHERE {_BETWEEN} AND load_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
+  ) AS f ON f.event_id = d.event_id
+  WHERE d.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL
+  UNION ALL
+  SELECT event_id, customer_id, UNIX_MICROS(occurred_at) AS occurred_us, CAST(NULL AS INT64) AS decided_us,
+    CAST(NULL AS STRING) AS degraded, features
+  FROM ({views.LOADED_FEATURES}) AS l WHERE feature_set_version = '{{feature_set}}' AND {_BETWEEN}
+) AS a
+LEFT JOIN (
+  SELECT event_id, {", ".join(SEGMENTS.values())} FROM `{{project}}.{tables.TRANSACTIONS.id}`
+  WHERE {_BETWEEN} AND misplaced IS NOT TRUE
+  {_FIRST}
+) AS t ON t.event_id = a.event_id
+WHERE TRUE
+QUALIFY ROW_NUMBER() OVER (
+  PARTITION BY DIV(a.occurred_us, {MICROS_PER_DAY}) ORDER BY TO_HEX(MD5(a.event_id))) <= {{most}}
+"""
+"""Decided on features of the set, or on others and computed again in it (`reprocess`), or loaded in bulk."""
+
+_ARRIVED = f"""
+SELECT day, COUNT(*) AS arrived FROM (
+  SELECT DIV(UNIX_MICROS(occurred_at), {MICROS_PER_DAY}) AS day FROM `{{project}}.{tables.DECISIONS.id}`
+  WHERE {_DECIDED_SINCE} AND {_BETWEEN}
+  UNION ALL
+  SELECT DIV(UNIX_MICROS(occurred_at), {MICROS_PER_DAY}) AS day FROM `{{project}}.{tables.FEATURES.id}`
+  WHERE load_id IS NOT NULL AND {_BETWEEN}
+) AS rows_of_days GROUP BY day
+"""
+"""Reads one column of the days, and tells every late row by a number."""
+
+_BEGAN = (
+    f"SELECT DIV(UNIX_MICROS(MIN(occurred_at)), {MICROS_PER_DAY}) AS day FROM `{{project}}.{tables.TRANSACTIONS.id}`"
+)
+
+_LENT = f"""
+SELECT UNIX_MICROS(d.occurred_at) AS occurred_us, d.model_version, d.probability_of_default AS probability,
+  CAST(t.amount AS FLOAT64) AS amount, e.defaulted,
+  IF(d.explored AND NOT d.after_the_fact, d.policy_version, NULL) AS explored_under,
+  TIMESTAMP_ADD(d.occurred_at, INTERVAL {views.DAYS_PER_INSTALMENT} * t.installments_count DAY)
+    <= TIMESTAMP_MICROS({{as_of_us}}) AS mature
+FROM (
+  SELECT event_id, occurred_at, model_version, probability_of_default, policy_version, decision,
+    COALESCE(STRPOS(TO_JSON_STRING(reasons), '"{_EXPLORED}"') > 0, FALSE) AS explored,
+    TIMESTAMP_DIFF(prediction_timestamp, occurred_at, HOUR) >= {views.DECIDED_AFTER_THE_FACT_HOURS} AS after_the_fact
+  FROM `{{project}}.{tables.DECISIONS.id}` WHERE {_DECIDED_SINCE} AND {_BETWEEN} AND customer_id IS NOT NULL
+  {_FIRST}
+) AS d
+JOIN (
+  SELECT event_id, amount, installments_count FROM `{{project}}.{tables.TRANSACTIONS.id}`
+  WHERE {_BETWEEN} AND misplaced IS NOT TRUE AND installments_count IS NOT NULL
+  {_FIRST}
+) AS t ON t.event_id = d.event_id
+LEFT JOIN (
+  SELECT event_id, defaulted FROM `{{project}}.{views.TRAINING_EXAMPLES.id}`
+  WHERE mature_at <= TIMESTAMP_MICROS({{as_of_us}}) AND observed AND {_BETWEEN}
+) AS e ON e.event_id = d.event_id
+WHERE d.probability_of_default IS NOT NULL AND d.model_version IS NOT NULL
+  AND (d.decision = '{Verdict.APPROVE.value}' OR d.after_the_fact OR e.event_id IS NOT NULL)
+"""
+
+_LETTERS = f"""
+SELECT l.reason, COUNT(*) AS letters FROM `{{project}}.{tables.DEAD_LETTERS.id}` AS l
+JOIN (
+  SELECT MIN(prediction_timestamp) AS first_at, MAX(prediction_timestamp) AS last_at
+  FROM `{{project}}.{tables.DECISIONS.id}` WHERE {_DECIDED_SINCE} AND {_BETWEEN}
+) AS d ON l.kafka_timestamp >= d.first_at AND l.kafka_timestamp <= d.last_at
+GROUP BY l.reason
+"""
+"""A record that can't be read has no time of an event: what counts is that it came while the purchases did."""
+
+_RECOMPUTED = f"""
+SELECT COUNT(*) AS decided, COUNTIF(f.event_id IS NOT NULL) AS vectors,
+  COUNTIF(d.feature_hash != f.feature_hash) AS others FROM (
+  SELECT event_id, feature_hash, feature_set_version FROM `{{project}}.{tables.DECISIONS.id}`
+  WHERE {_DECIDED_SINCE} AND {_BETWEEN} AND customer_id IS NOT NULL
+  {_FIRST}
+) AS d
+LEFT JOIN (
+  SELECT event_id, feature_hash, feature_set_version FROM `{{project}}.{tables.FEATURES.id}`
+  WHERE {_BETWEEN} AND load_id IS NOT NULL
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id, feature_set_version ORDER BY computed_at DESC) = 1
+) AS f ON f.event_id = d.event_id AND f.feature_set_version = d.feature_set_version
+"""
+
+
+@dataclass(frozen=True)
+class LentAndLacking:
+    lent: Lent
+    lacking: int
+    """Loans that have run their course without an outcome: left out."""
+
+
+class MonitorReads:
+    """Every method may raise WarehouseUnavailable. Days are counted since 1970 by the purchases' own times; ends aren't
+    included."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    def purchases(
+        self, first_day: int, end_day: int, names: Sequence[str], feature_set: str, most_a_day: int = MAX_DAY_ROWS
+    ) -> Purchases:
+        """All purchases of the days, decided or loaded; erased customers are left out."""
+        found = self._between(_PURCHASES, first_day, end_day, feature_set=feature_set, most=most_a_day)
+        columns = {name: found[name].to_pylist() for name in found.column_names}
+        occurred_us = np.array(columns["occurred_us"], np.int64)
+        return Purchases(
+            _texts(columns["customer_id"]),
+            occurred_us,
+            decoded_features(columns["features"], names),
+            {name: _texts(columns[f"segment_{name}"]) for name in SEGMENTS},
+            (_numbers(columns["decided_us"]) - occurred_us) / MICROS_PER_SECOND,
+            _texts(columns["degraded"], absent=""),
+        )
+
+    def arrivals(self, feature_set: str) -> Arrivals:
+        """What references are made of."""
+
+        def read(first_day: int, end_day: int, names: tuple[str, ...]) -> Purchases:
+            return self.purchases(first_day, end_day, names, feature_set, MAX_ROWS // (end_day - first_day))
+
+        return read
+
+    def arrived(self, first_day: int, end_day: int) -> Counter[int]:
+        """How many rows each of the days has, repeats included."""
+        found = self._between(_ARRIVED, first_day, end_day)
+        return Counter(dict(zip(found["day"].to_pylist(), found["arrived"].to_pylist(), strict=True)))
+
+    def began(self) -> int:
+        """Day of the stream's first purchase."""
+        return int(self._warehouse.rows(_BEGAN.format(project=self._warehouse.project))["day"][0].as_py())
+
+    def lent(self, first_day: int, end_day: int, as_of_us: int, propensity: Propensity) -> LentAndLacking:
+        """What models decided and was lent, with what has matured by then. `propensity`: as of `matured_examples`."""
+        found = self._between(_LENT, first_day, end_day, as_of_us=as_of_us)
+        columns = {name: found[name].to_pylist() for name in found.column_names}
+        lent = Lent(
+            np.array(columns["occurred_us"], np.int64),
+            _texts(columns["model_version"]),
+            _numbers(columns["probability"]),
+            _numbers(columns["amount"]),
+            weights_of(columns["explored_under"], propensity),
+            _numbers(columns["defaulted"]),
+        )
+        lacking = np.array(columns["mature"], bool) & np.isnan(lent.defaulted)
+        order = np.argsort(lent.occurred_us, kind="stable")
+        return LentAndLacking(lent.take(order[~lacking[order]]), int(lacking.sum()))
+
+    def dead_letters(self, first_day: int, end_day: int) -> dict[str, int]:
+        """Reason to how many came while purchases of these days were decided."""
+        found = self._between(_LETTERS, first_day, end_day)
+        return dict(sorted(zip(found["reason"].to_pylist(), found["letters"].to_pylist(), strict=True)))
+
+    def recomputed(self, first_day: int, end_day: int) -> tuple[int, int, int]:
+        """How many purchases were decided, of how many the vector was computed again, and how many of these came out
+        otherwise."""
+        [row] = self._between(_RECOMPUTED, first_day, end_day).to_pylist()
+        return row["decided"], row["vectors"], row["others"]
+
+    def _between(self, sql: str, first_day: int, end_day: int, **values: object) -> Any:
+        bounds = {"first_us": first_day * MICROS_PER_DAY, "end_us": end_day * MICROS_PER_DAY}
+        return self._warehouse.rows(sql.format(project=self._warehouse.project, **bounds, **values))
+
+
+def _texts(values: Iterable[Any], absent: str = UNKNOWN) -> NDArray[np.object_]:
+    return np.array([absent if value is None else value for value in values], dtype=object)
+
+
+def _numbers(values: Iterable[Any]) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

@@ -1,0 +1,78 @@
+"""Whether what a model sees is sound: fresh, complete, the same when it is computed again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from services.trainer.monitoring.alarms import FEATURE, WEEK, Finding
+from services.trainer.monitoring.tiles import Tile
+
+AGE_QUANTILES = (0.5, 0.95, 0.99)
+
+MOST_DEAD = 0.05
+"""Dead letters for each decision: one producer out of twenty gone wrong. Clean streams have none."""
+
+MOST_MISSING = 0.2
+"""By how much the share of purchases without a value may rise: then a source no longer sends a field."""
+
+MOST_DEGRADED = 0.2
+"""Share that a fallback decided: then what is measured is the fallback."""
+
+MOST_MISMATCHED = 0.001
+"""Share of vectors that a recomputation didn't confirm; it should be none."""
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """Of the decisions of the last week. Ages from the purchase to its decision, by their own times: in a replay of
+    history they are years."""
+
+    decisions: int
+    age_s: Mapping[float, float]
+    """Quantile to seconds; empty where nothing was decided."""
+    degraded_share: float
+    degraded: Mapping[str, int]
+    """Why, to how many."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Of the purchases of the last week."""
+
+    decisions: int
+    dead_letters: Mapping[str, int]
+    """Reason to how many, received while these purchases were decided."""
+    recomputed: int
+    """Vectors of these purchases that were computed again (`reprocess`)."""
+    mismatch_share: float | None
+    """Of those, how many came out otherwise; None: nothing was computed again."""
+    outcomes_lacking: int
+    """Loans that have run their course, and nobody has told how."""
+
+    @property
+    def dead_share(self) -> float:
+        return sum(self.dead_letters.values()) / max(self.decisions, 1)
+
+
+def freshness_of(week: Tile) -> Freshness:
+    ages = {share: age for share in AGE_QUANTILES if (age := week.age_quantile(share)) is not None}
+    fallback = sum(week.degraded.values())
+    return Freshness(week.decided, ages, fallback / max(week.decided, 1), dict(week.degraded))
+
+
+def faults(drift: Iterable[Finding], freshness: Freshness, quality: Quality) -> list[str]:
+    """What speaks against learning from this week, in words."""
+    found = []
+    if quality.dead_share > MOST_DEAD:
+        found.append(f"{sum(quality.dead_letters.values())} dead letters for {quality.decisions} decisions")
+    if freshness.degraded_share > MOST_DEGRADED:
+        found.append(f"a fallback decided {freshness.degraded_share:.0%}")
+    if quality.mismatch_share is not None and quality.mismatch_share > MOST_MISMATCHED:
+        found.append(f"{quality.mismatch_share:.2%} of {quality.recomputed} vectors come out otherwise when recomputed")
+    for each in drift:
+        if each.kind != FEATURE or each.days != WEEK or each.missing is None or each.missing_before is None:
+            continue
+        if each.missing - each.missing_before > MOST_MISSING:
+            found.append(f"{each.name} is missing in {each.missing:.0%}, {each.missing_before:.0%} before")
+    return found

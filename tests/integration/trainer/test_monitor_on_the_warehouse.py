@@ -1,0 +1,309 @@
+"""The monitor on the emulator: what is read, what is written, and that no look counts a purchase twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from services.trainer.cli import parse
+from services.trainer.commands import Trainer
+from services.trainer.evaluate import Economics
+from services.trainer.examples import Examples
+from services.trainer.monitoring.alarms import LOOK_BACK_DAYS
+from services.trainer.monitoring.command import STEPS, Monitoring
+from services.trainer.monitoring.look import Look
+from services.trainer.monitoring.monitor import Monitor
+from services.trainer.monitoring.purchases import MICROS_PER_DAY
+from services.trainer.monitoring.reading import MonitorReads
+from services.trainer.monitoring.reference import decode_reference, encode_reference
+from services.trainer.settings import TrainerSection, TrainerSettings
+from services.trainer.warehouse import Warehouse, WarehouseUnavailable
+from shared.contracts.identity import from_epoch_micros
+from shared.feature_definitions import FEATURE_SET_VERSION
+from shared.model_artifact.files import ModelFiles
+from shared.model_artifact.registry import ModelRegistry
+from shared.settings import BigQuerySettings
+from shared.warehouse import tables
+from shared.warehouse.clients import bigquery_client
+from shared.warehouse.columns import Table
+from shared.warehouse.schema import ensure_warehouse
+from tests.research.simulated import PERIOD_US, none_by_chance, simulated_history
+
+pytestmark = pytest.mark.integration
+
+PROJECT = "flit-monitor-test"
+DAYS, DAILY = 112, 45
+OLDER = "0" * 16
+"""The model that decided all of these."""
+DECLINED = 7
+"""One in so many; its outcome is nobody's to know."""
+LOADED = 11
+"""One in so many was loaded in bulk, and never decided."""
+BATCH = 1000
+
+
+def rows_of(examples: Examples, probability: Sequence[float], first: int = 0) -> dict[Table, list[dict[str, Any]]]:
+    """As sink and loader write them."""
+    found: dict[Table, list[dict[str, Any]]] = {
+        tables.TRANSACTIONS: [], tables.OUTCOMES: [], tables.DECISIONS: [], tables.FEATURES: []
+    }  # fmt: skip
+    for i, event_id in enumerate(examples.event_id):
+        occurred, mature = (from_epoch_micros(int(t[i])) for t in (examples.occurred_us, examples.mature_us))
+        number = first + i
+        loaded = number % LOADED == 0
+        place: dict[str, Any] = {"kafka_topic": "t", "kafka_partition": 0, "kafka_offset": number}
+        if loaded:
+            place = {"load_id": "history"}
+        place["kafka_timestamp"] = occurred
+        ids = {"event_id": event_id, "customer_id": examples.customer_id[i]}
+        found[tables.TRANSACTIONS].append(
+            ids
+            | place
+            | {
+                "transaction_id": examples.transaction_id[i],
+                "occurred_at": occurred,
+                "amount": f"{examples.amount[i]:.2f}",
+                "currency": "USD",
+                "installments_count": int((examples.mature_us[i] - examples.occurred_us[i]) // PERIOD_US),
+                "product_category": "home",
+                "source_scores_risk_level": "low" if examples.rule_approves[i] else "medium",
+            }
+        )
+        found[tables.OUTCOMES].append(ids | place | {"defaulted": bool(examples.label[i]), "observed_at": mature})
+        features = {
+            name: None if np.isnan(value) else float(value)
+            for name, value in zip(examples.feature_names, examples.features[i], strict=True)
+        }
+        made = {"occurred_at": occurred, "feature_set_version": FEATURE_SET_VERSION, "features": json.dumps(features)}
+        if loaded:
+            found[tables.FEATURES].append(ids | place | made | {"computed_at": occurred})
+            continue
+        found[tables.DECISIONS].append(
+            ids
+            | place
+            | made
+            | {
+                "transaction_id": examples.transaction_id[i],
+                "prediction_timestamp": from_epoch_micros(int(examples.occurred_us[i]) + 20_000),
+                "decision": "decline" if number % DECLINED == 0 else "approve",
+                "probability_of_default": float(probability[i]),
+                "model_version": OLDER,
+                "feature_hash": f"hash-{event_id}",
+                "degraded": "redis_away" if number % 50 == 1 else None,
+            }
+        )
+    return found
+
+
+def write(settings: BigQuerySettings, rows: dict[Table, list[dict[str, Any]]]) -> None:
+    client = bigquery_client(settings)
+    for table, records in rows.items():
+        for start in range(0, len(records), BATCH):
+            assert not client.insert_rows_json(f"{PROJECT}.{table.id}", records[start : start + BATCH])
+
+
+@dataclass(frozen=True)
+class Watched:
+    settings: BigQuerySettings
+    folder: Path
+    examples: Examples
+    files: ModelFiles
+
+    def look(self, warehouse: Warehouse | None = None, files: ModelFiles | None = None) -> Look:
+        monitor = Monitor(warehouse or Warehouse(self.settings), none_by_chance, Economics(), lambda _: None)
+        files = files or self.files
+        return monitor.look(files, monitor.reference(files))
+
+    def rows(self, table: Table) -> list[dict[str, Any]]:
+        found = bigquery_client(self.settings).list_rows(f"{PROJECT}.{table.id}")
+        return [dict(row.items()) for row in found]
+
+    def counts(self) -> dict[int, int]:
+        """Purchases by day, as the latest tiles have them."""
+        tiles = sorted(self.rows(tables.DRIFT_HISTOGRAMS), key=lambda row: row["evaluated_at"])
+        return {row["day"]: row["rows"] for row in tiles}
+
+    @property
+    def until_day(self) -> int:
+        return int(self.examples.occurred_us.max()) // MICROS_PER_DAY
+
+    def by_day(self) -> dict[int, int]:
+        day = self.examples.occurred_us // MICROS_PER_DAY
+        return {each: int((day == each).sum()) for each in range(self.until_day - LOOK_BACK_DAYS, self.until_day)}
+
+
+@pytest.fixture(scope="module")
+def watched(bigquery_endpoints: BigQuerySettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    settings = bigquery_endpoints.model_copy(update={"project": PROJECT})
+    folder = tmp_path_factory.mktemp("monitor")
+    ensure_warehouse(settings)
+    history = simulated_history("bnpl", DAYS, DAILY, seed=9)
+    rows = rows_of(history.examples, history.expected_rate.tolist())
+    rows[tables.DECISIONS].append(rows[tables.DECISIONS][-1] | {"kafka_offset": len(history.examples)})  # repeated
+    write(settings, rows)
+    registry = ModelRegistry(str(folder / "models"))
+    trainer = Trainer(options(settings, folder), Warehouse(settings), registry, lambda _: None)
+    version = trainer.train(parse(["train", "--family", "logistic"]))["version"]
+    yield Watched(settings, folder, history.examples, registry.load(version))
+
+
+def options(settings: BigQuerySettings, folder: Path) -> TrainerSettings:
+    section = TrainerSection(reports=str(folder / "reports"), check_data=False)
+    return TrainerSettings(bigquery=settings, trainer=section)
+
+
+@pytest.fixture(scope="module")
+def first_look(watched: Watched) -> Look:
+    return watched.look()
+
+
+def test_a_model_carries_what_purchases_looked_like_lent_or_not(watched: Watched) -> None:
+    assert watched.files.reference is not None
+    reference = decode_reference(watched.files.reference)
+    day = watched.examples.occurred_us // MICROS_PER_DAY
+    assert reference.rows == ((day >= reference.first_day) & (day < reference.end_day)).sum()
+    assert list(reference.features) == watched.files.manifest.feature_names
+
+
+def test_a_model_older_than_references_is_watched_with_the_one_it_would_have_had(watched: Watched) -> None:
+    older = replace(watched.files, reference=None)
+    monitor = Monitor(Warehouse(watched.settings), none_by_chance, Economics(), lambda _: None)
+    assert encode_reference(monitor.reference(older)) == watched.files.reference
+
+
+def test_a_first_look_counts_each_purchase_of_its_days_once(watched: Watched, first_look: Look) -> None:
+    assert first_look.days_read == LOOK_BACK_DAYS
+    assert watched.counts() == watched.by_day()
+    assert first_look.purchases == sum(list(watched.by_day().values())[-7:])
+
+
+def test_a_stable_stream_amounts_to_nothing(first_look: Look) -> None:
+    assert first_look.drifted == []
+    assert first_look.lost == []
+
+
+def test_what_was_found_is_in_the_warehouse(watched: Watched, first_look: Look) -> None:
+    written = [row for row in watched.rows(tables.DRIFT_METRICS) if row["kind"] is not None]
+    assert {(row["kind"], row["feature"], row["window_days"]) for row in written} >= {
+        ("feature", "amount", 28), ("prediction", "probability", 7), ("segment", "currency", 7),
+    }  # fmt: skip
+    periods = [row for row in watched.rows(tables.MODEL_PERFORMANCE) if row["period"] == "four weeks"]
+    earliest = min(periods, key=lambda row: row["window_from"])
+    assert {row["model_version"] for row in periods} == {OLDER}
+    assert earliest["defaults"] > 0
+    assert abs(earliest["auc"] - earliest["estimated_auc"]) < 4 * earliest["estimated_auc_error"]
+    assert max(periods, key=lambda row: row["window_from"])["auc"] is None
+
+
+def test_only_what_was_lent_and_has_matured_is_realized(watched: Watched, first_look: Look) -> None:
+    examples, number = watched.examples, np.arange(len(watched.examples))
+    lent = (number % DECLINED != 0) & (number % LOADED != 0)
+    lent &= examples.occurred_us // MICROS_PER_DAY < watched.until_day
+    matured = lent & (examples.mature_us <= examples.occurred_us.max())
+    days = [each for each in first_look.periods if each.kind == "day"]
+    assert sum(each.estimate.rows for each in days) == lent.sum()
+    assert sum(each.on_matured.rows for each in days if each.on_matured) == matured.sum()
+
+
+def test_freshness_and_fallbacks_are_those_of_the_decisions(first_look: Look) -> None:
+    fresh = first_look.freshness
+    assert 0.02 <= fresh.age_s[0.5] <= 0.04
+    assert set(fresh.degraded) == {"redis_away"}
+    assert 0 < fresh.degraded_share < 0.1
+
+
+def test_a_repeated_look_reads_no_day_and_writes_no_row(watched: Watched, first_look: Look) -> None:
+    written = (tables.DRIFT_HISTOGRAMS, tables.DRIFT_METRICS, tables.MODEL_PERFORMANCE)
+    before = [len(watched.rows(table)) for table in written]
+    again = watched.look()
+    assert again.days_read == 0
+    assert again.drift == first_look.drift
+    assert [len(watched.rows(table)) for table in written] == before
+
+
+def test_a_look_that_is_interrupted_is_made_good_by_the_next(watched: Watched, first_look: Look) -> None:
+    other = replace(watched.files, manifest=msgspec.structs.replace(watched.files.manifest, version="interrupted"))
+
+    class Interrupted(Warehouse):
+        left = 2
+
+        def insert(self, table: Table, records: Sequence[dict[str, Any]]) -> None:
+            if self.left == 0:
+                raise WarehouseUnavailable("gone in the middle of a look")
+            self.left -= 1
+            super().insert(table, records)
+
+    with pytest.raises(WarehouseUnavailable):
+        watched.look(Interrupted(watched.settings), other)
+    resumed = watched.look(files=other)
+    assert resumed.days_read == LOOK_BACK_DAYS - 14
+    assert resumed.drift == first_look.drift
+
+
+def test_broken_records_and_features_that_come_out_otherwise_are_counted(watched: Watched, first_look: Look) -> None:
+    last = watched.examples.take(watched.examples.occurred_us // MICROS_PER_DAY == watched.until_day - 2)
+    decided = [i for i in range(len(last)) if f"hash-{last.event_id[i]}" in hashes(watched)][:4]
+    when = from_epoch_micros(int(last.occurred_us[0]) + 60_000_000)
+    letters = [
+        {"reason": "type", "kafka_timestamp": when, "kafka_topic": "d", "kafka_partition": 0, "kafka_offset": i}
+        for i in range(3)
+    ]
+    computed = [
+        {
+            "event_id": last.event_id[i],
+            "customer_id": last.customer_id[i],
+            "occurred_at": from_epoch_micros(int(last.occurred_us[i])),
+            "feature_set_version": FEATURE_SET_VERSION,
+            "features": "{}",
+            "feature_hash": "another" if number == 0 else f"hash-{last.event_id[i]}",
+            "computed_at": when,
+            "kafka_timestamp": when,
+            "load_id": "reprocess-1",
+        }
+        for number, i in enumerate(decided)
+    ]
+    write(watched.settings, {tables.DEAD_LETTERS: letters, tables.FEATURES: computed})
+    found = watched.look()
+    assert found.quality.dead_letters == {"type": 3}
+    assert (found.quality.recomputed, found.quality.mismatch_share) == (4, 0.25)
+    assert watched.counts() == watched.by_day(), "computed again is not bought again"
+
+
+def hashes(watched: Watched) -> set[str]:
+    return {row["feature_hash"] for row in watched.rows(tables.DECISIONS)}
+
+
+def test_the_command_answers_with_its_concerns_and_leaves_two_pages(watched: Watched) -> None:
+    steps: list[str] = []
+    registry = ModelRegistry(str(watched.folder / "models"))
+    monitoring = Monitoring(
+        options(watched.settings, watched.folder), Warehouse(watched.settings), registry, steps.append
+    )
+    answer = monitoring.monitor(parse(["monitor"]))
+    assert answer["version"] == watched.files.manifest.version
+    assert json.loads(json.dumps(answer, allow_nan=False))["concerns"].keys() == {"broken input"}
+    text = Path(answer["html"]).read_text()
+    [detail] = Path(answer["html"]).parent.glob("monitor-*-features.html")
+    assert f'href="{detail.name}"' in text
+    assert "<html" in detail.read_text()
+    assert len(steps) == STEPS
+
+
+def test_a_purchase_that_comes_late_has_its_day_counted_again(watched: Watched) -> None:
+    """Last, since it changes what is there."""
+    day = watched.until_day - 3
+    late = watched.examples.take(np.flatnonzero(watched.examples.occurred_us // MICROS_PER_DAY == day)[:1])
+    late = replace(late, event_id=np.array(["a-late-one"], object))
+    write(watched.settings, rows_of(late, [0.05], first=LOADED * 10**6 + 1))
+    found = watched.look()
+    assert found.days_read == 1
+    assert watched.counts()[day] == watched.by_day()[day] + 1
+    reads = MonitorReads(Warehouse(watched.settings))
+    assert len(reads.purchases(day, day + 1, ["amount"], FEATURE_SET_VERSION)) == watched.by_day()[day] + 1

@@ -1,0 +1,146 @@
+"""The two promises of the alarm rule, on the simulator's own streams: seeds are fixed, so a failure is one of the code.
+
+The long runs (a year of thousands a day) are `slow`; what stands here keeps the same rule on shorter ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from services.simulator.request import RegimeChange
+from services.trainer.monitoring.alarms import (
+    AGEING,
+    DAYS_PER_FALSE_ALARM,
+    MONTH,
+    SETTLED_DAYS,
+    Finding,
+    judge,
+    number_of_tests,
+)
+from services.trainer.monitoring.purchases import Purchases
+from services.trainer.monitoring.reference import Reference, reference_of
+from services.trainer.monitoring.tiles import Tile, tile_of
+from tests.unit.trainer.monitoring.streams import FIRST, NAMES, days, watched
+
+REFERENCE = (56, 84)
+"""Days of the hold-out: the population has its regulars by then."""
+
+
+def looks(reference: Reference, tiles: dict[int, Tile], from_day: int) -> list[tuple[int, list[Finding]]]:
+    """One for each whole day: more often, a look would see the same."""
+    until = range(from_day, max(tiles) + 2)
+    return [(day, [each for each in judge(reference, tiles, day, FIRST) if each.alarm]) for day in until]
+
+
+def alarmed_days(daily: int, count: int, seed: int, generator: str = "bnpl") -> int:
+    reference, tiles = watched(daily, count, seed, reference=REFERENCE, generator=generator)
+    return sum(bool(alarms) for _, alarms in looks(reference, tiles, FIRST + REFERENCE[1] + MONTH))
+
+
+@pytest.mark.parametrize(("generator", "seed"), [("bnpl", 1), ("bnpl_history", 2)])
+def test_two_stable_months_of_a_hundred_a_day_raise_no_alarm(generator: str, seed: int) -> None:
+    assert alarmed_days(100, REFERENCE[1] + MONTH + 61, seed, generator) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("generator", ["bnpl", "bnpl_history"])
+@pytest.mark.parametrize(("daily", "seed"), [(300, 11), (300, 12), (3000, 13)])
+def test_a_stable_year_raises_fewer_alarms_than_one_a_month(generator: str, daily: int, seed: int) -> None:
+    assert alarmed_days(daily, 365, seed, generator) / 12 < 1
+
+
+def first_alarm(daily: int, strength: float, seed: int) -> tuple[int, int]:
+    """Days, and purchases, from the change until the first look that alarms."""
+    changed = REFERENCE[1] + MONTH
+    at = datetime(2026, 1, 1) + timedelta(days=changed)  # noqa: DTZ001 - the simulator's times are naive
+    change = RegimeChange(at=at, kind="attributes", strength=strength)
+    reference, tiles = watched(daily, changed + 15, seed, reference=REFERENCE, changes=[change])
+    [day, *_] = [day for day, alarms in looks(reference, tiles, FIRST + changed + 1) if alarms]
+    return day - FIRST - changed, sum(tiles[each].rows for each in range(FIRST + changed, day))
+
+
+@pytest.mark.parametrize(
+    ("daily", "strength", "at_most"),
+    [
+        # Half of what comes in is of another kind: one whole day shows it.
+        (300, 0.5, 1),
+        # A quarter of it: within the week.
+        (300, 0.25, 7),
+    ],
+)
+def test_a_change_of_the_attributes_is_alarmed_within_the_stated_days(
+    daily: int, strength: float, at_most: int
+) -> None:
+    waited, purchases = first_alarm(daily, strength, seed=21)
+    assert waited <= at_most
+    assert purchases <= 1.5 * daily * at_most
+
+
+@pytest.fixture(scope="module")
+def fortnight() -> tuple[Reference, dict[int, Tile]]:
+    return watched(150, 28, seed=5, reference=(0, 14))
+
+
+def test_more_tests_ask_for_more_evidence(fortnight: tuple[Reference, dict[int, Tile]]) -> None:
+    reference, tiles = fortnight
+    found = judge(reference, tiles, FIRST + 28, FIRST)
+    tests = number_of_tests(reference)
+    assert len(found) <= tests
+    assert {each.p_needed for each in found} == {1 / (DAYS_PER_FALSE_ALARM * tests)}
+
+
+def test_a_significant_change_that_does_not_matter_is_no_alarm() -> None:
+    finding = Finding("feature", "amount", 7, "reference", 10**7, 0.01, 0.1, 0.0, 1e-80, 1e-6, 0.0, 0.0)
+    assert not finding.alarm
+
+
+def test_a_large_distance_of_a_few_purchases_is_no_alarm() -> None:
+    finding = Finding("feature", "amount", 7, "reference", 100, 0.4, 0.1, 0.1, 1e-3, 1e-6, 0.0, 0.0)
+    assert not finding.alarm
+
+
+def test_a_field_that_is_no_longer_sent_is_alarmed_and_its_share_said(
+    fortnight: tuple[Reference, dict[int, Tile]],
+) -> None:
+    reference, tiles = fortnight
+    layout, place = reference.layout, NAMES.index("credit_score_rank")
+    gone = {}
+    for day, purchases, said, _ in days(150, 28, seed=5):
+        features = purchases.features.copy()
+        features[:, place] = np.nan
+        if day in tiles:
+            gone[day] = tile_of(layout, replace(purchases, features=features), said)
+    alarms = {each.name: each for each in judge(reference, gone, FIRST + 28, FIRST) if each.alarm and each.days == 7}
+    assert set(alarms) == {"credit_score_rank"}
+    assert (alarms["credit_score_rank"].missing_before, alarms["credit_score_rank"].missing) == (0.0, 1.0)
+
+
+def test_what_ages_by_itself_is_compared_with_the_week_before_once_the_stream_has_settled() -> None:
+    """It has moved away from the reference long ago, and stands still since; then there is a spree."""
+    name = "purchases_30d"
+    assert name in AGEING
+    stream = list(days(100, 40, seed=6))
+    purchases = [(day, each, np.full(len(each), 0.05)) for day, each, _, _ in stream]
+
+    def aged(each: Purchases, shift: float) -> Purchases:
+        drawn = np.random.default_rng(each.occurred_us[0]).normal(shift, 1, (len(each), 1))
+        return replace(each, features=drawn.astype(np.float32))
+
+    first = aged(purchases[0][1], 0.0)
+    reference = reference_of(first, (name,), purchases[0][2], (FIRST, FIRST + 1))
+    tiles = {day: tile_of(reference.layout, aged(each, 0.7), said) for day, each, said in purchases[20:]}
+    until = FIRST + 40
+    young = judge(reference, tiles, until, FIRST)
+    assert not [each for each in young if each.name == name]
+    settled = [each for each in judge(reference, tiles, until, until - 14 - SETTLED_DAYS) if each.name == name]
+    assert {each.against for each in settled} == {"before"}
+    assert not any(each.alarm for each in settled)
+    spree = tiles | {
+        day: tile_of(reference.layout, aged(each, 2.0), said) for day, each, said in purchases if day >= until - 7
+    }
+    assert any(each.alarm for each in judge(reference, spree, until, until - 14 - SETTLED_DAYS) if each.name == name)

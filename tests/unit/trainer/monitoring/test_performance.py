@@ -1,0 +1,182 @@
+"""Periods of realized and expected figures, and whether a model has lost what it promised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from services.simulator.request import RegimeChange
+from services.trainer.evaluate import Economics, auc
+from services.trainer.monitoring.lent import Lent
+from services.trainer.monitoring.losses import CALIBRATION, RANKING, Loss, Promise, losses
+from services.trainer.monitoring.performance import MIN_DEFAULTS, MONDAY, Period, estimate, periods
+from services.trainer.monitoring.purchases import MICROS_PER_DAY
+from services.trainer.monitoring.state import performance_row
+from shared.model_artifact.manifest import logit, sigmoid
+from shared.warehouse import tables
+from tests.unit.trainer.monitoring.streams import FIRST, days
+
+ECONOMICS = Economics(0.03, 0.6)
+SINCE = FIRST - FIRST % 28
+"""Before the first purchase."""
+
+PROMISE = Promise.of({"auc_low": 0.58, "auc_high": 0.62, "defaults": 1000.0})
+"""Of a card that stands on twenty thousand purchases."""
+
+
+def lent(
+    count: int, daily: int, seed: int, *, known: int | None = None, changes: tuple[RegimeChange, ...] = ()
+) -> Lent:
+    """`count` days of the simulator's purchases, all lent, by a model that knows the law of before any change.
+    Outcomes of the first `known` days have matured."""
+    stream = list(days(daily, count, seed, changes=changes))
+    day = np.concatenate([np.full(len(each), day - FIRST) for day, each, _, _ in stream])
+    defaulted = np.concatenate([draw.defaulted for *_, draw in stream]).astype(float)
+    return Lent(
+        occurred_us=np.concatenate([each.occurred_us for _, each, _, _ in stream]),
+        model_version=np.full(len(day), "a" * 16, object),
+        probability=np.concatenate([said for _, _, said, _ in stream]),
+        amount=np.concatenate([draw.amount for *_, draw in stream]),
+        weight=np.ones(len(day)),
+        defaulted=np.where(day < (count if known is None else known), defaulted, np.nan),
+    )
+
+
+@pytest.fixture(scope="module")
+def steady() -> Lent:
+    return lent(70, 400, seed=4)
+
+
+def law_change(day: int, strength: float) -> RegimeChange:
+    at = datetime(2026, 1, 1) + timedelta(days=day)  # noqa: DTZ001 - the simulator's times are naive
+    return RegimeChange(at=at, kind="law", strength=strength)
+
+
+def alarms(found: list[Loss]) -> set[str]:
+    return {each.kind for each in found if each.alarm}
+
+
+def test_every_loan_is_in_one_period_of_each_kind(steady: Lent) -> None:
+    for kind in ("day", "week", "four weeks"):
+        mine = [each for each in periods(steady, ECONOMICS, SINCE, FIRST + 70) if each.kind == kind]
+        assert sum(each.estimate.rows for each in mine) == len(steady)
+        assert all((each.first_day - MONDAY) % 7 == 0 for each in mine if kind == "week")
+
+
+def test_a_period_that_began_before_what_was_read_is_left_alone(steady: Lent) -> None:
+    """Else what was written of it while all of it was read would be followed by less."""
+    since = FIRST + 37
+    later = {(each.kind, each.first_day): each for each in periods(steady, ECONOMICS, since, FIRST + 70)}
+    everything = {(each.kind, each.first_day): each for each in periods(steady, ECONOMICS, SINCE, FIRST + 70)}
+    assert later == {key: each for key, each in everything.items() if key[1] >= since}
+    assert {kind for kind, _ in later} == {"day", "week", "four weeks"}
+
+
+def test_a_period_is_measured_on_its_own_purchases(steady: Lent) -> None:
+    [week, *_] = [each for each in periods(steady, ECONOMICS, SINCE, FIRST + 70) if each.kind == "week"][2:]
+    some = steady.between(week.first_day, week.end_day)
+    assert week.realized is not None
+    assert week.realized.auc == auc(some.defaulted.astype(int), some.probability)
+    assert week.matured_share == 1
+
+
+def test_expected_and_realized_auc_differ_by_no_more_than_chance_over_stable_months(steady: Lent) -> None:
+    found = [each for each in periods(steady, ECONOMICS, SINCE, FIRST + 70) if each.kind == "four weeks"]
+    whole = [each for each in found if each.estimate.rows > 8000]
+    assert whole
+    for each in whole:
+        assert each.error is not None
+        assert each.on_matured is not None
+        assert abs(each.error) < 3 * each.on_matured.auc.error
+
+
+def test_what_has_not_matured_is_estimated_and_never_counted_as_good(steady: Lent) -> None:
+    day = (steady.occurred_us // MICROS_PER_DAY) - FIRST
+    young = replace(steady, defaulted=np.where(day < 35, steady.defaulted, np.nan))
+    by_week: dict[int, Period] = {
+        each.first_day: each for each in periods(young, ECONOMICS, SINCE, FIRST + 70) if each.kind == "week"
+    }
+    last = by_week[max(by_week)]
+    assert last.realized is None
+    assert last.matured_share == 0
+    assert last.estimate.auc.value == pytest.approx(0.6, abs=0.05)
+    row = performance_row(last)
+    assert "auc" not in row
+    tables.MODEL_PERFORMANCE.check(row | {"evaluated_at": "now"})
+
+
+def test_a_row_of_a_period_holds_both_sides(steady: Lent) -> None:
+    [period, *_] = [each for each in periods(steady, ECONOMICS, SINCE, FIRST + 70) if each.kind == "four weeks"][1:]
+    row = performance_row(period)
+    tables.MODEL_PERFORMANCE.check(row | {"evaluated_at": "now"})
+    assert period.realized is not None
+    assert (row["auc"], row["rows"], row["lent"]) == (period.realized.auc, period.realized.rows, period.estimate.rows)
+    assert row["estimated_auc"] == pytest.approx(row["auc"], abs=4 * row["estimated_auc_error"])
+
+
+def test_too_few_defaults_have_no_figures(steady: Lent) -> None:
+    worst = np.flatnonzero(steady.defaulted == 1)[: MIN_DEFAULTS - 1]
+    few = steady.take(np.concatenate([worst, np.flatnonzero(steady.defaulted == 0)[:200]]))
+    assert all(each.realized is None for each in periods(few, ECONOMICS, SINCE, FIRST + 70))
+
+
+def test_two_versions_are_measured_apart(steady: Lent) -> None:
+    halves = np.where(np.arange(len(steady)) % 2, "a" * 16, "b" * 16).astype(object)
+    mixed = replace(steady, model_version=halves)
+    found = [each for each in periods(mixed, ECONOMICS, SINCE, FIRST + 70) if each.kind == "week"]
+    assert {each.model_version for each in found} == {"a" * 16, "b" * 16}
+    assert sum(each.estimate.rows for each in found) == len(steady)
+
+
+def test_a_model_that_keeps_its_promise_is_not_said_to_have_lost(steady: Lent) -> None:
+    """Looked at each week, as it matures."""
+    for until in range(FIRST + 14, FIRST + 71, 7):
+        assert alarms(losses(steady.between(FIRST, until), PROMISE, until)) == set()
+
+
+def test_what_a_model_turns_away_is_not_held_against_its_ranking(steady: Lent) -> None:
+    """Among those it approves its AUC is lower than on its card, though it is as good as ever."""
+    approved = steady.take(steady.probability < 0.05)
+    everything, some = (estimate(each, ECONOMICS).auc.value for each in (steady, approved))
+    assert some < everything - 0.02
+    assert RANKING not in alarms(losses(approved, PROMISE, FIRST + 70))
+
+
+def test_a_change_of_the_law_is_noticed_soon_after_its_purchases_have_matured() -> None:
+    changed = 56
+    stream = lent(changed + 28, 400, seed=8, changes=(law_change(changed, 1.0),))
+    before, after = stream.between(FIRST, FIRST + changed), stream.between(FIRST, FIRST + changed + 14)
+    assert alarms(losses(before, PROMISE, FIRST + changed)) == set()
+    assert CALIBRATION in alarms(losses(after, PROMISE, FIRST + changed + 14))
+
+
+def test_a_model_that_learnt_the_level_from_few_defaults_is_allowed_more() -> None:
+    few, many = (Promise.of({"auc_low": 0.5, "auc_high": 0.7, "defaults": number}) for number in (100.0, 10_000.0))
+    assert few.tolerance == pytest.approx(0.25)
+    assert many.tolerance == pytest.approx(0.07)
+    assert few.auc_error == pytest.approx(0.2 / 3.92, rel=1e-3)
+
+
+def test_ranking_that_is_lost_is_noticed_though_the_level_is_right(steady: Lent) -> None:
+    draws = np.random.default_rng(5)
+    spread = sigmoid(2.5 * (logit(steady.probability) - logit(steady.probability).mean()) - 3.2)
+    kept = replace(steady, probability=spread, defaulted=(draws.random(len(steady)) < spread).astype(float))
+    lost = replace(kept, defaulted=draws.permutation(kept.defaulted))
+    assert RANKING not in alarms(losses(kept, PROMISE, FIRST + 70))
+    assert RANKING in alarms(losses(lost, PROMISE, FIRST + 70))
+
+
+def test_ranking_waits_until_whole_weeks_have_matured(steady: Lent) -> None:
+    day = (steady.occurred_us // MICROS_PER_DAY) - FIRST
+    young = replace(steady, defaulted=np.where(day < 40, steady.defaulted, np.nan))
+    ends = {each.end_day for each in losses(young, PROMISE, FIRST + 70) if each.kind == RANKING}
+    assert ends
+    assert max(ends) <= FIRST + 40
+
+
+def test_nothing_decided_is_no_loss() -> None:
+    empty = lent(1, 10, seed=1).take(np.zeros(0, int))
+    assert losses(empty, PROMISE, FIRST) == []
