@@ -54,6 +54,12 @@ def main() -> None:
     ) as refused:  # fmt: skip
         log.error("refused", command=arguments.command, reason=str(refused))
         raise SystemExit(EXIT_FAILED) from None
+    tracked_at = settings.trainer.mlflow_tracking_uri
+    if tracked_at is not None:
+        from services.trainer import tracking
+
+        if arguments.command in tracking.MOVING:
+            tracking.keep_in_step(tracked_at, registry)
     status = answer.pop("exit_status", 0)
     print(json.dumps(answer, allow_nan=False))
     raise SystemExit(status)
@@ -80,6 +86,8 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
 
     from services.trainer import data_commands
     from services.trainer.commands import STEPS, Trainer
+    from services.trainer.job import Job
+    from services.trainer.maturity import commands as maturity_commands
     from services.trainer.warehouse import Warehouse
 
     warehouse = Warehouse(settings.bigquery)
@@ -103,8 +111,9 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
             bar.set_postfix_str(name)
             bar.update()
 
-        kind = data_commands.Data if arguments.command in data_commands.COMMANDS else Trainer
-        job = kind(settings, warehouse, registry, step)
+        kinds: dict[str, type[Job]] = dict.fromkeys(data_commands.COMMANDS, data_commands.Data)
+        kinds |= dict.fromkeys(maturity_commands.COMMANDS, maturity_commands.Maturity)
+        job = kinds.get(arguments.command, Trainer)(settings, warehouse, registry, step)
         answer: dict[str, Any] = getattr(job, arguments.command.replace("-", "_"))(arguments)
     return answer
 
