@@ -65,11 +65,11 @@ class Known:
 
     @property
     def defaulted(self) -> NDArray[np.bool_]:
-        return self.missed_in > 0
+        return np.asarray(self.missed_in > 0)
 
     @property
     def mature(self) -> NDArray[np.bool_]:
-        return self.watched == self.periods
+        return np.asarray(self.watched == self.periods)
 
     @property
     def open(self) -> NDArray[np.bool_]:

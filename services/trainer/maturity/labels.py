@@ -72,7 +72,8 @@ def hazard_split(
     the test part say how well purchases of its time are ranked by one who also knows of those after it.
 
     The validation part is drawn evenly from the purchases after the test part: the calibration's level is today's, and
-    the others of that time teach. `wanted`: what the hazard may look at. Raises TrainingRefused where a part has too few known defaults.
+    the others of that time teach. `wanted`: what the hazard may look at. Raises TrainingRefused where a part has too
+    few known defaults.
     """
     known = known.take(np.lexsort((known.examples.event_id.astype(str), known.examples.occurred_us)))
     test = temporal_split(known.settled(), validate_share, test_share).test

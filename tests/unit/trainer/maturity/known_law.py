@@ -53,10 +53,10 @@ def world(rows: int, days: int, seed: int, *, altered_from: float = np.inf) -> W
     probability = sigmoid(score)
     label = draws.random(rows) < probability
     plan = draws.choice([4, 6], rows)
-    missed = np.full(rows, np.nan)
+    missed, when = np.full(rows, np.nan), draws.random(rows)
     for count, (at, shares) in FIRST_MISSED_DAYS.items():
         of_plan = label & (plan == count)
-        missed[of_plan] = draws.choice(at, of_plan.sum(), p=shares)
+        missed[of_plan] = np.array(at)[np.searchsorted(np.cumsum(shares)[:-1], when[of_plan])]
     mature = occurred + plan * PERIOD_US
     return World(
         examples=replace(drawn, occurred_us=occurred, mature_us=mature, label=label.astype(np.int8)),
