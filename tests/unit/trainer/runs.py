@@ -42,4 +42,4 @@ def run_until(step: str, registry: str, reached: Connection) -> None:
 
 if __name__ == "__main__":
     for kind in (False, True):
-        print(run(f"{sys.argv[1]}-{kind}", hazard=kind).manifest.version)
+        print("version", run(f"{sys.argv[1]}-{kind}", hazard=kind).manifest.version)

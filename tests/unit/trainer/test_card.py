@@ -40,7 +40,7 @@ def test_each_segment_has_its_figures_with_intervals_that_hold_them() -> None:
         value, low, high = np.array(figures["default_rate"])
         assert low <= value <= high
         assert high - low > 0.005, "so few rows are not that sure"
-        assert np.allclose(figures["auc"], 1.0), "it says more of every default than of any other"
+        assert np.allclose(np.array(figures["auc"]), 1.0), "it says more of every default than of any other"
     assert ranks["rank 0"]["default_rate"][0] > ranks["rank 4"]["default_rate"][0]  # type: ignore[index]
 
 
