@@ -16,6 +16,9 @@ from shared.model_artifact.registry import ModelRegistry
 from tests.unit.scorer.parts import register
 from tests.unit.trainer.runs import run
 
+pytestmark = pytest.mark.slow
+"""MLflow takes some seconds to import, and some to make its tables."""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
