@@ -55,6 +55,12 @@ def main() -> None:
     ) as refused:  # fmt: skip
         log.error("refused", command=arguments.command, reason=str(refused))
         raise SystemExit(EXIT_FAILED) from None
+    tracked_at = settings.trainer.mlflow_tracking_uri
+    if tracked_at is not None:
+        from services.trainer import tracking
+
+        if arguments.command in tracking.MOVING:
+            tracking.keep_in_step(tracked_at, registry)
     status = answer.pop("exit_status", 0)
     print(json.dumps(answer, allow_nan=False))
     raise SystemExit(status)
@@ -82,6 +88,7 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
     from services.trainer import data_commands, ladder_commands
     from services.trainer.commands import STEPS, Trainer
     from services.trainer.job import Job
+    from services.trainer.maturity import commands as maturity
     from services.trainer.monitoring import command as monitoring
     from services.trainer.warehouse import Warehouse
 
@@ -100,7 +107,7 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
             operations.start()
             stack.callback(operations.stop)
         # To standard error, and only on a terminal: standard output holds the answer alone.
-        steps = STEPS | dict.fromkeys(command.COMMANDS, command.STEPS)
+        steps = STEPS | dict.fromkeys(monitoring.COMMANDS, monitoring.STEPS)
         bar = stack.enter_context(tqdm(total=steps.get(arguments.command), desc=arguments.command, disable=None))
 
         def step(name: str) -> None:
@@ -110,6 +117,7 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
         kinds: dict[str, type[Job]] = {
             **dict.fromkeys(data_commands.COMMANDS, data_commands.Data),
             **dict.fromkeys(ladder_commands.COMMANDS, ladder_commands.Climbing),
+            **dict.fromkeys(maturity.COMMANDS, maturity.Maturity),
             **dict.fromkeys(monitoring.COMMANDS, monitoring.Monitoring),
         }
         job = kinds.get(arguments.command, Trainer)(settings, warehouse, registry, step)

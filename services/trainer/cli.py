@@ -34,6 +34,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="NAME",
         help="of the models that compete, one or more (default: TRAINER__FAMILIES); see `families`",
     )
+    train.add_argument(
+        "--labels",
+        choices=["matured", "hazard"],
+        help="learn from purchases that have matured, or from all that is known so far (default: TRAINER__LABELS)",
+    )
     train.add_argument("--shadow", action="store_true", help="if it isn't promoted, let it answer in shadow")
     train.add_argument(
         "--ladder",
@@ -81,6 +86,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     evaluate.add_argument("--version", help="another version than the one in service")
     evaluate.add_argument("--as-of", type=_moment)
     evaluate.add_argument("--hidden", type=Path)
+
+    vintages = commands.add_parser("vintages", help="who is known to have defaulted by age, of each week's purchases")
+    vintages.add_argument("--as-of", type=_moment, help="what was known by then (default: the last purchase)")
+    vintages.add_argument("--by", choices=["week", "month"], default="week", help="of the purchase (default week)")
 
     drift = commands.add_parser("drift", help="the training window's features against those of the last days")
     drift.add_argument("--version", help="the version whose training window to take (default: the one in service)")

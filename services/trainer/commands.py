@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.trainer import metrics, switch
+from services.trainer import metrics, switch, tracking
 from services.trainer.archive import Archive
 from services.trainer.backtest import backtest, profit_curve
 from services.trainer.candidates import candidates_of
@@ -23,9 +23,13 @@ from services.trainer.experiments.guarding import Guard, told_to_stop
 from services.trainer.families import Conditions
 from services.trainer.job import Answer, Job
 from services.trainer.ladder_commands import Climbing
+from services.trainer.maturity.known import Known
+from services.trainer.maturity.reading import known_purchases
 from services.trainer.monitoring.reading import MonitorReads
 from services.trainer.past import Past
+from services.trainer.purchased import read_segments
 from services.trainer.rescore import rescored
+from services.trainer.tuning import Budget
 from services.trainer.warehouse import DriftRow, Evaluation
 from services.trainer.workflow import PROMOTED_BY, Plan, evaluate_version, train_and_register
 from shared.contracts.identity import epoch_micros, from_epoch_micros
@@ -37,7 +41,16 @@ from shared.telemetry.metrics import DRIFT_SCORE, MODEL_AUC, MODEL_INFO
 log = structlog.get_logger()
 
 MICROS_PER_DAY = 86_400_000_000
-STEPS = {"train": 13, "quality": 3, "evaluate": 3, "drift": 3, "examples": 2, "backtest": 2, "analyse-experiment": 2}
+STEPS = {
+    "train": 17,
+    "quality": 3,
+    "evaluate": 3,
+    "drift": 3,
+    "examples": 2,
+    "backtest": 2,
+    "analyse-experiment": 2,
+    "vintages": 2,
+}
 """How many steps each command tells of, for a progress bar."""
 
 
@@ -46,7 +59,7 @@ class Trainer(Job):
 
     def train(self, arguments: Namespace) -> Answer:
         section = self._settings.trainer
-        as_of_us, examples = self._examples(arguments.as_of)
+        as_of_us, examples, known = self._learnable(arguments)
         if section.check_data:
             from services.trainer.quality.gate import refuse_unlike
 
@@ -54,7 +67,8 @@ class Trainer(Job):
             self._step("data checked")
         # What was asked for on the command line wins; who asks for no promotion doesn't mean the ladder either.
         on_ladder = section.ladder.enabled and arguments.promote if arguments.ladder is None else arguments.ladder
-        plan = Plan(section.validate_share, section.test_share, section.economics, section.seed)
+        tuning = Budget(section.tuning_trials, section.tuning_seconds)
+        plan = Plan(section.validate_share, section.test_share, section.economics, section.seed, tuning)
         outcome = train_and_register(
             examples,
             as_of_us,
@@ -64,6 +78,8 @@ class Trainer(Job):
             promote=arguments.promote and not on_ladder,
             examples_of=lambda feature_set: self._warehouse.matured_examples(as_of_us, feature_set, self._propensity),
             arrivals=MonitorReads(self._warehouse).arrivals(FEATURE_SET_VERSION),
+            known=known,
+            segments_of=lambda holdout: read_segments(self._warehouse, holdout),
             progress=self._step,
         )
         manifest, window = outcome.manifest, outcome.manifest.data_window
@@ -91,10 +107,13 @@ class Trainer(Job):
         MODEL_AUC.labels(manifest.version).set(manifest.metrics["auc"])
         MODEL_INFO.labels(manifest.version, "champion" if promoted else "challenger").set(1)
         report = self._report(f"model-{manifest.version}.html", card_html(manifest.version, outcome.card))
+        if section.mlflow_tracking_uri is not None:
+            tracking.track(section.mlflow_tracking_uri, self._registry, outcome, Path(report), self._seconds)
         return {
             "version": manifest.version,
             "family": manifest.family,
             "model": outcome.name,
+            "labels": outcome.card["labels"],
             **_figures(manifest.metrics, top),
             "rows": {"train": window.train_rows, "validate": window.validate_rows, "test": window.test_rows},
             "window": msgspec.to_builtins(window),
@@ -105,6 +124,15 @@ class Trainer(Job):
             "reasons": list(outcome.reasons),
             "card": report,
         }
+
+    def _learnable(self, arguments: Namespace) -> tuple[int, Examples, Known | None]:
+        """As of when, what has matured by then and, where it is learnt from, all that is known by then."""
+        if (arguments.labels or self._settings.trainer.labels) == "matured":
+            return *self._examples(arguments.as_of), None
+        as_of_us = self._warehouse.clock() if arguments.as_of is None else arguments.as_of
+        known = known_purchases(self._warehouse, as_of_us, FEATURE_SET_VERSION, self._propensity)
+        self._step("read")
+        return as_of_us, known.settled(), known
 
     def evaluate(self, arguments: Namespace) -> Answer:
         section = self._settings.trainer

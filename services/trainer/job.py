@@ -7,6 +7,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import structlog
+
 from services.trainer import metrics
 from services.trainer.archive import Archive, NotKept
 from services.trainer.examples import Examples, TrainingRefused
@@ -16,6 +18,8 @@ from shared.alerts import Alerts
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy.exploration import propensity
+
+log = structlog.get_logger()
 
 Answer = dict[str, Any]
 
@@ -30,11 +34,15 @@ class Job:
         self._tell = step
         self._alerts = Alerts(settings.alerts, "trainer")
         self._last = perf_counter()
+        self._seconds: dict[str, float] = {}
+        """Of each step done so far."""
 
     def _step(self, name: str) -> None:
         now = perf_counter()
-        metrics.TRAINING_SECONDS.labels(name.partition(",")[0]).set(now - self._last)
+        self._seconds[name] = now - self._last
+        metrics.TRAINING_SECONDS.labels(name.partition(",")[0]).set(self._seconds[name])
         self._last = now
+        log.info("step_done", step=name, seconds=round(self._seconds[name], 3))
         self._tell(name)
 
     def _examples(self, as_of_us: int | None) -> tuple[int, Examples]:

@@ -6,6 +6,20 @@ from prometheus_client import Counter, Gauge
 
 TRAINING_SECONDS = Gauge("flit_training_seconds", "How long the last training took, by its step", ["step"])
 TRAINING_EXAMPLES = Gauge("flit_training_examples", "Matured examples in the last training, by part", ["part"])
+PURCHASES_KNOWN = Gauge("flit_purchases_known", "Purchases by what is known of them so far", ["status"])
+KNOWN_DEFAULTS = Gauge(
+    "flit_known_defaults_ratio", "Share known to have defaulted at an age (Kaplan-Meier)", ["instalments", "age_days"]
+)
+EARLY_DEFAULTS = Gauge(
+    "flit_early_defaults_ratio",
+    "Share of recent purchases that missed a first payment",
+    ["instalments", "age_days"],
+)
+EARLY_DEFAULT_EXCESS = Gauge(
+    "flit_early_defaults_standard_errors",
+    "By how many standard errors that share is above that of purchases with final labels",
+    ["instalments", "age_days"],
+)
 EXPERIMENT_EVIDENCE = Gauge(
     "flit_experiment_evidence_ratio",
     "Evidence that a guardrail is broken, in logarithms, as a share of what stops the experiment",

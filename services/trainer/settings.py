@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -54,6 +56,16 @@ class TrainerSection(Section):
     """Earned on a loan that is repaid, as a share of its amount: an assumption, stated wherever it is used."""
     loss_on_default: float = Field(default=0.60, gt=0)
     """Lost on a default, as a share of its amount."""
+    labels: Literal["matured", "hazard"] = "matured"
+    """Learn from purchases that have matured, or from all that is known so far (docs/explanation/label-maturity.md)."""
+    tuning_trials: int = Field(default=4, ge=0)
+    """Fits with other settings, beside those of the candidates as they are; each takes as long as one of theirs."""
+    tuning_seconds: float | None = Field(default=None, gt=0)
+    """No trial is begun after so long. How many were made is on the model card: set as `tuning_trials`, that number
+    gives the same version again."""
+    mlflow_tracking_uri: str | None = Field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI"))
+    """Where trainings are tracked and models mirrored, such as `sqlite:///mlflow.db` or `https://mlflow.example`;
+    unset, nowhere (services/trainer/tracking.py)."""
     guard: GuardSection = GuardSection()
     gates: GatesSection = GatesSection()
     ladder: LadderSection = LadderSection()

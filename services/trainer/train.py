@@ -61,7 +61,7 @@ def learn(split: Split, candidates: Sequence[ModelFamily], progress: Progress | 
     the test part is not touched here.
     """
     trained = []
-    with _one_thread():
+    with one_thread():
         for candidate in candidates:
             check_inputs(candidate.inputs.features)
             names = informative_features(split.train, candidate.inputs.features)
@@ -105,7 +105,7 @@ def choose(trained: Sequence[Trained]) -> Trained:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Sums in a fixed order: with several threads the last bits of a fit depend on who came first, and with them the
     model's version."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]

@@ -41,15 +41,16 @@ _EXAMPLES = f"""
 SELECT
   e.event_id, e.transaction_id, e.customer_id, UNIX_MICROS(e.occurred_at) AS occurred_us,
   UNIX_MICROS(e.mature_at) AS mature_us, CAST(e.amount AS FLOAT64) AS amount, e.defaulted, e.source_risk_level,
+  UNIX_MICROS(e.observed_at) AS outcome_us, CAST(e.days_to_first_missed_payment AS FLOAT64) AS missed_days,
   IF(e.explored, e.policy_version, NULL) AS explored_under,
   TO_JSON_STRING(IF(e.feature_set_version = '{{feature_set}}', e.features, f.features)) AS features
-FROM `{{project}}.{views.TRAINING_EXAMPLES.id}` AS e
+FROM {{source}} AS e
 LEFT JOIN (
   SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
   WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
   QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
 ) AS f ON f.event_id = e.event_id
-WHERE e.mature_at <= TIMESTAMP_MICROS({{as_of_us}}) AND e.observed
+WHERE {{which}} AND e.observed
   AND (e.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL)
 """
 """Features that were decided on, or else those that were made anew of the same moment (`reprocess`)."""
@@ -154,27 +155,14 @@ class Warehouse:
         `propensity`: of a policy, the probability with which it approved what it approved by chance. Raises
         TrainingRefused if there is no example, or what it raises.
         """
-        found = self.rows(_EXAMPLES.format(project=self.project, as_of_us=as_of_us, feature_set=feature_set))
+        view = f"`{self.project}.{views.TRAINING_EXAMPLES.id}`"
+        found = self.rows(
+            examples_query(self.project, feature_set, view, f"e.mature_at <= TIMESTAMP_MICROS({as_of_us:d})")
+        )
         if found.num_rows == 0:
             moment = from_epoch_micros(as_of_us)
             raise TrainingRefused(f"no example of the feature set {feature_set} has matured as of {moment}")
-        encoded = found["features"].to_pylist()
-        names = tuple(sorted(_FEATURE_VALUES.decode(encoded[0])))  # the same in all rows of one feature set
-        levels = found["source_risk_level"].to_pylist()
-        return Examples(
-            event_id=np.array(found["event_id"].to_pylist(), dtype=object),
-            transaction_id=np.array(found["transaction_id"].to_pylist(), dtype=object),
-            customer_id=np.array(found["customer_id"].to_pylist(), dtype=object),
-            occurred_us=np.array(found["occurred_us"].to_pylist(), dtype=np.int64),
-            mature_us=np.array(found["mature_us"].to_pylist(), dtype=np.int64),
-            amount=np.array(found["amount"].to_pylist(), dtype=np.float64),
-            weight=weights_of(found["explored_under"].to_pylist(), propensity),
-            label=np.array(found["defaulted"].to_pylist(), dtype=np.int8),
-            rule_approves=np.array([-1 if level is None else level == LOW_RISK for level in levels], dtype=np.int8),
-            features=decoded_features(encoded, names),
-            feature_names=names,
-            feature_set_version=feature_set,
-        )
+        return examples_of(found, feature_set, propensity)
 
     def features_between(
         self, first_us: int, last_us: int, names: Sequence[str], feature_set: str
@@ -234,6 +222,34 @@ class Warehouse:
             )
         if refused:
             raise WarehouseUnavailable(f"{table.id} refused rows: {refused[0]}")
+
+
+def examples_query(project: str, feature_set: str, source: str, which: str) -> str:
+    """The purchases of `source`, which has the columns of the view of training examples, that meet a condition on `e`,
+    with their features."""
+    return _EXAMPLES.format(project=project, feature_set=feature_set, source=source, which=which)
+
+
+def examples_of(found: pyarrow.Table, feature_set: str, propensity: Propensity) -> Examples:
+    """The rows of an `examples_query`, at least one; an outcome that isn't known counts as no default. Raises what
+    `propensity` does."""
+    encoded = found["features"].to_pylist()
+    names = tuple(sorted(_FEATURE_VALUES.decode(encoded[0])))  # the same in all rows of one feature set
+    levels = found["source_risk_level"].to_pylist()
+    return Examples(
+        event_id=np.array(found["event_id"].to_pylist(), dtype=object),
+        transaction_id=np.array(found["transaction_id"].to_pylist(), dtype=object),
+        customer_id=np.array(found["customer_id"].to_pylist(), dtype=object),
+        occurred_us=np.array(found["occurred_us"].to_pylist(), dtype=np.int64),
+        mature_us=np.array(found["mature_us"].to_pylist(), dtype=np.int64),
+        amount=np.array(found["amount"].to_pylist(), dtype=np.float64),
+        weight=weights_of(found["explored_under"].to_pylist(), propensity),
+        label=np.array([bool(bad) for bad in found["defaulted"].to_pylist()], dtype=np.int8),
+        rule_approves=np.array([-1 if level is None else level == LOW_RISK for level in levels], dtype=np.int8),
+        features=decoded_features(encoded, names),
+        feature_names=names,
+        feature_set_version=feature_set,
+    )
 
 
 def weights_of(explored_under: Sequence[str | None], propensity: Propensity) -> NDArray[np.float64]:

@@ -11,16 +11,20 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.trainer.card import model_card
+from services.trainer.card import Measured, model_card
 from services.trainer.evaluate import Economics, evaluate
 from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.export import check_explanation, check_parity, golden_vectors, run_onnx
 from services.trainer.families import ModelFamily
 from services.trainer.gate import Champion, Verdict, ask_champion, judge
+from services.trainer.learning_set import hazard_set, matured_set, unseen
+from services.trainer.maturity.known import Known
 from services.trainer.monitoring.reference import Arrivals, encode_reference, reference_days, reference_of
-from services.trainer.split import Split, temporal_split
+from services.trainer.segments import Columns, by_segment
+from services.trainer.stability import reasons_stability
 from services.trainer.train import Progress, Trained, choose, learn
-from shared.contracts.identity import canonical_time, epoch_micros, from_epoch_micros
+from services.trainer.tuning import NO_TRIALS, Budget, tune
+from shared.contracts.identity import canonical_time
 from shared.model_artifact.explanation import encode_explanation
 from shared.model_artifact.manifest import (
     CARD_FILE,
@@ -47,6 +51,7 @@ class Plan:
     test_share: float
     economics: Economics
     seed: int
+    tuning: Budget = NO_TRIALS
 
 
 @dataclass(frozen=True)
@@ -72,21 +77,30 @@ def train_and_register(
     promote: bool,
     examples_of: Callable[[str], Examples] | None = None,
     arrivals: Arrivals | None = None,
+    known: Known | None = None,
+    segments_of: Callable[[Examples], Columns] | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Trains on what has matured at `as_of_us`, registers the best candidate, and promotes it if the gate lets it.
 
     `examples_of`: the same purchases in another feature set, where the champion is of one. `arrivals`: all purchases of
-    some days, lent or not, which the monitor's reference is made of; without it the model has none. Raises
-    TrainingRefused (too little data), ExportRefused (the export answers otherwise), and what the registry raises.
-    Nothing is registered in these cases.
+    some days, lent or not, which the monitor's reference is made of; without it the model has none. `known`: what is
+    known of all purchases at that moment, to learn from that instead of what has matured (services/trainer/maturity).
+    `segments_of`: what the purchases of some examples were, for the card. `progress`: told of each step done.
+
+    Raises TrainingRefused (too little data), ExportRefused (the export answers otherwise), and what the registry
+    raises. Nothing is registered in these cases, nor where the process ends at any step before the last two.
     """
     step = progress or (lambda _: None)
-    matured = examples.ordered().matured(as_of_us)
-    split = temporal_split(matured, plan.validate_share, plan.test_share)
+    if known is None:
+        learnt_from = matured_set(examples, as_of_us, plan.validate_share, plan.test_share)
+    else:
+        learnt_from = hazard_set(known, candidates, plan.validate_share, plan.test_share)
+    split = learnt_from.split
     step("split")
-    trained = learn(split, candidates, step)
-    chosen = choose(trained)
+    tuned = tune(split, learn(split, candidates, step), plan.tuning, plan.seed)
+    chosen = choose(tuned.trained)
+    step("tuned")
     onnx = chosen.candidate.export_onnx()
     step("exported")
     holdout = np.concatenate([part.columns(chosen.feature_names) for part in (split.validate, split.test)])
@@ -98,11 +112,18 @@ def train_and_register(
     inputs = test.columns(chosen.feature_names)
     probability = chosen.calibration.apply(run_onnx(onnx, inputs))
     metrics = evaluate(test, probability, plan.economics, plan.seed)
-    window = _window(matured, split, as_of_us)
-    card = model_card(chosen, trained, window, metrics, inputs, parity, explanation, plan.economics)
     step("evaluated")
+    columns = segments_of(test) if segments_of is not None else {}
+    measured = Measured(
+        metrics,
+        parity,
+        by_segment(test, probability, columns, plan.economics, plan.seed),
+        reasons_stability(chosen, split),
+    )
+    card = model_card(chosen, tuned.trained, tuned.trials, learnt_from, measured, explanation, plan.economics)
+    step("card written")
 
-    manifest = _manifest(chosen, examples.feature_set_version, window, metrics, onnx, inputs)
+    manifest = _manifest(chosen, examples.feature_set_version, learnt_from.window, metrics, onnx, inputs)
     files = {
         MODEL_FILE: onnx,
         CARD_FILE: msgspec.json.format(msgspec.json.encode(card, order="deterministic"), indent=2),
@@ -110,15 +131,17 @@ def train_and_register(
     if explanation is not None:
         files[EXPLANATION_FILE] = encode_explanation(explanation)
     if arrivals is not None:
-        files |= _reference(arrivals, window, chosen, onnx)
+        files |= _reference(arrivals, learnt_from.window, chosen, onnx)
     champion = ask_champion(registry, test, examples_of)
+    step("champion asked")
     version = registry.register(manifest, files)
     log.info("model_registered", version=version, model=chosen.candidate.name, parity=parity)
+    step("registered")
     verdict = judge(test, probability, champion, plan.economics)
     if explanation is None:
         verdict = Verdict(False, (UNEXPLAINED, *verdict.reasons))
     promoted, reasons = _promote(registry, version, champion, verdict, promote)
-    step("registered")
+    step("judged")
     return Outcome(registry.load(version).manifest, chosen.candidate.name, test, probability, card, promoted, reasons)
 
 
@@ -150,20 +173,6 @@ def _promote(
     return verdict.promote, verdict.reasons
 
 
-def _window(matured: Examples, split: Split, as_of_us: int) -> DataWindow:
-    return DataWindow(
-        as_of=from_epoch_micros(as_of_us),
-        train_from=from_epoch_micros(int(split.train.occurred_us[0])),
-        validate_from=from_epoch_micros(int(split.validate.occurred_us[0])),
-        test_from=from_epoch_micros(int(split.test.occurred_us[0])),
-        test_to=from_epoch_micros(int(split.test.occurred_us[-1])),
-        train_rows=len(split.train),
-        validate_rows=len(split.validate),
-        test_rows=len(split.test),
-        data_sha256=matured.digest(),
-    )
-
-
 def _manifest(
     chosen: Trained,
     feature_set_version: str,
@@ -193,10 +202,7 @@ def evaluate_version(
     any, else its test part: (those examples, [n] probabilities, figures). Raises TrainingRefused if there are none."""
     files = registry.load(version)
     manifest = files.manifest
-    matured = examples.ordered().matured(as_of_us)
-    times, window = matured.occurred_us, manifest.data_window
-    later = times > epoch_micros(window.test_to)
-    fresh = matured.take(later if matured.label[later].any() else times >= epoch_micros(window.test_from))
+    fresh = unseen(manifest.data_window, examples.ordered().matured(as_of_us))
     if len(fresh) == 0 or fresh.label.min() == fresh.label.max():
         raise TrainingRefused(f"there is no matured example that model {version} has not learnt from")
     raw = run_onnx(files.onnx, fresh.columns(tuple(manifest.feature_names)))

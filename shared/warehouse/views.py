@@ -50,15 +50,21 @@ def _at(view_or_table: Table | View) -> str:
 _FIRST_OF_EVENT = (
     "ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1"
 )
-LATEST_OUTCOMES = f"""
+
+
+def latest_outcomes(which: str) -> str:
+    """A query, for others to read from: of the outcomes that meet a condition, the last of each event. A correction is
+    a later record of the same event, so of the same customer, so of the same partition."""
+    return f"""
   SELECT event_id, defaulted, days_to_first_missed_payment, observed_at
   FROM {_at(tables.OUTCOMES)}
-  WHERE misplaced IS NOT TRUE
+  WHERE misplaced IS NOT TRUE AND {which}
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC, load_row DESC) = 1
 """
-"""A query, for others to read from. A correction is a later record of the same event, so of the same
-customer, so of the same partition."""
+
+
+LATEST_OUTCOMES = latest_outcomes("TRUE")
 
 _LATEST_VERDICTS = f"""
   SELECT event_id, verdict
@@ -127,14 +133,11 @@ LOADED_FEATURES = f"""
 """
 """A query, for others to read from: the latest features of each purchase that was loaded in bulk and never decided."""
 
-TRAINING_EXAMPLES = View(
-    ML,
-    "training_examples",
-    "One row for each purchase with a known outcome, decided or loaded in bulk (then all that a decision would say is "
-    "NULL, and its outcome is observed: somebody lent). Readers filter mature_at <= @as_of: before that, defaults "
-    "show and good loans don't; and observed: a lender learns no outcome of what was turned away or cancelled, though "
-    "a simulator tells it",
-    f"""
+
+def examples(outcomes: str, join: str) -> str:
+    """A query, for others to read from: purchases that were decided or loaded in bulk, with the outcomes that a query
+    gives them. `join`: `JOIN`, or `LEFT JOIN` for those without one, too."""
+    return f"""
 SELECT
   d.event_id, d.transaction_id, d.customer_id, d.occurred_at, d.prediction_timestamp AS decided_at,
   TIMESTAMP_ADD(d.occurred_at, INTERVAL {DAYS_PER_INSTALMENT} * t.installments_count DAY) AS mature_at,
@@ -147,7 +150,7 @@ SELECT
   c.event_id IS NULL AND (COALESCE(v.verdict, d.decision) = 'approve' OR {_AFTER_THE_FACT}) AS observed
 FROM {_at(DECISIONS_CURRENT)} AS d
 JOIN {_at(TRANSACTIONS_CURRENT)} AS t ON t.event_id = d.event_id
-JOIN ({LATEST_OUTCOMES}) AS o ON o.event_id = d.event_id
+{join} ({outcomes}) AS o ON o.event_id = d.event_id
 LEFT JOIN ({_LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
 LEFT JOIN (SELECT DISTINCT event_id FROM {_at(tables.DECISION_UPDATES)} WHERE kind = 'cancel') AS c
   ON c.event_id = d.event_id
@@ -165,8 +168,18 @@ SELECT
   CAST(NULL AS STRING) AS channel, FALSE AS explored, TRUE AS observed
 FROM ({LOADED_FEATURES}) AS f
 JOIN {_at(TRANSACTIONS_CURRENT)} AS t ON t.event_id = f.event_id
-JOIN ({LATEST_OUTCOMES}) AS o ON o.event_id = f.event_id
-""",
+{join} ({outcomes}) AS o ON o.event_id = f.event_id
+"""
+
+
+TRAINING_EXAMPLES = View(
+    ML,
+    "training_examples",
+    "One row for each purchase with a known outcome, decided or loaded in bulk (then all that a decision would say is "
+    "NULL, and its outcome is observed: somebody lent). Readers filter mature_at <= @as_of: before that, defaults "
+    "show and good loans don't; and observed: a lender learns no outcome of what was turned away or cancelled, though "
+    "a simulator tells it",
+    examples(LATEST_OUTCOMES, "JOIN"),
 )
 """Only of an erased customer is there no id: his features are gone, and nothing is learnt from him any more."""
 

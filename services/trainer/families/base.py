@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -61,7 +62,8 @@ class FamilyRefused(Exception):
 class ModelFamily(ABC):
     """One way to learn a raw (uncalibrated) probability of default from [n, F] float32 features, NaN for null.
 
-    An instance is one candidate: it is fitted once, then asked, exported and explained. What has to hold is checked on
+    An instance is one candidate: it is fitted, then asked, exported and explained. A copy of it may be fitted anew,
+    which forgets what the first one learnt. What has to hold is checked on
     every row of the hold-out and on rows with missing values (`export`): the graph answers as `raw_probability` does,
     and where the model explains itself, base and contributions sum to the graph's log-odds. The same data and seed must
     give the same bytes. Libraries are imported when a model is fitted: `--help` and `promote` must not wait for them.
@@ -70,8 +72,13 @@ class ModelFamily(ABC):
     family: ClassVar[str]
     """As the entry point and the manifest call it."""
 
+    SPACE: ClassVar[Mapping[str, Sequence[float]]] = {}
+    """What may be tuned: the values that are worth a trial, the default first."""
+
     def __init__(self, inputs: Inputs, conditions: Conditions) -> None:
         self.inputs, self.conditions = inputs, conditions
+        self.settings = {name: values[0] for name, values in self.SPACE.items()}
+        """One value for each of `SPACE`."""
 
     @classmethod
     def candidates(cls, inputs: Sequence[Inputs], conditions: Conditions) -> list[Self]:
@@ -80,6 +87,12 @@ class ModelFamily(ABC):
         `inputs`: few first, all last. Unless overridden, one model on each.
         """
         return [cls(each, conditions) for each in inputs]
+
+    def with_settings(self, settings: Mapping[str, float]) -> Self:
+        """A copy with other settings, to be fitted anew."""
+        other = copy.deepcopy(self)
+        other.settings = {**self.settings, **settings}
+        return other
 
     @property
     def name(self) -> str:

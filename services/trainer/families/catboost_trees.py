@@ -11,7 +11,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ class CatBoostTrees(SmallTrees):
     MAX_ROUNDS = 200
     """More than of the others, since a level that has to ask one question everywhere learns less."""
 
+    SPACE: ClassVar = {name: SmallTrees.SPACE[name] for name in ("learning_rate", "l2")}
+    """Each of its trees looks at every feature."""
+
     def _rounds(self) -> int:
         return int(self._model.tree_count_)
 
@@ -43,8 +46,8 @@ class CatBoostTrees(SmallTrees):
         self._model = CatBoostClassifier(
             iterations=self.MAX_ROUNDS,
             depth=self._depth,
-            learning_rate=0.08,
-            l2_leaf_reg=5.0,
+            learning_rate=self.settings["learning_rate"],
+            l2_leaf_reg=self.settings["l2"],
             boosting_type="Plain",
             grow_policy="SymmetricTree",
             nan_mode="Min",

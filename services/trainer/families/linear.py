@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,12 +85,14 @@ class Logistic(Linear):
     """On half the sum of squared coefficients. Anything from 1 to 1000 ranks alike where the directions are given; this
     much settles features that tell nearly the same."""
 
+    SPACE: ClassVar = {"penalty": (PENALTY, 3.0, 300.0)}
+
     @property
     def name(self) -> str:
         return f"logistic regression, {self.inputs.name}"
 
     def solve(self, train: Sample, signs: Sequence[int], held: Sample) -> Coefficients:
-        return signed.logistic(train, signs, self.PENALTY)
+        return signed.logistic(train, signs, self.settings["penalty"])
 
 
 class Ridge(Linear):
@@ -103,6 +105,8 @@ class Ridge(Linear):
 
     family = "ridge"
 
+    SPACE: ClassVar = {"penalty": (Logistic.PENALTY, 3.0, 300.0)}
+
     @property
     def name(self) -> str:
         return f"ridge regression read as log-odds, {self.inputs.name}"
@@ -112,7 +116,7 @@ class Ridge(Linear):
         spread = rate * (1 - rate)
         # A likelihood bends with `spread` where a squared error bends with 1: the same penalty, in the units of the
         # latter.
-        coefficients, level = signed.least_squares(train, signs, Logistic.PENALTY / spread)
+        coefficients, level = signed.least_squares(train, signs, self.settings["penalty"] / spread)
         step = (level - rate) / spread
         return coefficients / spread, float(np.log(rate / (1 - rate)) + step)
 
@@ -125,7 +129,7 @@ class ElasticNet(Linear):
     STRENGTHS = (100.0, 30.0, 10.0, 3.0)
     """Of both penalties together; the validation part chooses. At 30 noise alone rarely moves a coefficient off zero on
     ten thousand rows with one default in twenty: its slope there has a standard error of about 22."""
-    L1_SHARE = 0.5
+    SPACE: ClassVar = {"l1_share": (0.5, 0.1, 0.9)}
 
     _strength = 0.0
 
@@ -135,9 +139,10 @@ class ElasticNet(Linear):
         return f"elastic net, {kept} coefficients at strength {self._strength:g}, {self.inputs.name}"
 
     def solve(self, train: Sample, signs: Sequence[int], held: Sample) -> Coefficients:
+        share = self.settings["l1_share"]
         best: tuple[float, float, Coefficients] | None = None
         for strength in self.STRENGTHS:
-            l1, l2 = strength * self.L1_SHARE, strength * (1 - self.L1_SHARE)
+            l1, l2 = strength * share, strength * (1 - share)
             coefficients, intercept = signed.elastic_net(train, signs, l1, l2)
             probability = sigmoid(held.matrix @ coefficients + intercept)
             loss = weighted_mean(log_losses(held.label, probability), held.weight)

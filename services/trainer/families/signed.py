@@ -36,7 +36,7 @@ def logistic(sample: Sample, signs: Sequence[int], penalty: float) -> Coefficien
         return float(value), np.append(wrong @ inputs + penalty * coefficients, wrong.sum())
 
     start = np.append(np.zeros(width), _log_odds(base_rate(sample)))
-    found = _minimum(loss, start, [*_bounds(signs), (None, None)])
+    found = minimum(loss, start, [*sign_bounds(signs), (None, None)])
     return found[:width], float(found[width])
 
 
@@ -53,7 +53,7 @@ def least_squares(sample: Sample, signs: Sequence[int], penalty: float) -> Coeff
         value = wrong @ missed / 2 + penalty / 2 * (coefficients @ coefficients)
         return float(value), np.append(wrong @ inputs + penalty * coefficients, wrong.sum())
 
-    found = _minimum(loss, np.append(np.zeros(width), base_rate(sample)), [*_bounds(signs), (None, None)])
+    found = minimum(loss, np.append(np.zeros(width), base_rate(sample)), [*sign_bounds(signs), (None, None)])
     return found[:width], float(found[width])
 
 
@@ -80,7 +80,7 @@ def elastic_net(sample: Sample, signs: Sequence[int], l1: float, l2: float) -> C
     up = [(0.0, 0.0 if sign < 0 else None) for sign in signs]
     down = [(0.0, 0.0 if sign > 0 else None) for sign in signs]
     start = np.append(np.zeros(2 * width), _log_odds(base_rate(sample)))
-    found = _minimum(loss, start, [*up, *down, (None, None)], {"maxiter": MAX_ITERATIONS})
+    found = minimum(loss, start, [*up, *down, (None, None)], {"maxiter": MAX_ITERATIONS})
     return found[:width] - found[width : 2 * width], float(found[-1])
 
 
@@ -101,16 +101,18 @@ def _log_odds(rate: float) -> float:
 Bounds = list[tuple[float | None, float | None]]
 
 
-def _bounds(signs: Sequence[int]) -> Bounds:
+def sign_bounds(signs: Sequence[int]) -> Bounds:
+    """Of coefficients that may be positive (1), negative (-1) or either (0)."""
     return [(0.0 if sign > 0 else None, 0.0 if sign < 0 else None) for sign in signs]
 
 
-def _minimum(
+def minimum(
     loss: Callable[[Floats], tuple[float, Floats]],
     start: Floats,
     bounds: Sequence[tuple[float | None, float | None]],
     options: dict[str, int] | None = None,
 ) -> Floats:
+    """Where `loss`, which also gives its gradient, is least under the bounds."""
     from scipy.optimize import minimize
 
     return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=list(bounds), options=options or {}).x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from services.trainer.families.base import Conditions, Inputs, ModelFamily
 
@@ -14,6 +14,9 @@ class SmallTrees(ModelFamily):
 
     PATIENCE = 15
     """Rounds without a gain after which no more are tried."""
+
+    SPACE: ClassVar = {"learning_rate": (0.08, 0.04, 0.16), "l2": (5.0, 1.0, 30.0), "features": (0.8, 0.5, 1.0)}
+    """`features`: the share of them that each tree may look at."""
 
     def __init__(self, inputs: Inputs, conditions: Conditions, depth: int = 2) -> None:
         """`depth`: at most 3, or its contributions can't be tabulated."""

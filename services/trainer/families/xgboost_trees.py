@@ -20,7 +20,6 @@ class XGBoostTrees(SmallTrees):
 
     MAX_ROUNDS = 130
     """Beyond it validation loss only rose on every set that was tried."""
-    LEARNING_RATE = 0.08
 
     def _rounds(self) -> int:
         return int(self._model.best_iteration + 1)
@@ -31,10 +30,10 @@ class XGBoostTrees(SmallTrees):
         self._model = XGBClassifier(
             n_estimators=self.MAX_ROUNDS,
             max_depth=self._depth,
-            learning_rate=self.LEARNING_RATE,
+            learning_rate=self.settings["learning_rate"],
             min_child_weight=5.0,
-            reg_lambda=5.0,
-            colsample_bytree=0.8,
+            reg_lambda=self.settings["l2"],
+            colsample_bytree=self.settings["features"],
             tree_method="hist",
             early_stopping_rounds=self.PATIENCE,
             eval_metric="logloss",

@@ -110,17 +110,17 @@ def _decided(number: int, occurred_us: int, policy: str) -> dict[str, Any]:
     return {"decision": "approve", "policy_version": "another"}
 
 
-def load(settings: BigQuerySettings, examples: Examples, policy: str) -> None:
+def load(settings: BigQuerySettings, history: SimulatedHistory, policy: str) -> None:
     """As the sink would have written them: purchases, outcomes and decisions, a second decision of one event among
     them. `policy`: that approved some by chance."""
-    client = bigquery_client(settings)
+    client, examples = bigquery_client(settings), history.examples
     columns: dict[Table, list[dict[str, Any]]] = {
         tables.TRANSACTIONS: [],
         tables.OUTCOMES: [],
         tables.DECISIONS: [],
     }
     for i, event_id in enumerate(examples.event_id):
-        occurred, mature = (from_epoch_micros(int(t[i])) for t in (examples.occurred_us, examples.mature_us))
+        occurred = from_epoch_micros(int(examples.occurred_us[i]))
         place = {"kafka_topic": "t", "kafka_partition": 0, "kafka_offset": i, "kafka_timestamp": occurred}
         ids = {"event_id": event_id, "customer_id": examples.customer_id[i]}
         columns[tables.TRANSACTIONS].append(
@@ -135,7 +135,9 @@ def load(settings: BigQuerySettings, examples: Examples, policy: str) -> None:
                 "source_scores_risk_level": "low" if examples.rule_approves[i] else "medium",
             }
         )
-        columns[tables.OUTCOMES].append(ids | place | {"defaulted": bool(examples.label[i]), "observed_at": mature})
+        outcome = msgspec.to_builtins(history.outcomes[i].outcome)
+        told = {name: outcome[name] for name in ("defaulted", "days_to_first_missed_payment", "observed_at")}
+        columns[tables.OUTCOMES].append(ids | place | told)
         features = {
             name: None if np.isnan(value) else float(value)
             for name, value in zip(examples.feature_names, examples.features[i], strict=True)
@@ -155,7 +157,7 @@ def load(settings: BigQuerySettings, examples: Examples, policy: str) -> None:
     columns[tables.DECISIONS].append(columns[tables.DECISIONS][0] | {"kafka_offset": len(examples)})
     for table, rows in columns.items():
         for start in range(0, len(rows), BATCH):
-            refused = client.insert_rows_json(f"{PROJECT}.{table.id}", rows[start : start + BATCH])
+            refused = client.insert_rows_json(f"{settings.project}.{table.id}", rows[start : start + BATCH])
             assert not refused
 
 
@@ -174,7 +176,7 @@ def trained(bigquery_endpoints: BigQuerySettings, tmp_path_factory: pytest.TempP
     ensure_warehouse(settings)
     history = simulated_history("bnpl_history", DAYS, DAILY, seed=3)
     policy = exploring(folder)
-    load(settings, history.examples, policy)
+    load(settings, history, policy)
     unknown = trainer(settings, folder, "train")
     assert unknown.returncode == 1
     assert f"nobody knows how often: {policy}" in unknown.stderr

@@ -14,8 +14,9 @@ from services.trainer import switch
 from services.trainer.cli import parse
 from services.trainer.commands import STEPS, Trainer
 from services.trainer.examples import Examples, TrainingRefused
-from services.trainer.monitoring.purchases import SEGMENTS
+from services.trainer.monitoring import purchases
 from services.trainer.monitoring.reference import decode_reference
+from services.trainer.segments import GROUPS, SEGMENTS
 from services.trainer.settings import TrainerSection, TrainerSettings
 from services.trainer.warehouse import Evaluation, Propensity, Warehouse
 from shared.contracts.identity import epoch_micros
@@ -45,10 +46,13 @@ class WarehouseInMemory:
         return self.examples.matured(as_of_us)
 
     def rows(self, select: str) -> pyarrow.Table:
-        """All purchases, whatever days of them are asked for: what the reference is made of."""
-        assert "raw_bnpl_prediction_logs" in select
+        """All purchases, whatever days of them are asked for: what the reference is made of. Nobody tells what the
+        purchases were."""
+        if "raw_bnpl_prediction_logs" not in select:
+            return pyarrow.table({name: [] for name in ("event_id", *SEGMENTS, *GROUPS)})
         examples, count = self.examples, len(self.examples)
-        unknown = dict.fromkeys(("decided_us", "degraded", *(f"segment_{name}" for name in SEGMENTS)), [None] * count)
+        segments = (f"segment_{name}" for name in purchases.SEGMENTS)
+        unknown = dict.fromkeys(("decided_us", "degraded", *segments), [None] * count)
         return pyarrow.table(
             {
                 "customer_id": examples.customer_id,
