@@ -269,7 +269,7 @@ class LadderMachine(RuleBasedStateMachine):
 
 TestLadder = LadderMachine.TestCase
 TestLadder.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
