@@ -206,7 +206,7 @@ class MonitorReads:
         """How many purchases were decided, of how many the vector was computed again, and how many of these came out
         otherwise."""
         [row] = self._between(_RECOMPUTED, first_day, end_day).to_pylist()
-        return row["decided"], row["vectors"], row["others"]
+        return int(row["decided"]), int(row["vectors"]), int(row["others"])  # the emulator counts in decimals
 
     def _between(self, sql: str, first_day: int, end_day: int, **values: object) -> Any:
         bounds = {"first_us": first_day * MICROS_PER_DAY, "end_us": end_day * MICROS_PER_DAY}

@@ -21,7 +21,6 @@ from services.trainer.monitoring.command import STEPS, Monitoring
 from services.trainer.monitoring.look import Look
 from services.trainer.monitoring.monitor import Monitor
 from services.trainer.monitoring.purchases import MICROS_PER_DAY
-from services.trainer.monitoring.reading import MonitorReads
 from services.trainer.monitoring.reference import decode_reference, encode_reference
 from services.trainer.settings import TrainerSection, TrainerSettings
 from services.trainer.warehouse import Warehouse, WarehouseUnavailable
@@ -73,7 +72,6 @@ def rows_of(examples: Examples, probability: Sequence[float], first: int = 0) ->
                 "currency": "USD",
                 "installments_count": int((examples.mature_us[i] - examples.occurred_us[i]) // PERIOD_US),
                 "product_category": "home",
-                "source_scores_risk_level": "low" if examples.rule_approves[i] else "medium",
             }
         )
         found[tables.OUTCOMES].append(ids | place | {"defaulted": bool(examples.label[i]), "observed_at": mature})
@@ -155,8 +153,7 @@ def watched(bigquery_endpoints: BigQuerySettings, tmp_path_factory: pytest.TempP
 
 
 def options(settings: BigQuerySettings, folder: Path) -> TrainerSettings:
-    section = TrainerSection(reports=str(folder / "reports"), check_data=False)
-    return TrainerSettings(bigquery=settings, trainer=section)
+    return TrainerSettings(bigquery=settings, trainer=TrainerSection(reports=str(folder / "reports"), check_data=False))
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +291,6 @@ def test_the_command_answers_with_its_concerns_and_leaves_two_pages(watched: Wat
 
 
 def test_a_purchase_that_comes_late_has_its_day_counted_again(watched: Watched) -> None:
-    """Last, since it changes what is there."""
     day = watched.until_day - 3
     late = watched.examples.take(np.flatnonzero(watched.examples.occurred_us // MICROS_PER_DAY == day)[:1])
     late = replace(late, event_id=np.array(["a-late-one"], object))
@@ -302,5 +298,3 @@ def test_a_purchase_that_comes_late_has_its_day_counted_again(watched: Watched) 
     found = watched.look()
     assert found.days_read == 1
     assert watched.counts()[day] == watched.by_day()[day] + 1
-    reads = MonitorReads(Warehouse(watched.settings))
-    assert len(reads.purchases(day, day + 1, ["amount"], FEATURE_SET_VERSION)) == watched.by_day()[day] + 1
