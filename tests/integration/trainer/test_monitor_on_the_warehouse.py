@@ -225,6 +225,7 @@ def test_a_repeated_look_reads_no_day_and_writes_no_row(watched: Watched, first_
     assert [len(watched.rows(table)) for table in written] == before
 
 
+@pytest.mark.slow
 def test_a_look_that_is_interrupted_is_made_good_by_the_next(watched: Watched, first_look: Look) -> None:
     other = replace(watched.files, manifest=msgspec.structs.replace(watched.files.manifest, version="interrupted"))
 
