@@ -6,6 +6,7 @@ import threading
 from argparse import Namespace
 from typing import Any
 
+import numpy as np
 import structlog
 
 from services.trainer.examples import TrainingRefused
@@ -91,7 +92,8 @@ def summary(look: Look) -> dict[str, Any]:
     """A look in one line of JSON."""
     whole = look.latest("four weeks", matured=True)
     latest = look.latest("four weeks", matured=False)
-    performance: dict[str, Any] = {"expected_auc": latest.estimate.auc.value if latest else None}
+    expected = latest.estimate.auc.value if latest else float("nan")
+    performance: dict[str, Any] = {"expected_auc": expected if np.isfinite(expected) else None}
     if whole is not None and whole.realized is not None and whole.on_matured is not None:
         performance |= {
             "auc": whole.realized.auc,

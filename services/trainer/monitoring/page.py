@@ -16,7 +16,7 @@ from services.trainer.monitoring.state import matured
 
 _STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:64rem;margin:2rem auto}th{text-align:left;padding-right:1.5rem}"
-    "td{padding-right:1.5rem;white-space:nowrap}.alarm{color:#b00020;font-weight:bold}"
+    "td{padding-right:1.5rem;white-space:nowrap}.wide{overflow-x:auto}.alarm{color:#b00020;font-weight:bold}"
 )
 
 SHOWN_PERIODS = 30
@@ -74,7 +74,7 @@ def _scores(look: Look) -> go.Figure:
     if weekly:
         chart.add_vline(x=weekly[0].threshold, line_dash="dash")
     chart.update_layout(
-        title="Population stability index over the last week; beyond the line, and by no chance: an alarm",
+        title="Population stability index over the last week; beyond the line, and beyond chance: an alarm (red)",
         height=200 + 18 * len(weekly),
     )
     chart.update_yaxes(automargin=True)
@@ -120,7 +120,7 @@ def _findings(drift: Sequence[Finding]) -> str:
         for each in ranked
     ]  # fmt: skip
     names = ("", "window", "against", "purchases", "stability index", "floor", "Jensen-Shannon (bits)", "p")
-    return _table(names, rows)
+    return f"<details><summary>All {len(rows)} comparisons</summary>{_table(names, rows)}</details>"
 
 
 def _periods(look: Look) -> str:
@@ -190,7 +190,7 @@ def _table(names: Sequence[str], rows: Iterable[tuple[bool, Sequence[str]]]) -> 
         f"<tr{' class=alarm' if alarm else ''}>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
         for alarm, cells in rows
     )
-    return f"<table><tr>{head}</tr>{lines}</table>"
+    return f"<div class=wide><table><tr>{head}</tr>{lines}</table></div>"
 
 
 def _day(day: int) -> str:

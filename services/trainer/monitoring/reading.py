@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.trainer.examples import TrainingRefused
 from services.trainer.monitoring.lent import Lent
 from services.trainer.monitoring.purchases import MICROS_PER_DAY, MICROS_PER_SECOND, SEGMENTS, UNKNOWN, Purchases
 from services.trainer.monitoring.reference import MAX_ROWS, Arrivals
@@ -174,8 +175,11 @@ class MonitorReads:
         return Counter(dict(zip(found["day"].to_pylist(), found["arrived"].to_pylist(), strict=True)))
 
     def began(self) -> int:
-        """Day of the stream's first purchase."""
-        return int(self._warehouse.rows(_BEGAN.format(project=self._warehouse.project))["day"][0].as_py())
+        """Day of the stream's first purchase. Raises TrainingRefused where there is none."""
+        day = self._warehouse.rows(_BEGAN.format(project=self._warehouse.project))["day"][0].as_py()
+        if day is None:
+            raise TrainingRefused("the warehouse holds no purchase yet")
+        return int(day)
 
     def lent(self, first_day: int, end_day: int, as_of_us: int, propensity: Propensity) -> LentAndLacking:
         """What models decided and was lent, with what has matured by then. `propensity`: as of `matured_examples`."""
@@ -202,7 +206,7 @@ class MonitorReads:
         """How many purchases were decided, of how many the vector was computed again, and how many of these came out
         otherwise."""
         [row] = self._between(_RECOMPUTED, first_day, end_day).to_pylist()
-        return row["decided"], row["vectors"], row["others"]
+        return int(row["decided"]), int(row["vectors"]), int(row["others"])  # the emulator counts in decimals
 
     def _between(self, sql: str, first_day: int, end_day: int, **values: object) -> Any:
         bounds = {"first_us": first_day * MICROS_PER_DAY, "end_us": end_day * MICROS_PER_DAY}

@@ -8,7 +8,8 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from services.simulator import arrivals, catalogue, population
+from services.simulator import arrivals, catalogue, law, population
+from services.simulator.bnpl import World
 from services.simulator.draw import Draw
 from services.simulator.request import RegimeChange, StreamRequest
 from services.simulator.worlds import GENERATORS, Worlds
@@ -53,13 +54,11 @@ def days(
 
 def _judgement(draw: Draw) -> NDArray[np.float64]:
     """By the law of before any change: a model doesn't know of the next one."""
-    from services.simulator.law import expected_rate
-
-    return np.asarray(expected_rate(draw.score), np.float64)
+    return np.asarray(law.expected_rate(draw.score), np.float64)
 
 
-def _purchases(draw: Draw, world: object) -> Purchases:
-    people, products = world.people, world.products  # type: ignore[attr-defined]
+def _purchases(draw: Draw, world: World) -> Purchases:
+    people, products = world.people, world.products
     device = people.device(draw.person, draw.device_slot)
     category = products.category[draw.product]
     credit = people.codes(population.CREDIT, draw.person)

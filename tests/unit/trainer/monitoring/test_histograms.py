@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -144,8 +145,6 @@ def test_what_is_no_reference_is_refused(data: bytes) -> None:
 
 
 def test_a_reference_whose_histograms_do_not_fit_its_bins_is_refused(reference: Reference) -> None:
-    import msgspec
-
     short = msgspec.structs.replace(reference, counts=reference.counts[:-1])
     with pytest.raises(ArtifactRefused) as refused:
         decode_reference(encode_reference(short))

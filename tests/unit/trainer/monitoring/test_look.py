@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -132,9 +133,14 @@ def test_a_page_shows_alarms_first_and_escapes_what_producers_wrote(
     assert "Nothing to worry about" in page(look, reference, None)
 
 
-def test_the_answer_is_plain_json(look: Look) -> None:
-    import json
+def test_a_single_loan_has_no_expected_auc_and_still_an_answer(look: Look) -> None:
+    one = lent(42, 150, seed=5).take(np.arange(1))
+    young = replace(look, periods=tuple(periods(one, Economics(), FIRST - 28, look.until_day)))
+    answer = json.loads(json.dumps(summary(young), allow_nan=False))
+    assert answer["performance"] == {"expected_auc": None}
 
+
+def test_the_answer_is_plain_json(look: Look) -> None:
     answer = json.loads(json.dumps(summary(drifted(look)), allow_nan=False))
     assert answer["version"] == VERSION
     assert set(answer["concerns"]) == {"drift"}
