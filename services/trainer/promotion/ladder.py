@@ -204,7 +204,7 @@ class Ladder:
         def checked(before: Trials) -> Trials:
             if before.candidacy != judged:
                 raise CandidacyMoved(judged.version)
-            if moved.stage is Stage.WITHDRAWN and _is_in_service(self._registry, judged):
+            if moved.stage is Stage.WITHDRAWN and self._registry.current() == judged.version:
                 raise LadderRefused(f"{judged.version} is in service already: `rollback` takes it out")
             return msgspec.structs.replace(change(before), candidacy=moved)
 
@@ -243,10 +243,6 @@ def without(trials: Trials, candidacy: Candidacy) -> Trials:
         shadow=[each for each in trials.shadow if each not in gone],
         experiment=None if ours else running,
     )
-
-
-def _is_in_service(registry: ModelRegistry, candidacy: Candidacy) -> bool:
-    return candidacy.stage is Stage.PROMOTING and registry.current() == candidacy.version
 
 
 def _named(pointer: Pointer | None) -> str:

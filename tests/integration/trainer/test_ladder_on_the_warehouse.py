@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,8 +220,8 @@ def test_a_candidate_climbs_into_service_and_is_taken_back_where_it_harms(
     assert experiment is not None
     assert experiment.arms[0].model_version == candidate
 
-    deciding = {"deciding": made_up.CANDIDATE_VERSION, "beside": made_up.CHAMPION_VERSION}
-    theirs, mine = made_up.decided(DECISIONS, 2), made_up.decided(DECISIONS, 2, **deciding)
+    by_candidate = partial(made_up.decided, deciding=made_up.CANDIDATE_VERSION, beside=made_up.CHAMPION_VERSION)
+    theirs, mine = made_up.decided(DECISIONS, 2), by_candidate(DECISIONS, 2)
     arm = np.array([arm_of(experiment, customer) for customer in theirs.customer_id], dtype=object)
     names = ("decision", "model_version", "probability", "shadow")
     canary = replace(
@@ -233,7 +234,7 @@ def test_a_candidate_climbs_into_service_and_is_taken_back_where_it_harms(
     assert rig.registry.trials().shadow == [champion], "what would have been can be compared"
     assert rig.registry.trials().experiment is None
 
-    harmful = made_up.decided(DECISIONS, 3, candidate_shift=1.5, **deciding)
+    harmful = by_candidate(DECISIONS, 3, candidate_shift=1.5)
     live(rig, "probation", of(harmful, champion=champion, candidate=candidate), candidacy().since)
     answer, alerts = rig.advance()
     assert answer["step"] == "probation → rolled back", answer

@@ -208,6 +208,13 @@ def test_a_candidate_is_withdrawn_by_one_command_and_one_in_service_is_not(rig: 
         rig.ladder.withdraw(["too late"], PERSON)
 
 
+def test_one_that_a_person_has_put_in_service_is_not_withdrawn_from_there(rig: Rig) -> None:
+    promote_candidate(rig)
+    with pytest.raises(LadderRefused, match="`rollback`"):
+        rig.ladder.withdraw(["too late"], PERSON)
+    assert rig.look().after is Stage.OUTDATED
+
+
 def test_a_newer_candidate_takes_the_place_of_one_in_shadow_and_waits_for_one_that_is_further(rig: Rig) -> None:
     rig.ladder.enter(rig.other, rig.champion, [], LADDER)
     assert rig.registry.trials().shadow == [rig.other]
