@@ -12,6 +12,7 @@ import structlog
 
 from services.trainer import cli, switch
 from services.trainer.settings import TrainerSettings
+from shared.model_artifact.alone import Busy
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.opening import open_registry
 from shared.model_artifact.registry import ModelRegistry, PromotionConflict, RegistryAway, RegistryUnsupported
@@ -51,7 +52,7 @@ def main() -> None:
         answer = run(arguments, settings, registry)
     except (
         TrainingRefused, ExportRefused, FamilyRefused, ArtifactRefused, PromotionConflict, RegistryAway,
-        WarehouseUnavailable, LadderRefused,
+        WarehouseUnavailable, LadderRefused, Busy,
     ) as refused:  # fmt: skip
         log.error("refused", command=arguments.command, reason=str(refused))
         raise SystemExit(EXIT_FAILED) from None
@@ -88,6 +89,7 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
     from services.trainer import data_commands, ladder_commands
     from services.trainer.commands import STEPS, Trainer
     from services.trainer.job import Job
+    from services.trainer.lifecycle import command as lifecycle
     from services.trainer.maturity import commands as maturity
     from services.trainer.monitoring import command as monitoring
     from services.trainer.warehouse import Warehouse
@@ -117,6 +119,7 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
         kinds: dict[str, type[Job]] = {
             **dict.fromkeys(data_commands.COMMANDS, data_commands.Data),
             **dict.fromkeys(ladder_commands.COMMANDS, ladder_commands.Climbing),
+            **dict.fromkeys(lifecycle.COMMANDS, lifecycle.Watching),
             **dict.fromkeys(maturity.COMMANDS, maturity.Maturity),
             **dict.fromkeys(monitoring.COMMANDS, monitoring.Monitoring),
         }

@@ -23,6 +23,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
     train = commands.add_parser("train", help="train on matured outcomes, register, and promote if it is better")
     train.add_argument("--as-of", type=_moment, help="what has matured by then counts (default: the last purchase)")
+    train.add_argument("--since", type=_moment, help="learn from purchases since then alone (default: from all)")
     train.add_argument(
         "--promote", action=argparse.BooleanOptionalAction, default=True, help="put it in service if the gate allows"
     )
@@ -70,6 +71,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
     analyse = commands.add_parser("analyse-experiment", help="arms against the champion: figures, intervals, a page")
     analyse.add_argument("name", nargs="?", help="of one that has ended (default: the one that runs)")
+    watch = commands.add_parser("watch", help="look after the models until told to stop")
+    watch.add_argument("--every", type=_seconds, default=60.0, metavar="SECONDS", help="between two rounds (60)")
     guard = commands.add_parser("guard", help="stop the experiment that runs if it breaks a guardrail")
     guard.add_argument("--every", type=_seconds, metavar="SECONDS", help="go on looking, until told to stop")
 

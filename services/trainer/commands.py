@@ -58,6 +58,11 @@ class Trainer(Job):
     """The subcommands about models."""
 
     def train(self, arguments: Namespace) -> Answer:
+        """Raises Busy where a training with this registry is under way."""
+        with self._registry.alone("training"):
+            return self._trained(arguments)
+
+    def _trained(self, arguments: Namespace) -> Answer:
         section = self._settings.trainer
         as_of_us, examples, known = self._learnable(arguments)
         if section.check_data:
@@ -127,10 +132,13 @@ class Trainer(Job):
 
     def _learnable(self, arguments: Namespace) -> tuple[int, Examples, Known | None]:
         """As of when, what has matured by then and, where it is learnt from, all that is known by then."""
+        since_us = arguments.since or 0
         if (arguments.labels or self._settings.trainer.labels) == "matured":
-            return *self._examples(arguments.as_of), None
+            as_of_us, examples = self._examples(arguments.as_of)
+            return as_of_us, examples.take(examples.occurred_us >= since_us), None
         as_of_us = self._warehouse.clock() if arguments.as_of is None else arguments.as_of
         known = known_purchases(self._warehouse, as_of_us, FEATURE_SET_VERSION, self._propensity)
+        known = known.take(known.examples.occurred_us >= since_us)
         self._step("read")
         return as_of_us, known.settled(), known
 

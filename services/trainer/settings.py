@@ -12,6 +12,7 @@ from services.trainer.evaluate import Economics
 from services.trainer.experiments.limits import Limits
 from services.trainer.families.found import DEFAULT_FAMILIES
 from services.trainer.ladder_settings import GatesSection, LadderSection
+from services.trainer.lifecycle.settings import LifecycleSection
 from shared.alerts import AlertsSettings
 from shared.settings import BigQuerySettings, MetricsSettings, ModelRegistrySettings, Section, ServiceSettings
 
@@ -69,6 +70,7 @@ class TrainerSection(Section):
     guard: GuardSection = GuardSection()
     gates: GatesSection = GatesSection()
     ladder: LadderSection = LadderSection()
+    lifecycle: LifecycleSection = LifecycleSection()
     check_data: bool = True
     """Whether a training is refused where its examples break an expectation (services/trainer/quality)."""
     reports: str = "out/trainer"

@@ -29,9 +29,11 @@ from requests.exceptions import RequestException
 from shared.durable import replace_synced
 from shared.experiments import Candidacy, Ended, Trials
 from shared.model_artifact.files import ModelFiles
+from shared.model_artifact.lease import Lease
 from shared.model_artifact.manifest import MANIFEST_FILE, ArtifactFault, ArtifactRefused, Manifest
 from shared.model_artifact.registry import (
     ModelRegistry,
+    Note,
     Pointer,
     PromotionConflict,
     RegistryAway,
@@ -124,7 +126,7 @@ class BucketRegistry(ModelRegistry):
         super()._keep(place, ended)
         self._push(place, (self.root / place).read_bytes())
 
-    def _write_pointer(self, name: str, pointer: Pointer | Trials) -> None:
+    def _write_pointer(self, name: str, pointer: msgspec.Struct) -> None:
         """Raises PromotionConflict where somebody else has moved it since it was read."""
         if name not in self._generations:
             self._pull_pointer(name)
@@ -138,10 +140,22 @@ class BucketRegistry(ModelRegistry):
                     timeout=TIMEOUT_S,
                 )
         except PreconditionFailed:
-            now = self.pointer(name) if name != "trials" else None
+            now = self.pointer(name) if isinstance(pointer, Pointer) else None
             raise PromotionConflict("what this writer had read", now.version if now else None) from None
         self._generations[name] = int(blob.generation)
         super()._write_pointer(name, pointer)
+
+    def note(self, name: str, kind: type[Note]) -> Note | None:
+        self._pull_pointer(name)
+        return super().note(name, kind)
+
+    @contextmanager
+    def alone(self, work: str) -> Iterator[None]:
+        with super().alone(work):
+            with _reached():
+                lease = Lease.take(lambda: self._blob(f".{work}"), work)
+            with lease:
+                yield
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -7,6 +7,7 @@
     <root>/trials                          models in shadow, the experiment that runs, and who is on the ladder
                                            (shared.experiments.Trials)
     <root>/experiments/<name>@<start>.json every experiment that has ended (shared.experiments.Ended)
+    <root>/lifecycle                       what the loop that looks after the models remembers
     <root>/candidacies/<version>@<entry>.json every candidacy that has ended (shared.experiments.Candidacy)
 
 A model is written into a folder aside, synced, and renamed to its version: a reader sees all of it or nothing. What is
@@ -25,13 +26,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from shared.contracts.identity import canonical_time
 from shared.durable import replace_synced, sync_folder, write_synced
 from shared.experiments import Trials
+from shared.model_artifact.alone import alone
 from shared.model_artifact.files import FILES, ModelFiles, complete, read_verified
 from shared.model_artifact.manifest import (
     MANIFEST_FILE,
@@ -46,6 +48,9 @@ from shared.model_artifact.trying import Trying
 
 _VERSION = re.compile(rf"[0-9a-f]{{{VERSION_HEX_DIGITS}}}")
 _POLICY = re.compile(r"[A-Za-z0-9._-]+")
+
+
+Note = TypeVar("Note", bound=msgspec.Struct)
 
 
 class RegistryUnsupported(ValueError):
@@ -230,13 +235,33 @@ class ModelRegistry(Trying):
             raise ArtifactRefused(ArtifactFault.MISSING, f"no policy {name} is kept")
         return kept
 
+    def note(self, name: str, kind: type[Note]) -> Note | None:
+        """What was kept under a name last. Raises `ArtifactRefused` if it can't be read."""
+        try:
+            return msgspec.json.decode((self.root / name).read_bytes(), type=kind)
+        except FileNotFoundError:
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ArtifactRefused(ArtifactFault.SYNTAX, f"{name}: {error}") from None
+
+    def keep_note(self, name: str, note: msgspec.Struct) -> None:
+        """Keeps it, in place of what was kept; whole or not at all."""
+        with self._locked():
+            self._write_pointer(name, note)
+
+    @contextmanager
+    def alone(self, work: str) -> Iterator[None]:
+        """While it lasts, no other process is at this work with this registry. Raises `Busy` where one is."""
+        with alone(self.root / f".{work}", work):
+            yield
+
     def _read_verified(self, folder: Path, version: str) -> ModelFiles:
         files = read_verified(folder, version)
         if self._verifier is not None:
             self._verifier.check(files.manifest)
         return files
 
-    def _write_pointer(self, name: str, pointer: Pointer | Trials) -> None:
+    def _write_pointer(self, name: str, pointer: msgspec.Struct) -> None:
         replace_synced(self.root / name, msgspec.json.encode(pointer))
 
     @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -16,9 +16,6 @@ from shared.durable import replace_synced
 from shared.experiments import Candidacy, Ended, Trials
 from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused
-
-if TYPE_CHECKING:
-    from shared.model_artifact.registry import Pointer
 
 Kept = TypeVar("Kept", Ended, Candidacy)
 
@@ -35,7 +32,7 @@ class Trying(ABC):
     def _locked(self) -> AbstractContextManager[None]: ...
 
     @abstractmethod
-    def _write_pointer(self, name: str, pointer: Pointer | Trials) -> None: ...
+    def _write_pointer(self, name: str, pointer: msgspec.Struct) -> None: ...
 
     def trials(self) -> Trials:
         """What is tried beside the model in service. Raises `ArtifactRefused` if that can't be read."""

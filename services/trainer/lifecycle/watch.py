@@ -1,4 +1,4 @@
-"""The loop that joins guarding, watching, promoting and training. Knows no warehouse: what it does is passed in.
+"""The loop that joins watching, promoting and training. Knows no warehouse: what it does is passed in.
 
 Guarantee: whatever ends the loop, and wherever, the next one goes on from the state that was kept. A training that was
 cut off counts as not tried; a look that was cut off is taken again.
@@ -37,8 +37,6 @@ class Hands:
 
     clock: Callable[[], int | None]
     """The time of the stream's latest purchase, in microseconds; None: there is none yet."""
-    guard: Callable[[], None]
-    """Stops the experiment that runs, where it harms."""
     look: Callable[[], Seen]
     """Drift, performance and data quality as of now."""
     advance: Callable[[], None]
@@ -66,7 +64,6 @@ class Watch:
 
     def tick(self) -> Tick:
         """One round. Raises Transient; what it has done until then stays done."""
-        self._hands.guard()
         clock_us = self._hands.clock()
         if clock_us is None or not self._is_time(clock_us):
             return Tick()

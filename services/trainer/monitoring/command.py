@@ -38,22 +38,26 @@ class Monitoring(Job):
     def monitor(self, arguments: Namespace) -> Answer:
         if arguments.every is not None:
             return self._watch(arguments.every, told_to_stop())
-        return self._look(arguments.as_of, in_detail=True)
+        look, page_at = self.look(arguments.as_of, in_detail=True)
+        return summary(look) | {"html": page_at}
 
     def _watch(self, every_s: float, stop: threading.Event) -> Answer:
         """Looks until told to stop, and gives the last answer. What can't be read is tried again at the next look."""
         last: Answer = {}
         while True:
             try:
-                last = self._look(None, in_detail=False)
+                look, page_at = self.look(None, in_detail=False)
+                last = summary(look) | {"html": page_at}
             except (WarehouseUnavailable, RegistryAway, ArtifactRefused, TrainingRefused) as error:
                 metrics.LOOKS.labels("failed").inc()
                 log.warning("look_failed", reason=str(error))
             if stop.wait(every_s):
                 return last
 
-    def _look(self, as_of_us: int | None, *, in_detail: bool) -> Answer:
-        """`in_detail`: with evidently's report, which reads the purchases again; else only where something drifted."""
+    def look(self, as_of_us: int | None, *, in_detail: bool) -> tuple[Look, str]:
+        """What one look found, and where its page is.
+
+        `in_detail`: with evidently's report, which reads the purchases again; else only where something drifted."""
         monitor = Monitor(self._warehouse, self._propensity, self._settings.trainer.economics, self._step)
         files = self._registry.load(self._current())
         reference = monitor.reference(files)
@@ -65,9 +69,9 @@ class Monitoring(Job):
             log.warning("concern", concern=concern, version=look.model_version, reasons=reasons)
         detail = self._evidently(files, reference, look) if in_detail or Concern.DRIFT in found else None
         name = f"monitor-{look.model_version}.html"
-        answer = summary(look) | {"html": self._report(name, page(look, reference, detail))}
+        page_at = self._report(name, page(look, reference, detail))
         self._step("reported")
-        return answer
+        return look, page_at
 
     def _evidently(self, files: ModelFiles, reference: Reference, look: Look) -> str | None:
         """File name of evidently's report, in the folder of reports; None where there are too few purchases."""

@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.api_core.exceptions import GoogleAPIError
+from google.cloud import storage
 
+from services.trainer.lifecycle.triggers import State
 from services.trainer.promotion.ladder import CandidacyMoved, Ladder, LadderRefused
 from shared.experiments import Stage, Trials
 from shared.model_artifact import bucket as bucket_module
+from shared.model_artifact.alone import Busy
 from shared.model_artifact.bucket import BucketRegistry, upload
+from shared.model_artifact.lease import Lease
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.opening import open_registry
 from shared.model_artifact.registry import ModelRegistry, PromotionConflict, RegistryAway
@@ -254,3 +262,64 @@ def test_who_has_never_seen_a_model_can_try_it_and_return_to_it(machine: Machine
     here.promote(second, "test")
     assert machine().change_trials(lambda _: Trials(shadow=[first])).shadow == [first]
     assert machine().rollback("test") == first
+
+
+def test_what_is_noted_is_read_elsewhere_and_replaced_whole(machine: Machine) -> None:
+    here, there = machine(), machine()
+    assert there.note("lifecycle", State) is None
+    for in_vain in (1, 2):
+        here.keep_note("lifecycle", State(in_vain=in_vain))
+        assert there.note("lifecycle", State) == State(in_vain=in_vain)
+
+
+def test_one_training_at_a_time(machine: Machine) -> None:
+    with machine().alone("training"):
+        with pytest.raises(Busy, match="another training is under way"), machine().alone("training"):
+            pass
+        with machine().alone("something else"):
+            pass
+    with machine().alone("training"):
+        pass
+
+
+def test_an_error_of_the_work_is_not_taken_for_one_of_the_registry(machine: Machine) -> None:
+    with pytest.raises(GoogleAPIError, match="the warehouse's"), machine().alone("training"):
+        raise GoogleAPIError("the warehouse's")
+    with machine().alone("training"):
+        pass
+
+
+def test_a_lease_is_renewed_while_its_owner_lives_and_taken_over_once_he_is_dead(server: Buckets) -> None:
+    blob = lambda: storage.Client().bucket("flit-models").blob(".training")  # noqa: E731
+    lasts = timedelta(seconds=1.2)
+    with Lease.take(blob, "training", lasts):
+        first = server_generation(blob)
+        wait_for(lambda: server_generation(blob) != first)
+        with pytest.raises(Busy):
+            Lease.take(blob, "training", lasts)
+    abandoned = Lease.take(blob, "training", lasts)  # and never entered: as if its process had died
+
+    def free() -> bool:
+        try:
+            with Lease.take(blob, "training", lasts):
+                return True
+        except Busy:
+            return False
+
+    wait_for(free)
+    with abandoned:
+        pass  # who was taken for dead gives nothing back that isn't his
+    assert free()
+
+
+def server_generation(blob: Callable[[], Any]) -> int:
+    there = blob()
+    there.reload()
+    return int(there.generation)
+
+
+def wait_for(condition: Callable[[], bool], patience_s: float = 30.0) -> None:
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

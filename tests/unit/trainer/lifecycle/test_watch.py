@@ -31,7 +31,7 @@ class World:
 
     def watch(self, every_days: float = 1.0) -> Watch:
         hands = Hands(
-            clock=self.clock, guard=lambda: self._do("guard"), look=self.look, advance=lambda: self._do("advance"),
+            clock=self.clock, look=self.look, advance=lambda: self._do("advance"),
             train=self.train,
         )  # fmt: skip
         return Watch(hands, self, Plan(every_days=28, changed_days=7), int(every_days * DAY))
@@ -61,21 +61,21 @@ class World:
             raise self.error
 
 
-def test_a_first_round_guards_looks_promotes_and_trains() -> None:
+def test_a_first_round_looks_promotes_and_trains() -> None:
     world = World()
     tick = world.watch().tick()
-    assert world.did == ["guard", "look", "remember", "advance", "train first since None", "remember"]
+    assert world.did == ["look", "remember", "advance", "train first since None", "remember"]
     assert (tick.looked, tick.trigger, tick.candidate) == (True, Trigger.FIRST, True)
 
 
-def test_without_new_days_it_only_guards() -> None:
+def test_without_new_days_it_does_nothing() -> None:
     world = World()
     watch = world.watch()
     watch.tick()
     world.did.clear()
     world.day = 0.9
     assert not watch.tick().looked
-    assert world.did == ["guard"]
+    assert world.did == []
 
 
 def test_an_empty_warehouse_is_waited_for() -> None:
@@ -91,11 +91,11 @@ def test_a_change_is_trained_for_on_what_came_since() -> None:
 def test_poisoned_data_promotes_and_trains_nobody() -> None:
     world = World(found={"poisoned": ("30% dead letters",), "drifted_from_us": 0})
     tick = world.watch().tick()
-    assert world.did == ["guard", "look", "remember"]
+    assert world.did == ["look", "remember"]
     assert "30% dead letters" in tick.why
 
 
-@pytest.mark.parametrize("place", ["guard", "look", "remember", "advance", "train"])
+@pytest.mark.parametrize("place", ["look", "remember", "advance", "train"])
 def test_a_round_that_is_cut_off_anywhere_is_made_up_for_by_the_next_process(place: str) -> None:
     world = World(failing=place, error=CutOff())
     with pytest.raises(CutOff):

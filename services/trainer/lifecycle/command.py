@@ -1,0 +1,128 @@
+"""The subcommand `watch`: the loop with its hands on the warehouse and the registry."""
+
+from __future__ import annotations
+
+import threading
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import structlog
+
+from services.trainer.commands import Trainer
+from services.trainer.examples import TrainingRefused
+from services.trainer.experiments.guarding import Guard, told_to_stop
+from services.trainer.export import ExportRefused
+from services.trainer.job import Answer, Job
+from services.trainer.ladder_commands import Climbing
+from services.trainer.lifecycle.reading import seen_of
+from services.trainer.lifecycle.triggers import MICROS_PER_DAY, Seen, State, Trigger
+from services.trainer.lifecycle.watch import Hands, Transient, Watch
+from services.trainer.monitoring.command import Monitoring
+from services.trainer.promotion.ladder import LadderRefused
+from services.trainer.warehouse import Warehouse, WarehouseUnavailable
+from shared.contracts.identity import from_epoch_micros
+from shared.model_artifact.alone import Busy
+from shared.model_artifact.manifest import ArtifactRefused
+from shared.model_artifact.registry import ModelRegistry, PromotionConflict, RegistryAway
+
+log = structlog.get_logger()
+
+COMMANDS = ("watch",)
+Kind = TypeVar("Kind", bound=Job)
+
+NOTE = "lifecycle"
+"""Where in the registry the loop keeps its state: there it is as durable as what it is about."""
+
+
+class Remembered:
+    """The loop's memory, in the registry."""
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
+
+    def read(self) -> State:
+        with _away_is_transient():
+            return self._registry.note(NOTE, State) or State()
+
+    def write(self, state: State) -> None:
+        with _away_is_transient():
+            self._registry.keep_note(NOTE, state)
+
+
+class Watching(Job):
+    """The subcommands named in `COMMANDS`."""
+
+    def watch(self, arguments: Namespace) -> Answer:
+        """Until told to stop; what the last round came to. The experiment that runs is guarded beside it, in a thread
+        of its own: a training takes minutes, and harm must not wait for it."""
+        section, stop = self._settings.trainer, told_to_stop()
+        guard = Guard(
+            Warehouse(self._settings.bigquery),
+            self._registry,
+            section.guard.limits,
+            settle_s=section.guard.settle_seconds,
+        )
+        beside = threading.Thread(target=guard.watch, args=(arguments.every, stop), name="guard")
+        hands = Hands(clock=self._clock, look=self._look, advance=self._advance, train=self._train)
+        lifecycle = section.lifecycle
+        loop = Watch(hands, Remembered(self._registry), lifecycle.plan, int(lifecycle.look_days * MICROS_PER_DAY))
+        beside.start()
+        try:
+            last = loop.run(arguments.every, stop)
+        finally:
+            stop.set()
+            beside.join()
+        return {"looked": last.looked, "trigger": last.trigger, "why": last.why, "candidate": last.candidate}
+
+    def _clock(self) -> int | None:
+        try:
+            with _away_is_transient():
+                return self._warehouse.clock()
+        except TrainingRefused:
+            return None
+
+    def _look(self) -> Seen:
+        with _away_is_transient():
+            clock_us = self._warehouse.clock()
+            if self._registry.current() is None:
+                return Seen(clock_us)
+            try:
+                look, _ = self._as(Monitoring).look(clock_us, in_detail=False)
+            except TrainingRefused as nothing:
+                log.info("nothing_to_look_at", reason=str(nothing))
+                return Seen(clock_us)
+        return seen_of(look, clock_us)
+
+    def _advance(self) -> None:
+        with _away_is_transient():
+            try:
+                self._as(Climbing).look()
+            except (LadderRefused, PromotionConflict) as conflict:
+                log.info("not_advanced", reason=str(conflict))  # somebody else moved it: the next look sees how
+
+    def _train(self, trigger: Trigger, since_us: int | None) -> bool:
+        log.info("training_begins", trigger=trigger, since=None if since_us is None else from_epoch_micros(since_us))
+        asked = Namespace(
+            as_of=None, since=since_us, family=[], labels=None, promote=True, ladder=True, shadow=False, hidden=None
+        )
+        with _away_is_transient():
+            try:
+                answer = self._as(Trainer).train(asked)
+            except (TrainingRefused, ExportRefused, LadderRefused, PromotionConflict, Busy) as refused:
+                log.warning("training_in_vain", trigger=trigger, reason=str(refused))
+                return False
+        log.info("training_done", trigger=trigger, version=answer["version"], promoted=answer["promoted"])
+        return bool(answer["promoted"] or answer["shadow"])
+
+    def _as(self, kind: type[Kind]) -> Kind:
+        return kind(self._settings, self._warehouse, self._registry, self._tell)
+
+
+@contextmanager
+def _away_is_transient() -> Iterator[None]:
+    try:
+        yield
+    except (WarehouseUnavailable, RegistryAway, ArtifactRefused, OSError) as away:
+        raise Transient(str(away)) from away

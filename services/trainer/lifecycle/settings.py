@@ -1,0 +1,25 @@
+"""Settings of the loop that looks after the models."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from services.trainer.lifecycle.triggers import Plan
+from shared.settings import Section
+
+
+class LifecycleSection(Section):
+    """Days are of the stream."""
+
+    look_days: float = Field(default=1.0, gt=0)
+    """Between two looks: what is compared are whole days."""
+    every_days: float = Field(default=Plan.every_days, gt=0)
+    """Between two trainings while nothing is the matter."""
+    changed_days: float = Field(default=Plan.changed_days, gt=0)
+    """Between two trainings while the world is another one than the champion's."""
+    back_off_days: float = Field(default=Plan.back_off_days, gt=0)
+    """After a training that came to nothing; doubled with each further one."""
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.every_days, self.changed_days, self.back_off_days)

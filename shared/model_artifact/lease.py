@@ -1,0 +1,78 @@
+"""What only one process of all that share a bucket may be at: an object that is there while the work lasts."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed
+
+from shared.model_artifact.alone import Busy
+
+LEASE = timedelta(minutes=3)
+"""An object that has not been renewed for so long was left by somebody who died. Longer than a line is down while its
+owner works on, shorter than anybody wants to wait for the next training."""
+
+TIMEOUT_S = 20.0
+NEW = 0
+"""Generation of an object that isn't there."""
+
+
+class Lease:
+    """Ours from `take` on; renewed by a thread while in `with`, and given back at its end.
+
+    Whoever was held up for longer than the lease may have been taken for dead: what is done under it must do no harm
+    done twice, and be wasteful at most.
+    """
+
+    def __init__(self, blob: Callable[[], Any], generation: int, work: str, lasts: timedelta) -> None:
+        self._blob, self._generation = blob, generation
+        self._ended = threading.Event()
+        self._every_s = lasts.total_seconds() / 4
+        self._keeper = threading.Thread(target=self._keep, name=f"lease-{work}", daemon=True)
+
+    @classmethod
+    def take(cls, blob: Callable[[], Any], work: str, lasts: timedelta = LEASE) -> Lease:
+        """`blob`: makes a handle of the object. Raises Busy, and what Google's client raises."""
+        there, held = blob(), NEW
+        try:
+            there.reload(timeout=TIMEOUT_S)
+        except NotFound:
+            pass
+        else:
+            if datetime.now(UTC) - there.updated < lasts:
+                raise Busy(work)
+            held = int(there.generation)
+        try:
+            return cls(blob, _written(blob(), held), work, lasts)
+        except PreconditionFailed:
+            raise Busy(work) from None
+
+    def __enter__(self) -> Lease:
+        self._keeper.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._keeper.join()
+        with suppress(GoogleAPIError, OSError):  # else it runs out by itself
+            self._blob().delete(if_generation_match=self._generation, timeout=TIMEOUT_S)
+
+    def _keep(self) -> None:
+        while not self._ended.wait(self._every_s):
+            try:
+                self._generation = _written(self._blob(), self._generation)
+            except PreconditionFailed:
+                return  # we were taken for dead
+            except (GoogleAPIError, OSError):
+                continue  # renewed the next time, if that is in time
+
+
+def _written(blob: Any, expected: int) -> int:
+    """The object's new generation."""
+    blob.upload_from_string(uuid.uuid4().hex, if_generation_match=expected, timeout=TIMEOUT_S)
+    return int(blob.generation)
