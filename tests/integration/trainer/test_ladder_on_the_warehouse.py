@@ -69,7 +69,7 @@ class Rig:
         self.settings = TrainerSettings(
             bigquery=settings,
             model_registry=ModelRegistrySettings(uri=str(folder / "models")),
-            trainer=section,  # type: ignore[arg-type]
+            trainer=section,
         )
         self.registry = ModelRegistry(str(folder / "models"))
         self.warehouse = Warehouse(settings)

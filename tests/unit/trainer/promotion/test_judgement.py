@@ -50,7 +50,7 @@ def in_canary(rows: int = 3000, **behaviour: float) -> Exposures:
     mine = arm == CANARY_ARM
 
     def mixed(name: str) -> np.ndarray:
-        return np.where(mine, getattr(candidates, name), getattr(champions, name))
+        return np.asarray(np.where(mine, getattr(candidates, name), getattr(champions, name)))
 
     names = ("decision", "declined", "own", "model_version", "probability", "shadow", "defaulted")
     return replace(champions, arm=arm, **{name: mixed(name) for name in names})

@@ -306,7 +306,11 @@ def test_a_withdrawal_while_it_is_being_promoted_keeps_it_out_of_service() -> No
         canary = ladder.to_canary(ladder.enter(candidate, champion, [], LADDER), 0.1, [])
         # The second lock from here is the switch itself.
         person = Ladder(ModelRegistry(folder))
-        registry.meanwhile = (registry.locks + 2, lambda: person.withdraw(["not that one"], PERSON) and None)
+
+        def withdraw() -> None:
+            person.withdraw(["not that one"], PERSON)
+
+        registry.meanwhile = (registry.locks + 2, withdraw)
         with suppress(PromotionConflict):
             ladder.to_promotion(canary, ["earned"])
         assert registry.current() == champion
