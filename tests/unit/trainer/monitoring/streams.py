@@ -41,7 +41,13 @@ def days(
 ) -> Iterator[tuple[int, Purchases, NDArray[np.float64], Draw]]:
     """Day since 1970, its purchases, what a perfect model would say of each, and the draw behind them. Weekdays, months
     and holidays have their volumes."""
-    request = StreamRequest(base_daily_volume=daily, seed=seed, regime=list(changes))
+    request = StreamRequest(
+        start_date=FIRST_DAY,  # a live stream with a seed would have the same label noise for every purchase
+        end_date=FIRST_DAY + timedelta(days=count - 1),
+        base_daily_volume=daily,
+        seed=seed,
+        regime=list(changes),
+    )
     seeds = np.random.SeedSequence(seed).spawn(3)
     drawn = Worlds("continued").generator(GENERATORS[generator], request, seeds[:2])
     when = np.random.default_rng(seeds[2])
