@@ -1,6 +1,6 @@
 """Traces of single events through the services, as OpenTelemetry has them. Off where no address to send them to is set.
 
-Off, whatever trace a record or request belongs to is handed on as it came, and nothing of OpenTelemetry is imported.
+Off, whatever trace a record or request belongs to is handed on as it came, and OpenTelemetry isn't imported.
 On, each service adds its spans: one for what it does with a record or request, one for each record that it sends
 because of it, whose `traceparent` names that span. So the trace of an event leads from the source's line, or the
 checkout's request, to the row in the warehouse.
