@@ -27,6 +27,9 @@ MODEL_DAYS = 45
 """A model is trained anew each month; this is one month missed."""
 AUDIT_HOURS = 24
 
+LAST_AUDIT = "max_over_time(flit_ledger_last_audit_timestamp_seconds[3d]) > 0"
+"""Not of the latest process alone: one that ends in each of its audits has none to tell of."""
+
 OPTIONAL = "optional"
 """The label of targets that come and go, such as a training: nobody is told that they are away."""
 
@@ -98,7 +101,7 @@ ALERTS = (
     ),
     Alert(
         "LedgerSilent", "ticket",
-        f"time() - max(last_over_time(flit_ledger_last_audit_timestamp_seconds[3d])) > {AUDIT_HOURS} * 3600", "10m",
+        f"time() - max({LAST_AUDIT}) > {AUDIT_HOURS} * 3600", "10m",
         f"Audits were repeated, and for {AUDIT_HOURS} hours there was none.",
     ),
     Alert(

@@ -98,11 +98,11 @@ class StreamDoor:
             await asyncio.sleep(0)
 
     async def _decide(self, records: Sequence[ConsumerRecord]) -> None:
-        with self._tracing.processing(records) as processing:
-            await self._decide_sorted(_sort_out(records, processing))
-
-    async def _decide_sorted(self, chunk: _Chunk) -> None:
         started = time.perf_counter()
+        with self._tracing.processing(records) as processing:
+            await self._decide_sorted(_sort_out(records, processing), started)
+
+    async def _decide_sorted(self, chunk: _Chunk, started: float) -> None:
         vectors = [vector.vector for vector in chunk.vectors.values()]
         accounts = {
             vector.event_id: self._reserving.place(chunk.partitions[vector.event_id], vector.transaction)

@@ -11,12 +11,14 @@ No attribute holds anything of a body: names of topics, places on them, ids of e
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from shared.contracts.headers import traceparent_of
+from shared.settings import EXIT_BAD_SETTING
 
 if TYPE_CHECKING:
     from shared.kafka.producer import OutgoingRecord
@@ -124,9 +126,9 @@ def tracing_of(service: str, environment: Mapping[str, str] = os.environ) -> Tra
         return OFF
     address = urlsplit(environment[name])
     if address.scheme not in ("http", "https") or not address.hostname:
-        raise SystemExit(
-            f"bad setting {name}: the address of a collector that takes OTLP over HTTP, http(s)://host:port"
-        )
-    from shared.telemetry.spans import exporting  # some 30 ms and 15 MB that most processes never need
+        wanted = "the address of a collector that takes OTLP over HTTP, http(s)://host:port"
+        print(f"bad setting {name}: {wanted}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(EXIT_BAD_SETTING)
+    from shared.telemetry.spans import exporting  # libraries that most processes never need
 
     return exporting(service)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deploy.monitoring.alerts import LAST_AUDIT
 from deploy.monitoring.dashboards.panels import Dashboard, Panel, Query, quantiles
 
 WAREHOUSE = Dashboard(
@@ -26,7 +27,7 @@ WAREHOUSE = Dashboard(
         ),
         Panel(
             "Since the last audit", "Where audits are repeated.", "s",
-            [Query("time() - max(last_over_time(flit_ledger_last_audit_timestamp_seconds[3d]))", "ago")], kind="stat",
+            [Query(f"time() - max({LAST_AUDIT})", "ago")], kind="stat",
             limits=(43_200, 86_400), alerts=("LedgerSilent",), width=6,
         ),
         Panel(

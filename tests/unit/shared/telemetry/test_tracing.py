@@ -19,6 +19,7 @@ from services.ingestor.pipeline import Accepted, read_line
 from services.ingestor.tracing import receiving
 from shared.contracts.headers import header, traceparent_of
 from shared.kafka.producer import OutgoingRecord
+from shared.settings import EXIT_BAD_SETTING
 from shared.telemetry.spans import SpanTracing
 from shared.telemetry.tracing import ENDPOINT_VARIABLES, OFF, tracing_of
 from tests.unit.ingestor import recorded
@@ -199,7 +200,11 @@ def test_off_imports_neither_spans_nor_exporter() -> None:
 
 @pytest.mark.parametrize("name", ENDPOINT_VARIABLES)
 @pytest.mark.parametrize("address", ["collector:4318", "grpc://collector:4317", "http://"])
-def test_an_address_that_is_none_is_refused_by_its_name(name: str, address: str) -> None:
-    with pytest.raises(SystemExit, match=f"bad setting {name}: "):
+def test_an_address_that_is_none_is_refused_by_its_name(
+    name: str, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
         tracing_of("scorer", {name: address})
+    assert refused.value.code == EXIT_BAD_SETTING
+    assert capsys.readouterr().err.startswith(f"bad setting {name}: ")
     assert tracing_of("scorer", {name: address, "OTEL_SDK_DISABLED": "true"}) is OFF
