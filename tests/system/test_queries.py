@@ -83,14 +83,13 @@ async def bring_about(system: System, running: Prometheus) -> None:
         return await seen("flit_ledger_last_audit_timestamp_seconds")
 
     await until(audited, "an audit", 300)
-    # A model that is not what its name says.
-    registry = ModelRegistry(str(system.data_dir / "models"))
-    before = registry.current()
-    other = register(registry, intercept=-3.0)
-    weights = next((system.data_dir / "models").rglob(f"{other}/*.onnx"))
-    weights.chmod(0o644)
-    weights.write_bytes(weights.read_bytes() + b"\0")
-    registry.promote(other, "tests", expected=before)
+    damage_the_model(system)
+    system.supervisor.process("sink").kill()
+
+    async def taken_over() -> bool:
+        return await seen("sum(flit_sink_takeovers_total)")
+
+    await until(taken_over, "streams that are taken over")
     system.stack.bigquery.kill()
 
     async def appends_fail() -> bool:
@@ -109,6 +108,22 @@ async def bring_about(system: System, running: Prometheus) -> None:
     await until(rebuilt, "states that are made anew, and a model that is refused")
     await decide_over_rest(system)
     await refuse_and_reroute(system)
+
+
+def damage_the_model(system: System) -> None:
+    """Promote another, and change its bytes before the scorer looks."""
+    registry = ModelRegistry(str(system.data_dir / "models"))
+    scorer = system.supervisor.process("scorer")
+    scorer.pause()
+    try:
+        before = registry.current()
+        other = register(registry, intercept=-3.0)
+        registry.promote(other, "tests", expected=before)
+        weights = next((system.data_dir / "models").rglob(f"{other}/model.onnx"))
+        weights.chmod(0o644)
+        weights.write_bytes(weights.read_bytes() + b"\0")
+    finally:
+        scorer.resume()
 
 
 async def decide_over_rest(system: System) -> None:

@@ -74,7 +74,7 @@ WAREHOUSE = Dashboard(
         Panel(
             "Rebuilds", "Records taken in again; of these, those that only the warehouse had.", "cps",
             [Query("sum(rate(flit_features_rebuilt_records_total[$__rate_interval]))", "from the log"),
-             Query("sum(rate(flit_features_rebuilt_rows_total[$__rate_interval]))", "from the warehouse")],
+             Query("sum(rate(flit_features_rebuilt_rows_total[$__rate_interval])) or vector(0)", "from the warehouse")],
             alerts=("StatesRebuilding", "RebuildGaps"),
         ),
     ],
