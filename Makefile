@@ -97,12 +97,13 @@ airflow-lock: setup ## resolve Airflow's lock anew
 fmt: setup ## formatter
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
-lint: setup ## ruff, mypy, import rules, checked-in schemas
+lint: setup ## ruff, mypy, import rules, checked-in schemas, rules and dashboards
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/lint-imports
 	@$(RUN) -m shared.contracts.schemas check
+	@$(RUN) -m deploy.monitoring check
 
 audit: setup ## what is installed: a bill of materials into out/sbom.json, and the published advisories about it (AUDIT_REQUIRED, OSV_URL)
 	@$(RUN) -m deploy.supply_chain

@@ -32,6 +32,7 @@ from shared.kafka.watchdog import Stalled, keep_watch
 from shared.settings import load_settings
 from shared.telemetry import logging, process
 from shared.telemetry.operations import OperationsServer
+from shared.telemetry.tracing import tracing_of
 
 if TYPE_CHECKING:
     from services.features.warehouse import Past
@@ -61,15 +62,17 @@ async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
     """Run until `stop` is set or something failed that no retry can mend."""
     store = _store(settings)
     producer = ReliableProducer(settings.kafka, linger_ms=0)
+    tracing = tracing_of(SERVICE)
     refusals = RefusalLimit(settings.features.max_refused_share, settings.features.refusals_per_minute)
     handler = BatchHandler(
         store,
-        producer,
+        tracing.sender(producer),
         partitions=settings.kafka.partitions,
         limits=settings.limits.limits(),
         refusals=refusals,
         now=_now,
         pseudonyms=settings.privacy.pseudonyms(),
+        tracing=tracing,
     )
     app = FeaturesApp(settings, handler, _rebuilder(settings, store, producer))
 

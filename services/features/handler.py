@@ -25,6 +25,8 @@ from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
 from shared.telemetry.metrics import BATCH_SECONDS, EVENTS, INPUT_WARNINGS
 from shared.telemetry.metrics import DEAD_LETTERS as DEAD_LETTERS_COUNTED
+from shared.telemetry.tracing import OFF as UNTRACED
+from shared.telemetry.tracing import Processing, Tracing
 
 log = structlog.get_logger()
 
@@ -93,6 +95,7 @@ class BatchHandler:
         refusals: RefusalLimit,
         now: Callable[[], str],
         pseudonyms: Pseudonyms = OFF,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         """`now`: canonical time, injected so that tests can hold it still."""
         self._refusals = refusals
@@ -102,6 +105,7 @@ class BatchHandler:
         self._limits = limits
         self._pseudonyms = pseudonyms
         self._now = now
+        self._tracing = tracing
         self._positions: dict[int, Position] = {}
         self._seen: dict[int, Position] = {}
         """How far each partition was when we saw it last: states of before that have lost something."""
@@ -182,8 +186,9 @@ class BatchHandler:
             generation = self.generation
             try:
                 if steps:
-                    with BATCH_SECONDS.labels(SERVICE).time():
-                        await self._take_in(steps, generation)
+                    records = [record for step in steps for record in step.records]
+                    with BATCH_SECONDS.labels(SERVICE).time(), self._tracing.processing(records) as processing:
+                        await self._take_in(steps, generation, processing)
             except Superseded:
                 return [False] * len(batches)
             except FencedOff:
@@ -218,7 +223,7 @@ class BatchHandler:
                 reached[partition] = after
         return steps, taken
 
-    async def _take_in(self, steps: Sequence[_Step], generation: int) -> None:
+    async def _take_in(self, steps: Sequence[_Step], generation: int, processing: Processing) -> None:
         decoded = [
             [
                 decode(record, partitions=self._partitions, limits=self._limits, pseudonyms=self._pseudonyms)
@@ -241,7 +246,7 @@ class BatchHandler:
             for step, items in zip(steps, decoded, strict=True)
         ]
         self._refusals.check(_refusals_by_topic(steps, results))
-        outgoing = [record for result in results for record in records_of(result, computed_at)]
+        outgoing = [record for result in results for record in records_of(result, computed_at, processing)]
         if outgoing:
             send = partial(self._sender.send_all, outgoing, deadline_s=SEND_DEADLINE_S)
             await self._patiently(generation, send)

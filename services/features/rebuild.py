@@ -32,6 +32,7 @@ from shared.feature_definitions import CustomerState
 from shared.feature_state import EMPTY, FeatureStateStore, Move, Position, StatesLost
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
+from shared.telemetry.tracing import HANDED_ON
 
 log = structlog.get_logger()
 
@@ -268,7 +269,7 @@ class Rebuilder:
         """Letters and re-sent records of what may have been under way at the loss. Both may come twice."""
         result.refusals = [(why, record) for why, record in result.refusals if record.offset > acknowledged]
         result.reroutes = [(where, record) for where, record in result.reroutes if record.offset > acknowledged]
-        outgoing = records_of(result, self._now())
+        outgoing = records_of(result, self._now(), HANDED_ON)
         if outgoing:
             await self._sender.send_all(outgoing, deadline_s=SEND_DEADLINE_S)
 

@@ -33,6 +33,7 @@ from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging
 from shared.telemetry.operations import OperationsServer
 from shared.telemetry.process import EXIT_FAILED, run
+from shared.telemetry.tracing import OFF, tracing_of
 
 log = structlog.get_logger()
 
@@ -60,8 +61,10 @@ async def work(arguments: argparse.Namespace, settings: IngestorSettings, stop: 
             replay = Replay(producer, redis, kafka=settings.kafka, scope=scope, limits=limits)
             print(await replay.run(Choice(arguments.reason, arguments.limit, arguments.dry_run, arguments.repeated)))
             return
-        delivery = Delivery(archive or producer, max_refused_share=section.max_refused_share)
-        intake = Intake(source, delivery, scope=scope, limits=limits, now=lambda: datetime.now(UTC), stop=stop)
+        tracing = OFF if archive is not None else tracing_of("ingestor")
+        delivery = Delivery(archive or tracing.sender(producer), max_refused_share=section.max_refused_share)
+        intake = Intake(source, delivery, scope=scope, limits=limits, now=lambda: datetime.now(UTC), stop=stop,
+                        tracing=tracing)  # fmt: skip
         operations = OperationsServer(settings.metrics.port, intake.ready, settings.metrics.host)
         operations.start()
         stack.callback(operations.stop)

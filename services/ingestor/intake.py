@@ -18,8 +18,10 @@ from services.ingestor.pipeline import Accepted, Reading, Refused, read_line
 from services.ingestor.simtom import CustomerScope, Run
 from services.ingestor.source import ANSWER_SECONDS, Backoff, LineStream, SimtomSource, SourceBroken
 from services.ingestor.stopping import Stopped, pause, unless_stopped
+from services.ingestor.tracing import receiving
 from shared.contracts.rejections import MALFORMED, Rejection, RejectionReason
 from shared.contracts.transactions import Limits
+from shared.telemetry.tracing import OFF, Tracing
 
 log = structlog.get_logger()
 
@@ -42,9 +44,11 @@ class Intake:
         now: Callable[[], datetime],
         stop: asyncio.Event,
         backoff: Backoff | None = None,
+        tracing: Tracing = OFF,
     ) -> None:
         self.stop = stop
         self.now = now
+        self.tracing = tracing
         self._source = source
         self._delivery = delivery
         self._scope = scope
@@ -147,7 +151,10 @@ class Session:
 
     async def deliver(self, results: Results) -> None:
         """Return once all are acknowledged. Raises Stopped, TooManyRefused."""
-        await self._intake.deliver(results, self._reading())
+        waited_s = time.perf_counter() - self._stream.batch_arrived_s
+        arrived_ns = time.time_ns() - int(waited_s * 1e9)
+        with receiving(results, self._intake.tracing, source=self._run.source, arrived_ns=arrived_ns) as traced:
+            await self._intake.deliver(traced, self._reading())
         metrics.LINE_SECONDS.observe(time.perf_counter() - self._stream.batch_arrived_s)
 
     def _reading(self) -> Reading:

@@ -113,8 +113,9 @@ def _accept(line: Line, reading: Reading) -> Accepted:
 
 
 def _record(topic: str, key: bytes, value: bytes, event_id: str, kind: str, reading: Reading, time: str) -> Record:
-    # 32 hex digits are just what a W3C trace id has: the trace of an event can be found by its event id.
-    traceparent = f"00-{event_id}-{event_id[:16]}-01"
+    # 32 hex digits are just what a W3C trace id has: the trace of an event can be found by its event id. Nobody has
+    # sampled it so far (services.ingestor.tracing).
+    traceparent = f"00-{event_id}-{event_id[:16]}-00"
     headers = cloud_event(event_id=event_id, kind=kind, source=reading.run.source, time=time, traceparent=traceparent)
     return Record(topic, key, value, headers)
 

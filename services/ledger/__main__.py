@@ -1,23 +1,26 @@
 """`python -m services.ledger`: audit the running system; exit status 0 where everything balances.
 
 1 where something doesn't; 3 where nothing is wrong as far as can be told, and not everything can be told any more.
+With `--every` it audits again and again until it is told to stop, and serves what it finds as metrics.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
 
-from services.ledger import chain, checks
+from services.ledger import chain, checks, metrics
 from services.ledger.audit import Audit, audit
 from services.ledger.settings import LedgerSettings
 from shared.settings import load_settings
-from shared.telemetry import logging
+from shared.telemetry import logging, process
+from shared.telemetry.operations import OperationsServer
 
 EXIT_STATUS = {True: 0, False: 1, None: 3}
 VERDICT = {True: "balanced", False: "NOT BALANCED", None: "balanced as far as can be told"}
@@ -26,10 +29,14 @@ VERDICT = {True: "balanced", False: "NOT BALANCED", None: "balanced as far as ca
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m services.ledger", description=__doc__)
     parser.add_argument("--check", action="store_true", help="only try the settings")
+    parser.add_argument("--every", type=_seconds, metavar="SECONDS", help="again and again, so long after each other")
     arguments = parser.parse_args()
     settings = load_settings(LedgerSettings)
     logging.configure("ledger", "WARNING", settings.log.format)
     if arguments.check:
+        return
+    if arguments.every is not None:
+        process.run(functools.partial(repeat, settings, arguments.every))
         return
     console = Console()
     with console.status("ledger") as status:
@@ -37,6 +44,31 @@ def main() -> None:
     write(result, settings)
     console.print(table_of(result))
     raise SystemExit(EXIT_STATUS[result.balanced])
+
+
+async def repeat(settings: LedgerSettings, every_s: float, stop: asyncio.Event) -> None:
+    """Audit until `stop` is set. What an audit can't go on without ends the process; the metrics then end with it."""
+    operations = OperationsServer(settings.metrics.port, lambda: None, settings.metrics.host)
+    operations.start()
+    try:
+        while not stop.is_set():
+            auditing = asyncio.ensure_future(audit(settings, lambda _: None))
+            await process.first_of(stop.wait(), auditing)
+            if stop.is_set():
+                return
+            result = auditing.result()
+            write(result, settings)
+            metrics.show(result)
+            await process.sleep_unless(stop, every_s)
+    finally:
+        operations.stop()
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError(text)
+    return seconds
 
 
 def write(result: Audit, settings: LedgerSettings) -> None:

@@ -8,7 +8,17 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 
 from services.ledger.chain import Heads, heads_of
-from shared.settings import BigQuerySettings, KafkaSettings, PrivacySettings, RedisSettings, Section, ServiceSettings
+from shared.settings import (
+    BigQuerySettings,
+    KafkaSettings,
+    MetricsSettings,
+    PrivacySettings,
+    RedisSettings,
+    Section,
+    ServiceSettings,
+)
+
+DEFAULT_PORT = 9107
 
 
 class LedgerSection(Section):
@@ -46,4 +56,5 @@ class LedgerSettings(ServiceSettings):
     redis: RedisSettings = RedisSettings()
     privacy: PrivacySettings = PrivacySettings()
     bigquery: BigQuerySettings = BigQuerySettings()
+    metrics: MetricsSettings = MetricsSettings(port=DEFAULT_PORT)
     ledger: LedgerSection = LedgerSection()

@@ -62,6 +62,7 @@ from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging
 from shared.telemetry.operations import OperationsServer
 from shared.telemetry.process import EXIT_FAILED, run
+from shared.telemetry.tracing import tracing_of
 
 log = structlog.get_logger()
 
@@ -106,6 +107,8 @@ async def work(
         stack.push_async_callback(hasty.aclose)
         producer = ReliableProducer(settings.kafka, linger_ms=0)
         stack.push_async_callback(producer.stop)
+        tracing = tracing_of(SERVICE)
+        sender = tracing.sender(producer)
         slot = ModelSlot()
         reloader = ModelReloader(registry, slot, interval_s=section.reload_seconds)
         await reloader.look()  # before the first decision: one with the model rather than without
@@ -121,12 +124,13 @@ async def work(
         door = StreamDoor(
             decider,
             ClaimStore(patient, ttl_s=section.claim_ttl_seconds, on_incomplete=restorer.wake),
-            producer,
+            sender,
             ExposureStore(patient),
             confirm=PartitionGuard(FeatureStateStore(patient, pseudonyms=pseudonyms.mark), partitions).confirm,
             chunk_records=section.chunk_records,
             keep_partition=pseudonyms.on,
             limiter=limiter,
+            tracing=tracing,
         )
         confirm = PartitionGuard(states, partitions).confirm
         exposures = ExposureStore(hasty)
@@ -142,7 +146,7 @@ async def work(
                 claims=claims,
                 keys=idempotency,
                 askers=askers,
-                sender=producer,
+                sender=sender,
                 exposures=exposures,
                 confirm=confirm,
             ),
@@ -185,7 +189,7 @@ async def work(
         )
         stack.push_async_callback(rest_door.finish)
         limits = BodyLimits(settings.limits.max_body_bytes, section.max_batch_bytes)
-        app = build_app(use_cases, rest_door, ready.reason, limits)
+        app = tracing.app(build_app(use_cases, rest_door, ready.reason, limits))
         connections = ConnectionLimits(
             section.max_connections, section.read_seconds, section.keep_alive_seconds, admission
         )

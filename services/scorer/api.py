@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from services.scorer import openapi
 from services.scorer.door import Door
-from services.scorer.problems import Problem, answer, problem_handler
+from services.scorer.problems import Problem, answer, problem_handler, trace_id
 from services.scorer.routes import customers, decisions, explanation, health, models, updates
 from services.scorer.routes.customers import Customers
 from services.scorer.routes.decisions import Batches, Decisions
@@ -69,7 +69,9 @@ async def _framework_refusal(_: Request, error: Exception) -> Response:
 
 async def _our_fault(request: Request, error: Exception) -> Response:
     # The route, not the path: that may hold whatever the caller wrote into it.
-    log.error("request_failed", path=_route(request), error=type(error).__name__, exc_info=error)
+    log.error(
+        "request_failed", path=_route(request), error=type(error).__name__, trace_id=trace_id(request), exc_info=error
+    )
     return answer(Problem(500, "internal", "the request could not be answered"))
 
 

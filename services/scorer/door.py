@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 import time
 from collections import Counter
 from collections.abc import Collection, Coroutine, Iterator
@@ -21,7 +20,7 @@ from services.scorer.checkout import Question, Unavailable
 from services.scorer.idempotency import HEADER, InFlight, check_key
 from services.scorer.keys import Access, Caller, Scope
 from services.scorer.metrics import ANSWERS
-from services.scorer.problems import PRIVATE, Problem
+from services.scorer.problems import PRIVATE, Problem, traceparent
 from services.scorer.rate import Rate, TokenBuckets
 from shared.contracts.rejections import Rejection, RejectionReason
 
@@ -30,7 +29,6 @@ DEADLINE_HEADER = "Deadline-Ms"
 LONGEST_DEADLINE_MS = 60_000
 OUR_SHARE = 0.8
 """Of a deadline. The rest is for a pause of ours, in which we can't even say that it is over, and for the way back."""
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _JSON = "application/json"
 _ONCE = (
     b"host",
@@ -138,14 +136,13 @@ class Door:
 
     def question(self, request: Request, caller: Caller, body: bytes) -> Question:
         """A purchase to decide on. Raises `Rejection` for a key that is none."""
-        trace = request.headers.get("traceparent")
         return Question(
             body=body,
             caller=caller.name,
             sees_all=Scope.READ in caller.scopes,
             idempotency_key=idempotency_key(request),
             schema_version=request.headers.get("schema-version"),
-            traceparent=trace if trace is not None and _TRACEPARENT.fullmatch(trace) else None,
+            traceparent=traceparent(request),
         )
 
 

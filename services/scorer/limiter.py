@@ -41,6 +41,8 @@ class Limiter:
         self._clock = clock
         self._minutes: deque[_Minute] = deque()
         self._held = Circumstances()
+        for what in ("declines", "approvals"):
+            LIMITER_HOLDS.labels(what).set(0)
 
     def note(self, decision: Decision, cents: int) -> None:
         """A decision was made. `cents`: of the size of US dollars."""

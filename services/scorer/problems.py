@@ -12,11 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.scorer.metrics import ANSWERS
+from shared.contracts.headers import TRACEPARENT, TRACEPARENT_HEADER
 from shared.contracts.rejections import Rejection
+
+log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -51,6 +55,10 @@ REASONS = {
     "internal": "An error of ours",
 }
 """Reasons beside those of the input rules, with their titles."""
+
+
+_OF_STRANGERS = frozenset({401, 403, 429})
+"""Statuses of those who have no key, or ask too often."""
 
 
 class Problem(Exception):
@@ -125,6 +133,22 @@ def answer(problem: Problem) -> Response:
     )
 
 
-async def problem_handler(_: Request, error: Exception) -> Response:
+async def problem_handler(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
+    trace = trace_id(request)
+    # A line for each request of a stranger would be his to write.
+    if trace is not None and error.status not in _OF_STRANGERS:
+        log.info("problem_answered", status=error.status, reason=error.reason, trace_id=trace)
     return answer(error)
+
+
+def traceparent(request: Request) -> str | None:
+    """The trace that a request belongs to, as W3C has it; None for none, or for what isn't one."""
+    trace = request.headers.get(TRACEPARENT_HEADER)
+    return trace if trace is not None and TRACEPARENT.fullmatch(trace) else None
+
+
+def trace_id(request: Request) -> str | None:
+    """Its id, for the log: a caller tells it, and gets no other word of ours to tell."""
+    trace = traceparent(request)
+    return None if trace is None else trace.split("-")[1]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import msgspec
 import structlog
 
 from services.scorer.metrics import MODEL_REFUSED, SERVICE
 from services.scorer.slot import ModelSlot
+from shared.contracts.identity import epoch_micros
 from shared.deciding.onnx_model import OnnxModel
 from shared.experiments import Trials
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
-from shared.telemetry.metrics import DEGRADED, MODEL_INFO
+from shared.telemetry.metrics import DEGRADED, MODEL_INFO, MODEL_TRAINED
 from shared.telemetry.process import sleep_unless
 
 log = structlog.get_logger()
@@ -63,7 +65,7 @@ class ModelReloader:
             model = fallback
         beside = await self._previous()
         self._slot.put(model, beside if beside and beside.feature_set_version != model.feature_set_version else None)
-        self._update_gauges(model.version)
+        self._update_gauges(model)
         log.info(
             "model_in_service",
             version=model.version,
@@ -72,6 +74,8 @@ class ModelReloader:
         )
         if serving is not None:
             MODEL_INFO.remove(serving.version, "champion")
+            with contextlib.suppress(KeyError):
+                MODEL_TRAINED.remove(serving.version)
         return True
 
     async def look_at_trials(self) -> bool:
@@ -142,7 +146,10 @@ class ModelReloader:
             serving = self._slot.current
             log.error("model_refused", reason=reason, detail=detail, serving=serving.version if serving else None)
 
-    def _update_gauges(self, version: str | None) -> None:
-        DEGRADED.labels(SERVICE).set(version is None)
-        if version is not None:
-            MODEL_INFO.labels(version, "champion").set(1)
+    def _update_gauges(self, model: OnnxModel | None) -> None:
+        DEGRADED.labels(SERVICE).set(model is None)
+        if model is not None:
+            MODEL_INFO.labels(model.version, "champion").set(1)
+            # Neither version nor signature covers this field, so it may say anything: no reason to be without a model.
+            with contextlib.suppress(ValueError, TypeError):
+                MODEL_TRAINED.labels(model.version).set(epoch_micros(model.trained_at) / 1e6)

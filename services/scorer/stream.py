@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,8 @@ from services.scorer.reserving import Reserving
 from services.scorer.vectors import Vector, read_vector
 from shared.contracts import topics
 from shared.contracts.events import Decision, FeatureVector, encode
-from shared.contracts.headers import schema_version_of
-from shared.contracts.identity import epoch_micros, from_epoch_micros
+from shared.contracts.headers import RECORDED_TIME_HEADER, header, schema_version_of
+from shared.contracts.identity import epoch_micros, from_record_timestamp
 from shared.contracts.rejections import Rejection
 from shared.kafka.consumer import Batch
 from shared.kafka.dead_letters import letter_record
@@ -34,11 +35,9 @@ from shared.telemetry.metrics import (
     EVENTS,
     FEATURE_AGE_SECONDS,
 )
+from shared.telemetry.tracing import OFF, Processing, Tracing
 
 log = structlog.get_logger()
-
-LATEST_MS = 253_402_300_799_000
-"""The end of the year 9999, the last that has a name."""
 
 
 @dataclass
@@ -48,7 +47,10 @@ class _Chunk:
     vectors: dict[str, Vector] = field(default_factory=dict)
     partitions: dict[str, int] = field(default_factory=dict)
     """Event id → where its vector lay."""
-    timestamps_ms: list[int] = field(default_factory=list)
+    recorded_us: list[int] = field(default_factory=list)
+    """When each one's purchase was recorded."""
+    traces: dict[str, str | None] = field(default_factory=dict)
+    """Event id → the trace that it belongs to."""
     letters: list[OutgoingRecord] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     repeats: int = 0
@@ -73,6 +75,7 @@ class StreamDoor:
         chunk_records: int,
         keep_partition: bool = False,
         limiter: Limiter | None = None,
+        tracing: Tracing = OFF,
     ) -> None:
         """`confirm`: called before anything is decided; raises where this process must not decide (yet).
 
@@ -84,6 +87,7 @@ class StreamDoor:
         self._confirm = confirm
         self._chunk_records = chunk_records
         self._keep_partition = keep_partition
+        self._tracing = tracing
 
     async def handle(self, batch: Batch) -> None:
         await self._confirm()
@@ -95,7 +99,10 @@ class StreamDoor:
 
     async def _decide(self, records: Sequence[ConsumerRecord]) -> None:
         started = time.perf_counter()
-        chunk = _sort_out(records)
+        with self._tracing.processing(records) as processing:
+            await self._decide_sorted(_sort_out(records, processing), started)
+
+    async def _decide_sorted(self, chunk: _Chunk, started: float) -> None:
         vectors = [vector.vector for vector in chunk.vectors.values()]
         accounts = {
             vector.event_id: self._reserving.place(chunk.partitions[vector.event_id], vector.transaction)
@@ -117,7 +124,8 @@ class StreamDoor:
         outgoing = [
             decision_record(
                 claim,
-                partition=chunk.partitions[claim.event_id] if self._keep_partition else None,
+                chunk.traces[claim.event_id],
+                chunk.partitions[claim.event_id] if self._keep_partition else None,
                 exposure=accounts[claim.event_id][2].text(),
             )
             for claim in unpublished
@@ -129,14 +137,13 @@ class StreamDoor:
         _count(chunk, decisions, vectors, results, time.perf_counter() - started)
 
 
-def _sort_out(records: Sequence[ConsumerRecord]) -> _Chunk:
+def _sort_out(records: Sequence[ConsumerRecord], processing: Processing) -> _Chunk:
     chunk = _Chunk()
     for record in records:
         try:
             vector = read_vector(record.value, record.key, schema_version_of(record.headers))
         except Rejection as rejection:
-            # A producer's own clock may say anything that fits into 64 bits.
-            received_at = from_epoch_micros(min(max(record.timestamp, 0), LATEST_MS) * 1000)
+            received_at = from_record_timestamp(record.timestamp)
             chunk.letters.append(letter_record(rejection, record, service=SERVICE, received_at=received_at))
             chunk.reasons.append(rejection.reason.value)
             log.warning("vector_refused", partition=record.partition, offset=record.offset, reason=str(rejection)[:200])
@@ -146,8 +153,18 @@ def _sort_out(records: Sequence[ConsumerRecord]) -> _Chunk:
             continue
         chunk.vectors[vector.vector.event_id] = vector
         chunk.partitions[vector.vector.event_id] = record.partition
-        chunk.timestamps_ms.append(record.timestamp)
+        chunk.recorded_us.append(_recorded_us(record))
+        chunk.traces[vector.vector.event_id] = processing.traceparent(record)
     return chunk
+
+
+def _recorded_us(record: ConsumerRecord) -> int:
+    """When the vector's purchase was recorded, microseconds since 1970: as the header says, else the vector itself."""
+    recorded = header(record.headers, RECORDED_TIME_HEADER)
+    if recorded is not None:
+        with contextlib.suppress(ValueError, TypeError):
+            return epoch_micros(recorded)
+    return int(record.timestamp) * 1000
 
 
 def _result(mine: Claim, theirs: Claim) -> str:
@@ -165,14 +182,14 @@ def _count(
     chunk: _Chunk, decisions: Sequence[Decision], vectors: Sequence[FeatureVector], results: Sequence[str], took: float
 ) -> None:
     now = time.time()
-    for decision, vector, timestamp_ms, result in zip(decisions, vectors, chunk.timestamps_ms, results, strict=True):
+    for decision, vector, recorded_us, result in zip(decisions, vectors, chunk.recorded_us, results, strict=True):
         CLAIMS.labels("stream", result).inc()
         EVENTS.labels(SERVICE, topics.FEATURES.name, "decided" if result == "won" else "known").inc()
         if result == "won":
             labels = (decision.decision.value, decision.variant, decision.degraded or "", "stream")
             DECISIONS.labels(*labels).inc()
             DECISION_SECONDS.labels("stream").observe(took)
-            EVENT_TO_DECISION_SECONDS.observe(max(0.0, now - timestamp_ms / 1000))
+            EVENT_TO_DECISION_SECONDS.observe(max(0.0, now - recorded_us / 1e6))
             FEATURE_AGE_SECONDS.observe(max(0.0, now - epoch_micros(vector.computed_at) / 1e6))
     if chunk.repeats:
         EVENTS.labels(SERVICE, topics.FEATURES.name, "duplicate").inc(chunk.repeats)

@@ -33,6 +33,7 @@ from shared.kafka.watchdog import keep_watch
 from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging, process
 from shared.telemetry.operations import OperationsServer
+from shared.telemetry.tracing import tracing_of
 from shared.warehouse.clients import bigquery_client
 from shared.warehouse.schema import Change, SchemaConflict, WarehouseUnreachable, pending_changes
 from shared.warehouse.tables import tables_of
@@ -61,14 +62,14 @@ async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
         warehouse = Warehouse(
             bigquery_client(settings.bigquery), write_client(settings.bigquery), RedisStreamNames(redis), threads
         )
-        section, rules = settings.sink, rules_of(settings)
+        section, rules, tracing = settings.sink, rules_of(settings), tracing_of(SERVICE)
         batching = Batching(section.linger_ms / 1000, section.max_rows, section.buffer_bytes)
 
         def make_lane(owner: SinkLoop, at: TopicPartition) -> Lane:
             writers = [PartitionWriter(warehouse, table, at.topic, at.partition) for table in tables_of(at.topic)]
             gate = Gate(states, at.partition) if at.topic == topics.TRANSACTIONS.name else None
             end_of_log = functools.partial(owner.end_of_log, at)
-            return Lane(at.topic, at.partition, writers, rules, batching, threads, end_of_log, gate)
+            return Lane(at.topic, at.partition, writers, rules, batching, threads, end_of_log, gate, tracing)
 
         loop = SinkLoop(settings.kafka, make_lane)
         operations = OperationsServer(settings.metrics.port, loop.ready, settings.metrics.host)

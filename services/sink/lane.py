@@ -19,6 +19,7 @@ from services.sink.pipeline import Built, KafkaRecord, Rules, build
 from shared.kafka.errors import GaveUp
 from shared.telemetry.metrics import BATCH_SECONDS, EVENTS
 from shared.telemetry.process import patiently
+from shared.telemetry.tracing import OFF, Tracing
 
 log = structlog.get_logger()
 
@@ -62,6 +63,7 @@ class Lane:
         threads: ThreadPoolExecutor,
         end_of_log: Callable[[], Awaitable[int]],
         gate: Gate | None = None,
+        tracing: Tracing = OFF,
     ) -> None:
         """`end_of_log`: the offset that the next record of the partition will get; may raise TransientError."""
         self.topic, self.partition = topic, partition
@@ -71,6 +73,7 @@ class Lane:
         self._threads = threads
         self._end_of_log = end_of_log
         self._gate = gate
+        self._tracing = tracing
         self._buffer: deque[KafkaRecord] = deque()
         self._bytes = 0
         self._oldest_at = 0.0
@@ -157,7 +160,7 @@ class Lane:
         refused = await self._refused(records[0].offset, records[-1].offset)
         if refused is None:
             return
-        started = time.perf_counter()
+        started, started_ns = time.perf_counter(), time.time_ns()
         loop = asyncio.get_running_loop()
         built = await loop.run_in_executor(self._threads, build, self.topic, records, self._rules, refused)
         answers = await asyncio.gather(
@@ -167,6 +170,7 @@ class Lane:
             if isinstance(answer, BaseException):
                 raise answer
         self._settle(records, built)
+        self._tracing.processed(records, started_ns)
         BATCH_SECONDS.labels(SERVICE).observe(time.perf_counter() - started)
 
     async def _refused(self, low: int, high: int) -> frozenset[int] | None:

@@ -42,6 +42,11 @@ HEADERS: dict[str, Any] = {
             "type": "string",
             "description": "On a decision: cents, day, days between instalments, instalments",
         },
+        "ce_recordedtime": {
+            "type": "string",
+            "format": "date-time",
+            "description": "On a vector: the timestamp of its purchase's record",
+        },
         "rerouted": {"type": "string", "description": "On a record that was sent again to the partition of its key"},
     },
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from shared.contracts.rejections import MALFORMED, Rejection, RejectionReason
@@ -12,6 +13,9 @@ Headers = list[tuple[str, bytes]]
 
 SCHEMA_VERSION_HEADER = "schema_version"
 TRACEPARENT_HEADER = "traceparent"
+TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context, version 00. Anything else is no trace, and may be of any size."""
+
 REROUTED_HEADER = "rerouted"
 """On a record that was sent again to the partition that its key belongs to."""
 
@@ -21,6 +25,9 @@ MISFRAMED_HEADER = "misframed"
 EXPOSURE_HEADER = "ce_exposure"
 """On a decision, an extension attribute of CloudEvents: "<cents> <day> <days between instalments> <instalments>", what
 the purchase adds to its customer's exposure if it is let through (shared.exposure)."""
+
+RECORDED_TIME_HEADER = "ce_recordedtime"
+"""On a vector, CloudEvents' extension of that name: the timestamp of the purchase's own record, canonical."""
 
 CONTENT_TYPE = ("content-type", b"application/json")
 _TYPE_PREFIX = "com.flit.risk."
@@ -52,6 +59,17 @@ def header(headers: Iterable[tuple[str, bytes]] | None, name: str) -> str | None
         if key == name:
             found = None if value is None else value.decode("utf-8", "replace")
     return found
+
+
+def traceparent_of(headers: Iterable[tuple[str, bytes]] | None) -> str | None:
+    """The trace that a record belongs to, or None."""
+    trace = header(headers, TRACEPARENT_HEADER)
+    return trace if trace is not None and TRACEPARENT.fullmatch(trace) else None
+
+
+def with_traceparent(headers: Headers, traceparent: str) -> Headers:
+    """The same headers, of another span."""
+    return [*(each for each in headers if each[0] != TRACEPARENT_HEADER), (TRACEPARENT_HEADER, traceparent.encode())]
 
 
 def schema_version_of(headers: Iterable[tuple[str, bytes]] | None) -> str | None:

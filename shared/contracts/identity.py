@@ -15,6 +15,8 @@ SEPARATOR = "\x1f"
 EVENT_ID_HEX_DIGITS = 32
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_LATEST_MS = 253_402_300_799_000
+"""The end of the year 9999, the last that has a name."""
 
 
 def event_id(source: str, transaction_id: str, customer_id: str, occurred_at: str) -> str:
@@ -38,6 +40,12 @@ def epoch_micros(canonical: str) -> int:
 def from_epoch_micros(micros: int) -> str:
     """The canonical form of a moment given in microseconds since 1970."""
     return canonical_time(EPOCH + timedelta(microseconds=micros))
+
+
+def from_record_timestamp(timestamp_ms: int) -> str:
+    """The canonical form of a Kafka record's timestamp, milliseconds since 1970, moved into the years that have a name:
+    a producer's own clock may say anything that fits into 64 bits."""
+    return from_epoch_micros(min(max(timestamp_ms, 0), _LATEST_MS) * 1000)
 
 
 def partition_of(key: bytes, partitions: int) -> int:

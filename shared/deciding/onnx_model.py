@@ -50,6 +50,7 @@ class OnnxModel:
         if unknown:
             raise ArtifactRefused(ArtifactFault.INCOMPATIBLE, f"unknown features {', '.join(unknown)}")
         self.version = manifest.version
+        self.trained_at = manifest.trained_at
         self.feature_set_version = manifest.feature_set_version
         self.feature_names: Sequence[str] = tuple(manifest.feature_names)
         self.calibration = manifest.calibration

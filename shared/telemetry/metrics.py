@@ -29,6 +29,7 @@ FEATURE_AGE_SECONDS = Histogram(
 )
 FEATURE_MISMATCH_RATIO = Gauge("flit_feature_mismatch_ratio", "Share of vectors that a recomputation didn't confirm")
 MODEL_INFO = Gauge("flit_model_info", "1 for each model in service", ["version", "role"])
+MODEL_TRAINED = Gauge("flit_model_trained_timestamp_seconds", "When the model that decides was trained", ["version"])
 MODEL_AUC = Gauge("flit_model_auc", "AUC on matured outcomes", ["version"])
 DRIFT_SCORE = Gauge("flit_drift_score", "Distance of a feature's distribution from its reference", ["feature"])
 SINK_ROWS = Counter("flit_sink_rows_total", "Rows acknowledged by the warehouse", ["table"])

@@ -1,4 +1,4 @@
-"""Values that would give a person away are planted wherever a caller can put one; no log and no metric shows any."""
+"""Values that would give a person away are planted wherever a caller can put one; no log, metric or trace shows any."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, F
 from shared.kafka.producer import OutgoingRecord, ReliableProducer
 from tests.e2e.system import Log, System, until
 from tests.factories import DAY_US, SECOND_US, outcome, transaction
+from tests.otlp_receiver import OtlpReceiver
 
 SERVICES = ("features", "scorer", "sink")
 MARK = "canary"
@@ -24,9 +25,18 @@ AMOUNT = 731.93
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def receiver() -> Iterator[OtlpReceiver]:
+    with OtlpReceiver() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory, receiver: OtlpReceiver) -> Iterator[System]:
     # At the lowest level: what is written then is the most that can be written.
-    with System(tmp_path_factory.mktemp("canaries"), SERVICES, {"LOG__LEVEL": "DEBUG"}) as running:
+    settings = {
+        "LOG__LEVEL": "DEBUG", "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.address, "OTEL_BSP_SCHEDULE_DELAY": "200",
+    }  # fmt: skip
+    with System(tmp_path_factory.mktemp("canaries"), SERVICES, settings) as running:
         yield running
 
 
@@ -134,3 +144,17 @@ def test_no_metric_shows_a_planted_value(planted: System, name: str) -> None:
     assert "flit_events_total{" in metrics or name == "scorer"
     assert MARK not in metrics.lower()
     assert str(AMOUNT) not in metrics
+
+
+async def test_no_trace_shows_a_planted_value(planted: System, receiver: OtlpReceiver) -> None:
+    async def all_have_told() -> bool:
+        names = {(span.service, span.name) for span in receiver.spans}
+        return names >= {
+            ("flit-features", "process bnpl-transactions"), ("flit-scorer", "POST /v1/decisions"),
+            ("flit-scorer", "GET /v1/decisions/{event_id}"), ("flit-sink", "process risk-decisions"),
+        }  # fmt: skip
+
+    await until(all_have_told, "spans of every service")
+    for span in receiver.spans:
+        text = f"{span.name} {span.attributes}"
+        assert MARK not in text.lower() and str(AMOUNT) not in text, text

@@ -11,7 +11,7 @@ import pytest
 
 from shared.contracts import schemas, topics
 from shared.contracts.asyncapi import VALUE_OF
-from shared.contracts.headers import EXPOSURE_HEADER, cloud_event
+from shared.contracts.headers import EXPOSURE_HEADER, RECORDED_TIME_HEADER, cloud_event
 from shared.settings import KafkaSettings
 
 SPECIFICATION = Path(__file__).parents[2] / "data" / "asyncapi" / "asyncapi-3.0.0.schema.json"
@@ -66,6 +66,7 @@ def test_every_header_that_is_written_is_described(document: dict[str, Any]) -> 
     assert set(document["components"]["schemas"]["headers"]["properties"]) == written | {
         "rerouted",
         EXPOSURE_HEADER,
+        RECORDED_TIME_HEADER,
     }
 
 

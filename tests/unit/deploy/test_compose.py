@@ -7,6 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from deploy.local import services as local
 from tests.deployment import DEPLOY, REPOSITORY, compose, compose_containers
@@ -57,6 +58,22 @@ def test_whoever_reads_topics_or_warehouse_waits_until_they_are_made() -> None:
             waits = set(one.definition.get("depends_on", ()))
             assert ("create-topics" in waits) == ("KAFKA__BOOTSTRAP_SERVERS" in one.environment), one.name
             assert ("create-warehouse" in waits) == ("BIGQUERY__PROJECT" in one.environment), one.name
+
+
+def test_prometheus_and_grafana_find_what_they_are_given() -> None:
+    prometheus, grafana = SERVICES["prometheus"], SERVICES["grafana"]
+    assert prometheus["profiles"] == grafana["profiles"] == ["full"]
+    given = {volume.split(":")[1] for volume in prometheus["volumes"]}
+    assert "--config.file=/etc/prometheus/prometheus.yml" in prometheus["command"]
+    config = yaml.safe_load((DEPLOY / "monitoring/prometheus.yml").read_text())
+    assert {f"/etc/prometheus/{file.split('/')[0]}" for file in config["rule_files"]} <= given
+    assert "/etc/prometheus/targets/compose.yml" in given
+    assert config["scrape_configs"][0]["file_sd_configs"][0]["files"] == ["targets/*.yml"]
+    provisioning = DEPLOY / "monitoring/grafana/provisioning"
+    source = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text())["datasources"][0]
+    assert source["url"] == "http://prometheus:9090"
+    boards = yaml.safe_load((provisioning / "dashboards/flit.yml").read_text())["providers"][0]["options"]["path"]
+    assert boards in {volume.split(":")[1] for volume in grafana["volumes"]}
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:
@@ -115,5 +132,7 @@ def test_containers_are_limited_and_come_back() -> None:
 
 def test_mounted_volumes_are_declared_and_all_used() -> None:
     mounted = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())}
-    assert mounted == set(compose()["volumes"])
+    files = {source for source in mounted if source.startswith("./")}
+    assert mounted - files == set(compose()["volumes"])
+    assert all((DEPLOY / file).exists() for file in files)
     assert (DEPLOY / compose()["secrets"]["api-keys"]["file"]).exists()

@@ -9,8 +9,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
-from tests.deployment import BASE, DEV, PROD, Object, compose_containers, kubernetes_containers, kustomize, pod_of
+from tests.deployment import (
+    BASE,
+    DEPLOY,
+    DEV,
+    PROD,
+    Object,
+    compose_containers,
+    kubernetes_containers,
+    kustomize,
+    pod_of,
+)
 from tests.unit.deploy.test_container_settings import settings_of, variables
 
 FOLDERS = (BASE, DEV, PROD)
@@ -227,10 +238,24 @@ def _names(part: Any) -> Sequence[str]:
     return [name for each in part for name in _names(each)] if isinstance(part, list) else []
 
 
+def asked_for_metrics() -> set[str]:
+    groups = yaml.safe_load((DEPLOY / "monitoring/compose/targets.yml").read_text())
+    return {target.partition(":")[0] for group in groups for target in group["targets"]}
+
+
+def test_in_compose_prometheus_shares_a_network_with_each_that_it_asks_and_no_two_of_them_share_it() -> None:
+    found = {one.name: set(one.definition["networks"]) for one in compose_containers()}
+    for name in asked_for_metrics():
+        (shared,) = found[name] & found["prometheus"]
+        assert {other for other, networks in found.items() if shared in networks} == {name, "prometheus"}
+
+
 def test_in_compose_two_share_a_network_if_and_only_if_one_reads_the_others_address() -> None:
     found = {one.name: one for one in compose_containers()}
     for one in found.values():
         reached = {place(one.environment[name])[0] for name in ADDRESSES if name in one.environment}
+        if one.name == "prometheus":
+            reached = asked_for_metrics()
         for other in ("kafka", "valkey", "bigquery", "simulator"):
             shares = bool(set(one.definition["networks"]) & set(found[other].definition["networks"]))
             assert shares == (other in reached or other == one.name), f"{one.name} and {other}"

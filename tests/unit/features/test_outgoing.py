@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.features.outgoing import rerouted, vector_record
 from shared.contracts.events import AsOf
 from shared.contracts.headers import header
 from shared.contracts.topics import FEATURES
 from shared.feature_definitions import CustomerState, make_vector
+from shared.telemetry.tracing import HANDED_ON
 from tests import factories
 from tests.unit.features.records import HOME, LONG_AFTER_MS, purchase
 
@@ -16,15 +19,27 @@ VECTOR = make_vector(CustomerState(), factories.accepted(), AsOf(transactions=-1
 
 
 def test_a_vector_goes_under_its_customers_key_with_the_purchases_trace() -> None:
-    sent = vector_record(VECTOR, purchase(0, headers=[("traceparent", TRACE.encode())]))
+    sent = vector_record(VECTOR, purchase(0), TRACE)
     assert (sent.topic, sent.key, sent.partition) == (FEATURES.name, b"cust_000001", 0)
     assert header(sent.headers, "ce_id") == "event-0"
     assert header(sent.headers, "traceparent") == TRACE
 
 
-def test_what_is_no_trace_does_not_travel_on() -> None:
-    sent = vector_record(VECTOR, purchase(0, headers=[("traceparent", b"x" * 1_000_000)]))
-    assert header(sent.headers, "traceparent") is None
+@pytest.mark.parametrize("given", [TRACE.encode(), b"x" * 1_000_000, b"00-" + b"x" * 52, TRACE[:-2].encode() + b"+1"])
+def test_a_trace_travels_on_and_what_is_none_does_not(given: bytes) -> None:
+    record = purchase(0, headers=[("traceparent", given)])
+    sent = vector_record(VECTOR, record, HANDED_ON.traceparent(record))
+    assert header(sent.headers, "traceparent") == (TRACE if given == TRACE.encode() else None)
+
+
+@pytest.mark.parametrize(
+    ("timestamp_ms", "told"),
+    [(1_780_272_366_123, "2026-06-01T00:06:06.123000Z"), (-1, "1970-01-01T00:00:00.000000Z"),
+     (2**63 - 1, "9999-12-31T23:59:59.000000Z")],
+)  # fmt: skip
+def test_a_vector_tells_when_its_purchase_was_recorded(timestamp_ms: int, told: str) -> None:
+    sent = vector_record(VECTOR, purchase(0, timestamp_ms=timestamp_ms), None)
+    assert header(sent.headers, "ce_recordedtime") == told
 
 
 def test_a_rerouted_record_is_the_same_record_in_another_partition() -> None:

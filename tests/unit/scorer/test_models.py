@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from services.scorer.library import ModelLibrary
 from services.scorer.models import Models
 from services.scorer.reload import ModelReloader
 from services.scorer.slot import ModelSlot
+from shared.contracts.identity import epoch_micros
 from shared.experiments import Arm, Experiment, Trials
 from shared.model_artifact.registry import ModelRegistry
 from tests.unit.scorer.parts import NAMES, NOW, register
@@ -36,6 +38,17 @@ async def test_a_promoted_model_is_in_service_when_the_answer_comes(
         assert slot.current.version == version == answer.json()["current"]["version"]
         assert (answer.json()["previous"] or {}).get("version") == before
         assert answer.json()["current"]["by"] == "local"
+
+
+async def test_the_model_that_decides_tells_when_it_was_trained_and_the_one_before_no_longer(
+    client: httpx.AsyncClient, registry: ModelRegistry
+) -> None:
+    first, second = register(registry), register(registry, intercept=-3.0)
+    for version in (first, second):
+        await client.post(f"{URL}/{version}/promote")
+    told = {version: REGISTRY.get_sample_value("flit_model_trained_timestamp_seconds", {"version": version})
+            for version in (first, second)}  # fmt: skip
+    assert told == {first: None, second: epoch_micros(NOW) / 1e6}
 
 
 async def test_a_rollback_puts_the_one_before_back(

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
+from prometheus_client import REGISTRY
 
 from services.scorer.claims import Claim
 from services.scorer.stream import StreamDoor
 from shared.contracts.events import FeatureVector, encode
+from shared.contracts.headers import header
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS, FEATURES
 from shared.kafka.errors import TransientError
 from tests.unit.scorer.fakes import FakeClaims, FakeSender, Outside
@@ -56,6 +58,32 @@ async def test_a_batch_given_again_is_not_decided_again() -> None:
     before = list(outside.sender.sent)
     await door(outside).handle(batch)
     assert outside.sender.sent == before
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+async def test_a_decision_goes_on_in_the_trace_of_its_vector() -> None:
+    outside = Outside()
+    traced, untraced = a_vector(1), a_vector(2)
+    batch = of([traced, untraced])
+    batch[PLACE][0].headers.append(("traceparent", TRACE.encode()))
+    await door(outside).handle(batch)
+    assert [header(sent.headers, "traceparent") for sent in outside.sender.sent] == [TRACE, None]
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"), [("2026-06-01T11:59:50.000000Z", 10.0), ("yesterday", 0.0), ("2026-06-01T11:59:50", 0.0)]
+)
+async def test_the_time_to_a_decision_counts_from_the_purchase_s_own_record(
+    told: str, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.scorer.stream.time.time", lambda: 1_780_315_200.0)
+    before = REGISTRY.get_sample_value("flit_event_to_decision_seconds_sum") or 0.0
+    batch = of([a_vector(1)])
+    batch[PLACE][0].headers.append(("ce_recordedtime", told.encode()))
+    await door(Outside()).handle(batch)
+    assert (REGISTRY.get_sample_value("flit_event_to_decision_seconds_sum") or 0.0) - before == pytest.approx(seconds)
 
 
 async def test_an_event_twice_in_a_batch_is_decided_once_on_its_first_vector() -> None:

@@ -1,0 +1,1 @@
+"""What Prometheus records and alerts on, and what Grafana shows, as declarations that the files are written from."""

@@ -1,0 +1,119 @@
+"""Alerts on single conditions, beside those on objectives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["page", "ticket"]
+"""page: customers notice, or soon will. ticket: it waits for a working day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    name: str
+    severity: Severity
+    expression: str
+    lasts: str
+    """How long it has to be so."""
+    summary: str
+
+
+LAG_RECORDS = 5_000
+"""At the 300 a second of a busy day, what a service may be behind after a restart of some fifteen seconds."""
+DRIFT = 0.1
+"""services.trainer.drift.THRESHOLD."""
+MODEL_DAYS = 45
+"""A model is trained anew each month; this is one month missed."""
+AUDIT_HOURS = 24
+
+LAST_AUDIT = "max_over_time(flit_ledger_last_audit_timestamp_seconds[3d]) > 0"
+"""Not of the latest process alone: one that ends in each of its audits has none to tell of."""
+
+OPTIONAL = "optional"
+"""The label of targets that come and go, such as a training: nobody is told that they are away."""
+
+ALERTS = (
+    Alert("ServiceDown", "page", f'up{{{OPTIONAL}!="yes"}} == 0', "2m", "A service does not answer."),
+    Alert(
+        "ServiceRestarts", "ticket", "changes(process_start_time_seconds[30m]) > 2", "0m",
+        "A service ends and is started again, time after time.",
+    ),
+    Alert(
+        "ConsumerLag", "page", f"sum by (service, topic) (flit_consumer_lag_records) > {LAG_RECORDS}", "5m",
+        "A service is thousands of records behind a topic.",
+    ),
+    Alert(
+        "TopicHalted", "page", "max by (topic) (flit_features_halted) == 1", "1m",
+        "A topic is not read, since most of what it brings would be refused.",
+    ),
+    Alert(
+        "StatesRebuilding", "ticket", "max by (partition) (flit_features_rebuilding) == 1", "10m",
+        "The states of a partition were lost and have been in the making for ten minutes.",
+    ),
+    Alert(
+        "RebuildGaps", "ticket", "max by (topic, partition) (flit_features_rebuild_gaps) > 0", "0m",
+        "A rebuild needs records that neither the log nor the warehouse has.",
+    ),
+    Alert(
+        "NoModel", "page", 'max(flit_degraded{service="scorer"}) == 1', "5m",
+        "No model is in service: the policy's fallback decides everything.",
+    ),
+    Alert(
+        "ModelRefused", "ticket", "sum by (reason) (increase(flit_scorer_model_refused_total[15m])) > 0", "0m",
+        "A promoted model was not put in service; the one before it decides.",
+    ),
+    Alert(
+        "ModelOld", "ticket", f"time() - max(flit_model_trained_timestamp_seconds) > {MODEL_DAYS} * 86400", "1h",
+        f"The model in service was trained more than {MODEL_DAYS} days ago.",
+    ),
+    Alert(
+        "FeatureDrift", "ticket", f"max by (feature) (last_over_time(flit_drift_score[1d])) > {DRIFT}", "0m",
+        "A feature is distributed otherwise than when the model was trained.",
+    ),
+    Alert(
+        "PolicyRefused", "ticket", "sum(increase(flit_scorer_policy_refused_total[15m])) > 0", "0m",
+        "The policy file can not be put in service; the policy before it decides.",
+    ),
+    Alert(
+        "LimiterHolds", "ticket", "max by (what) (flit_scorer_limiter_holds) == 1", "5m",
+        "The share of declines or approvals left its bounds: people look at purchases in the policy's place.",
+    ),
+    Alert(
+        "ExperimentUnwatched", "ticket",
+        'sum(increase(flit_guard_looks_total{result="failed"}[10m])) > 0'
+        ' unless sum(increase(flit_guard_looks_total{result!="failed"}[10m])) > 0', "5m",
+        "The guard of experiments fails at every look: nobody would stop a bad arm.",
+    ),
+    Alert(
+        "SinkWaits", "page", "max by (table, partition) (flit_sink_waiting) == 1", "5m",
+        "The warehouse has refused or not answered the appends of a table for five minutes.",
+    ),
+    Alert(
+        "SinkWritesNothing", "page",
+        'sum(rate(flit_decisions_total{channel="stream"}[10m])) > 0'
+        ' unless sum(rate(flit_sink_rows_total{table="flit_ml_raw.raw_bnpl_prediction_logs"}[10m])) > 0', "5m",
+        "Purchases are decided, and no row of a decision reaches the warehouse.",
+    ),
+    Alert(
+        "LedgerUnbalanced", "page", "max by (check) (last_over_time(flit_ledger_violations_records[6h])) > 0", "0m",
+        "The audit found something lost, doubled, changed or made up.",
+    ),
+    Alert(
+        "LedgerSilent", "ticket",
+        f"time() - max({LAST_AUDIT}) > {AUDIT_HOURS} * 3600", "10m",
+        f"Audits were repeated, and for {AUDIT_HOURS} hours there was none.",
+    ),
+    Alert(
+        "FeaturesMismatch", "page", "max(last_over_time(flit_feature_mismatch_ratio[6h])) > 0", "0m",
+        "Features that were decided on differ from their recomputation.",
+    ),
+    Alert(
+        "SourceAway", "ticket", "max(flit_ingestor_connected) == 0", "5m",
+        "No stream from the source has been open for five minutes.",
+    ),
+    Alert(
+        "SourceStopped", "page", "max(flit_ingestor_source_stopped) == 1", "0m",
+        "The source is no longer read: too many of its lines were refused.",
+    ),
+)  # fmt: skip

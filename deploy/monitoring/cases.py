@@ -1,0 +1,190 @@
+"""When each alert has to be quiet, fire and clear: the tests of the rules, for `promtool test rules`.
+
+Each case has three parts of time: all is well, something is wrong, all is well again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.monitoring.objectives import OBJECTIVES, Objective
+from deploy.monitoring.rules import annotations_of
+
+WELL, WRONG, AGAIN = 60, 70, 600
+"""Minutes of each part: the first longer than a fast burn's short windows, the last than a slow one's (6 hours)."""
+
+LOOK_EVERY = 10
+"""Minutes. Rules are evaluated more often than that in earnest; here it would only take longer."""
+
+Phases = tuple[float, float, float]
+"""A gauge's value, or by how much a counter rises in a minute, in each part."""
+
+
+def counter(phases: Phases, parts: Sequence[int] = (WELL, WRONG, AGAIN)) -> str:
+    value, texts = 0.0, []
+    for minutes, step in zip(parts, phases, strict=True):
+        texts.append(f"{value + step:g}+{step:g}x{minutes - 1}")
+        value += step * minutes
+    return " ".join(texts)
+
+
+def gauge(phases: Phases) -> str:
+    return " ".join(f"{value:g}+0x{minutes - 1}" for minutes, value in zip((WELL, WRONG, AGAIN), phases, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One alert on a single condition. `labels`: of the alert that fires, beside its severity."""
+
+    alert: str
+    severity: str
+    series: Mapping[str, str]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    fires_at: int = WELL + WRONG - 2
+    """Minutes. Before the end of the second part: what counts over a window may clear before the third has passed."""
+    cleared_at: int = WELL + WRONG + 30
+
+
+def _on_off(metric: str, alert: str, severity: str, **labels: str) -> Case:
+    """A gauge that is 1 while something is wrong."""
+    return Case(alert, severity, {metric: gauge((0, 1, 0))}, labels)
+
+
+DECIDED = 'flit_decisions_total{channel="stream",decision="approve",variant="",degraded=""}'
+ROWS = 'flit_sink_rows_total{table="flit_ml_raw.raw_bnpl_prediction_logs"}'
+DAY_MINUTES = 1440
+
+CASES = (
+    Case("ServiceDown", "page", {'up{job="scorer",instance="a"}': gauge((1, 0, 1)),
+                                 'up{job="trainer",instance="b",optional="yes"}': gauge((0, 0, 0))},
+         {"job": "scorer", "instance": "a"}),
+    Case("ServiceRestarts", "ticket", {'process_start_time_seconds{job="sink",instance="a"}': counter((0, 1, 0))},
+         {"job": "sink", "instance": "a"}),
+    Case("ConsumerLag", "page",
+         {f'flit_consumer_lag_records{{service="sink",topic="bnpl-features",partition="{partition}"}}':
+              gauge((100, 3000, 100)) for partition in (0, 1)},
+         {"service": "sink", "topic": "bnpl-features"}),
+    _on_off('flit_features_halted{topic="bnpl-outcomes"}', "TopicHalted", "page", topic="bnpl-outcomes"),
+    _on_off('flit_features_rebuilding{partition="2"}', "StatesRebuilding", "ticket", partition="2"),
+    Case("RebuildGaps", "ticket",
+         {'flit_features_rebuild_gaps{topic="bnpl-transactions",partition="1"}': gauge((0, 7, 0))},
+         {"topic": "bnpl-transactions", "partition": "1"}),
+    _on_off('flit_degraded{service="scorer"}', "NoModel", "page"),
+    Case("ModelRefused", "ticket", {'flit_scorer_model_refused_total{reason="hash"}': counter((0, 6, 0))},
+         {"reason": "hash"}),
+    # In these tests time begins in 1970: a model of 46 days before that is old, one of the day is not.
+    Case("ModelOld", "ticket", {'flit_model_trained_timestamp_seconds{version="a"}': gauge((0, -46 * 86_400, 0))}),
+    Case("FeatureDrift", "ticket", {'flit_drift_score{feature="amount"}': gauge((0.02, 0.3, 0.02))},
+         {"feature": "amount"}),
+    Case("PolicyRefused", "ticket", {"flit_scorer_policy_refused_total": counter((0, 6, 0))}),
+    _on_off('flit_scorer_limiter_holds{what="declines"}', "LimiterHolds", "ticket", what="declines"),
+    Case("ExperimentUnwatched", "ticket", {'flit_guard_looks_total{result="failed"}': counter((0, 2, 0)),
+                                           'flit_guard_looks_total{result="kept"}': counter((2, 0, 2))}),
+    _on_off('flit_sink_waiting{table="flit_ml_raw.features",partition="0"}', "SinkWaits", "page",
+            table="flit_ml_raw.features", partition="0"),
+    Case("SinkWritesNothing", "page", {DECIDED: counter((60, 60, 60)), ROWS: counter((60, 0, 60))}),
+    Case("LedgerUnbalanced", "page", {'flit_ledger_violations_records{check="P3"}': gauge((0, 4, 0))},
+         {"check": "P3"}),
+    # The audits stop after a day, and begin again on the third.
+    Case("LedgerSilent", "ticket",
+         {"flit_ledger_last_audit_timestamp_seconds":
+              f"0+60x{DAY_MINUTES} {DAY_MINUTES * 60}+0x{DAY_MINUTES + 60} {2 * DAY_MINUTES * 60 + 3660}+60x120"},
+         fires_at=2 * DAY_MINUTES + 30, cleared_at=2 * DAY_MINUTES + 120),
+    Case("FeaturesMismatch", "page", {"flit_feature_mismatch_ratio": gauge((0, 0.01, 0))}),
+    Case("SourceAway", "ticket", {"flit_ingestor_connected": gauge((1, 0, 1))}),
+    _on_off("flit_ingestor_source_stopped", "SourceStopped", "page"),
+)  # fmt: skip
+
+
+def _histogram(metric: str, bound: str, labels: str = "") -> tuple[str, str]:
+    """The series of what is within the bound, and of all."""
+    return f'{metric}_bucket{{{labels}le="{bound}"}}', f"{metric}_count{{{labels.rstrip(',')}}}"
+
+
+_WITHIN = {
+    "CheckoutSlow": _histogram("flit_decision_seconds", "0.1", 'channel="rest",'),
+    "DecisionsLate": _histogram("flit_event_to_decision_seconds", "0.15"),
+    "FeaturesStale": _histogram("flit_feature_age_seconds", "0.1"),
+    "RowsLate": _histogram("flit_sink_visible_seconds", "10.0", 'topic="risk-decisions",'),
+}
+_BAD = {
+    "CheckoutFails": 'flit_scorer_answers_total{status="503",reason="overloaded"}',
+    "DecisionsDegraded": 'flit_decisions_total{channel="stream",decision="review",variant="",degraded="no_model"}',
+    "RecordsRefused": 'flit_dead_letters_total{service="features",reason="range"}',
+}
+_GOOD = {
+    "CheckoutFails": 'flit_scorer_answers_total{status="200",reason=""}',
+    "DecisionsDegraded": DECIDED,
+    "RecordsRefused": 'flit_events_total{service="features",topic="bnpl-transactions",result="ok"}',
+}
+
+
+def series_of(objective: Objective, good: Phases, bad: Phases) -> dict[str, str]:
+    """Events in a minute, in each part of the time."""
+    if objective.alert in _WITHIN:
+        within, everything = _WITHIN[objective.alert]
+        total = (good[0] + bad[0], good[1] + bad[1], good[2] + bad[2])
+        return {within: counter(good), everything: counter(total)}
+    return {_GOOD[objective.alert]: counter(good), _BAD[objective.alert]: counter(bad)}
+
+
+def test_document() -> dict[str, Any]:
+    """What `promtool test rules` takes."""
+    tests = [_test(case) for case in CASES]
+    for objective in OBJECTIVES:
+        tests += [_outage(objective), _leak(objective), _too_few(objective)]
+    return {
+        "rule_files": ["recording.yml", "alerts.yml"],
+        "evaluation_interval": f"{LOOK_EVERY}m",
+        # Else it is left to chance, and what was recorded ten minutes ago is too old for the alerts.
+        "group_eval_order": ["objectives", "budgets", "conditions"],
+        "tests": tests,
+    }
+
+
+def _test(case: Case) -> dict[str, Any]:
+    looks = [
+        _look(WELL - 1, case.alert, []),
+        _look(case.fires_at, case.alert, [{"severity": case.severity, **case.labels}]),
+        _look(case.cleared_at, case.alert, []),
+    ]
+    return _of(case.alert, case.series, looks)
+
+
+def _outage(objective: Objective) -> dict[str, Any]:
+    """Half of all events are bad for an hour and ten: a page at once, and a ticket until six hours later."""
+    page, ticket = {"severity": "page"}, {"severity": "ticket"}
+    looks = [
+        _look(WELL - 1, objective.alert, []),
+        _look(WELL + WRONG - 2, objective.alert, [page, ticket]),
+        _look(WELL + WRONG + 40, objective.alert, [ticket]),
+        _look(WELL + WRONG + 400, objective.alert, []),
+    ]
+    series = series_of(objective, (600, 300, 600), (0, 300, 0))
+    return _of(f"{objective.alert}: half of all are bad", series, looks)
+
+
+def _leak(objective: Objective) -> dict[str, Any]:
+    """Twice as many are bad as may be: nobody is woken."""
+    bad = 2 * objective.budget * 6000
+    looks = [_look(WELL + WRONG - 2, objective.alert, [{"severity": "ticket"}])]
+    series = series_of(objective, (6000 - bad,) * 3, (bad,) * 3)
+    return _of(f"{objective.alert}: twice the budget", series, looks)
+
+
+def _too_few(objective: Objective) -> dict[str, Any]:
+    """Every event of an hour is bad, and there are fewer than a hundred of them."""
+    series = series_of(objective, (0, 0, 0), (0, 1, 0))
+    return _of(f"{objective.alert}: too few to tell", series, [_look(WELL + WRONG - 2, objective.alert, [])])
+
+
+def _of(name: str, series: Mapping[str, str], looks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    given = [{"series": each, "values": values} for each, values in series.items()]
+    return {"name": name, "interval": "1m", "input_series": given, "alert_rule_test": list(looks)}
+
+
+def _look(minute: int, alert: str, labels: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    expected = [{"exp_labels": dict(each), "exp_annotations": annotations_of(alert)} for each in labels]
+    return {"eval_time": f"{minute}m", "alertname": alert, "exp_alerts": expected}
