@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from services.console import operators
 from services.console.screens import decision, drift, health, letters, live, models, navigation, review, what_if
+
+ICON = Path(__file__).with_name("icon.svg")
 
 SCREENS = {
     "live": (live.show, "Live", ":material/monitoring:"),
@@ -20,13 +24,14 @@ SCREENS = {
 
 
 def main() -> None:
-    st.set_page_config(page_title="Flit Risk", page_icon=":material/shield:", layout="wide")
     pages = {
         path: st.Page(show, title=title, icon=icon, url_path=path, default=path == "live")
         for path, (show, title, icon) in SCREENS.items()
     }
     navigation.remember(pages)
     chosen = st.navigation(list(pages.values()))
+    # A file of ours: Streamlit would fetch any other icon from the internet.
+    st.set_page_config(page_title=f"{chosen.title} · Flit Risk", page_icon=str(ICON), layout="wide")
     operators.enter()
     chosen.run()
 

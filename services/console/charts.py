@@ -80,7 +80,7 @@ def contributions(explained: Explained) -> tuple[go.Figure, str]:
 
 def scores(found: Mapping[str, float], drifted: Sequence[str]) -> tuple[go.Figure, str]:
     """Drift by feature, the largest at the top."""
-    names = list(reversed(found))
+    names = list(found)[::-1]
     figure = go.Figure(
         go.Bar(
             orientation="h",

@@ -37,7 +37,7 @@ class Done:
 
 def missing(service: str) -> str | None:
     """Why a service's commands can't be run here; None: they can. Images hold one service each."""
-    if importlib.util.find_spec(f"services.{service}.__main__") is not None:
+    if importlib.util.find_spec(f"services.{service}") is not None:
         return None
     return f"the {service} isn't installed beside this console: run the command where it is"
 

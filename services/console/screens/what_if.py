@@ -31,7 +31,8 @@ def show() -> None:
             return
         st.caption(
             f"{told} {len(logged):,} of {decided:,} decisions, drawn by their place in the log, are decided again with "
-            "the trainer's own backtest. Profit counts purchases whose outcome is known alone: what was declined has none."
+            "the trainer's own backtest. Profit counts purchases whose outcome is known alone: what was declined has "
+            "none."
         )
         proposed = _thresholds(policy)
         if proposed is not None:
