@@ -24,14 +24,15 @@ SCREENS = {
 
 
 def main() -> None:
+    # A file of ours: Streamlit would fetch any other icon from the internet, those of the pages too.
+    st.set_page_config(page_icon=str(ICON), layout="wide")
     pages = {
         path: st.Page(show, title=title, icon=icon, url_path=path, default=path == "live")
         for path, (show, title, icon) in SCREENS.items()
     }
     navigation.remember(pages)
     chosen = st.navigation(list(pages.values()))
-    # A file of ours: Streamlit would fetch any other icon from the internet.
-    st.set_page_config(page_title=f"{chosen.title} · Flit Risk", page_icon=str(ICON), layout="wide")
+    st.set_page_config(page_title=f"{chosen.title} · Flit Risk")
     operators.enter()
     chosen.run()
 

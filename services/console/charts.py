@@ -14,6 +14,9 @@ from services.console.views.live import VERDICTS, Mix
 COLOURS = {"approve": "#2a9d8f", "review": "#e9c46a", "decline": "#d1495b"}
 """As in the trainer's reports."""
 
+LINES = ("#1f6f78", "#d1495b", "#8a6d1d", "#4f6d8f", "#7a5c8e")
+"""One after the other, and again from the first: what is told apart by its name as well."""
+
 RAISED, LOWERED, NEUTRAL = "#d1495b", "#2a9d8f", "#8b98a3"
 HEIGHT = 300
 BAR_HEIGHT = 28
@@ -30,6 +33,7 @@ def _laid_out(figure: go.Figure, *, x: str, y: str, height: int = HEIGHT) -> go.
         xaxis={"title": x, "automargin": True, "fixedrange": True},
         yaxis={"title": y, "automargin": True, "fixedrange": True},
         legend={"orientation": "h", "y": -0.25, "x": 0},
+        colorway=LINES,
     )
     return figure
 
@@ -96,6 +100,7 @@ def scores(found: Mapping[str, float], drifted: Sequence[str]) -> tuple[go.Figur
 
 def course(points: Sequence[tuple[datetime, float]], *, y: str) -> tuple[go.Figure, str]:
     figure = go.Figure(go.Scatter(x=[at for at, _ in points], y=[value for _, value in points], mode="lines+markers"))
+    figure.update_yaxes(rangemode="tozero")
     said = f"{y}: {len(points)} looks, the last {points[-1][1]:.3g}."
     return _laid_out(figure, x="time of the look (UTC)", y=y), said
 
@@ -115,11 +120,12 @@ def performance(lines: Mapping[str, Sequence[tuple[datetime, float]]]) -> tuple[
 def by_day(found: Mapping[str, Sequence[tuple[datetime, int]]]) -> tuple[go.Figure, str]:
     figure = go.Figure(
         [
-            go.Bar(name=reason, x=[day for day, _ in days], y=[letters for _, letters in days])
+            go.Bar(name=reason, x=[f"{day:%Y-%m-%d}" for day, _ in days], y=[letters for _, letters in days])
             for reason, days in found.items()
         ]
     )
     figure.update_layout(barmode="stack")
+    figure.update_xaxes(type="category", categoryorder="category ascending")
     total = sum(letters for days in found.values() for _, letters in days)
     return _laid_out(figure, x="day (UTC)", y="refused records"), f"{total:,} refused records by day and reason."
 

@@ -19,12 +19,8 @@ class Operator:
     """As he wants to be named in verdicts; None: as the owner of the key."""
     standing: Standing | None
     trouble: str
-    """Why nothing can be changed at all; empty where something can."""
-
-    @property
-    def verdicts_off(self) -> str:
-        """Why verdicts can't be given; empty where they can, or where only trying tells."""
-        return self.trouble
+    """Why nothing can be changed at all, verdicts included; empty where something can: what a key that isn't an
+    administrator's is good for shows when it is used."""
 
     @property
     def administration_off(self) -> str:
@@ -56,11 +52,11 @@ def enter() -> None:
 
 def operator() -> Operator:
     """Whoever looks at this page now."""
+    name = (st.session_state.get("operator_name") or "").strip() or None
     try:
         key = access.settings().console.operator_key or st.session_state.get("operator_key") or None
-    except OSError:
-        key = None
-    name = (st.session_state.get("operator_name") or "").strip() or None
+    except OSError as error:
+        return Operator(None, name, None, f"CONSOLE__OPERATOR_KEY_FILE can't be read: {error.strerror}.")
     if key is None:
         return Operator(None, name, None, NO_KEY)
     asked, standing = st.session_state.get("operator_checked", (None, None))

@@ -46,7 +46,9 @@ class Description:
 
     family: str
     trained_at: str
-    window: str
+    learnt_from: str
+    learnt_until: str
+    """The days of the first and the last purchase that it has seen."""
     rows: int
     metrics: dict[str, float]
     explained: bool
@@ -85,7 +87,8 @@ def describe(registry: ModelRegistry, version: str) -> Description:
     return Description(
         family=manifest.family,
         trained_at=manifest.trained_at,
-        window=f"{window.train_from[:10]} to {window.test_to[:10]}",
+        learnt_from=window.train_from[:10],
+        learnt_until=window.test_to[:10],
         rows=window.train_rows + window.validate_rows + window.test_rows,
         metrics=dict(manifest.metrics),
         explained=manifest.explained,

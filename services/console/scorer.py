@@ -16,8 +16,6 @@ import httpx
 TIMEOUT_S = 5.0
 """Of one call. A promotion loads and tries the model first, which takes a second or two."""
 
-FINAL = 400
-
 
 class ScorerAway(Exception):
     """The text is for people."""
@@ -113,7 +111,7 @@ class Scorer:
             answer = self._http.request(method, path, json=json, headers=sent)
         except (httpx.HTTPError, UnicodeEncodeError) as error:
             raise ScorerAway(f"The scorer doesn't answer ({type(error).__name__}).") from None
-        if answer.status_code < FINAL:
+        if answer.is_success:
             return answer
         problem = _problem(answer)
         if answer.status_code in (429, 503) or problem.get("reason") == "in-flight":

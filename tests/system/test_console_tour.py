@@ -1,17 +1,20 @@
-"""A person's way through the console, in Debian's Chromium, at a desk and on a phone: nothing in the browser's log, nothing
-wider than the window. Its pictures go to out/console, or where CONSOLE_SCREENSHOTS says (docs/console holds those)."""
+"""A person's way through the console, in Debian's Chromium, at a desk and on a phone: nothing in the browser's log,
+nothing wider than the window. Its pictures go to out/console, or where CONSOLE_SCREENSHOTS says (docs/console holds
+those)."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from playwright.sync_api import expect
 
 from deploy.local.ports import free_ports
@@ -46,6 +49,7 @@ class Running:
     address: str
     world: World
     key: str
+    kafka: str
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         supervisor.start()
         try:
             with console(supervisor.environment, folder) as address:
-                yield Running(address, world, key)
+                yield Running(address, world, key, stack.kafka.bootstrap_servers)
         finally:
             supervisor.stop()
 
@@ -141,8 +145,8 @@ def test_each_page_fits_its_window_and_leaves_the_browsers_log_empty(
         assert seen.faults == []
 
 
-def test_an_operator_judges_a_purchase_once_and_the_topic_has_it(running: Running, tmp_path: Path) -> None:
-    with visit(running.address, DESKTOP, tmp_path) as seen:
+def test_an_operator_judges_a_purchase_once_whoever_tries_again(running: Running, tmp_path: Path) -> None:
+    with visit(running.address, DESKTOP, tmp_path / "first") as seen:
         seen.go("")
         turned_to(seen, "Review queue", False)
         approve = seen.page.get_by_role("button", name="Approve")
@@ -155,6 +159,32 @@ def test_an_operator_judges_a_purchase_once_and_the_topic_has_it(running: Runnin
         seen.page.keyboard.press("Enter")
         expect(seen.page.get_by_text("Approved, as anna: recorded.").first).to_be_visible()
         assert seen.faults == []
+    # Another session, to which the warehouse can't tell of it yet: no sink runs here.
+    with visit(running.address, DESKTOP, tmp_path / "second") as seen:
+        seen.go("")
+        turned_to(seen, "Review queue", False)
+        entered(seen, running.key)
+        seen.page.get_by_role("button", name="Decline").click()
+        expect(seen.page.get_by_text("has given a verdict on this purchase already")).to_be_visible()
+    said = asyncio.run(_updates(running.kafka))
+    assert [(one["verdict"], one["actor"]) for one in said] == [("approve", "anna")]
+
+
+async def _updates(servers: str) -> list[dict[str, Any]]:
+    """What is on decision-updates now."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topics.DECISION_UPDATES.name, number) for number in range(PARTITIONS)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        ends, said = await consumer.end_offsets(partitions), []
+        while any([await consumer.position(one) < ends[one] for one in partitions]):
+            batch = await consumer.getmany(timeout_ms=200)
+            said += [json.loads(record.value) for records in batch.values() for record in records]
+        return said
+    finally:
+        await consumer.stop()
 
 
 def test_a_promotion_names_the_version_and_asks_before_it_is_made(running: Running, tmp_path: Path) -> None:

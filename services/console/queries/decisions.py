@@ -45,6 +45,20 @@ def newest(since: datetime) -> Query:
     )
 
 
+def policy_in_service(since: datetime) -> Query:
+    """The policy of the last decision."""
+    return query(
+        f"""
+SELECT policy_version
+FROM {_DECISIONS}
+WHERE prediction_timestamp >= @since
+ORDER BY prediction_timestamp DESC
+LIMIT 1
+""",
+        since=since,
+    )
+
+
 def latest(since: datetime, limit: int) -> Query:
     """The last decisions, the newest first."""
     return query(

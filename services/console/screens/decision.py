@@ -18,13 +18,15 @@ FIRST_DAYS = 8
 
 def show() -> None:
     st.title("A decision")
-    if "event" in st.query_params:
-        st.session_state["decision_event"] = st.query_params["event"]
+    asked = st.query_params.get("event")
+    # What the address says counts when it is new: what is typed afterwards goes before it.
+    if asked and (asked != st.session_state.get("decision_shown") or "decision_event" not in st.session_state):
+        st.session_state["decision_event"] = asked
     event_id = st.text_input("Event id", key="decision_event", max_chars=128).strip()
     if not event_id:
         st.info("Enter the id of an event, or open a decision from Live or from the review queue.")
         return
-    st.query_params["event"] = event_id
+    st.query_params["event"] = st.session_state["decision_shown"] = event_id
     with access.in_words():
         row = _find(event_id)
         if row is None:
@@ -88,8 +90,8 @@ def _explained(row: Row, answer: dict[str, Any] | None) -> None:
         figure, said = charts.contributions(explained)
         st.plotly_chart(figure, config=charts.CONFIG, key="contributions", alt=said)
         st.caption(
-            f"{said} In log-odds: from the base value {explained.base:+.2f}, these add up to {explained.log_odds:+.2f}, a "
-            f"raw probability of {explained.raw_probability:.1%}; the calibration makes "
+            f"{said} In log-odds: from the base value {explained.base:+.2f}, these add up to "
+            f"{explained.log_odds:+.2f}, a raw probability of {explained.raw_probability:.1%}; the calibration makes "
             f"{wording.share(row['probability_of_default'])} of it."
         )
     if not row["features"]:

@@ -19,8 +19,8 @@ def show() -> None:
         found = drift.looks(access.steady(models.drift(access.days_back(DAYS))))
         if not found:
             st.info(
-                "Drift has not been looked at yet: `python -m services.trainer drift` compares the model's training window "
-                "with the last days."
+                "Drift has not been looked at yet: `python -m services.trainer drift` compares the model's training "
+                "window with the last days."
             )
             return
         _newest(found[0])

@@ -33,9 +33,9 @@ def _services() -> None:
         return
     trouble = [health for health in found if health.state != "ready"]
     if trouble:
-        st.warning(f"{len(trouble)} of {len(found)} services are not ready.", icon=":material/warning:")
+        st.warning(f"Not ready: {', '.join(health.service for health in trouble)}.", icon=":material/warning:")
     else:
-        st.success(f"All {len(found)} services are ready.", icon=":material/check_circle:")
+        st.success("Every service that is asked is ready.", icon=":material/check_circle:")
     st.table(
         [
             {

@@ -60,17 +60,17 @@ def _replay(reason: str, count: int) -> None:
     off = commands.missing("ingestor") or operators.operator().administration_off
     limit = int(st.number_input("At most so many", 1, 10_000, min(count, 100), key="letters_limit"))
     if operators.button(f"Send letters of “{reason}” again …", off, key="letters_replay"):
-        _confirm(reason, limit)
+        with st.spinner("Asking the ingestor what it would send"):
+            would = commands.replay_letters(reason, limit, dry_run=True)
+        _confirm(reason, limit, would)
     told = st.session_state.pop("letters_told", None)
     if told:
         st.success(told, icon=":material/check_circle:")
 
 
 @st.dialog("Send refused records again")
-def _confirm(reason: str, limit: int) -> None:
+def _confirm(reason: str, limit: int, would: str) -> None:
     with access.in_words():
-        with st.spinner("Counting what would be sent"):
-            would = commands.replay_letters(reason, limit, dry_run=True)
         st.markdown(f"The ingestor says: **{wording.plain(would)}**. Each is sent once, whoever asks again.")
         if st.button(f"Send at most {limit:,} letters of “{reason}” again", key="letters_sure", type="primary"):
             with st.spinner("Sending"):

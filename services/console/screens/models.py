@@ -49,6 +49,7 @@ def _measured(parts: Parts, known: dict[str, Description]) -> list[Row]:
     st.dataframe(
         view.as_table(columns),
         hide_index=True,
+        height="content",
         alt="Versions side by side: part, family, what each learnt from, and what was measured of it.",
     )
     st.caption("AUC: higher is better. Brier and ECE: lower is better. All of the test part, unless it says otherwise.")

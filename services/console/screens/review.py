@@ -6,13 +6,16 @@ import streamlit as st
 
 from services.console import access, operators, wording
 from services.console.queries import decisions, review
+from services.console.scorer import ScorerRefused
 from services.console.screens import navigation
 from services.console.views import review as view
+from shared.contracts.rejections import RejectionReason
 
 DAYS = 30
 """A purchase that has waited for longer has been bought elsewhere."""
 SHOWN = 50
 GIVEN = 20
+GIVEN_ALREADY = "Somebody has given a verdict on this purchase already: nothing was recorded."
 _SENT = "verdicts_sent"
 
 
@@ -73,11 +76,15 @@ def _give(event_id: str, verdict: str, note: str | None, who: operators.Operator
         return
     said = access.warehouse().rows(decisions.said_of(event_id, access.days_back(DAYS)))
     if event_id in sent or any(one["kind"] == "verdict" for one in said):
-        st.warning(
-            "Somebody has given a verdict on this purchase already: nothing was sent.", icon=":material/warning:"
-        )
+        st.warning(GIVEN_ALREADY, icon=":material/warning:")
         return
-    taken = access.scorer().verdict(event_id, verdict, actor=who.name, note=note, key=who.key)
+    try:
+        taken = access.scorer().verdict(event_id, verdict, actor=who.name, note=note, key=who.key)
+    except ScorerRefused as refused:
+        if refused.reason != RejectionReason.CONFLICT:
+            raise
+        st.warning(GIVEN_ALREADY, icon=":material/warning:")
+        return
     sent.add(event_id)
     st.session_state["verdict_told"] = f"{wording.VERDICTS[verdict].capitalize()}, as {taken['actor']}: recorded."
     st.rerun()

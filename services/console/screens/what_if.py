@@ -41,7 +41,7 @@ def show() -> None:
 
 def _policy() -> tuple[Policy, str]:
     """The policy that decided last, where the registry keeps it."""
-    latest = access.steady(decisions.latest(access.days_back(access.FAR_BACK_DAYS), 1))
+    latest = access.steady(decisions.policy_in_service(access.days_back(access.FAR_BACK_DAYS)))
     if latest:
         name = latest[0]["policy_version"]
         try:
@@ -70,8 +70,8 @@ def _cases() -> tuple[list[LoggedCase], int]:
 
 def _thresholds(policy: Policy) -> Policy | None:
     """The policy that the sliders make of it; None where they contradict each other."""
-    highest = min(HIGHEST, float(policy.loss_given_default))
     now = policy.thresholds
+    highest = max(min(HIGHEST, float(policy.loss_given_default)), float(now.decline_above))
     approve = st.slider(
         "Approve up to an expected loss of this share of the amount", 0.0, highest, float(now.approve_up_to), STEP,
         format="percent", key="approve_up_to",

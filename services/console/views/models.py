@@ -39,7 +39,9 @@ def side_by_side(
                 "Family": description.family,
                 "Trained": description.trained_at[:10],
                 "May decide": "yes" if description.explained else "no: it explains nothing",
-                "Learnt from": f"{description.rows:,} purchases, {description.window}",
+                "Purchases seen": f"{description.rows:,}",
+                "The first of": description.learnt_from,
+                "The last of": description.learnt_until,
             }
             column |= {label: _figure(description.metrics.get(name)) for name, label in METRICS.items()}
         column["AUC, matured since"] = _figure((matured.get(part.version, {}).get("metrics") or {}).get("auc"))

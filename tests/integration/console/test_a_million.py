@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180
 MILLION = 1_000_000
 LIMIT_S = 2.0
 ROUNDS = 3
-SPREAD_S = 120
+SPREAD_S = 5_400
 """Between copies: a month and a half in all, the latest of them now."""
 
 COPIES = -(-MILLION // DECIDED)

@@ -109,6 +109,17 @@ def test_a_decision_is_told_with_its_reasons_its_customer_and_its_place(console:
     assert test.button(key="cancel").disabled
 
 
+def test_an_id_that_is_typed_goes_before_the_one_in_the_address(console: World) -> None:
+    first, second = console.decisions[0].event_id, console.decisions[1].event_id
+    test = screen("decision")
+    test.query_params["event"] = first
+    test.run()
+    assert test.text_input(key="decision_event").value == first
+    test.text_input(key="decision_event").set_value(second).run()
+    assert test.text_input(key="decision_event").value == second
+    assert test.query_params["event"] in (second, [second])
+
+
 def test_a_stored_decision_is_replayed_by_the_trainers_own_command(console: World) -> None:
     test = looked_at("decision", decision_event=console.first(Verdict.APPROVE).event_id)
     test.button(key="replay").click().run()
@@ -175,7 +186,7 @@ def test_health_says_who_is_away_and_how_old_the_warehouse_is(console: World) ->
         '{"balanced": true, "checked_at": "2026-06-01T00:00:00+00:00", "invariants": {}}'
     )
     said = seen(looked_at("health"))
-    assert "1 of 1 services are not ready" in said
+    assert "Not ready: scorer." in said
     assert "newest decision was made" in said
     assert "balanced" in said
 

@@ -14,6 +14,7 @@ SINCE, UNTIL = datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 6, 2, tzinfo=UTC
 INJECTION = "x' OR TRUE --"
 
 LISTS = (
+    decisions.policy_in_service(SINCE),
     decisions.latest(SINCE, 10),
     decisions.one("event", SINCE),
     decisions.of_events(["event"], SINCE),

@@ -126,7 +126,9 @@ def test_what_was_just_judged_no_longer_waits() -> None:
 
 
 def test_the_latest_evaluation_of_a_version_counts_and_training_is_not_matured() -> None:
-    known = {"v": Description("logistic", "2026-06-01T00:00:00Z", "w", 10, {"auc": 0.5}, False, {})}
+    known = {
+        "v": Description("logistic", "2026-06-01T00:00:00Z", "2026-01-01", "2026-05-01", 10, {"auc": 0.5}, False, {})
+    }
     evaluations: list[Row] = [
         {"model_version": "v", "kind": "training", "metrics": {"auc": 0.9}},
         {"model_version": "v", "kind": "matured", "metrics": {"auc": 0.58}},
