@@ -24,6 +24,7 @@ def options(section: ConsoleSection) -> dict[str, Any]:
         # Nobody uploads anything here.
         "server.maxUploadSize": 1,
         "browser.gatherUsageStats": False,
+        "logger.hideWelcomeMessage": True,
         # Trouble is told in words on the page; a traceback belongs into the log.
         "client.showErrorDetails": "none",
         "client.toolbarMode": "minimal",
