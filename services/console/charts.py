@@ -79,7 +79,9 @@ def contributions(explained: Explained) -> tuple[go.Figure, str]:
     word = "raised" if top.contribution > 0 else "lowered"
     said = f"{wording.feature(top.label)} {word} the risk most, by {abs(top.contribution):.2f} log-odds."
     height = BAR_HEIGHT * len(bars) + 90
-    return _laid_out(figure, x="contribution to the risk (log-odds)", y="", height=height), said
+    laid_out = _laid_out(figure, x="contribution to the risk (log-odds)", y="", height=height)
+    laid_out.update_layout(margin_r=40)  # for the figure beside the longest bar
+    return laid_out, said
 
 
 def scores(found: Mapping[str, float], drifted: Sequence[str]) -> tuple[go.Figure, str]:

@@ -154,6 +154,7 @@ def test_an_operator_judges_a_purchase_once_whoever_tries_again(running: Running
         entered(seen, running.key)
         expect(seen.page.get_by_text("You may give verdicts, switch models")).to_be_visible()
         expect(approve).to_be_enabled()
+        expect(seen.page.get_by_text("Verdicts are off")).to_be_hidden()
         seen.shoot(PICTURES / "desktop-review-operator.png")
         approve.focus()
         seen.page.keyboard.press("Enter")
