@@ -8,8 +8,8 @@ from services.console.queries.query import Query, at, query
 from shared.warehouse import tables, views
 from shared.warehouse.accepted import TRANSACTION_COLUMNS
 
-MOST_CASES = 1_500
-"""Enough for a share to within two points, and decided again in a fifth of a second whenever a slider moves."""
+MOST_CASES = 1_000
+"""Enough for a share to within three points, and decided again in a fifth of a second whenever a slider moves."""
 
 
 def decided_between(since: datetime, until: datetime) -> Query:

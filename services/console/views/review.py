@@ -30,11 +30,13 @@ class Waiting:
 
 
 def queue(rows: Sequence[Row], purchases: Mapping[str, Row], sent: Collection[str]) -> list[Waiting]:
-    """Those that wait, less those whose verdict was just sent and isn't in the warehouse yet."""
-    found = []
+    """Those that wait, each once, less those whose verdict was just sent and isn't in the warehouse yet."""
+    found: list[Waiting] = []
+    passed = set(sent)
     for row in rows:
-        if row["event_id"] in sent:
+        if row["event_id"] in passed:
             continue
+        passed.add(row["event_id"])
         purchase = purchases.get(row["event_id"], {})
         found.append(
             Waiting(

@@ -119,7 +119,7 @@ def waiting_row(event_id: str) -> Row:
 
 
 def test_what_was_just_judged_no_longer_waits() -> None:
-    rows = [waiting_row("a"), waiting_row("b")]
+    rows = [waiting_row("a"), waiting_row("b"), waiting_row("b")]
     found = review.queue(rows, {"b": {"amount": Decimal(5), "currency": "EUR"}}, {"a"})
     assert [one.event_id for one in found] == ["b"]
     assert "5.00 EUR" in found[0].label and found[0].reasons == ["because"]
