@@ -27,6 +27,9 @@ All who look share it, so that a hundred open pages ask no more than one."""
 FAR_BACK_DAYS = 400
 """No question goes back further: a year, and the month in which it is looked at."""
 
+LATELY_DAYS = 8
+"""Most of what is asked about is of the last days: only where nothing is found there is all the rest looked through."""
+
 TROUBLE = (WarehouseAway, ScorerAway, ScorerRefused, RegistryUnreadable, CommandFailed)
 
 
@@ -96,6 +99,15 @@ def days_back(days: int) -> datetime:
     """A midnight (UTC), so that the same question is asked all day."""
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return today - timedelta(days=days)
+
+
+def lately(question: Callable[[datetime], Query], ask: Callable[[Query], list[Row]]) -> Row | None:
+    """The first row that says something, of the last days or else of all that are looked at. Raises WarehouseAway."""
+    for days in (LATELY_DAYS, FAR_BACK_DAYS):
+        rows = ask(question(days_back(days)))
+        if rows and any(value is not None for value in rows[0].values()):
+            return rows[0]
+    return None
 
 
 @contextmanager

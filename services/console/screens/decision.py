@@ -12,9 +12,6 @@ from services.console.queries.query import Row
 from services.console.scorer import ScorerAway, ScorerRefused
 from services.console.views import decision
 
-FIRST_DAYS = 8
-"""Most of those who are asked about were decided lately; looked for further back only if they weren't."""
-
 
 def show() -> None:
     st.title("A decision")
@@ -28,7 +25,7 @@ def show() -> None:
         return
     st.query_params["event"] = st.session_state["decision_shown"] = event_id
     with access.in_words():
-        row = _find(event_id)
+        row = access.lately(lambda since: decisions.one(event_id, since), access.recent)
         if row is None:
             st.info(
                 "The warehouse has no decision under this id. One that was made just now is there a few seconds later."
@@ -41,14 +38,6 @@ def show() -> None:
         _said(row)
         _evidence(row)
         _cancel(row)
-
-
-def _find(event_id: str) -> Row | None:
-    for days in (FIRST_DAYS, access.FAR_BACK_DAYS):
-        rows = access.recent(decisions.one(event_id, access.days_back(days)))
-        if rows:
-            return rows[0]
-    return None
 
 
 def _explanation(event_id: str) -> dict[str, Any] | None:

@@ -52,9 +52,9 @@ def _services() -> None:
 
 
 def _freshness() -> None:
-    [row] = access.recent(decisions.newest(access.days_back(access.FAR_BACK_DAYS)))
+    row = access.lately(decisions.newest, access.recent)
     st.subheader("Warehouse")
-    if row["moment"] is None:
+    if row is None:
         st.caption("It answers, and holds no decision yet.")
         return
     age = (datetime.now(UTC) - row["moment"]).total_seconds()

@@ -41,9 +41,9 @@ def show() -> None:
 
 def _policy() -> tuple[Policy, str]:
     """The policy that decided last, where the registry keeps it."""
-    latest = access.steady(decisions.policy_in_service(access.days_back(access.FAR_BACK_DAYS)))
-    if latest:
-        name = latest[0]["policy_version"]
+    latest = access.lately(decisions.policy_in_service, access.steady)
+    if latest is not None:
+        name = latest["policy_version"]
         try:
             return load_policy(access.registry().kept_policy(name)), f"Starts from the policy in service, {name}."
         except (ArtifactRefused, PolicyFileError, OSError):
@@ -56,10 +56,10 @@ def _policy() -> tuple[Policy, str]:
 
 def _cases() -> tuple[list[LoggedCase], int]:
     """A share of the decisions, and how many there are."""
-    [row] = access.long(cases.clock(access.days_back(access.FAR_BACK_DAYS)))
-    clock: datetime | None = row["moment"]
-    if clock is None:
+    row = access.lately(cases.clock, access.long)
+    if row is None:
         return [], 0
+    clock: datetime = row["moment"]
     # To the day, so that the same question is asked until the stream's next.
     until = clock.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     since = until - timedelta(days=DAYS)
