@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -30,6 +30,9 @@ DESKTOP, PHONE = (1280, 900), (390, 844)
 
 PATIENCE_MS = 120_000
 """A starved machine takes long; what must be fast is measured where nothing else runs."""
+
+expect.set_options(timeout=PATIENCE_MS)
+"""Its own five seconds are for a machine that has nothing else to do."""
 
 AT_REST = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 """How Streamlit says that the page's program has ended."""
