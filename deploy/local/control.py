@@ -26,6 +26,7 @@ UP_SECONDS = 180
 
 DOWN_SECONDS = 60
 SCORER_PORT = 8000
+CONSOLE_PORT = 8501
 
 console = Console()
 
@@ -67,6 +68,7 @@ def run() -> int:
                 "SIMTOM__CUSTOMER_SCOPE": "profile" if os.environ.get("SIMTOM_URL") else "source",
                 "SCORER__HTTP_PORT": str(SCORER_PORT),
                 "INGESTOR__RATE": os.environ.get("RATE") or "20",
+                "CONSOLE__PORT": str(CONSOLE_PORT),
             }
             supervisor = Supervisor(stack, DATA_DIR, settings)
             try:
@@ -127,6 +129,7 @@ def status() -> int:
     console.print(table)
     console.print(f"model in service: {model}", markup=False)
     console.print(f"checkout: http://127.0.0.1:{SCORER_PORT}/docs")
+    console.print(f"console: http://127.0.0.1:{CONSOLE_PORT}")
     for name, value in running.environment.items():
         console.print(f"[dim]{name}={value}[/]")
     return 0

@@ -32,8 +32,9 @@ SERVICES: tuple[Service, ...] = (
     Service("scorer", 9103),
     Service("sink", 9104),
     Service("ingestor", 9101, ("live",)),
+    Service("console", 9108),
 )
-"""In the order of their start: the ingestor last, when the others wait for its events."""
+"""In the order of their start: the ingestor when the others wait for its events, and who only looks on at the end."""
 
 
 @dataclass

@@ -8,8 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from services.trainer.backtest import EVERYTHING, VERDICTS, Group, Side
 from shared.contracts.events import Verdict
+from shared.policy.backtest import EVERYTHING, VERDICTS, Group, Side
 
 CENTS = 100
 COLOURS = {Verdict.APPROVE: "#2a9d8f", Verdict.REVIEW: "#e9c46a", Verdict.DECLINE: "#d1495b"}

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from services.trainer import metrics, switch, tracking
 from services.trainer.archive import Archive
-from services.trainer.backtest import backtest, profit_curve
 from services.trainer.candidates import candidates_of
 from services.trainer.card import card_html
 from services.trainer.ceiling import Ceiling, ceiling, read_hidden
@@ -36,6 +35,7 @@ from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.experiments import Experiment
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.policy import DEFAULT_POLICY, load_policy
+from shared.policy.backtest import backtest, profit_curve
 from shared.telemetry.metrics import DRIFT_SCORE, MODEL_AUC, MODEL_INFO
 
 log = structlog.get_logger()

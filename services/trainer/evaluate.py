@@ -8,13 +8,14 @@ Accuracy is not among them: to say of everyone that they repay is right nineteen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.examples import Examples
+from shared.policy.economics import BASIS_POINTS as BASIS_POINTS
+from shared.policy.economics import Economics as Economics
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
@@ -25,22 +26,8 @@ ECE_BINS = 10
 BOOTSTRAP_ROUNDS = 200
 """Enough for a 95% interval to two digits, well under a second on a demo's hold-out."""
 
-BASIS_POINTS = 10_000.0
-
 _TINY = 1e-300
 """Instead of a division by nothing."""
-
-
-@dataclass(frozen=True)
-class Economics:
-    """What a decision earns, as shares of the amount. Break-even: margin / (margin + loss)."""
-
-    margin_on_good: float = 0.03
-    loss_on_default: float = 0.60
-
-    @property
-    def break_even(self) -> float:
-        return self.margin_on_good / (self.margin_on_good + self.loss_on_default)
 
 
 def auc(label: Labels, score: Floats, weight: Floats | None = None) -> float:

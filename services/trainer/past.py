@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from google.cloud import bigquery
 
-from services.trainer.backtest import LoggedCase
 from services.trainer.reprocess import Reprocessed, Wanted, reprocess
 from services.trainer.warehouse import QUERY_TIMEOUT_S, Warehouse, as_unavailable
 from shared.contracts.events import VectorState, Verdict
 from shared.contracts.identity import canonical_time, epoch_micros
 from shared.feature_definitions import feature_hash
 from shared.feature_definitions.replay import Features, LoggedOutcome, LoggedPurchase
+from shared.policy.backtest import LoggedCase
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables, views
 from shared.warehouse.accepted import OUTCOME_COLUMNS, TRANSACTION_COLUMNS, accepted_outcome, accepted_transaction

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from services.trainer.backtest import LoggedCase
 from services.trainer.export import run_onnx
 from shared.model_artifact.files import ModelFiles
+from shared.policy.backtest import LoggedCase
 
 
 def rescored(logged: Sequence[tuple[LoggedCase, bool]], files: ModelFiles) -> list[LoggedCase]:

@@ -47,14 +47,15 @@ def _at(view_or_table: Table | View) -> str:
     return f"`{{project}}.{view_or_table.id}`"
 
 
-_FIRST_OF_EVENT = (
+FIRST_OF_EVENT = (
     "ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1"
 )
+"""Which of its records counts for an event."""
 
 
-def latest_outcomes(which: str) -> str:
-    """A query, for others to read from: of the outcomes that meet a condition, the last of each event. A correction is
-    a later record of the same event, so of the same customer, so of the same partition."""
+def latest_outcomes(which: str = "TRUE") -> str:
+    """A query, for others to read from; `which`: a condition on the rows that doesn't tell records of one event apart.
+    A correction is a later record of the same event, so of the same customer, so of the same partition."""
     return f"""
   SELECT event_id, defaulted, days_to_first_missed_payment, observed_at
   FROM {_at(tables.OUTCOMES)}
@@ -64,9 +65,11 @@ def latest_outcomes(which: str) -> str:
 """
 
 
-LATEST_OUTCOMES = latest_outcomes("TRUE")
 
-_LATEST_VERDICTS = f"""
+
+LATEST_OUTCOMES = latest_outcomes()
+
+LATEST_VERDICTS = f"""
   SELECT event_id, verdict
   FROM {_at(tables.DECISION_UPDATES)}
   WHERE kind = 'verdict'
@@ -77,6 +80,12 @@ _EXPLORED = "policy_exploration"
 """The policy's reason (a test compares them). Written out: the images that create views carry no policy."""
 
 _AFTER_THE_FACT = f"(TIMESTAMP_DIFF(d.prediction_timestamp, d.occurred_at, HOUR) >= {DECIDED_AFTER_THE_FACT_HOURS})"
+
+CANCELLED = f"SELECT DISTINCT event_id FROM {_at(tables.DECISION_UPDATES)} WHERE kind = 'cancel'"
+
+OBSERVED = f"c.event_id IS NULL AND (COALESCE(v.verdict, d.decision) = 'approve' OR {_AFTER_THE_FACT})"
+"""Whether a lender learns the outcome of a decision: of one row `d` of the decisions, with `v` of `LATEST_VERDICTS` and
+`c` of `CANCELLED` beside it, where there are any."""
 
 RAW_WITH_OUTCOMES = View(
     BNPL_RAW,
@@ -105,7 +114,7 @@ TRANSACTIONS_CURRENT = View(
 SELECT {_columns(tables.TRANSACTIONS)}
 FROM {_at(tables.TRANSACTIONS)}
 WHERE misplaced IS NOT TRUE
-QUALIFY {_FIRST_OF_EVENT}
+QUALIFY {FIRST_OF_EVENT}
 """,
 )
 
@@ -117,7 +126,7 @@ DECISIONS_CURRENT = View(
 SELECT {_columns(tables.DECISIONS)}
 FROM {_at(tables.DECISIONS)}
 WHERE TRUE
-QUALIFY {_FIRST_OF_EVENT}
+QUALIFY {FIRST_OF_EVENT}
 """,
 )
 
@@ -147,13 +156,12 @@ SELECT
   d.decision, d.probability_of_default, d.expected_loss, d.model_version, d.policy_version, d.variant, d.degraded,
   d.channel,
   NOT {_AFTER_THE_FACT} AND COALESCE(STRPOS(TO_JSON_STRING(d.reasons), '"{_EXPLORED}"') > 0, FALSE) AS explored,
-  c.event_id IS NULL AND (COALESCE(v.verdict, d.decision) = 'approve' OR {_AFTER_THE_FACT}) AS observed
+  {OBSERVED} AS observed
 FROM {_at(DECISIONS_CURRENT)} AS d
 JOIN {_at(TRANSACTIONS_CURRENT)} AS t ON t.event_id = d.event_id
 {join} ({outcomes}) AS o ON o.event_id = d.event_id
-LEFT JOIN ({_LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
-LEFT JOIN (SELECT DISTINCT event_id FROM {_at(tables.DECISION_UPDATES)} WHERE kind = 'cancel') AS c
-  ON c.event_id = d.event_id
+LEFT JOIN ({LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
+LEFT JOIN ({CANCELLED}) AS c ON c.event_id = d.event_id
 WHERE d.customer_id IS NOT NULL
 UNION ALL
 SELECT

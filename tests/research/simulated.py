@@ -42,19 +42,24 @@ def none_by_chance(policy: str) -> float:
 
 
 def simulated_history(
-    generator: str, days: int, daily: int, seed: int, changes: Sequence[RegimeChange] = ()
+    generator: str,
+    days: int,
+    daily: int,
+    seed: int,
+    changes: Sequence[RegimeChange] = (),
+    *,
+    first_day: date = FIRST_DAY,
 ) -> SimulatedHistory:
     """All purchases of the days, in order, as if every outcome had matured since. `changes`: of the world."""
     purchases: list[LoggedPurchase] = []
     outcomes: list[LoggedOutcome] = []
     rates: list[float] = []
-    for flat, rate in _events(generator, days, daily, seed, changes):
+    received_us = max(LONG_AFTER_US, epoch_micros(f"{first_day + timedelta(days=days)}T00:00:00Z"))
+    for flat, rate in _events(generator, first_day, days, daily, seed, changes):
         document, labels = simtom.transaction_document(
-            flat, run=simtom.Run(generator, f"{FIRST_DAY}.{seed}"), scope="source", server_day=FIRST_DAY
+            flat, run=simtom.Run(generator, f"{first_day}.{seed}"), scope="source", server_day=first_day
         )
-        accepted = decode_transaction(
-            orjson.dumps(document), door=Door.TOPIC, received_us=LONG_AFTER_US, limits=Limits()
-        )
+        accepted = decode_transaction(orjson.dumps(document), door=Door.TOPIC, received_us=received_us, limits=Limits())
         outcome = simtom.outcome_of(accepted.transaction, accepted.occurred_us, labels)
         assert outcome is not None
         # Its own outcome is logged right behind each purchase, as the ingestor sends them; it counts from observed_at.
@@ -71,12 +76,12 @@ def simulated_history(
 
 
 def _events(
-    generator: str, days: int, daily: int, seed: int, changes: Sequence[RegimeChange]
+    generator: str, first_day: date, days: int, daily: int, seed: int, changes: Sequence[RegimeChange]
 ) -> Iterator[tuple[wire.Event, float]]:
     kind = GENERATORS[generator]
     request = StreamRequest(
-        start_date=FIRST_DAY,
-        end_date=FIRST_DAY + timedelta(days=days - 1),
+        start_date=first_day,
+        end_date=first_day + timedelta(days=days - 1),
         base_daily_volume=daily,
         seed=seed,
         regime=list(changes),
@@ -84,8 +89,8 @@ def _events(
     seeds = np.random.SeedSequence(seed).spawn(3)
     drawn = Worlds("continued").generator(kind, request, seeds[:2])
     when = np.random.default_rng(seeds[2])
-    profile, sent, today = arrivals.hour_profile(None), 0, FIRST_DAY.toordinal()
-    for day in (FIRST_DAY + timedelta(days=k) for k in range(days)):
+    profile, sent, today = arrivals.hour_profile(None), 0, first_day.toordinal()
+    for day in (first_day + timedelta(days=k) for k in range(days)):
         times = arrivals.times_of_day(day, arrivals.day_volume(request, day, when), profile, when)
         draw = drawn.draw(times, today)
         events = wire.events(draw, drawn.world, label=drawn.label, first_record=sent, today=today)

@@ -12,7 +12,7 @@ import pytest
 from tests.deployment import REPOSITORY
 from tests.integration.images.conftest import ImageOf
 
-SERVICES = ("simulator", "ingestor", "features", "scorer", "sink", "trainer", "ledger")
+SERVICES = ("simulator", "ingestor", "features", "scorer", "sink", "trainer", "ledger", "console")
 MEGABYTE = 1_000_000
 
 NOT_IN_THE_SCORER = re.compile(

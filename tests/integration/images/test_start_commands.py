@@ -26,7 +26,7 @@ from tests.integration.images import confinement
 from tests.integration.images.conftest import ImageOf
 from tests.integration.images.image import ANSWER_SECONDS, POLL_SECONDS, Image, wait_until_zero
 
-LASTING = ("simulator", "features", "scorer", "sink", "ingestor")
+LASTING = ("simulator", "features", "scorer", "sink", "ingestor", "console")
 """In the order of their start."""
 
 STOP_SECONDS = 30
@@ -42,7 +42,7 @@ SOURCES = {"compose": compose_containers(), "kubernetes": kubernetes_containers(
 def addresses(tmp_path_factory: pytest.TempPathFactory, image_of: ImageOf) -> Iterator[dict[str, str]]:
     """Parts of our own, since the live stream writes to topics and tables; prepared by the compose file's own jobs."""
     folder = tmp_path_factory.mktemp("system")
-    simulator, http = free_ports(2)
+    simulator, http, pages = free_ports(3)
     with EmbeddedStack(folder / "stack") as stack:
         (folder / "models").mkdir(mode=0o777)
         (folder / "models").chmod(0o777)  # as fsGroup does
@@ -53,6 +53,8 @@ def addresses(tmp_path_factory: pytest.TempPathFactory, image_of: ImageOf) -> It
             "SIMTOM__URL": f"http://127.0.0.1:{simulator}",
             "SIMULATOR__PORT": str(simulator),
             "SCORER__HTTP_PORT": str(http),
+            "CONSOLE__PORT": str(pages),
+            "CONSOLE__SCORER_URL": f"http://127.0.0.1:{http}",
             "MODEL_REGISTRY__URI": str(folder / "models"),
             "TRAINER__REPORTS": str(folder / "reports"),
             "SCORER__API_KEYS_FILE": str(folder / "keys" / "api-keys"),

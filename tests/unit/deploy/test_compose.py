@@ -14,7 +14,7 @@ from tests.deployment import DEPLOY, REPOSITORY, compose, compose_containers
 
 SCHEMA = json.loads((REPOSITORY / "tests/data/compose/compose-spec.json").read_text())
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
-LASTING = {"ingestor", "features", "scorer", "sink", "simulator"}
+LASTING = {"ingestor", "features", "scorer", "sink", "simulator", "console"}
 
 
 def test_the_file_keeps_to_the_compose_specification() -> None:

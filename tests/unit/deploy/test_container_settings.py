@@ -30,7 +30,7 @@ from tests.deployment import (
 )
 
 EXAMPLE_KEY = "flit_local000_known-to-everybody"
-SERVICES = ("ingestor", "features", "scorer", "sink", "trainer", "simulator")
+SERVICES = ("ingestor", "features", "scorer", "sink", "trainer", "simulator", "console")
 
 
 def settings_of(container: Container) -> type[ServiceSettings]:
@@ -147,6 +147,7 @@ def test_each_service_in_production_is_a_user_of_its_own() -> None:
         "warehouse": None,
         "trainer": None,
         "guard": None,
+        "console": None,
     }
     assert {name for name in by_container.values() if name} <= set(OURS)
 

@@ -85,7 +85,8 @@ def test_patches_change_what_they_name_and_nothing_else() -> None:
 
 def test_every_service_runs_and_only_dev_has_a_simulator() -> None:
     for folder in FOLDERS:
-        assert set(kinds(folder, "Deployment")) == SERVICES | {"guard"} | ({"simulator"} if folder == DEV else set())
+        others = {"guard", "console"} | ({"simulator"} if folder == DEV else set())
+        assert set(kinds(folder, "Deployment")) == SERVICES | others
         assert set(kinds(folder, "CronJob")) == {"trainer"}
 
 
@@ -137,7 +138,7 @@ def test_health_is_asked_on_the_operations_port(folder: Path) -> None:
     asked = 0
     for container in kubernetes_containers(folder):
         definition = container.definition
-        if container.name in SERVICES | {"guard", "simulator"}:
+        if container.name in SERVICES | {"guard", "console", "simulator"}:
             ports = {port["name"]: port["containerPort"] for port in definition["ports"]}
             assert str(ports["operations"]) == container.environment["METRICS__PORT"]
             for probe, path in (("startupProbe", "/live"), ("livenessProbe", "/live"), ("readinessProbe", "/ready")):
@@ -151,6 +152,8 @@ def test_public_ports_are_those_of_the_settings() -> None:
         ports = {port["name"]: str(port["containerPort"]) for port in container.definition.get("ports", ())}
         if container.name == "scorer":
             assert ports["http"] == container.environment["SCORER__HTTP_PORT"]
+        if container.name == "console":
+            assert ports["http"] == container.environment["CONSOLE__PORT"]
         if container.name == "simulator":
             assert ports["http"] == container.environment["SIMULATOR__PORT"]
             assert container.environment["SIMTOM__URL"] == f"http://simulator:{ports['http']}"
@@ -229,7 +232,7 @@ def test_the_production_overlay_pulls_every_image_from_its_registry() -> None:
 def test_both_files_start_the_services_alike() -> None:
     by_compose = {one.name: (one.command, list(one.arguments)) for one in compose_containers()}
     by_kubernetes = {one.name: (one.command, list(one.arguments)) for one in kubernetes_containers(DEV)}
-    for name in (*SERVICES, "trainer", "simulator", "bigquery"):
+    for name in (*SERVICES, "trainer", "simulator", "console", "bigquery"):
         assert by_compose[name] == by_kubernetes[name]
     assert by_compose["create-topics"] == by_kubernetes["topics"]
     assert by_compose["create-warehouse"] == by_kubernetes["warehouse"]

@@ -50,6 +50,8 @@ CHUNKS = (1, 2, 7, 64)
 """Of the stream: what a decision shares its batch with is chance."""
 EVERY_THIRD_OVER_REST = 3
 
+PACE = timedelta(milliseconds=37, microseconds=11)
+
 PHONES = """segments:
   - {name: phones, when: "device_type == 'mobile'", approve_up_to: "0.02", decline_above: "0.03"}
 """
@@ -146,13 +148,13 @@ def vectors_of(history: SimulatedHistory, pseudonyms: Pseudonyms) -> Iterator[tu
 class Desk:
     """The scorer's parts, with what is in service put there by hand."""
 
-    def __init__(self, registry: ModelRegistry, folder: Path, started: datetime) -> None:
+    def __init__(self, registry: ModelRegistry, folder: Path, started: datetime, pace: timedelta) -> None:
         self.slot, self._file = ModelSlot(), folder / "policy.yaml"
         self._file.write_bytes(DEFAULT_POLICY.read_bytes())
         self._policies = PolicySlot(load_policy(self._file))
         self._reloader = PolicyReloader(self._file, self._policies, registry, interval_s=1)
         self._reloader.look()
-        self._now = started
+        self._now, self._pace = started, pace
         self._decider = Decider(self.slot, self._policies, self._clock)
         self._exposures, self._limiter = FakeExposures(), Limiter()
 
@@ -161,7 +163,7 @@ class Desk:
         assert self._reloader.look()
 
     def _clock(self) -> datetime:
-        self._now += timedelta(milliseconds=37, microseconds=11)
+        self._now += self._pace
         return self._now
 
     async def decide(self, vectors: Sequence[FeatureVector], chunk: int) -> dict[str, bytes]:
@@ -249,12 +251,21 @@ class Past:
 
 
 async def decided(
-    registry: ModelRegistry, models: Models, history: SimulatedHistory, count: int, folder: Path, key: bytes = b""
+    registry: ModelRegistry,
+    models: Models,
+    history: SimulatedHistory,
+    count: int,
+    folder: Path,
+    key: bytes = b"",
+    *,
+    started: datetime | None = None,
+    pace: timedelta = PACE,
 ) -> Past:
-    """`count` of the history's latest purchases, in as many scenes as there are. `key`: of pseudonyms."""
+    """`count` of the history's latest purchases, in as many scenes as there are. `key`: of pseudonyms. `started`: when
+    the deciding began (default: with the last purchase); `pace`: how far apart it looks at the clock."""
     vectors = list(vectors_of(history, Pseudonyms(key)))[-count:]
     latest = max(datetime.fromisoformat(vector.occurred_at) for vector, _ in vectors)
-    desk = Desk(registry, folder, latest)
+    desk = Desk(registry, folder, started or latest, pace)
     values: dict[str, bytes] = {}
     share = -(-len(vectors) // SCENES)
     for number, change in enumerate(scenes(desk, models)):

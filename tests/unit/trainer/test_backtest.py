@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.trainer.backtest import EVERYTHING, LoggedCase, backtest, profit_curve
 from services.trainer.backtest_report import figures, page
 from services.trainer.evaluate import Economics
 from shared.contracts.events import Verdict
 from shared.policy import load_policy
+from shared.policy.backtest import EVERYTHING, LoggedCase, backtest, profit_curve
 from tests import factories
 
 POLICY = load_policy()

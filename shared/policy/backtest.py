@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from services.trainer.evaluate import BASIS_POINTS, Economics
 from shared.contracts.events import Transaction, Verdict
 from shared.contracts.money import minor_units
-from shared.policy import Policy, apply
+from shared.policy.decide import apply
+from shared.policy.economics import BASIS_POINTS, Economics
+from shared.policy.file import Policy
 
 VERDICTS = (Verdict.APPROVE, Verdict.REVIEW, Verdict.DECLINE)
 NO_SCORE = "no_model"

@@ -1,0 +1,119 @@
+"""The parts that the screens ask, one of each for the process; what was answered is kept for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import streamlit as st
+
+from services.console import registered
+from services.console.commands import CommandFailed
+from services.console.queries import decisions
+from services.console.queries.query import Query, Row
+from services.console.registered import Description, RegistryUnreadable
+from services.console.scorer import Scorer, ScorerAway, ScorerRefused
+from services.console.settings import ConsoleSettings
+from services.console.warehouse import Warehouse, WarehouseAway
+from shared.model_artifact.opening import open_registry
+from shared.model_artifact.registry import ModelRegistry
+
+RECENT_S, STEADY_S, CASES_S = 4, 60, 900
+"""How long an answer is kept: about what happens now, about what has happened, and about what doesn't change any more.
+All who look share it, so that a hundred open pages ask no more than one."""
+
+FAR_BACK_DAYS = 400
+"""No question goes back further: a year, and the month in which it is looked at."""
+
+LATELY_DAYS = 8
+"""Most of what is asked about is of the last days: only where nothing is found there is all the rest looked through."""
+
+TROUBLE = (WarehouseAway, ScorerAway, ScorerRefused, RegistryUnreadable, CommandFailed)
+
+
+@st.cache_resource(show_spinner=False)
+def settings() -> ConsoleSettings:
+    return ConsoleSettings()
+
+
+@st.cache_resource(show_spinner=False)
+def warehouse() -> Warehouse:
+    """Raises WarehouseAway."""
+    return Warehouse(settings().bigquery)
+
+
+@st.cache_resource(show_spinner=False)
+def scorer() -> Scorer:
+    section = settings().console
+    key = None if section.scorer_key is None else section.scorer_key.get_secret_value()
+    return Scorer(section.scorer_url, key)
+
+
+@st.cache_resource(show_spinner=False)
+def registry() -> ModelRegistry:
+    return open_registry(settings().model_registry)
+
+
+@st.cache_data(ttl=RECENT_S, max_entries=200, show_spinner=False, hash_funcs={Query: repr})
+def recent(query: Query) -> list[Row]:
+    """Raises WarehouseAway."""
+    return list(warehouse().rows(query))
+
+
+@st.cache_data(ttl=STEADY_S, max_entries=200, show_spinner=False, hash_funcs={Query: repr})
+def steady(query: Query) -> list[Row]:
+    """Raises WarehouseAway."""
+    return list(warehouse().rows(query))
+
+
+@st.cache_data(ttl=CASES_S, max_entries=4, show_spinner=False, hash_funcs={Query: repr})
+def long(query: Query) -> list[Row]:
+    """Raises WarehouseAway."""
+    return list(warehouse().rows(query))
+
+
+@st.cache_data(ttl=STEADY_S, max_entries=100, show_spinner=False)
+def explanation(event_id: str) -> dict[str, Any] | None:
+    """Raises ScorerAway, ScorerRefused."""
+    return scorer().explanation(event_id)
+
+
+@st.cache_data(max_entries=50, show_spinner=False)
+def description(version: str) -> Description:
+    """Raises RegistryUnreadable."""
+    return registered.describe(registry(), version)
+
+
+def purchases_of(rows: Sequence[Row], ask: Callable[[Query], list[Row]]) -> dict[str, Row]:
+    """The purchases behind these decisions, by event. Raises WarehouseAway."""
+    if not rows:
+        return {}
+    times = [row["occurred_at"] for row in rows]
+    question = decisions.purchases([row["event_id"] for row in rows], min(times), max(times))
+    return {row["event_id"]: row for row in ask(question)}
+
+
+def days_back(days: int) -> datetime:
+    """A midnight (UTC), so that the same question is asked all day."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return today - timedelta(days=days)
+
+
+def lately(question: Callable[[datetime], Query], ask: Callable[[Query], list[Row]]) -> Row | None:
+    """The first row that says something, of the last days or else of all that are looked at. Raises WarehouseAway."""
+    for days in (LATELY_DAYS, FAR_BACK_DAYS):
+        rows = ask(question(days_back(days)))
+        if rows and any(value is not None for value in rows[0].values()):
+            return rows[0]
+    return None
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Trouble is told on the page, and the rest of the page goes on."""
+    try:
+        yield
+    except TROUBLE as trouble:
+        st.error(str(trouble), icon=":material/error:")

@@ -1,0 +1,65 @@
+"""Logged decisions to be decided again, with what became of the purchases."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from services.console.queries.query import Query, at, query
+from shared.warehouse import tables, views
+from shared.warehouse.accepted import TRANSACTION_COLUMNS
+
+MOST_CASES = 1_000
+"""Enough for a share to within three points, and decided again in a fifth of a second whenever a slider moves."""
+
+
+def decided_between(since: datetime, until: datetime) -> Query:
+    """`decisions`: how many purchases of [since, until) have one; with their first and last purchase."""
+    return query(
+        f"""
+SELECT COUNT(*) AS decisions
+FROM {at(tables.DECISIONS)}
+WHERE prediction_timestamp >= @since AND occurred_at >= @since AND occurred_at < @until
+  AND customer_id IS NOT NULL AND kafka_offset IS NOT NULL
+""",
+        since=since,
+        until=until,
+    )
+
+
+def clock(since: datetime) -> Query:
+    """`moment`: the stream's own time, that of its latest purchase. In a replay of history it, not the wall clock, says
+    what has matured."""
+    return query(
+        f"SELECT MAX(occurred_at) AS moment FROM {at(tables.TRANSACTIONS)} WHERE occurred_at >= @since", since=since
+    )
+
+
+def matured(since: datetime, until: datetime, as_of: datetime, every: int) -> Query:
+    """Each `every`-th decision on purchases of [since, until), with its outcome where that has matured by `as_of` and a
+    lender would have seen it. Drawn by the place in the log, which tells nothing of the purchase."""
+    columns = ", ".join(f"t.{name}" for name in TRANSACTION_COLUMNS)
+    return query(
+        f"""
+SELECT
+  {columns}, d.decision, d.probability_of_default, d.degraded, TO_JSON_STRING(d.features) AS features,
+  IF(TIMESTAMP_ADD(t.occurred_at, INTERVAL {views.DAYS_PER_INSTALMENT} * t.installments_count DAY) <= @as_of
+     AND {views.OBSERVED}, o.defaulted, NULL) AS defaulted
+FROM (
+  SELECT event_id, prediction_timestamp, occurred_at, decision, probability_of_default, degraded, features
+  FROM {at(tables.DECISIONS)}
+  WHERE prediction_timestamp >= @since AND occurred_at >= @since AND occurred_at < @until
+    AND customer_id IS NOT NULL AND MOD(kafka_offset, {every:d}) = 0
+  LIMIT {2 * MOST_CASES}
+) AS d
+JOIN {at(tables.TRANSACTIONS)} AS t ON t.event_id = d.event_id
+LEFT JOIN {at(tables.OUTCOMES)} AS o ON o.event_id = d.event_id AND o.misplaced IS NOT TRUE AND o.observed_at >= @since
+LEFT JOIN ({views.LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
+LEFT JOIN ({views.CANCELLED}) AS c ON c.event_id = d.event_id
+WHERE t.occurred_at >= @since AND t.occurred_at < @until AND t.misplaced IS NOT TRUE AND t.customer_id IS NOT NULL
+QUALIFY ROW_NUMBER() OVER (
+  PARTITION BY d.event_id ORDER BY t.kafka_offset, o.kafka_offset DESC NULLS LAST, o.kafka_timestamp DESC) = 1
+""",
+        since=since,
+        until=until,
+        as_of=as_of,
+    )

@@ -1,0 +1,57 @@
+"""How far features have moved."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from services.console import access, charts, wording
+from services.console.queries import models
+from services.console.views import drift
+
+DAYS = 180
+SHOWN = 15
+"""Features in the chart, those that moved most; the table has all."""
+
+
+def show() -> None:
+    st.title("Drift")
+    with access.in_words():
+        found = drift.looks(access.steady(models.drift(access.days_back(DAYS))))
+        if not found:
+            st.info(
+                "Drift has not been looked at yet: `python -m services.trainer drift` compares the model's training "
+                "window with the last days."
+            )
+            return
+        _newest(found[0])
+        _over_time(found)
+
+
+def _newest(look: drift.Look) -> None:
+    with st.container(horizontal=True, gap="large"):
+        st.metric("Drifted features", f"{len(look.drifted)} of {len(look.scores)}", width="content")
+        st.metric("Events compared", f"{look.events:,}", width="content")
+        st.metric("Looked at (UTC)", wording.moment(look.evaluated_at)[:16], width="content")
+    st.caption(f"Purchases of {look.window} against the training window of model {look.model_version}.")
+    figure, said = charts.scores(dict(list(look.scores.items())[:SHOWN]), look.drifted)
+    st.plotly_chart(figure, config=charts.CONFIG, key="scores", alt=said)
+    st.caption(
+        f"{len(look.drifted)} of {len(look.scores)} features have drifted; shown are the {SHOWN} that moved most."
+    )
+    with st.expander("Every feature"):
+        st.dataframe(
+            [
+                {"Feature": wording.feature(name), "Score": round(score, 4), "Drifted": name in look.drifted}
+                for name, score in look.scores.items()
+            ],
+            hide_index=True,
+            alt="Every feature with its drift score, the largest first.",
+        )
+
+
+def _over_time(found: list[drift.Look]) -> None:
+    st.subheader("Over time")
+    feature = st.selectbox("Feature", list(found[0].scores), format_func=wording.feature, key="drift_feature")
+    figure, said = charts.course(drift.course(found, feature), y=f"drift score of {wording.feature(feature)}")
+    st.plotly_chart(figure, config=charts.CONFIG, key="course", alt=said)
+    st.caption(said)

@@ -1,0 +1,127 @@
+"""Another policy on what has been decided, with what became of it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import streamlit as st
+
+from services.console import access, charts, wording
+from services.console.queries import cases, decisions
+from services.console.views import what_if
+from shared.model_artifact.manifest import ArtifactRefused
+from shared.policy import Policy, PolicyFileError, load_policy
+from shared.policy.backtest import LoggedCase
+
+DAYS = 120
+"""Back from the stream's own time: long enough for what was bought in instalments to have matured."""
+STEP = 0.0005
+HIGHEST = 0.20
+"""A loss rate beyond which nobody would approve."""
+
+
+def show() -> None:
+    st.title("What-if")
+    with access.in_words():
+        policy, told = _policy()
+        logged, decided = _cases()
+        if not logged:
+            st.info("No decision is in the warehouse yet: there is nothing to decide again.")
+            return
+        st.caption(
+            f"{told} {len(logged):,} of {decided:,} decisions, drawn by their place in the log, are decided again with "
+            "the trainer's own backtest. Profit counts purchases whose outcome is known alone: what was declined has "
+            "none."
+        )
+        proposed = _thresholds(policy)
+        if proposed is not None:
+            _compared(logged, proposed)
+
+
+def _policy() -> tuple[Policy, str]:
+    """The policy that decided last, where the registry keeps it."""
+    latest = access.lately(decisions.policy_in_service, access.steady)
+    if latest is not None:
+        name = latest["policy_version"]
+        try:
+            return load_policy(access.registry().kept_policy(name)), f"Starts from the policy in service, {name}."
+        except (ArtifactRefused, PolicyFileError, OSError):
+            return (
+                load_policy(),
+                f"The policy in service, {name}, isn't kept in the registry: starts from the default one.",
+            )
+    return load_policy(), "Starts from the default policy."
+
+
+def _cases() -> tuple[list[LoggedCase], int]:
+    """A share of the decisions, and how many there are."""
+    row = access.lately(cases.clock, access.long)
+    if row is None:
+        return [], 0
+    clock: datetime = row["moment"]
+    # To the day, so that the same question is asked until the stream's next.
+    until = clock.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    since = until - timedelta(days=DAYS)
+    [counted] = access.long(cases.decided_between(since, until))
+    every = max(1, -(-counted["decisions"] // cases.MOST_CASES))
+    return what_if.cases(access.long(cases.matured(since, until, until, every))), counted["decisions"]
+
+
+def _thresholds(policy: Policy) -> Policy | None:
+    """The policy that the sliders make of it; None where they contradict each other."""
+    now = policy.thresholds
+    highest = max(min(HIGHEST, float(policy.loss_given_default)), float(now.decline_above))
+    approve = st.slider(
+        "Approve up to an expected loss of this share of the amount", 0.0, highest, float(now.approve_up_to), STEP,
+        format="percent", key="approve_up_to",
+    )  # fmt: skip
+    decline = st.slider(
+        "Decline above; between the two a person looks", 0.0, highest, float(now.decline_above), STEP, format="percent",
+        key="decline_above",
+    )  # fmt: skip
+    if decline < approve:
+        st.warning("Declining must begin where approving ends, or above.", icon=":material/warning:")
+        return None
+    return what_if.moved(policy, Decimal(f"{approve:.4f}"), Decimal(f"{decline:.4f}"))
+
+
+def _compared(logged: list[LoggedCase], proposed: Policy) -> None:
+    trial = what_if.trial(logged, proposed, access.settings().trainer.economics)
+    before, after = trial.logged, trial.proposed
+    with st.container(horizontal=True, gap="large"):
+        st.metric(
+            "Approved", wording.share(after.approval_rate), width="content",
+            delta=None if before.approval_rate is None or after.approval_rate is None
+            else f"{100 * (after.approval_rate - before.approval_rate):+.1f} points", delta_color="off",
+        )  # fmt: skip
+        st.metric(
+            "Expected loss", f"{after.expected_loss:,.0f} USD",
+            delta=f"{after.expected_loss - before.expected_loss:+,.0f}", delta_color="inverse", width="content",
+        )  # fmt: skip
+        st.metric("Profit", f"{after.profit:,.0f} USD", delta=f"{after.profit - before.profit:+,.0f}", width="content")
+        st.metric("Decisions changed", f"{trial.changed:,} of {trial.purchases:,}", width="content")
+    st.table(
+        [
+            {"": name, "As decided": was, "As proposed": would}
+            for name, was, would in (
+                ("Default rate", wording.share(before.default_rate), wording.share(after.default_rate)),
+                ("Profit, basis points", wording.number(before.profit_bp), wording.number(after.profit_bp)),
+                ("Outcome known of", f"{before.known:,}", f"{after.known:,}"),
+            )
+        ],
+        hide_index=True,
+        border="horizontal",
+        alt="Default rate and profit, as decided and as proposed.",
+    )
+    if len(trial.curve) < 2:
+        st.caption("No outcome has matured yet, so that no profit can be shown.")
+        return
+    loss = float(proposed.loss_given_default)
+    limits = {
+        "approve": float(proposed.thresholds.approve_up_to) / loss,
+        "decline": float(proposed.thresholds.decline_above) / loss,
+    }
+    figure, said = charts.profit(trial.curve, limits)
+    st.plotly_chart(figure, config=charts.CONFIG, key="profit", alt=said)
+    st.caption(f"{said} Dotted: where approving ends and declining begins.")

@@ -1,0 +1,75 @@
+"""The warehouse as the console reads it: bounded questions, short deadlines, one error for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.api_core.exceptions import GoogleAPIError, NotFound
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import bigquery
+
+from services.console.queries.query import Query, Value
+from shared.settings import BigQuerySettings
+from shared.warehouse import tables
+from shared.warehouse.clients import CALL_TIMEOUT_S, bigquery_client
+
+ANSWER_TIMEOUT_S = 20.0
+"""Beyond it nobody looks at the page any more."""
+
+MOST_BYTES = 20 * 1024**3
+"""Scanned by one question, at most: a mistake is to cost cents, not what a year of decisions would."""
+
+_AWAY = (GoogleAPIError, GoogleAuthError, OSError)
+"""What the client raises where BigQuery refuses us, knows us not, or can't be reached."""
+
+_KINDS = {str: "STRING", int: "INT64", float: "FLOAT64"}
+
+
+class WarehouseAway(Exception):
+    """It doesn't answer, refuses us, or has not been set up. The text is for people."""
+
+
+class Warehouse:
+    """Every method, and building it, may raise WarehouseAway. May be used from several threads."""
+
+    def __init__(self, settings: BigQuerySettings) -> None:
+        self._project = settings.project
+        try:
+            self._client = bigquery_client(settings)
+        except _AWAY as error:
+            raise self._away(error) from error
+
+    def check(self) -> None:
+        """Whether what is read here exists."""
+        for table in (tables.DECISIONS, tables.DECISION_UPDATES, tables.DRIFT_METRICS):
+            try:
+                # No retries: who asks whether it is there wants to know now.
+                self._client.get_table(f"{self._project}.{table.id}", retry=None, timeout=CALL_TIMEOUT_S)
+            except _AWAY as error:
+                raise self._away(error) from error
+
+    def rows(self, query: Query) -> list[dict[str, Any]]:
+        config = bigquery.QueryJobConfig(
+            query_parameters=[_parameter(name, value) for name, value in query.values], maximum_bytes_billed=MOST_BYTES
+        )
+        sql = query.sql.replace("{project}", self._project)
+        try:
+            # No retries here either: the page is asked again by whoever looks at it.
+            job = self._client.query(sql, job_config=config, retry=None, job_retry=None, timeout=CALL_TIMEOUT_S)
+            return [dict(row.items()) for row in job.result(timeout=ANSWER_TIMEOUT_S, retry=None)]
+        except _AWAY as error:
+            raise self._away(error) from error
+
+    def _away(self, error: Exception) -> WarehouseAway:
+        if isinstance(error, NotFound):
+            return WarehouseAway(
+                f"The warehouse (BigQuery project {self._project}) has not been set up: run "
+                "`python -m shared.warehouse create`."
+            )
+        return WarehouseAway(f"The warehouse (BigQuery project {self._project}) doesn't answer, or refuses us.")
+
+
+def _parameter(name: str, value: Value) -> bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter:
+    if isinstance(value, tuple):
+        return bigquery.ArrayQueryParameter(name, "STRING", list(value))
+    return bigquery.ScalarQueryParameter(name, _KINDS.get(type(value), "TIMESTAMP"), value)

@@ -1,0 +1,151 @@
+"""A warehouse and a registry to look at: purchases of the last months, decided by the scorer's own parts, with what
+became of them and what was measured since. Near the wall clock, for the console looks back from there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from services.sink.chain import beginning, chained
+from services.trainer.warehouse import DriftRow, Evaluation, Warehouse
+from shared.contracts import topics
+from shared.contracts.dead_letters import dead_letter
+from shared.contracts.events import Decision, Verdict, encode
+from shared.contracts.identity import canonical_time, from_epoch_micros, partition_of
+from shared.contracts.rejections import Rejection, RejectionReason
+from shared.model_artifact.registry import ModelRegistry
+from shared.settings import BigQuerySettings
+from shared.warehouse import tables
+from shared.warehouse.schema import ensure_warehouse
+from tests.integration.warehouse.rows import append, write
+from tests.research.simulated import SimulatedHistory, simulated_history
+from tests.unit.sink.records import PARTITIONS, LogRecord, decision_update, record
+from tests.unit.trainer.decided import Past, decided, trained
+
+DAYS, DAILY, DECIDED = 110, 16, 1_400
+"""Of which the first decided ones have matured: plans take eight weeks and more."""
+
+PACE = timedelta(milliseconds=500)
+"""Between decisions, or a little less: so all of them are of the last quarter of an hour."""
+
+DRIFTING = "amount"
+
+
+@dataclass(frozen=True)
+class World:
+    settings: BigQuerySettings
+    registry: ModelRegistry
+    folder: Path
+    decisions: Sequence[Decision]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For whoever looks at it."""
+        return {
+            **{f"BIGQUERY__{name.upper()}": value for name, value in self.settings.model_dump().items()},
+            "MODEL_REGISTRY__URI": str(self.folder / "models"),
+            "CONSOLE__LEDGER_REPORT": str(self.folder / "ledger.json"),
+        }
+
+    def first(self, verdict: Verdict) -> Decision:
+        """A scored one, decided by a model that the registry still has."""
+        kept = set(self.registry.versions())
+        return next(one for one in self.decisions if one.decision is verdict and one.model_version in kept)
+
+
+def made(settings: BigQuerySettings, folder: Path) -> World:
+    ensure_warehouse(settings)
+    registry = ModelRegistry(str(folder / "models"))
+    first_day = datetime.now(UTC).date() - timedelta(days=DAYS)
+    history = simulated_history("bnpl_history", days=DAYS, daily=DAILY, seed=6, first_day=first_day)
+    models = trained(registry, history)
+    registry.promote(models.boosted.version, "test")
+    registry.promote(models.linear.version, "test")
+    begun = datetime.now(UTC) - DECIDED * PACE - timedelta(minutes=1)
+    past = asyncio.run(decided(registry, models, history, DECIDED, folder, started=begun, pace=PACE))
+    _logged(settings, past)
+    _outcomes(settings, history)
+    _measured(settings, models.linear.version)
+    found = [msgspec.json.decode(each.value or b"", type=Decision) for each in past.decisions]
+    write(settings, _said(found))
+    return World(settings, registry, folder, found)
+
+
+def _logged(settings: BigQuerySettings, past: Past) -> None:
+    rows = past.rows()
+    arrived = {row["event_id"]: row["kafka_timestamp"] for row in rows[tables.DECISIONS]}
+    for number, row in enumerate(rows[tables.TRANSACTIONS]):  # the history was streamed just now
+        row["kafka_timestamp"] = arrived[row["event_id"]] - 1000 * (12 + number % 30)
+    for partition in {row["kafka_partition"] for row in rows[tables.DECISIONS]}:
+        mine = [row for row in rows[tables.DECISIONS] if row["kafka_partition"] == partition]
+        append(settings, tables.DECISIONS, chained(mine, beginning(topics.DECISIONS.name, partition)))
+    append(settings, tables.TRANSACTIONS, rows[tables.TRANSACTIONS])
+
+
+def _outcomes(settings: BigQuerySettings, history: SimulatedHistory) -> None:
+    """Those that can be known by now."""
+    now = canonical_time(datetime.now(UTC))
+    write(
+        settings,
+        [
+            LogRecord(
+                topics.OUTCOMES.name,
+                partition_of(logged.outcome.customer_id.encode(), PARTITIONS),
+                logged.offset,
+                logged.observed_us // 1000,
+                logged.outcome.customer_id.encode(),
+                encode(logged.outcome),
+            )
+            for logged in history.outcomes
+            if logged.outcome.observed_at <= now
+        ],
+    )
+
+
+def _said(decisions: Sequence[Decision]) -> list[LogRecord]:
+    """A verdict on a purchase that was in review, and refused records of two kinds."""
+    now = datetime.now(UTC)
+    judged = next(one for one in decisions if one.decision is Verdict.REVIEW)
+    verdict = decision_update(
+        customer_id=judged.customer_id, event_id=judged.event_id, actor="anna", updated_at=canonical_time(now)
+    )
+    millis = int(now.timestamp() * 1000)
+    said = [record(topics.DECISION_UPDATES, encode(verdict), key=judged.customer_id, timestamp=millis)]
+    for number, (reason, value) in enumerate(
+        (
+            (RejectionReason.SYNTAX, b"{"),
+            (RejectionReason.SYNTAX, b'{"customer_id": "ada"'),
+            (RejectionReason.RANGE, b"[]"),
+        )
+    ):
+        letter = dead_letter(
+            Rejection(reason, "", "JSON"),
+            service="features",
+            topic=topics.TRANSACTIONS.name,
+            partition=1,
+            offset=number,
+            received_at=canonical_time(now),
+            key=b"cust_000001",
+            value=value,
+        )
+        said.append(record(topics.DEAD_LETTERS, encode(letter), offset=number, timestamp=millis - number * 86_400_000))
+    return said
+
+
+def _measured(settings: BigQuerySettings, version: str) -> None:
+    """As the trainer appends it."""
+    now = datetime.now(UTC)
+    week = (from_epoch_micros(int((now - timedelta(days=7)).timestamp() * 1_000_000)), canonical_time(now))
+    warehouse = Warehouse(settings)
+    warehouse.append_evaluation(Evaluation(version, "logistic", "matured", *week, 500, {"auc": 0.571, "brier": 0.043}))
+    warehouse.append_drift(
+        [
+            DriftRow(version, name, score, name == DRIFTING, *week, 500)
+            for name, score in ((DRIFTING, 0.31), ("tenure_days", 0.04), ("credit_limit", 0.02))
+        ]
+    )
