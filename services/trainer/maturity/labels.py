@@ -23,9 +23,9 @@ from services.trainer.maturity.known import Known
 from services.trainer.split import MIN_DEFAULTS, Split, temporal_split
 from services.trainer.train import informative_features, one_thread
 
-MOST_VALIDATING = 0.35
+MOST_VALIDATING = 0.5
 """Of the purchases after the test part that the validation part may take: the rest teaches. It is every second one of
-the latest, so with this much it reaches back two thirds of the way."""
+the latest, so with this much it reaches back to the test part."""
 
 
 @dataclass(frozen=True)
