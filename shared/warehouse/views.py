@@ -65,8 +65,6 @@ def latest_outcomes(which: str = "TRUE") -> str:
 """
 
 
-
-
 LATEST_OUTCOMES = latest_outcomes()
 
 LATEST_VERDICTS = f"""

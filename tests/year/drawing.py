@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("agg")
-import matplotlib.pyplot as plt  # noqa: E402 - the backend has to be named first
+import matplotlib.pyplot as plt
 
 INK, QUIET, MODEL, ALARM = "#222222", "#9a9a9a", "#1f6f8b", "#b00020"
 SHADES = ("#eef4f6", "#dfe9ec")
@@ -26,8 +26,9 @@ def draw(found: dict[str, Any], path: Path) -> None:
                    fontsize=7, color=QUIET)  # fmt: skip
     above.plot(middles, [row["ceiling"] for row in found["windows"]], color=INK, lw=1, ls="--",
                label="ceiling: the law itself")  # fmt: skip
-    above.errorbar(middles, [row["auc"] for row in found["windows"]], [2 * row["gap_error"] for row in found["windows"]],
-                   color=MODEL, marker="o", ms=4, capsize=2, label="the models in service, ± 2 errors of the gap")  # fmt: skip
+    errors = [2 * row["gap_error"] for row in found["windows"]]
+    above.errorbar(middles, [row["auc"] for row in found["windows"]], errors, color=MODEL, marker="o", ms=4, capsize=2,
+                   label="the models in service, ± 2 errors of the gap")  # fmt: skip
     above.set_ylabel("AUC")
     below.plot(middles, [row["came"] for row in found["windows"]], color=INK, lw=1, ls="--", label="defaulted")
     below.plot(middles, [row["said"] for row in found["windows"]], color=MODEL, marker="o", ms=4, label="predicted")
