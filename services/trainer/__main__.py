@@ -78,8 +78,9 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
         return switch.COMMANDS[arguments.command](registry, arguments)
     from tqdm import tqdm
 
-    from services.trainer import data_commands
+    from services.trainer import data_commands, score_command
     from services.trainer.commands import STEPS, Trainer
+    from services.trainer.job import Job
     from services.trainer.warehouse import Warehouse
 
     warehouse = Warehouse(settings.bigquery)
@@ -97,13 +98,17 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
             operations.start()
             stack.callback(operations.stop)
         # To standard error, and only on a terminal: standard output holds the answer alone.
-        bar = stack.enter_context(tqdm(total=STEPS.get(arguments.command), desc=arguments.command, disable=None))
+        # Scoring has a bar of its own, which counts rows.
+        hidden = True if arguments.command in score_command.COMMANDS else None
+        bar = stack.enter_context(tqdm(total=STEPS.get(arguments.command), desc=arguments.command, disable=hidden))
 
         def step(name: str) -> None:
             bar.set_postfix_str(name)
             bar.update()
 
-        kind = data_commands.Data if arguments.command in data_commands.COMMANDS else Trainer
+        kind: type[Job] = data_commands.Data if arguments.command in data_commands.COMMANDS else Trainer
+        if arguments.command in score_command.COMMANDS:
+            kind = score_command.Scoring
         job = kind(settings, warehouse, registry, step)
         answer: dict[str, Any] = getattr(job, arguments.command.replace("-", "_"))(arguments)
     return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ from services.trainer.backtest import backtest, profit_curve
 from services.trainer.candidates import candidates_of
 from services.trainer.card import card_html
 from services.trainer.ceiling import Ceiling, ceiling, read_hidden
+from services.trainer.engines import Engine
 from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.experiments import exposures
 from services.trainer.experiments.guarding import Guard, told_to_stop
@@ -43,6 +45,10 @@ class Trainer(Job):
     """The subcommands about models."""
 
     def train(self, arguments: Namespace) -> Answer:
+        with Engine(arguments.engine, arguments.workers, arguments.scheduler).cluster() as cluster:
+            return self._train(arguments, cluster)
+
+    def _train(self, arguments: Namespace, cluster: Any) -> Answer:
         section = self._settings.trainer
         as_of_us, examples = self._examples(arguments.as_of)
         if section.check_data:
@@ -51,10 +57,12 @@ class Trainer(Job):
             refuse_unlike(examples, as_of_us, self._quality_folder, self._alerts)
             self._step("data checked")
         plan = Plan(section.validate_share, section.test_share, section.economics, section.seed)
+        conditions = Conditions(section.seed, section.threads, cluster=cluster)
+        candidates = candidates_of(arguments.family or section.family_names, conditions)
         outcome = train_and_register(
             examples,
             as_of_us,
-            candidates_of(arguments.family or section.family_names, Conditions(section.seed, section.threads)),
+            candidates,
             plan,
             self._registry,
             promote=arguments.promote,
@@ -90,6 +98,8 @@ class Trainer(Job):
             "promoted": outcome.promoted,
             "shadow": shadowed,
             "explained": manifest.explained,
+            "engine": arguments.engine,
+            "fitted_here": sorted({each.family for each in candidates if not each.on_cluster}),
             "reasons": list(outcome.reasons),
             "card": report,
         }

@@ -31,6 +31,9 @@ SCRATCH_HOURS = 1
 QUERY_TIMEOUT_S = 300.0
 """For the join behind the training view, over all of history."""
 
+CHUNK_ROWS = 20_000
+"""Of JSON that is decoded at once: some hundred megabytes of Python's objects."""
+
 MAX_DRIFT_ROWS = 20_000
 """Of a window, drawn by a hash of the event: the comparison itself takes no more than half of them."""
 
@@ -158,7 +161,7 @@ class Warehouse:
         if found.num_rows == 0:
             moment = from_epoch_micros(as_of_us)
             raise TrainingRefused(f"no example of the feature set {feature_set} has matured as of {moment}")
-        names, features = _matrix(found["features"].to_pylist())
+        names, features = _matrix(found["features"])
         levels = found["source_risk_level"].to_pylist()
         return Examples(
             event_id=np.array(found["event_id"].to_pylist(), dtype=object),
@@ -184,7 +187,7 @@ class Warehouse:
         found = self.rows(sql)
         if found.num_rows == 0:
             return np.empty((0, len(names)), dtype=np.float32)
-        return _matrix(found["features"].to_pylist(), names)[1]
+        return _matrix(found["features"], names)[1]
 
     def append_evaluation(self, row: Evaluation) -> None:
         self._append(tables.MODEL_EVALUATIONS, [row])
@@ -193,8 +196,21 @@ class Warehouse:
         self._append(tables.DRIFT_METRICS, rows)
 
     def rows(self, select: str) -> pyarrow.Table:
-        """The rows of a query, through a table of its own: of all ways this one reads fast from Google's service and
-        from the emulator alike."""
+        """The rows of a query."""
+        with self._kept(select) as found:
+            return found.to_arrow(bqstorage_client=self._reads)
+
+    @contextmanager
+    def batches(self, select: str) -> Iterator[tuple[int, Iterator[pyarrow.RecordBatch]]]:
+        """How many rows a query has, and the rows, without all of them in memory: in no order that can be counted
+        on."""
+        with self._kept(select) as found:
+            yield found.total_rows, found.to_arrow_iterable(bqstorage_client=self._reads, max_queue_size=1)
+
+    @contextmanager
+    def _kept(self, select: str) -> Iterator[Any]:
+        """The answer of a query, in a table of its own: of all ways this one reads fast from Google's service and from
+        the emulator alike."""
         scratch = f"{self.project}.{tables.ML}.scratch_trainer_{uuid.uuid4().hex}"
         expiry = f"OPTIONS(expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {SCRATCH_HOURS} HOUR))"
         with as_unavailable(self.project):
@@ -202,9 +218,7 @@ class Warehouse:
                 f"CREATE TABLE `{scratch}` {expiry} AS {select}", retry=RETRY, timeout=CALL_TIMEOUT_S
             ).result(timeout=QUERY_TIMEOUT_S)
             try:
-                return self.client.list_rows(scratch, retry=RETRY, timeout=QUERY_TIMEOUT_S).to_arrow(
-                    bqstorage_client=self._reads
-                )
+                yield self.client.list_rows(scratch, retry=RETRY, timeout=QUERY_TIMEOUT_S)
             finally:
                 self.client.delete_table(scratch, not_found_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_S)
 
@@ -238,10 +252,16 @@ def _weights(explored_under: Sequence[str | None], propensity: Propensity) -> ND
     return np.array([1.0 if name is None else by_policy[name] for name in explored_under])
 
 
-def _matrix(rows: Sequence[str], names: Sequence[str] | None = None) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-    """Features as JSON objects to ([F] names, [n, F] values), null and absent as NaN. `names`: default those of the
-    first row; they are the same in all rows of one feature set, in whatever order."""
-    decoded = [_FEATURE_VALUES.decode(row) for row in rows]
-    wanted = tuple(names) if names is not None else tuple(sorted(decoded[0]))
-    values = np.array([[row.get(name) for name in wanted] for row in decoded], dtype=np.float64)
-    return wanted, values.astype(np.float32)
+def _matrix(
+    rows: pyarrow.ChunkedArray, names: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """Features as JSON objects, at least one, to ([F] names, [n, F] values), null and absent as NaN. `names`: default
+    those of the first row; they are the same in all rows of one feature set, in whatever order."""
+    wanted = tuple(names) if names is not None else tuple(sorted(_FEATURE_VALUES.decode(rows[0].as_py())))
+    values = np.empty((len(rows), len(wanted)), dtype=np.float32)
+    # Chunk by chunk: as Python's objects all of them would take a hundred times the memory.
+    for start in range(0, len(rows), CHUNK_ROWS):
+        decoded = [_FEATURE_VALUES.decode(row) for row in rows.slice(start, CHUNK_ROWS).to_pylist()]
+        chunk = np.array([[row.get(name) for name in wanted] for row in decoded], dtype=np.float64)
+        values[start : start + len(decoded)] = chunk
+    return wanted, values

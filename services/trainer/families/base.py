@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class Conditions:
     threads: int
     direction: Callable[[str], int] = direction
     """Which way a feature may move the risk: 1 up, -1 down, 0 either."""
+    cluster: Any = None
+    """A client of the Dask cluster that a family which can is fitted on; None: here."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ class ModelFamily(ABC):
         `inputs`: few first, all last. Unless overridden, one model on each.
         """
         return [cls(each, conditions) for each in inputs]
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether all of it is fitted on the cluster of the conditions."""
+        return False
 
     @property
     def name(self) -> str:
