@@ -26,7 +26,7 @@ def sync_folder(path: Path) -> None:
 def replace_synced(path: Path, data: bytes) -> None:
     """The file's new content, as a whole: a reader sees the old one or this one."""
     with written_aside(path) as aside:
-        write_synced(aside, data)
+        aside.write_bytes(data)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from tests.research.simulated import simulated_history
 ROWS = 10_000_000
 MOST_MIB = 2048.0
 LOOK_S = 0.2
+BLOCKS_IN_A_GROUP = 64
 
 Matrix = NDArray[np.float32]
 Step = Callable[[str], None]
@@ -84,14 +85,15 @@ def _drawn(available: int, seed: int) -> NDArray[np.int64]:
 
 
 def _write(path: Path, blocks: list[Examples], rows: int) -> None:
-    """The blocks over and over; each purchase with an id of its own, as long as real ones."""
-    tables = [block.to_arrow() for block in blocks]
-    with pyarrow.parquet.ParquetWriter(path, tables[0].schema) as writer:
-        for start in range(0, rows, BATCH_ROWS):
-            size = min(BATCH_ROWS, rows - start)
-            table = tables[start // BATCH_ROWS % len(tables)].slice(0, size)
-            ids = pyarrow.array([f"{number:032x}" for number in range(start, start + size)])
-            writer.write_table(table.set_column(table.schema.get_field_index("event_id"), "event_id", ids))
+    """The blocks over and over, in row groups as large as Arrow makes them; each purchase with an id of its own, as
+    long as real ones."""
+    group = pyarrow.concat_tables([blocks[number % len(blocks)].to_arrow() for number in range(BLOCKS_IN_A_GROUP)])
+    place = group.schema.get_field_index("event_id")
+    with pyarrow.parquet.ParquetWriter(path, group.schema) as writer:
+        for start in range(0, rows, group.num_rows):
+            table = group.slice(0, rows - start)
+            ids = pyarrow.array([f"{number:032x}" for number in range(start, start + table.num_rows)])
+            writer.write_table(table.set_column(place, "event_id", ids))
 
 
 def _bare(session: Any, arrays: list[Matrix], rows: int) -> float:

@@ -21,7 +21,10 @@ from services.trainer.scoring.columns import FEATURE_SET, FEATURES, KEYS, InputR
 from services.trainer.scoring.run import BATCH_ROWS, MODEL_VERSION
 from services.trainer.warehouse import Warehouse, as_unavailable
 from shared.warehouse import tables, views
+from shared.warehouse.arrow import TYPES
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
+from shared.warehouse.columns import ColumnType
+from shared.warehouse.schema import ALIASES
 
 PAGE_BYTES = 1 << 20
 """Of a column that is read at once. Without it a file of one row group would be in memory as a whole."""
@@ -61,24 +64,18 @@ def parquet(path: Path, columns: list[str]) -> Source:
     return Source(file.metadata.num_rows, batches())
 
 
-# The API answers with the legacy names of some types.
-_READ_AS = {
-    "STRING": pyarrow.string(),
-    "JSON": pyarrow.string(),
-    "FLOAT": pyarrow.float64(),
-    "FLOAT64": pyarrow.float64(),
-    "INTEGER": pyarrow.int64(),
-    "INT64": pyarrow.int64(),
-    "BOOLEAN": pyarrow.bool_(),
-    "BOOL": pyarrow.bool_(),
-    "TIMESTAMP": pyarrow.timestamp("us", tz="UTC"),
-}
-
-
 def table_schema(warehouse: Warehouse, name: str) -> pyarrow.Schema:
     """Of the columns that scoring looks at, as they are read. Raises InputRefused, WarehouseUnavailable."""
-    fields = _fields(warehouse, name)
-    return pyarrow.schema([(field.name, _READ_AS.get(field.field_type, pyarrow.null())) for field in fields])
+    return pyarrow.schema([(field.name, _read_as(field.field_type)) for field in _fields(warehouse, name)])
+
+
+def _read_as(kind: str) -> pyarrow.DataType:
+    """Of a type as the API calls it; null of one that no column of ours has, which nobody takes for numbers or text."""
+    try:
+        column = ColumnType(ALIASES.get(kind, kind))
+    except ValueError:
+        return pyarrow.null()
+    return TYPES[column]
 
 
 def _fields(warehouse: Warehouse, name: str) -> list[Any]:

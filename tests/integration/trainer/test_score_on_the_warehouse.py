@@ -88,9 +88,9 @@ def _stored(number: int, decision: Decision) -> dict[str, Any]:
 
 
 def test_stored_decisions_get_the_probability_that_they_were_made_on(decided: Decided) -> None:
+    arguments = ["--table", views.DECISIONS_CURRENT.id, "--output", "flit_ml.scores"]
     done = subprocess.run(
-        [sys.executable, "-m", "services.trainer", "score"]
-        + ["--table", views.DECISIONS_CURRENT.id, "--output", "flit_ml.scores"],
+        [sys.executable, "-m", "services.trainer", "score", *arguments],
         env=trainer_environment(decided.settings, decided.folder),
         capture_output=True,
         text=True,
