@@ -30,7 +30,9 @@ class Scoring(Job):
         rows = read = 0
         with (
             self._source(arguments, model) as (source, columns),
-            places.destination(self._warehouse, arguments.output, arguments.replace) as path,
+            places.destination(
+                self._warehouse, arguments.output, output_schema(columns.keys), arguments.replace
+            ) as path,
         ):
             began = time.perf_counter()
             with (

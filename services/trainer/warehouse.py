@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.auth.exceptions import GoogleAuthError
+from google.cloud.bigquery import SchemaField
 from numpy.typing import NDArray
 
 from services.trainer.examples import Examples, TrainingRefused
@@ -207,11 +208,16 @@ class Warehouse:
         with self._kept(select) as found:
             yield found.total_rows, found.to_arrow_iterable(bqstorage_client=self._reads, max_queue_size=1)
 
+    def columns(self, select: str) -> list[SchemaField]:
+        """What a query's rows consist of."""
+        with self._kept(select) as found:
+            return list(found.schema)
+
     @contextmanager
     def _kept(self, select: str) -> Iterator[Any]:
         """The answer of a query, in a table of its own: of all ways this one reads fast from Google's service and from
         the emulator alike."""
-        scratch = f"{self.project}.{tables.ML}.scratch_trainer_{uuid.uuid4().hex}"
+        scratch = scratch_name(self.project)
         expiry = f"OPTIONS(expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {SCRATCH_HOURS} HOUR))"
         with as_unavailable(self.project):
             self.client.query(
@@ -245,6 +251,11 @@ class Warehouse:
             )
         if refused:
             raise WarehouseUnavailable(f"{table.id} refused rows: {refused[0]}")
+
+
+def scratch_name(project: str) -> str:
+    """Of a table that is gone after the work."""
+    return f"{project}.{tables.ML}.scratch_trainer_{uuid.uuid4().hex}"
 
 
 def _weights(explored_under: Sequence[str | None], propensity: Propensity) -> NDArray[np.float64]:

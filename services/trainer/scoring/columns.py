@@ -118,7 +118,7 @@ def columns_of(schema: pyarrow.Schema, model: Asked) -> Columns:
     stated = (schema.metadata or {}).get(FEATURE_SET.encode())
     if EVENT not in names:
         raise InputRefused(f"column {EVENT} is missing")
-    if not _is_text(schema.field(EVENT).type):
+    if not is_text(schema.field(EVENT).type):
         raise InputRefused(f"column {EVENT} holds {schema.field(EVENT).type}, not text")
     if FEATURE_SET not in names:
         if stated is None:
@@ -127,7 +127,7 @@ def columns_of(schema: pyarrow.Schema, model: Asked) -> Columns:
             raise InputRefused(_other_set("the file is", stated.decode(), model.feature_set_version))
     in_json = FEATURES in names
     if in_json:
-        if not _is_text(schema.field(FEATURES).type):
+        if not is_text(schema.field(FEATURES).type):
             raise InputRefused(f"column {FEATURES} holds {schema.field(FEATURES).type}, not JSON as text")
     else:
         _check_features(schema, model)
@@ -173,7 +173,7 @@ def _numbers(column: pyarrow.Array) -> NDArray[Any]:
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
-def _is_text(kind: pyarrow.DataType) -> bool:
+def is_text(kind: pyarrow.DataType) -> bool:
     return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,12 +15,13 @@ import pyarrow
 import pyarrow.parquet
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
+from google.cloud.bigquery import SchemaField
 
 from services.trainer.data_commands import kept_at
 from services.trainer.examples import FEATURE_PREFIX, TrainingRefused
-from services.trainer.scoring.columns import FEATURE_SET, FEATURES, KEYS, InputRefused
+from services.trainer.scoring.columns import FEATURE_SET, FEATURES, KEYS, InputRefused, is_text
 from services.trainer.scoring.run import BATCH_ROWS, MODEL_VERSION
-from services.trainer.warehouse import Warehouse, as_unavailable
+from services.trainer.warehouse import SCRATCH_HOURS, Warehouse, as_unavailable, scratch_name
 from shared.warehouse import tables, views
 from shared.warehouse.arrow import TYPES
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
@@ -85,6 +87,8 @@ def _fields(warehouse: Warehouse, name: str) -> list[Any]:
             found = warehouse.client.get_table(full_name, retry=RETRY, timeout=CALL_TIMEOUT_S).schema
         except NotFound:
             raise InputRefused(f"there is no table {name}") from None
+    # Of a view the emulator tells no columns.
+    found = found or warehouse.columns(f"SELECT * FROM `{full_name}` LIMIT 0")
     # A table of the warehouse has many columns that say nothing about its features.
     mine = {*KEYS, FEATURE_SET, FEATURES}
     in_json = any(field.name == FEATURES for field in found)
@@ -129,30 +133,67 @@ def is_file(address: str) -> bool:
 
 
 @contextmanager
-def destination(warehouse: Warehouse, address: str, replace: bool) -> Iterator[Path]:
+def destination(warehouse: Warehouse, address: str, schema: pyarrow.Schema, replace: bool) -> Iterator[Path]:
     """A Parquet file to write, which is then at the address as a whole, or nothing is: a file takes its place by a
-    rename; a table's rows come by one load job."""
+    rename; a table's rows come from a table aside. Raises OutputRefused where a table can't hold such columns."""
     if is_file(address):
         with kept_at(address) as path:
             yield path
         return
+    fields = [_field(column) for column in schema]
     with TemporaryDirectory() as folder:
         path = Path(folder) / "scores.parquet"
         yield path
-        config = bigquery.LoadJobConfig(
-            source_format=bigquery.SourceFormat.PARQUET,
-            create_disposition=bigquery.CreateDisposition.CREATE_IF_NEEDED,
-            write_disposition=(
-                bigquery.WriteDisposition.WRITE_TRUNCATE if replace else bigquery.WriteDisposition.WRITE_EMPTY
-            ),
-        )
-        with as_unavailable(warehouse.project), path.open("rb") as file:
-            warehouse.client.load_table_from_file(
+        with as_unavailable(warehouse.project):
+            _load(warehouse, path, fields, address, replace)
+
+
+def _load(warehouse: Warehouse, path: Path, fields: list[SchemaField], address: str, replace: bool) -> None:
+    """By a load job into a table aside, and from there by one statement: the emulator knows neither how to make a table
+    by a load job nor how to put rows in place of others in one step."""
+    client, name = warehouse.client, scratch_name(warehouse.project)
+    aside = bigquery.Table(name, schema=fields)
+    aside.expires = datetime.now(UTC) + timedelta(hours=SCRATCH_HOURS)
+    config = bigquery.LoadJobConfig(
+        schema=fields,
+        source_format=bigquery.SourceFormat.PARQUET,
+        write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+        create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+    )
+    client.create_table(aside, retry=RETRY, timeout=CALL_TIMEOUT_S)
+    try:
+        with path.open("rb") as file:
+            client.load_table_from_file(
                 file,
-                f"{warehouse.project}.{address}",
+                aside,
                 size=path.stat().st_size,
                 # A name, so that an upload that is sent again loads nothing twice.
                 job_id=f"flit_score_{uuid.uuid4().hex}",
                 job_config=config,
                 timeout=LOAD_TIMEOUT_S,
             ).result(retry=RETRY, timeout=LOAD_TIMEOUT_S)
+        # Without "or replace" it fails where somebody has made a table of that name meanwhile.
+        create = "CREATE OR REPLACE TABLE" if replace else "CREATE TABLE"
+        client.query(
+            f"{create} `{warehouse.project}.{address}` AS SELECT * FROM `{name}`",
+            retry=RETRY,
+            timeout=CALL_TIMEOUT_S,
+        ).result(timeout=LOAD_TIMEOUT_S)
+    finally:
+        client.delete_table(aside, not_found_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_S)
+
+
+def _field(column: pyarrow.Field) -> SchemaField:
+    kind = column.type
+    for fits, name in _KINDS.items():
+        if fits(kind):
+            return SchemaField(column.name, name)
+    raise OutputRefused(f"column {column.name} holds {kind}, which no column of a table takes: write a file")
+
+
+_KINDS: dict[Callable[[pyarrow.DataType], bool], str] = {
+    is_text: ColumnType.STRING.value,
+    pyarrow.types.is_integer: ColumnType.INT64.value,
+    pyarrow.types.is_floating: ColumnType.FLOAT64.value,
+    lambda kind: pyarrow.types.is_timestamp(kind) and kind.tz is not None: ColumnType.TIMESTAMP.value,
+}
