@@ -86,7 +86,7 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
         return switch.COMMANDS[arguments.command](registry, arguments)
     from tqdm import tqdm
 
-    from services.trainer import data_commands, ladder_commands
+    from services.trainer import data_commands, ladder_commands, score_command
     from services.trainer.commands import STEPS, Trainer
     from services.trainer.job import Job
     from services.trainer.lifecycle import command as lifecycle
@@ -109,8 +109,10 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
             operations.start()
             stack.callback(operations.stop)
         # To standard error, and only on a terminal: standard output holds the answer alone.
+        # Scoring has a bar of its own, which counts rows; the loop has no end.
+        hidden = True if arguments.command in (*score_command.COMMANDS, *lifecycle.COMMANDS) else None
         steps = STEPS | dict.fromkeys(monitoring.COMMANDS, monitoring.STEPS)
-        bar = stack.enter_context(tqdm(total=steps.get(arguments.command), desc=arguments.command, disable=None))
+        bar = stack.enter_context(tqdm(total=steps.get(arguments.command), desc=arguments.command, disable=hidden))
 
         def step(name: str) -> None:
             bar.set_postfix_str(name)
@@ -122,6 +124,7 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
             **dict.fromkeys(lifecycle.COMMANDS, lifecycle.Watching),
             **dict.fromkeys(maturity.COMMANDS, maturity.Maturity),
             **dict.fromkeys(monitoring.COMMANDS, monitoring.Monitoring),
+            **dict.fromkeys(score_command.COMMANDS, score_command.Scoring),
         }
         job = kinds.get(arguments.command, Trainer)(settings, warehouse, registry, step)
         answer: dict[str, Any] = getattr(job, arguments.command.replace("-", "_"))(arguments)

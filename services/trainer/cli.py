@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +54,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     commands.add_parser("advance", help="look at the candidate, and take its next step if it has earned it")
     withdraw = commands.add_parser("withdraw", help="take the candidate out of shadow or canary, for good")
     withdraw.add_argument("--why", default="withdrawn by hand", help="for those who read it later")
+    _add_engine(train, "what fits the families that can be spread over machines")
     commands.add_parser("families", help="the model families that can be named, and where each comes from")
 
     promote = commands.add_parser("promote", help="put a registered version in service, whatever the gate says")
@@ -108,13 +110,22 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     reprocess.add_argument("--since", type=_moment, help="of the purchase (default: the first)")
     reprocess.add_argument("--until", type=_moment, help="and before this (default: the last)")
-    reprocess.add_argument("--engine", choices=["local", "dask"], default="local", help="what works on the partitions")
-    reprocess.add_argument("--workers", type=_count, default=1, help="processes of the engine (default 1)")
-    reprocess.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, in place of one made for this")
+    _add_engine(reprocess, "what works on the partitions")
 
     examples = commands.add_parser("examples", help="write the training set into a Parquet file")
     examples.add_argument("--to", required=True, metavar="FILE", help="a file here, or gs://bucket/name")
     examples.add_argument("--as-of", type=_moment, help="what has matured by then counts (default: the last purchase)")
+
+    score = commands.add_parser("score", help="a model's probabilities for many rows, as the scorer would give them")
+    rows = score.add_mutually_exclusive_group(required=True)
+    rows.add_argument("--table", type=_table, metavar="DATASET.TABLE", help="of the warehouse, or a view of it")
+    rows.add_argument("--input", type=Path, metavar="FILE.parquet")
+    score.add_argument(
+        "--output", required=True, type=_place, metavar="DATASET.TABLE|FILE.parquet", help="a file may be in gs://"
+    )
+    score.add_argument("--model", metavar="VERSION", help="another version than the one in service")
+    score.add_argument("--replace", action="store_true", help="earlier scores at the output, once these are whole")
+    score.add_argument("--threads", type=_count, help="that score (default: as many as cores)")
 
     backtest = commands.add_parser("backtest", help="what another policy or model would have decided, and earned")
     backtest.add_argument("--policy", type=Path, help="a policy file (default: the one of this code)")
@@ -143,7 +154,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     if parsed.command is None and not parsed.check:
         parser.error("name a command, or --check")
     if getattr(parsed, "scheduler", None) is not None and parsed.engine != "dask":
-        parser.error("reprocess: --scheduler goes with --engine dask")
+        parser.error(f"{parsed.command}: --scheduler goes with --engine dask")
     if parsed.command == "experiment":
         if parsed.stop == bool(parsed.name or parsed.arm):
             parser.error("experiment takes a name and arms, or --stop alone")
@@ -152,6 +163,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         except ValueError as error:
             parser.error(f"experiment: {error}")
     return parsed
+
+
+def _add_engine(command: argparse.ArgumentParser, about: str) -> None:
+    command.add_argument("--engine", choices=["local", "dask"], default="local", help=about)
+    command.add_argument("--workers", type=_count, default=1, help="processes of the engine (default 1)")
+    command.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, in place of one made for this")
 
 
 def _check_replay(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
@@ -178,6 +195,16 @@ def _arm(text: str) -> tuple[str, float, str]:
         return name, float(share), version
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form name=share:version") from None
+
+
+def _table(text: str) -> str:
+    if not re.fullmatch(r"\w+\.\w+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form dataset.table")
+    return text
+
+
+def _place(text: str) -> str:
+    return text if text.endswith(".parquet") else _table(text)
 
 
 def _count(text: str) -> int:

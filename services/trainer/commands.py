@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,6 +17,7 @@ from services.trainer.archive import Archive
 from services.trainer.candidates import candidates_of
 from services.trainer.card import card_html
 from services.trainer.ceiling import Ceiling, ceiling, read_hidden
+from services.trainer.engines import Engine
 from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.experiments import exposures
 from services.trainer.experiments.guarding import Guard, told_to_stop
@@ -59,10 +61,11 @@ class Trainer(Job):
 
     def train(self, arguments: Namespace) -> Answer:
         """Raises Busy where a training with this registry is under way."""
-        with self._registry.alone("training"):
-            return self._trained(arguments)
+        engine = Engine(arguments.engine, arguments.workers, arguments.scheduler)
+        with self._registry.alone("training"), engine.cluster() as cluster:
+            return self._train(arguments, cluster)
 
-    def _trained(self, arguments: Namespace) -> Answer:
+    def _train(self, arguments: Namespace, cluster: Any) -> Answer:
         section = self._settings.trainer
         as_of_us, examples, known = self._learnable(arguments)
         if section.check_data:
@@ -74,10 +77,12 @@ class Trainer(Job):
         on_ladder = section.ladder.enabled and arguments.promote if arguments.ladder is None else arguments.ladder
         tuning = Budget(section.tuning_trials, section.tuning_seconds)
         plan = Plan(section.validate_share, section.test_share, section.economics, section.seed, tuning)
+        conditions = Conditions(section.seed, section.threads, cluster=cluster)
+        candidates = candidates_of(arguments.family or section.family_names, conditions)
         outcome = train_and_register(
             examples,
             as_of_us,
-            candidates_of(arguments.family or section.family_names, Conditions(section.seed, section.threads)),
+            candidates,
             plan,
             self._registry,
             promote=arguments.promote and not on_ladder,
@@ -126,6 +131,8 @@ class Trainer(Job):
             "shadow": shadowed or (climbing is not None and climbing.entered),
             "ladder": climbing.answer() if climbing is not None else None,
             "explained": manifest.explained,
+            "engine": arguments.engine,
+            "fitted_here": sorted({each.family for each in candidates if not each.on_cluster}),
             "reasons": list(outcome.reasons),
             "card": report,
         }

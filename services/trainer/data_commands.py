@@ -19,12 +19,16 @@ from services.trainer.job import Answer, Job
 from services.trainer.past import Past, reprocess_partition
 from services.trainer.reprocess import Reprocessed, Wanted
 from shared.contracts.identity import from_epoch_micros
+from shared.durable import written_aside
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.telemetry.process import EXIT_FAILED
 
 log = structlog.get_logger()
 
 COMMANDS = ("quality", "reprocess", "examples")
+
+ALERT_KEY = "data-quality"
+RUNBOOK = "docs/operations/alerts.md#data-quality"
 
 
 class Data(Job):
@@ -48,7 +52,15 @@ class Data(Job):
         checked = check(frames, self._quality_folder)
         self._step("checked")
         if checked.faults:
-            self._alerts.send("data quality: expectations not met", [str(fault) for fault in checked.faults])
+            self._alerts.send(
+                "data quality: expectations not met",
+                [str(fault) for fault in checked.faults],
+                key=ALERT_KEY,
+                link=checked.pages,
+                runbook=RUNBOOK,
+            )
+        else:
+            self._alerts.resolve(ALERT_KEY)
         return {
             "suites": sorted(frames),
             "expectations": checked.expectations,
@@ -101,10 +113,11 @@ class Data(Job):
 
 @contextmanager
 def kept_at(address: str) -> Iterator[Path]:
-    """A file to write, which is then at the address: a path, or `gs://bucket/name`."""
+    """A file to write, which is then at the address as a whole: a path, or `gs://bucket/name`."""
     if not address.startswith("gs://"):
         Path(address).parent.mkdir(parents=True, exist_ok=True)
-        yield Path(address)
+        with written_aside(Path(address)) as aside:
+            yield aside
         return
     from shared.model_artifact.bucket import upload
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, Literal, TypeVar
@@ -21,6 +22,25 @@ class Engine:
     """Processes, here or of a Dask cluster made for the job."""
     scheduler: str | None = None
     """Of a Dask cluster that is there already, such as `tcp://dask:8786`: its workers then, however many."""
+
+    @contextmanager
+    def cluster(self) -> Iterator[Any]:
+        """A client of the Dask cluster: of the one that is there, or of one made for the job; None of the local
+        engine."""
+        if self.name == "local":
+            yield None
+            return
+        from distributed import Client, LocalCluster
+
+        if self.scheduler is not None:
+            with Client(self.scheduler) as client:
+                yield client
+            return
+        with (
+            LocalCluster(n_workers=self.workers, threads_per_worker=1, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
 
     def run(self, task: Callable[[int], T], parts: Sequence[int]) -> Iterator[tuple[int, T]]:
         """Each part with its result, as they are done. Raises what the first failing part does."""
@@ -39,17 +59,9 @@ def _local(task: Callable[[int], T], parts: Sequence[int], workers: int) -> Iter
 
 
 def _dask(task: Callable[[int], T], parts: Sequence[int], engine: Engine) -> Iterator[tuple[int, T]]:
-    from distributed import Client, LocalCluster
     from distributed import as_completed as as_dask_completes
 
-    if engine.scheduler is not None:
-        with Client(engine.scheduler) as client:
-            yield from _futures(client, task, parts, as_dask_completes)
-        return
-    with (
-        LocalCluster(n_workers=engine.workers, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
+    with engine.cluster() as client:
         yield from _futures(client, task, parts, as_dask_completes)
 
 

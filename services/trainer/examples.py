@@ -73,7 +73,7 @@ class Examples:
 
         parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_COLUMNS}
         values = {
-            f"{_FEATURE}{name}": pyarrow.array(self.features[:, place], from_pandas=True)  # NaN becomes null
+            f"{FEATURE_PREFIX}{name}": pyarrow.array(self.features[:, place], from_pandas=True)  # NaN becomes null
             for place, name in enumerate(self.feature_names)
         }
         return pyarrow.table(parts | values, metadata={"feature_set_version": self.feature_set_version})
@@ -81,8 +81,10 @@ class Examples:
     @staticmethod
     def of_arrow(table: pyarrow.Table) -> Examples:
         """What `to_arrow` gave."""
-        names = tuple(name.removeprefix(_FEATURE) for name in table.column_names if name.startswith(_FEATURE))
-        values = [table[f"{_FEATURE}{name}"].to_numpy(zero_copy_only=False) for name in names]
+        names = tuple(
+            name.removeprefix(FEATURE_PREFIX) for name in table.column_names if name.startswith(FEATURE_PREFIX)
+        )
+        values = [table[f"{FEATURE_PREFIX}{name}"].to_numpy(zero_copy_only=False) for name in names]
         parts = {
             f.name: table[f.name].to_numpy(zero_copy_only=False) for f in fields(Examples) if f.name not in _NOT_COLUMNS
         }
@@ -106,5 +108,5 @@ class Examples:
 
 _NOT_ROWS = frozenset({"feature_names", "feature_set_version"})
 _NOT_COLUMNS = _NOT_ROWS | {"features"}
-_FEATURE = "feature_"
+FEATURE_PREFIX = "feature_"
 """Before a feature's name in a table, where `amount` is one thing and the feature `amount` another."""

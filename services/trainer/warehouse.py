@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.auth.exceptions import GoogleAuthError
+from google.cloud.bigquery import SchemaField
 from numpy.typing import NDArray
 
 from services.trainer.examples import Examples, TrainingRefused
@@ -30,6 +31,9 @@ SCRATCH_HOURS = 1
 
 QUERY_TIMEOUT_S = 300.0
 """For the join behind the training view, over all of history."""
+
+CHUNK_ROWS = 20_000
+"""Of JSON that is decoded at once: some hundred megabytes of Python's objects."""
 
 MAX_DRIFT_ROWS = 20_000
 """Of a window, drawn by a hash of the event: the comparison itself takes no more than half of them."""
@@ -170,7 +174,7 @@ class Warehouse:
         """[n, len(names)] features that decisions were made with (of loaded purchases, would have been), of purchases
         in [first, last], with or without an outcome; at most `MAX_DRIFT_ROWS` of them."""
         sql = _FEATURES.format(project=self.project, first_us=first_us, last_us=last_us, feature_set=feature_set)
-        return decoded_features(self.rows(sql)["features"].to_pylist(), names)
+        return decoded_features(self.rows(sql)["features"], names)
 
     def append_evaluation(self, row: Evaluation) -> None:
         self._append(tables.MODEL_EVALUATIONS, [row])
@@ -179,18 +183,34 @@ class Warehouse:
         self._append(tables.DRIFT_METRICS, rows)
 
     def rows(self, select: str) -> pyarrow.Table:
-        """The rows of a query, through a table of its own: of all ways this one reads fast from Google's service and
-        from the emulator alike."""
-        scratch = f"{self.project}.{tables.ML}.scratch_trainer_{uuid.uuid4().hex}"
+        """The rows of a query."""
+        with self._kept(select) as found:
+            return found.to_arrow(bqstorage_client=self._reads)
+
+    @contextmanager
+    def batches(self, select: str) -> Iterator[tuple[int, Iterator[pyarrow.RecordBatch]]]:
+        """How many rows a query has, and the rows, without all of them in memory: in no order that can be counted
+        on."""
+        with self._kept(select) as found:
+            yield found.total_rows, found.to_arrow_iterable(bqstorage_client=self._reads, max_queue_size=1)
+
+    def columns(self, select: str) -> list[SchemaField]:
+        """What a query's rows consist of."""
+        with self._kept(select) as found:
+            return list(found.schema)
+
+    @contextmanager
+    def _kept(self, select: str) -> Iterator[Any]:
+        """The answer of a query, in a table of its own: of all ways this one reads fast from Google's service and from
+        the emulator alike."""
+        scratch = scratch_name(self.project)
         expiry = f"OPTIONS(expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {SCRATCH_HOURS} HOUR))"
         with as_unavailable(self.project):
             self.client.query(
                 f"CREATE TABLE `{scratch}` {expiry} AS {select}", retry=RETRY, timeout=CALL_TIMEOUT_S
             ).result(timeout=QUERY_TIMEOUT_S)
             try:
-                return self.client.list_rows(scratch, retry=RETRY, timeout=QUERY_TIMEOUT_S).to_arrow(
-                    bqstorage_client=self._reads
-                )
+                yield self.client.list_rows(scratch, retry=RETRY, timeout=QUERY_TIMEOUT_S)
             finally:
                 self.client.delete_table(scratch, not_found_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_S)
 
@@ -224,6 +244,11 @@ class Warehouse:
             raise WarehouseUnavailable(f"{table.id} refused rows: {refused[0]}")
 
 
+def scratch_name(project: str) -> str:
+    """Of a table that is gone after the work."""
+    return f"{project}.{tables.ML}.scratch_trainer_{uuid.uuid4().hex}"
+
+
 def examples_query(project: str, feature_set: str, source: str, which: str) -> str:
     """The purchases of `source`, which has the columns of the view of training examples, that meet a condition on `e`,
     with their features."""
@@ -233,8 +258,8 @@ def examples_query(project: str, feature_set: str, source: str, which: str) -> s
 def examples_of(found: pyarrow.Table, feature_set: str, propensity: Propensity) -> Examples:
     """The rows of an `examples_query`, at least one; an outcome that isn't known counts as no default. Raises what
     `propensity` does."""
-    encoded = found["features"].to_pylist()
-    names = tuple(sorted(_FEATURE_VALUES.decode(encoded[0])))  # the same in all rows of one feature set
+    # The names are the same in all rows of one feature set, in whatever order.
+    names = tuple(sorted(_FEATURE_VALUES.decode(found["features"][0].as_py())))
     levels = found["source_risk_level"].to_pylist()
     return Examples(
         event_id=np.array(found["event_id"].to_pylist(), dtype=object),
@@ -246,7 +271,7 @@ def examples_of(found: pyarrow.Table, feature_set: str, propensity: Propensity) 
         weight=weights_of(found["explored_under"].to_pylist(), propensity),
         label=np.array([bool(bad) for bad in found["defaulted"].to_pylist()], dtype=np.int8),
         rule_approves=np.array([-1 if level is None else level == LOW_RISK for level in levels], dtype=np.int8),
-        features=decoded_features(encoded, names),
+        features=decoded_features(found["features"], names),
         feature_names=names,
         feature_set_version=feature_set,
     )
@@ -258,8 +283,12 @@ def weights_of(explored_under: Sequence[str | None], propensity: Propensity) -> 
     return np.array([1.0 if name is None else by_policy[name] for name in explored_under])
 
 
-def decoded_features(rows: Sequence[str], names: Sequence[str]) -> NDArray[np.float32]:
+def decoded_features(rows: pyarrow.ChunkedArray, names: Sequence[str]) -> NDArray[np.float32]:
     """[n, len(names)] values of features as JSON objects, null and absent as NaN."""
-    decoded = (_FEATURE_VALUES.decode(row) for row in rows)
-    values = np.array([[row.get(name) for name in names] for row in decoded], dtype=np.float64)
-    return values.reshape(len(rows), len(names)).astype(np.float32)
+    values = np.empty((len(rows), len(names)), dtype=np.float32)
+    # Chunk by chunk: as Python's objects all of them would take a hundred times the memory.
+    for start in range(0, len(rows), CHUNK_ROWS):
+        decoded = [_FEATURE_VALUES.decode(row) for row in rows.slice(start, CHUNK_ROWS).to_pylist()]
+        chunk = np.array([[row.get(name) for name in names] for row in decoded], dtype=np.float64)
+        values[start : start + len(decoded)] = chunk
+    return values

@@ -63,12 +63,17 @@ class OnnxModel:
             raise ArtifactRefused(ArtifactFault.SHAPE, f"the graph can't be run: {error}") from None
         check_golden(manifest, raw)
 
-    def score(self, matrix: NDArray[np.float32]) -> Scores:
-        """Answers to float32 [n, F] inputs, NaN for null. Raises ModelFailed."""
+    def raw(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        """[n] probabilities before calibration, without what made them: for many rows that nobody asks why. From any
+        thread. Raises ModelFailed."""
         try:
-            raw = self._raw(matrix)
+            return self._raw(matrix)
         except _RUNTIME_FAULTS as error:
             raise ModelFailed(str(error)) from error
+
+    def score(self, matrix: NDArray[np.float32]) -> Scores:
+        """Answers to float32 [n, F] inputs, NaN for null. Raises ModelFailed."""
+        raw = self.raw(matrix)
         why = None if self._explainer is None else self._explainer.contributions(matrix)
         return Scores(self.calibration.apply(raw), why)
 
@@ -76,10 +81,7 @@ class OnnxModel:
         """The same answers, taken apart. Raises ModelFailed, also for a model that gives no contributions."""
         if self._explainer is None:
             raise ModelFailed(f"{self.version} gives no contributions")
-        try:
-            raw = self._raw(matrix)
-        except _RUNTIME_FAULTS as error:
-            raise ModelFailed(str(error)) from error
+        raw = self.raw(matrix)
         return Explained(self._explainer.base, self._explainer.contributions(matrix), raw)
 
     def _raw(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from shared.warehouse.columns import ColumnType, RowInvalid, Table
 
-_TYPES: dict[ColumnType, pa.DataType] = {
+TYPES: dict[ColumnType, pa.DataType] = {
     ColumnType.STRING: pa.string(),
     ColumnType.INT64: pa.int64(),
     ColumnType.FLOAT64: pa.float64(),
@@ -25,7 +25,7 @@ _TYPES: dict[ColumnType, pa.DataType] = {
 def schema_of(table: Table) -> pa.Schema:
     """The table's columns in their declared order."""
     return pa.schema(
-        [pa.field(column.name, _TYPES[column.type], nullable=not column.required) for column in table.columns]
+        [pa.field(column.name, TYPES[column.type], nullable=not column.required) for column in table.columns]
     )
 
 

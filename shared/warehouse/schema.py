@@ -15,7 +15,7 @@ from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
 from shared.warehouse.columns import Column, Table
 from shared.warehouse.views import View
 
-_ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "DECIMAL": "NUMERIC"}
+ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "DECIMAL": "NUMERIC"}
 """The API answers with the legacy names of some types."""
 
 DEFINITION_LABEL = "definition"
@@ -123,7 +123,7 @@ def missing_columns(table: Table, found: bigquery.Table) -> list[Column]:
                 raise SchemaConflict(f"{table.id}.{column.name} is REQUIRED and can't be added to a table with rows")
             missing.append(column)
             continue
-        kind = _ALIASES.get(field.field_type, field.field_type)
+        kind = ALIASES.get(field.field_type, field.field_type)
         if kind != column.type.value:
             raise SchemaConflict(f"{table.id}.{column.name} is {kind}, declared {column.type.value}")
         if (field.mode == "REQUIRED") != column.required:

@@ -10,12 +10,13 @@ from rich.console import Console
 from tests.bench import report
 from tests.bench.report import Finding
 from tests.bench.rest import rest
+from tests.bench.scoring import scoring
 
 OUT = Path("out/bench.json")
 ROUNDS = 5
 WIDTH = 170
 """Of the table: a line for each benchmark, also where nobody looks at it on a terminal."""
-BENCHMARKS = {"rest": rest}
+BENCHMARKS = {"rest": rest, "scoring": scoring}
 
 
 def main() -> None:

@@ -28,12 +28,25 @@ SEED = "{{ macros.ds_format(macros.ds_add(ds, -1), '%Y-%m-%d', '%Y%m%d') }}"
 """Of the day, and so of its run: the same day asked for again is the same day."""
 
 
+RUNBOOK = "docs/operations/alerts.md#nightly-run"
+
+
 def tell(context: dict[str, Any]) -> None:
     """Of a task that has failed for good, where the project sends its alerts."""
     task = context["task_instance"]
     title = f"{task.dag_id}: {task.task_id} failed"
     detail = [f"for {context.get('ds')}, after {task.try_number} attempts", str(context.get("exception"))[:500]]
-    subprocess.run([PYTHON, "-m", "shared.alerts", title, *detail], cwd=HOME, check=False, timeout=60)
+    alert("--severity", "critical", "--key", title, "--runbook", RUNBOOK, "--", title, *detail)
+
+
+def tell_over(context: dict[str, Any]) -> None:
+    """That a task which had failed for good has run: says nothing of any other."""
+    task = context["task_instance"]
+    alert("--resolve", f"{task.dag_id}: {task.task_id} failed")
+
+
+def alert(*arguments: str) -> None:
+    subprocess.run([PYTHON, "-m", "shared.alerts", *arguments], cwd=HOME, check=False, timeout=60)
 
 
 def command(name: str, module: str, arguments: str, *, minutes: int = 60) -> BashOperator:
@@ -45,6 +58,7 @@ def command(name: str, module: str, arguments: str, *, minutes: int = 60) -> Bas
         append_env=True,
         execution_timeout=timedelta(minutes=minutes),
         on_failure_callback=tell,
+        on_success_callback=tell_over,
     )
 
 

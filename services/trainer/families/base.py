@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ class Conditions:
     threads: int
     direction: Callable[[str], int] = direction
     """Which way a feature may move the risk: 1 up, -1 down, 0 either."""
+    cluster: Any = None
+    """A client of the Dask cluster that a family which can is fitted on; None: here."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,11 @@ class ModelFamily(ABC):
         other = copy.deepcopy(self)
         other.settings = {**self.settings, **settings}
         return other
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether all of it is fitted on the cluster of the conditions."""
+        return False
 
     @property
     def name(self) -> str:

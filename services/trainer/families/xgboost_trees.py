@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from services.trainer.families.base import INPUT, OPSET, Matrix, Sample
 from services.trainer.families.small_trees import SmallTrees
 from services.trainer.families.tree_tables import tree_tables, trees_of_xgboost
+from services.trainer.families.xgboost_cluster import fit_on_cluster
 from shared.model_artifact.explanation import Explanation
 
 
@@ -25,22 +27,12 @@ class XGBoostTrees(SmallTrees):
         return int(self._model.best_iteration + 1)
 
     def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
+        if self.conditions.cluster is not None:
+            self._model = fit_on_cluster(self.conditions.cluster, self._parameters(names), train, validate)
+            return
         from xgboost import XGBClassifier
 
-        self._model = XGBClassifier(
-            n_estimators=self.MAX_ROUNDS,
-            max_depth=self._depth,
-            learning_rate=self.settings["learning_rate"],
-            min_child_weight=5.0,
-            reg_lambda=self.settings["l2"],
-            colsample_bytree=self.settings["features"],
-            tree_method="hist",
-            early_stopping_rounds=self.PATIENCE,
-            eval_metric="logloss",
-            random_state=self.conditions.seed,
-            n_jobs=self.conditions.threads,
-            monotone_constraints=tuple(self.conditions.direction(name) for name in names),
-        )
+        self._model = XGBClassifier(**self._parameters(names))
         self._model.fit(
             train.matrix,
             train.label,
@@ -49,6 +41,26 @@ class XGBoostTrees(SmallTrees):
             sample_weight_eval_set=[validate.weight],
             verbose=False,
         )
+
+    @property
+    def on_cluster(self) -> bool:
+        return self.conditions.cluster is not None
+
+    def _parameters(self, names: Sequence[str]) -> dict[str, Any]:
+        return {
+            "n_estimators": self.MAX_ROUNDS,
+            "max_depth": self._depth,
+            "learning_rate": self.settings["learning_rate"],
+            "min_child_weight": 5.0,
+            "reg_lambda": self.settings["l2"],
+            "colsample_bytree": self.settings["features"],
+            "tree_method": "hist",
+            "early_stopping_rounds": self.PATIENCE,
+            "eval_metric": "logloss",
+            "random_state": self.conditions.seed,
+            "n_jobs": self.conditions.threads,
+            "monotone_constraints": tuple(self.conditions.direction(name) for name in names),
+        }
 
     def raw_probability(self, matrix: Matrix) -> NDArray[np.float64]:
         return np.asarray(self._model.predict_proba(matrix)[:, 1], dtype=np.float64)

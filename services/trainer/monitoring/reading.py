@@ -150,12 +150,12 @@ class MonitorReads:
     ) -> Purchases:
         """All purchases of the days, decided or loaded; erased customers are left out."""
         found = self._between(_PURCHASES, first_day, end_day, feature_set=feature_set, most=most_a_day)
-        columns = {name: found[name].to_pylist() for name in found.column_names}
+        columns = {name: found[name].to_pylist() for name in found.column_names if name != "features"}
         occurred_us = np.array(columns["occurred_us"], np.int64)
         return Purchases(
             _texts(columns["customer_id"]),
             occurred_us,
-            decoded_features(columns["features"], names),
+            decoded_features(found["features"], names),
             {name: _texts(columns[f"segment_{name}"]) for name in SEGMENTS},
             (_numbers(columns["decided_us"]) - occurred_us) / MICROS_PER_SECOND,
             _texts(columns["degraded"], absent=""),

@@ -22,9 +22,9 @@ from services.trainer.promotion.judgement import Action, Judge, Ruling
 from services.trainer.promotion.ladder import LADDER, Ladder, LadderRefused
 from services.trainer.promotion.looking import Looking
 from services.trainer.promotion.requirements import Requirements
-from shared.experiments import ENDED, FAILED, Arm, Candidacy, Experiment, Stage, Trials
+from shared.experiments import ENDED, FAILED, Arm, Candidacy, Experiment, Stage
 from shared.model_artifact.manifest import ArtifactRefused
-from shared.model_artifact.registry import ModelRegistry, Pointer, PromotionConflict
+from shared.model_artifact.registry import ModelRegistry, PromotionConflict
 from tests.unit.model_artifact.artifacts import a_manifest, some_files
 from tests.unit.trainer.experiments.traffic import LIMITS
 
@@ -55,7 +55,7 @@ class Fragile(ModelRegistry):
     meanwhile: tuple[int, Callable[[], None]] | None = None
     writes = locks = 0
 
-    def _write_pointer(self, name: str, pointer: Pointer | Trials) -> None:
+    def _write_pointer(self, name: str, pointer: msgspec.Struct) -> None:
         self.writes += 1
         if self.writes == self.crash_before:
             raise Crash

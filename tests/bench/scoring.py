@@ -1,0 +1,140 @@
+"""Ten million rows of Parquet through `trainer score`, beside a bare loop over the same ONNX session on the same
+arrays: rows a second, and the most memory that the process ever had."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pyarrow
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from services.trainer.evaluate import Economics
+from services.trainer.examples import Examples
+from services.trainer.families import INPUT, PROBABILITY_OUTPUT, Conditions, Inputs
+from services.trainer.families.xgboost_trees import XGBoostTrees
+from services.trainer.scoring.run import BATCH_ROWS
+from services.trainer.workflow import Plan, train_and_register
+from shared.feature_definitions import MODEL_FEATURES
+from shared.model_artifact.files import ModelFiles
+from shared.model_artifact.registry import ModelRegistry
+from tests.bench.report import Finding, finding
+from tests.research.simulated import simulated_history
+
+ROWS = 10_000_000
+MOST_MIB = 2048.0
+LOOK_S = 0.2
+BLOCKS_IN_A_GROUP = 64
+
+Matrix = NDArray[np.float32]
+Step = Callable[[str], None]
+
+
+def scoring(rounds: int, step: Step) -> list[Finding]:
+    """`SCORE_ROWS`: fewer rows, to try it."""
+    rows = int(os.environ.get("SCORE_ROWS", ROWS))
+    folder = Path(tempfile.mkdtemp(prefix="flit-bench-"))
+    try:
+        examples = simulated_history("bnpl_history", days=60, daily=200, seed=5).examples
+        registry = ModelRegistry(str(folder / "models"))
+        files = _train(examples, registry)
+        blocks = [examples.take(_drawn(len(examples), number)) for number in range(4)]
+        _write(folder / "in.parquet", blocks, rows)
+        arrays = [block.columns(tuple(files.manifest.feature_names)) for block in blocks]
+        session = _session(files.onnx)
+        step("rows are written")
+        _bare(session, arrays, len(arrays) * BATCH_ROWS)
+        ours, alone, bare, memory = [], [], [], []
+        for number in range(rounds):
+            bare.append(_bare(session, arrays, rows))
+            rate, mib = _score(folder)
+            ours.append(rate)
+            memory.append(mib)
+            alone.append(_score(folder, "--threads", "1")[0])
+            step(f"round {number + 1}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return [
+        finding(f"batch scoring, {rows:,} rows", "rows/s", ours, limit=("bare ONNX loop", bare)),
+        finding(f"batch scoring, {rows:,} rows, one thread", "rows/s", alone, limit=("bare ONNX loop", bare)),
+        finding(f"batch scoring, {rows:,} rows, most memory", "MiB", memory, limit=("2 GiB", [MOST_MIB] * rounds)),
+    ]
+
+
+def _train(examples: Examples, registry: ModelRegistry) -> ModelFiles:
+    booster = XGBoostTrees(Inputs("everything", MODEL_FEATURES), Conditions(seed=1, threads=2), depth=3)
+    end, plan = int(examples.mature_us.max()), Plan(0.2, 0.2, Economics(), 1)
+    made = train_and_register(examples, end, [booster], plan, registry, promote=False)
+    registry.promote(made.manifest.version, "bench")
+    return registry.load(made.manifest.version)
+
+
+def _drawn(available: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(0, available, BATCH_ROWS)
+
+
+def _write(path: Path, blocks: list[Examples], rows: int) -> None:
+    """The blocks over and over, in row groups as large as Arrow makes them; each purchase with an id of its own, as
+    long as real ones."""
+    group = pyarrow.concat_tables([blocks[number % len(blocks)].to_arrow() for number in range(BLOCKS_IN_A_GROUP)])
+    place = group.schema.get_field_index("event_id")
+    with pyarrow.parquet.ParquetWriter(path, group.schema) as writer:
+        for start in range(0, rows, group.num_rows):
+            table = group.slice(0, rows - start)
+            ids = pyarrow.array([f"{number:032x}" for number in range(start, start + table.num_rows)])
+            writer.write_table(table.set_column(place, "event_id", ids))
+
+
+def _bare(session: Any, arrays: list[Matrix], rows: int) -> float:
+    """Rows a second of nothing but the session, on arrays that lie in memory."""
+    began = time.perf_counter()
+    for number in range(-(-rows // BATCH_ROWS)):
+        session.run([PROBABILITY_OUTPUT], {INPUT: arrays[number % len(arrays)]})
+    return rows / (time.perf_counter() - began)
+
+
+def _session(onnx: bytes) -> Any:
+    """With one thread, as the scorer's."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+
+
+def _score(folder: Path, *more: str) -> tuple[float, float]:
+    """Rows a second from the first row read to the last one written, and the process's largest resident set in MiB."""
+    output = folder / "out.parquet"
+    command = [sys.executable, "-m", "services.trainer", "score"]
+    command += ["--input", str(folder / "in.parquet"), "--output", str(output), *more]
+    environment = os.environ | {"MODEL_REGISTRY__URI": str(folder / "models"), "METRICS__PORT": "0"}
+    most_kib = 0
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        # What the kernel tells once it has ended counts the bench's own memory too, which it came from.
+        while process.poll() is None:
+            most_kib = max(most_kib, _resident_kib(process.pid))
+            time.sleep(LOOK_S)
+        answer = json.loads(process.stdout.read())
+    assert process.returncode == 0
+    assert answer["left_out"] == 0
+    output.unlink()
+    return float(answer["rows_per_second"]), most_kib / 1024
+
+
+def _resident_kib(pid: int) -> int:
+    """The most so far; 0 of a process that is ending."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)

@@ -1,0 +1,30 @@
+"""Features as the warehouse keeps them, JSON, into a matrix."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow
+import pytest
+
+from services.trainer import warehouse
+
+ROWS = [{"b": float(number), "a": None if number % 3 else number / 7} for number in range(10)]
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 10, 11])
+def test_features_come_out_the_same_however_many_are_decoded_at_once(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warehouse, "CHUNK_ROWS", at_once)
+    texts = [json.dumps(row) for row in ROWS]
+    stored = pyarrow.chunked_array([texts[:4], texts[4:]])
+    matrix = warehouse.decoded_features(stored, ["a", "b"])
+    expected = np.array([[row["a"], row["b"]] for row in ROWS], dtype=np.float64).astype(np.float32)
+    assert np.array_equal(matrix, expected, equal_nan=True)
+
+
+def test_a_feature_that_rows_lack_is_unknown() -> None:
+    matrix = warehouse.decoded_features(pyarrow.chunked_array([[json.dumps({"a": 1.0})]]), ["z", "a"])
+    assert np.array_equal(matrix, np.array([[np.nan, 1.0]], dtype=np.float32), equal_nan=True)
