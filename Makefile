@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-system test-slow chaos soak fuzz bench backfill research notebook test-airflow airflow-lock up down status logs ledger lock fmt lint audit clean
+.PHONY: help setup demo test coverage test-system test-slow chaos soak year fuzz bench backfill research notebook test-airflow airflow-lock up down status logs ledger lock fmt lint audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Each end-to-end test runs a whole system: more of them at once than cores, and each waits for the others. In the order of
@@ -51,6 +51,9 @@ test-system: setup ## the tests that need something from the operating system's 
 
 chaos: setup ## the fault matrix on a running system, the ledger after each fault, then its negative controls (SEED, FAULT, RATE)
 	@$(RUN) -m tests.chaos --seed $(or $(SEED),1) $(addprefix --rate ,$(RATE)) $(addprefix --fault ,$(FAULT))
+
+year: setup ## a simulated year through the running system, whose models look after themselves; an hour (DAYS, DAILY, SEED)
+	@$(RUN) -m tests.year $(addprefix --days ,$(DAYS)) $(addprefix --daily ,$(DAILY)) $(addprefix --seed ,$(SEED))
 
 soak: setup ## a thousand kills -9 under 300 purchases a second, and the ledger; takes hours (SEED, KILLS)
 	@$(RUN) -m tests.chaos.soak --seed $(or $(SEED),1) $(addprefix --kills ,$(KILLS))
