@@ -27,6 +27,7 @@ def versions(folder: Path, hash_seed: str) -> list[str]:
     return [line.split()[1] for line in done.stdout.splitlines() if line.startswith("version ")]
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_version_of_the_same_data_with_tuning_and_either_kind_of_labels(
     tmp_path: Path,
 ) -> None:
