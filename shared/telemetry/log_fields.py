@@ -33,6 +33,9 @@ ALLOWED = _OF_EVERY_LINE | frozenset({
     # What is in service.
     "model", "version", "versions", "policy", "experiment", "arms", "shadow", "beside", "before", "serving", "promoted",
     "parity", "by",
+    # How models are looked after.
+    "step", "what", "concern", "as_of", "drift", "performance", "poisoned", "trigger", "why", "since", "gate", "gates",
+    "passed", "figures", "stage",
     # Where it is served.
     "address", "port", "operations_port",
 })  # fmt: skip

@@ -66,7 +66,7 @@ def told(plan: YearPlan, system: System, log: Path, hidden: Path) -> dict[str, A
         "trainings": [
             {"day": _day(look["as_of"], first_us), "trigger": look["trigger"]} for look in seen if look["trigger"]
         ],
-        "steps": [line for line in lines(log) if line.get("event") == "candidate_moved"],
+        "steps": [line for line in lines(log) if line.get("event") == "candidacy_moved"],
     }  # fmt: skip
 
 
