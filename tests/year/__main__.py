@@ -79,12 +79,14 @@ async def run(plan: YearPlan, folder: Path, console: Console) -> dict[str, Any]:
             last_day = (plan.first + timedelta(days=plan.days - 1)).isoformat()
 
             async def seen_to_the_end() -> bool:
+                assert watch.running, f"the loop ended with {watch.exit_code}"
                 return any(look["as_of"] >= last_day for look in story.looks(watch.log_file))
 
             await until(seen_to_the_end, f"a look at {last_day}", SETTLE_S)
         finally:
             reader.stop()
             watch.stop()
+            (OUT.parent / "year-watch.log").write_bytes(watch.log_file.read_bytes())
         report = await asyncio.to_thread(system.ledger, patience=SETTLE_S)
         return story.told(plan, system, watch.log_file, hidden) | {"ledger_balanced": report["balanced"]}
 

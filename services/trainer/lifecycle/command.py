@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import structlog
 
+from services.trainer import cli
 from services.trainer.commands import Trainer
 from services.trainer.examples import TrainingRefused
 from services.trainer.experiments.guarding import Guard, told_to_stop
@@ -104,9 +105,8 @@ class Watching(Job):
 
     def _train(self, trigger: Trigger, since_us: int | None) -> bool:
         log.info("training_begins", trigger=trigger, since=None if since_us is None else from_epoch_micros(since_us))
-        asked = Namespace(
-            as_of=None, since=since_us, family=[], labels=None, promote=True, ladder=True, shadow=False, hidden=None
-        )
+        asked = cli.parse(["train", "--ladder"])
+        asked.since = since_us
         with _away_is_transient():
             try:
                 answer = self._as(Trainer).train(asked)
