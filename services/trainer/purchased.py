@@ -9,32 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.examples import Examples
-from services.trainer.segments import GROUPS, SEGMENTS
+from services.trainer.segments import GROUPS, SEGMENTS, UNKNOWN
 from services.trainer.warehouse import Warehouse
 from shared.warehouse import views
 
-UNKNOWN = "unknown"
+_COLUMNS = {**SEGMENTS, **GROUPS}
 
 _SEGMENTS = f"""
-SELECT
-  event_id, product_category, customer_credit_score_range AS credit_score_range,
-  CAST(installments_count AS STRING) AS instalments, customer_age_bracket AS age_bracket, customer_state AS state
+SELECT event_id, {", ".join(f"CAST({column} AS STRING) AS {name}" for name, column in _COLUMNS.items())}
 FROM `{{project}}.{views.TRANSACTIONS_CURRENT.id}`
 WHERE occurred_at BETWEEN TIMESTAMP_MICROS({{first_us}}) AND TIMESTAMP_MICROS({{last_us}})
 """
 
 
 def read_segments(warehouse: Warehouse, seen: Examples) -> dict[str, NDArray[np.object_]]:
-    """The columns of these examples, in time order; what isn't told is `UNKNOWN`. Raises WarehouseUnavailable."""
+    """The columns of these examples; what isn't told is `UNKNOWN`. Raises WarehouseUnavailable."""
     found = warehouse.rows(
         _SEGMENTS.format(
-            project=warehouse.project, first_us=int(seen.occurred_us[0]), last_us=int(seen.occurred_us[-1])
+            project=warehouse.project, first_us=int(seen.occurred_us.min()), last_us=int(seen.occurred_us.max())
         )
     )
     place = {event_id: row for row, event_id in enumerate(found["event_id"].to_pylist())}
     rows = [place.get(event_id) for event_id in seen.event_id]
     columns = {}
-    for name in (*SEGMENTS, *GROUPS):
+    for name in _COLUMNS:
         values = found[name].to_pylist()
         told = [None if row is None else values[row] for row in rows]
         columns[name] = np.array([UNKNOWN if value is None else value for value in told], dtype=object)

@@ -10,8 +10,16 @@ from numpy.typing import NDArray
 from services.trainer.evaluate import Economics, Floats, RankedScores, weighted_mean
 from services.trainer.examples import Examples
 
-SEGMENTS = ("product_category", "credit_score_range", "instalments")
-GROUPS = ("age_bracket", "state")
+SEGMENTS = {
+    "product_category": "product_category",
+    "credit_score_range": "customer_credit_score_range",
+    "instalments": "installments_count",
+}
+"""Of what is bought and by whom: name to column of the transactions."""
+GROUPS = {"age_bracket": "customer_age_bracket", "state": "customer_state"}
+"""Of people, for fairness alone: never a model's input."""
+UNKNOWN = "unknown"
+"""Of a purchase whose source doesn't say."""
 
 LEAST_ROWS = 100
 """Of a segment or group of its own. Smaller ones are taken together: their intervals would say nothing."""

@@ -8,18 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.trainer import segments
+
 MICROS_PER_SECOND = 1_000_000
 MICROS_PER_DAY = 86_400 * MICROS_PER_SECOND
 
-SEGMENTS: dict[str, str] = {
-    "product_category": "product_category",
-    "credit_score_range": "customer_credit_score_range",
-    "instalments": "installments_count",
-    "currency": "currency",
-}
+SEGMENTS: dict[str, str] = {**segments.SEGMENTS, "currency": "currency"}
 """Name to column of `transactions`. Age bracket and state are for fairness alone, and read nowhere here."""
-
-UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)

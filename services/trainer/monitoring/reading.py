@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from services.trainer.examples import TrainingRefused
 from services.trainer.monitoring.lent import Lent
-from services.trainer.monitoring.purchases import MICROS_PER_DAY, MICROS_PER_SECOND, SEGMENTS, UNKNOWN, Purchases
+from services.trainer.monitoring.purchases import MICROS_PER_DAY, MICROS_PER_SECOND, SEGMENTS, Purchases
 from services.trainer.monitoring.reference import MAX_ROWS, Arrivals
+from services.trainer.segments import UNKNOWN
 from services.trainer.warehouse import Propensity, Warehouse, decoded_features, weights_of
 from shared.contracts.events import Verdict
 from shared.policy.reasons import PolicyReason
