@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from shared.archive import ArchivedRecord, Day, days_of, runs_of
 from shared.contracts import topics
 from shared.contracts.identity import partition_of
 from shared.contracts.rejections import Rejection
+from shared.pools import process_pool
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
@@ -99,8 +99,7 @@ def load(
         client.close()
     missing = [day for day in days if _of_day(present, day) != _expected(day)]
     written: Counter[str] = Counter()
-    # Spawned: gRPC's threads don't survive a fork.
-    with ProcessPoolExecutor(processes, get_context("spawn"), _open, (settings, rules, mixed)) as pool:
+    with process_pool(processes, _open, (settings, rules, mixed)) as pool:
         waiting = iter(missing)
         running = {pool.submit(_load_day, day, _of_day(present, day)): day for day in islice(waiting, 2 * processes)}
         through = len(days) - len(missing)

@@ -6,11 +6,12 @@ A part shares nothing with the others: it gets its number, and opens the warehou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any, Literal, TypeVar
+
+from shared.pools import process_pool
 
 T = TypeVar("T")
 
@@ -51,8 +52,7 @@ def _local(task: Callable[[int], T], parts: Sequence[int], workers: int) -> Iter
     if workers == 1:
         yield from ((part, task(part)) for part in parts)
         return
-    # Spawned: gRPC's threads don't survive a fork.
-    with ProcessPoolExecutor(min(workers, len(parts)) or 1, get_context("spawn")) as pool:
+    with process_pool(min(workers, len(parts)) or 1) as pool:
         running = {pool.submit(task, part): part for part in parts}
         for future in as_completed(running):
             yield running[future], future.result()

@@ -207,7 +207,7 @@ class Warehouse:
         expiry = f"OPTIONS(expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {SCRATCH_HOURS} HOUR))"
         with as_unavailable(self.project):
             self.client.query(
-                f"CREATE TABLE `{scratch}` {expiry} AS {select}", retry=RETRY, timeout=CALL_TIMEOUT_S
+                f"CREATE OR REPLACE TABLE `{scratch}` {expiry} AS {select}", retry=RETRY, timeout=CALL_TIMEOUT_S
             ).result(timeout=QUERY_TIMEOUT_S)
             try:
                 yield self.client.list_rows(scratch, retry=RETRY, timeout=QUERY_TIMEOUT_S)
