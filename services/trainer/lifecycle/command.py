@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from argparse import Namespace
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -65,16 +65,18 @@ class Watching(Job):
             section.guard.limits,
             settle_s=section.guard.settle_seconds,
         )
-        beside = threading.Thread(target=guard.watch, args=(arguments.every, stop), name="guard")
         hands = Hands(clock=self._clock, look=self._look, advance=self._advance, train=self._train)
         lifecycle = section.lifecycle
         loop = Watch(hands, Remembered(self._registry), lifecycle.plan, int(lifecycle.look_days * MICROS_PER_DAY))
-        beside.start()
-        try:
-            last = loop.run(arguments.every, stop)
-        finally:
-            stop.set()
-            beside.join()
+        with ThreadPoolExecutor(1, "guard") as beside:
+            guarding = beside.submit(guard.watch, arguments.every, stop)
+            # Without its guard the loop must not go on.
+            guarding.add_done_callback(lambda _: stop.set())
+            try:
+                last = loop.run(arguments.every, stop)
+            finally:
+                stop.set()
+            guarding.result()
         return {"looked": last.looked, "trigger": last.trigger, "why": last.why, "candidate": last.candidate}
 
     def _clock(self) -> int | None:
