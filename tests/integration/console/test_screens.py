@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,12 @@ SCREENS = ("live", "decision", "review", "models", "drift", "what_if", "letters"
 PATIENCE_S = 60
 NOBODY = "http://127.0.0.1:9"
 """The discard port: nobody listens there."""
+
+
+@pytest.fixture(autouse=True)
+def _main_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppTest leaves a script of its own in place of the main module, which processes spawned later would run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 def screen(name: str) -> AppTest:
