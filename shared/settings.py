@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import ssl
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -20,6 +21,11 @@ from shared.contracts.pseudonyms import Pseudonyms
 from shared.contracts.topics import DEFAULT_PARTITIONS
 from shared.contracts.transactions import Limits
 from shared.kafka.errors import BadTlsFile
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Values = TypeVar("Values", bound="DataclassInstance")
 
 EXIT_BAD_SETTING = 2
 SHORTEST_KEY = 32
@@ -31,6 +37,10 @@ class Section(BaseModel):
     """A group of settings: `KAFKA__PARTITIONS` is the field `partitions` of the section `kafka`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def filled(self, kind: type[Values]) -> Values:
+        """A dataclass, each of whose fields is a setting of this section."""
+        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
 
 
 class KafkaSettings(Section):

@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from services.trainer.pages import document, drawn
 from shared.contracts.events import Verdict
 from shared.policy.backtest import EVERYTHING, VERDICTS, Group, Side
 
@@ -54,10 +55,6 @@ def page(title: str, found: Mapping[str, Any], groups: Groups, curve: Sequence[t
     """One page without outside files: its script is in it."""
     charts = [_curve(curve), _moves(groups[EVERYTHING, ""])]
     charts += [_approvals(dimension, values) for dimension, values in found["segments"].items()]
-    drawn = [
-        chart.to_html(full_html=False, include_plotlyjs="inline" if number == 0 else False)
-        for number, chart in enumerate(charts)
-    ]
     rows = "".join(
         f"<tr><th>{name.replace('_', ' ')}</th><td>{_shown(found['logged'][name])}</td>"
         f"<td>{_shown(found['proposed'][name])}</td></tr>"
@@ -71,10 +68,7 @@ def page(title: str, found: Mapping[str, Any], groups: Groups, curve: Sequence[t
     table = f"<table><tr><th></th><th>as logged</th><th>as proposed</th></tr>{rows}</table>"
     style = "body{font:15px/1.5 sans-serif;max-width:60rem;margin:2rem auto}th{text-align:left;padding-right:2rem}"
     name = html.escape(title)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><style>{style}</style>'
-        f"<h1>{name}</h1><p>{said}</p>{table}{''.join(drawn)}</html>"
-    )
+    return document(name, style, f"<p>{said}</p>{table}{''.join(drawn(charts))}")
 
 
 def _shown(value: Any) -> str:

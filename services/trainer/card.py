@@ -15,6 +15,7 @@ import numpy as np
 
 from services.trainer.evaluate import Economics
 from services.trainer.learning_set import LearningSet
+from services.trainer.pages import document
 from services.trainer.segments import GROUPS, SEGMENTS
 from services.trainer.train import Trained
 from services.trainer.tuning import Trial
@@ -122,7 +123,4 @@ def card_html(version: str, card: Mapping[str, Any]) -> str:
     )
     style = "body{font:15px/1.5 sans-serif;max-width:50rem;margin:2rem auto}th{text-align:left;padding-right:1rem}"
     title = f"Model {html.escape(version)}"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{style}</style><h1>{title}</h1>{sections}</html>"
-    )
+    return document(title, style, sections)

@@ -20,7 +20,7 @@ from services.trainer.ceiling import Ceiling, ceiling, read_hidden
 from services.trainer.engines import Engine
 from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.experiments import exposures
-from services.trainer.experiments.guarding import Guard, told_to_stop
+from services.trainer.experiments.guarding import Guard
 from services.trainer.families import Conditions
 from services.trainer.job import Answer, Job
 from services.trainer.ladder_commands import Climbing
@@ -30,19 +30,20 @@ from services.trainer.monitoring.reading import MonitorReads
 from services.trainer.past import Past
 from services.trainer.purchased import read_segments
 from services.trainer.rescore import rescored
+from services.trainer.rounds import told_to_stop
 from services.trainer.tuning import Budget
 from services.trainer.warehouse import DriftRow, Evaluation
 from services.trainer.workflow import PROMOTED_BY, Plan, evaluate_version, train_and_register
 from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.experiments import Experiment
 from shared.feature_definitions import FEATURE_SET_VERSION
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.policy import DEFAULT_POLICY, load_policy
 from shared.policy.backtest import backtest, profit_curve
 from shared.telemetry.metrics import DRIFT_SCORE, MODEL_AUC, MODEL_INFO
 
 log = structlog.get_logger()
 
-MICROS_PER_DAY = 86_400_000_000
 STEPS = {
     "train": 17,
     "quality": 3,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from pydantic import Field
 
 from services.trainer.gates.limits import GateLimits
@@ -27,7 +25,7 @@ class GatesSection(Section):
 
     @property
     def limits(self) -> GateLimits:
-        return GateLimits(**{field.name: getattr(self, field.name) for field in fields(GateLimits)})
+        return self.filled(GateLimits)
 
 
 class LadderSection(Section):
@@ -50,4 +48,4 @@ class LadderSection(Section):
 
     @property
     def requirements(self) -> Requirements:
-        return Requirements(**{field.name: getattr(self, field.name) for field in fields(Requirements)})
+        return self.filled(Requirements)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -40,7 +39,7 @@ class GuardSection(Section):
 
     @property
     def limits(self) -> Limits:
-        return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
+        return self.filled(Limits)
 
 
 class TrainerSection(Section):

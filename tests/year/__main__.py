@@ -67,7 +67,6 @@ async def run(plan: YearPlan, folder: Path, console: Console) -> dict[str, Any]:
         "SIMULATOR__REGIME": plan.regime,
         "TRAINER__REPORTS": str(folder / "reports"),
         "LOG__FORMAT": "json",
-        **plan.settings,
     }
     with System(folder, ("simulator", "features", "scorer", "sink"), settings) as system:
         watch = _process(system, "watch", "trainer", ["watch", "--every", str(WATCH_EVERY_S)])

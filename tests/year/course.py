@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.evaluate import RankedScores, auc
+from shared.feature_definitions.windows import MICROS_PER_DAY
 
-MICROS_PER_DAY = 86_400_000_000
 ROUNDS = 200
 """Of the bootstrap: its standard error is then good to a twentieth."""
 LEAST_DEFAULTS = 50

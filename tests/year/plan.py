@@ -49,8 +49,3 @@ class YearPlan:
             "backfill", "--start", str(self.first), "--end", str(last), "--daily", str(self.daily),
             "--seed", str(self.seed),
         ]  # fmt: skip
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """Of the services, where the year is not to go by their defaults."""
-        return {}

@@ -15,9 +15,10 @@ from rich.table import Table
 
 from services.trainer.warehouse import Warehouse
 from shared.contracts.identity import epoch_micros
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.warehouse import views
 from tests.e2e.system import System
-from tests.year.course import MICROS_PER_DAY, Decided, Window, measured, windows
+from tests.year.course import Decided, Window, measured, windows
 from tests.year.plan import YearPlan
 
 WINDOW_DAYS = 28

@@ -13,12 +13,10 @@ from services.trainer.warehouse import Warehouse
 from shared.contracts.events import Verdict
 from shared.contracts.identity import epoch_micros
 from shared.experiments import CHAMPION, Experiment
+from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
 from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables
 from shared.warehouse.views import DAYS_PER_INSTALMENT
-
-MICROS_PER_SECOND = 1_000_000
-MICROS_PER_DAY = 86_400 * MICROS_PER_SECOND
 
 APPROVE, DECLINE = Verdict.APPROVE.value, Verdict.DECLINE.value
 

@@ -7,7 +7,6 @@ is stopped first and recorded then: where the record can't be written, the regis
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from services.trainer import metrics
 from services.trainer.experiments import exposures
 from services.trainer.experiments.guardrails import Finding, judge
 from services.trainer.experiments.limits import Limits
+from services.trainer.rounds import until_stopped
 from services.trainer.warehouse import Evaluation, Warehouse, WarehouseUnavailable
 from shared.contracts.identity import from_epoch_micros
 from shared.experiments import CHAMPION, Experiment, Trials
@@ -45,14 +45,6 @@ class Look:
     @property
     def reasons(self) -> list[str]:
         return [f"{finding.guardrail} of {finding.arm}: {finding.what}" for finding in self.broken]
-
-
-def told_to_stop() -> threading.Event:
-    """Set once the process gets SIGTERM or Ctrl-C."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 class Guard:
@@ -99,16 +91,15 @@ class Guard:
 
     def watch(self, every_s: float, stop: threading.Event) -> Look:
         """Looks until told to stop, and gives the last look. What can't be read is tried again at the next."""
-        last = Look(None)
-        while True:
-            try:
-                last = self.look()
-                metrics.GUARD_LOOKS.labels("stopped" if last.stopped else "kept").inc()
-            except (WarehouseUnavailable, ArtifactRefused, OSError) as error:
-                metrics.GUARD_LOOKS.labels("failed").inc()
-                log.warning("look_failed", reason=str(error))
-            if stop.wait(every_s):
-                return last
+        away = (WarehouseUnavailable, ArtifactRefused, OSError)
+        return until_stopped(
+            self._counted, Look(None), every_s, stop, away=away, failures=metrics.GUARD_LOOKS, event="look_failed"
+        )
+
+    def _counted(self) -> Look:
+        found = self.look()
+        metrics.GUARD_LOOKS.labels("stopped" if found.stopped else "kept").inc()
+        return found
 
     def _stop(self, judged: Experiment, reasons: list[str]) -> bool:
         """Whether it was still running, and no longer is."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from services.trainer.pages import document, drawn
+
 Course = list[tuple[int, float, float, float]]
 
 _STYLE = (
@@ -25,15 +27,13 @@ def page(found: Mapping[str, Any], courses: Mapping[str, Course]) -> str:
         f"Planned shares: p = {_shown(placed['p_value'])}; "
         f"{placed['customers_in_several_arms']} customers were in several arms."
     )
-    drawn = [
-        _chart(arm, points).to_html(full_html=False, include_plotlyjs="inline" if number == 0 else False)
-        for number, (arm, points) in enumerate(courses.items())
-    ]
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-        f"<h1>{title}</h1><p>{said}</p><h2>Guardrails</h2>{_guardrails(found['guardrails'])}"
+    charts = [_chart(arm, points) for arm, points in courses.items()]
+    return document(
+        title,
+        _STYLE,
+        f"<p>{said}</p><h2>Guardrails</h2>{_guardrails(found['guardrails'])}"
         f"<h2>Arms</h2>{_arms(found['arms'])}<h2>Against the champion</h2>{_against(found['against_champion'])}"
-        f"{''.join(drawn)}</html>"
+        f"{''.join(drawn(charts))}",
     )
 
 

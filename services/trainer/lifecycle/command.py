@@ -13,17 +13,19 @@ import structlog
 from services.trainer import cli
 from services.trainer.commands import Trainer
 from services.trainer.examples import TrainingRefused
-from services.trainer.experiments.guarding import Guard, told_to_stop
+from services.trainer.experiments.guarding import Guard
 from services.trainer.export import ExportRefused
 from services.trainer.job import Answer, Job
 from services.trainer.ladder_commands import Climbing
 from services.trainer.lifecycle.reading import seen_of
-from services.trainer.lifecycle.triggers import MICROS_PER_DAY, Seen, State, Trigger
+from services.trainer.lifecycle.triggers import Seen, State, Trigger
 from services.trainer.lifecycle.watch import Hands, Transient, Watch
 from services.trainer.monitoring.command import Monitoring
 from services.trainer.promotion.ladder import LadderRefused
+from services.trainer.rounds import told_to_stop
 from services.trainer.warehouse import Warehouse, WarehouseUnavailable
 from shared.contracts.identity import from_epoch_micros
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.alone import Busy
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry, PromotionConflict, RegistryAway
@@ -86,9 +88,8 @@ class Watching(Job):
         except TrainingRefused:
             return None
 
-    def _look(self) -> Seen:
+    def _look(self, clock_us: int) -> Seen:
         with _away_is_transient():
-            clock_us = self._warehouse.clock()
             if self._registry.current() is None:
                 return Seen(clock_us)
             try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from services.trainer.lifecycle.triggers import MICROS_PER_DAY, Seen
+from services.trainer.lifecycle.triggers import Seen
 from services.trainer.monitoring.look import Concern, Look, concerns
+from shared.feature_definitions.windows import MICROS_PER_DAY
 
 
 def seen_of(look: Look, clock_us: int) -> Seen:

@@ -22,4 +22,4 @@ class LifecycleSection(Section):
 
     @property
     def plan(self) -> Plan:
-        return Plan(self.every_days, self.changed_days, self.back_off_days)
+        return self.filled(Plan)

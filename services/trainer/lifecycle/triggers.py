@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-MICROS_PER_DAY = 86_400_000_000
+from shared.feature_definitions.windows import MICROS_PER_DAY
 
 
 class Trigger(StrEnum):

@@ -15,6 +15,7 @@ import structlog
 
 from services.trainer import metrics
 from services.trainer.lifecycle.triggers import Plan, Seen, State, Trigger, decide, noted, trained
+from services.trainer.rounds import until_stopped
 from shared.contracts.identity import from_epoch_micros
 
 log = structlog.get_logger()
@@ -37,8 +38,8 @@ class Hands:
 
     clock: Callable[[], int | None]
     """The time of the stream's latest purchase, in microseconds; None: there is none yet."""
-    look: Callable[[], Seen]
-    """Drift, performance and data quality as of now."""
+    look: Callable[[int], Seen]
+    """Drift, performance and data quality as of that time."""
     advance: Callable[[], None]
     """The candidate's next step, if it has earned one."""
     train: Callable[[Trigger, int | None], bool]
@@ -67,7 +68,7 @@ class Watch:
         clock_us = self._hands.clock()
         if clock_us is None or not self._is_time(clock_us):
             return Tick()
-        seen = self._hands.look()
+        seen = self._hands.look(clock_us)
         state = noted(self._memory.read(), seen)
         self._memory.write(state)
         if not seen.poisoned:
@@ -89,16 +90,14 @@ class Watch:
 
     def run(self, every_s: float, stop: threading.Event) -> Tick:
         """Rounds until told to stop, and the last one's result. What is away is tried again in the next round."""
-        last = Tick()
-        while True:
-            try:
-                last = self.tick()
-                metrics.ROUNDS.labels("looked" if last.looked else "idle").inc()
-            except Transient as away:
-                metrics.ROUNDS.labels("failed").inc()
-                log.warning("round_failed", reason=str(away))
-            if stop.wait(every_s):
-                return last
+        return until_stopped(
+            self._counted, Tick(), every_s, stop, away=(Transient,), failures=metrics.ROUNDS, event="round_failed"
+        )
+
+    def _counted(self) -> Tick:
+        done = self.tick()
+        metrics.ROUNDS.labels("looked" if done.looked else "idle").inc()
+        return done
 
     def _is_time(self, clock_us: int) -> bool:
         return self._looked_at_us is None or clock_us - self._looked_at_us >= self._look_every_us

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from services.trainer import metrics
 from services.trainer.job import Answer, Job
 from services.trainer.maturity.known import Known
-from services.trainer.maturity.page import page
 from services.trainer.maturity.proxy import EarlyRate, early_rates
 from services.trainer.maturity.reading import known_purchases
 from services.trainer.maturity.vintages import described, vintages, whole
@@ -23,6 +22,8 @@ class Maturity(Job):
     """The subcommands named in `COMMANDS`."""
 
     def vintages(self, arguments: Namespace) -> Answer:
+        from services.trainer.maturity.page import page  # plotly: other subcommands don't wait for it
+
         as_of_us = self._warehouse.clock() if arguments.as_of is None else arguments.as_of
         known = known_purchases(self._warehouse, as_of_us, FEATURE_SET_VERSION, self._propensity)
         self._step("read")

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.examples import Examples
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.warehouse.views import DAYS_PER_INSTALMENT
 
-DAY_US = 86_400_000_000
-PERIOD_US = DAYS_PER_INSTALMENT * DAY_US
+PERIOD_US = DAYS_PER_INSTALMENT * MICROS_PER_DAY
 
 NONE_YET = -1
 """In place of the time of an outcome that nobody has seen."""
@@ -108,7 +108,7 @@ def known_at(as_of_us: int, examples: Examples, outcomes: Outcomes) -> Known:
     periods = (examples.mature_us - examples.occurred_us) // PERIOD_US
     watched = np.clip((until_us - examples.occurred_us) // PERIOD_US, 0, periods)
     # Where a producer doesn't say after how many days, then no later than it was seen.
-    days = np.where(np.isnan(missed_days), (observed - examples.occurred_us) / DAY_US, missed_days)
+    days = np.where(np.isnan(missed_days), (observed - examples.occurred_us) / MICROS_PER_DAY, missed_days)
     period = np.clip(np.ceil(np.where(seen, days, 0) / DAYS_PER_INSTALMENT).astype(np.int64), 1, periods)
     bad = seen & outcomes.defaulted[made]
     missed_in = np.where(bad & (period <= watched), period, 0)

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from services.trainer.maturity.proxy import EarlyRate
 from services.trainer.maturity.vintages import Vintage
+from services.trainer.pages import document, drawn
 
 _STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:64rem;margin:2rem auto}th{text-align:left;padding-right:1.5rem}"
@@ -20,18 +21,14 @@ _STYLE = (
 def page(as_of: str, counts: Mapping[str, int], found: Sequence[Vintage], early: Sequence[EarlyRate]) -> str:
     """One page without outside files: its script is in it."""
     plans = sorted({vintage.instalments for vintage in found})
-    drawn = [
-        _chart(plan, [vintage for vintage in found if vintage.instalments == plan]).to_html(
-            full_html=False, include_plotlyjs="inline" if number == 0 else False
-        )
-        for number, plan in enumerate(plans)
-    ]
+    charts = [_chart(plan, [vintage for vintage in found if vintage.instalments == plan]) for plan in plans]
     said = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     title = f"Label maturity as of {html.escape(as_of)}"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-        f"<h1>{title}</h1><p>Purchases: {said}. What is open or silent is neither good nor bad.</p>"
-        f"{''.join(drawn)}<h2>What the first payments say</h2>{_early(early)}<h2>Vintages</h2>{_table(found)}</html>"
+    return document(
+        title,
+        _STYLE,
+        f"<p>Purchases: {said}. What is open or silent is neither good nor bad.</p>{''.join(drawn(charts))}"
+        f"<h2>What the first payments say</h2>{_early(early)}<h2>Vintages</h2>{_table(found)}",
     )
 
 

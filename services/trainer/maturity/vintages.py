@@ -14,8 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from services.trainer.maturity.known import DAY_US, Known
+from services.trainer.maturity.known import Known
 from shared.contracts.identity import EPOCH
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.warehouse.views import DAYS_PER_INSTALMENT
 
 Grain = Literal["week", "month"]
@@ -99,7 +100,7 @@ def _points(known: Known) -> Iterator[Point]:
 
 def _starts(known: Known, grain: Grain) -> np.ndarray:
     """[n] the first day of each purchase's week or month, in days since 1970."""
-    days = known.examples.occurred_us // DAY_US
+    days = known.examples.occurred_us // MICROS_PER_DAY
     if grain == "week":
         return np.asarray(days - (days + EPOCH.weekday()) % 7)
     months = days.astype("datetime64[D]").astype("datetime64[M]")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from argparse import Namespace
 from typing import Any
 
@@ -10,17 +9,16 @@ import numpy as np
 import structlog
 
 from services.trainer.examples import TrainingRefused
-from services.trainer.experiments.guarding import told_to_stop
 from services.trainer.job import Answer, Job
 from services.trainer.monitoring import metrics
 from services.trainer.monitoring.alarms import WEEK
 from services.trainer.monitoring.look import Concern, Look, concerns
 from services.trainer.monitoring.monitor import Monitor
-from services.trainer.monitoring.page import page
-from services.trainer.monitoring.purchases import MICROS_PER_DAY
 from services.trainer.monitoring.reference import Reference
+from services.trainer.rounds import told_to_stop, until_stopped
 from services.trainer.warehouse import WarehouseUnavailable
 from shared.contracts.identity import epoch_micros
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import RegistryAway
@@ -37,27 +35,23 @@ class Monitoring(Job):
 
     def monitor(self, arguments: Namespace) -> Answer:
         if arguments.every is not None:
-            return self._watch(arguments.every, told_to_stop())
-        look, page_at = self.look(arguments.as_of, in_detail=True)
-        return summary(look) | {"html": page_at}
+            away = (WarehouseUnavailable, RegistryAway, ArtifactRefused, TrainingRefused)
+            return until_stopped(
+                lambda: self._answer(None, in_detail=False), {}, arguments.every, told_to_stop(),
+                away=away, failures=metrics.LOOKS, event="look_failed",
+            )  # fmt: skip
+        return self._answer(arguments.as_of, in_detail=True)
 
-    def _watch(self, every_s: float, stop: threading.Event) -> Answer:
-        """Looks until told to stop, and gives the last answer. What can't be read is tried again at the next look."""
-        last: Answer = {}
-        while True:
-            try:
-                look, page_at = self.look(None, in_detail=False)
-                last = summary(look) | {"html": page_at}
-            except (WarehouseUnavailable, RegistryAway, ArtifactRefused, TrainingRefused) as error:
-                metrics.LOOKS.labels("failed").inc()
-                log.warning("look_failed", reason=str(error))
-            if stop.wait(every_s):
-                return last
+    def _answer(self, as_of_us: int | None, *, in_detail: bool) -> Answer:
+        look, page_at = self.look(as_of_us, in_detail=in_detail)
+        return summary(look) | {"html": page_at}
 
     def look(self, as_of_us: int | None, *, in_detail: bool) -> tuple[Look, str]:
         """What one look found, and where its page is.
 
         `in_detail`: with evidently's report, which reads the purchases again; else only where something drifted."""
+        from services.trainer.monitoring.page import page  # plotly: other subcommands don't wait for it
+
         monitor = Monitor(self._warehouse, self._propensity, self._settings.trainer.economics, self._step)
         files = self._registry.load(self._current())
         reference = monitor.reference(files)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.monitoring.purchases import MICROS_PER_DAY
+from shared.feature_definitions.windows import MICROS_PER_DAY
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from services.trainer.evaluate import Economics
 from services.trainer.experiments.evidence import of_miscalibration
 from services.trainer.monitoring.lent import Lent
 from services.trainer.monitoring.performance import MONDAY, estimate, realized
-from services.trainer.monitoring.purchases import MICROS_PER_DAY
+from shared.feature_definitions.windows import MICROS_PER_DAY
 
 FALSE_ALARMS_PER_WEEK = 1 / 52
 

@@ -18,7 +18,7 @@ from services.trainer.monitoring.alarms import LOOK_BACK_DAYS, WEEK, judge
 from services.trainer.monitoring.look import Look
 from services.trainer.monitoring.losses import Promise, losses
 from services.trainer.monitoring.performance import periods
-from services.trainer.monitoring.purchases import MICROS_PER_DAY, Purchases
+from services.trainer.monitoring.purchases import Purchases
 from services.trainer.monitoring.reading import MonitorReads
 from services.trainer.monitoring.reference import (
     Reference,
@@ -32,6 +32,7 @@ from services.trainer.monitoring.state import MonitorState
 from services.trainer.monitoring.tiles import Tile, tiles_by_day, window
 from services.trainer.warehouse import Propensity, Warehouse
 from shared.contracts.identity import from_epoch_micros
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.files import ModelFiles
 
 log = structlog.get_logger()

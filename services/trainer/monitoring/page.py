@@ -13,6 +13,7 @@ from services.trainer.monitoring.look import Look, concerns
 from services.trainer.monitoring.performance import Period
 from services.trainer.monitoring.reference import Reference
 from services.trainer.monitoring.state import matured
+from services.trainer.pages import document, drawn
 
 _STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:64rem;margin:2rem auto}th{text-align:left;padding-right:1.5rem}"
@@ -34,16 +35,14 @@ def page(look: Look, reference: Reference, evidently: str | None) -> str:
     link = f'<p>Distributions in detail: <a href="{html.escape(evidently)}">evidently</a></p>' if evidently else ""
     charts = [_scores(look), _figure(look, "auc", "AUC"), _figure(look, "log_loss", "Log-loss (nats)")]
     charts.append(_figure(look, "profit_bp", "Profit (basis points of the volume)"))
-    drawn = [
-        chart.to_html(full_html=False, include_plotlyjs="inline" if number == 0 else False)
-        for number, chart in enumerate(charts)
-    ]
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-        f"<h1>{title}</h1><p>{said}</p>{_concerns(look)}"
-        f"<h2>What comes in</h2>{drawn[0]}{link}{_findings(look.drift)}"
-        f"<h2>What it was worth, and what was expected</h2>{''.join(drawn[1:])}{_periods(look)}"
-        f"<h2>Kept promises</h2>{_losses(look)}<h2>Soundness</h2>{_soundness(look)}</html>"
+    scores, *performance = drawn(charts)
+    return document(
+        title,
+        _STYLE,
+        f"<p>{said}</p>{_concerns(look)}"
+        f"<h2>What comes in</h2>{scores}{link}{_findings(look.drift)}"
+        f"<h2>What it was worth, and what was expected</h2>{''.join(performance)}{_periods(look)}"
+        f"<h2>Kept promises</h2>{_losses(look)}<h2>Soundness</h2>{_soundness(look)}",
     )
 
 

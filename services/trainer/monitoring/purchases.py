@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer import segments
-
-MICROS_PER_SECOND = 1_000_000
-MICROS_PER_DAY = 86_400 * MICROS_PER_SECOND
+from shared.feature_definitions.windows import MICROS_PER_DAY
 
 SEGMENTS: dict[str, str] = {**segments.SEGMENTS, "currency": "currency"}
 """Name to column of `transactions`. Age bracket and state are for fairness alone, and read nowhere here."""

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from services.trainer.examples import TrainingRefused
 from services.trainer.monitoring.lent import Lent
-from services.trainer.monitoring.purchases import MICROS_PER_DAY, MICROS_PER_SECOND, SEGMENTS, Purchases
+from services.trainer.monitoring.purchases import SEGMENTS, Purchases
 from services.trainer.monitoring.reference import MAX_ROWS, Arrivals
 from services.trainer.segments import UNKNOWN
 from services.trainer.warehouse import Propensity, Warehouse, decoded_features, weights_of
 from shared.contracts.events import Verdict
+from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
 from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables, views
 

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.monitoring import bins
-from services.trainer.monitoring.purchases import MICROS_PER_DAY, SEGMENTS, Purchases
+from services.trainer.monitoring.purchases import SEGMENTS, Purchases
 from services.trainer.monitoring.tiles import Layout, Tile, empty, tile_of
 from shared.contracts.identity import EPOCH, canonical_time, epoch_micros
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused, DataWindow
 
 MAX_ROWS = 50_000

@@ -21,11 +21,11 @@ import numpy as np
 
 from services.trainer.monitoring.alarms import Finding
 from services.trainer.monitoring.performance import Estimate, Period
-from services.trainer.monitoring.purchases import MICROS_PER_DAY
 from services.trainer.monitoring.reference import Reference, encode_reference
 from services.trainer.monitoring.tiles import Tile
 from services.trainer.warehouse import Warehouse
 from shared.contracts.identity import canonical_time
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.warehouse import tables
 
 _TILES = f"""

@@ -13,7 +13,7 @@ import numpy as np
 
 from services.trainer.evaluate import Economics
 from services.trainer.experiments import guardrails
-from services.trainer.experiments.exposures import MICROS_PER_DAY, Exposures
+from services.trainer.experiments.exposures import Exposures
 from services.trainer.experiments.guardrails import Finding
 from services.trainer.experiments.limits import Limits
 from services.trainer.gates.statistics import above_zero_p
@@ -22,6 +22,7 @@ from services.trainer.promotion.ladder import CANARY_ARM
 from services.trainer.promotion.pairs import Pairs, pairs
 from services.trainer.promotion.requirements import Requirements
 from shared.experiments import Candidacy, Experiment
+from shared.feature_definitions.windows import MICROS_PER_DAY
 
 NOISE = 0.05
 """One-sided: a candidate whose matured log-loss is so clearly worse waits, though it isn't thrown out yet."""

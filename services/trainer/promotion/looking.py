@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.trainer.experiments.exposures import MICROS_PER_SECOND, Exposures
+from services.trainer.experiments.exposures import Exposures
 from services.trainer.promotion.interference import interference
 from services.trainer.promotion.judgement import Action, Judge, Ruling
 from services.trainer.promotion.ladder import CandidacyMoved, Ladder, LadderRefused, canary_of
 from shared.contracts.identity import epoch_micros
 from shared.experiments import Candidacy, Stage
+from shared.feature_definitions.windows import MICROS_PER_SECOND
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry, PromotionConflict
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.evaluate import log_losses
-from services.trainer.experiments.exposures import APPROVE, MICROS_PER_DAY, Exposures
+from services.trainer.experiments.exposures import APPROVE, Exposures
 from shared.contracts.events import ShadowScore
+from shared.feature_definitions.windows import MICROS_PER_DAY
 
 _shadow = msgspec.json.Decoder(list[ShadowScore])
 

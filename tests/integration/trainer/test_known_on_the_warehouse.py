@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.trainer.maturity.known import DAY_US, Known, Outcomes, known_at
+from services.trainer.maturity.known import Known, Outcomes, known_at
 from services.trainer.maturity.reading import known_purchases
 from services.trainer.warehouse import Warehouse
 from shared.contracts.identity import from_epoch_micros
 from shared.feature_definitions import FEATURE_SET_VERSION
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.registry import ModelRegistry
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
@@ -90,7 +91,7 @@ def expected(history: SimulatedHistory, as_of_us: int) -> Known:
 
 @pytest.mark.parametrize("days_ago", [0.0, 31.5])
 def test_what_is_read_is_what_was_known_at_that_moment(loaded: Loaded, days_ago: float) -> None:
-    as_of_us = loaded.end_us - int(days_ago * DAY_US) - 1
+    as_of_us = loaded.end_us - int(days_ago * MICROS_PER_DAY) - 1
     read, told = loaded.known(as_of_us), expected(loaded.history, as_of_us)
     unheard = loaded.history.examples.event_id[UNHEARD]
     rest = read.take(read.examples.event_id != unheard)

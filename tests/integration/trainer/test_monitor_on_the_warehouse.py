@@ -20,12 +20,12 @@ from services.trainer.monitoring.alarms import LOOK_BACK_DAYS
 from services.trainer.monitoring.command import STEPS, Monitoring
 from services.trainer.monitoring.look import Look
 from services.trainer.monitoring.monitor import Monitor
-from services.trainer.monitoring.purchases import MICROS_PER_DAY
 from services.trainer.monitoring.reference import decode_reference, encode_reference
 from services.trainer.settings import TrainerSection, TrainerSettings
 from services.trainer.warehouse import Warehouse, WarehouseUnavailable
 from shared.contracts.identity import from_epoch_micros
 from shared.feature_definitions import FEATURE_SET_VERSION
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.registry import ModelRegistry
 from shared.settings import BigQuerySettings
@@ -34,6 +34,7 @@ from shared.warehouse.clients import bigquery_client
 from shared.warehouse.columns import Table
 from shared.warehouse.schema import ensure_warehouse
 from tests.research.simulated import PERIOD_US, none_by_chance, simulated_history
+from tests.unit.trainer.synthetic import kept_features
 
 pytestmark = pytest.mark.integration
 
@@ -75,11 +76,11 @@ def rows_of(examples: Examples, probability: Sequence[float], first: int = 0) ->
             }
         )
         found[tables.OUTCOMES].append(ids | place | {"defaulted": bool(examples.label[i]), "observed_at": mature})
-        features = {
-            name: None if np.isnan(value) else float(value)
-            for name, value in zip(examples.feature_names, examples.features[i], strict=True)
+        made = {
+            "occurred_at": occurred,
+            "feature_set_version": FEATURE_SET_VERSION,
+            "features": kept_features(examples, i),
         }
-        made = {"occurred_at": occurred, "feature_set_version": FEATURE_SET_VERSION, "features": json.dumps(features)}
         if loaded:
             found[tables.FEATURES].append(ids | place | made | {"computed_at": occurred})
             continue

@@ -18,13 +18,14 @@ import pytest
 from numpy.typing import NDArray
 
 from services.trainer.cli import parse
-from services.trainer.commands import MICROS_PER_DAY, STEPS, Trainer
+from services.trainer.commands import STEPS, Trainer
 from services.trainer.examples import Examples
 from services.trainer.export import run_onnx
 from services.trainer.settings import TrainerSection, TrainerSettings
 from services.trainer.warehouse import Warehouse
 from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.feature_definitions import FEATURE_SET_VERSION
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.manifest import check_golden, golden_matrix
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, load_policy
@@ -35,6 +36,7 @@ from shared.warehouse.clients import bigquery_client
 from shared.warehouse.columns import Table
 from shared.warehouse.schema import ensure_warehouse
 from tests.research.simulated import PERIOD_US, SimulatedHistory, simulated_history
+from tests.unit.trainer.synthetic import kept_features
 
 pytestmark = pytest.mark.integration
 
@@ -138,10 +140,6 @@ def load(settings: BigQuerySettings, history: SimulatedHistory, policy: str) -> 
         outcome = msgspec.to_builtins(history.outcomes[i].outcome)
         told = {name: outcome[name] for name in ("defaulted", "days_to_first_missed_payment", "observed_at")}
         columns[tables.OUTCOMES].append(ids | place | told)
-        features = {
-            name: None if np.isnan(value) else float(value)
-            for name, value in zip(examples.feature_names, examples.features[i], strict=True)
-        }
         columns[tables.DECISIONS].append(
             ids
             | place
@@ -151,7 +149,7 @@ def load(settings: BigQuerySettings, history: SimulatedHistory, policy: str) -> 
                 "occurred_at": occurred,
                 **_decided(i, int(examples.occurred_us[i]), policy),
                 "feature_set_version": FEATURE_SET_VERSION,
-                "features": json.dumps(features),
+                "features": kept_features(examples, i),
             }
         )
     columns[tables.DECISIONS].append(columns[tables.DECISIONS][0] | {"kafka_offset": len(examples)})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import numpy as np
 
 from services.trainer.examples import Examples
@@ -17,6 +20,12 @@ MATURITY_US = 56 * DAY_US
 DAYS = 60
 NAMES = ("amount", "credit_rank", "tenure_days", "utilization", "noise", "always_one", "never_known")
 SIGNAL = 0.9
+
+
+def kept_features(examples: Examples, row: int) -> str:
+    """The features of a row as the warehouse keeps them: JSON, null where unknown."""
+    values = zip(examples.feature_names, examples.features[row].tolist(), strict=True)
+    return json.dumps({name: None if math.isnan(value) else value for name, value in values})
 
 
 def synthetic_examples(rows: int = 3000, seed: int = 1, signal: float = SIGNAL) -> Examples:

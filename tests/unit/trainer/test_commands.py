@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +26,7 @@ from shared.policy import DEFAULT_POLICY, load_policy
 from shared.settings import ModelRegistrySettings
 from tests.research.simulated import simulated_history
 from tests.unit.scorer.parts import register
+from tests.unit.trainer.synthetic import kept_features
 
 
 class WarehouseInMemory:
@@ -57,15 +56,7 @@ class WarehouseInMemory:
             {
                 "customer_id": examples.customer_id,
                 "occurred_us": examples.occurred_us,
-                "features": [
-                    json.dumps(
-                        {
-                            name: None if math.isnan(value) else value
-                            for name, value in zip(examples.feature_names, row, strict=True)
-                        }
-                    )
-                    for row in examples.features.tolist()
-                ],
+                "features": [kept_features(examples, row) for row in range(count)],
                 **unknown,
             }
         )

@@ -19,6 +19,7 @@ from services.trainer.evaluate import Economics
 from services.trainer.examples import Examples
 from services.trainer.families import Conditions, Inputs, ModelFamily, Sample
 from services.trainer.families.linear import Logistic
+from services.trainer.gates import latency
 from services.trainer.gates.dossier import Groups
 from services.trainer.gates.examine import Examiner
 from services.trainer.gates.limits import GateLimits
@@ -154,21 +155,21 @@ class Shuffled(Logistic):
         super().fit(names, replace(train, label=np.random.default_rng(1).permutation(train.label)), validate)
 
 
-def burdened(files: ModelFiles, width: int = 2000) -> bytes:
-    """The same answers, after two large matrix products that add nothing: the mean probability of all rows, spread wide
-    and brought back with weights of zero."""
+def burdened(files: ModelFiles, width: int = 2000, products: int = 16) -> bytes:
+    """The same answers, after large matrix products that add nothing: the mean probability of all rows, spread wide and
+    brought back with weights of zero. They take longer than a busy machine ever holds the champion up."""
     model = onnx.load_model_from_string(files.onnx)
     for node in model.graph.node:
         node.output[:] = ["plain" if name == "probabilities" else name for name in node.output]
-    zeros = {"spread": (2, width), "mixed": (width, width), "mixed_again": (width, width), "back": (width, 2)}
+    zeros = {"spread": (2, width), "mixed": (width, width), "back": (width, 2)}
     model.graph.initializer.extend(
         numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in zeros.items()
     )
     wide = "mean"
     model.graph.node.append(helper.make_node("ReduceMean", ["plain"], ["mean"], axes=[0], keepdims=1))
-    for name in zeros:
-        model.graph.node.append(helper.make_node("MatMul", [wide, name], [f"after_{name}"]))
-        wide = f"after_{name}"
+    for number, name in enumerate(["spread", *["mixed"] * products, "back"]):
+        model.graph.node.append(helper.make_node("MatMul", [wide, name], [f"after_{number}"]))
+        wide = f"after_{number}"
     model.graph.node.append(helper.make_node("Add", ["plain", wide], ["probabilities"]))
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -207,9 +208,12 @@ def refusal(made: World, version: str, gate: str) -> Entered:
 
 @pytest.mark.parametrize(("make", "gate"), list(BAD.items()), ids=[make.__name__ for make in BAD])
 def test_a_candidate_that_is_bad_in_one_way_is_refused_by_the_gate_for_it(
-    tmp_path: Path, make: Callable[[World], str], gate: str
+    tmp_path: Path, make: Callable[[World], str], gate: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = world(tmp_path)
+    if make is slow:  # each run of its graph takes as long as a thousand of another
+        for name, fewer in (("ROUNDS", 3), ("ONE_ROW_RUNS", 20), ("BATCH_RUNS", 5)):
+            monkeypatch.setattr(latency, name, fewer)
     refusal(made, make(made), gate)
 
 

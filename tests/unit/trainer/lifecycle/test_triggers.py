@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.trainer.lifecycle.triggers import (
-    MICROS_PER_DAY,
     Plan,
     Seen,
     State,
@@ -19,6 +18,7 @@ from services.trainer.lifecycle.triggers import (
     noted,
     trained,
 )
+from shared.feature_definitions.windows import MICROS_PER_DAY
 
 DRIFT: dict[str, object] = {"drifted_from_us": 0}
 LOSS: dict[str, object] = {"lost_from_us": 0}

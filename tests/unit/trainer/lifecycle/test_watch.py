@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from services.trainer.lifecycle.triggers import MICROS_PER_DAY, Plan, Seen, State, Trigger
+from services.trainer.lifecycle.triggers import Plan, Seen, State, Trigger
 from services.trainer.lifecycle.watch import Hands, Transient, Watch
+from shared.feature_definitions.windows import MICROS_PER_DAY
 
 DAY = MICROS_PER_DAY
 
@@ -46,10 +47,9 @@ class World:
     def clock(self) -> int | None:
         return None if self.day is None else int(self.day * DAY)
 
-    def look(self) -> Seen:
+    def look(self, clock_us: int) -> Seen:
         self._do("look")
-        assert self.day is not None
-        return Seen(int(self.day * DAY), **self.found)  # type: ignore[arg-type]
+        return Seen(clock_us, **self.found)  # type: ignore[arg-type]
 
     def train(self, trigger: Trigger, since_us: int | None) -> bool:
         self._do(f"train {trigger} since {None if since_us is None else since_us // DAY}")

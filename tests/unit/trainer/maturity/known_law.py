@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from services.simulator.law import FIRST_MISSED_DAYS
 from services.trainer.examples import Examples
-from services.trainer.maturity.known import DAY_US, PERIOD_US, Known, Outcomes, known_at
+from services.trainer.maturity.known import PERIOD_US, Known, Outcomes, known_at
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.manifest import sigmoid
 from tests.unit.trainer.synthetic import DAYS, START_US, synthetic_examples
 
@@ -31,13 +32,13 @@ class World:
         return known_at(as_of_us, self.examples, self.outcomes)
 
     def between(self, first_day: float, last_day: float) -> NDArray[np.bool_]:
-        day = (self.examples.occurred_us - START_US) / DAY_US
+        day = (self.examples.occurred_us - START_US) / MICROS_PER_DAY
         return (first_day <= day) & (day < last_day)
 
 
 def day(number: float) -> int:
     """The moment at which it begins."""
-    return START_US + int(number * DAY_US)
+    return START_US + int(number * MICROS_PER_DAY)
 
 
 def world(rows: int, days: int, seed: int, *, altered_from: float = np.inf) -> World:
@@ -47,7 +48,7 @@ def world(rows: int, days: int, seed: int, *, altered_from: float = np.inf) -> W
     drawn = synthetic_examples(rows, seed)
     occurred = START_US + (drawn.occurred_us - START_US) * days // DAYS
     rank, utilization = drawn.columns(("credit_rank", "utilization")).T.astype(np.float64)
-    altered = occurred >= START_US + min(altered_from, 10 * days) * DAY_US
+    altered = occurred >= START_US + min(altered_from, 10 * days) * MICROS_PER_DAY
     share = np.nan_to_num(utilization, nan=0.2)
     score = LEVEL + np.where(altered, np.log(2) + 0.2 * (2 - rank) + 3.0 * share, 0.8 * (2 - rank) + 0.6 * share)
     probability = sigmoid(score)
@@ -61,7 +62,7 @@ def world(rows: int, days: int, seed: int, *, altered_from: float = np.inf) -> W
     return World(
         examples=replace(drawn, occurred_us=occurred, mature_us=mature, label=label.astype(np.int8)),
         outcomes=Outcomes(
-            observed_us=np.where(label, occurred + np.nan_to_num(missed).astype(np.int64) * DAY_US, mature),
+            observed_us=np.where(label, occurred + np.nan_to_num(missed).astype(np.int64) * MICROS_PER_DAY, mature),
             defaulted=label,
             missed_days=missed,
         ),

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from services.trainer.maturity.known import DAY_US, NONE_YET, PERIOD_US, Known, Outcomes, known_at
+from services.trainer.maturity.known import NONE_YET, PERIOD_US, Known, Outcomes, known_at
 from services.trainer.maturity.proxy import early_rates
 from services.trainer.maturity.vintages import vintages, whole
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from tests.unit.trainer.maturity.known_law import day, world
 from tests.unit.trainer.synthetic import START_US, synthetic_examples
 
@@ -22,15 +23,15 @@ def known(
     everybody is watched up to it."""
     examples = synthetic_examples(rows + 1)
     ages = PLAN * PERIOD_US
-    occurred = np.append(np.full(rows, START_US), START_US + int(age_days * DAY_US) - ages)
+    occurred = np.append(np.full(rows, START_US), START_US + int(age_days * MICROS_PER_DAY) - ages)
     examples = replace(examples, occurred_us=occurred, mature_us=occurred + ages)
-    at = NONE_YET if observed_day is None else START_US + int(observed_day * DAY_US)
+    at = NONE_YET if observed_day is None else START_US + int(observed_day * MICROS_PER_DAY)
     outcomes = Outcomes(
         observed_us=np.append(np.full(rows, at), occurred[-1] + ages),
         defaulted=np.append(np.full(rows, defaulted), False),
         missed_days=np.append(np.full(rows, np.nan if missed is None else missed), np.nan),
     )
-    return known_at(START_US + int(age_days * DAY_US), examples, outcomes).take(np.arange(rows))
+    return known_at(START_US + int(age_days * MICROS_PER_DAY), examples, outcomes).take(np.arange(rows))
 
 
 def test_an_outcome_is_not_used_before_it_can_be_known() -> None:

@@ -13,9 +13,10 @@ from services.simulator.bnpl import World
 from services.simulator.draw import Draw
 from services.simulator.request import RegimeChange, StreamRequest
 from services.simulator.worlds import GENERATORS, Worlds
-from services.trainer.monitoring.purchases import MICROS_PER_DAY, Purchases
+from services.trainer.monitoring.purchases import Purchases
 from services.trainer.monitoring.reference import Reference, reference_of
 from services.trainer.monitoring.tiles import Tile, tile_of
+from shared.feature_definitions.windows import MICROS_PER_DAY
 
 FIRST_DAY = date(2026, 1, 1)
 FIRST = (FIRST_DAY - date(1970, 1, 1)).days

@@ -13,8 +13,8 @@ from services.trainer.evaluate import Economics, auc
 from services.trainer.monitoring.lent import Lent
 from services.trainer.monitoring.losses import CALIBRATION, RANKING, Loss, Promise, losses
 from services.trainer.monitoring.performance import MIN_DEFAULTS, MONDAY, Period, estimate, periods
-from services.trainer.monitoring.purchases import MICROS_PER_DAY
 from services.trainer.monitoring.state import performance_row
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.manifest import logit, sigmoid
 from shared.warehouse import tables
 from tests.unit.trainer.monitoring.streams import FIRST, days

@@ -6,9 +6,10 @@ import json
 
 import numpy as np
 
-from services.trainer.experiments.exposures import MICROS_PER_DAY, Exposures
+from services.trainer.experiments.exposures import Exposures
 from shared.contracts.identity import epoch_micros
 from shared.experiments import CHAMPION
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.manifest import sigmoid
 from tests.unit.trainer.experiments.traffic import AGES
 
