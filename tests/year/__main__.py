@@ -1,8 +1,9 @@
 """`make year`: a simulated year through the running system, whose models look after themselves.
 
-Purchases of a year are streamed as fast as the system takes them; labels mature in the stream's own time. On known days
-the world changes: first who buys what (drift of the attributes), then who defaults (drift of the law itself). Nobody
-interferes. Leaves out/year.json and a picture of the whole story; exit status 0 where it went as promised.
+Purchases of a year are streamed day by day, as fast as they are decided and their models looked after; labels mature in
+the stream's own time. On known days the world changes: first who buys what (drift of the attributes), then who
+defaults (drift of the law itself). Nobody interferes. Leaves out/year.json and a picture of the whole story; exit
+status 0 where it went as promised.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import asyncio
 import json
 import sys
 import tempfile
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess
 from deploy.local.progress import HistoryProgress
 from services.ledger.log_reader import LogReader
@@ -26,12 +29,16 @@ from tests.e2e.system import System, until
 from tests.year import story
 from tests.year.drawing import draw
 from tests.year.plan import YearPlan
+from tests.year.turnstile import Turnstile
 
 OUT = Path("out/year.json")
 PICTURE = Path("out/year.png")
 PATIENCE_S = 3 * 3600.0
 SETTLE_S = 900.0
-WATCH_EVERY_S = 1.0
+WATCH_EVERY_S = 0.5
+AHEAD = timedelta(days=2)
+"""Of the latest look, the stream may be. A look comes once the stream is a day further, at any hour of it: with less,
+each would wait for the other."""
 
 
 def main() -> None:
@@ -69,19 +76,28 @@ async def run(plan: YearPlan, folder: Path, console: Console) -> dict[str, Any]:
         "LOG__FORMAT": "json",
     }
     with System(folder, ("simulator", "features", "scorer", "sink"), settings) as system:
+        (port,) = free_ports(1)
+        turnstile = Turnstile(system.settings["SIMTOM__URL"], plan.first + AHEAD)
         watch = _process(system, "watch", "trainer", ["watch", "--every", str(WATCH_EVERY_S)])
-        reader = _process(system, "year", "ingestor", plan.backfill)
+        reader = _process(system, "year", "ingestor", plan.backfill, {"SIMTOM__URL": f"http://127.0.0.1:{port}"})
+        looks = story.Looks(watch.log_file)
+
+        async def seen() -> date | None:
+            assert watch.running, f"the loop ended with {watch.exit_code}"
+            if (day := looks.latest()) is not None:
+                await turnstile.let_through(day + AHEAD)
+            return day
+
+        async def seen_to_the_end() -> bool:
+            day = await seen()
+            return day is not None and day >= plan.last
+
         watch.start()
-        reader.start()
         try:
-            await _streamed(system, reader, plan, console)
-            last_day = (plan.first + timedelta(days=plan.days - 1)).isoformat()
-
-            async def seen_to_the_end() -> bool:
-                assert watch.running, f"the loop ended with {watch.exit_code}"
-                return any(look["as_of"] >= last_day for look in story.looks(watch.log_file))
-
-            await until(seen_to_the_end, f"a look at {last_day}", SETTLE_S)
+            async with turnstile.serving(port):
+                reader.start()
+                await _streamed(system, reader, plan, seen, console)
+            await until(seen_to_the_end, f"a look at {plan.last}", SETTLE_S)
         finally:
             reader.stop()
             watch.stop()
@@ -90,8 +106,10 @@ async def run(plan: YearPlan, folder: Path, console: Console) -> dict[str, Any]:
         return story.told(plan, system, watch.log_file, hidden) | {"ledger_balanced": report["balanced"]}
 
 
-async def _streamed(system: System, reader: ManagedProcess, plan: YearPlan, console: Console) -> None:
-    """Until every purchase of the year is decided and in the warehouse."""
+async def _streamed(
+    system: System, reader: ManagedProcess, plan: YearPlan, seen: Callable[[], Awaitable[object]], console: Console
+) -> None:
+    """Until every purchase of the year is decided and in the warehouse. `seen`: lets through what is due."""
     log = LogReader({"bootstrap_servers": system.stack.kafka.bootstrap_servers})
     await log.start()
     progress = HistoryProgress(log, expected=plan.days * plan.daily)
@@ -102,6 +120,7 @@ async def _streamed(system: System, reader: ManagedProcess, plan: YearPlan, cons
             progress.show(bars)
 
             async def settled() -> bool:
+                await seen()
                 await progress.update()
                 if reader.running:
                     return False
@@ -114,12 +133,14 @@ async def _streamed(system: System, reader: ManagedProcess, plan: YearPlan, cons
         await log.close()
 
 
-def _process(system: System, name: str, service: str, arguments: list[str]) -> ManagedProcess:
+def _process(
+    system: System, name: str, service: str, arguments: list[str], settings: Mapping[str, str] | None = None
+) -> ManagedProcess:
     return ManagedProcess(
         name,
         [sys.executable, "-m", f"services.{service}", *arguments],
         log_file=system.data_dir / "logs" / f"{name}.log",
-        environment=system.environment,
+        environment={**system.environment, **(settings or {})},
     )
 
 

@@ -29,6 +29,10 @@ def draw(found: dict[str, Any], path: Path) -> None:
     errors = [2 * row["gap_error"] for row in found["windows"]]
     above.errorbar(middles, [row["auc"] for row in found["windows"]], errors, color=MODEL, marker="o", ms=4, capsize=2,
                    label="the models in service, ± 2 errors of the gap")  # fmt: skip
+    estimates = found["estimates"]
+    above.plot([(each["from_day"] + each["to_day"]) / 2 for each in estimates],
+               [each["estimated_auc"] for each in estimates], ls="", marker="D", ms=5, mfc="none", color=INK,
+               label="estimated, before outcomes were known")  # fmt: skip
     above.set_ylabel("AUC")
     below.plot(middles, [row["came"] for row in found["windows"]], color=INK, lw=1, ls="--", label="defaulted")
     below.plot(middles, [row["said"] for row in found["windows"]], color=MODEL, marker="o", ms=4, label="predicted")

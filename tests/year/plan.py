@@ -42,10 +42,13 @@ class YearPlan:
         )
 
     @property
+    def last(self) -> date:
+        return self.first + timedelta(days=self.days - 1)
+
+    @property
     def backfill(self) -> list[str]:
         """Arguments of the ingestor."""
-        last = self.first + timedelta(days=self.days - 1)
         return [
-            "backfill", "--start", str(self.first), "--end", str(last), "--daily", str(self.daily),
+            "backfill", "--start", str(self.first), "--end", str(self.last), "--daily", str(self.daily),
             "--seed", str(self.seed),
         ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import msgspec
 import numpy as np
 from rich.table import Table
 
+from services.trainer.monitoring.look import NEARLY_ALL
 from services.trainer.warehouse import Warehouse
 from shared.contracts.identity import epoch_micros
 from shared.feature_definitions.windows import MICROS_PER_DAY
-from shared.warehouse import views
+from shared.warehouse import tables, views
 from tests.e2e.system import System
 from tests.year.course import Decided, Window, measured, windows
 from tests.year.plan import YearPlan
@@ -25,12 +27,24 @@ WINDOW_DAYS = 28
 LAST_DAYS = 56
 """At the end of the year, over which the models must be back near the ceiling."""
 RECOVERED = 0.005
+ESTIMATED_WITHIN = 0.01
+"""Of the realized AUC, over the stable months together: of each alone, the luck of its own defaults is as large."""
 MONTH_DAYS = 30.4
 _DECISIONS = f"""
 SELECT event_id, transaction_id, customer_id, UNIX_MICROS(occurred_at) AS occurred_us,
   probability_of_default AS probability, model_version
 FROM `{{project}}.{views.DECISIONS_CURRENT.id}`
 WHERE prediction_timestamp >= TIMESTAMP '1970-01-02' AND model_version IS NOT NULL AND degraded IS NULL
+"""
+
+_ESTIMATES = f"""
+SELECT model_version, UNIX_MICROS(window_from) AS from_us, UNIX_MICROS(window_to) AS to_us, `rows`, defaults, auc,
+  estimated_auc, estimated_auc_error
+FROM `{{project}}.{tables.MODEL_PERFORMANCE.id}`
+WHERE evaluated_at >= TIMESTAMP '1970-01-02' AND period = 'four weeks' AND auc IS NOT NULL
+  AND `rows` >= {NEARLY_ALL} * lent
+QUALIFY ROW_NUMBER() OVER (PARTITION BY model_version, window_from ORDER BY evaluated_at DESC) = 1
+ORDER BY window_from, model_version
 """
 
 
@@ -44,6 +58,29 @@ def lines(log: Path) -> Iterator[dict[str, Any]]:
 def looks(log: Path) -> list[dict[str, Any]]:
     """Each look of the loop that looks after the models."""
     return [line for line in lines(log) if line.get("event") == "looked"]
+
+
+class Looks:
+    """The days of the looks in a log that grows: each line is read once."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._read = 0
+        self._latest: date | None = None
+
+    def latest(self) -> date | None:
+        """The stream's day of the latest look."""
+        if not self._log.exists():
+            return None
+        with self._log.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # being written
+                self._read += len(line)
+                if b'"looked"' in line:
+                    self._latest = date.fromisoformat(json.loads(line)["as_of"][:10])
+        return self._latest
 
 
 def told(plan: YearPlan, system: System, log: Path, hidden: Path) -> dict[str, Any]:
@@ -63,6 +100,7 @@ def told(plan: YearPlan, system: System, log: Path, hidden: Path) -> dict[str, A
         "last": asdict(measured(last, plan.days - LAST_DAYS, plan.days, seed=1)) if len(last) else None,
         "versions": _reigns(decided, first_us),
         "alarms": _alarms(seen, plan, decided, first_us),
+        "estimates": _estimates(system, plan, first_us),
         "looks": len(seen),
         "trainings": [
             {"day": _day(look["as_of"], first_us), "trigger": look["trigger"]} for look in seen if look["trigger"]
@@ -81,6 +119,11 @@ def broken_promises(found: dict[str, Any]) -> list[str]:
     alarms = found["alarms"]["false"]
     if alarms["a_month"] >= 1:
         broken.append(f"{alarms['a_month']:.1f} false alarms a month")
+    estimates = [each for each in found["estimates"] if each["stable"]]
+    if not estimates:
+        broken.append("no stable month has matured: nothing to hold the estimated AUC against")
+    elif abs(distance := _mean_distance(estimates)) >= ESTIMATED_WITHIN:
+        broken.append(f"over the stable months the estimated AUC lies {distance:+.4f} from the realized one")
     last = found["last"]
     if last is None or last["gap"] > RECOVERED:
         broken.append(f"at the end the models are {'nowhere' if last is None else last['gap']} below the ceiling")
@@ -154,6 +197,33 @@ def _alarms(seen: list[dict[str, Any]], plan: YearPlan, decided: Decided, first_
         "law": first("performance", plan.law_day),
         "false": {"alarms": rises, "stable_days": plan.attributes_day - began, "a_month": rises / months},
     }
+
+
+def _estimates(system: System, plan: YearPlan, first_us: int) -> list[dict[str, Any]]:
+    """The monitor's own figures: what it estimated of each model's four weeks before their outcomes were known, beside
+    what was realized."""
+    settings = system.stack.bigquery.settings
+    rows = Warehouse(settings).rows(_ESTIMATES.format(project=settings.project)).to_pylist()
+    return [
+        {
+            "version": row["model_version"],
+            "from_day": _day_us(row["from_us"], first_us),
+            "to_day": (to_day := _day_us(row["to_us"], first_us)),
+            "rows": row["rows"],
+            "defaults": row["defaults"],
+            "auc": row["auc"],
+            "estimated_auc": row["estimated_auc"],
+            "error": row["estimated_auc_error"],
+            "stable": to_day <= plan.attributes_day,
+        }
+        for row in rows
+    ]
+
+
+def _mean_distance(estimates: list[dict[str, Any]]) -> float:
+    """Estimated less realized AUC, months weighted with their defaults: those are what an AUC is uncertain by."""
+    weight = sum(each["defaults"] for each in estimates)
+    return float(sum((each["estimated_auc"] - each["auc"]) * each["defaults"] for each in estimates) / weight)
 
 
 def _reigns(decided: Decided, first_us: int) -> list[dict[str, Any]]:

@@ -18,13 +18,14 @@ from services.trainer.export import ExportRefused
 from services.trainer.job import Answer, Job
 from services.trainer.ladder_commands import Climbing
 from services.trainer.lifecycle.reading import seen_of
-from services.trainer.lifecycle.triggers import Seen, State, Trigger
+from services.trainer.lifecycle.triggers import Climber, Seen, State, Trigger
 from services.trainer.lifecycle.watch import Hands, Transient, Watch
 from services.trainer.monitoring.command import Monitoring
-from services.trainer.promotion.ladder import LadderRefused
+from services.trainer.promotion.ladder import Ladder, LadderRefused
 from services.trainer.rounds import told_to_stop
 from services.trainer.warehouse import Warehouse, WarehouseUnavailable
 from shared.contracts.identity import from_epoch_micros
+from shared.experiments import Stage
 from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.alone import Busy
 from shared.model_artifact.manifest import ArtifactRefused
@@ -99,12 +100,16 @@ class Watching(Job):
                 return Seen(clock_us)
         return seen_of(look, clock_us)
 
-    def _advance(self) -> None:
+    def _advance(self) -> Climber | None:
         with _away_is_transient():
             try:
                 self._as(Climbing).look()
             except (LadderRefused, PromotionConflict) as conflict:
                 log.info("not_advanced", reason=str(conflict))  # somebody else moved it: the next look sees how
+            candidacy = Ladder(self._registry).candidacy
+        if candidacy is None or candidacy.ended:
+            return None
+        return Climber(candidacy.version, candidacy.stage, replaceable=candidacy.stage is Stage.SHADOW)
 
     def _train(self, trigger: Trigger, since_us: int | None) -> bool:
         log.info("training_begins", trigger=trigger, since=None if since_us is None else from_epoch_micros(since_us))

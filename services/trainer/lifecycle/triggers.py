@@ -71,6 +71,16 @@ class State(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
+class Climber:
+    """Who is on the ladder: one at a time."""
+
+    version: str
+    stage: str
+    replaceable: bool
+    """A newer candidate may take its place."""
+
+
+@dataclass(frozen=True)
 class Decision:
     trigger: Trigger | None
     """None: nothing to do now."""
@@ -90,11 +100,13 @@ def noted(state: State, seen: Seen) -> State:
     )
 
 
-def decide(state: State, seen: Seen, plan: Plan) -> Decision:
+def decide(state: State, seen: Seen, plan: Plan, climber: Climber | None = None) -> Decision:
     """Whether to train now, from the state as `noted`.
 
     A training that was tried is not tried again before its back-off has passed, whatever the trigger; a change that is
-    new is trained for at once, and then every `changed_days` until a champion that has learnt it takes over.
+    new is trained for at once, and then every `changed_days` until a champion that has learnt it takes over. Whoever is
+    on the ladder is let climb: a newcomer each week would take the place of the one before just as it has shown enough.
+    Only where it shows nothing for a whole `every_days` does a newer one take its place, as long as it may.
     """
     if seen.poisoned:
         return Decision(None, f"not learning from this: {'; '.join(seen.poisoned)}")
@@ -115,6 +127,10 @@ def decide(state: State, seen: Seen, plan: Plan) -> Decision:
         period = 0.0
     else:
         period = plan.changed_days
+    if climber is not None:
+        if not climber.replaceable:
+            return Decision(None, f"{climber.version} is on the ladder ({climber.stage}): one at a time ({what})")
+        period = max(period, plan.every_days)
     if waited < period:
         return Decision(None, f"the next training in {period - waited:.1f} days ({what})")
     return Decision(what, f"{waited:.1f} days after the last one")

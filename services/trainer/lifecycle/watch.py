@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from services.trainer import metrics
-from services.trainer.lifecycle.triggers import Plan, Seen, State, Trigger, decide, noted, trained
+from services.trainer.lifecycle.triggers import Climber, Plan, Seen, State, Trigger, decide, noted, trained
 from services.trainer.rounds import until_stopped
 from shared.contracts.identity import from_epoch_micros
 
@@ -40,8 +40,8 @@ class Hands:
     """The time of the stream's latest purchase, in microseconds; None: there is none yet."""
     look: Callable[[int], Seen]
     """Drift, performance and data quality as of that time."""
-    advance: Callable[[], None]
-    """The candidate's next step, if it has earned one."""
+    advance: Callable[[], Climber | None]
+    """The candidate's next step, if it has earned one; who is on the ladder after it."""
     train: Callable[[Trigger, int | None], bool]
     """Trains because of a trigger, on what came since that moment (None: as far back as ever); whether it came to a
     candidate."""
@@ -71,10 +71,9 @@ class Watch:
         seen = self._hands.look(clock_us)
         state = noted(self._memory.read(), seen)
         self._memory.write(state)
-        if not seen.poisoned:
-            # What came in lately is evidence for or against the candidate too: bad input must not promote one.
-            self._hands.advance()
-        decision = decide(state, seen, self._plan)
+        # What came in lately is evidence for or against the candidate too: bad input must not promote one.
+        climber = None if seen.poisoned else self._hands.advance()
+        decision = decide(state, seen, self._plan, climber)
         log.info(
             "looked", as_of=from_epoch_micros(seen.clock_us), drift=seen.drifted_from_us is not None,
             performance=seen.lost_from_us is not None, poisoned=list(seen.poisoned),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.trainer.lifecycle.triggers import (
+    Climber,
     Plan,
     Seen,
     State,
@@ -71,6 +72,16 @@ def test_trainings_in_vain_become_rarer_up_to_the_schedule() -> None:
 
 def test_poisoned_data_starts_nothing_whatever_else_is_found() -> None:
     assert run(40, {0: {**DRIFT, **LOSS, "poisoned": ("dead letters: 30%",)}}) == []
+
+
+def test_a_candidate_that_climbs_is_replaced_by_the_schedule_and_by_no_change_before_it() -> None:
+    shadow, canary = Climber("a", "shadow", replaceable=True), Climber("a", "canary", replaceable=False)
+    state = State(tried_at_us=0)
+    for day, climber, trigger in (
+        (8, None, Trigger.PERFORMANCE), (8, shadow, None), (28, shadow, Trigger.PERFORMANCE), (28, canary, None),
+    ):  # fmt: skip
+        look = at(day, **LOSS)
+        assert decide(noted(state, look), look, PLAN, climber).trigger is trigger
 
 
 def test_a_drift_keeps_the_moment_at_which_it_was_first_noticed() -> None:

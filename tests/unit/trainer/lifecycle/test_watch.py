@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from services.trainer.lifecycle.triggers import Plan, Seen, State, Trigger
+from services.trainer.lifecycle.triggers import Climber, Plan, Seen, State, Trigger
 from services.trainer.lifecycle.watch import Hands, Transient, Watch
 from shared.feature_definitions.windows import MICROS_PER_DAY
 
@@ -25,6 +25,7 @@ class World:
     day: float | None = 0.0
     found: dict[str, object] = field(default_factory=dict)
     candidate: bool = True
+    climber: Climber | None = None
     failing: str = ""
     error: Exception = field(default_factory=lambda: Transient("away"))
     did: list[str] = field(default_factory=list)
@@ -32,8 +33,7 @@ class World:
 
     def watch(self, every_days: float = 1.0) -> Watch:
         hands = Hands(
-            clock=self.clock, look=self.look, advance=lambda: self._do("advance"),
-            train=self.train,
+            clock=self.clock, look=self.look, advance=self.advance, train=self.train,
         )  # fmt: skip
         return Watch(hands, self, Plan(every_days=28, changed_days=7), int(every_days * DAY))
 
@@ -50,6 +50,10 @@ class World:
     def look(self, clock_us: int) -> Seen:
         self._do("look")
         return Seen(clock_us, **self.found)  # type: ignore[arg-type]
+
+    def advance(self) -> Climber | None:
+        self._do("advance")
+        return self.climber
 
     def train(self, trigger: Trigger, since_us: int | None) -> bool:
         self._do(f"train {trigger} since {None if since_us is None else since_us // DAY}")
@@ -93,6 +97,13 @@ def test_poisoned_data_promotes_and_trains_nobody() -> None:
     tick = world.watch().tick()
     assert world.did == ["look", "remember"]
     assert "30% dead letters" in tick.why
+
+
+def test_nobody_is_trained_while_a_candidate_decides_for_customers() -> None:
+    world = World(state=State(tried_at_us=0), day=40, climber=Climber("abc", "canary", replaceable=False))
+    tick = world.watch().tick()
+    assert world.did == ["look", "remember", "advance"]
+    assert "abc" in tick.why
 
 
 @pytest.mark.parametrize("place", ["look", "remember", "advance", "train"])
