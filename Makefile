@@ -49,8 +49,8 @@ test-slow: setup ## the tests that take minutes: what can be learnt from the sou
 test-system: setup ## the tests that need something from the operating system's packages; says what it skipped
 	@$(RUN) -m pytest -m system -rs; status=$$?; test $$status -eq 5 && status=0; exit $$status
 
-chaos: setup ## the fault matrix on a running system, the ledger after each fault, then its negative controls (SEED, FAULT, RATE)
-	@$(RUN) -m tests.chaos --seed $(or $(SEED),1) $(addprefix --rate ,$(RATE)) $(addprefix --fault ,$(FAULT))
+chaos: setup ## the fault matrix on a running system, the ledger after each fault, then its negative controls (SEED, FAULT, CONTROL, RATE)
+	@$(RUN) -m tests.chaos --seed $(or $(SEED),1) $(addprefix --rate ,$(RATE)) $(addprefix --fault ,$(FAULT)) $(addprefix --control ,$(CONTROL))
 
 year: setup ## a simulated year through the running system, whose models look after themselves; an hour (DAYS, DAILY, SEED)
 	@$(RUN) -m tests.year $(addprefix --days ,$(DAYS)) $(addprefix --daily ,$(DAILY)) $(addprefix --seed ,$(SEED))

@@ -20,7 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from shared.contracts.topics import TRANSACTIONS
+from tests.chaos.controls.fault_points import Deed, Order, give
 from tests.chaos.faults import BY_NAME, FAULTS, Fault
+from tests.chaos.faults.inputs import caught_up
 from tests.chaos.world import RATE, World
 
 OUT = Path("out/chaos.json")
@@ -31,8 +34,8 @@ FAULTS_OF_A_SYSTEM = 8
 START_S = 20.0
 """Until a new system works."""
 
-BUSY_TIMES, BUSY_RECORDS = 8, 1000
-"""As much as keeps the features busy for longer than it takes to stop them."""
+REGULARS = 20
+"""Customers, who buy before harm is done to them, meanwhile, and after it."""
 
 KILLS_UNDER_WAY = 3
 """Between two lingers of the control's producer one of them hits nothing; three in a row don't."""
@@ -43,11 +46,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fault", action="append", choices=sorted(BY_NAME), help="only these; may be repeated")
     parser.add_argument("--rate", type=int, default=RATE, help="purchases a second of the steady load (%(default)s)")
+    parser.add_argument("--control", action="append", choices=sorted(CONTROLS), help="only these; may be repeated")
     parser.add_argument("--no-controls", action="store_true")
     arguments = parser.parse_args()
     console = Console()
-    chosen = [BY_NAME[name] for name in arguments.fault] if arguments.fault else list(FAULTS)
-    controls = () if arguments.no_controls else tuple(CONTROLS)
+    some = arguments.fault or arguments.control
+    chosen = [BY_NAME[name] for name in arguments.fault or ()] if some else list(FAULTS)
+    controls = () if arguments.no_controls else tuple(arguments.control or CONTROLS)
     plan = _plan(chosen, arguments.seed)
     expected_s = sum(fault.seconds for fault in chosen) + (len(plan) + 2 * len(controls)) * START_S
     console.print(
@@ -193,14 +198,31 @@ async def _kill_in_flight(world: World) -> None:
 
 
 async def _two_at_once(world: World) -> None:
-    """A process that is stopped past its session, in the middle of a batch, and awake again beside the one that took
-    over. Between two batches it would have nothing in hand to do harm with."""
-
-    async def keep_it_busy() -> None:
-        for number in range(BUSY_TIMES):
-            await world.produce("bnpl-transactions", world.purchases(f"busy-{number}", BUSY_RECORDS))
-
-    await asyncio.gather(keep_it_busy(), BY_NAME["zombie-features"].inject(world))
+    """A process that stands still past its session with states in hand that it was about to write, and writes them once
+    it is awake beside the one that took over: what its customers have bought meanwhile is gone from their states, as
+    their next purchases tell."""
+    regulars = world.purchases("regular", 3 * REGULARS)
+    before, meanwhile, after = (regulars[start : start + REGULARS] for start in range(0, len(regulars), REGULARS))
+    features, ingestor = world.process("features"), world.process("ingestor")
+    other = world.extra("features", "second").process
+    ingestor.pause()  # the next states to be written are the regulars'
+    try:
+        await caught_up(world)
+        order = give(world.points, "features", Order("before-state-write", 1, Deed.STAND_STILL))
+        await world.produce(TRANSACTIONS.name, before)
+        await world.until(lambda: not order.exists(), "features to stand still")
+    finally:
+        ingestor.resume()
+    other.start()
+    try:
+        await world.produce(TRANSACTIONS.name, meanwhile)
+        await caught_up(world)
+        features.resume()
+        await world.works()
+        await world.produce(TRANSACTIONS.name, after)
+        await world.works()
+    finally:
+        await asyncio.to_thread(other.stop)
 
 
 CONTROLS = {

@@ -1,7 +1,8 @@
-"""Named points in the services at which a process dies by kill -9, when it is told to.
+"""Named points in the services at which a process dies by kill -9, or stands still, when it is told to.
 
-What tells it is a file in the folder of CHAOS_POINTS, named like the service, with a point and a number: `after-send 3`
-is the third time that the point is passed from now on. The file is gone before the process is, so that it dies once.
+What tells it is a file in the folder of CHAOS_POINTS, named like the service, with a point, a number and a deed:
+`after-send 3 die` is the third time that the point is passed from now on. The file is gone before the deed, so that it
+is done once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ PLACES: dict[str, tuple[Place, ...]] = {
     ),
     "features": (
         Place("after-send", SEND, "send_all"),
+        Place("before-state-write", "shared.feature_state.store:FeatureStateStore", "commit", before=True),
         Place("after-state-write", "shared.feature_state.store:FeatureStateStore", "commit"),
         COMMIT,
     ),
@@ -62,23 +65,33 @@ PLACES: dict[str, tuple[Place, ...]] = {
 """`registering`: what the trainer does at its end (tests.chaos.registering)."""
 
 
+class Deed(StrEnum):
+    DIE = "die"
+    STAND_STILL = "stand-still"
+    """Until somebody lets it go on (SIGCONT)."""
+
+
+SIGNALS = {Deed.DIE: signal.SIGKILL, Deed.STAND_STILL: signal.SIGSTOP}
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
-    """To die when the point is passed for the `passes`-th time."""
+    """What to do when the point is passed for the `passes`-th time."""
 
     point: str
     passes: int
+    deed: Deed = Deed.DIE
 
     def __str__(self) -> str:
-        return f"{self.point} {self.passes}"
+        return f"{self.point} {self.passes} {self.deed}"
 
     @staticmethod
     def parse(text: str) -> Order:
-        """Raises ValueError for anything but a point and a number from 1 on."""
-        point, _, number = text.strip().partition(" ")
-        if not point or int(number) < 1:
+        """Raises ValueError for anything but a point, a number from 1 on, and a deed."""
+        point, number, deed = text.split()
+        if int(number) < 1:
             raise ValueError(f"no order: {text!r}")
-        return Order(point, int(number))
+        return Order(point, int(number), Deed(deed))
 
 
 def place_of(service: str, point: str) -> Place:
@@ -101,9 +114,9 @@ def give(folder: Path, service: str, order: Order) -> Path:
 class Points:
     """In the service: counts passes while there is an order, and carries it out."""
 
-    def __init__(self, file: Path, die: Callable[[], None]) -> None:
+    def __init__(self, file: Path, do: Callable[[Deed], None]) -> None:
         self._file = file
-        self._die = die
+        self._do = do
         self._passes = 0
 
     def passed(self, point: str) -> None:
@@ -120,12 +133,12 @@ class Points:
                 self._file.unlink()
             except FileNotFoundError:
                 return  # another thread is at it
-            self._die()
+            self._do(order.deed)
 
 
 def arm(service: str, folder: Path) -> None:
     """Wrap the methods of the service's points, in this process."""
-    points = Points(folder / service, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    points = Points(folder / service, lambda deed: os.kill(os.getpid(), SIGNALS[deed]))
     for place in PLACES[service]:
         module, _, name = place.owner.partition(":")
         owner = getattr(importlib.import_module(module), name)

@@ -51,8 +51,16 @@ def _without_fencing() -> None:
     run = store.FeatureStateStore._run
 
     async def run_from_wherever_it_is(self, moves):  # type: ignore[no-untyped-def]
-        held = {move.partition: (await self.standing(move.partition)).position for move in moves}
-        return await run(self, [dataclasses.replace(move, expected=held[move.partition]) for move in moves])
+        found = []
+        for move in moves:
+            held = (await self.standing(move.partition)).position
+            # The position itself must not go back: that is noticed, and mended, whoever wrote it.
+            found.append(
+                dataclasses.replace(move, expected=held, new=move.new if held is None else held.or_later(move.new))
+            )
+            for name, state in move.states.items():
+                await self._redis.set(store._state_key(move.partition, name), state)
+        return await run(self, found)
 
     read = store.FeatureStateStore.read_states
 

@@ -1,8 +1,9 @@
-"""Dying at a named point: what is asked for, and that it happens there, once."""
+"""Dying or standing still at a named point: what is asked for, and that it happens there, once."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.controls.fault_points import PLACES, Order, Points, give, place_of
+from tests.chaos.controls.fault_points import PLACES, Deed, Order, Points, give, place_of
 
 PROGRAM = """
 import pathlib, sys
@@ -29,15 +30,20 @@ class Died(Exception):
     pass
 
 
-def die() -> None:
+def die(deed: Deed) -> None:
+    assert deed is Deed.DIE
     raise Died
 
 
 def test_an_order_survives_being_written() -> None:
-    assert Order.parse(str(Order("after-send", 3))) == Order("after-send", 3)
+    for order in (Order("after-send", 3), Order("after-send", 1, Deed.STAND_STILL)):
+        assert Order.parse(str(order)) == order
 
 
-@pytest.mark.parametrize("text", ["", "after-send", "after-send 0", "after-send -1", "after-send x", " 3"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "after-send die", "after-send 0 die", "after-send -1 die", "after-send x die", " 3 die", "after-send 1 sleep"],
+)
 def test_what_is_no_order_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         Order.parse(text)
@@ -86,3 +92,14 @@ def test_a_process_is_killed_after_the_work_of_the_step_was_done(tmp_path: Path)
     assert (ended.returncode, ended.stdout.split()) == (-signal.SIGKILL, ["0,-1", "1,-1"]), ended.stderr
     again = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, check=False)
     assert (again.returncode, len(again.stdout.split())) == (0, 5)
+
+
+def test_a_process_that_stands_still_goes_on_where_it_was(tmp_path: Path) -> None:
+    order = tmp_path / "features"
+    order.write_text(str(Order("after-text", 2, Deed.STAND_STILL)))
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert (os.WIFSTOPPED(status), order.exists()) == (True, False)
+        process.send_signal(signal.SIGCONT)
+        printed, _ = process.communicate()
+    assert (process.returncode, printed.split()) == (0, [f"{number},-1" for number in range(5)])
