@@ -56,11 +56,12 @@ class Container:
 class _Strict(yaml.SafeLoader):
     """Refuses a key that stands twice, as compose and kubectl do, and knows compose's own `!override`."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.value != "<<"]
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node: Any = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value]
         if len(keys) != len(set(keys)):
             raise yaml.constructor.ConstructorError(None, None, f"a key stands twice in {keys}", node.start_mark)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 _Strict.add_constructor("!override", _Strict.construct_sequence)

@@ -183,8 +183,8 @@ def test_mlflow_serves_the_name_that_the_trainer_has_for_it(image_of: ImageOf, t
     image, container = image_of("trainer"), find("compose", "mlflow")
     (port,) = free_ports(1)
     moved = {"--port=5000": f"--port={port}"}
-    command = [moved.get(part, part).replace("/mlflow", str(tmp_path)) for part in container.command_line([])]
-    process = image.start(["python", "-m", *command], {}, tmp_path / "log")
+    command = [moved.get(part, part).replace("/mlflow/", f"{tmp_path}/") for part in container.command_line([])]
+    process = image.start(command, {}, tmp_path / "log")
     try:
         check = [part.replace(":5000/", f":{port}/") for part in container.definition["healthcheck"]["test"][1:]]
         wait_until_zero(image, check, {}, container.where)

@@ -16,7 +16,7 @@ import yaml
 
 from deploy.local import kafka_jars
 from deploy.monitoring.operator import prometheus_rule
-from shared.contracts.topics import ALL
+from shared.contracts.topics import ALL, OUTCOMES, TRANSACTIONS
 from shared.kafka.grants import OUR_PREFIX, OURS, grants_of
 from tests.deployment import AUTOSCALING, BASE, DEPLOY, KEDA, MONITORING, PROD, Object, kubernetes_containers, kustomize
 from tests.unit.deploy.test_manifests import VERSIONS, validate
@@ -25,6 +25,9 @@ STRIMZI, REDIS = (
     list(yaml.safe_load_all((DEPLOY / "k8s/examples" / name).read_text())) for name in ("strimzi.yaml", "redis.yaml")
 )
 PARTITIONS = int(kubernetes_containers(PROD)[0].environment["KAFKA__PARTITIONS"])
+
+READ = {"features": (TRANSACTIONS, OUTCOMES), "sink": ALL}
+"""What each reads as a group (services/features/app.py, services/sink/loop.py)."""
 
 
 def only(kind: str, objects: list[Object]) -> dict[str, Any]:
@@ -93,12 +96,12 @@ def test_consumers_are_scaled_by_the_lag_of_their_own_group_on_every_topic_that_
         assert one["spec"]["scaleTargetRef"]["name"] in only("Deployment", objects)
         assert one["spec"]["maxReplicaCount"] == one["spec"]["fallback"]["replicas"] == PARTITIONS
         asked = [trigger["metadata"] for trigger in one["spec"]["triggers"]]
-        assert [each["topic"] for each in asked] == [topic.name for topic in ALL if name in topic.read_by]
+        assert [each["topic"] for each in asked] == [topic.name for topic in READ[name]]
         for each in asked:
             assert each["consumerGroup"] == f"{OUR_PREFIX}{name}"
             pod = next(container for container in kubernetes_containers(PROD) if container.name == name)
             assert each["bootstrapServersFromEnv"] in pod.environment
-            assert each["sasl"] == pod.environment["KAFKA__SASL_MECHANISM"].lower().replace("-", "_")
+            assert each["sasl"] == pod.environment["KAFKA__SASL_MECHANISM"].lower().replace("-sha-", "_sha")
             assert (each["tls"] == "enable") == ("SSL" in pod.environment["KAFKA__SECURITY_PROTOCOL"])
 
 
