@@ -64,7 +64,11 @@ class _Strict(yaml.SafeLoader):
         return node
 
 
-_Strict.add_constructor("!override", _Strict.construct_sequence)
+def _overriding(loader: _Strict, node: yaml.SequenceNode) -> list[Any]:
+    return list(loader.construct_sequence(node))
+
+
+_Strict.add_constructor("!override", _overriding)
 
 
 def compose(file: Path = COMPOSE) -> Object:

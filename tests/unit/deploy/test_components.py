@@ -39,7 +39,8 @@ def closed(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-TEXT, NUMBER, ANYTHING = {"type": "string"}, {"type": "integer"}, {}
+TEXT, NUMBER = {"type": "string"}, {"type": "integer"}
+ANYTHING: dict[str, Any] = {}
 SCALED_OBJECT = closed(
     scaleTargetRef=closed(name=TEXT),
     pollingInterval=NUMBER,
