@@ -109,6 +109,11 @@ def test_several_of_a_service_are_spread_over_nodes_and_zones(folder: Path) -> N
             assert one["whenUnsatisfiable"] == "ScheduleAnyway", "a full zone must not keep a pod from starting"
 
 
+def test_a_new_scorer_is_ready_before_an_old_one_goes() -> None:
+    for folder in FOLDERS:
+        assert kinds(folder, "Deployment")["scorer"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
 def test_of_those_that_must_be_alone_there_is_never_a_second_one() -> None:
     for name in ("ingestor", "trainer"):
         spec = kinds(PROD, "Deployment")[name]["spec"]
