@@ -33,6 +33,9 @@ LASTING = ("simulator", "features", "scorer", "sink", "ingestor", "console", "tr
 STOP_SECONDS = 30
 """The grace that both files give; a service that takes longer would be killed."""
 
+MLFLOW_SECONDS = 600
+"""It imports a lot, and makes its database; some 20 on an idle machine."""
+
 MOUNTED = {"/models": "MODEL_REGISTRY__URI", "/etc/flit/keys": "SCORER__API_KEYS_FILE"}
 """Where the manifests mount a volume that a service can't start without, and the variable that leads there."""
 
@@ -179,6 +182,8 @@ def test_a_check_fails_where_kafka_is_away(image_of: ImageOf, addresses: dict[st
     assert image.run([*image.entrypoint, "--check"], nowhere).returncode == 1
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(2 * MLFLOW_SECONDS)
 def test_mlflow_serves_the_name_that_the_trainer_has_for_it(image_of: ImageOf, tmp_path: Path) -> None:
     image, container = image_of("trainer"), find("compose", "mlflow")
     (port,) = free_ports(1)
@@ -187,13 +192,13 @@ def test_mlflow_serves_the_name_that_the_trainer_has_for_it(image_of: ImageOf, t
     process = image.start(command, {}, tmp_path / "log")
     try:
         check = [part.replace(":5000/", f":{port}/") for part in container.definition["healthcheck"]["test"][1:]]
-        wait_until_zero(image, check, {}, container.where)
+        wait_until_zero(image, check, {}, container.where, MLFLOW_SECONDS)
         for host, status in (("mlflow:5000", 200), ("elsewhere.example", 403)):
             asked = urllib.request.Request(
                 f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": host}
             )
             try:
-                with urllib.request.urlopen(asked, timeout=30) as answer:
+                with urllib.request.urlopen(asked, timeout=60) as answer:
                     assert answer.status == status
             except urllib.error.HTTPError as refused:
                 assert refused.code == status, (host, refused.read())
