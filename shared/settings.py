@@ -282,7 +282,7 @@ def load_settings(kind: type[SettingsT]) -> SettingsT:
     try:
         return kind()
     except SettingsError as error:
-        print(f"bad setting SECRETS_DIR: {error}", file=sys.stderr)  # noqa: T201
+        print(f"bad setting: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(EXIT_BAD_SETTING) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
