@@ -1,11 +1,13 @@
 """Settings: read once at the start from the environment, frozen afterwards.
 
-Names are `SECTION__FIELD`, as the README of each service lists them. A service refuses to start on a bad setting, with
-one line that names the variable.
+Names are `SECTION__FIELD`, as the README of each service lists them. Where SECRETS_DIR names a folder, a file in it
+that is named so is read as the setting's value; a variable goes before it. A service refuses to start on a bad setting,
+with one line that names the variable.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import sys
@@ -15,7 +17,13 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from shared.contracts.pseudonyms import Pseudonyms
 from shared.contracts.topics import DEFAULT_PARTITIONS
@@ -235,6 +243,24 @@ class ServiceSettings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        folder = os.environ.get("SECRETS_DIR")
+        if not folder:
+            return init_settings, env_settings
+        # A variable can be read by whoever may look at the container; a file only by who is in it.
+        files = NestedSecretsSettingsSource(
+            file_secret_settings, secrets_dir=folder, secrets_dir_missing="error", secrets_nested_delimiter="__"
+        )
+        return init_settings, env_settings, files
+
     profile: Literal["local", "production"] = "local"
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
@@ -255,6 +281,9 @@ def load_settings(kind: type[SettingsT]) -> SettingsT:
     """The settings of this process. On a bad one: one line on standard error that names it, and exit status 2."""
     try:
         return kind()
+    except SettingsError as error:
+        print(f"bad setting: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(EXIT_BAD_SETTING) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "__".join(str(part) for part in first["loc"]).upper()

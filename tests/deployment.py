@@ -7,7 +7,7 @@ import functools
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).parents[1]
 DEPLOY = REPOSITORY / "deploy"
 COMPOSE = DEPLOY / "docker-compose.yml"
 BASE, DEV, PROD = (DEPLOY / "k8s" / folder for folder in ("base", "overlays/dev", "overlays/prod"))
+AUTOSCALING, KEDA, MONITORING = (DEPLOY / "k8s/components" / name for name in ("autoscaling", "keda", "monitoring"))
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
 OURS = "flit-risk/"
@@ -52,9 +53,32 @@ class Container:
         return [*(entrypoint if self.command is None else self.command), *self.arguments]
 
 
-def compose() -> Object:
-    """The compose file, with the defaults of its variables put in."""
-    document: Object = yaml.load(_DEFAULT.sub(r"\1", COMPOSE.read_text()), Loader=yaml.CSafeLoader)
+class _Strict(yaml.SafeLoader):
+    """Refuses a key that stands twice, as compose and kubectl do, and knows compose's own `!override`."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node: Any = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value]
+        if len(keys) != len(set(keys)):
+            raise yaml.constructor.ConstructorError(None, None, f"a key stands twice in {keys}", node.start_mark)
+        return node
+
+
+def _overriding(loader: _Strict, node: yaml.SequenceNode) -> list[Any]:
+    return list(loader.construct_sequence(node))
+
+
+_Strict.add_constructor("!override", _overriding)
+
+
+def compose(file: Path = COMPOSE) -> Object:
+    """A compose file, with the defaults of its variables put in."""
+    return copy.deepcopy(_composed(file))
+
+
+@functools.cache
+def _composed(file: Path) -> Object:
+    document: Object = yaml.load(_DEFAULT.sub(r"\1", file.read_text()), Loader=_Strict)
     return document
 
 
@@ -67,34 +91,55 @@ def compose_containers() -> list[Container]:
             environment=service.get("environment", {}),
             command=service.get("entrypoint"),
             arguments=service.get("command", ()),
-            own_variables=frozenset(service.get("environment", {})),
+            own_variables=frozenset(service.get("environment", {})) | _secret_variables(service),
             definition=service,
         )
         for name, service in compose()["services"].items()
     ]
 
 
-def kustomize(folder: Path) -> list[Object]:
-    """The objects of a kustomization with its patches applied: as much of kustomize as our folders use.
+def _secret_variables(service: Object) -> frozenset[str]:
+    """Settings whose values compose mounts as files."""
+    targets = (one["target"] for one in service.get("secrets", ()) if isinstance(one, dict))
+    return frozenset(target for target in targets if "__" in target)
+
+
+def kustomize(folder: Path, *more: Path) -> list[Object]:
+    """The objects of a kustomization with its patches applied: as much of kustomize as our folders use (tests/system
+    compares with kustomize itself). `more`: components beside those that it names.
 
     Raises LookupError for a patch without an object, and ValueError where merging would take more than maps and plain
     lists.
     """
-    plan = _documents(folder / "kustomization.yaml")[0]
-    unknown = set(plan) - {"apiVersion", "kind", "namespace", "resources", "patches", "images"}
-    if unknown:
-        raise ValueError(f"{folder}: {unknown} is not understood here")
+    plan = _plan(folder)
     objects: list[Object] = []
     for resource in plan["resources"]:
         path = folder / resource
         objects += kustomize(path) if path.is_dir() else _documents(path)
-    for patch in plan.get("patches", ()):
-        for document in _documents(folder / patch["path"]):
-            objects = apply_patch(objects, document)
+    for component in [*(folder / one for one in plan.get("components", ())), *more]:
+        part = _plan(component)
+        objects += [document for resource in part["resources"] for document in _documents(component / resource)]
+        objects = _patched(objects, part, component)
+    objects = _patched(objects, plan, folder)
     for image in plan.get("images", ()):
         for each in (each for one in objects for each in _pod_containers(one)):
             if each["image"].partition(":")[0] == image["name"]:
                 each["image"] = f"{image['newName']}:{image['newTag']}"
+    return objects
+
+
+def _plan(folder: Path) -> Object:
+    plan = _documents(folder / "kustomization.yaml")[0]
+    unknown = set(plan) - {"apiVersion", "kind", "namespace", "resources", "components", "patches", "images"}
+    if unknown:
+        raise ValueError(f"{folder}: {unknown} is not understood here")
+    return plan
+
+
+def _patched(objects: list[Object], plan: Object, folder: Path) -> list[Object]:
+    for patch in plan.get("patches", ()):
+        for document in _documents(folder / patch["path"]):
+            objects = apply_patch(objects, document)
     return objects
 
 
@@ -106,6 +151,11 @@ def apply_patch(objects: Sequence[Object], patch: Object) -> list[Object]:
 
 def identity(one: Object) -> tuple[str, str, str]:
     return one["apiVersion"], one["kind"], one["metadata"]["name"]
+
+
+def ours(containers: Iterable[Container]) -> list[Container]:
+    """Those that run a program of this repository with settings: neither the emulator nor MLflow's server."""
+    return [one for one in containers if one.ours and one.ours != "bigquery-emulator" and one.name != "mlflow"]
 
 
 def kubernetes_containers(folder: Path) -> list[Container]:
@@ -163,9 +213,10 @@ def _parsed(path: Path) -> list[Object]:
 
 def _merged(old: Any, new: Any) -> Any:
     if isinstance(old, dict) and isinstance(new, dict):
-        return {
+        merged = {
             key: _merged(old[key], new[key]) if key in old and key in new else (old | new)[key] for key in old | new
         }
+        return {key: value for key, value in merged.items() if value is not None}  # null takes a field away
     if isinstance(old, list) and any(isinstance(item, dict) for item in old):
         raise ValueError("lists of maps are merged by keys that differ from list to list: put it into the base instead")
     return new

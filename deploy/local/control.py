@@ -69,6 +69,8 @@ def run() -> int:
                 "SCORER__HTTP_PORT": str(SCORER_PORT),
                 "INGESTOR__RATE": os.environ.get("RATE") or "20",
                 "CONSOLE__PORT": str(CONSOLE_PORT),
+                "TRAINER__REPORTS": str((DATA_DIR / "reports").absolute()),
+                "ALERTS__STATE": str((DATA_DIR / "alerts").absolute()),
             }
             supervisor = Supervisor(stack, DATA_DIR, settings)
             try:
@@ -111,9 +113,7 @@ def status() -> int:
     table = Table(title="services", title_justify="left")
     for column in ("service", "health", "lag", "events so far", "metrics"):
         table.add_column(column)
-    registry = (DATA_DIR / "models").absolute()
-    train = f"MODEL_REGISTRY__URI={registry} .venv/bin/python -m services.trainer train"
-    model = f"none yet: `{train}` makes one, once outcomes have matured"
+    model = "none yet: the trainer makes one, once outcomes have matured"
     for service in SERVICES:
         samples = metrics_of(service.metrics_port)
         lag = lag_by_topic(samples)

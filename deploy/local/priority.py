@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-MIRRORS = frozenset({"sink", "bigquery", "ledger", "console"})
-"""What copies, checks and shows what was decided."""
+MIRRORS = frozenset({"sink", "bigquery", "ledger", "console", "trainer"})
+"""What copies, checks, shows and learns from what was decided."""
 
 
 def yielding(name: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from services.trainer.evaluate import Economics
 from services.trainer.experiments.limits import Limits
@@ -63,7 +63,7 @@ class TrainerSection(Section):
     tuning_seconds: float | None = Field(default=None, gt=0)
     """No trial is begun after so long. How many were made is on the model card: set as `tuning_trials`, that number
     gives the same version again."""
-    mlflow_tracking_uri: str | None = Field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI"))
+    mlflow_tracking_uri: str | None = Field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI") or None)
     """Where trainings are tracked and models mirrored, such as `sqlite:///mlflow.db` or `https://mlflow.example`;
     unset, nowhere (services/trainer/tracking.py)."""
     guard: GuardSection = GuardSection()
@@ -74,6 +74,11 @@ class TrainerSection(Section):
     """Whether a training is refused where its examples break an expectation (services/trainer/quality)."""
     reports: str = "out/trainer"
     """Folder for drift reports and the readable model card."""
+
+    @field_validator("mlflow_tracking_uri", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
 
     @property
     def family_names(self) -> list[str]:
@@ -102,4 +107,4 @@ class TrainerSettings(ServiceSettings):
         """What must be set in the production profile for a command that registers models, and isn't. All others, the
         guard's above all, do without the key that signs."""
         unsigned = self.profile == "production" and self.model_registry.signing_key_file is None
-        return "MODEL_REGISTRY__SIGNING_KEY_FILE" if unsigned and command == "train" else None
+        return "MODEL_REGISTRY__SIGNING_KEY_FILE" if unsigned and command in ("train", "watch") else None

@@ -162,9 +162,11 @@ def _uv() -> Path:
     return found.parent
 
 
-def wait_until_zero(image: Image, command: Sequence[str], environment: Mapping[str, str], what: str) -> None:
+def wait_until_zero(
+    image: Image, command: Sequence[str], environment: Mapping[str, str], what: str, patience: float = ANSWER_SECONDS
+) -> None:
     """Run a health check until it passes, as an engine does."""
-    deadline = time.monotonic() + ANSWER_SECONDS
+    deadline = time.monotonic() + patience
     while (last := image.run(command, environment)).returncode != 0:
         assert time.monotonic() < deadline, f"{what}: {shlex.join(command)}: {last.stdout}"
         time.sleep(POLL_SECONDS)

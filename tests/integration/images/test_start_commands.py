@@ -7,6 +7,7 @@ their pods do: see `confinement`.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import signal
 import subprocess
@@ -21,16 +22,19 @@ import pytest
 
 from deploy.local.ports import free_ports
 from deploy.local.stack import EmbeddedStack
-from tests.deployment import DEPLOY, DEV, Container, compose_containers, kubernetes_containers
+from tests.deployment import DEPLOY, DEV, Container, compose, compose_containers, kubernetes_containers
 from tests.integration.images import confinement
 from tests.integration.images.conftest import ImageOf
 from tests.integration.images.image import ANSWER_SECONDS, POLL_SECONDS, Image, wait_until_zero
 
-LASTING = ("simulator", "features", "scorer", "sink", "ingestor", "console")
+LASTING = ("simulator", "features", "scorer", "sink", "ingestor", "console", "trainer")
 """In the order of their start."""
 
 STOP_SECONDS = 30
 """The grace that both files give; a service that takes longer would be killed."""
+
+MLFLOW_SECONDS = 600
+"""It imports a lot, and makes its database; some 20 on an idle machine."""
 
 MOUNTED = {"/models": "MODEL_REGISTRY__URI", "/etc/flit/keys": "SCORER__API_KEYS_FILE"}
 """Where the manifests mount a volume that a service can't start without, and the variable that leads there."""
@@ -48,6 +52,12 @@ def addresses(tmp_path_factory: pytest.TempPathFactory, image_of: ImageOf) -> It
         (folder / "models").chmod(0o777)  # as fsGroup does
         (folder / "keys").mkdir()
         shutil.copy(DEPLOY / "api-keys.example", folder / "keys" / "api-keys")
+        (folder / "secrets").mkdir()
+        for secret in (one for service in compose()["services"].values() for one in service.get("secrets", ())):
+            if isinstance(secret, dict):
+                shutil.copy(
+                    DEPLOY / compose()["secrets"][secret["source"]]["file"], folder / "secrets" / secret["target"]
+                )
         changed = {
             **stack.environment(),
             "SIMTOM__URL": f"http://127.0.0.1:{simulator}",
@@ -56,7 +66,9 @@ def addresses(tmp_path_factory: pytest.TempPathFactory, image_of: ImageOf) -> It
             "CONSOLE__PORT": str(pages),
             "CONSOLE__SCORER_URL": f"http://127.0.0.1:{http}",
             "MODEL_REGISTRY__URI": str(folder / "models"),
-            "TRAINER__REPORTS": str(folder / "reports"),
+            "TRAINER__REPORTS": str(folder / "models" / "reports"),
+            "ALERTS__STATE": str(folder / "models" / "alerts"),
+            "SECRETS_DIR": str(folder / "secrets"),
             "SCORER__API_KEYS_FILE": str(folder / "keys" / "api-keys"),
         }
         for name in ("create-topics", "create-warehouse"):
@@ -104,10 +116,12 @@ def test_the_job_of_the_manifests_may_run_again(image_of: ImageOf, addresses: di
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_the_trainer_starts_and_refuses_an_empty_warehouse(
+def test_a_training_by_hand_refuses_an_empty_warehouse(
     image_of: ImageOf, addresses: dict[str, str], source: str
 ) -> None:
-    done = run_once(find(source, "trainer"), image_of("trainer"), addresses)
+    # By hand, beside the loop that the container runs.
+    container = dataclasses.replace(find(source, "trainer"), arguments=["train"])
+    done = run_once(container, image_of("trainer"), addresses)
     assert done.returncode == 1, done.stdout
     assert '"event": "refused"' in done.stdout or '"event":"refused"' in done.stdout, done.stdout
     assert "Traceback" not in done.stdout
@@ -166,6 +180,31 @@ def test_a_check_fails_where_kafka_is_away(image_of: ImageOf, addresses: dict[st
     image, container = image_of("scorer"), find("compose", "scorer")
     nowhere = environment(container, addresses | {"KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{free_ports(1)[0]}"})
     assert image.run([*image.entrypoint, "--check"], nowhere).returncode == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * MLFLOW_SECONDS)
+def test_mlflow_serves_the_name_that_the_trainer_has_for_it(image_of: ImageOf, tmp_path: Path) -> None:
+    image, container = image_of("trainer"), find("compose", "mlflow")
+    (port,) = free_ports(1)
+    moved = {"--port=5000": f"--port={port}"}
+    command = [moved.get(part, part).replace("/mlflow/", f"{tmp_path}/") for part in container.command_line([])]
+    process = image.start(command, {}, tmp_path / "log")
+    try:
+        check = [part.replace(":5000/", f":{port}/") for part in container.definition["healthcheck"]["test"][1:]]
+        wait_until_zero(image, check, {}, container.where, MLFLOW_SECONDS)
+        for host, status in (("mlflow:5000", 200), ("elsewhere.example", 403)):
+            asked = urllib.request.Request(
+                f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": host}
+            )
+            try:
+                with urllib.request.urlopen(asked, timeout=60) as answer:
+                    assert answer.status == status
+            except urllib.error.HTTPError as refused:
+                assert refused.code == status, (host, refused.read())
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -23,7 +23,8 @@ def test_it_keeps_to_the_compose_specification() -> None:
 
 
 def test_it_is_started_only_where_it_is_asked_for_and_seen_from_this_machine_alone() -> None:
-    assert AIRFLOW["profiles"] == ["airflow"]
+    assert AIRFLOW["profiles"] == ["airflow", "full"]
+    assert AIRFLOW["environment"]["AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"] == "true"
     assert all(port.startswith("127.0.0.1:") for port in AIRFLOW["ports"])
     assert AIRFLOW["cap_drop"] == ["ALL"] and AIRFLOW["security_opt"] == ["no-new-privileges:true"]
 

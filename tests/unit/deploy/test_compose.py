@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -10,11 +12,15 @@ import pytest
 import yaml
 
 from deploy.local import services as local
-from tests.deployment import DEPLOY, REPOSITORY, compose, compose_containers
+from tests.deployment import COMPOSE, DEPLOY, REPOSITORY, compose, compose_containers, ours
+from tests.unit.deploy.test_container_settings import fields, settings_of
 
 SCHEMA = json.loads((REPOSITORY / "tests/data/compose/compose-spec.json").read_text())
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
-LASTING = {"ingestor", "features", "scorer", "sink", "simulator", "console"}
+LASTING = {"ingestor", "features", "scorer", "sink", "simulator", "console", "trainer"}
+FULL = {"prometheus", "grafana", "console", "mlflow"}
+
+CONFIGS = ("prometheus.yml", "compose/scaled.yml")
 
 
 def test_the_file_keeps_to_the_compose_specification() -> None:
@@ -29,8 +35,21 @@ def test_a_key_that_compose_does_not_know_is_refused() -> None:
 
 
 def test_every_service_of_the_system_is_in_it() -> None:
-    assert {one.ours for one in compose_containers() if one.ours} == LASTING | {"trainer", "bigquery-emulator"}
-    assert SERVICES["trainer"]["profiles"] == ["trainer"]
+    assert {one.ours for one in compose_containers() if one.ours} == LASTING | {"bigquery-emulator"}
+
+
+def test_the_core_needs_no_profile_and_nothing_of_the_full_one() -> None:
+    assert {name for name, service in SERVICES.items() if service.get("profiles") == ["full"]} == FULL
+    assert not any(service.get("profiles") for name, service in SERVICES.items() if name not in FULL)
+    assert compose(DEPLOY / "airflow/docker-compose.yml")["services"]["airflow"]["profiles"] == ["airflow", "full"]
+    for name, service in SERVICES.items():
+        assert name in FULL or not FULL & set(service.get("depends_on", ())), name
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "twice.yml").write_text("services: {one: {image: a, deploy: {}, deploy: {}}}")
+    with pytest.raises(yaml.constructor.ConstructorError, match="twice"):
+        compose(tmp_path / "twice.yml")
 
 
 def test_each_image_is_built_for_the_service_that_it_is_named_after() -> None:
@@ -54,7 +73,7 @@ def test_who_is_waited_for_can_be_waited_for() -> None:
 
 def test_whoever_reads_topics_or_warehouse_waits_until_they_are_made() -> None:
     for one in compose_containers():
-        if one.name in LASTING | {"trainer"}:
+        if one.name in LASTING:
             waits = set(one.definition.get("depends_on", ()))
             assert ("create-topics" in waits) == ("KAFKA__BOOTSTRAP_SERVERS" in one.environment), one.name
             assert ("create-warehouse" in waits) == ("BIGQUERY__PROJECT" in one.environment), one.name
@@ -62,7 +81,6 @@ def test_whoever_reads_topics_or_warehouse_waits_until_they_are_made() -> None:
 
 def test_prometheus_and_grafana_find_what_they_are_given() -> None:
     prometheus, grafana = SERVICES["prometheus"], SERVICES["grafana"]
-    assert prometheus["profiles"] == grafana["profiles"] == ["full"]
     given = {volume.split(":")[1] for volume in prometheus["volumes"]}
     assert "--config.file=/etc/prometheus/prometheus.yml" in prometheus["command"]
     config = yaml.safe_load((DEPLOY / "monitoring/prometheus.yml").read_text())
@@ -126,7 +144,7 @@ def test_containers_are_limited_and_come_back() -> None:
         assert 0 < service["pids_limit"] <= 512, name
         # Without a size, what is written there may take half of the machine's memory.
         assert name == "kafka" or all(":size=" in one for one in service["tmpfs"]), name
-        expected = "no" if name == "trainer" else "on-failure:5" if name.startswith("create-") else "unless-stopped"
+        expected = "on-failure:5" if name.startswith("create-") else "unless-stopped"
         assert service["restart"] == expected, name
 
 
@@ -135,4 +153,63 @@ def test_mounted_volumes_are_declared_and_all_used() -> None:
     files = {source for source in mounted if source.startswith("./")}
     assert mounted - files == set(compose()["volumes"])
     assert all((DEPLOY / file).exists() for file in files)
-    assert (DEPLOY / compose()["secrets"]["api-keys"]["file"]).exists()
+
+
+def test_secrets_are_files_that_exist_and_no_variable_holds_one() -> None:
+    given = compose()["secrets"]
+    assert all((DEPLOY / secret["file"]).is_file() for secret in given.values())
+    named = {
+        one["source"] if isinstance(one, dict) else one
+        for service in SERVICES.values()
+        for one in service.get("secrets", ())
+    }
+    assert named == set(given)
+    for one in ours(compose_containers()):
+        secret = {name for name, field in fields(settings_of(one)).items() if "SecretStr" in str(field.annotation)}
+        assert not secret & set(one.environment), one.name
+        mounted = {each for each in one.own_variables if each in secret}
+        assert not mounted or one.environment["SECRETS_DIR"] == "/run/secrets", one.name
+
+
+def test_who_is_scaled_publishes_ranges_that_nobody_else_has_and_is_found_by_name() -> None:
+    scaled = compose(DEPLOY / "scale.yml")["services"]
+    taken = [port for name, service in SERVICES.items() if name not in scaled for port in service.get("ports", ())]
+    ports: list[int] = [int(port.split(":")[1]) for port in taken]
+    for name, service in scaled.items():
+        for published in service.get("ports", ()):
+            address, outside, inside = published.split(":")
+            first, last = map(int, outside.split("-"))
+            assert address == "127.0.0.1" and last - first == 9, published
+            assert any(port.endswith(f":{inside}") for port in SERVICES[name]["ports"]), published
+            ports += range(first, last + 1)
+        assert "container_name" not in SERVICES[name]
+    assert len(ports) == len(set(ports))
+    plain, config = (yaml.safe_load((DEPLOY / "monitoring" / file).read_text()) for file in CONFIGS)
+    assert {key: plain[key] for key in ("global", "rule_files")} == {
+        key: config[key] for key in ("global", "rule_files")
+    }
+    (found,) = config["scrape_configs"][0]["dns_sd_configs"]
+    targets = yaml.safe_load((DEPLOY / "monitoring/compose/targets.yml").read_text())
+    assert {f"{name}:{found['port']}" for name in found["names"]} == {
+        one for each in targets for one in each["targets"]
+    }
+    assert "./monitoring/compose/scaled.yml:/etc/prometheus/prometheus.yml:ro" in scaled["prometheus"]["volumes"]
+
+
+def test_what_pins_the_images_is_printed_for_each_foreign_one(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\ncase "$4" in *:*) echo sha256:"$(printf %s "$4" | tr -dc a-z)";; esac\n')
+    docker.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    printed = subprocess.run(
+        [DEPLOY / "pin-digests.sh"], env=environment, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    foreign = {service["image"].split("/")[0] for service in SERVICES.values() if "build" not in service}
+    pins = dict(line.split("=", 1) for line in printed)
+    assert len(pins) == len(printed) == len(foreign)
+    for name, digest in pins.items():
+        assert f"${{{name}:-}}" in COMPOSE.read_text() and digest.startswith("@sha256:")
+    docker.write_text("#!/bin/sh\necho 'not found' >&2; exit 1\n")
+    assert (
+        subprocess.run([DEPLOY / "pin-digests.sh"], env=environment, capture_output=True, check=False).returncode != 0
+    )

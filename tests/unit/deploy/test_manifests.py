@@ -85,9 +85,9 @@ def test_patches_change_what_they_name_and_nothing_else() -> None:
 
 def test_every_service_runs_and_only_dev_has_a_simulator() -> None:
     for folder in FOLDERS:
-        others = {"guard", "console"} | ({"simulator"} if folder == DEV else set())
+        others = {"trainer", "console"} | ({"simulator"} if folder == DEV else set())
         assert set(kinds(folder, "Deployment")) == SERVICES | others
-        assert set(kinds(folder, "CronJob")) == {"trainer"}
+        assert set(kinds(folder, "CronJob")) == {"reconcile"}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -97,6 +97,27 @@ def test_every_service_has_a_disruption_budget_that_lets_a_node_be_drained(folde
     for name, budget in budgets.items():
         assert budget["spec"]["selector"]["matchLabels"].items() <= pods(folder)[name]["metadata"]["labels"].items()
         assert budget["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_several_of_a_service_are_spread_over_nodes_and_zones(folder: Path) -> None:
+    for name in ("features", "scorer", "sink"):
+        spread = pods(folder)[name]["spec"]["topologySpreadConstraints"]
+        assert [one["topologyKey"] for one in spread] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+        for one in spread:
+            assert one["labelSelector"]["matchLabels"] == pods(folder)[name]["metadata"]["labels"]
+            assert one["whenUnsatisfiable"] == "ScheduleAnyway", "a full zone must not keep a pod from starting"
+
+
+def test_a_new_scorer_is_ready_before_an_old_one_goes() -> None:
+    for folder in FOLDERS:
+        assert kinds(folder, "Deployment")["scorer"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_of_those_that_must_be_alone_there_is_never_a_second_one() -> None:
+    for name in ("ingestor", "trainer"):
+        spec = kinds(PROD, "Deployment")[name]["spec"]
+        assert spec["replicas"] == 1 and spec["strategy"] == {"type": "Recreate"}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -127,7 +148,7 @@ def test_probes_ask_ports_that_the_container_has(folder: Path) -> None:
         ports = {port["name"] for port in container.get("ports", ())}
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             if probe not in container:
-                assert "/prepare" in where or "/trainer" in where, where
+                assert "/prepare" in where or "/reconcile" in where, where
             else:
                 asked = container[probe].get("httpGet") or container[probe].get("tcpSocket")
                 assert "exec" in container[probe] or asked["port"] in ports, where
@@ -138,7 +159,7 @@ def test_health_is_asked_on_the_operations_port(folder: Path) -> None:
     asked = 0
     for container in kubernetes_containers(folder):
         definition = container.definition
-        if container.name in SERVICES | {"guard", "console", "simulator"}:
+        if container.name in SERVICES | {"trainer", "console", "simulator"}:
             ports = {port["name"]: port["containerPort"] for port in definition["ports"]}
             assert str(ports["operations"]) == container.environment["METRICS__PORT"]
             for probe, path in (("startupProbe", "/live"), ("livenessProbe", "/live"), ("readinessProbe", "/ready")):

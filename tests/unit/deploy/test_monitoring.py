@@ -18,7 +18,6 @@ from deploy.monitoring.objectives import OBJECTIVES
 from deploy.monitoring.rules import alert_names, alerting_rules, annotations_of
 from services.ledger.settings import DEFAULT_PORT as LEDGER_PORT
 from services.trainer.drift import THRESHOLD
-from services.trainer.settings import DEFAULT_METRICS_PORT as TRAINER_PORT
 from tests.deployment import REPOSITORY, compose
 from tests.monitoring import (
     OF_TARGETS,
@@ -124,7 +123,7 @@ def test_the_commands_of_a_page_exist(page: object) -> None:
     for service in re.findall(r"docker-compose\.yml (?:logs|restart) ([a-z]+)", text):
         assert service in compose()["services"], service
     for port in re.findall(r"127\.0\.0\.1:(91\d\d)", text):
-        assert int(port) in {one.metrics_port for one in SUPERVISED} | {TRAINER_PORT, LEDGER_PORT}
+        assert int(port) in {one.metrics_port for one in SUPERVISED} | {LEDGER_PORT}
 
 
 @pytest.mark.parametrize(("name", "panel"), PANELS, ids=lambda one: one.title if isinstance(one, Panel) else one)
@@ -167,7 +166,7 @@ def test_prometheus_asks_the_embedded_stack_where_its_services_are() -> None:
     asked = {group["labels"]["job"]: group["targets"] for group in targets if "optional" not in group["labels"]}
     assert asked == {one.name: [f"127.0.0.1:{one.metrics_port}"] for one in SUPERVISED}
     optional = {group["labels"]["job"]: group["targets"] for group in targets if "optional" in group["labels"]}
-    assert optional == {"trainer": [f"127.0.0.1:{TRAINER_PORT}"], "ledger": [f"127.0.0.1:{LEDGER_PORT}"]}
+    assert optional == {"ledger": [f"127.0.0.1:{LEDGER_PORT}"]}
 
 
 def test_prometheus_asks_every_container_of_ours_that_serves_metrics() -> None:
@@ -176,7 +175,7 @@ def test_prometheus_asks_every_container_of_ours_that_serves_metrics() -> None:
     serving = {
         name for name, one in compose()["services"].items() if any(":9100" in port for port in one.get("ports", ()))
     }
-    assert {f"{name}:9100" for name in serving} | {"trainer:9100"} == asked
+    assert {f"{name}:9100" for name in serving} == asked
 
 
 def test_drift_counts_from_where_the_trainer_has_it() -> None:

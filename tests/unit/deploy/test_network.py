@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from shared.alerts.settings import SMTP_PORTS
 from tests.deployment import (
     BASE,
     DEPLOY,
@@ -20,6 +21,7 @@ from tests.deployment import (
     compose_containers,
     kubernetes_containers,
     kustomize,
+    ours,
     pod_of,
 )
 from tests.unit.deploy.test_container_settings import settings_of, variables
@@ -128,12 +130,11 @@ def _has_port(rule: Mapping[str, Any], port: int, names: Mapping[str, int]) -> b
 def read(folder: Path) -> dict[str, dict[str, str]]:
     """By pod, the addresses of the settings that its code reads."""
     found: dict[str, dict[str, str]] = {}
-    for one in kubernetes_containers(folder):
-        if one.ours and one.ours != "bigquery-emulator":
-            pod = one.where.split()[1].partition("/")[2]
-            known = variables(settings_of(one))
-            mine = {name: one.environment.get(name, "") for name in ADDRESSES if name in known}
-            found.setdefault(pod, {}).update(mine)
+    for one in ours(kubernetes_containers(folder)):
+        pod = one.where.split()[1].partition("/")[2]
+        known = variables(settings_of(one))
+        mine = {name: one.environment.get(name, "") for name in ADDRESSES if name in known}
+        found.setdefault(pod, {}).update(mine)
     return found
 
 
@@ -178,7 +179,7 @@ def test_from_other_namespaces_only_the_checkout_and_the_metrics_are_reached(fol
             assert cluster.lets_in(name, port, {}, asking) == ((name, port_name) == ("scorer", "http"))
             assert cluster.lets_in(name, port, {}, collecting) == (port_name == "operations")
             assert not cluster.lets_in(name, port, {}, {"kubernetes.io/metadata.name": "elsewhere"})
-        assert set(ports.values()) >= {OPERATIONS} or name in ("prepare", "kafka", "valkey", "bigquery")
+        assert set(ports.values()) >= {OPERATIONS} or name in ("prepare", "reconcile", "kafka", "valkey", "bigquery")
 
 
 PLACES = {
@@ -206,7 +207,7 @@ def test_in_the_production_overlay_each_reaches_what_its_code_reads() -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_only_who_asks_bigquery_has_the_account_that_may(folder: Path) -> None:
+def test_who_asks_bigquery_has_an_account_of_its_own_and_nobody_else_has_one(folder: Path) -> None:
     accounts = {
         one["metadata"]["name"]: template["spec"].get("serviceAccountName")
         for one in kustomize(folder)
@@ -214,7 +215,18 @@ def test_only_who_asks_bigquery_has_the_account_that_may(folder: Path) -> None:
     }
     for pod, addresses in read(folder).items():
         asks = "BIGQUERY__REST_ENDPOINT" in addresses
-        assert accounts[pod] == ("flit-risk-warehouse" if asks else "flit-risk"), pod
+        assert accounts[pod] == (f"flit-risk-{pod}" if asks else "flit-risk"), pod
+
+
+def test_who_tells_people_reaches_slack_and_mail_outside_and_no_mail_server_inside() -> None:
+    cluster = Cluster(PROD)
+    telling = {one.name for one in kubernetes_containers(PROD) if "ALERTS__SMTP_URL" in one.environment}
+    assert telling == {"trainer"}
+    for pod in cluster.labels:
+        for port in SMTP_PORTS.values():
+            assert cluster.lets_out(pod, "203.0.113.1", port) == (pod in telling), pod
+            assert not cluster.lets_out(pod, "10.0.0.1", port), pod
+    assert all(cluster.lets_out(pod, "203.0.113.1", 443) for pod in telling)
 
 
 def test_the_metadata_server_is_for_those_who_ask_bigquery_and_the_clusters_networks_for_nobody() -> None:

@@ -267,7 +267,8 @@ def test_an_experiment_that_makes_no_sense_is_refused_at_once(arguments: list[st
 def test_in_production_only_what_registers_models_needs_the_key_that_signs() -> None:
     keys = ModelRegistrySettings(public_keys_file=Path("keys.pem"))
     settings = TrainerSettings(profile="production", model_registry=keys)
-    assert settings.lacks_for("train") == "MODEL_REGISTRY__SIGNING_KEY_FILE"
+    for command in ("train", "watch"):
+        assert settings.lacks_for(command) == "MODEL_REGISTRY__SIGNING_KEY_FILE"
     assert settings.lacks_for("guard") is None
     with pytest.raises(ValueError, match="PUBLIC_KEYS_FILE"):
         TrainerSettings(profile="production")

@@ -1,0 +1,196 @@
+"""What goes beside the base: autoscaling, monitoring, and examples of the operators that run Kafka and Redis.
+
+Kinds that operators bring are unknown to Kubernetes' own schemas, and theirs come in no package that is locked here: of
+those the fields that we use are checked against what their documentation says, and against the code.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from deploy.local import kafka_jars
+from deploy.monitoring.operator import prometheus_rule
+from shared.contracts.topics import ALL, OUTCOMES, TRANSACTIONS
+from shared.kafka.grants import OUR_PREFIX, OURS, grants_of
+from tests.deployment import AUTOSCALING, BASE, DEPLOY, KEDA, MONITORING, PROD, Object, kubernetes_containers, kustomize
+from tests.unit.deploy.test_manifests import VERSIONS, validate
+
+STRIMZI, REDIS = (
+    list(yaml.safe_load_all((DEPLOY / "k8s/examples" / name).read_text())) for name in ("strimzi.yaml", "redis.yaml")
+)
+PARTITIONS = int(kubernetes_containers(PROD)[0].environment["KAFKA__PARTITIONS"])
+
+READ = {"features": (TRANSACTIONS, OUTCOMES), "sink": ALL}
+"""What each reads as a group (services/features/app.py, services/sink/loop.py)."""
+
+
+def only(kind: str, objects: list[Object]) -> dict[str, Any]:
+    return {one["metadata"]["name"]: one for one in objects if one["kind"] == kind}
+
+
+def closed(**properties: Any) -> dict[str, Any]:
+    """An object that has these fields and no others."""
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+TEXT, NUMBER = {"type": "string"}, {"type": "integer"}
+ANYTHING: dict[str, Any] = {}
+SCALED_OBJECT = closed(
+    scaleTargetRef=closed(name=TEXT),
+    pollingInterval=NUMBER,
+    minReplicaCount=NUMBER,
+    maxReplicaCount=NUMBER,
+    fallback=closed(failureThreshold=NUMBER, replicas=NUMBER),
+    advanced=closed(horizontalPodAutoscalerConfig=closed(behavior=ANYTHING)),
+    triggers={
+        "type": "array",
+        "items": closed(
+            type={"const": "kafka"},
+            # The scaler takes text only, also for numbers and truth values.
+            metadata=closed(
+                bootstrapServersFromEnv=TEXT, consumerGroup=TEXT, topic=TEXT, lagThreshold=TEXT, offsetResetPolicy=TEXT,
+                allowIdleConsumers=TEXT, scaleToZeroOnInvalidOffset=TEXT,
+                sasl={"enum": ["none", "plaintext", "scram_sha256", "scram_sha512", "oauthbearer", "gssapi"]},
+                tls={"enum": ["enable", "disable"]},
+            ),
+            authenticationRef=closed(name=TEXT),
+        ),
+    },
+)  # fmt: skip
+"""Of keda.sh/v1alpha1, what is used here."""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_autoscaler_is_valid_and_scales_the_scorer_within_what_it_is_given(version: str) -> None:
+    (scaler,) = only("HorizontalPodAutoscaler", kustomize(BASE, AUTOSCALING)).values()
+    validate(scaler, version)
+    spec = scaler["spec"]
+    assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "scorer"}
+    # One may be drained and one restarted, and somebody still answers.
+    assert 3 <= spec["minReplicas"] < spec["maxReplicas"]
+    assert spec["metrics"][0]["resource"]["name"] == "cpu"
+
+
+@pytest.mark.parametrize(("component", "scaled"), [(AUTOSCALING, {"scorer"}), (KEDA, {"features", "sink"})])
+def test_an_apply_leaves_the_number_of_what_is_scaled_alone(component: Path, scaled: set[str]) -> None:
+    for name, one in only("Deployment", kustomize(BASE, component)).items():
+        assert ("replicas" in one["spec"]) == (name not in scaled), name
+
+
+def test_production_scales_its_scorers() -> None:
+    assert set(only("HorizontalPodAutoscaler", kustomize(PROD))) == {"scorer"}
+
+
+def test_consumers_are_scaled_by_the_lag_of_their_own_group_on_every_topic_that_it_reads() -> None:
+    objects = kustomize(BASE, KEDA)
+    scaled = only("ScaledObject", objects)
+    assert set(scaled) == {"features", "sink"}
+    for name, one in scaled.items():
+        assert one["apiVersion"] == "keda.sh/v1alpha1"
+        jsonschema.validate(one["spec"], SCALED_OBJECT)
+        assert one["spec"]["scaleTargetRef"]["name"] in only("Deployment", objects)
+        assert one["spec"]["maxReplicaCount"] == one["spec"]["fallback"]["replicas"] == PARTITIONS
+        asked = [trigger["metadata"] for trigger in one["spec"]["triggers"]]
+        assert [each["topic"] for each in asked] == [topic.name for topic in READ[name]]
+        for each in asked:
+            assert each["consumerGroup"] == f"{OUR_PREFIX}{name}"
+            pod = next(container for container in kubernetes_containers(PROD) if container.name == name)
+            assert each["bootstrapServersFromEnv"] in pod.environment
+            assert each["sasl"] == pod.environment["KAFKA__SASL_MECHANISM"].lower().replace("-sha-", "_sha")
+            assert (each["tls"] == "enable") == ("SSL" in pod.environment["KAFKA__SECURITY_PROTOCOL"])
+
+
+def test_who_counts_the_lag_shows_the_services_own_password() -> None:
+    examples = list(yaml.safe_load_all((PROD / "secrets.example.yaml").read_text()))
+    held = {one["metadata"]["name"]: set(one["stringData"]) for one in examples}
+    for name, one in only("TriggerAuthentication", kustomize(BASE, KEDA)).items():
+        references = one["spec"]["secretTargetRef"]
+        assert [each["parameter"] for each in references] == ["username", "password", "ca"]
+        assert {each["name"] for each in references} == {f"flit-risk-{name}", "flit-risk-authorities"}
+        assert all(each["key"] in held[each["name"]] for each in references)
+
+
+def test_prometheus_is_told_of_every_service_object_that_has_metrics() -> None:
+    objects = kustomize(BASE, MONITORING)
+    (monitor,) = only("ServiceMonitor", objects).values()
+    schema = closed(
+        jobLabel=TEXT, selector=ANYTHING,
+        endpoints={"type": "array", "items": closed(port=TEXT, path=TEXT, interval=TEXT, scrapeTimeout=TEXT)},
+    )  # fmt: skip
+    jsonschema.validate(monitor["spec"], schema)
+    (expression,) = monitor["spec"]["selector"]["matchExpressions"]
+    services = only("Service", objects)
+    serving = {name for name, one in services.items() if any(p["name"] == "operations" for p in one["spec"]["ports"])}
+    assert set(expression["values"]) == serving
+    for name in serving:
+        # The label becomes the job, by which rules and dashboards go.
+        assert services[name]["metadata"]["labels"][monitor["spec"]["jobLabel"]] == name
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert (endpoint["port"], endpoint["path"]) == ("operations", "/metrics")
+
+
+def test_the_operators_rules_are_all_of_those_that_prometheus_reads_from_files() -> None:
+    files = [
+        yaml.safe_load((DEPLOY / "monitoring/rules" / f"{name}.yml").read_text()) for name in ("recording", "alerts")
+    ]
+    assert prometheus_rule()["spec"]["groups"] == [group for file in files for group in file["groups"]]
+
+
+def test_strimzi_runs_the_kafka_that_the_tests_run_and_makes_no_topic_by_itself() -> None:
+    (cluster,) = only("Kafka", STRIMZI).values()
+    kafka = cluster["spec"]["kafka"]
+    assert kafka["version"] == kafka_jars.VERSION
+    assert kafka["config"]["auto.create.topics.enable"] == "false"
+    assert kafka["authorization"] == {"type": "simple"}
+    (listener,) = kafka["listeners"]
+    assert listener["tls"] is True and listener["authentication"] == {"type": "scram-sha-512"}
+    (pool,) = only("KafkaNodePool", STRIMZI).values()
+    replication = kubernetes_containers(PROD)[0].environment["KAFKA__REPLICATION_FACTOR"]
+    assert pool["spec"]["replicas"] >= int(replication) > kafka["config"]["min.insync.replicas"]
+    assert {one["metadata"]["labels"]["strimzi.io/cluster"] for one in STRIMZI if one["kind"] != "Kafka"} == {
+        cluster["metadata"]["name"]
+    }
+
+
+def test_strimzis_users_have_the_declared_rights_and_no_others() -> None:
+    users = only("KafkaUser", STRIMZI)
+    assert set(users) == set(OURS)
+    for name, user in users.items():
+        given = {
+            (
+                acl["resource"]["type"],
+                acl["resource"]["name"],
+                acl["resource"].get("patternType") == "prefix",
+                operation,
+            )
+            for acl in user["spec"]["authorization"]["acls"]
+            for operation in acl["operations"]
+        }
+        assert given == {
+            (one.resource.lower(), one.name, one.prefixed, str(one.operation)) for one in grants_of(OURS[name], name)
+        }
+
+
+def test_only_who_talks_to_the_brokers_gets_to_strimzis() -> None:
+    (cluster,) = only("Kafka", STRIMZI).values()
+    (peer,) = cluster["spec"]["kafka"]["listeners"][0]["networkPolicyPeers"]
+    policy = only("NetworkPolicy", kustomize(PROD))["to-kafka"]
+    assert peer["podSelector"] == policy["spec"]["podSelector"]
+
+
+def test_redis_by_its_operator_forgets_nothing_that_it_has_acknowledged() -> None:
+    (server,) = only("Redis", REDIS).values()
+    held = only("ConfigMap", REDIS)[server["spec"]["redisConfig"]["additionalRedisConfig"]]["data"]
+    lines = dict(line.split(" ", 1) for line in held["redis-additional.conf"].splitlines())
+    assert lines == {
+        "appendonly": "yes", "appendfsync": "always", "save": '""', "maxmemory-policy": "noeviction"
+    }  # fmt: skip
+    assert server["spec"]["TLS"]["secret"]["secretName"] and server["spec"]["acl"]["secret"]["secretName"]
+    assert re.fullmatch(r"\S+:v\d+\.\d+\.\d+", server["spec"]["kubernetesConfig"]["image"])
+    assert server["spec"]["podSecurityContext"]["runAsNonRoot"] is True
