@@ -51,7 +51,8 @@ def scale(rounds: int, step: Step) -> list[Finding]:
 
 
 def _findings(service: str, one: Sequence[Pace], two: Sequence[Pace]) -> list[Finding]:
-    gain, linear = busiest(PARTITIONS, PROCESSES), [PROCESSES * 1000 / pace.cpu_ms for pace in two]
+    linear = [PROCESSES * 1000 / pace.cpu_ms for pace in two]
+    even = 1 / (PROCESSES * busiest(PARTITIONS, PROCESSES))
     return [
         finding(
             f"{service}, two processes", "events/s", [pace.per_second for pace in two],
@@ -63,7 +64,7 @@ def _findings(service: str, one: Sequence[Pace], two: Sequence[Pace]) -> list[Fi
         ),
         finding(
             f"{service}, {PARTITIONS} partitions over {PROCESSES} processes, simulated", "events/s",
-            [each / (PROCESSES * gain) for each in linear], limit=("all equally busy", linear),
+            [even * each for each in linear], limit=("all equally busy", linear),
         ),
     ]  # fmt: skip
 

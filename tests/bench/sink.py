@@ -32,7 +32,7 @@ from tests.bench.parts import Parts, Worker, sized
 from tests.bench.report import Finding, at_least, finding
 from tests.unit.sink.records import PARTITIONS, record
 
-ROWS = 40_000
+ROWS = 20_000
 """In a round: some seconds."""
 
 FIRST, LAST = 0.1, 0.9
