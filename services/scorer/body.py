@@ -12,28 +12,40 @@ from shared.contracts.rejections import MALFORMED, TOO_LARGE, RejectionReason
 
 _GZIP = 16 + zlib.MAX_WBITS
 
+MOST_SPILT = 1_048_576
+"""Bytes of a body that is too large, read and thrown away: who still sends when he is refused and the connection closed
+may find it reset before he has read why."""
+
 
 async def read_body(request: Request, max_bytes: int, max_seconds: float) -> bytes:
     """The body, unpacked. Raises Problem: 413 beyond `max_bytes` (as sent, and unpacked), 408 beyond `max_seconds`,
     415, 400 for broken gzip.
+
+    One that is too large is refused once it was sent, or `MOST_SPILT` of it too many, or the time is over.
     """
     _check_content_type(request.headers.get("content-type"))
     packed = _is_packed(request.headers.getlist("content-encoding"))
     announced = request.headers.get("content-length")
-    if announced is not None and announced.isdigit() and int(announced) > max_bytes:
+    too_large = announced is not None and announced.isdigit() and int(announced) > max_bytes
+    if too_large and "expect" in request.headers:  # nothing was sent yet, nor will be
         raise _too_large(max_bytes)
-    received = bytearray()
+    received, spilt = bytearray(), 0
     try:
         async with asyncio.timeout(max_seconds):
             async for chunk in request.stream():
-                received += chunk
-                if len(received) > max_bytes:
-                    raise _too_large(max_bytes)
+                if not too_large:
+                    received += chunk
+                    too_large = len(received) > max_bytes
+                elif (spilt := spilt + len(chunk)) > MOST_SPILT:
+                    break
     except TimeoutError:
-        hang_up = {"Connection": "close"}  # as below: the rest is not read
-        raise Problem(408, "slow", "the body took too long to arrive", headers=hang_up) from None
+        if not too_large:
+            hang_up = {"Connection": "close"}  # as below: the rest is not read
+            raise Problem(408, "slow", "the body took too long to arrive", headers=hang_up) from None
     except ClientDisconnect:
         raise Problem(MALFORMED, "disconnected", "the body ended early") from None
+    if too_large:
+        raise _too_large(max_bytes)
     return _unpack(bytes(received), max_bytes) if packed else bytes(received)
 
 
@@ -80,7 +92,7 @@ def _unpack(data: bytes, max_bytes: int) -> bytes:
 
 def _too_large(max_bytes: int) -> Problem:
     expected = f"at most {max_bytes} bytes"
-    # The rest of the body is not read: the connection can't be used for another request.
+    # Of the rest of the body not all may have been read: the connection can't be used for another request.
     return Problem(
         TOO_LARGE, RejectionReason.SIZE, "the body is too large", expected=expected, headers={"Connection": "close"}
     )

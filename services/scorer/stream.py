@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -181,16 +182,19 @@ def _result(mine: Claim, theirs: Claim) -> str:
 def _count(
     chunk: _Chunk, decisions: Sequence[Decision], vectors: Sequence[FeatureVector], results: Sequence[str], took: float
 ) -> None:
-    now = time.time()
-    for decision, vector, recorded_us, result in zip(decisions, vectors, chunk.recorded_us, results, strict=True):
-        CLAIMS.labels("stream", result).inc()
-        EVENTS.labels(SERVICE, topics.FEATURES.name, "decided" if result == "won" else "known").inc()
-        if result == "won":
-            labels = (decision.decision.value, decision.variant, decision.degraded or "", "stream")
-            DECISIONS.labels(*labels).inc()
-            DECISION_SECONDS.labels("stream").observe(took)
-            EVENT_TO_DECISION_SECONDS.observe(max(0.0, now - recorded_us / 1e6))
-            FEATURE_AGE_SECONDS.observe(max(0.0, now - epoch_micros(vector.computed_at) / 1e6))
+    """All of the chunk at once where that is possible: looking a counter up costs more than the counting."""
+    for result, times in Counter(results).items():
+        CLAIMS.labels("stream", result).inc(times)
+        EVENTS.labels(SERVICE, topics.FEATURES.name, "decided" if result == "won" else "known").inc(times)
+    won = [i for i, result in enumerate(results) if result == "won"]
+    made = Counter((decisions[i].decision.value, decisions[i].variant, decisions[i].degraded or "") for i in won)
+    for labels, times in made.items():
+        DECISIONS.labels(*labels, "stream").inc(times)
+    now, seconds = time.time(), DECISION_SECONDS.labels("stream")
+    for i in won:
+        seconds.observe(took)
+        EVENT_TO_DECISION_SECONDS.observe(max(0.0, now - chunk.recorded_us[i] / 1e6))
+        FEATURE_AGE_SECONDS.observe(max(0.0, now - epoch_micros(vectors[i].computed_at) / 1e6))
     if chunk.repeats:
         EVENTS.labels(SERVICE, topics.FEATURES.name, "duplicate").inc(chunk.repeats)
     for reason in chunk.reasons:

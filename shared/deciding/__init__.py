@@ -14,7 +14,6 @@ from shared.deciding.pipeline import (
     Scores,
     decide,
     fits,
-    main_reasons,
     matrix_of,
 )
 
@@ -28,6 +27,5 @@ __all__ = [
     "Scores",
     "decide",
     "fits",
-    "main_reasons",
     "matrix_of",
 ]

@@ -124,7 +124,7 @@ def decide(
     decisions = []
     for i, (vector, reason, answer) in enumerate(zip(vectors, why, answers, strict=True)):
         # A model that can't say why never decides, whoever put it in service.
-        if answer is not None and (answer.probability != answer.probability or answer.contributions is None):
+        if answer is not None and (answer.probability != answer.probability or answer.raised is None):
             answer, reason = None, Degraded.MODEL_FAILED
         deciding = answer.model.version if answer else None
         shadow = [_shadow_score(item, vector, policy) for item in shadows[i] if item.model.version != deciding]
@@ -136,7 +136,9 @@ def decide(
 class _Answer:
     model: Model
     probability: float
-    contributions: NDArray[np.float64] | None
+    raised: list[int] | None
+    """Which of the model's features raised the risk most, the one with the largest contribution first. None: the model
+    can't say."""
 
 
 def _score(vectors: Sequence[FeatureVector], models: Sequence[Model | None]) -> list[_Answer | None]:
@@ -151,10 +153,23 @@ def _score(vectors: Sequence[FeatureVector], models: Sequence[Model | None]) -> 
     for version, rows in rows_of.items():
         model = by_version[version]
         scores = model.score(matrix_of([vectors[i].features for i in rows], model.feature_names))
-        for row, i in enumerate(rows):
-            why = None if scores.contributions is None else scores.contributions[row]
-            answers[i] = _Answer(model, float(scores.probabilities[row]), why)
+        why = scores.contributions
+        raised: Sequence[list[int] | None] = [None] * len(rows) if why is None else _raised(why)
+        for i, probability, columns in zip(rows, scores.probabilities.tolist(), raised, strict=True):
+            answers[i] = _Answer(model, probability, columns)
     return answers
+
+
+def _raised(contributions: NDArray[np.float64]) -> list[list[int]]:
+    """Of [n, F]: for each row the columns with the largest positive contributions, at most as many as there may be
+    reasons, the largest first; ties in the model's order. Of all rows in one go, since a call of numpy's costs as much
+    for one."""
+    largest = np.argsort(-contributions, axis=1, kind="stable")[:, :MAX_REASONS]
+    positive = np.take_along_axis(contributions, largest, axis=1) > 0
+    return [
+        [column for column, raises in zip(columns, signs, strict=True) if raises]
+        for columns, signs in zip(largest.tolist(), positive.tolist(), strict=True)
+    ]
 
 
 def _shadow(
@@ -190,15 +205,6 @@ def _unfit(vector: FeatureVector, model: Model | None, lineup: Lineup) -> str | 
     return Degraded.FEATURE_SET if lineup.champions else Degraded.NO_MODEL
 
 
-def main_reasons(contributions: NDArray[np.float64], names: Sequence[str], vector: FeatureVector) -> list[Reason]:
-    """The features that raised the risk most, the largest contribution first; ties in the model's order."""
-    largest = np.argsort(-contributions, kind="stable")[:MAX_REASONS]
-    currency = vector.transaction.currency
-    return [
-        feature_reason(names[i], vector.features[names[i]], currency) for i in largest.tolist() if contributions[i] > 0
-    ]
-
-
 def _decision(
     vector: FeatureVector,
     answer: _Answer | None,
@@ -214,8 +220,9 @@ def _decision(
     probability = None if answer is None else answer.probability
     applied = apply(policy, transaction, vector.features, probability, degraded, circumstances)
     by_model: list[Reason] = []
-    if answer is not None and answer.contributions is not None:
-        by_model = main_reasons(answer.contributions, answer.model.feature_names, vector)
+    if answer is not None and answer.raised is not None:
+        names = [answer.model.feature_names[column] for column in answer.raised]
+        by_model = [feature_reason(name, vector.features[name], transaction.currency) for name in names]
     reasons = [*applied.policy_reasons, *by_model][:MAX_REASONS]
     if not reasons and applied.decision is not Verdict.APPROVE:
         reasons = [PolicyReason.ESTIMATED_RISK.reason]

@@ -43,10 +43,10 @@ class PolicyReason(Enum):
     )
     ESTIMATED_RISK = ("policy_estimated_risk", "The estimated loss is above the limit for approval.")
 
-    @property
-    def reason(self) -> Reason:
-        code, text = self.value
-        return Reason(code=code, text=text)
+    reason: Reason
+
+    def __init__(self, code: str, text: str) -> None:
+        self.reason = Reason(code=code, text=text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,30 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.bench import report
+from tests.bench.latency import latency
+from tests.bench.memory import memory
 from tests.bench.report import Finding
 from tests.bench.rest import rest
+from tests.bench.scale import scale
 from tests.bench.scoring import scoring
+from tests.bench.sink import sink
+from tests.bench.start import start
+from tests.bench.stream import stream
 
 OUT = Path("out/bench.json")
 ROUNDS = 5
 WIDTH = 170
 """Of the table: a line for each benchmark, also where nobody looks at it on a terminal."""
-BENCHMARKS = {"rest": rest, "scoring": scoring}
+BENCHMARKS = {
+    "rest": rest,
+    "scoring": scoring,
+    "stream": stream,
+    "sink": sink,
+    "latency": latency,
+    "scale": scale,
+    "memory": memory,
+    "start": start,
+}
 
 
 def main() -> None:

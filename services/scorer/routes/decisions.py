@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from fastapi import FastAPI
@@ -34,7 +35,9 @@ class Batches(Protocol):
 
 def add(
     app: FastAPI, door: Door, decisions: Decisions, batches: Batches, max_body_bytes: int, max_batch_bytes: int
-) -> None:
+) -> Callable[[Request], Awaitable[Response]]:
+    """The routes; what answers `POST DECIDE_PATH`."""
+
     @app.post(DECIDE_PATH, **openapi.DECIDE)
     async def decide(request: Request) -> Response:
         caller = door.admit(request, Scope.DECIDE)
@@ -63,6 +66,8 @@ def add(
         if found is None:
             raise no_decision()
         return json_answer(found)
+
+    return decide
 
 
 def own_only(caller: Caller) -> str | None:

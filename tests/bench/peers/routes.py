@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import onnxruntime
 import uvicorn
 from fastapi import Body, FastAPI
+
+from tests.bench.onnx_session import session_of
 
 
 def app(model: Path | None) -> FastAPI:
@@ -24,9 +25,7 @@ def app(model: Path | None) -> FastAPI:
         return {"ok": True}
 
     if model is not None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
+        session = session_of(model.read_bytes())
 
         @made.post("/score")
         async def score(features: Annotated[list[float], Body(embed=True)]) -> dict[str, float]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from tests.bench.report import finding, table, write
+from tests.bench.report import Finding, at_least, at_most, finding, table, write
 
 
 def test_a_ratio_is_of_rounds_that_lie_side_by_side() -> None:
@@ -21,8 +23,8 @@ def test_rounds_of_unequal_number_are_no_comparison() -> None:
         finding("x", "ms", [1.0, 2.0], limit=("bound", [1.0]))
 
 
-def test_what_is_written_has_every_field_of_the_contract(tmp_path: Path) -> None:
-    found = [finding("x", "ms", [3.0, 4.0, 5.0], limit=("bound", [8.0, 8.0, 8.0]))]
+def test_what_is_written_has_the_fields_of_the_contract_and_no_other(tmp_path: Path) -> None:
+    found = [finding("x", "ms", [3.0, 4.0, 5.0], limit=("bound", [8.0, 8.0, 8.0]), targets=[at_most("ours", 5)])]
     write(found, tmp_path / "bench.json")
     (line,) = json.loads((tmp_path / "bench.json").read_text())
     assert line == {
@@ -30,3 +32,23 @@ def test_what_is_written_has_every_field_of_the_contract(tmp_path: Path) -> None
         "limit_name": "bound", "limit": 8.0, "of_limit": 0.5, "rounds": [3.0, 4.0, 5.0],
     }  # fmt: skip
     assert table(found).row_count == 1
+
+
+def _shown(found: Finding) -> str:
+    written = io.StringIO()
+    Console(file=written, width=200).print(table([found]))
+    return written.getvalue()
+
+
+def test_the_table_says_which_targets_are_met() -> None:
+    found = finding(
+        "x", "events/s", [120.0, 130.0, 125.0], peer=("other", [100.0, 100.0, 100.0]),
+        targets=[at_least("ratio", 1.25), at_least("ours", 200)],
+    )  # fmt: skip
+    assert "≥ 1.25 × peer: met" in _shown(found)
+    assert "≥ 200: missed" in _shown(found)
+
+
+@pytest.mark.parametrize(("reached", "said"), [(15.0, "met"), (15.1, "missed")])
+def test_of_a_latency_less_is_better(reached: float, said: str) -> None:
+    assert f"≤ 15: {said}" in _shown(finding("x", "ms", [reached], targets=[at_most("ours", 15)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -37,6 +38,8 @@ from shared.contracts.records import (
     decode_outcome,
 )
 from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
+from shared.contracts.transactions import convert
+from shared.contracts.wire import parse_object
 from tests.factories import START_US, accepted, outcome
 
 WHEN = from_epoch_micros(START_US)
@@ -118,6 +121,70 @@ def test_a_broken_decision_is_refused_by_the_field_s_path(changes: dict[str, Any
 def test_a_broken_update_is_refused() -> None:
     with pytest.raises(Rejection, match="enum: kind"):
         decode_decision_update(changed(UPDATE, {"kind": "rumour"}))
+
+
+def with_blocks(**blocks: dict[str, Any]) -> FeatureVector:
+    """The vector, its transaction's blocks with other values."""
+    transaction = VECTOR.transaction
+    for block, values in blocks.items():
+        changed_block = msgspec.structs.replace(getattr(transaction, block), **values)
+        transaction = msgspec.structs.replace(transaction, **{block: changed_block})
+    return msgspec.structs.replace(VECTOR, transaction=transaction)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (encode(VECTOR), None),
+        (encode(with_blocks(product={"brand": 'a ":" in it, \\ and ä'})), None),
+        (encode(msgspec.structs.replace(VECTOR, features={f"feature_{n}": 1e300 for n in range(139)})), None),
+        (encode(with_blocks(customer={"tenure_days": 2**53})), None),
+        (encode(VECTOR).replace(b"{", b"{ ", 1), None),
+        (encode(VECTOR).replace(b"0.1", b"1e-1", 1), None),
+        (encode(with_blocks(customer={"tenure_days": 2**53 + 1})), "range"),
+        (encode(with_blocks(installments={"count": -(2**60)})), "range"),
+        (encode(with_blocks(checkout={"cart_abandonment_count": 2**60})), "range"),
+        (encode(msgspec.structs.replace(VECTOR, as_of=AsOf(transactions=2**60, outcomes=-1))), "range"),
+        (encode(with_blocks(product={"brand": "x" * 4097})), "size"),
+        (encode(msgspec.structs.replace(VECTOR, features={"x" * 4097: 1.0})), "size"),
+        (encode(msgspec.structs.replace(VECTOR, features={f"feature_{n}": 1.0 for n in range(201)})), "shape"),
+        (encode(VECTOR).replace(b"{", b'{"event_id":"event-0",', 1), "duplicate-key"),
+        (encode(VECTOR).replace(b"0.1", b"NaN", 1), "nonfinite"),
+        (encode(VECTOR).replace(b"0.1", b"1e400", 1), "range"),
+        (encode(VECTOR).replace(b"event-0", b"\\ud800", 1), "unicode"),
+        (encode(VECTOR).replace(b"event-0", b"\xff", 1), "utf8"),
+        (encode(VECTOR) + b"{}", "syntax"),
+    ],
+)
+def test_a_vector_of_ours_is_read_as_strictly_as_any_other(raw: bytes, reason: str | None) -> None:
+    """Records that our own encoder made are not taken apart value by value; the rules are the same."""
+    if reason is None:
+        assert decode_feature_vector(raw)[0] == convert(json.loads(raw), FeatureVector)
+    else:
+        with pytest.raises(Rejection) as caught:
+            decode_feature_vector(raw)
+        assert caught.value.reason.value == reason
+
+
+@given(st.data())
+def test_a_vector_with_a_byte_changed_is_read_as_the_strict_parser_reads_it(data: st.DataObject) -> None:
+    raw = bytearray(encode(VECTOR))
+    raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.sampled_from(b'0123456789-.eE"\\{}[]:, nutl\x00\xff'))
+    found, expected = (read_or_refusal(read, bytes(raw)) for read in (decode_feature_vector, strictly))
+    assert found == expected
+
+
+def strictly(raw: bytes) -> tuple[FeatureVector, int]:
+    """By the parser for records of anybody."""
+    body = parse_object(raw, max_bytes=MAX_RECORD_BYTES).body
+    return decode_feature_vector(json.dumps(body, indent=1).encode())
+
+
+def read_or_refusal(read: Callable[[bytes], Any], raw: bytes) -> Any:
+    try:
+        return read(raw)
+    except Rejection as rejection:
+        return rejection.reason
 
 
 def test_unknown_fields_of_newer_writers_are_passed_over() -> None:

@@ -11,6 +11,7 @@ import httpx
 import jsonschema
 import pytest
 
+from services.scorer.body import MOST_SPILT
 from services.scorer.checkout import Question, Unavailable
 from services.scorer.idempotency import InFlight
 from shared.contracts.rejections import RejectionReason
@@ -194,10 +195,48 @@ async def test_a_body_without_a_length_is_counted_while_it_comes(client: httpx.A
             yield b" " * 4096
 
     assert_problem(await client.post(URL, content=endless(), headers=JSON), 413, "size")
-    assert taken <= LIMIT // 4096 + 2
+    assert taken <= (LIMIT + MOST_SPILT) // 4096 + 2
 
 
-async def test_an_announced_length_over_the_limit_is_refused_before_reading() -> None:
+async def test_who_sends_too_much_is_refused_once_he_has_sent_it(client: httpx.AsyncClient) -> None:
+    """Refused while he sends, he may find the connection reset in place of the answer."""
+    sent = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(2 * LIMIT // 4096):
+            sent += 4096
+            yield b" " * 4096
+
+    for headers in (JSON, JSON | {"Content-Length": str(2 * LIMIT)}):
+        sent = 0
+        assert_problem(await client.post(URL, content=pieces(), headers=headers), 413, "size")
+        assert sent == 2 * LIMIT
+
+
+async def test_who_asks_whether_to_send_too_much_is_told_no_at_once(client: httpx.AsyncClient) -> None:
+    asked_for = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal asked_for
+        asked_for += 1
+        yield b" " * (LIMIT + 1)
+
+    headers = JSON | {"Content-Length": str(LIMIT + 1), "Expect": "100-continue"}
+    assert_problem(await client.post(URL, content=pieces(), headers=headers), 413, "size")
+    assert not asked_for
+
+
+async def test_too_large_a_body_that_never_ends_is_no_slow_one() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b" " * (LIMIT + 1)
+        await asyncio.Event().wait()
+
+    async with client_of(Asked(), read_seconds=0.01) as client:
+        assert_problem(await client.post(URL, content=endless(), headers=JSON), 413, "size")
+
+
+async def test_an_announced_length_over_the_limit_is_refused() -> None:
     use_case = Asked()
     async with client_of(use_case) as client:
         headers = JSON | {"Content-Length": str(LIMIT + 1)}
