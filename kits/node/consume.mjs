@@ -34,6 +34,7 @@ async function store(value) {
   message.check(decision);
   const eventId = decision[message.eventField];
   const file = fileOf(eventId);
+  if (existsSync(file)) return; // stored before, and whole: it got its name last
   const draft = `${file}.${process.pid}`;
   const handle = await open(draft, "w");
   try {
@@ -43,7 +44,7 @@ async function store(value) {
     await handle.close();
   }
   try {
-    await link(draft, file); // fails where it is there already: it was stored before
+    await link(draft, file); // fails where another process was quicker
     console.log(eventId, decision.decision);
   } catch (error) {
     if (error.code !== "EEXIST") throw error;
