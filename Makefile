@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-system test-slow chaos soak year fuzz bench backfill research notebook test-airflow airflow-lock up down status logs ledger lock fmt lint audit clean
+.PHONY: help setup demo test coverage test-system test-slow chaos alerts calm trace soak year fuzz bench backfill research notebook test-airflow airflow-lock up down status logs ledger lock fmt lint audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Each end-to-end test runs a whole system: more of them at once than cores, and each waits for the others. In the order of
@@ -54,6 +54,15 @@ chaos: setup ## the fault matrix on a running system, the ledger after each faul
 
 year: setup ## a simulated year through the running system, whose models look after themselves; an hour (DAYS, DAILY, SEED)
 	@$(RUN) -m tests.year $(addprefix --days ,$(DAYS)) $(addprefix --daily ,$(DAILY)) $(addprefix --seed ,$(SEED))
+
+alerts: setup ## a fault for each alert into a running system, by real Prometheus and rules whose time is shortened (FAULT, FACTOR, RATE)
+	@$(RUN) -m tests.alerts $(if $(FAULT),--fault "$(FAULT)") $(addprefix --factor ,$(FACTOR)) $(addprefix --rate ,$(RATE))
+
+calm: setup ## an hour of normal running, in which no alert may fire (MINUTES, RATE)
+	@$(RUN) -m tests.alerts.calm $(addprefix --minutes ,$(MINUTES)) $(addprefix --rate ,$(RATE))
+
+trace: setup ## one purchase from the source's line, and one from the checkout, to their rows: every hop with its duration
+	@$(RUN) -m tests.traces
 
 soak: setup ## a thousand kills -9 under 300 purchases a second, and the ledger; takes hours (SEED, KILLS)
 	@$(RUN) -m tests.chaos.soak --seed $(or $(SEED),1) $(addprefix --kills ,$(KILLS))

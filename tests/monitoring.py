@@ -17,7 +17,7 @@ RUNBOOKS = REPOSITORY / "docs/operations/runbooks"
 MODULES = (
     "shared.telemetry.metrics", "shared.telemetry.log_fields", "services.features.metrics", "services.ingestor.metrics",
     "services.ledger.metrics", "services.scorer.metrics", "services.simulator.metrics", "services.sink.metrics",
-    "services.trainer.metrics",
+    "services.trainer.metrics", "services.trainer.monitoring.metrics",
 )  # fmt: skip
 OF_TARGETS = frozenset({"job", "instance", "optional"})
 """Labels that Prometheus gives to whatever it scrapes."""
@@ -52,8 +52,9 @@ def expressions() -> Iterator[tuple[str, str]]:
             yield f"alert {rule['alert']} ({rule['labels']['severity']})", rule["expr"]
     for name, dashboard in DASHBOARDS.items():
         for panel in dashboard.panels:
-            for query in panel.queries:
-                yield f"dashboard {name}: {panel.title}", query.expression
+            for number, query in enumerate(panel.queries, 1):
+                which = f" ({number})" if len(panel.queries) > 1 else ""
+                yield f"dashboard {name}: {panel.title}{which}", query.expression
 
 
 def selectors(expression: str) -> Iterator[tuple[str, list[str]]]:

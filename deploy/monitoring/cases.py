@@ -54,6 +54,7 @@ def _on_off(metric: str, alert: str, severity: str, **labels: str) -> Case:
 
 DECIDED = 'flit_decisions_total{channel="stream",decision="approve",variant="",degraded=""}'
 ROWS = 'flit_sink_rows_total{table="flit_ml_raw.raw_bnpl_prediction_logs"}'
+CONCERN = 'flit_monitor_concern{concern="drift"}'
 DAY_MINUTES = 1440
 
 CASES = (
@@ -76,7 +77,8 @@ CASES = (
          {"reason": "hash"}),
     # In these tests time begins in 1970: a model of 46 days before that is old, one of the day is not.
     Case("ModelOld", "ticket", {'flit_model_trained_timestamp_seconds{version="a"}': gauge((0, -46 * 86_400, 0))}),
-    Case("FeatureDrift", "ticket", {'flit_drift_score{feature="amount"}': gauge((0.02, 0.3, 0.02))},
+    Case("FeatureDrift", "ticket", {'flit_drift_score{feature="amount"}': gauge((0.02, 0.3, 0.02)),
+                                    CONCERN: gauge((0, 1, 0))},
          {"feature": "amount"}),
     Case("PolicyRefused", "ticket", {"flit_scorer_policy_refused_total": counter((0, 6, 0))}),
     _on_off('flit_scorer_limiter_holds{what="declines"}', "LimiterHolds", "ticket", what="declines"),
@@ -132,7 +134,7 @@ def series_of(objective: Objective, good: Phases, bad: Phases) -> dict[str, str]
 
 def test_document() -> dict[str, Any]:
     """What `promtool test rules` takes."""
-    tests = [_test(case) for case in CASES]
+    tests = [*(_test(case) for case in CASES), _by_chance(), _without_a_monitor()]
     for objective in OBJECTIVES:
         tests += [_outage(objective), _leak(objective), _too_few(objective)]
     return {
@@ -151,6 +153,19 @@ def _test(case: Case) -> dict[str, Any]:
         _look(case.cleared_at, case.alert, []),
     ]
     return _of(case.alert, case.series, looks)
+
+
+def _by_chance() -> dict[str, Any]:
+    """A score that is high all the time, and a monitor that sees no more in it than chance."""
+    series = {'flit_drift_score{feature="amount"}': gauge((0.3, 0.3, 0.3)), CONCERN: gauge((0, 0, 0))}
+    return _of("FeatureDrift: by chance", series, [_look(WELL + WRONG - 2, "FeatureDrift", [])])
+
+
+def _without_a_monitor() -> dict[str, Any]:
+    """The same, told by a command that has no opinion."""
+    fires = [{"severity": "ticket", "feature": "amount"}]
+    series = {'flit_drift_score{feature="amount"}': gauge((0.3, 0.3, 0.3))}
+    return _of("FeatureDrift: without a monitor", series, [_look(WELL + WRONG - 2, "FeatureDrift", fires)])
 
 
 def _outage(objective: Objective) -> dict[str, Any]:

@@ -51,6 +51,16 @@ HEADERS: dict[str, Any] = {
     },
 }
 
+BY_CUSTOMER: dict[str, Any] = {
+    "correlationId": {
+        "description": "The same for all that is about one purchase",
+        "location": "$message.payload#/event_id",
+    },
+    "x-key": {"location": "$message.payload#/customer_id", "encoding": "UTF-8", "partitioner": "murmur2"},
+}
+"""Of every message but dead letters. `x-key` is for programs, as `bindings` have no word for it: where in a value its
+record's key stands, and how the partition follows from that."""
+
 _Schema = dict[str, Any]
 
 
@@ -128,12 +138,15 @@ def _message(topic: Topic) -> dict[str, Any]:
     name = VALUE_OF[topic.name]
     if topic is topics.DEAD_LETTERS:
         key = {"type": "string", "description": "The bytes of the original key; none where there was none"}
+        correlation = {}
     else:
         key = {"type": "string", "description": "customer_id, UTF-8"}
+        correlation = BY_CUSTOMER
     return {
         "name": name,
         "title": topic.about,
         "contentType": "application/json",
+        **correlation,
         "headers": {"$ref": "#/components/schemas/headers"},
         "payload": {"$ref": f"#/components/schemas/{name}"},
         "bindings": {"kafka": {"key": key, "bindingVersion": KAFKA_BINDING}},

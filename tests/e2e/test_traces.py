@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from tests.e2e.system import System, until
 from tests.factories import SECOND_US, transaction
-from tests.otlp_receiver import OtlpReceiver, ReceivedSpan
+from tests.otlp_receiver import OtlpReceiver
+from tests.traces.hops import FROM_A_LINE, FROM_THE_CHECKOUT, hops, row_of, whole
+from tests.traces.tree import tree
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SERVER, PRODUCER, CONSUMER = 2, 4, 5
 SERVICES = ("simulator", "features", "scorer", "sink", "ingestor")
-FROM_A_LINE = {
-    ("flit-ingestor", "receive line"): None,
-    ("flit-ingestor", "send bnpl-transactions"): ("flit-ingestor", "receive line"),
-    ("flit-ingestor", "send bnpl-outcomes"): ("flit-ingestor", "receive line"),
-    ("flit-features", "process bnpl-transactions"): ("flit-ingestor", "send bnpl-transactions"),
-    ("flit-features", "process bnpl-outcomes"): ("flit-ingestor", "send bnpl-outcomes"),
-    ("flit-features", "send bnpl-features"): ("flit-features", "process bnpl-transactions"),
-    ("flit-scorer", "process bnpl-features"): ("flit-features", "send bnpl-features"),
-    ("flit-scorer", "send risk-decisions"): ("flit-scorer", "process bnpl-features"),
-    ("flit-sink", "process bnpl-transactions"): ("flit-ingestor", "send bnpl-transactions"),
-    ("flit-sink", "process bnpl-outcomes"): ("flit-ingestor", "send bnpl-outcomes"),
-    ("flit-sink", "process bnpl-features"): ("flit-features", "send bnpl-features"),
-    ("flit-sink", "process risk-decisions"): ("flit-scorer", "send risk-decisions"),
-}
-"""Each hop, and the one that it follows from."""
 
 
 @pytest.fixture(scope="module")
@@ -52,34 +39,15 @@ def system(tmp_path_factory: pytest.TempPathFactory, receiver: OtlpReceiver) -> 
         yield running
 
 
-def hops(spans: Sequence[ReceivedSpan]) -> dict[tuple[str, str], tuple[str, str] | None]:
-    """Each span's service and name → those of its parent; a parent that nobody made shows as unknown."""
-    by_id = {span.span_id: (span.service, span.name) for span in spans}
-    return {
-        (span.service, span.name): None
-        if not span.parent_id
-        else by_id.get(span.parent_id, ("unknown", span.parent_id))
-        for span in spans
-    }
-
-
-def whole(receiver: OtlpReceiver) -> list[str]:
-    """Traces that have each hop of an event with an outcome."""
-    found: dict[str, set[tuple[str, str]]] = {}
-    for span in receiver.spans:
-        found.setdefault(span.trace_id, set()).add((span.service, span.name))
-    return [trace_id for trace_id, names in found.items() if names >= FROM_A_LINE.keys()]
-
-
 async def test_one_trace_leads_from_the_source_s_line_to_the_rows(system: System, receiver: OtlpReceiver) -> None:
     async def there() -> bool:
-        return bool(whole(receiver))
+        return bool(whole(receiver, FROM_A_LINE))
 
     await until(there, "a trace with every hop")
-    trace_id = whole(receiver)[0]
+    trace_id = whole(receiver, FROM_A_LINE)[0]
     spans = receiver.trace(trace_id)
     assert hops(spans) == FROM_A_LINE
-    print(*(f"{span.service:14} {span.name:28} {span.milliseconds:8.1f} ms" for span in spans), sep="\n")
+    print(tree(spans, {}))
     by_id = {span.span_id: span for span in spans}
     for span in spans:
         assert span.ended_ns > span.started_ns and not span.failed
@@ -88,7 +56,8 @@ async def test_one_trace_leads_from_the_source_s_line_to_the_rows(system: System
             assert span.started_ns >= by_id[span.parent_id].started_ns
     sent = next(span for span in spans if span.name == "send risk-decisions")
     assert sent.kind == PRODUCER and sent.attributes["messaging.message.id"] == trace_id, "found by the event's id"
-    row = next(span for span in spans if (span.service, span.name) == ("flit-sink", "process risk-decisions"))
+    row, event_id = row_of(spans, system.stack.bigquery.settings)
+    assert event_id == trace_id, "the row in the warehouse, in the place that the span names"
     assert row.kind == CONSUMER
     assert row.attributes["messaging.destination.name"] == "risk-decisions"
     assert row.attributes["messaging.consumer.group.name"] == "flit-sink"
@@ -102,11 +71,9 @@ async def test_a_request_s_own_trace_goes_on_to_the_row(system: System, receiver
         assert (await client.post("/v1/decisions", json=body)).status_code == 200
 
     async def written() -> bool:
-        return any(
-            (span.service, span.name) == ("flit-sink", "process risk-decisions") for span in receiver.trace(trace_id)
-        )
+        return hops(receiver.trace(trace_id)).keys() >= FROM_THE_CHECKOUT.keys()
 
-    await until(written, "the row's span")
+    await until(written, "every hop up to the row")
     spans = receiver.trace(trace_id)
     first = spans[0]
     assert (first.name, first.kind, first.parent_id) == ("POST /v1/decisions", SERVER, caller)
@@ -114,10 +81,8 @@ async def test_a_request_s_own_trace_goes_on_to_the_row(system: System, receiver
         "http.request.method": "POST", "http.route": "/v1/decisions", "http.response.status_code": "200",
         "url.scheme": "http",
     }  # fmt: skip
-    found = hops(spans)
-    for name in ("send bnpl-transactions", "send risk-decisions"):
-        assert found["flit-scorer", name] == ("flit-scorer", "POST /v1/decisions")
-    assert found["flit-sink", "process risk-decisions"] == ("flit-scorer", "send risk-decisions")
+    assert hops(spans) == FROM_THE_CHECKOUT | {("flit-scorer", "POST /v1/decisions"): ("unknown", caller)}
+    assert row_of(spans, system.stack.bigquery.settings)[1] == body["event_id"]
 
 
 async def test_a_request_that_its_caller_does_not_sample_leaves_no_span(system: System, receiver: OtlpReceiver) -> None:

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -18,26 +19,28 @@ import redis
 
 from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess
-from shared.contracts.identity import partition_of
+from shared.contracts.identity import canonical_time, partition_of
 from shared.contracts.topics import TRANSACTIONS
+from shared.experiments import Arm, Experiment, Trials
 from shared.kafka.producer import OutgoingRecord, ReliableProducer
 from shared.model_artifact.registry import ModelRegistry
+from tests.alerts.models import damage_once_promoted
 from tests.e2e.system import System, until
 from tests.factories import SECOND_US, transaction
+from tests.integration.trainer.monitored import monitored
 from tests.monitoring import expressions, selectors
-from tests.system.conftest import Prometheus, prometheus
+from tests.system.prometheus import Prometheus, needed, prometheus
 from tests.unit.scorer.parts import register
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800), needed]
 
 SERVICES = ("simulator", "features", "scorer", "sink", "ingestor")
-OF_A_TRAINING = frozenset({
-    "flit_model_auc", "flit_drift_score", "flit_training_examples", "flit_training_seconds", "flit_promotions_total",
-    "flit_experiment_evidence_ratio", "flit_guard_looks_total",
-})  # fmt: skip
-"""Told by the trainer's commands and the guard, for which this system has too short a history."""
 OF_RARE_FAULTS = frozenset({"flit_features_halted", "flit_features_rebuild_gaps"})
-"""Alone in alerts, or beside a nought on their panels; what brings them about takes minutes."""
+"""In alerts alone, or beside a nought on their panels; `make alerts` brings them about (tests/alerts)."""
+INTERVAL = "5m"
+"""In place of Grafana's own interval: what was brought about is less than that ago."""
+WATCH_S = 300.0
+"""Until a loop that looks after models has looked and trained; twenty seconds on an idle machine."""
 QUERIES = dict(expressions())
 
 
@@ -45,31 +48,47 @@ QUERIES = dict(expressions())
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("queries")
     registry = ModelRegistry(str(folder / "models"))
-    registry.promote(register(registry), "tests", expected=None)
+    version = register(registry)
+    registry.promote(version, "tests", expected=None)
+    trial = Experiment("look", "salt", [Arm("half", 0.5, version)], canonical_time(datetime.now(UTC)), "tests")
+    registry.change_trials(lambda _: Trials(experiment=trial))
     with System(folder, SERVICES, {"INGESTOR__RATE": "40"}) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def watched(system: System) -> Iterator[Prometheus]:
-    (ledger_port,) = free_ports(1)
+    """Beside the system: repeated audits, the guard of its experiment, and the loop that looks after the models of a
+    longer past, in a warehouse of its own."""
     folder = system.data_dir / "prometheus"
     folder.mkdir()
-    environment = system.environment | {
-        "METRICS__PORT": str(ledger_port), "LEDGER__REPORT": str(folder / "ledger.json"), "LEDGER__SCORER_URL": "",
-    }  # fmt: skip
-    ledger = ManagedProcess(
-        "ledger", [sys.executable, "-m", "services.ledger", "--every", "5"], log_file=folder / "ledger.log",
-        environment=environment,
-    )  # fmt: skip
-    ports = {service.name: service.metrics_port for service in system.services} | {"ledger": ledger_port}
-    with prometheus(folder, ports) as running:
-        ledger.start()
+    jobs = {"ledger": ("ledger", "--every", "5"), "guard": ("trainer", "guard", "--every", "2"),
+            "trainer": ("trainer", "watch", "--every", "2")}  # fmt: skip
+    ports = dict(zip(jobs, free_ports(len(jobs)), strict=True))
+    past = monitored(
+        system.stack.bigquery.settings.model_copy(update={"project": "flit-watched"}), system.data_dir / "watched"
+    )
+    environments: dict[str, dict[str, str]] = {
+        "ledger": {"LEDGER__REPORT": str(folder / "ledger.json"), "LEDGER__SCORER_URL": ""},
+        "guard": {"TRAINER__GUARD__SETTLE_SECONDS": "0"},
+        "trainer": past.environment,
+    }
+    beside = [
+        ManagedProcess(
+            job, [sys.executable, "-m", f"services.{service}", *arguments], log_file=folder / f"{job}.log",
+            environment=system.environment | {"METRICS__PORT": str(ports[job])} | environments[job],
+        )
+        for job, (service, *arguments) in jobs.items()
+    ]  # fmt: skip
+    with prometheus(folder, {service.name: service.metrics_port for service in system.services} | ports) as running:
         try:
+            for process in beside:
+                process.start()
             asyncio.run(bring_about(system, running))
             yield running
         finally:
-            ledger.stop()
+            for process in beside:
+                process.stop()
 
 
 async def bring_about(system: System, running: Prometheus) -> None:
@@ -82,8 +101,13 @@ async def bring_about(system: System, running: Prometheus) -> None:
     async def audited() -> bool:
         return await seen("flit_ledger_last_audit_timestamp_seconds")
 
+    async def looked_after() -> bool:
+        return await seen("flit_training_examples") and await seen("flit_monitor_as_of_timestamp_seconds")
+
     await until(audited, "an audit", 300)
-    damage_the_model(system)
+    await until(looked_after, "a loop that has looked at its models and trained", WATCH_S)
+    registry = ModelRegistry(str(system.data_dir / "models"))
+    damage_once_promoted(registry, register(registry, intercept=-3.0), system.supervisor.process("scorer"))
     system.supervisor.process("sink").kill()
 
     async def taken_over() -> bool:
@@ -108,22 +132,6 @@ async def bring_about(system: System, running: Prometheus) -> None:
     await until(rebuilt, "states that are made anew, and a model that is refused")
     await decide_over_rest(system)
     await refuse_and_reroute(system)
-
-
-def damage_the_model(system: System) -> None:
-    """Promote another, and change its bytes before the scorer looks."""
-    registry = ModelRegistry(str(system.data_dir / "models"))
-    scorer = system.supervisor.process("scorer")
-    scorer.pause()
-    try:
-        before = registry.current()
-        other = register(registry, intercept=-3.0)
-        registry.promote(other, "tests", expected=before)
-        weights = next((system.data_dir / "models").rglob(f"{other}/model.onnx"))
-        weights.chmod(0o644)
-        weights.write_bytes(weights.read_bytes() + b"\0")
-    finally:
-        scorer.resume()
 
 
 async def decide_over_rest(system: System) -> None:
@@ -152,24 +160,19 @@ async def refuse_and_reroute(system: System) -> None:
 
 
 def test_prometheus_sees_every_service(watched: Prometheus) -> None:
-    assert watched.targets() == dict.fromkeys((*SERVICES, "ledger"), "up")
+    assert watched.targets() == dict.fromkeys((*SERVICES, "ledger", "guard", "trainer"), "up")
 
 
 @pytest.mark.parametrize("where", QUERIES)
 async def test_a_query_gives_data(watched: Prometheus, where: str) -> None:
-    # A rate over a minute: what was brought about is less than that ago.
-    expression = QUERIES[where].replace("$__rate_interval", "5m")
+    expression = QUERIES[where].replace("$__rate_interval", INTERVAL)
     for variable in ("service", "topic", "channel", "table"):
         expression = expression.replace(f"${variable}", ".*")
-    names = {name for name, _ in selectors(expression)}
     # Whether it is allowed is one thing, whether it is about something the other. Alerts are silent, as they should be:
     # there the metrics that they look at are asked for.
     watched.query(expression)
-    if where.startswith("alert "):
-        asked = sorted(names - OF_A_TRAINING - OF_RARE_FAULTS)
-    else:
-        asked = [] if names & OF_A_TRAINING else [expression]
-    for each in asked:
+    names = {name for name, _ in selectors(expression)}
+    for each in sorted(names - OF_RARE_FAULTS) if where.startswith("alert ") else [expression]:
 
         async def answered(each: str = each) -> bool:
             return bool(watched.query(each))

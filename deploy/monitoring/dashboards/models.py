@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deploy.monitoring.alerts import DRIFT, MODEL_DAYS
+from deploy.monitoring.dashboards.monitoring import MONITORING
 from deploy.monitoring.dashboards.panels import Dashboard, Panel, Query
 
 MODELS = Dashboard(
@@ -31,11 +32,13 @@ MODELS = Dashboard(
         ),
         Panel(
             "Drift",
-            f"Wasserstein distance in standard deviations of the reference; from {DRIFT} on it counts.",
+            "Of a week from the reference. `monitor` tells the population stability index, `drift` Wasserstein's"
+            f" distance in standard deviations; from {DRIFT} on either counts.",
             "none",
             [Query("topk(15, max by (feature) (last_over_time(flit_drift_score[1d])))", "{{feature}}")],
             kind="bargauge", limits=(DRIFT,), alerts=("FeatureDrift",),
         ),
+        *MONITORING,
         Panel(
             "Features not confirmed", "Share of vectors that the ledger's recomputation didn't confirm.", "percentunit",
             [Query("max(last_over_time(flit_feature_mismatch_ratio[6h]))", "not confirmed")], kind="stat",

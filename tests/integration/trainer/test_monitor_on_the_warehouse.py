@@ -33,79 +33,13 @@ from shared.warehouse import tables
 from shared.warehouse.clients import bigquery_client
 from shared.warehouse.columns import Table
 from shared.warehouse.schema import ensure_warehouse
-from tests.research.simulated import PERIOD_US, none_by_chance, simulated_history
-from tests.unit.trainer.synthetic import kept_features
+from tests.integration.trainer.monitored import DECLINED, LOADED, OLDER, rows_of, write
+from tests.research.simulated import none_by_chance, simulated_history
 
 pytestmark = pytest.mark.integration
 
 PROJECT = "flit-monitor-test"
 DAYS, DAILY = 112, 45
-OLDER = "0" * 16
-"""The model that decided all of these."""
-DECLINED = 7
-"""One in so many; its outcome is nobody's to know."""
-LOADED = 11
-"""One in so many was loaded in bulk, and never decided."""
-BATCH = 1000
-
-
-def rows_of(examples: Examples, probability: Sequence[float], first: int = 0) -> dict[Table, list[dict[str, Any]]]:
-    """As sink and loader write them."""
-    found: dict[Table, list[dict[str, Any]]] = {
-        tables.TRANSACTIONS: [], tables.OUTCOMES: [], tables.DECISIONS: [], tables.FEATURES: []
-    }  # fmt: skip
-    for i, event_id in enumerate(examples.event_id):
-        occurred, mature = (from_epoch_micros(int(t[i])) for t in (examples.occurred_us, examples.mature_us))
-        number = first + i
-        loaded = number % LOADED == 0
-        place: dict[str, Any] = {"kafka_topic": "t", "kafka_partition": 0, "kafka_offset": number}
-        if loaded:
-            place = {"load_id": "history"}
-        place["kafka_timestamp"] = occurred
-        ids = {"event_id": event_id, "customer_id": examples.customer_id[i]}
-        found[tables.TRANSACTIONS].append(
-            ids
-            | place
-            | {
-                "transaction_id": examples.transaction_id[i],
-                "occurred_at": occurred,
-                "amount": f"{examples.amount[i]:.2f}",
-                "currency": "USD",
-                "installments_count": int((examples.mature_us[i] - examples.occurred_us[i]) // PERIOD_US),
-                "product_category": "home",
-            }
-        )
-        found[tables.OUTCOMES].append(ids | place | {"defaulted": bool(examples.label[i]), "observed_at": mature})
-        made = {
-            "occurred_at": occurred,
-            "feature_set_version": FEATURE_SET_VERSION,
-            "features": kept_features(examples, i),
-        }
-        if loaded:
-            found[tables.FEATURES].append(ids | place | made | {"computed_at": occurred})
-            continue
-        found[tables.DECISIONS].append(
-            ids
-            | place
-            | made
-            | {
-                "transaction_id": examples.transaction_id[i],
-                "prediction_timestamp": from_epoch_micros(int(examples.occurred_us[i]) + 20_000),
-                "decision": "decline" if number % DECLINED == 0 else "approve",
-                "probability_of_default": float(probability[i]),
-                "model_version": OLDER,
-                "feature_hash": f"hash-{event_id}",
-                "degraded": "redis_away" if number % 50 == 1 else None,
-            }
-        )
-    return found
-
-
-def write(settings: BigQuerySettings, rows: dict[Table, list[dict[str, Any]]]) -> None:
-    client = bigquery_client(settings)
-    for table, records in rows.items():
-        for start in range(0, len(records), BATCH):
-            assert not client.insert_rows_json(f"{PROJECT}.{table.id}", records[start : start + BATCH])
 
 
 @dataclass(frozen=True)

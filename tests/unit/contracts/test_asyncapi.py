@@ -38,6 +38,22 @@ def test_its_references_lead_somewhere(document: dict[str, Any]) -> None:
             place = place[part]
 
 
+def test_its_channels_are_the_declared_topics_and_no_others(document: dict[str, Any]) -> None:
+    assert set(document["channels"]) == set(topics.BY_NAME)
+    assert set(document["components"]["messages"]) == set(schemas.EVENTS) == set(VALUE_OF.values())
+
+
+@pytest.mark.parametrize("name", schemas.EVENTS)
+def test_a_program_can_tell_where_key_and_event_stand(document: dict[str, Any], name: str) -> None:
+    message = document["components"]["messages"][name]
+    if name == VALUE_OF[topics.DEAD_LETTERS.name]:
+        assert not {"x-key", "correlationId"} & set(message)
+        return
+    fields = document["components"]["schemas"][name]["properties"]
+    for location in (message["x-key"]["location"], message["correlationId"]["location"]):
+        assert location.removeprefix("$message.payload#/") in fields
+
+
 @pytest.mark.parametrize("topic", topics.ALL, ids=lambda topic: topic.name)
 def test_a_channel_says_what_is_declared_of_its_topic(document: dict[str, Any], topic: topics.Topic) -> None:
     channel = document["channels"][topic.name]

@@ -108,6 +108,7 @@ def register(
     feature_set_version: str = FEATURE_SET_VERSION,
     model: bytes | None = None,
     explained: bool = True,
+    trained_at: str = NOW,
 ) -> str:
     """Put a small logistic model into a registry. `golden_raw`: claim this answer for the golden row instead."""
     width = len(names)
@@ -133,7 +134,7 @@ def register(
             data_sha256="0" * 64,
         ),
         golden=Golden(inputs=[[None] * width], raw=raw.tolist(), probabilities=calibration.apply(raw).tolist()),
-        trained_at=NOW,
+        trained_at=trained_at,
     )
     explanation = LinearExplanation(
         impute=[0.0] * width,

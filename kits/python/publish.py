@@ -1,0 +1,50 @@
+"""Publish purchases, one JSON object a line, and print the event id of each once the broker has it.
+
+    echo '{"transaction_id": "order-1", "customer_id": "anna-42", "occurred_at": "2026-06-01T12:00:00Z",
+           "amount": 129.90, "currency": "EUR"}' | tr -d '\\n' | python kits/python/publish.py
+
+May be run again with the same lines, after whatever went wrong: a purchase that brings its `event_id` is decided once,
+however often it is published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import uuid
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from contract import SERVERS, ContractBroken, Message
+
+
+async def publish(purchase: dict[str, Any], message: Message, producer: AIOKafkaProducer) -> str:
+    """Its event id, once all replicas in sync have the record. Raises ContractBroken before anything is sent."""
+    # Its own id makes it the same event when it is sent again, also by another process.
+    purchase.setdefault(message.event_field, uuid.uuid4().hex)
+    message.check(purchase)
+    await producer.send_and_wait(message.topic, json.dumps(purchase).encode(), key=message.key(purchase))
+    return message.event(purchase)
+
+
+async def main() -> int:
+    message = Message.named("transaction")
+    # Idempotent: the client's own retries neither double nor reorder. All in sync: an answer survives a broker's death.
+    producer = AIOKafkaProducer(bootstrap_servers=SERVERS, enable_idempotence=True, acks="all")
+    await producer.start()
+    refused = 0
+    try:
+        for number, line in enumerate(sys.stdin, 1):
+            try:
+                print(await publish(json.loads(line), message, producer), flush=True)
+            except (ContractBroken, json.JSONDecodeError) as wrong:
+                print(f"line {number}: {wrong}", file=sys.stderr)
+                refused += 1
+    finally:
+        await producer.stop()
+    return 1 if refused else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(asyncio.run(main()))

@@ -1,0 +1,85 @@
+"""`make calm`: normal running at a modest rate, watched by the project's rules as they are; none may fire.
+
+Leaves out/calm.json: every rule that went pending or fired, with its times, and what was decided meanwhile. Exit status
+0 where none fired.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from shared.contracts.topics import DECISIONS
+from tests.alerts.floor import Floor, now
+from tests.alerts.timeline import FIRING, QUIET, Change
+from tests.chaos.world import World
+from tests.system.prometheus import installed
+
+OUT = Path("out/calm.json")
+MINUTES, RATE = 60.0, 20
+TELL_EVERY_S = 300.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make calm", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=MINUTES)
+    parser.add_argument("--rate", type=int, default=RATE, help="purchases a second of the stream (%(default)s)")
+    arguments = parser.parse_args()
+    if not installed:
+        parser.error("prometheus is not installed: it is a package of Debian")
+    console = Console()
+    with (
+        tempfile.TemporaryDirectory(prefix="calm-") as folder,
+        Floor(Path(folder), factor=1, rate=arguments.rate) as floor,
+    ):
+        report = asyncio.run(_watch(floor, arguments.minutes * 60, console))
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(report, indent=2) + "\n")
+    console.print_json(data=report)
+    raise SystemExit(0 if report["passed"] else 1)
+
+
+async def _watch(floor: Floor, seconds: float, console: Console) -> dict[str, Any]:
+    asking = asyncio.create_task(floor.ask())
+    try:
+        await World.works(floor.world)
+        floor.ledger.process.start()
+        before, began = await floor.world.log.count(DECISIONS.name), now()
+        while (left_s := began + seconds - now()) > 0:
+            await asyncio.sleep(min(TELL_EVERY_S, left_s))
+            states = [f"{one.rule.alert} {one.state}" for one in floor.timeline.changes]
+            console.print(f"{(now() - began) / 60:.0f} min; {', '.join(states) or 'quiet'}")
+        decided = await floor.world.log.count(DECISIONS.name) - before
+    finally:
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+    return report_of(floor.timeline.changes, began, seconds, decided)
+
+
+def report_of(changes: list[Change], began: float, seconds: float, decided: int) -> dict[str, Any]:
+    """Passed: something was decided all the time, and no rule fired, also before the time began to count."""
+    seen = [
+        {
+            "alert": change.rule.alert,
+            "severity": change.rule.severity,
+            "state": change.state,
+            "at_seconds": round(change.at - began, 1),
+        }
+        for change in changes
+        if change.state != QUIET
+    ]
+    fired = [each for each in seen if each["state"] == FIRING]
+    passed = decided > 0 and not fired
+    return {"minutes": round(seconds / 60, 1), "decisions": decided, "alerts": seen, "passed": passed}
+
+
+if __name__ == "__main__":
+    main()

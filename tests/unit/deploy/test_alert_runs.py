@@ -1,0 +1,109 @@
+"""What a fault run of the alerts rests on: rules shortened by one factor, and a timeline of what fired."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from deploy.monitoring.rules import alert_names, alerting_rules, recording_rules
+from tests.alerts.calm import report_of
+from tests.alerts.faults import FAULTS
+from tests.alerts.rules import rules_of
+from tests.alerts.shortened import UNITS_S, shortened, shortened_expression
+from tests.alerts.timeline import FIRING, PENDING, QUIET, Change, Rule, Timeline
+
+DOCUMENTS = [recording_rules(), alerting_rules()]
+DOWN, SLOW = Rule("ServiceDown", "page"), Rule("CheckoutSlow", "ticket")
+
+
+def rules_in(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [rule for group in document["groups"] for rule in group["rules"]]
+
+
+def test_every_time_is_divided_and_nothing_else_changes() -> None:
+    for document in DOCUMENTS:
+        for before, after in zip(rules_in(document), rules_in(shortened(document, 60)), strict=True):
+            ranges = re.findall(r"\[(\d+)([smhd])\]", before["expr"])
+            divided = [int(number) * UNITS_S[unit] * 1000 // 60 for number, unit in ranges]
+            assert [int(number) for number in re.findall(r"\[(\d+)ms\]", after["expr"])] == divided
+            assert "[" not in re.sub(r"\[\d+ms\]", "", after["expr"])
+            untimed = [re.sub(r"\[\w+\]|\* [\d.]+", "", rule["expr"]) for rule in (before, after)]
+            assert untimed[0] == untimed[1]
+            assert {**before, "expr": "", "for": ""} == {**after, "expr": "", "for": ""}
+
+
+def test_every_age_is_divided() -> None:
+    ages = [
+        re.findall(r"time\(\).* > \d+ \* ([\d.]+)", rule["expr"])
+        for document in (alerting_rules(), shortened(alerting_rules(), 60))
+        for rule in rules_in(document)
+        if "time()" in rule["expr"]
+    ]
+    assert len(ages) >= 4 and all(ages)
+    before, after = ages[: len(ages) // 2], ages[len(ages) // 2 :]
+    assert [[float(number) * 60 for number in found] for found in after] == [
+        [float(number) for number in found] for found in before
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("rate(a[1h]) * 3600 >= 100", "rate(a[60000ms]) * 3600 >= 100"),
+        ("time() - max(a) > 45 * 86400", "time() - max(a) > 45 * 1440"),
+        ("flit:x:ratio_rate5m > 14.4 * 0.01", "flit:x:ratio_rate5m > 14.4 * 0.01"),
+        ("changes(a[30m]) > 2", "changes(a[30000ms]) > 2"),
+    ],
+)
+def test_an_expression_is_shortened(before: str, after: str) -> None:
+    assert shortened_expression(before, 60) == after
+
+
+def test_each_alert_has_one_fault_that_makes_it_fire() -> None:
+    assert sorted(alert for fault in FAULTS for alert in fault.alerts) == sorted(alert_names())
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+
+
+def test_an_objective_s_alert_stands_for_its_page_and_its_ticket() -> None:
+    assert rules_of("CheckoutSlow") == [Rule("CheckoutSlow", "page"), Rule("CheckoutSlow", "ticket")]
+    assert rules_of("ServiceDown") == [DOWN]
+
+
+def said(rule: Rule, state: str) -> dict[str, Any]:
+    return {"labels": {"alertname": rule.alert, "severity": rule.severity, "job": "sink"}, "state": state}
+
+
+def test_a_timeline_tells_when_a_rule_fired_and_when_it_had_cleared() -> None:
+    timeline = Timeline(list)
+    timeline.note([], 1.0)
+    timeline.note([said(DOWN, PENDING)], 2.0)
+    timeline.note([said(DOWN, PENDING), said(DOWN, FIRING)], 3.0)
+    timeline.note([said(DOWN, FIRING)], 4.0)
+    timeline.note([said(DOWN, PENDING)], 5.0)
+    assert timeline.first(DOWN, 0.0, firing=True) == 3.0
+    assert timeline.first(DOWN, 3.5, firing=True) == 3.5, "it was firing already"
+    assert timeline.first(DOWN, 3.5, firing=False) == 5.0, "pending is no longer firing"
+    assert timeline.first(SLOW, 0.0, firing=True) is None
+    assert [change.state for change in timeline.changes] == [PENDING, FIRING, PENDING]
+    assert timeline.state(DOWN) == PENDING and timeline.state(SLOW) == QUIET
+
+
+def test_a_rule_that_never_fired_has_not_cleared_before_it_was_looked_at() -> None:
+    timeline = Timeline(list)
+    assert timeline.first(DOWN, 7.0, firing=False) == 7.0
+    assert timeline.first(DOWN, 7.0, firing=True) is None
+
+
+@pytest.mark.parametrize(
+    ("states", "decided", "passed"),
+    [([], 9, True), ([PENDING, QUIET], 9, True), ([PENDING, FIRING, QUIET], 9, False), ([], 0, False)],
+)
+def test_an_hour_is_calm_if_something_was_decided_and_nothing_fired(
+    states: list[str], decided: int, passed: bool
+) -> None:
+    changes = [Change(10.0 + number, DOWN, state) for number, state in enumerate(states)]
+    report = report_of(changes, 10.0, 3600, decided)
+    assert report["passed"] is passed
+    assert [each["state"] for each in report["alerts"]] == [state for state in states if state != QUIET]
