@@ -53,8 +53,8 @@ def main() -> None:
     console = Console()
     try:
         made = run(arguments.minutes * 60, arguments.events, arguments.calls, arguments.seed, console)
-    except StartFailed as error:
-        console.print(str(error), markup=False)
+    except (StartFailed, AssertionError) as error:
+        console.print(f"availability: FAILED, {error}", markup=False)
         raise SystemExit(1) from None
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(made, indent=2) + "\n")

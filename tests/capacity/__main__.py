@@ -40,8 +40,8 @@ def main() -> None:
     command = _measure if arguments.command == "measure" else _check
     try:
         raise SystemExit(command(arguments.seconds, console))
-    except (StartFailed, LocustFailed, RuntimeError) as error:
-        console.print(str(error), markup=False)
+    except (StartFailed, LocustFailed, AssertionError, RuntimeError) as error:
+        console.print(f"capacity {arguments.command}: FAILED, {error}", markup=False)
         raise SystemExit(1) from None
 
 

@@ -119,8 +119,8 @@ def main() -> None:
         if arguments.shape == "ceiling":
             raise SystemExit(ceiling(arguments.url, arguments.minutes, OUT))
         run = _against(arguments, rate, console) if arguments.url else _of_our_own(arguments, rate, console)
-    except (LocustFailed, StartFailed, OSError) as error:  # the last: metrics that can't be read
-        console.print(str(error), markup=False)
+    except (LocustFailed, StartFailed, AssertionError, OSError) as error:  # the last: metrics that can't be read
+        console.print(f"load {arguments.shape}: FAILED, {error}", markup=False)
         raise SystemExit(1) from None
     (OUT / f"{run.shape}.json").write_text(json.dumps(run.as_json(), indent=2) + "\n")
     console.print(_table(run))
