@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy.capacity.demand import Demand
 from deploy.capacity.figures import Figures, read
-from deploy.capacity.plan import plan
+from deploy.capacity.plan import DoesNotFit, plan
 
 PAGE = Path(__file__).parents[2] / "docs/operations/capacity.md"
 BEGIN, END = "<!-- measured: written by `python -m deploy.capacity --page write` -->", "<!-- end of measured -->"
@@ -81,9 +81,12 @@ def _measured(figures: Figures) -> Iterator[str]:
 
 
 def _row(figures: Figures, demand: Demand) -> str:
-    made = plan(figures, demand)
-    pods = " | ".join(f"{each.count} pods, {each.total_cpu:.1f} cores" for each in made.pods)
     asked = f"{demand.events:,.0f} + {demand.checkouts:,.0f}, {demand.customers:,}"
+    try:
+        made = plan(figures, demand)
+    except DoesNotFit as error:
+        return f"| {asked} | {demand.partitions or ''} | {error} | | | | | | |"
+    pods = " | ".join(f"{each.count} pods, {each.total_cpu:.1f} cores" for each in made.pods)
     return (
         f"| {asked} | {made.partitions} | {pods} | {made.brokers_cpu:.1f} cores | {made.redis_gb:,.0f} GB, "
         f"{made.redis_cpu:.1f} cores | {sum(made.disk_gb.values()) / 1000:,.1f} TB "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -29,12 +30,15 @@ from tests.availability.plan import ROLLING_RESTART, Event, draw
 from tests.load.purchases import Purchases
 
 OUT = Path("out/availability.json")
-MINUTES, EVENTS, CALLS = 60.0, 100, 20
+MINUTES, EVENTS, CALLS = 60.0, 50, 10
+"""In an hour 216,000 purchases, all of which the ledger reads afterwards."""
 GREATEST_EVENTS, GREATEST_CALLS = 300, 100
 """Two cores carry all of it, both scorers and the callers."""
 
 PROCESSES = ("scorer", SECOND, "features", "sink", "ingestor")
 """In the order of the rolling restart: as a deployment does it, one after the other."""
+
+AUDIT_S = 3600.0
 
 Step = Callable[[str], None]
 
@@ -77,10 +81,18 @@ def run(seconds: float, events: int, rate: int, seed: int, console: Console) -> 
             with console.status("the ledger"):
                 pair.retire_the_source()
                 asyncio.run(pair.loaded.settled())
-                report = pair.loaded.ledger(quiet=True)
+                report = _audit(pair)
         finally:
             pair.stop()
     return result(calls, happened, lost, report, {"seconds": seconds, "events": events, "calls": rate, "seed": seed})
+
+
+def _audit(pair: Pair) -> dict[str, Any]:
+    """The ledger's report; one that does not balance where there is none."""
+    try:
+        return pair.loaded.ledger(quiet=True, patience_s=AUDIT_S)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return {"balanced": False, "invariants": {}, "trouble": repr(error)}
 
 
 def _under_load(
@@ -145,7 +157,7 @@ def result(
         "p99_ms": calls.percentile_s(0.99) * 1000,
         "slowest_ms": calls.percentile_s(1.0) * 1000,
         "happened": list(happened),
-        "events_decided": report["invariants"]["P2"]["checked"],
+        "decisions": report["invariants"].get("P2", {}).get("checked"),
         "ledger_balanced": report["balanced"],
         "passed": complete and calls.sent > 0 and calls.answered == calls.sent and bool(report["balanced"]),
     }

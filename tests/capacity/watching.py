@@ -24,8 +24,10 @@ CHECKOUTS = Counter("flit_decision_seconds_count", (Matcher("channel", "=", "res
 class Moment:
     at_s: float
     """Of `time.monotonic`."""
+    pids: Mapping[str, int]
+    """Of each part."""
     cpu_s: Mapping[str, float]
-    """By part, since its start, user and system."""
+    """Of each since its start, user and system."""
     resident_mb: Mapping[str, float]
     metrics: Look
 
@@ -59,15 +61,19 @@ def moment(loaded: LoadedSystem) -> Moment:
     metrics, at_s = loaded.look(), time.monotonic()
     cpu_s: dict[str, float] = {}
     resident: dict[str, float] = {}
-    for name, pid in _pids(loaded).items():
+    pids = _pids(loaded)
+    for name, pid in pids.items():
         process = psutil.Process(pid)
         used = process.cpu_times()
         cpu_s[name] = used.user + used.system
         resident[name] = process.memory_info().rss / 1e6
-    return Moment(at_s, cpu_s, resident, metrics)
+    return Moment(at_s, pids, cpu_s, resident, metrics)
 
 
 def between(before: Moment, after: Moment) -> Span:
+    """Raises RuntimeError where a process ended meanwhile: what it had used up is gone."""
+    if before.pids != after.pids:
+        raise RuntimeError(f"a process was started anew under load: {dict(before.pids)}, then {dict(after.pids)}")
     return Span(
         seconds=after.at_s - before.at_s,
         purchases=rise(PURCHASES, before.metrics, after.metrics),

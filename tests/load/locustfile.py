@@ -27,6 +27,7 @@ from typing import Any
 import gevent
 import gevent.subprocess
 from gevent.event import AsyncResult
+from gevent.lock import BoundedSemaphore
 from locust import FastHttpUser, LoadTestShape, User, constant_throughput, events, task
 from locust.env import Environment
 
@@ -86,14 +87,17 @@ class Publisher:
             stdout=subprocess.PIPE,
         )
         self._waiting: dict[str, AsyncResult] = {}
+        # A greenlet that waits for room in the pipe is in the midst of the file's own write.
+        self._one_writes = BoundedSemaphore()
         gevent.spawn(self._read)
 
     def publish(self, purchase: Purchase) -> str:
         """What became of it. Raises gevent.Timeout."""
         self._waiting[purchase.id] = AsyncResult()
         try:
-            self._process.stdin.write(line_of(purchase.id, purchase.customer, purchase.body))
-            self._process.stdin.flush()
+            with self._one_writes:
+                self._process.stdin.write(line_of(purchase.id, purchase.customer, purchase.body))
+                self._process.stdin.flush()
             return str(self._waiting[purchase.id].get(timeout=PATIENCE_S))
         finally:
             del self._waiting[purchase.id]

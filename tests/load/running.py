@@ -32,7 +32,10 @@ from tests.research.simulated import simulated_history
 SERVICES = ("features", "scorer", "sink")
 WARM_EVENTS, WARM_CALLS = 500, 100
 """Until connections are open, pages of the libraries loaded, and the JVM has compiled what it runs."""
-SETTLE_S = 300.0
+SETTLE_S = 600.0
+"""For a backlog of twenty thousand, whose rows the emulator takes at some hundreds a second."""
+LEDGER_S = 1200.0
+"""It reads everything: of fifty thousand purchases it takes half a minute."""
 DEPTH = 3
 
 
@@ -88,8 +91,8 @@ class LoadedSystem:
     def look(self) -> Look:
         return look(self.metrics)
 
-    def ledger(self, *, quiet: bool = False) -> dict[str, Any]:
-        return self.system.ledger(quiet=quiet, patience=2 * SETTLE_S)
+    def ledger(self, *, quiet: bool = False, patience_s: float = LEDGER_S) -> dict[str, Any]:
+        return self.system.ledger(quiet=quiet, patience=patience_s)
 
     def decided(self, client: httpx.Client, purchase: Purchase) -> bool:
         """Whether the model decided it, when it was asked over REST."""
