@@ -62,7 +62,7 @@ def main() -> None:
         raise SystemExit(1) from None
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(made, indent=2) + "\n")
-    console.print(closing(made), markup=False)
+    console.print(closing(made), markup=False, soft_wrap=True)
     raise SystemExit(0 if made["passed"] else 1)
 
 

@@ -92,6 +92,7 @@ def _tell(found: Sequence[Compared], console: Console) -> int:
         f"capacity check: {verdict}, furthest {furthest.apart:+.1%} ({furthest.what} at {furthest.load}), "
         f"allowed {MOST_APART:.0%}; {OUT}",
         markup=False,
+        soft_wrap=True,
     )
     return 0 if verdict == "passed" else 1
 

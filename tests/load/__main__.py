@@ -125,8 +125,8 @@ def main() -> None:
     (OUT / f"{run.shape}.json").write_text(json.dumps(run.as_json(), indent=2) + "\n")
     console.print(_table(run))
     for trouble in run.troubles:
-        console.print(f"  {trouble}", markup=False)
-    console.print(_closing(run), markup=False)
+        console.print(f"  {trouble}", markup=False, soft_wrap=True)
+    console.print(_closing(run), markup=False, soft_wrap=True)
     raise SystemExit(1 if run.troubles else 0)
 
 

@@ -57,6 +57,7 @@ def ceiling(url: str | None, minutes: float | None, out: Path) -> int:
         f"{CONNECTIONS} connections, p50 {found['p50_ms']:.0f} ms, p99 {found['p99_ms']:.0f} ms, "
         f"{found['not_2xx']:,} refused, {found['lost']:,} lost; {out / 'ceiling.json'}",
         markup=False,
+        soft_wrap=True,
     )
     return 0 if passed else 1
 
