@@ -16,7 +16,7 @@ from tests.load.driving import LocustFailed, Target, drive
 from tests.load.seen import CHECKOUT
 from tests.load.shapes import Rates
 
-USERS, SECONDS = 5, 6.0
+USERS, SECONDS = 5, 4.0
 
 
 @dataclass
