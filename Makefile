@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-system test-slow chaos alerts calm trace soak year fuzz bench backfill research notebook test-airflow airflow-lock up down status logs ledger lock fmt lint audit clean
+.PHONY: help setup demo test coverage test-system test-slow chaos alerts calm trace soak year load availability capacity capacity-check fuzz bench backfill research notebook test-airflow airflow-lock up down status logs ledger lock fmt lint audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Each end-to-end test runs a whole system: more of them at once than cores, and each waits for the others. In the order of
@@ -67,6 +67,18 @@ trace: setup ## one purchase from the source's line, and one from the checkout, 
 soak: setup ## a thousand kills -9 under 300 purchases a second, and the ledger; takes hours (SEED, KILLS)
 	@$(RUN) -m tests.chaos.soak --seed $(or $(SEED),1) $(addprefix --kills ,$(KILLS))
 
+load: setup ## a shape of load against a system that it starts, or against URL; objectives, report (SHAPE=steady|peak|burst|ceiling, RATE, MINUTES, URL, KAFKA, METRICS, LOAD_KEY)
+	@$(RUN) -m tests.load $(addprefix --shape ,$(SHAPE)) $(addprefix --rate ,$(RATE)) $(addprefix --minutes ,$(MINUTES)) $(addprefix --url ,$(URL)) $(addprefix --kafka ,$(KAFKA)) $(addprefix --metrics ,$(METRICS))
+
+availability: setup ## an hour of checkouts while each service is restarted once and killed once, and the ledger (MINUTES, EVENTS, CALLS, SEED)
+	@PYTHONPATH=.:clients/python $(BIN)/python -m tests.availability $(addprefix --minutes ,$(MINUTES)) $(addprefix --events ,$(EVENTS)) $(addprefix --calls ,$(CALLS)) $(addprefix --seed ,$(SEED))
+
+capacity: setup ## measure what a purchase costs, for the capacity model and its page; ten minutes on a machine left alone (SECONDS_EACH)
+	@$(RUN) -m tests.capacity measure $(addprefix --seconds ,$(SECONDS_EACH))
+
+capacity-check: setup ## the capacity model against the system at three loads; leaves out/capacity.json (SECONDS_EACH)
+	@$(RUN) -m tests.capacity check $(addprefix --seconds ,$(SECONDS_EACH))
+
 fuzz: setup ## a million odd payloads at the decoders, more at the topics and the REST door of a running system (SEED, FUZZ_RUNS)
 	@$(RUN) -m tests.fuzz --seed $(or $(SEED),1) $(addprefix --runs ,$(FUZZ_RUNS))
 
@@ -116,6 +128,7 @@ lint: setup ## ruff, mypy, import rules, checked-in schemas, rules and dashboard
 	@PYTHONPATH=. $(BIN)/lint-imports
 	@$(RUN) -m shared.contracts.schemas check
 	@$(RUN) -m deploy.monitoring check
+	@$(RUN) -m deploy.capacity --page check
 
 audit: setup ## what is installed: a bill of materials into out/sbom.json, and the published advisories about it (AUDIT_REQUIRED, OSV_URL)
 	@$(RUN) -m deploy.supply_chain

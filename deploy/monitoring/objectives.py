@@ -7,7 +7,9 @@ An alert goes by how fast the budget of bad events is used up, over a long windo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +33,55 @@ LEAST_EVENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Matcher:
+    """Of a label, as PromQL has it; a pattern (`=~`) has to match the whole value."""
+
+    label: str
+    operator: Literal["=", "!=", "=~"]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """The series of one metric that all matchers agree to, summed."""
+
+    metric: str
+    labels: tuple[Matcher, ...] = ()
+
+    @property
+    def rate(self) -> str:
+        """PromQL, per second, with `{window}` in it."""
+        chosen = ",".join(f'{each.label}{each.operator}"{each.value}"' for each in self.labels)
+        return f"sum(rate({self.metric}{f'{{{chosen}}}' if chosen else ''}[{{window}}]))"
+
+
+@dataclass(frozen=True, slots=True)
 class Objective:
-    """`bad` and `total`: PromQL counters per second, with `{window}` in them."""
+    """A share of the events that `everything` counts has to be good. `part` counts some of them: the `part_is` ones."""
 
     alert: str
     record: str
     """What the share of bad events is recorded as: flit:<record>:ratio_rate<window>."""
     target: float
-    bad: str
-    total: str
+    everything: Counter
+    part: Counter
+    part_is: Literal["good", "bad"]
     summary: str
+
+    @property
+    def bad(self) -> str:
+        """PromQL, per second, with `{window}` in it."""
+        return self.part.rate if self.part_is == "bad" else f"({self.total} - {self.part.rate})"
+
+    @property
+    def total(self) -> str:
+        """PromQL, per second, with `{window}` in it."""
+        return self.everything.rate
+
+    @property
+    def bound_s(self) -> float:
+        """How long a good one may take; infinite where the objective isn't about time."""
+        return next((float(each.value) for each in self.part.labels if each.label == "le"), math.inf)
 
     @property
     def budget(self) -> float:
@@ -56,69 +97,78 @@ class Objective:
         return f"({bad} or vector(0)) / {total}"
 
 
-def slower_than(metric: str, seconds: str, labels: str = "") -> tuple[str, str]:
-    """Bad and total of a histogram: observations above one of its bounds, and all."""
-    own = f"{labels}," if labels else ""
-    total = f"sum(rate({metric}_count{{{labels}}}[{{window}}]))"
-    return f'({total} - sum(rate({metric}_bucket{{{own}le="{seconds}"}}[{{window}}])))', total
+def _within(metric: str, seconds: str, *labels: Matcher) -> tuple[Counter, Counter]:
+    """Of a histogram: all observations, and those up to one of its bounds."""
+    return Counter(f"{metric}_count", labels), Counter(f"{metric}_bucket", (*labels, Matcher("le", "=", seconds)))
 
 
-_CHECKOUT_SLOW = slower_than("flit_decision_seconds", "0.1", 'channel="rest"')
-_DECISIONS_LATE = slower_than("flit_event_to_decision_seconds", "0.15")
-_FEATURES_STALE = slower_than("flit_feature_age_seconds", "0.1")
-_ROWS_LATE = slower_than("flit_sink_visible_seconds", "10.0")
+_CHECKOUTS, _CHECKOUTS_IN_TIME = _within("flit_decision_seconds", "0.1", Matcher("channel", "=", "rest"))
+_DECISIONS, _DECISIONS_IN_TIME = _within("flit_event_to_decision_seconds", "0.15")
+_VECTORS, _VECTORS_FRESH = _within("flit_feature_age_seconds", "0.1")
+_ROWS, _ROWS_IN_TIME = _within("flit_sink_visible_seconds", "10.0")
 
 OBJECTIVES = (
     Objective(
         "CheckoutFails",
         "checkout_failed",
         0.9995,
-        'sum(rate(flit_scorer_answers_total{status=~"5.."}[{window}]))',
-        "sum(rate(flit_scorer_answers_total[{window}]))",
+        Counter("flit_scorer_answers_total"),
+        Counter("flit_scorer_answers_total", (Matcher("status", "=~", "5.."),)),
+        "bad",
         "Checkouts get errors in place of answers, faster than the 99.95% objective allows.",
     ),
     Objective(
         "CheckoutSlow",
         "checkout_slow",
         0.99,
-        *_CHECKOUT_SLOW,
+        _CHECKOUTS,
+        _CHECKOUTS_IN_TIME,
+        "good",
         "More than one checkout in a hundred waits longer than 100 ms for its decision.",
     ),
     Objective(
         "DecisionsLate",
         "decision_late",
         0.99,
-        *_DECISIONS_LATE,
+        _DECISIONS,
+        _DECISIONS_IN_TIME,
+        "good",
         "More than one purchase in a hundred on the stream waits longer than 150 ms for its decision.",
     ),
     Objective(
         "FeaturesStale",
         "features_stale",
         0.99,
-        *_FEATURES_STALE,
+        _VECTORS,
+        _VECTORS_FRESH,
+        "good",
         "More than one decision in a hundred is made on features that are older than 100 ms.",
     ),
     Objective(
         "DecisionsDegraded",
         "decision_degraded",
         0.999,
-        'sum(rate(flit_decisions_total{degraded!=""}[{window}]))',
-        "sum(rate(flit_decisions_total[{window}]))",
+        Counter("flit_decisions_total"),
+        Counter("flit_decisions_total", (Matcher("degraded", "!=", ""),)),
+        "bad",
         "The policy's fallback decides in place of the model, for more than one purchase in a thousand.",
     ),
     Objective(
         "RecordsRefused",
         "record_refused",
         0.99,
-        "sum(rate(flit_dead_letters_total[{window}]))",
-        'sum(rate(flit_events_total{service="features"}[{window}]))',
+        Counter("flit_events_total", (Matcher("service", "=", "features"),)),
+        Counter("flit_dead_letters_total"),
+        "bad",
         "More than one record in a hundred is refused into dead-letters.",
     ),
     Objective(
         "RowsLate",
         "row_late",
         0.99,
-        *_ROWS_LATE,
+        _ROWS,
+        _ROWS_IN_TIME,
+        "good",
         "Rows reach the warehouse later than 10 seconds after their records.",
     ),
 )

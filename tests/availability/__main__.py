@@ -1,0 +1,175 @@
+"""`make availability`: steady checkouts and events while every service is restarted in turn once, and killed once.
+
+Two scorers stand behind a balancer, one of everything else; all are kept running by the supervisor. The checkouts are
+calls of the client that we ship. Leaves out/availability.json; exit status 0 where every call was answered with a
+decision of its own, each process came back, and the ledger balanced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from flit_risk import FlitRisk
+from rich.console import Console
+from rich.progress import Progress
+
+from deploy.local.processes import StartFailed
+from tests.availability.balancer import Backend, Balancer
+from tests.availability.calls import PATIENCE_S, Caller, Calls
+from tests.availability.pair import SECOND, Pair
+from tests.availability.plan import ROLLING_RESTART, Event, draw
+from tests.load.purchases import Purchases
+
+OUT = Path("out/availability.json")
+MINUTES, EVENTS, CALLS = 60.0, 50, 10
+"""In an hour 216,000 purchases, all of which the ledger reads afterwards."""
+GREATEST_EVENTS, GREATEST_CALLS = 300, 100
+"""Two cores carry all of it, both scorers and the callers."""
+
+PROCESSES = ("scorer", SECOND, "features", "sink", "ingestor")
+"""In the order of the rolling restart: as a deployment does it, one after the other."""
+
+AUDIT_S = 3600.0
+
+Step = Callable[[str], None]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make availability", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="(%(default)s)")
+    parser.add_argument("--events", type=int, default=EVENTS, help=f"a second (%(default)s; to {GREATEST_EVENTS})")
+    parser.add_argument("--calls", type=int, default=CALLS, help=f"a second (%(default)s; to {GREATEST_CALLS})")
+    parser.add_argument("--seed", type=int, default=1, help="draws the moments (%(default)s)")
+    arguments = parser.parse_args()
+    if arguments.minutes <= 0:
+        parser.error("--minutes must be greater than 0")
+    if not 1 <= arguments.events <= GREATEST_EVENTS or not 1 <= arguments.calls <= GREATEST_CALLS:
+        parser.error(f"--events must be from 1 to {GREATEST_EVENTS}, --calls from 1 to {GREATEST_CALLS}")
+    console = Console()
+    try:
+        made = run(arguments.minutes * 60, arguments.events, arguments.calls, arguments.seed, console)
+    except (StartFailed, AssertionError) as error:
+        console.print(f"availability: FAILED, {error}", markup=False)
+        raise SystemExit(1) from None
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(made, indent=2) + "\n")
+    console.print(closing(made), markup=False, soft_wrap=True)
+    raise SystemExit(0 if made["passed"] else 1)
+
+
+def run(seconds: float, events: int, rate: int, seed: int, console: Console) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="availability-") as folder:
+        with console.status("training a model, starting the system, warming it"):
+            pair = Pair(Path(folder), events)
+            pair.start()
+        try:
+            plan = draw(PROCESSES, seconds, seed)
+            with Progress(console=console) as progress:
+                task = progress.add_task(f"{rate} calls/s, {events} events/s", total=seconds)
+                calls, happened, lost = _under_load(
+                    pair, plan, seconds, rate, lambda passed: progress.update(task, completed=passed), console.print
+                )
+            with console.status("the ledger"):
+                pair.retire_the_source()
+                asyncio.run(pair.loaded.settled())
+                report = _audit(pair)
+        finally:
+            pair.stop()
+    return result(calls, happened, lost, report, {"seconds": seconds, "events": events, "calls": rate, "seed": seed})
+
+
+def _audit(pair: Pair) -> dict[str, Any]:
+    """The ledger's report; one that does not balance where there is none."""
+    try:
+        return pair.loaded.ledger(quiet=True, patience_s=AUDIT_S)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return {"balanced": False, "invariants": {}, "trouble": repr(error)}
+
+
+def _under_load(
+    pair: Pair, plan: Sequence[Event], seconds: float, rate: int, tick: Callable[[float], None], step: Step
+) -> tuple[Calls, list[dict[str, Any]], int]:
+    """The calls, what happened meanwhile, and how many attempts got no answer."""
+    backends = [Backend(httpx.URL(url), port) for url, port in pair.doors]
+    balancer = Balancer(backends)
+    happened: list[dict[str, Any]] = []
+    with FlitRisk("http://checkout", pair.loaded.key, patience_s=PATIENCE_S, transport=balancer) as client:
+        caller = Caller(client, Purchases(), rate)
+        caller.start()
+        began = time.monotonic()
+        try:
+            for event in plan:
+                _wait_until(began + event.at_s, began, tick)
+                happened.append(_do(event, pair, time.monotonic() - began))
+                step(_line(happened[-1]))
+            _wait_until(began + seconds, began, tick)
+        finally:
+            calls = caller.stop()
+        return calls, happened, balancer.lost
+
+
+def _wait_until(moment: float, began: float, tick: Callable[[float], None]) -> None:
+    while (left := moment - time.monotonic()) > 0:
+        tick(time.monotonic() - began)
+        time.sleep(min(left, 0.5))
+
+
+def _do(event: Event, pair: Pair, at_s: float) -> dict[str, Any]:
+    """Do it, and wait until all that it hit is ready again. Raises AssertionError where it isn't in time."""
+    began = time.monotonic()
+    if event.kind == ROLLING_RESTART:
+        for name in PROCESSES:
+            pair.restart(name)
+    else:
+        pair.crash(event.process)
+    back_s = round(time.monotonic() - began, 1)
+    return {"at_s": round(at_s, 1), "kind": event.kind, "process": event.process, "back_after_s": back_s}
+
+
+def _line(happened: dict[str, Any]) -> str:
+    what = happened["kind"] if not happened["process"] else f"{happened['kind']} of {happened['process']}"
+    return f"{happened['at_s']:7.1f} s  {what}: back after {happened['back_after_s']:.1f} s"
+
+
+def result(
+    calls: Calls, happened: Sequence[dict[str, Any]], lost: int, report: dict[str, Any], asked: dict[str, Any]
+) -> dict[str, Any]:
+    """As out/availability.json has it."""
+    complete = len(happened) == len(PROCESSES) + 1
+    return {
+        "asked": asked,
+        "calls": calls.sent,
+        "answered": calls.answered,
+        "share": calls.share,
+        "failed": dict(calls.failed),
+        "degraded": calls.degraded,
+        "attempts_without_an_answer": lost,
+        "worst_gap_s": calls.worst_gap_s,
+        "p99_ms": calls.percentile_s(0.99) * 1000,
+        "slowest_ms": calls.percentile_s(1.0) * 1000,
+        "happened": list(happened),
+        "decisions": report["invariants"].get("P2", {}).get("checked"),
+        "ledger_balanced": report["balanced"],
+        "passed": complete and calls.sent > 0 and calls.answered == calls.sent and bool(report["balanced"]),
+    }
+
+
+def closing(made: dict[str, Any]) -> str:
+    return (
+        f"availability: {'passed' if made['passed'] else 'FAILED'}, {made['calls']:,} calls, {made['answered']:,} "
+        f"answered ({made['share']:.4%}), worst gap {made['worst_gap_s']:.2f} s, slowest {made['slowest_ms']:.0f} ms, "
+        f"{made['degraded']:,} degraded, ledger {'balanced' if made['ledger_balanced'] else 'NOT BALANCED'}; {OUT}"
+    )
+
+
+if __name__ == "__main__":
+    main()

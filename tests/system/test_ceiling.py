@@ -1,0 +1,76 @@
+"""wrk itself with our script, against a door that keeps what it was asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.load.ceiling import ask
+
+
+@dataclass
+class Asked:
+    url: str = ""
+    status: int = 200
+    headers: list[dict[str, str]] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+
+
+@pytest.fixture
+def asked() -> Iterator[Asked]:
+    kept = Asked()
+
+    class Door(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            kept.bodies.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            kept.headers.append({name.lower(): value for name, value in self.headers.items()})
+            self.send_response(kept.status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Door) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        kept.url = f"http://127.0.0.1:{server.server_port}"
+        yield kept
+        server.shutdown()
+
+
+@pytest.fixture
+def wrk() -> str:
+    found = shutil.which("wrk")
+    if found is None:
+        pytest.skip("wrk is not installed")
+    return found
+
+
+def test_each_request_is_a_purchase_of_its_own_under_a_key_of_its_own(wrk: str, asked: Asked, tmp_path: Path) -> None:
+    found = ask(wrk, asked.url, "flit_key", 1, tmp_path)
+    assert found["requests"] > 0
+    assert (found["not_2xx"], found["lost"]) == (0, 0)
+    ids = [body["event_id"] for body in asked.bodies]
+    assert len(set(ids)) == len(ids)
+    assert [headers["idempotency-key"] for headers in asked.headers] == ids
+    assert {headers["authorization"] for headers in asked.headers} == {"Bearer flit_key"}
+    assert all(body["transaction_id"] == body["event_id"] for body in asked.bodies)
+    assert all(body["customer_id"].startswith("shopper-") for body in asked.bodies)
+
+
+def test_refusals_are_counted(wrk: str, asked: Asked, tmp_path: Path) -> None:
+    asked.status = 503
+    found = ask(wrk, asked.url, "", 1, tmp_path)
+    assert found["not_2xx"] == found["requests"] > 0
+    assert all("authorization" not in headers for headers in asked.headers)

@@ -1,0 +1,40 @@
+"""When a run of load passes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from deploy.monitoring.kept import Kept
+from tests.load.__main__ import Run
+from tests.load.seen import CHECKOUT, PUBLISH, Seen, objective
+from tests.load.shapes import Rates
+
+
+def good() -> Run:
+    seen = [Seen(CHECKOUT, 720, 0, {20.0: 720}), Seen(PUBLISH, 2880, 0, {3.0: 2880})]
+    return Run("steady", Rates(12, 48), 60.0, seen, [Kept(objective("RowsLate"), 300, 0)], seen[0].kept(), True)
+
+
+def test_a_run_that_kept_everything_passes() -> None:
+    assert good().troubles == []
+    assert good().as_json()["passed"] is True
+
+
+def test_an_objective_that_was_broken_fails_it_and_is_named() -> None:
+    (trouble,) = replace(good(), services=[Kept(objective("RowsLate"), 300, 4)]).troubles
+    assert trouble == "RowsLate as the services counted: 98.667% good, not 99.00%"
+
+
+def test_an_unbalanced_ledger_fails_it() -> None:
+    assert len(replace(good(), balanced=False).troubles) == 1
+
+
+def test_a_record_that_nobody_acknowledged_fails_it() -> None:
+    seen = [good().seen[0], Seen(PUBLISH, 2880, 1, {3.0: 2880})]
+    assert replace(good(), seen=seen).troubles == ["bnpl-transactions: 1 records were not acknowledged"]
+
+
+def test_a_client_that_sent_too_little_has_shown_nothing() -> None:
+    seen = [Seen(CHECKOUT, 600, 0, {20.0: 600}), good().seen[1]]
+    (trouble,) = replace(good(), seen=seen).troubles
+    assert "only 600 of 720" in trouble
