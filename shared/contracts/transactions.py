@@ -55,6 +55,8 @@ _DEFAULTED = frozenset({"event_id", "source", "status"})
 """Fields that are filled in where they are absent; null counts as absent."""
 _MICROS_PER_SECOND = 1_000_000
 _MICROSECOND = timedelta(microseconds=1)
+CANONICAL_LENGTH = len("2026-06-01T00:06:06.000000Z")
+"""Of a time that matches `_TIME`, only the canonical form is so long and ends in Z with a T in the middle."""
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 """Outside of these a time is a placeholder or a slip, not a moment of a purchase."""
 
@@ -204,7 +206,8 @@ def normalise_time(body: JsonObject, name: str) -> int:
         moment = datetime.fromisoformat(value.upper())
     except ValueError as error:
         raise Rejection(RejectionReason.DATE, name, f"a day and time that exist ({error})") from None
-    body[name] = identity.canonical_time(moment)
+    if len(value) != CANONICAL_LENGTH or value[-1] != "Z" or value[10] != "T":
+        body[name] = identity.canonical_time(moment)
     return (moment - identity.EPOCH) // _MICROSECOND
 
 
@@ -226,17 +229,15 @@ def _check_ids(body: JsonObject) -> None:
 
 
 def _check_blocks(body: JsonObject, warnings: list[InputWarning]) -> None:
-    extra = body.keys() - _TOP_LEVEL
-    if extra:
-        _refuse_labels(extra, "")
+    if not _TOP_LEVEL.issuperset(body):
+        _refuse_labels(body.keys() - _TOP_LEVEL, "")
         warnings.append(InputWarning.EXTRA_FIELD)
     for name in BLOCKS:
         block = body.get(name)
         if not isinstance(block, dict):
             continue  # absent, or of a wrong type, which the conversion names
-        extra = block.keys() - _KNOWN_FIELDS[name]
-        if extra:
-            _refuse_labels(extra, f"{name}.")
+        if not _KNOWN_FIELDS[name].issuperset(block):
+            _refuse_labels(block.keys() - _KNOWN_FIELDS[name], f"{name}.")
             warnings.append(InputWarning.EXTRA_FIELD)
         body[name] = dict(block)
     for block_name, field in NOT_NEGATIVE:
