@@ -16,7 +16,8 @@ from shared.contracts import enumerations
 from shared.contracts.events import Outcome, Transaction
 from shared.contracts.transactions import AcceptedTransaction
 from shared.feature_definitions import stored
-from shared.feature_definitions.totals import Purchase, Totals
+from shared.feature_definitions.tiles import Tiles
+from shared.feature_definitions.totals import Purchase
 from shared.feature_definitions.windows import WINDOWS, day_of
 
 KEPT_PURCHASES = 48
@@ -53,7 +54,7 @@ class CustomerState:
         """Latest by event time, oldest first; ties in log order."""
         self.folded_until_us: int | None = None
         """Event time of the latest purchase that was folded away."""
-        self.tiles: list[dict[int, Totals]] = [{} for _ in WINDOWS]
+        self.tiles: list[Tiles] = [Tiles() for _ in WINDOWS]
         """For each window: tile number → totals of the folded purchases in it."""
         self.due: dict[tuple[str, int], int] = {}
         """Of folded purchases: (currency, UTC day) → minor units of instalments due on that day."""
@@ -146,12 +147,12 @@ class CustomerState:
             if purchase.t_us > t_us:
                 break
             if purchase.currency == currency:
-                exposure += sum(minor for day, minor in schedule(purchase) if day > today)
+                exposure += _open_on(purchase, today)
         return exposure
 
     def _fold(self, purchase: Purchase) -> None:
         for window, tiles in zip(WINDOWS, self.tiles, strict=True):
-            tiles.setdefault(purchase.t_us // window.hop_us, Totals()).add(purchase)
+            tiles.add(purchase.t_us // window.hop_us, purchase)
         for day, minor in schedule(purchase):
             slot = (purchase.currency, day)
             self.due[slot] = self.due.get(slot, 0) + minor
@@ -159,9 +160,7 @@ class CustomerState:
     def _forget_out_of_reach(self, floor_us: int) -> None:
         """Drop what no answerable moment (at or after `floor_us`) can see any more."""
         for window, tiles in zip(WINDOWS, self.tiles, strict=True):
-            first = window.first_tile(floor_us)
-            for number in [number for number in tiles if number < first]:
-                del tiles[number]
+            tiles.drop_before(window.first_tile(floor_us))
         today = day_of(floor_us)
         for slot in [slot for slot in self.due if slot[1] <= today]:
             del self.due[slot]
@@ -191,6 +190,14 @@ def schedule(purchase: Purchase) -> Iterator[tuple[int, int]]:
         yield first_day + k * purchase.period_days, part
     last = purchase.minor - part * (purchase.instalments - 1)
     yield first_day + purchase.instalments * purchase.period_days, last
+
+
+def _open_on(purchase: Purchase, today: int) -> int:
+    """What of the schedule falls due on a later day, without going through it."""
+    due = (today - day_of(purchase.t_us)) // purchase.period_days
+    if due <= 0:
+        return purchase.minor
+    return 0 if due >= purchase.instalments else purchase.minor - purchase.minor // purchase.instalments * due
 
 
 def hash64(text: str) -> int:
