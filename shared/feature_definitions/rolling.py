@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from operator import mul
 
 from shared.contracts.money import MINOR_PER_MAJOR, major_units
 from shared.contracts.transactions import AcceptedTransaction
@@ -42,9 +43,14 @@ def _totals_by_window(state: CustomerState, t_us: int) -> list[Totals]:
     kept = _totals_of_kept(state.purchases, t_us, [window.left_edge(t_us) for window in WINDOWS])
     if state.folded_until_us is None:
         return kept
-    found = [tiles.sum_from(window.first_tile(t_us)) for window, tiles in zip(WINDOWS, state.tiles, strict=True)]
-    for totals, of_kept in zip(found, kept, strict=True):
-        totals.merge(of_kept)
+    found = []
+    for window, tiles, of_kept in zip(WINDOWS, state.tiles, kept, strict=True):
+        totals = tiles.sum_from(window.first_tile(t_us))
+        if totals is None:
+            found.append(of_kept)
+        else:
+            totals.merge(of_kept)
+            found.append(totals)
     return found
 
 
@@ -83,11 +89,13 @@ def _totals(
     n: int, nights: int, categories: int, devices: set[int], methods: set[int], amounts: dict[str, list[int]]
 ) -> Totals:
     """0 among devices and methods stands for none."""
-    totals = Totals()
+    totals = Totals.__new__(Totals)
     totals.n, totals.nights, totals.categories = n, nights, categories
     totals.devices, totals.methods = devices - _NONE, methods - _NONE
-    for currency, minor in amounts.items():
-        totals.money[currency] = Money(len(minor), sum(minor), sum([each * each for each in minor]), max(minor))
+    totals.money = {
+        currency: Money(len(minor), sum(minor), sum(map(mul, minor, minor)), max(minor))
+        for currency, minor in amounts.items()
+    }
     return totals
 
 

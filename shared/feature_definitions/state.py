@@ -18,7 +18,7 @@ from shared.contracts.transactions import AcceptedTransaction
 from shared.feature_definitions import stored
 from shared.feature_definitions.tiles import Tiles
 from shared.feature_definitions.totals import Purchase
-from shared.feature_definitions.windows import WINDOWS, day_of
+from shared.feature_definitions.windows import MICROS_PER_DAY, WINDOWS, day_of
 
 KEPT_PURCHASES = 48
 """Purchases kept one by one. A purchase later in the log than 48 others that lie after it in event time is too late to
@@ -143,11 +143,14 @@ class CustomerState:
         """Minor units of instalments that fall due on a later UTC day than `t_us`, of purchases up to `t_us`."""
         today = day_of(t_us)
         exposure = sum(minor for (owed, day), minor in self.due.items() if day > today and owed == currency)
-        for purchase in self.purchases:
-            if purchase.t_us > t_us:
+        for bought_us, minor, bought_in, _, _, _, instalments, period_days in self.purchases:
+            if bought_us > t_us:
                 break
-            if purchase.currency == currency:
-                exposure += _open_on(purchase, today)
+            if bought_in == currency:
+                # What of `schedule` falls due on a later day, without going through it.
+                due = (today - bought_us // MICROS_PER_DAY) // period_days
+                if due < instalments:
+                    exposure += minor - minor // instalments * due
         return exposure
 
     def _fold(self, purchase: Purchase) -> None:
@@ -190,14 +193,6 @@ def schedule(purchase: Purchase) -> Iterator[tuple[int, int]]:
         yield first_day + k * purchase.period_days, part
     last = purchase.minor - part * (purchase.instalments - 1)
     yield first_day + purchase.instalments * purchase.period_days, last
-
-
-def _open_on(purchase: Purchase, today: int) -> int:
-    """What of the schedule falls due on a later day, without going through it."""
-    due = (today - day_of(purchase.t_us)) // purchase.period_days
-    if due <= 0:
-        return purchase.minor
-    return 0 if due >= purchase.instalments else purchase.minor - purchase.minor // purchase.instalments * due
 
 
 def hash64(text: str) -> int:

@@ -78,17 +78,20 @@ class Tiles(dict[int, Totals]):
         for number in [number for number in self if number < first]:
             del self[number]
 
-    def sum_from(self, first: int) -> Totals:
-        """The sum of the tiles from `first` on, for the caller to keep."""
-        if not self._asked:
-            self._asked = True
-            found = Totals()
-            for number, tile in self.items():
-                if number >= first:
-                    found.merge(tile)
-            return found
+    def sum_from(self, first: int) -> Totals | None:
+        """The sum of the tiles from `first` on, for the caller to keep; None where there are none."""
         if self._sums is None or first > self._sums.seam:
             if not self or first > max(self):
-                return Totals()
+                return None
+            if not self._asked:
+                self._asked = True
+                return self._added_up(first)
             self._sums = _Sums(self)
         return self._sums.from_on(first)
+
+    def _added_up(self, first: int) -> Totals:
+        found = Totals()
+        for number, tile in self.items():
+            if number >= first:
+                found.merge(tile)
+        return found
