@@ -61,6 +61,7 @@ def _totals_of_kept(purchases: Sequence[Purchase], t_us: int, edges: Sequence[in
     devices: set[int] = set()
     methods: set[int] = set()
     amounts: dict[str, list[int]] = {}
+    latest, in_latest = "", [0]  # a customer's purchases are nearly always in the same currency
     found: list[Totals] = []
     edge = edges[0]
     for bought_us, minor, currency, device, category, method, _, _ in reversed(purchases):
@@ -80,7 +81,9 @@ def _totals_of_kept(purchases: Sequence[Purchase], t_us: int, edges: Sequence[in
             categories |= 1 << category
         devices.add(device)
         methods.add(method)
-        amounts.setdefault(currency, []).append(minor)
+        if currency != latest:
+            latest, in_latest = currency, amounts.setdefault(currency, [])
+        in_latest.append(minor)
     totals = _totals(n, nights, categories, devices, methods, amounts)
     return found + [totals] * (len(edges) - len(found))
 

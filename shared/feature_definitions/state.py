@@ -66,6 +66,8 @@ class CustomerState:
         """UTC day → (defaults, on-time loans) that become known on it."""
         self.settled: tuple[int, int] = (0, 0)
         """(defaults, on-time loans) of days that were folded away."""
+        self._forgotten_day: int | None = None
+        """UTC day up to which `due` and `known` hold nothing out of reach, as far as is known."""
 
     @staticmethod
     def decode(data: bytes | None) -> CustomerState:
@@ -103,8 +105,12 @@ class CustomerState:
         purchase = _purchase_of(accepted)
         if not self.can_answer(purchase.t_us):
             self._fold(purchase)
+            self._forgotten_day = None
             return
-        insort(self.purchases, purchase, key=lambda kept: kept.t_us)
+        if not self.purchases or self.purchases[-1].t_us <= purchase.t_us:
+            self.purchases.append(purchase)
+        else:
+            insort(self.purchases, purchase, key=lambda kept: kept.t_us)
         if len(self.purchases) > KEPT_PURCHASES:
             oldest = self.purchases.pop(0)
             self.folded_until_us = oldest.t_us
@@ -142,7 +148,10 @@ class CustomerState:
     def open_exposure(self, t_us: int, currency: str) -> int:
         """Minor units of instalments that fall due on a later UTC day than `t_us`, of purchases up to `t_us`."""
         today = day_of(t_us)
-        exposure = sum(minor for (owed, day), minor in self.due.items() if day > today and owed == currency)
+        exposure = 0
+        for (owed, day), minor in self.due.items():
+            if day > today and owed == currency:
+                exposure += minor
         for bought_us, minor, bought_in, _, _, _, instalments, period_days in self.purchases:
             if bought_us > t_us:
                 break
@@ -165,6 +174,9 @@ class CustomerState:
         for window, tiles in zip(WINDOWS, self.tiles, strict=True):
             tiles.drop_before(window.first_tile(floor_us))
         today = day_of(floor_us)
+        if today == self._forgotten_day:
+            return
+        self._forgotten_day = today
         for slot in [slot for slot in self.due if slot[1] <= today]:
             del self.due[slot]
         for day in [day for day in self.known if day < today]:
