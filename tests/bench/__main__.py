@@ -8,15 +8,24 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.bench import report
+from tests.bench.features import features
+from tests.bench.history import history
 from tests.bench.report import Finding
 from tests.bench.rest import rest
 from tests.bench.scoring import scoring
+from tests.bench.state import state
 
 OUT = Path("out/bench.json")
 ROUNDS = 5
 WIDTH = 170
 """Of the table: a line for each benchmark, also where nobody looks at it on a terminal."""
-BENCHMARKS = {"rest": rest, "scoring": scoring}
+BENCHMARKS = {
+    "features": features,
+    "history": history,
+    "state": state,
+    "rest": rest,
+    "scoring": scoring,
+}
 
 
 def main() -> None:

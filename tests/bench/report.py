@@ -7,13 +7,37 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 from rich.table import Table
+
+Figure = Literal["ours", "ratio", "of_limit"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one figure of a finding is to reach."""
+
+    figure: Figure
+    bound: float
+    at_most: bool = False
+    """Where less is better. Otherwise it is to be no less."""
+
+    def met_by(self, reached: float) -> bool:
+        return reached <= self.bound if self.at_most else reached >= self.bound
+
+
+def at_least(figure: Figure, bound: float) -> Target:
+    return Target(figure, bound)
+
+
+def at_most(figure: Figure, bound: float) -> Target:
+    return Target(figure, bound, at_most=True)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of `out/bench.json`. `ours`, `peer`, `limit`: medians over the rounds."""
+    """One line of `out/bench.json` (but for its targets). `ours`, `peer`, `limit`: medians over the rounds."""
 
     name: str
     unit: str
@@ -28,6 +52,8 @@ class Finding:
     """Ours to the limit."""
     rounds: tuple[float, ...] = ()
     """Ours, round by round: how far they lie apart says how far the median can be trusted."""
+    targets: tuple[Target, ...] = ()
+    """Of the code that measures, not of the measurement: shown in the table, and not in the file."""
 
 
 def finding(
@@ -37,9 +63,10 @@ def finding(
     *,
     peer: tuple[str, Sequence[float]] | None = None,
     limit: tuple[str, Sequence[float]] | None = None,
+    targets: Sequence[Target] = (),
 ) -> Finding:
     """Medians, and ratios round by round: rounds lie next to each other in time, so a slow minute hits both."""
-    found = Finding(name, unit, median(ours), rounds=tuple(ours))
+    found = Finding(name, unit, median(ours), rounds=tuple(ours), targets=tuple(targets))
     if peer is not None:
         found = replace(found, peer_name=peer[0], peer=median(peer[1]), ratio=_ratio(ours, peer[1]))
     if limit is not None:
@@ -53,13 +80,15 @@ def _ratio(ours: Sequence[float], others: Sequence[float]) -> float:
 
 def write(found: Sequence[Finding], path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps([asdict(each) for each in found], indent=2) + "\n")
+    lines = [{name: value for name, value in asdict(each).items() if name != "targets"} for each in found]
+    path.write_text(json.dumps(lines, indent=2) + "\n")
 
 
 def table(found: Sequence[Finding]) -> Table:
     shown = Table(title="benchmarks")
-    for heading in ("what", "unit", "ours", "spread", "peer", "", "ratio", "limit", "", "of it"):
-        shown.add_column(heading, justify="left" if heading in ("what", "unit", "peer", "limit") else "right")
+    for heading in ("what", "unit", "ours", "spread", "peer", "", "ratio", "limit", "", "of it", "target"):
+        left = heading in ("what", "unit", "peer", "limit", "target")
+        shown.add_column(heading, justify="left" if left else "right")
     for each in found:
         shown.add_row(
             each.name,
@@ -72,8 +101,19 @@ def table(found: Sequence[Finding]) -> Table:
             each.limit_name or "",
             _short(each.limit),
             _short(each.of_limit),
+            "\n".join(_in_words(target, each) for target in each.targets),
         )
     return shown
+
+
+_OF = {"ours": "", "ratio": " × peer", "of_limit": " of limit"}
+
+
+def _in_words(target: Target, found: Finding) -> str:
+    """Raises TypeError for a target of a figure that the finding doesn't have."""
+    reached = getattr(found, target.figure)
+    sign = "≤" if target.at_most else "≥"
+    return f"{sign} {_short(target.bound)}{_OF[target.figure]}: {'met' if target.met_by(reached) else 'missed'}"
 
 
 def _short(number: float | None) -> str:
