@@ -28,6 +28,9 @@ REQUIRED = ("transaction_id", "customer_id", "occurred_at", "amount", "currency"
 BLOCKS = ("installments", "customer", "product", "device", "payment", "checkout", "source_scores")
 IDS = (("transaction_id",), ("customer_id",), ("event_id",), ("source",), ("product", "id"), ("device", "id"),
        ("payment", "method_id"))  # fmt: skip
+_IDS_ON_TOP = tuple(path[0] for path in IDS if len(path) == 1)
+_IDS_IN_BLOCKS = tuple((path[0], path[1], ".".join(path)) for path in IDS if len(path) == 2)
+"""Block, field, and both as a rejection names them."""
 NOT_NEGATIVE = (
     ("installments", "first_payment_amount"), ("customer", "tenure_days"), ("product", "price"),
     ("payment", "credit_limit"), ("payment", "credit_utilization"), ("checkout", "cart_abandonment_count"),
@@ -218,14 +221,16 @@ def _require(body: JsonObject, name: str) -> None:
 
 
 def _check_ids(body: JsonObject) -> None:
-    for path in IDS:
-        holder: Any = body
-        for part in path[:-1]:
-            holder = holder.get(part) if isinstance(holder, dict) else None
+    for name in _IDS_ON_TOP:
+        value = body.get(name)
+        if value is not None:
+            check_id(value, name)
+    for block, name, path in _IDS_IN_BLOCKS:
+        holder = body.get(block)
         if isinstance(holder, dict):
-            value = holder.get(path[-1])
+            value = holder.get(name)
             if value is not None:
-                check_id(value, ".".join(path))
+                check_id(value, path)
 
 
 def _check_blocks(body: JsonObject, warnings: list[InputWarning]) -> None:

@@ -28,7 +28,6 @@ JsonObject = dict[str, Any]
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _KEY_END = b'":'
-_SPACES_BEFORE_COLON = (b" :", b"\t:", b"\r:", b"\n:")
 BEYOND_64_BITS = 2.0**63
 """From here on a float may have been an integer: orjson gives one for what 64 bits don't hold."""
 
@@ -63,22 +62,26 @@ def parse_object(raw: bytes | None, *, max_bytes: int) -> Document:
         _explain(raw)
     if not isinstance(body, dict):
         raise Rejection(RejectionReason.SHAPE, "", "a JSON object at the top level")
-    keys, vast = _measure(body)
+    # No text has more characters than the record has bytes.
+    keys, vast = _measure(body, long_texts=len(raw) > MAX_TEXT_LENGTH)
     # Each key ends in `":` unless white space stands between; strings can only add to the count. So equal counts prove
     # that the parser dropped no key, and anything else is looked at closely.
     if (
         vast
         or raw.count(_KEY_END) != keys
-        or any(space in raw for space in _SPACES_BEFORE_COLON)
+        or b" :" in raw
+        or b"\t:" in raw
+        or b"\n:" in raw
+        or b"\r:" in raw
         or _SURROGATE_ESCAPE.search(raw)
     ):
         _explain(raw, only_if_broken=True)
     return Document(body, warnings)
 
 
-def _measure(body: JsonObject) -> tuple[int, bool]:
+def _measure(body: JsonObject, *, long_texts: bool) -> tuple[int, bool]:
     """The keys of all objects in `body`, counted, and whether one of its numbers is a float that may have been an
-    integer. Raises for depth, keys, texts and integers beyond the limits."""
+    integer. Raises for depth, keys, texts and integers beyond the limits. `long_texts`: whether there may be any."""
     keys, vast = 0, False
     level: list[Any] = [body]
     for depth in range(1, MAX_DEPTH + 2):
@@ -88,7 +91,7 @@ def _measure(body: JsonObject) -> tuple[int, bool]:
         for container in level:
             if type(container) is dict:
                 keys += len(container)
-                if container and max(map(len, container)) > MAX_TEXT_LENGTH:
+                if long_texts and container and max(map(len, container)) > MAX_TEXT_LENGTH:
                     raise _too_long()
                 values: Iterable[Any] = container.values()
             else:
@@ -96,7 +99,7 @@ def _measure(body: JsonObject) -> tuple[int, bool]:
             for value in values:
                 kind = type(value)
                 if kind is str:
-                    if len(value) > MAX_TEXT_LENGTH:
+                    if long_texts and len(value) > MAX_TEXT_LENGTH:
                         raise _too_long()
                 elif kind is dict or kind is list:
                     below.append(value)
