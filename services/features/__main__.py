@@ -17,7 +17,7 @@ import uvloop
 
 from services.features.app import FeaturesApp, PositionBeyondLog
 from services.features.handler import BatchHandler, SkippedRecords
-from services.features.outgoing import SERVICE
+from services.features.pipeline import SERVICE
 from services.features.prehistory import Prehistory, RecordsMissing
 from services.features.rebuild import OwnedByOthers, Rebuilder, rebuild_by_hand
 from services.features.refusal_limit import RefusalLimit

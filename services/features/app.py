@@ -14,8 +14,7 @@ from faust.types import TP
 
 from services.features.handler import Batch, BatchHandler, Superseded, position_of
 from services.features.metrics import HALTED
-from services.features.outgoing import SERVICE
-from services.features.pipeline import LogRecord
+from services.features.pipeline import SERVICE, LogRecord
 from services.features.prehistory import RecordsMissing
 from services.features.rebuild import Rebuilder
 from services.features.refusal_limit import TooManyRefused

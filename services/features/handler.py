@@ -13,8 +13,8 @@ from typing import Protocol, TypeVar
 import structlog
 
 from services.features.metrics import POSITION, REROUTED
-from services.features.outgoing import SERVICE, records_of
-from services.features.pipeline import BatchResult, Decoded, LogRecord, customers_of, decode, process
+from services.features.outgoing import records_of
+from services.features.pipeline import SERVICE, BatchResult, Decoded, LogRecord, customers_of, decode, process
 from services.features.refusal_limit import RefusalLimit
 from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.topics import TRANSACTIONS

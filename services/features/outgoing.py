@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from services.features.pipeline import BatchResult, LogRecord, rerouted_headers
+from services.features.pipeline import SERVICE, BatchResult, LogRecord, rerouted_headers, vector_headers
 from shared.contracts.events import FeatureVector, encode
-from shared.contracts.headers import RECORDED_TIME_HEADER, cloud_event
-from shared.contracts.identity import from_record_timestamp
 from shared.contracts.topics import FEATURES
 from shared.kafka.dead_letters import letter_record
 from shared.kafka.producer import OutgoingRecord
 from shared.telemetry.tracing import Processing
-
-SERVICE = "features"
-SOURCE = f"flit/{SERVICE}"
 
 
 def records_of(result: BatchResult, received_at: str, processing: Processing) -> list[OutgoingRecord]:
@@ -29,14 +24,7 @@ def records_of(result: BatchResult, received_at: str, processing: Processing) ->
 
 def vector_record(vector: FeatureVector, record: LogRecord, traceparent: str | None) -> OutgoingRecord:
     """`record`: the purchase that the vector was made for. `traceparent`: of its trace, which goes on."""
-    headers = cloud_event(
-        event_id=vector.event_id,
-        kind="feature-vector",
-        source=SOURCE,
-        time=vector.computed_at,
-        traceparent=traceparent,
-    )
-    headers.append((RECORDED_TIME_HEADER, from_record_timestamp(record.timestamp_ms).encode()))
+    headers = vector_headers(vector, record, traceparent)
     # The partition is that of the purchase, which a pseudonym as the key doesn't give.
     return OutgoingRecord(FEATURES.name, vector.customer_id.encode(), encode(vector), headers, record.partition)
 

@@ -10,8 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from shared.contracts.events import AsOf, FeatureVector
-from shared.contracts.headers import REROUTED_HEADER, Headers, schema_version_of
-from shared.contracts.identity import partition_of
+from shared.contracts.headers import (
+    RECORDED_TIME_HEADER,
+    REROUTED_HEADER,
+    Headers,
+    cloud_event,
+    schema_version_of,
+)
+from shared.contracts.identity import from_record_timestamp, partition_of
 from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.records import AcceptedOutcome, decode_outcome
 from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
@@ -19,6 +25,8 @@ from shared.contracts.topics import TRANSACTIONS
 from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
 from shared.feature_definitions import CustomerState, Sighting, make_vector
 
+SERVICE = "features"
+SOURCE = f"flit/{SERVICE}"
 MICROS_PER_MILLI = 1000
 MICROS_PER_SECOND = 1_000_000
 
@@ -185,3 +193,16 @@ def rerouted_headers(record: LogRecord) -> Headers:
     """The record's own headers and the mark that it was moved, with the place that it came from."""
     origin = f"{record.topic}-{record.partition}-{record.offset}"
     return [*((name, value or b"") for name, value in record.headers), (REROUTED_HEADER, origin.encode())]
+
+
+def vector_headers(vector: FeatureVector, record: LogRecord, traceparent: str | None) -> Headers:
+    """`record`: the purchase that the vector was made for. `traceparent`: of its trace, which goes on."""
+    headers = cloud_event(
+        event_id=vector.event_id,
+        kind="feature-vector",
+        source=SOURCE,
+        time=vector.computed_at,
+        traceparent=traceparent,
+    )
+    headers.append((RECORDED_TIME_HEADER, from_record_timestamp(record.timestamp_ms).encode()))
+    return headers

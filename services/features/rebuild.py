@@ -21,9 +21,9 @@ from services.features import log_ends
 from services.features.handler import SEND_DEADLINE_S, Sender, moved
 from services.features.log_ends import SILENCE_SECONDS
 from services.features.metrics import REBUILDING, REBUILT, REBUILT_ROWS
-from services.features.outgoing import SERVICE, records_of
+from services.features.outgoing import records_of
 from services.features.past import PastRecord
-from services.features.pipeline import BatchResult, Decoded, LogRecord, customers_of, decode, process
+from services.features.pipeline import SERVICE, BatchResult, Decoded, LogRecord, customers_of, decode, process
 from services.features.prehistory import Prehistory
 from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.topics import OUTCOMES, TRANSACTIONS

@@ -49,6 +49,11 @@ VALUES: dict[tuple[str, str], tuple[str, ...]] = {
 }  # fmt: skip
 """Known values by block and field; where they have an order, from small to large."""
 
+_FIELDS: dict[str, list[tuple[str, frozenset[str]]]] = {
+    block: [(field, frozenset(values)) for (owner, field), values in VALUES.items() if owner == block]
+    for block in BLOCK_TYPES
+}
+
 
 def normalise(body: dict[str, Any], warnings: list[InputWarning]) -> None:
     """Replace unknown values in the blocks of `body` by `unknown`; refuse an unknown currency or status."""
@@ -58,11 +63,12 @@ def normalise(body: dict[str, Any], warnings: list[InputWarning]) -> None:
             raise Rejection(RejectionReason.TYPE, field, "a string")
         if value not in known:
             raise Rejection(RejectionReason.ENUM, field, "one of " + ", ".join(sorted(known)))
-    for (block_name, field), values in VALUES.items():
+    for block_name, fields in _FIELDS.items():
         block = body.get(block_name)
         if isinstance(block, dict):
-            value = block.get(field)
-            if isinstance(value, str) and value not in values:
-                if value != UNKNOWN:
-                    warnings.append(InputWarning.UNKNOWN_VALUE)
-                block[field] = UNKNOWN
+            for field, values in fields:
+                value = block.get(field)
+                if isinstance(value, str) and value not in values:
+                    if value != UNKNOWN:
+                        warnings.append(InputWarning.UNKNOWN_VALUE)
+                    block[field] = UNKNOWN

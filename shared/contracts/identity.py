@@ -29,7 +29,7 @@ def canonical_time(moment: datetime) -> str:
     """`2026-06-01T00:06:06.000000Z`. Raises ValueError for a naive time: nobody may guess a zone here."""
     if moment.tzinfo is None:
         raise ValueError("a time without a zone has no canonical form")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def epoch_micros(canonical: str) -> int:

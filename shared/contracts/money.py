@@ -12,6 +12,9 @@ MINOR_DIGITS: dict[str, int] = {
 
 MINOR_PER_MAJOR: dict[str, int] = {currency: int("1" + "0" * digits) for currency, digits in MINOR_DIGITS.items()}
 
+MOST_SIGNIFICANT = 10**15
+"""Below it no two whole numbers of minor units are the same double in major units: a double holds 15 decimal digits."""
+
 ROUNDING_NOISE = Decimal("1e-6")
 """Distance from a whole minor unit (in major units) that is taken for binary rounding, not for a finer price."""
 
@@ -27,6 +30,10 @@ def minor_units(amount: float, currency: str) -> tuple[int, bool]:
     form, which is what the sender wrote, so 67.51 is exactly 6751.
     """
     digits = MINOR_DIGITS[currency]
+    if abs(amount) * (per_major := MINOR_PER_MAJOR[currency]) < MOST_SIGNIFICANT:
+        nearest = round(amount * per_major)
+        if nearest / per_major == amount:
+            return nearest, False
     exact = Decimal(repr(float(amount)))
     scaled = exact.scaleb(digits)
     whole = scaled.to_integral_value(rounding=ROUND_HALF_EVEN)
@@ -39,4 +46,5 @@ def minor_units(amount: float, currency: str) -> tuple[int, bool]:
 
 def major_units(minor: int, currency: str) -> float:
     """Minor units as a decimal number of the currency, for display and for features: never added up again."""
-    return float(Decimal(minor).scaleb(-MINOR_DIGITS[currency]))
+    # Python rounds the quotient of two integers correctly, so it is what the decimal number's digits would give.
+    return minor / MINOR_PER_MAJOR[currency]

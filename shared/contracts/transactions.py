@@ -28,6 +28,9 @@ REQUIRED = ("transaction_id", "customer_id", "occurred_at", "amount", "currency"
 BLOCKS = ("installments", "customer", "product", "device", "payment", "checkout", "source_scores")
 IDS = (("transaction_id",), ("customer_id",), ("event_id",), ("source",), ("product", "id"), ("device", "id"),
        ("payment", "method_id"))  # fmt: skip
+_IDS_ON_TOP = tuple(path[0] for path in IDS if len(path) == 1)
+_IDS_IN_BLOCKS = tuple((path[0], path[1], ".".join(path)) for path in IDS if len(path) == 2)
+"""Block, field, and both as a rejection names them."""
 NOT_NEGATIVE = (
     ("installments", "first_payment_amount"), ("customer", "tenure_days"), ("product", "price"),
     ("payment", "credit_limit"), ("payment", "credit_utilization"), ("checkout", "cart_abandonment_count"),
@@ -55,6 +58,8 @@ _DEFAULTED = frozenset({"event_id", "source", "status"})
 """Fields that are filled in where they are absent; null counts as absent."""
 _MICROS_PER_SECOND = 1_000_000
 _MICROSECOND = timedelta(microseconds=1)
+CANONICAL_LENGTH = len("2026-06-01T00:06:06.000000Z")
+"""Of a time that matches `_TIME`, only the canonical form is so long and ends in Z with a T in the middle."""
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 """Outside of these a time is a placeholder or a slip, not a moment of a purchase."""
 
@@ -204,7 +209,8 @@ def normalise_time(body: JsonObject, name: str) -> int:
         moment = datetime.fromisoformat(value.upper())
     except ValueError as error:
         raise Rejection(RejectionReason.DATE, name, f"a day and time that exist ({error})") from None
-    body[name] = identity.canonical_time(moment)
+    if len(value) != CANONICAL_LENGTH or value[-1] != "Z" or value[10] != "T":
+        body[name] = identity.canonical_time(moment)
     return (moment - identity.EPOCH) // _MICROSECOND
 
 
@@ -215,28 +221,28 @@ def _require(body: JsonObject, name: str) -> None:
 
 
 def _check_ids(body: JsonObject) -> None:
-    for path in IDS:
-        holder: Any = body
-        for part in path[:-1]:
-            holder = holder.get(part) if isinstance(holder, dict) else None
+    for name in _IDS_ON_TOP:
+        value = body.get(name)
+        if value is not None:
+            check_id(value, name)
+    for block, name, path in _IDS_IN_BLOCKS:
+        holder = body.get(block)
         if isinstance(holder, dict):
-            value = holder.get(path[-1])
+            value = holder.get(name)
             if value is not None:
-                check_id(value, ".".join(path))
+                check_id(value, path)
 
 
 def _check_blocks(body: JsonObject, warnings: list[InputWarning]) -> None:
-    extra = body.keys() - _TOP_LEVEL
-    if extra:
-        _refuse_labels(extra, "")
+    if not _TOP_LEVEL.issuperset(body):
+        _refuse_labels(body.keys() - _TOP_LEVEL, "")
         warnings.append(InputWarning.EXTRA_FIELD)
     for name in BLOCKS:
         block = body.get(name)
         if not isinstance(block, dict):
             continue  # absent, or of a wrong type, which the conversion names
-        extra = block.keys() - _KNOWN_FIELDS[name]
-        if extra:
-            _refuse_labels(extra, f"{name}.")
+        if not _KNOWN_FIELDS[name].issuperset(block):
+            _refuse_labels(block.keys() - _KNOWN_FIELDS[name], f"{name}.")
             warnings.append(InputWarning.EXTRA_FIELD)
         body[name] = dict(block)
     for block_name, field in NOT_NEGATIVE:

@@ -16,8 +16,9 @@ from shared.contracts import enumerations
 from shared.contracts.events import Outcome, Transaction
 from shared.contracts.transactions import AcceptedTransaction
 from shared.feature_definitions import stored
-from shared.feature_definitions.totals import Purchase, Totals
-from shared.feature_definitions.windows import WINDOWS, day_of
+from shared.feature_definitions.tiles import Tiles
+from shared.feature_definitions.totals import Purchase
+from shared.feature_definitions.windows import MICROS_PER_DAY, WINDOWS, day_of
 
 KEPT_PURCHASES = 48
 """Purchases kept one by one. A purchase later in the log than 48 others that lie after it in event time is too late to
@@ -53,7 +54,7 @@ class CustomerState:
         """Latest by event time, oldest first; ties in log order."""
         self.folded_until_us: int | None = None
         """Event time of the latest purchase that was folded away."""
-        self.tiles: list[dict[int, Totals]] = [{} for _ in WINDOWS]
+        self.tiles: list[Tiles] = [Tiles() for _ in WINDOWS]
         """For each window: tile number → totals of the folded purchases in it."""
         self.due: dict[tuple[str, int], int] = {}
         """Of folded purchases: (currency, UTC day) → minor units of instalments due on that day."""
@@ -65,6 +66,8 @@ class CustomerState:
         """UTC day → (defaults, on-time loans) that become known on it."""
         self.settled: tuple[int, int] = (0, 0)
         """(defaults, on-time loans) of days that were folded away."""
+        self._forgotten_day: int | None = None
+        """UTC day up to which `due` and `known` hold nothing out of reach, as far as is known."""
 
     @staticmethod
     def decode(data: bytes | None) -> CustomerState:
@@ -102,8 +105,12 @@ class CustomerState:
         purchase = _purchase_of(accepted)
         if not self.can_answer(purchase.t_us):
             self._fold(purchase)
+            self._forgotten_day = None
             return
-        insort(self.purchases, purchase, key=lambda kept: kept.t_us)
+        if not self.purchases or self.purchases[-1].t_us <= purchase.t_us:
+            self.purchases.append(purchase)
+        else:
+            insort(self.purchases, purchase, key=lambda kept: kept.t_us)
         if len(self.purchases) > KEPT_PURCHASES:
             oldest = self.purchases.pop(0)
             self.folded_until_us = oldest.t_us
@@ -141,17 +148,23 @@ class CustomerState:
     def open_exposure(self, t_us: int, currency: str) -> int:
         """Minor units of instalments that fall due on a later UTC day than `t_us`, of purchases up to `t_us`."""
         today = day_of(t_us)
-        exposure = sum(minor for (owed, day), minor in self.due.items() if day > today and owed == currency)
-        for purchase in self.purchases:
-            if purchase.t_us > t_us:
+        exposure = 0
+        for (owed, day), minor in self.due.items():
+            if day > today and owed == currency:
+                exposure += minor
+        for bought_us, minor, bought_in, _, _, _, instalments, period_days in self.purchases:
+            if bought_us > t_us:
                 break
-            if purchase.currency == currency:
-                exposure += sum(minor for day, minor in schedule(purchase) if day > today)
+            if bought_in == currency:
+                # What of `schedule` falls due on a later day, without going through it.
+                due = (today - bought_us // MICROS_PER_DAY) // period_days
+                if due < instalments:
+                    exposure += minor - minor // instalments * due
         return exposure
 
     def _fold(self, purchase: Purchase) -> None:
         for window, tiles in zip(WINDOWS, self.tiles, strict=True):
-            tiles.setdefault(purchase.t_us // window.hop_us, Totals()).add(purchase)
+            tiles.add(purchase.t_us // window.hop_us, purchase)
         for day, minor in schedule(purchase):
             slot = (purchase.currency, day)
             self.due[slot] = self.due.get(slot, 0) + minor
@@ -159,10 +172,11 @@ class CustomerState:
     def _forget_out_of_reach(self, floor_us: int) -> None:
         """Drop what no answerable moment (at or after `floor_us`) can see any more."""
         for window, tiles in zip(WINDOWS, self.tiles, strict=True):
-            first = window.first_tile(floor_us)
-            for number in [number for number in tiles if number < first]:
-                del tiles[number]
+            tiles.drop_before(window.first_tile(floor_us))
         today = day_of(floor_us)
+        if today == self._forgotten_day:
+            return
+        self._forgotten_day = today
         for slot in [slot for slot in self.due if slot[1] <= today]:
             del self.due[slot]
         for day in [day for day in self.known if day < today]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.feature_definitions.tiles import Tiles
 from shared.feature_definitions.totals import Money, Purchase, Totals
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def load(state: CustomerState, data: bytes) -> None:
     state.known = held.known
     state.settled = held.settled
     state.folded_until_us = held.folded_until_us
-    state.tiles = [{tile.number: _totals(tile) for tile in tiles} for tiles in held.tiles]
+    state.tiles = [Tiles((tile.number, _totals(tile)) for tile in tiles) for tiles in held.tiles]
     state.due = {(currency, day): minor for currency, day, minor in held.due}
 
 

@@ -87,7 +87,7 @@ class Totals:
             )
 
     def copy(self) -> Totals:
-        twin = Totals()
+        twin = Totals.__new__(Totals)  # without the containers of an empty one
         twin.n, twin.nights, twin.categories = self.n, self.nights, self.categories
         twin.devices, twin.methods, twin.money = set(self.devices), set(self.methods), dict(self.money)
         return twin

@@ -12,6 +12,8 @@ from shared.feature_definitions.declarations import FEATURE_SET_VERSION, FEATURE
 from shared.feature_definitions.rolling import Past
 from shared.feature_definitions.state import CustomerState
 
+_MADE_BY = tuple((feature.name, feature.of) for feature in FEATURES)
+
 
 def features_of(state: CustomerState, accepted: AcceptedTransaction) -> dict[str, float | None]:
     """Every declared feature of the purchase, in declared order. Doesn't change the state.
@@ -22,7 +24,7 @@ def features_of(state: CustomerState, accepted: AcceptedTransaction) -> dict[str
         nobody = Past(CustomerState(), accepted.occurred_us)
         return {feature.name: None if feature.rolling else feature.of(accepted, nobody) for feature in FEATURES}
     past = Past(state, accepted.occurred_us)
-    return {feature.name: feature.of(accepted, past) for feature in FEATURES}
+    return {name: of(accepted, past) for name, of in _MADE_BY}
 
 
 def customer_features(state: CustomerState, t_us: int, currency: str) -> dict[str, float | None]:

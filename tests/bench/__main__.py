@@ -8,6 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.bench import report
+from tests.bench.features import features
+from tests.bench.history import history
 from tests.bench.latency import latency
 from tests.bench.memory import memory
 from tests.bench.report import Finding
@@ -16,6 +18,7 @@ from tests.bench.scale import scale
 from tests.bench.scoring import scoring
 from tests.bench.sink import sink
 from tests.bench.start import start
+from tests.bench.state import state
 from tests.bench.stream import stream
 
 OUT = Path("out/bench.json")
@@ -23,6 +26,9 @@ ROUNDS = 5
 WIDTH = 170
 """Of the table: a line for each benchmark, also where nobody looks at it on a terminal."""
 BENCHMARKS = {
+    "features": features,
+    "history": history,
+    "state": state,
     "rest": rest,
     "scoring": scoring,
     "stream": stream,

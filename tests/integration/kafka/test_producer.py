@@ -31,19 +31,26 @@ def broker(tmp_path: Path) -> Iterator[Kafka]:
     kafka.stop()
 
 
-async def test_a_silent_broker_gets_at_most_one_more_copy_however_often_the_batch_is_tried(
-    broker: Kafka, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "REQUEST_TIMEOUT_MS", 1000)
+async def topic_on(broker: Kafka) -> KafkaSettings:
+    """With the topic, of one partition, on it."""
     settings = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
     admin = AIOKafkaAdminClient(**client_arguments(settings))
     await admin.start()
     await admin.create_topics([NewTopic(TOPIC, 1, 1)])
     await admin.close()
+    return settings
+
+
+@pytest.mark.parametrize(("count", "partition"), [(3, None), (module.WORTH_A_BATCH, 0)])
+async def test_a_silent_broker_gets_at_most_one_more_copy_however_often_the_batch_is_tried(
+    broker: Kafka, monkeypatch: pytest.MonkeyPatch, count: int, partition: int | None
+) -> None:
+    monkeypatch.setattr(module, "REQUEST_TIMEOUT_MS", 1000)
+    settings = await topic_on(broker)
     producer = ReliableProducer(settings)
     await producer.start()
     await producer.send_all([OutgoingRecord(TOPIC, None, b"before")])
-    batch = [OutgoingRecord(TOPIC, None, b"%d" % number) for number in range(3)]
+    batch = [OutgoingRecord(TOPIC, None, b"%d" % number, partition=partition) for number in range(count)]
 
     broker.pause()
     for _ in range(3):
@@ -55,8 +62,26 @@ async def test_a_silent_broker_gets_at_most_one_more_copy_however_often_the_batc
 
     copies = Counter(await values(settings))
     assert copies.pop(b"before") == 1
-    assert set(copies) == {b"0", b"1", b"2"}
+    assert set(copies) == {b"%d" % number for number in range(count)}
     assert max(copies.values()) <= 2
+
+
+async def test_records_of_one_partition_stand_in_their_order_and_are_told_their_places_over_several_batches(
+    broker: Kafka,
+) -> None:
+    settings = await topic_on(broker)
+    producer = ReliableProducer(settings)
+    await producer.start()
+    filling = b"." * (module.MAX_BATCH_BYTES // 100)
+    sent = [b"%d" % number + filling for number in range(250)]
+    records = [OutgoingRecord(TOPIC, b"key", value, [("n", value[:3])], 0, 1_000 + k) for k, value in enumerate(sent)]
+    placed = await producer.send_all(records)
+    await producer.stop()
+
+    assert [(each.partition, each.offset, each.timestamp) for each in placed] == [
+        (0, number, 1_000 + number) for number in range(250)
+    ]
+    assert await values(settings) == sent
 
 
 async def values(settings: KafkaSettings) -> list[bytes]:
