@@ -91,8 +91,9 @@ research: setup ## the notebooks, from data to report, into docs/research (some 
 notebook: setup ## JupyterLab on the warehouse that `make research` has made
 	@$(RUN) -m notebooks.lab
 
+# The theme would advertise its successor before each build.
 docs: setup ## the documentation site, into site/; fails on any warning
-	@$(RUN) -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 	@echo "the documentation is in site/index.html; to read it while you write: $(BIN)/python -m mkdocs serve"
 
 test-airflow: setup ## the Airflow DAGs, run whole in Airflow's own environment on the embedded warehouse

@@ -22,7 +22,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     for uri, make in {**reference.PAGES, **reference.FILES}.items():
         files.append(File.generated(config, uri, content=make()))
     waiting = [file.src_uri for file in files if file.is_documentation_page()]
-    waiting += [repository.in_site(f"services/{service}/README.md") for service in repository.SERVICES]
+    waiting += [repository.in_site(path) for path in repository.ALWAYS]
     while waiting:
         uri = waiting.pop()
         path = repository.origin_of(uri)

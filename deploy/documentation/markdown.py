@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pymdownx.slugs import slugify
 
 _slug = slugify(case="lower")
-_CODE = re.compile(r"^(?P<fence> *(`{3,}|~{3,})).*?^ *\2[`~]*[ \t]*$|(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)", re.M | re.S)
+_CODE = re.compile(
+    r"^(?P<fence> *(`{3,}|~{3,})).*?^ *\2[`~]*[ \t]*$|(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)", re.M | re.S
+)
 _COMMENT = re.compile(r"<!--.*?-->", re.S)
 _HEADING = re.compile(r"^(#{1,6}) +(.+?) *#*$", re.M)
 _TEXT_OF_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")

@@ -18,9 +18,13 @@ OUTSIDE = "repository/"
 SERVICES = ("simulator", "ingestor", "features", "scorer", "sink", "trainer", "ledger", "console")
 """In the order in which an event meets them."""
 
+ALWAYS = ("CONTRIBUTING.md", "CHANGELOG.md", *(f"services/{service}/README.md" for service in SERVICES))
+"""Files outside `docs/` that the site has, linked to or not."""
+
 LINK = re.compile(r"(?P<text>!?\[(?:[^\[\]]|\[[^\[\]]*\])*\])\((?P<target>[^)\s]+)(?P<title>\s+\"[^\"]*\")?\)")
 INCLUDE = re.compile(r"^<!-- include (?P<path>[\w./-]+)#(?P<name>[\w-]+) -->$", re.M)
 _EXTERNAL = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.I)
+_NOT_SEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
 _LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml", "": "text"}
 
 
@@ -85,14 +89,16 @@ def text_of(path: str) -> str:
     """The page that shows a file or folder outside `docs/`."""
     place = ROOT / path
     if place.is_dir():
-        inside = sorted(each.name + "/" * each.is_dir() for each in place.iterdir() if not each.name.startswith(("_", ".")))
+        inside = sorted(
+            each.name + "/" * each.is_dir() for each in place.iterdir() if not each.name.startswith(("_", "."))
+        )
         lines = [f"- [{name}](/{path}/{name.rstrip('/')})" for name in inside]
         return f"# {path}\n\n" + "\n".join(lines) + "\n"
     text = place.read_text()
     if path.endswith(".md"):
         return text
     fence = "`" * (max((len(run) for run in re.findall(r"`{3,}", text)), default=2) + 1)
-    return f"---\nsearch:\n  exclude: true\n---\n\n# {path}\n\n{fence}{_LANGUAGES.get(place.suffix, '')}\n{text}\n{fence}\n"
+    return f"{_NOT_SEARCHED}# {path}\n\n{fence}{_LANGUAGES.get(place.suffix, '')}\n{text}\n{fence}\n"
 
 
 def rewritten(text: str, uri: str) -> str:

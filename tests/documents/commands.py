@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib.util
 import io
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -23,14 +24,15 @@ PLACEHOLDERS = {
 }  # fmt: skip
 """What a document writes for a value of the reader's, and one that is of its kind."""
 
-PROGRAMS = frozenset(
-    "cd curl cat do done docker echo export for git grep kubectl openssl rm sed sleep tail".split()
-)
+PROGRAMS = frozenset({
+    "cat", "cd", "curl", "do", "done", "echo", "export", "for", "git", "grep", "kubectl", "openssl", "rm", "sed",
+    "sleep", "tail",
+})  # fmt: skip
 """Other than ours, as far as documents need them."""
 
 _MAKE_VARIABLES = frozenset({
-    "ACTIVE", "DAYS", "DAILY", "ENGINE", "END", "EVENTS", "FAULT", "FUZZ_RUNS", "GENERATOR", "HISTORY_DAILY", "HISTORY_DAYS", "KILLS",
-    "ONLY", "PYTHON", "RATE", "ROUNDS", "SEED", "SIMTOM_URL", "START", "WORKERS",
+    "DAYS", "DAILY", "ENGINE", "END", "EVENTS", "FAULT", "FUZZ_RUNS", "GENERATOR", "HISTORY_DAILY", "HISTORY_DAYS",
+    "KILLS", "ONLY", "PYTHON", "RATE", "ROUNDS", "SEED", "SIMTOM_URL", "START", "WORKERS",
 })  # fmt: skip
 _ASSIGNMENT = re.compile(r"^([A-Z][A-Z0-9_]*)=")
 
@@ -61,7 +63,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def _without_brackets(text: str) -> str:
-    """A synopsis as one line a command, with every flag that it names; a line that is indented goes on the one before."""
+    """A synopsis as one line a command, with every flag that it names; an indented line goes on the one before."""
     joined = re.sub(r"(#[^\n]*)?\n +", " ", text)
     return re.sub(r" \| | [\[\]]|[\[\]]|\.\.\.|…", " ", joined)
 
@@ -137,7 +139,7 @@ def _of_compose(words: list[str]) -> Iterator[str]:
         yield f"docker {' '.join(words[:1])} is not used here"
         return
     yield from (f"{word} isn't there" for word in words if word.endswith(".yml") and not (ROOT / word).is_file())
-    for verb, service in zip(words, words[1:], strict=False):
+    for verb, service in itertools.pairwise(words):
         if verb in ("logs", "restart", "stop", "start") and service not in {*compose()["services"], "SERVICE"}:
             yield f"compose has no service {service}"
 

@@ -1,8 +1,8 @@
 """Diagrams in Mermaid's language, drawn as SVG while the site is built.
 
-Git hosts draw Mermaid themselves. The site can't: Mermaid is a program that a browser would fetch from elsewhere. So the
-part of its language that these documents use (flowcharts from left to right, with shapes, labels and subgraphs, and state
-diagrams) is read and drawn here; anything else is refused, rather than drawn wrongly.
+Git hosts draw Mermaid themselves. The site can't: Mermaid is a program that a browser would fetch from elsewhere. So
+the part of its language that these documents use (flowcharts from left to right, with shapes, labels and subgraphs, and
+state diagrams) is read and drawn here; anything else is refused, rather than drawn wrongly.
 """
 
 from __future__ import annotations

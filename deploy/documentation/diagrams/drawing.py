@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from itertools import pairwise
 
 from deploy.documentation.diagrams.layout import LINE, Box, Placed, title_lines
 from deploy.documentation.diagrams.reading import Edge, Node
@@ -35,7 +36,8 @@ def _node(node: Node, box: Box) -> Iterator[str]:
         yield f'<circle cx="{box.x:.0f}" cy="{box.y:.0f}" r="{box.width / 2:.0f}" fill="currentColor"/>'
         return
     radius = box.height / 2 if node.shape == "round" else 3
-    yield f'<rect x="{left:.0f}" y="{top:.0f}" width="{box.width:.0f}" height="{box.height:.0f}" rx="{radius:.0f}" {_FILL}/>'
+    size = f'width="{box.width:.0f}" height="{box.height:.0f}"'
+    yield f'<rect x="{left:.0f}" y="{top:.0f}" {size} rx="{radius:.0f}" {_FILL}/>'
     if node.shape == "store":
         yield f'<path d="M{left:.0f} {top + 6:.0f}h{box.width:.0f}" stroke="currentColor"/>'
     yield from _text(node.lines, box.x, box.y)
@@ -59,7 +61,7 @@ def _edge(placed: Placed, edge: Edge, bends: list[tuple[float, float]]) -> Itera
     ends = [(source.x + rightwards * source.width / 2, source.y), *bends,
             (target.x - (-1 if beside else rightwards) * target.width / 2, target.y)]  # fmt: skip
     path = f"M{ends[0][0]:.0f} {ends[0][1]:.0f}"
-    for (x, y), (to_x, to_y) in zip(ends, ends[1:], strict=False):
+    for (x, y), (to_x, to_y) in pairwise(ends):
         reach = 60 if beside else (to_x - x) / 2
         path += f"C{x + reach:.0f} {y:.0f} {to_x + (reach if beside else -reach):.0f} {to_y:.0f} {to_x:.0f} {to_y:.0f}"
     look = 'stroke="currentColor" marker-end="url(#arrow)"'

@@ -7,6 +7,7 @@ between, order within a column by the mean place of the neighbours. Where there 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from deploy.documentation.diagrams.reading import Diagram, Edge, Node
 
@@ -118,7 +119,7 @@ def _neighbours(diagram: Diagram, bends: list[list[str]]) -> dict[str, list[str]
     beside: dict[str, list[str]] = {}
     for edge, way in zip(diagram.edges, bends, strict=True):
         stops = [edge.source, *way, edge.target]
-        for one, other in zip(stops, stops[1:], strict=False):
+        for one, other in pairwise(stops):
             beside.setdefault(one, []).append(other)
             beside.setdefault(other, []).append(one)
     return beside
@@ -140,7 +141,9 @@ def _size(node: Node) -> tuple[float, float]:
     if node.shape == "point":
         return POINT, POINT
     letters = max(len(line) for line in node.lines)
-    return letters * CHARACTER + 2 * PADDING, len(node.lines) * LINE + PADDING + (PADDING if node.shape == "store" else 0)
+    return letters * CHARACTER + 2 * PADDING, len(node.lines) * LINE + PADDING + (
+        PADDING if node.shape == "store" else 0
+    )
 
 
 def _coordinates(diagram: Diagram, columns: list[list[str]], sizes: dict[str, tuple[float, float]]) -> dict[str, Box]:

@@ -66,7 +66,10 @@ def targets() -> dict[str, str]:
 
 
 def page() -> str:
-    parts = ["## make", markdown.table(["target", ""], [[f"`make {name}`", about] for name, about in targets().items()])]
+    parts = [
+        "## make",
+        markdown.table(["target", ""], [[f"`make {name}`", about] for name, about in targets().items()]),
+    ]
     for name in MODULES:
         parser = parser_of(name)
         parts += [f"## python -m {name}", markdown.safe(parser.description or ""), _options(parser)]
@@ -77,8 +80,8 @@ def page() -> str:
                 parts += [f"### {name} {command}", _about(parser, command), _usage(below), _options(below)]
     return markdown.page(
         "Commands",
-        "Each is started from the repository's root with `.venv/bin/python` (or `python` in an image). A service without "
-        "a subcommand runs until SIGTERM; `--check` tries its settings and connections and exits.",
+        "Each is started from the repository's root with `.venv/bin/python` (or `python` in an image). A service "
+        "without a subcommand runs until SIGTERM; `--check` tries its settings and connections and exits.",
         *(part for part in parts if part),
     )
 

@@ -29,8 +29,8 @@ def page() -> str:
             parts += [f"## {service.capitalize()}", _table(importlib.import_module(f"services.{service}.metrics"))]
     return markdown.page(
         "Metrics",
-        "What each service serves at `/metrics` of its `METRICS__PORT`. A counter's name ends in `_total`; of a histogram "
-        "there are `_bucket`, `_sum` and `_count`. What is made of them: [alerts](alerts.md), and "
+        "What each service serves at `/metrics` of its `METRICS__PORT`. A counter's name ends in `_total`; of a "
+        "histogram there are `_bucket`, `_sum` and `_count`. What is made of them: [alerts](alerts.md), and "
         "[dashboards](../operations/observability.md).",
         *(part for part in parts if part),
     )

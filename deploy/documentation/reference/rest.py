@@ -43,7 +43,12 @@ def _call(call: dict[str, Any]) -> list[str]:
     said = [call[key].rstrip(".") for key in ("summary", "description") if call.get(key)]
     parts = [markdown.safe(". ".join(said) + ".")] if said else []
     parameters = [
-        [markdown.code(one["name"]), one["in"], kind_of(one.get("schema", {})), markdown.safe(one.get("description", ""))]
+        [
+            markdown.code(one["name"]),
+            one["in"],
+            kind_of(one.get("schema", {})),
+            markdown.safe(one.get("description", "")),
+        ]
         for one in call.get("parameters", ())
     ]
     if parameters:
@@ -65,7 +70,12 @@ def _schemas(content: dict[str, Any]) -> str:
 def _properties(schema: dict[str, Any]) -> str:
     required = schema.get("required", [])
     rows = [
-        [markdown.code(name), kind_of(field), "yes" if name in required else "", markdown.safe(field.get("description", ""))]
+        [
+            markdown.code(name),
+            kind_of(field),
+            "yes" if name in required else "",
+            markdown.safe(field.get("description", "")),
+        ]
         for name, field in schema["properties"].items()
     ]
     return markdown.table(["field", "value", "always", ""], rows)

@@ -29,7 +29,9 @@ def _about(table: Table) -> str:
     facts = [f"{markdown.safe(table.about)}."]
     if table.topic is not None:
         facts.append(f"One row for each record of `{table.topic}` that wasn't refused.")
-    facts.append(f"Partitioned by day of `{table.partition_by}`{', a filter on it required' * table.partition_filter_required}.")
+    facts.append(
+        f"Partitioned by day of `{table.partition_by}`{', a filter on it required' * table.partition_filter_required}."
+    )
     if table.cluster_by:
         facts.append(f"Clustered by {', '.join(markdown.code(name) for name in table.cluster_by)}.")
     return " ".join(facts)

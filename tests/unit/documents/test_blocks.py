@@ -1,4 +1,4 @@
-"""Every block of code in the documents: in a language that says what is done with it, and right as far as it isn't run."""
+"""Every block of code in the documents: its language says what is done with it, and what isn't run is checked."""
 
 from __future__ import annotations
 

@@ -34,7 +34,9 @@ def touch(one: Box, other: Box) -> bool:
 
 
 def test_arrows_shapes_labels_and_chains_are_read() -> None:
-    found = read('flowchart LR\n a["A<br/>b"] -- one --> b(["B"]) & c[("C")] <-- "t, w" --> d -.-> e\n a -. "x y" .-> e')
+    found = read(
+        'flowchart LR\n a["A<br/>b"] -- one --> b(["B"]) & c[("C")] <-- "t, w" --> d -.-> e\n a -. "x y" .-> e'
+    )
     assert found.edges == [
         Edge("a", "b", ("one",)), Edge("a", "c", ("one",)),
         Edge("b", "d", ("t, w",), both_ways=True), Edge("c", "d", ("t, w",), both_ways=True),

@@ -49,7 +49,9 @@ def test_every_metric_is_named() -> None:
 
 def test_every_topic_event_table_and_view_is_named() -> None:
     assert {topic.name for topic in topics.ALL} == first_cells(PAGES["reference/topics.md"]())
-    assert re.findall(r"^## (\w+)$", PAGES["reference/events.md"](), re.M) == [kind.__name__ for kind in EVENTS.values()]
+    assert re.findall(r"^## (\w+)$", PAGES["reference/events.md"](), re.M) == [
+        kind.__name__ for kind in EVENTS.values()
+    ]
     named = re.findall(r"^### (\S+)$", PAGES["reference/tables.md"](), re.M)
     assert sorted(named) == sorted(each.id for each in (*tables.ALL, *views.ALL))
 
