@@ -20,12 +20,14 @@ from deploy.documentation.repository import ROOT, included
 NOT_RUN, RUN_BY, TUTORIAL, SMALLER = "not run", "run by", "only in the tutorial", "smaller"
 
 _BLOCK = re.compile(
-    r"(?:^ *<!-- (?P<mark>not run|run by|only in the tutorial|smaller): (?P<about>.+) -->\n)?"
+    r"(?:^ *<!-- (?P<mark>not run|run by|only in the tutorial|smaller): (?P<about>[^\n]+) -->\n)?"
     r"^(?P<indent> *)(?P<fence>`{3,})(?P<language>[\w-]*)(?: title=\"(?P<title>[^\"]+)\")?[ \t]*\n"
     r"(?P<text>.*?)^(?P=indent)(?P=fence)[ \t]*$",
     re.M | re.S,
 )
 _INDENTED = re.compile(r"(?<=\n\n)(?:    .*\n)+")
+_IN_LIST = re.compile(r"^(?:[-*]|\d+\.) .*\n(?:(?: .*)?\n)*\Z", re.M)
+"""Text whose last line at the margin begins a list: what is indented below it goes on with that."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def indented_of(page: str) -> Iterator[Block]:
     text = (ROOT / page).read_text()
     bare = _BLOCK.sub(lambda found: re.sub(r"[^\n]", "-", found[0]), text)
     for found in _INDENTED.finditer(bare):
+        if _IN_LIST.search(bare[: found.start()]):
+            continue
         yield Block(page, text.count("\n", 0, found.start()) + 1, "", re.sub(r"^    ", "", found[0], flags=re.M))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib.util
 import io
 import itertools
@@ -30,10 +31,7 @@ PROGRAMS = frozenset({
 })  # fmt: skip
 """Other than ours, as far as documents need them."""
 
-_MAKE_VARIABLES = frozenset({
-    "DAYS", "DAILY", "ENGINE", "END", "EVENTS", "FAULT", "FUZZ_RUNS", "GENERATOR", "HISTORY_DAILY", "HISTORY_DAYS",
-    "KILLS", "ONLY", "PYTHON", "RATE", "ROUNDS", "SEED", "SIMTOM_URL", "START", "WORKERS",
-})  # fmt: skip
+_REMARK = re.compile(r"(?:^|(?<=\s))#.*$", re.M)
 _ASSIGNMENT = re.compile(r"^([A-Z][A-Z0-9_]*)=")
 
 
@@ -44,32 +42,31 @@ def problems(text: str, *, usage: bool = False) -> Iterator[str]:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words of each command, without its redirections."""
-    for line in text.replace("\\\n", " ").splitlines():
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        lexer = shlex.shlex(line.replace("$(", "; ").replace("…", ""), posix=True, punctuation_chars="|&;<>()")
-        lexer.whitespace_split, lexer.commenters = True, "#"
-        command: list[str] = []
-        for word in lexer:
-            if set(word) <= set("|&;()"):
-                if command:
-                    yield command
-                command = []
-            else:
-                command.append(word)
-        if command:
-            yield command
+    """The words of each command, without what is only said to the reader."""
+    bare = _REMARK.sub("", text).replace("\\\n", " ").replace("$(", "; ").replace("…", "")
+    lexer = shlex.shlex(bare, posix=True, punctuation_chars="|&;<>()\n")
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
+    command: list[str] = []
+    for word in lexer:
+        if word and set(word) <= set("|&;()\n"):
+            if command:
+                yield command
+            command = []
+        else:
+            command.append(word)
+    if command:
+        yield command
 
 
 def _without_brackets(text: str) -> str:
     """A synopsis as one line a command, with every flag that it names; an indented line goes on the one before."""
     joined = re.sub(r"(#[^\n]*)?\n +", " ", text)
-    return re.sub(r" \| | [\[\]]|[\[\]]|\.\.\.|…", " ", joined)
+    return re.sub(r"[\[\]|…]|\.\.\.", " ", joined)
 
 
 def _problems(command: list[str], *, usage: bool) -> Iterator[str]:
-    words = [word for i, word in enumerate(command) if word not in "<>" and command[max(i - 1, 0)] not in (">", "<")]
+    redirected = {i + 1 for i, word in enumerate(command) if set(word) <= {">", "<"}}
+    words = [word for i, word in enumerate(command) if i not in redirected and i + 1 not in redirected]
     while words and _ASSIGNMENT.match(words[0]):
         name = words.pop(0).split("=")[0]
         if "__" in name and name not in _variables():
@@ -93,8 +90,14 @@ def _problems(command: list[str], *, usage: bool) -> Iterator[str]:
 def _of_make(words: list[str]) -> Iterator[str]:
     for word in words:
         name, assigned, _ = word.partition("=")
-        if name not in (_MAKE_VARIABLES if assigned else targets()):
+        if name not in (_words_of_the_makefile() if assigned else targets()):
             yield f"make has no {name}"
+
+
+@functools.cache
+def _words_of_the_makefile() -> frozenset[str]:
+    """Its variables among them: what it reads, it names."""
+    return frozenset(re.findall(r"\b[A-Z][A-Z_]+\b", (ROOT / "Makefile").read_text()))
 
 
 def _of_python(words: list[str], *, usage: bool) -> Iterator[str]:
@@ -144,6 +147,7 @@ def _of_compose(words: list[str]) -> Iterator[str]:
             yield f"compose has no service {service}"
 
 
-def _variables() -> set[str]:
+@functools.cache
+def _variables() -> frozenset[str]:
     known = {variable.name for service in SERVICES for variable in variables(settings_of(service))}
-    return known | {variable.name for kind in (DemoSettings, BackfillSettings) for variable in variables(kind)}
+    return frozenset(known | {one.name for kind in (DemoSettings, BackfillSettings) for one in variables(kind)})

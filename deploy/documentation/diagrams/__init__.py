@@ -16,4 +16,4 @@ __all__ = ["NoDiagram", "figure"]
 
 def figure(text: str) -> str:
     """A block of HTML. Raises NoDiagram where the text isn't one that can be drawn."""
-    return f'<figure class="diagram">{svg(placed(read(text)))}</figure>'
+    return f'<div class="diagram">{svg(placed(read(text)))}</div>'

@@ -17,6 +17,9 @@ _ARROW = (
     'orient="auto-start-reverse"><path d="M0 0L8 4L0 8z" fill="currentColor" stroke="none"/></marker></defs>'
 )
 
+LEAST = 0.7
+"""Of its size, to which a diagram may shrink on a narrow page before it scrolls: its letters are 9 pixels then."""
+
 
 def svg(placed: Placed) -> str:
     parts = [_ARROW]
@@ -24,9 +27,11 @@ def svg(placed: Placed) -> str:
     parts += [part for edge, bends in placed.ways for part in _edge(placed, edge, bends)]
     parts += [part for name, box in placed.boxes.items() for part in _node(placed.diagram.nodes[name], box)]
     width, height = round(placed.width), round(placed.height)
+    said = ", ".join(" ".join(node.lines) for node in placed.diagram.nodes.values() if node.lines)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'style="max-width:{width}px;width:100%;color:inherit" fill="none">{"".join(parts)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(said)}"'
+        f' style="width:100%;min-width:{width * LEAST:.0f}px;max-width:{width}px;color:inherit" fill="none">'
+        f"{''.join(parts)}</svg>"
     )
 
 

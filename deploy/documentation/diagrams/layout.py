@@ -100,7 +100,7 @@ def _without_cycles(diagram: Diagram) -> list[tuple[str, str]]:
 
 def _cut(diagram: Diagram, columns_of: dict[str, int], columns: list[list[str]]) -> list[list[str]]:
     """For each edge the names of its bends, from source to target, which are put into the columns between."""
-    bends = []
+    bends: list[list[str]] = []
     for i, edge in enumerate(diagram.edges):
         if edge.source not in columns_of or edge.target not in columns_of:
             bends.append([])

@@ -121,7 +121,8 @@ def _states(lines: list[str]) -> Diagram:
             name, shape = (point, "point") if end == "[*]" else (end, "round")
             found.nodes.setdefault(name, Node(name, [] if shape == "point" else [name.replace("_", " ")], shape))
             ends.append(name)
-        found.edges.append(Edge(*ends, tuple(_split(transition["label"])) if transition["label"] else ()))
+        label = tuple(_split(transition["label"])) if transition["label"] else ()
+        found.edges.append(Edge(ends[0], ends[1], label))
     return found
 
 

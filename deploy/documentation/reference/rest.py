@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Any
 
 from deploy.documentation import markdown
 from deploy.documentation.reference.events import kind_of
@@ -14,7 +14,7 @@ def document() -> dict[str, Any]:
     """As `/openapi.json` has it. Routes only ask their use cases when they are called, so none are needed here."""
     nobody: Any = None
     app = build_app(UseCases(*[nobody] * 6), nobody, lambda: None, BodyLimits(0, 0))
-    return cast(dict[str, Any], app.openapi())
+    return app.openapi()
 
 
 def document_as_json() -> str:
