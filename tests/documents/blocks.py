@@ -79,7 +79,7 @@ def blocks_of(page: str, *, whole: bool = False) -> Iterator[Block]:
 def indented_of(page: str) -> Iterator[Block]:
     """Code that stands indented between paragraphs, as run-books have it."""
     text = (ROOT / page).read_text()
-    bare = _BLOCK.sub(lambda found: re.sub(r"[^\n]", "-", found[0]), text)
+    bare = _BLOCK.sub(lambda found: "\n".join(f"{found['indent']}-" for _ in found[0].split("\n")), text)
     for found in _INDENTED.finditer(bare):
         if _IN_LIST.search(bare[: found.start()]):
             continue

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from deploy.documentation import reference, repository
-from deploy.documentation.markdown import anchor, headings
+from deploy.documentation.markdown import anchor, blank_code, headings
 from deploy.documentation.repository import ROOT, DeadLink, included, is_external, links, resolved
 from tests.documents.blocks import pages
 
@@ -98,6 +98,6 @@ def test_a_link_of_the_repository_becomes_one_of_the_site(target: str, origin: s
 
 def test_a_list_begins_after_an_empty_line_as_the_site_s_markdown_wants_it() -> None:
     for page in PAGES:
-        text = repository.markdown.blank_code((ROOT / page).read_text())
+        text = blank_code((ROOT / page).read_text())
         joined = re.findall(r"^(?![-*|#>\s]|\d+\. )\S.*\n(?=[-*] \S|1\. \S)", text, re.M)
         assert joined == [], page
