@@ -83,7 +83,7 @@ def indented_of(page: str) -> Iterator[Block]:
     for found in _INDENTED.finditer(bare):
         if _IN_LIST.search(bare[: found.start()]):
             continue
-        yield Block(page, text.count("\n", 0, found.start()) + 1, "", re.sub(r"^    ", "", found[0], flags=re.M))
+        yield Block(page, bare.count("\n", 0, found.start()) + 1, "", re.sub(r"^    ", "", found[0], flags=re.M))
 
 
 def shell_of(block: Block) -> str:
