@@ -31,12 +31,16 @@ def headings(markdown: str) -> list[tuple[int, str, int]]:
 def blank_code(markdown: str, *, inline: bool = True) -> str:
     """The text with code and comments blanked out, every other character in its place. `inline`: that in a line too."""
 
-    def blank(found: re.Match[str]) -> str:
-        if found.re is _CODE and found["ticks"] and not inline:
-            return found[0]
-        return re.sub(r"[^\n]", " ", found[0])
+    return _COMMENT.sub(_blank, without_code(markdown, inline=inline))
 
-    return _COMMENT.sub(blank, _CODE.sub(blank, markdown))
+
+def without_code(markdown: str, *, inline: bool = True) -> str:
+    """The same with its comments left where they are."""
+    return _CODE.sub(lambda found: found[0] if found["ticks"] and not inline else _blank(found), markdown)
+
+
+def _blank(found: re.Match[str]) -> str:
+    return re.sub(r"[^\n]", " ", found[0])
 
 
 def outside_code(markdown: str, pattern: re.Pattern[str], replaced: Callable[[re.Match[str]], str]) -> str:

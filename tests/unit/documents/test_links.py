@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from deploy.documentation import reference, repository
-from deploy.documentation.markdown import anchor, blank_code, headings
+from deploy.documentation.markdown import anchor, blank_code, headings, without_code
 from deploy.documentation.repository import ROOT, DeadLink, included, is_external, links, resolved
 from tests.documents.blocks import pages
 
@@ -69,6 +69,11 @@ def test_what_is_read_outside_the_site_needs_no_page_that_the_site_makes(page: s
 ])  # fmt: skip
 def test_a_heading_is_called_as_git_hosts_call_it(written: str, named: str) -> None:
     assert anchor(written) == named
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_says_that_it_includes_something_does(page: str) -> None:
+    assert "<!-- include" not in without_code(included((ROOT / page).read_text()))
 
 
 def test_links_in_code_are_none() -> None:
