@@ -58,12 +58,17 @@ class Block:
 
 
 def pages() -> list[str]:
-    """Every Markdown file that is under version control, or will be."""
+    """Every Markdown file of the repository."""
+    return tracked("*.md")
+
+
+def tracked(*patterns: str) -> list[str]:
+    """Every file that is under version control, or will be, from the root."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return sorted(page for page in set(listed.stdout.split()) if (ROOT / page).is_file())
+    return sorted(path for path in set(listed.stdout.splitlines()) if (ROOT / path).is_file())
 
 
 def blocks_of(page: str, *, whole: bool = False) -> Iterator[Block]:

@@ -32,7 +32,7 @@ PROGRAMS = frozenset({
 """Other than ours, as far as documents need them."""
 
 _REMARK = re.compile(r"(?:^|(?<=\s))#.*$", re.M)
-_ASSIGNMENT = re.compile(r"^([A-Z][A-Z0-9_]*)=")
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 
 def problems(text: str, *, usage: bool = False) -> Iterator[str]:

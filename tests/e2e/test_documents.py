@@ -18,7 +18,7 @@ from deploy.documentation.repository import ROOT
 from deploy.local.ports import free_ports
 from shared.settings import BigQuerySettings
 from shared.warehouse.clients import bigquery_client
-from tests.documents.blocks import SMALLER, Block, blocks_of, indented_of, pages, shell_of
+from tests.documents.blocks import SMALLER, Block, blocks_of, indented_of, pages, shell_of, tracked
 from tests.e2e.system import System
 
 SERVICES = ("simulator", "features", "scorer", "sink", "console")
@@ -91,7 +91,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     folder = tmp_path_factory.mktemp("documents")
     workplace = folder / "flit-risk"
     workplace.mkdir()
-    for part in ("services", "shared", "deploy", "docs", ".venv", "pyproject.toml"):
+    for part in {".venv", *(path.split("/")[0] for path in tracked())}:
         (workplace / part).symlink_to(ROOT / part)
     (console,) = free_ports(1)
     with System(folder, SERVICES, {"CONSOLE__PORT": str(console), "ALERTS__STATE": str(folder / "alerts")}) as running:

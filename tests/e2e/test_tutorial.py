@@ -17,7 +17,7 @@ from deploy.documentation.repository import ROOT
 from deploy.local.control import CONSOLE_PORT, SCORER_PORT
 from deploy.local.services import status_of
 from deploy.local.supervisor import SERVICES
-from tests.documents.blocks import NOT_RUN, Block, blocks_of
+from tests.documents.blocks import NOT_RUN, Block, blocks_of, tracked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
@@ -35,12 +35,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if taken:
         pytest.skip(f"something else runs on the ports of `make up`: {taken}")
     folder = tmp_path_factory.mktemp("tutorial") / "flit-risk"
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    files = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    for name in files:
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    for name in tracked():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
     # What the first `make` would install is here already; the lock is no newer than that.
     (folder / ".venv").symlink_to(ROOT / ".venv")
     os.utime(folder / "requirements.lock", (0, 0))
