@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-system test-slow chaos alerts calm trace soak year load availability capacity capacity-check fuzz bench backfill research notebook test-airflow airflow-lock up down status logs ledger lock fmt lint audit clean
+.PHONY: help setup demo test coverage test-system test-slow chaos alerts calm trace soak year load availability capacity capacity-check fuzz bench backfill research notebook docs test-airflow airflow-lock up down status logs ledger lock fmt lint audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Each end-to-end test runs a whole system: more of them at once than cores, and each waits for the others. In the order of
@@ -111,6 +111,11 @@ research: setup ## the notebooks, from data to report, into docs/research (some 
 
 notebook: setup ## JupyterLab on the warehouse that `make research` has made
 	@$(RUN) -m notebooks.lab
+
+# The theme would advertise its successor before each build.
+docs: setup ## the documentation site, into site/; fails on any warning
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo "the documentation is in site/index.html; to read it while you write: $(BIN)/python -m mkdocs serve"
 
 test-airflow: setup ## the Airflow DAGs, run whole in Airflow's own environment on the embedded warehouse
 	@$(RUN) -m pytest -m airflow --timeout 1800

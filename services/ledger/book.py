@@ -21,6 +21,7 @@ from shared.contracts import identity
 from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
 from shared.contracts.topics import BY_NAME, DEAD_LETTERS
+from shared.feature_definitions import FEATURE_SET_VERSION  # the set's name, and nothing of how it is made
 
 ORIGIN = re.compile(r"(.+)-([0-9]{1,9})-([0-9]{1,18})")
 """Of a record that was sent again: topic, partition, offset. Others may send any header of that name."""
@@ -197,7 +198,7 @@ class Book:
 
         if body["channel"] == "rest" and body["degraded"] is None:
             self.asked[body["event_id"]] = {
-                name: body[name] for name in ("features", "as_of", "customer_id", "event_id")
+                name: body[name] for name in ("features", "feature_set_version", "as_of", "customer_id", "event_id")
             }
 
     def confirm_asked(self, record: ConsumerRecord) -> None:
@@ -261,7 +262,8 @@ class Book:
             buy for buy in self.bought.get(customer, ()) if buy.offset <= seen["transactions"] and buy.event_id != own
         ]
         known = [outcome for outcome in self.outcomes.get(customer, ()) if outcome.offset <= seen["outcomes"]]
-        wrong = differences(body["features"], features(transaction, _micros(body["occurred_at"]), earlier, known))
+        recomputed = features(transaction, _micros(body["occurred_at"]), earlier, known)
+        wrong = differences(body["features"], recomputed, same_set=_is_of_this_release(body))
         lacking = self.expired.lacks_inputs(partition)
         if wrong and not self._since_erasure(body, transaction, earlier, known, lacking):
             found = f"{own}: {', '.join(wrong)}"
@@ -288,10 +290,18 @@ class Book:
         cuts = [0] if lacking else []
         cuts += [number + 1 for number, buy in enumerate(earlier) if buy.event_id in self.erased]
         return any(
-            not differences(body["features"], features(transaction, t, earlier[cut:], known[outcomes_cut:]))
+            not differences(
+                body["features"],
+                features(transaction, t, earlier[cut:], known[outcomes_cut:]),
+                same_set=_is_of_this_release(body),
+            )
             for cut in reversed(cuts)
             for outcomes_cut in range(len(known), -1, -1)
         )
+
+
+def _is_of_this_release(body: dict[str, Any]) -> bool:
+    return bool(body["feature_set_version"] == FEATURE_SET_VERSION)
 
 
 def _transaction(record: ConsumerRecord) -> tuple[dict[str, Any], str]:

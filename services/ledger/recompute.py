@@ -191,11 +191,17 @@ def _standing(outcomes: list[Known]) -> list[Known]:
     return standing
 
 
-def differences(served: dict[str, float | None], recomputed: dict[str, float | None]) -> list[str]:
-    """Names of features that differ beyond the last digits of a double."""
+def differences(
+    served: dict[str, float | None], recomputed: dict[str, float | None], *, same_set: bool = True
+) -> list[str]:
+    """Names of features that differ beyond the last digits of a double.
+
+    `same_set`: whether what was served is of the feature set that is recomputed here. Of another one, that of a release
+    before a feature was added, what both have is compared.
+    """
     return [
         name
-        for name in sorted(served.keys() | recomputed.keys())
+        for name in sorted(served.keys() | recomputed.keys() if same_set else served.keys() & recomputed.keys())
         if name not in served or name not in recomputed or not _equal(served[name], recomputed[name])
     ]
 

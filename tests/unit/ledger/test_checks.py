@@ -18,7 +18,7 @@ from services.ledger.checks import Finding, Mirrored
 from services.ledger.expired import Expired
 from shared.contracts.identity import partition_of
 from shared.contracts.transactions import Door, Limits, decode_transaction
-from shared.feature_definitions import CustomerState, features_of
+from shared.feature_definitions import FEATURE_SET_VERSION, CustomerState, features_of
 
 PARTITIONS = 4
 
@@ -91,7 +91,7 @@ def balanced_world() -> World:
         vector = {
             "event_id": body["event_id"], "customer_id": "c1", "occurred_at": body["occurred_at"], "state": "fresh",
             "features": features_of(state, accepted), "as_of": {"transactions": offset - 1, "outcomes": -1},
-            "transaction": body,
+            "transaction": body, "feature_set_version": FEATURE_SET_VERSION,
         }  # fmt: skip
         state.add_purchase(accepted)
         decision = {
@@ -167,10 +167,17 @@ def _feature_wrong(world: World) -> None:
     world.vectors[1] = _record("bnpl-features", 1, "c1", body)
 
 
+def _feature_left_out(world: World) -> None:
+    body = json.loads(world.vectors[1].value)
+    del body["features"]["is_night"]
+    world.vectors[1] = _record("bnpl-features", 1, "c1", body)
+
+
 def _feature_of_a_checkout_wrong(world: World) -> None:
     vector = json.loads(world.vectors[1].value)
     body = json.loads(world.decisions[1].value) | {"channel": "rest", "customer_id": "c1", "as_of": vector["as_of"]}
     body["features"] = vector["features"] | {"purchases_24h": 0.0}
+    body["feature_set_version"] = FEATURE_SET_VERSION
     world.decisions[1] = _record("risk-decisions", 1, "c1", body)
 
 
@@ -225,6 +232,7 @@ def _rebuilding_and_not_a_word(world: World) -> None:
         (_row_of_another_event, {"P3"}),
         (_row_that_says_something_else, {"P3"}),
         (_feature_wrong, {"P4"}),
+        (_feature_left_out, {"P4"}),
         (_feature_of_a_checkout_wrong, {"P4"}),
         (_vector_missing, {"P3", "P5", "P6"}),
         (_letter_with_other_bytes, {"P5"}),
@@ -317,3 +325,13 @@ def test_features_that_are_wrong_are_found_of_an_erased_customer_too() -> None:
     world.vectors[1] = _record("bnpl-features", 1, "c1", body)
     world.erased = frozenset({"e0"})
     assert not world.findings()["P4"].balanced
+
+
+@pytest.mark.parametrize(("amount", "balanced"), [(0.0, True), (0.01, False)])
+def test_a_vector_from_before_a_feature_was_added_is_compared_on_the_others(amount: float, balanced: bool) -> None:
+    world = balanced_world()
+    _feature_left_out(world)
+    body = json.loads(world.vectors[1].value) | {"feature_set_version": "1-before"}
+    body["features"]["amount_sum_24h"] += amount
+    world.vectors[1] = _record("bnpl-features", 1, "c1", body)
+    assert world.findings()["P4"].balanced == balanced
