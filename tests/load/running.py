@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import httpx
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from deploy.local.progress import HistoryProgress
 from deploy.monitoring.kept import Look, look
@@ -121,7 +122,10 @@ class LoadedSystem:
             progress = HistoryProgress(reader, 0)
 
             async def nothing_under_way() -> bool:
-                await progress.update()
+                try:
+                    await progress.update()
+                except KafkaError:  # a group's coordinator that is still starting
+                    return False
                 return progress.settled
 
             await until(nothing_under_way, "the services to take in all that there is", SETTLE_S)
