@@ -42,7 +42,7 @@ USUAL, MANY, MORE = 30, 1_000, 10_000
 """Purchases of a customer, over DAYS."""
 
 DENSER = 3.0
-"""Ten times as many purchases in the same time fill more of the windows' 354 tiles; once all are filled, no more comes."""
+"""Ten times as many purchases in the same time fill more of the windows' 354 tiles; when all are, that is all."""
 
 DAYS = 90
 MOST_BYTES = 2048.0
