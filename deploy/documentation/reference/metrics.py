@@ -25,8 +25,10 @@ def page() -> str:
     parts = ["## Of several services", _table(importlib.import_module("shared.telemetry.metrics"))]
     parts.append(_table(importlib.import_module("shared.telemetry.log_fields")))
     for service in SERVICES:
-        if (ROOT / "services" / service / "metrics.py").is_file():
-            parts += [f"## {service.capitalize()}", _table(importlib.import_module(f"services.{service}.metrics"))]
+        modules = sorted((ROOT / "services" / service).rglob("metrics.py"))
+        names = [".".join(module.relative_to(ROOT).with_suffix("").parts) for module in modules]
+        if names:
+            parts += [f"## {service.capitalize()}", *(_table(importlib.import_module(name)) for name in names)]
     return markdown.page(
         "Metrics",
         "What each service serves at `/metrics` of its `METRICS__PORT`. A counter's name ends in `_total`; of a "

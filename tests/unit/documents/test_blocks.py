@@ -41,6 +41,7 @@ NOBODY_RUNS = {
     "deploy/local/README.md": 1,
     "docs/how-to/backfill.md": 3,
     "docs/how-to/batch-scoring.md": 1,
+    "docs/how-to/gcp.md": 1,
     "docs/operations/evidence.md": 1,
     "docs/operations/experiments.md": 1,
     "docs/operations/monitoring.md": 1,
