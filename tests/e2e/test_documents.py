@@ -33,11 +33,20 @@ IN_A_CLONE = "docs/tutorial.md"
 PAGES = [FIRST, *(page for page in pages() if page not in (FIRST, IN_A_CLONE))]
 
 
+QUICK = (FIRST, "docs/reference/rest.md")
+"""What producers, consumers and checkouts begin with is run each time; the rest starts a dozen programs of seconds."""
+
+
 def is_run(block: Block) -> bool:
     return block.language in {"bash", "console", "python", "sql"} and block.mark in (None, SMALLER)
 
 
-BLOCKS = [block for page in PAGES for block in blocks_of(page) if is_run(block)]
+BLOCKS = [
+    pytest.param(block, id=str(block), marks=() if page in QUICK else pytest.mark.slow)
+    for page in PAGES
+    for block in blocks_of(page)
+    if is_run(block)
+]
 LOOKS = [
     (block, line)
     for page in PAGES
@@ -101,10 +110,14 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "clients/python")]),
         }
-        yield Reader(workplace, environment, running)
+        reader = Reader(workplace, environment, running)
+        for block in blocks_of(FIRST):
+            if block.title is not None:
+                reader.does(block)
+        yield reader
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=str)
+@pytest.mark.parametrize("block", BLOCKS)
 def test_a_block_does_what_its_page_says(reader: Reader, block: Block) -> None:
     if "openssl" in block.text and shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
@@ -127,6 +140,7 @@ def test_every_call_of_the_rest_page_was_answered(reader: Reader) -> None:
     assert said[-1].split()[0] in {"approve", "review", "decline"}
 
 
+@pytest.mark.slow
 def test_the_refused_purchase_was_found_and_sent_again_once(reader: Reader) -> None:
     said = [answer for where, answer in reader.said.items() if where.startswith("docs/how-to/replay-dead-letters.md")]
     assert said[0].startswith("published")
