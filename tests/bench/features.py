@@ -36,6 +36,7 @@ from shared.kafka.connection import client_arguments
 from shared.kafka.producer import ReliableProducer
 from shared.settings import KafkaSettings
 from tests.bench.embedded import kafka_and_valkey
+from tests.bench.parts import sized
 from tests.bench.purchases import send
 from tests.bench.report import Finding, at_least, finding
 
@@ -180,12 +181,10 @@ async def _vectors(log: LogReader, topic: str) -> dict[str, bytes]:
 
 
 def features(rounds: int, step: Step) -> list[Finding]:
-    """`BENCH_SHARE`: of a round's purchases, to try it."""
-    each_round = int(PURCHASES * float(os.environ.get("BENCH_SHARE", "1")))
     folder = Path(tempfile.mkdtemp(prefix="flit-bench-"))
     try:
         with kafka_and_valkey(folder) as stack:
-            paces = asyncio.run(_paces(Hop(folder, stack, each_round), rounds, step))
+            paces = asyncio.run(_paces(Hop(folder, stack, sized(PURCHASES)), rounds, step))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     rate = {name: [pace.per_second for pace in of_rounds] for name, of_rounds in paces.items()}
