@@ -28,6 +28,8 @@ from tests.load.shapes import Rates
 IDLE_S, PACED_S, ASKED_S = 30.0, 45.0, 15.0
 LEVEL_AFTER_S = 15.0
 """Of a paced run: locust has started by then, and all of its users."""
+LEVEL = 0.8
+"""Of the load that was meant: with less of it, something else on the machine was measured."""
 CONNECTIONS = 16
 MOST_PER_SECOND = 3000
 """The door answers no more on one core: enough for the client to ask."""
@@ -42,7 +44,7 @@ class Loads:
     """For what the clients leave."""
 
     def paced(self, rates: Rates, seconds: float = PACED_S) -> Span:
-        """`seconds`: of the level part. Raises RuntimeError where the run was over before that."""
+        """`seconds`: of the level part. Raises RuntimeError where there was none."""
         taken: list[Moment] = []
         looks_at = (LEVEL_AFTER_S, LEVEL_AFTER_S + seconds)
 
@@ -55,7 +57,12 @@ class Loads:
         if len(taken) < 2:
             raise RuntimeError(f"the load ended before {looks_at[1]:.0f} s")
         asyncio.run(self.loaded.settled())
-        return between(*taken)
+        span = between(*taken)
+        if span.purchase_rate < LEVEL * rates.together:
+            raise RuntimeError(
+                f"{span.purchase_rate:.0f} purchases/s in place of {rates.together}: the machine is too busy"
+            )
+        return span
 
     def idle(self, seconds: float = IDLE_S) -> Span:
         before = moment(self.loaded)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.processes import ManagedProcess
 from tests.load.seen import Seen
 from tests.load.shapes import SHAPES, Rates
 
@@ -68,17 +68,17 @@ def drive(
         *("--loglevel", "WARNING", "--exit-code-on-error", "0"),
     ]  # fmt: skip
     log = out.with_suffix(".log")
+    log.unlink(missing_ok=True)
+    # Like every child of ours it ends with its parent, however that ends.
+    locust = ManagedProcess("locust", command, log_file=log, environment=environment)
     began = time.monotonic()
-    with log.open("wb") as told, subprocess.Popen(command, env=environment, stdout=told, stderr=told) as locust:
-        try:
-            while locust.poll() is None:
-                passed = time.monotonic() - began
-                if passed > seconds + END_S:
-                    break
-                tick(passed)
-                time.sleep(0.2)
-        finally:
-            locust.kill()
+    locust.start()
+    try:
+        while locust.running and (passed := time.monotonic() - began) <= seconds + END_S:
+            tick(passed)
+            time.sleep(0.2)
+    finally:
+        locust.kill()
     if not summary.exists():
         raise LocustFailed("locust left no summary; its log ends with:\n" + log.read_text(errors="replace")[-2000:])
     return [Seen.of(each) for each in json.loads(summary.read_text())]
