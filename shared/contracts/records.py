@@ -99,7 +99,7 @@ def _as_written_here(raw: bytes | None) -> FeatureVector | None:
         vector = _VECTOR.decode(raw or b"")
         if raw is None or encode(vector) != raw:
             return None
-    except (msgspec.MsgspecError, UnicodeError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):  # the last of what is nested without end
         return None
     names, as_of, transaction = vector.features, vector.as_of, vector.transaction
     if len(names) > MOST_FEATURES or max(map(len, names), default=0) > MAX_TEXT_LENGTH:
