@@ -12,7 +12,7 @@ from services.trainer.commands import Trainer
 from services.trainer.examples import Examples
 from services.trainer.settings import TrainerSection, TrainerSettings
 from services.trainer.warehouse import Warehouse
-from shared.contracts.identity import epoch_micros, from_epoch_micros
+from shared.contracts.identity import from_epoch_micros
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.registry import ModelRegistry
@@ -121,10 +121,10 @@ def monitored(settings: BigQuerySettings, folder: Path, *, days: int = 126, dail
     ensure_warehouse(settings)
     history = simulated_history("bnpl", days, daily, seed=9)
     rows = rows_of(history.examples, history.expected_rate.tolist())
-    last = rows[tables.DECISIONS][-1]["kafka_timestamp"]
     refused = {"kafka_topic": "d", "kafka_partition": 0, "kafka_offset": 0}
-    day_before = from_epoch_micros(epoch_micros(last) - MICROS_PER_DAY)
-    rows[tables.DEAD_LETTERS] = [refused | {"reason": "type", "kafka_timestamp": day_before}]
+    # Between purchases of the last week's whole days.
+    refused_at = from_epoch_micros(int(history.examples.occurred_us.max()) - 2 * MICROS_PER_DAY)
+    rows[tables.DEAD_LETTERS] = [refused | {"reason": "type", "kafka_timestamp": refused_at}]
     write(settings, rows)
     registry = ModelRegistry(str(folder / "models"))
     section = TrainerSection(reports=str(folder / "reports"), check_data=False)

@@ -148,7 +148,7 @@ def with_blocks(**blocks: dict[str, Any]) -> FeatureVector:
         (encode(with_blocks(product={"brand": "x" * 4097})), "size"),
         (encode(msgspec.structs.replace(VECTOR, features={"x" * 4097: 1.0})), "size"),
         (encode(msgspec.structs.replace(VECTOR, features={f"feature_{n}": 1.0 for n in range(201)})), "shape"),
-        (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "shape"),
+        (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "depth"),
         (encode(VECTOR).replace(b"{", b'{"event_id":"event-0",', 1), "duplicate-key"),
         (encode(VECTOR).replace(b"0.1", b"NaN", 1), "nonfinite"),
         (encode(VECTOR).replace(b"0.1", b"1e400", 1), "range"),
