@@ -39,7 +39,8 @@ async def relay(brokers: str, source: str, target: str) -> None:
 
 
 async def _pass_on(producer: AIOKafkaProducer, target: str, record: ConsumerRecord) -> asyncio.Future[object]:
-    sent: asyncio.Future[object] = await producer.send(target, record.value, key=record.key, headers=record.headers)
+    headers = list(record.headers)  # as the producer wants them; the consumer gives a tuple
+    sent: asyncio.Future[object] = await producer.send(target, record.value, key=record.key, headers=headers)
     return sent
 
 
