@@ -1,4 +1,4 @@
-"""The booster that a benchmark's programs share: registered and promoted for ours, as a file for the others."""
+"""The booster of benchmarks and load tests: registered and promoted for our own programs, as a file for others."""
 
 from __future__ import annotations
 

@@ -19,16 +19,10 @@ from deploy.local.progress import HistoryProgress
 from deploy.monitoring.kept import Look, look
 from services.ledger.log_reader import LogReader
 from services.scorer.keys import Scope, new_key
-from services.trainer.evaluate import Economics
-from services.trainer.families import Conditions, Inputs
-from services.trainer.families.xgboost_trees import XGBoostTrees
-from services.trainer.workflow import Plan, train_and_register
 from shared.contracts.topics import TRANSACTIONS
-from shared.feature_definitions import MODEL_FEATURES
-from shared.model_artifact.registry import ModelRegistry
+from tests.bench import booster
 from tests.e2e.system import System, until
 from tests.load.purchases import Purchase, Purchases
-from tests.research.simulated import simulated_history
 
 SERVICES = ("features", "scorer", "sink")
 WARM_EVENTS, WARM_CALLS = 500, 100
@@ -37,7 +31,6 @@ SETTLE_S = 600.0
 """For a backlog of twenty thousand, whose rows the emulator takes at some hundreds a second."""
 LEDGER_S = 1200.0
 """It reads everything: of fifty thousand purchases it takes half a minute."""
-DEPTH = 3
 
 
 class LoadedSystem:
@@ -65,7 +58,7 @@ class LoadedSystem:
 
     def __enter__(self) -> Self:
         with ExitStack() as running:
-            promote_a_booster(ModelRegistry(str(self.folder / "models")))
+            booster.train(self.folder / "models")  # what decides costs what it costs in earnest
             running.enter_context(self.system)
             asyncio.run(self._warm())
             self._running = running.pop_all()
@@ -142,11 +135,3 @@ class LoadedSystem:
                 assert time.monotonic() < deadline, "the scorer still refuses checkouts, or its fallback decides them"
                 left -= await asyncio.to_thread(self.decided, client, next(made))
         await self.settled()
-
-
-def promote_a_booster(registry: ModelRegistry) -> None:
-    """XGBoost on a simulated past, as a trainer registers it: what decides costs what it costs in earnest."""
-    examples = simulated_history("bnpl_history", days=60, daily=200, seed=5).examples
-    booster = XGBoostTrees(Inputs("everything", MODEL_FEATURES), Conditions(seed=1, threads=2), depth=DEPTH)
-    end = int(examples.mature_us.max())
-    train_and_register(examples, end, [booster], Plan(0.2, 0.2, Economics(), 1), registry, promote=True)
