@@ -48,10 +48,11 @@ def _spread(cluster: Any, workers: list[str], sample: Sample) -> tuple[Any, Any,
     of both parts: one without rows would have nothing to add to a round."""
     rows = len(sample.label)
     size = max(1, min(CHUNK_ROWS, -(-rows // len(workers))))
+    columns: tuple[NDArray[Any], ...] = (sample.matrix, sample.label, sample.weight)
     parts: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
     for number, start in enumerate(range(0, rows, size)):
         worker = workers[number % len(workers)]
-        for part, values in zip(parts, (sample.matrix, sample.label, sample.weight), strict=True):
+        for part, values in zip(parts, columns, strict=True):
             part.append(_placed(cluster, worker, values[start : start + size]))
     matrix, label, weight = (_joined(part) for part in parts)
     return matrix, label, weight
