@@ -20,6 +20,9 @@ from shared.telemetry.process import patiently
 log = structlog.get_logger()
 
 POLL_MS = 100
+IMPATIENT_POLL_MS = 10
+"""While a lane is full: its room is known after a poll, and until then it has nothing to read."""
+
 POLL_RECORDS = 5000
 CLOSE_GRACE_S = 5.0
 """For the batch in hand when a partition is given away: longer than an append takes, shorter than the group waits.
@@ -66,8 +69,9 @@ class SinkLoop:
         try:
             while not stop.is_set():
                 self._direct(consumer)
+                wait_ms = IMPATIENT_POLL_MS if consumer.paused() else POLL_MS
                 try:
-                    batch = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+                    batch = await consumer.getmany(timeout_ms=wait_ms, max_records=POLL_RECORDS)
                 except KafkaError as error:
                     log.warning("poll_failed", error=repr(error))
                     await asyncio.sleep(POLL_MS / 1000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 CHAIN_NAME = "chain_sha256"
@@ -56,6 +57,10 @@ class Table:
     topic: str | None = None
     """The topic that it mirrors, where it is streamed."""
 
+    def __hash__(self) -> int:
+        # By name: rows are gathered by table, and going through all columns would cost as much as decoding one.
+        return hash(self.id)
+
     @property
     def id(self) -> str:
         """`dataset.table`."""
@@ -80,9 +85,18 @@ class Table:
 
         Types are checked when the row is turned into Arrow, which takes no other.
         """
-        for column in self.columns:
-            if column.required and row.get(column.name) is None:
-                raise RowInvalid(f"{self.id}.{column.name} is required")
-        unknown = row.keys() - {column.name for column in self.columns}
-        if unknown:
+        names, required = _names_of(self)
+        for name in required:
+            if row.get(name) is None:
+                raise RowInvalid(f"{self.id}.{name} is required")
+        if unknown := row.keys() - names:
             raise RowInvalid(f"{self.id} has no column {', '.join(sorted(unknown))}")
+
+
+@cache
+def _names_of(table: Table) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Of all columns, and of those that are required."""
+    return (
+        frozenset(column.name for column in table.columns),
+        tuple(column.name for column in table.columns if column.required),
+    )

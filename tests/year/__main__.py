@@ -101,6 +101,7 @@ async def run(plan: YearPlan, folder: Path, console: Console) -> dict[str, Any]:
         finally:
             reader.stop()
             watch.stop()
+            OUT.parent.mkdir(exist_ok=True)
             (OUT.parent / "year-watch.log").write_bytes(watch.log_file.read_bytes())
         report = await asyncio.to_thread(system.ledger, patience=SETTLE_S)
         return story.told(plan, system, watch.log_file, hidden) | {"ledger_balanced": report["balanced"]}

@@ -30,6 +30,9 @@ RECOVERED = 0.005
 ESTIMATED_WITHIN = 0.01
 """Of the realized AUC, over the stable months together: of each alone, the luck of its own defaults is as large."""
 MONTH_DAYS = 30.4
+LOOKED = b'"event": "looked"'
+"""In the log of the loop."""
+
 _DECISIONS = f"""
 SELECT event_id, transaction_id, customer_id, UNIX_MICROS(occurred_at) AS occurred_us,
   probability_of_default AS probability, model_version
@@ -78,7 +81,7 @@ class Looks:
                 if not line.endswith(b"\n"):
                     break  # being written
                 self._read += len(line)
-                if b'"looked"' in line:
+                if LOOKED in line:
                     self._latest = date.fromisoformat(json.loads(line)["as_of"][:10])
         return self._latest
 
