@@ -46,7 +46,6 @@ def main() -> None:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="year-") as folder:
         found = asyncio.run(run(plan, Path(folder), console))
-    OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(found, indent=2) + "\n")
     draw(found, PICTURE)
     console.print(story.table(found))

@@ -19,7 +19,7 @@ from fastapi.responses import StreamingResponse
 
 from services.simulator.server import Server
 
-EVENT_DAY = re.compile(rb'"timestamp": ?"(\d{4}-\d\d-\d\d)')
+EVENT_DAY = re.compile(rb'"_timestamp": ?"(\d{4}-\d\d-\d\d)')
 REMINDER_S = 10.0
 """A blank line, which means nothing, so often while a day is held: a reader takes a silent source for broken."""
 
