@@ -31,6 +31,7 @@ from services.trainer.past import Past
 from services.trainer.purchased import read_segments
 from services.trainer.rescore import rescored
 from services.trainer.rounds import told_to_stop
+from services.trainer.split import temporal_split
 from services.trainer.tuning import Budget
 from services.trainer.warehouse import DriftRow, Evaluation
 from services.trainer.workflow import PROMOTED_BY, Plan, evaluate_version, train_and_register
@@ -69,6 +70,8 @@ class Trainer(Job):
     def _train(self, arguments: Namespace, cluster: Any) -> Answer:
         section = self._settings.trainer
         as_of_us, examples, known = self._learnable(arguments)
+        # Before the data are checked: that too little has matured is no fault of theirs, and alarms nobody.
+        temporal_split(examples, section.validate_share, section.test_share)
         if section.check_data:
             from services.trainer.quality.gate import refuse_unlike
 

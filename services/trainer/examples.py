@@ -17,6 +17,10 @@ class TrainingRefused(Exception):
     """There is nothing sound to train or evaluate on; the message says what is missing."""
 
 
+class TooFewExamples(TrainingRefused):
+    """Too little has matured. Nothing is wrong: time alone mends it."""
+
+
 @dataclass(frozen=True)
 class Examples:
     """Parallel columns of n rows, ordered by (occurred_us, event_id)."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.examples import Examples, TooFewExamples
 
 MIN_DEFAULTS = 10
 """In each part. With fewer, neither early stopping nor a hold-out says anything."""
@@ -32,11 +32,11 @@ class Split:
 def temporal_split(examples: Examples, validate_share: float, test_share: float) -> Split:
     """Cuts ordered examples by time so that the last parts have about these shares of the rows.
 
-    Raises TrainingRefused where a part would have fewer than `MIN_DEFAULTS` defaults.
+    Raises TooFewExamples where a part would have fewer than `MIN_DEFAULTS` defaults.
     """
     times, count = examples.occurred_us, len(examples)
     if count == 0:
-        raise TrainingRefused("there is no matured example yet")
+        raise TooFewExamples("there is no matured example yet")
     validate_from, test_from = (
         # The first row of the moment at that place: rows of one moment never straddle a cut.
         int(np.searchsorted(times, times[min(int(count * share), count - 1)], side="left"))
@@ -50,7 +50,7 @@ def temporal_split(examples: Examples, validate_share: float, test_share: float)
     for name, part in (("train", split.train), ("validation", split.validate), ("test", split.test)):
         defaults = int(part.label.sum())
         if defaults < MIN_DEFAULTS or defaults == len(part):
-            raise TrainingRefused(
+            raise TooFewExamples(
                 f"the {name} part has {len(part)} matured examples with {defaults} defaults; "
                 f"at least {MIN_DEFAULTS} of them, and one good loan, are needed"
             )

@@ -15,7 +15,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.bigquery import SchemaField
 from numpy.typing import NDArray
 
-from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.examples import Examples, TooFewExamples, TrainingRefused
 from shared.contracts.identity import canonical_time, from_epoch_micros
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables, views
@@ -157,7 +157,7 @@ class Warehouse:
         the features.
 
         `propensity`: of a policy, the probability with which it approved what it approved by chance. Raises
-        TrainingRefused if there is no example, or what it raises.
+        TooFewExamples if there is no example, or what it raises.
         """
         view = f"`{self.project}.{views.TRAINING_EXAMPLES.id}`"
         found = self.rows(
@@ -165,7 +165,7 @@ class Warehouse:
         )
         if found.num_rows == 0:
             moment = from_epoch_micros(as_of_us)
-            raise TrainingRefused(f"no example of the feature set {feature_set} has matured as of {moment}")
+            raise TooFewExamples(f"no example of the feature set {feature_set} has matured as of {moment}")
         return examples_of(found, feature_set, propensity)
 
     def features_between(

@@ -12,13 +12,13 @@ import structlog
 
 from services.trainer import cli
 from services.trainer.commands import Trainer
-from services.trainer.examples import TrainingRefused
+from services.trainer.examples import TooFewExamples, TrainingRefused
 from services.trainer.experiments.guarding import Guard
 from services.trainer.export import ExportRefused
 from services.trainer.job import Answer, Job
 from services.trainer.ladder_commands import Climbing
 from services.trainer.lifecycle.reading import seen_of
-from services.trainer.lifecycle.triggers import Climber, Seen, State, Trigger
+from services.trainer.lifecycle.triggers import Came, Climber, Seen, State, Trigger
 from services.trainer.lifecycle.watch import Hands, Transient, Watch
 from services.trainer.monitoring.command import Monitoring
 from services.trainer.promotion.ladder import Ladder, LadderRefused
@@ -111,18 +111,21 @@ class Watching(Job):
             return None
         return Climber(candidacy.version, candidacy.stage, replaceable=candidacy.stage is Stage.SHADOW)
 
-    def _train(self, trigger: Trigger, since_us: int | None) -> bool:
+    def _train(self, trigger: Trigger, since_us: int | None) -> Came:
         log.info("training_begins", trigger=trigger, since=None if since_us is None else from_epoch_micros(since_us))
         asked = cli.parse(["train", "--ladder"])
         asked.since = since_us
         with _away_is_transient():
             try:
                 answer = self._as(Trainer).train(asked)
+            except TooFewExamples as early:
+                log.info("training_too_early", trigger=trigger, reason=str(early))
+                return Came.TOO_EARLY
             except (TrainingRefused, ExportRefused, LadderRefused, PromotionConflict, Busy) as refused:
                 log.warning("training_in_vain", trigger=trigger, reason=str(refused))
-                return False
+                return Came.IN_VAIN
         log.info("training_done", trigger=trigger, version=answer["version"], promoted=answer["promoted"])
-        return bool(answer["promoted"] or answer["shadow"])
+        return Came.CANDIDATE if answer["promoted"] or answer["shadow"] else Came.IN_VAIN
 
     def _as(self, kind: type[Kind]) -> Kind:
         return kind(self._settings, self._warehouse, self._registry, self._tell)

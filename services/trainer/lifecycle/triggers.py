@@ -23,6 +23,16 @@ class Trigger(StrEnum):
     SCHEDULE = "schedule"
 
 
+class Came(StrEnum):
+    """What a training came to."""
+
+    CANDIDATE = "candidate"
+    TOO_EARLY = "too early"
+    """Too little has matured. It cost next to nothing, and is tried again as if it had been the first."""
+    IN_VAIN = "in vain"
+    """Refused for another reason, or no better than the champion."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How often, in days of the stream."""
@@ -55,7 +65,7 @@ class State(msgspec.Struct, frozen=True):
     tried_at_us: int | None = None
     """The stream's time of the last training, whatever it came to."""
     in_vain: int = 0
-    """Trainings in a row that were refused or came to no candidate."""
+    """Trainings in a row that were refused or came to no candidate, but for those that came too early."""
     drifted_at_us: int | None = None
     """Since when purchases look otherwise than those that the champion learnt from: as it was first noticed, since each
     later look would put it later. None: they look alike."""
@@ -143,6 +153,7 @@ def back_off(state: State, plan: Plan) -> float:
     return min(plan.back_off_days * 2.0 ** min(state.in_vain - 1, 16), plan.every_days)
 
 
-def trained(state: State, clock_us: int, *, in_vain: bool) -> State:
+def trained(state: State, clock_us: int, came: Came) -> State:
     """The state after a training."""
-    return msgspec.structs.replace(state, tried_at_us=clock_us, in_vain=state.in_vain + 1 if in_vain else 0)
+    in_vain = {Came.CANDIDATE: 0, Came.TOO_EARLY: state.in_vain, Came.IN_VAIN: state.in_vain + 1}[came]
+    return msgspec.structs.replace(state, tried_at_us=clock_us, in_vain=in_vain)

@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from services.trainer import metrics
-from services.trainer.lifecycle.triggers import Climber, Plan, Seen, State, Trigger, decide, noted, trained
+from services.trainer.lifecycle.triggers import Came, Climber, Plan, Seen, State, Trigger, decide, noted, trained
 from services.trainer.rounds import until_stopped
 from shared.contracts.identity import from_epoch_micros
 
@@ -42,9 +42,8 @@ class Hands:
     """Drift, performance and data quality as of that time."""
     advance: Callable[[], Climber | None]
     """The candidate's next step, if it has earned one; who is on the ladder after it."""
-    train: Callable[[Trigger, int | None], bool]
-    """Trains because of a trigger, on what came since that moment (None: as far back as ever); whether it came to a
-    candidate."""
+    train: Callable[[Trigger, int | None], Came]
+    """Trains because of a trigger, on what came since that moment (None: as far back as ever)."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +78,13 @@ class Watch:
             performance=seen.lost_from_us is not None, poisoned=list(seen.poisoned),
             trigger=decision.trigger, why=decision.why,
         )  # fmt: skip
-        candidate = False
+        came = None
         if decision.trigger is not None:
-            candidate = self._hands.train(decision.trigger, state.changed_at_us)
-            self._memory.write(trained(state, seen.clock_us, in_vain=not candidate))
-            metrics.TRIGGERED.labels(decision.trigger, "candidate" if candidate else "in vain").inc()
+            came = self._hands.train(decision.trigger, state.changed_at_us)
+            self._memory.write(trained(state, seen.clock_us, came))
+            metrics.TRIGGERED.labels(decision.trigger, came).inc()
         self._looked_at_us = seen.clock_us
-        return Tick(True, decision.trigger, decision.why, candidate)
+        return Tick(True, decision.trigger, decision.why, came is Came.CANDIDATE)
 
     def run(self, every_s: float, stop: threading.Event) -> Tick:
         """Rounds until told to stop, and the last one's result. What is away is tried again in the next round."""

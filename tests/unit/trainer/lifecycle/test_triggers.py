@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.trainer.lifecycle.triggers import (
+    Came,
     Climber,
     Plan,
     Seen,
@@ -31,7 +32,7 @@ def at(day: float, **found: object) -> Seen:
     return Seen(int(day * DAY), **found)  # type: ignore[arg-type]
 
 
-def run(days: int, seen: dict[int, dict[str, object]], *, in_vain: bool = False) -> list[tuple[int, Trigger]]:
+def run(days: int, seen: dict[int, dict[str, object]], came: Came = Came.CANDIDATE) -> list[tuple[int, Trigger]]:
     """Looks once a day; what was found lasts until the next entry. The days on which a training began."""
     state, found, began = State(), dict[str, object](), []
     for day in range(days):
@@ -41,7 +42,7 @@ def run(days: int, seen: dict[int, dict[str, object]], *, in_vain: bool = False)
         decision = decide(state, look, PLAN)
         if decision.trigger is not None:
             began.append((day, decision.trigger))
-            state = trained(state, look.clock_us, in_vain=in_vain)
+            state = trained(state, look.clock_us, came)
     return began
 
 
@@ -64,10 +65,14 @@ def test_a_second_change_after_a_quiet_time_is_new_again() -> None:
 
 
 def test_trainings_in_vain_become_rarer_up_to_the_schedule() -> None:
-    days = [day for day, _ in run(100, {0: DRIFT}, in_vain=True)]
+    days = [day for day, _ in run(100, {0: DRIFT}, Came.IN_VAIN)]
     gaps = [later - earlier for earlier, later in pairwise(days)]
     # Known before the first training, so the weekly rhythm holds until the back-off is longer than it.
     assert gaps == [7, 7, 7, 8, 16, 28]
+
+
+def test_what_comes_too_early_makes_no_later_one_rarer() -> None:
+    assert [day for day, _ in run(30, {0: DRIFT}, Came.TOO_EARLY)] == [0, 7, 14, 21, 28]
 
 
 def test_poisoned_data_starts_nothing_whatever_else_is_found() -> None:
@@ -113,16 +118,18 @@ def test_a_change_that_is_over_is_forgotten() -> None:
 
 
 looks = st.lists(
-    st.tuples(st.floats(0.1, 5.0), st.booleans(), st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=80
+    st.tuples(st.floats(0.1, 5.0), st.booleans(), st.booleans(), st.booleans(), st.sampled_from(Came)),
+    min_size=1,
+    max_size=80,
 )
 
 
 @given(looks)
 def test_no_two_trainings_are_closer_than_the_back_off_between_them(
-    course: list[tuple[float, bool, bool, bool, bool]],
+    course: list[tuple[float, bool, bool, bool, Came]],
 ) -> None:
     state, day, last = State(), 0.0, None
-    for gap, drift, performance, poisoned, in_vain in course:
+    for gap, drift, performance, poisoned, came in course:
         day += gap
         found = (DRIFT if drift else {}) | (LOSS if performance else {})
         look = at(day, poisoned=("bad",) if poisoned else (), **found)
@@ -132,7 +139,7 @@ def test_no_two_trainings_are_closer_than_the_back_off_between_them(
         assert not poisoned
         if last is not None:
             assert (look.clock_us - last) / DAY >= back_off(state, PLAN)
-        state, last = trained(state, look.clock_us, in_vain=in_vain), look.clock_us
+        state, last = trained(state, look.clock_us, came), look.clock_us
 
 
 @pytest.mark.parametrize(("in_vain", "days"), [(0, 0), (1, 1), (2, 2), (3, 4), (6, 28), (400, 28)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from services.trainer.lifecycle.triggers import Climber, Plan, Seen, State, Trigger
+from services.trainer.lifecycle.triggers import Came, Climber, Plan, Seen, State, Trigger
 from services.trainer.lifecycle.watch import Hands, Transient, Watch
 from shared.feature_definitions.windows import MICROS_PER_DAY
 
@@ -24,7 +24,7 @@ class World:
 
     day: float | None = 0.0
     found: dict[str, object] = field(default_factory=dict)
-    candidate: bool = True
+    came: Came = Came.CANDIDATE
     climber: Climber | None = None
     failing: str = ""
     error: Exception = field(default_factory=lambda: Transient("away"))
@@ -55,9 +55,9 @@ class World:
         self._do("advance")
         return self.climber
 
-    def train(self, trigger: Trigger, since_us: int | None) -> bool:
+    def train(self, trigger: Trigger, since_us: int | None) -> Came:
         self._do(f"train {trigger} since {None if since_us is None else since_us // DAY}")
-        return self.candidate
+        return self.came
 
     def _do(self, what: str) -> None:
         self.did.append(what)
@@ -117,7 +117,7 @@ def test_a_round_that_is_cut_off_anywhere_is_made_up_for_by_the_next_process(pla
 
 
 def test_a_training_in_vain_is_remembered_as_such() -> None:
-    world = World(candidate=False)
+    world = World(came=Came.IN_VAIN)
     world.watch().tick()
     assert world.state == State(tried_at_us=0, in_vain=1)
 
