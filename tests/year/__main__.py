@@ -89,14 +89,15 @@ async def run(plan: YearPlan, folder: Path, console: Console) -> dict[str, Any]:
 
         async def seen_to_the_end() -> bool:
             day = await seen()
-            return day is not None and day >= plan.last
+            # Looks are a day apart, and the last purchase of the year comes before its midnight.
+            return day is not None and day >= plan.last - timedelta(days=1)
 
         watch.start()
         try:
             async with turnstile.serving(port):
                 reader.start()
                 await _streamed(system, reader, plan, seen, console)
-            await until(seen_to_the_end, f"a look at {plan.last}", SETTLE_S)
+            await until(seen_to_the_end, "the last look", SETTLE_S)
         finally:
             reader.stop()
             watch.stop()
