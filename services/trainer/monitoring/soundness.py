@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from services.trainer.monitoring.alarms import FEATURE, WEEK, Finding
 from services.trainer.monitoring.tiles import Tile
+from shared.deciding.pipeline import Degraded
 
 AGE_QUANTILES = (0.5, 0.95, 0.99)
 
@@ -17,7 +18,8 @@ MOST_MISSING = 0.2
 """By how much the share of purchases without a value may rise: then a source no longer sends a field."""
 
 MOST_DEGRADED = 0.2
-"""Share that a fallback decided: then what is measured is the fallback."""
+"""Share that a fallback decided though a model was there: then what came in, or what holds the states, is in trouble.
+Where no model is in service nothing is wrong with the input: it is how every system begins."""
 
 MOST_MISMATCHED = 0.001
 """Share of vectors that a recomputation didn't confirm; it should be none."""
@@ -34,6 +36,12 @@ class Freshness:
     degraded_share: float
     degraded: Mapping[str, int]
     """Why, to how many."""
+
+    @property
+    def despite_model_share(self) -> float:
+        """Share that a fallback decided while a model was in service."""
+        despite = sum(count for why, count in self.degraded.items() if why != Degraded.NO_MODEL)
+        return despite / max(self.decisions, 1)
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,8 @@ def faults(drift: Iterable[Finding], freshness: Freshness, quality: Quality) -> 
     found = []
     if quality.dead_share > MOST_DEAD:
         found.append(f"{sum(quality.dead_letters.values())} dead letters for {quality.decisions} decisions")
-    if freshness.degraded_share > MOST_DEGRADED:
-        found.append(f"a fallback decided {freshness.degraded_share:.0%}")
+    if freshness.despite_model_share > MOST_DEGRADED:
+        found.append(f"a fallback decided {freshness.despite_model_share:.0%}")
     if quality.mismatch_share is not None and quality.mismatch_share > MOST_MISMATCHED:
         found.append(f"{quality.mismatch_share:.2%} of {quality.recomputed} vectors come out otherwise when recomputed")
     for each in drift:

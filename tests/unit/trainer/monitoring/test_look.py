@@ -82,8 +82,12 @@ def test_features_that_come_out_otherwise_amount_to_broken_input(look: Look) -> 
 
 
 def test_a_week_of_fallbacks_amounts_to_broken_input(look: Look) -> None:
-    fresh = replace(look.freshness, degraded_share=MOST_DEGRADED + 0.01, degraded={"no_model": 210})
+    many = round(look.freshness.decisions * MOST_DEGRADED) + 1
+    fresh = replace(look.freshness, degraded={"rebuilding": many})
     assert set(concerns(replace(look, freshness=fresh))) == {Concern.BROKEN_INPUT}
+    # Before the first model everything is decided so, and its first week must not be called broken for it.
+    no_model = replace(look.freshness, degraded={"no_model": look.freshness.decisions})
+    assert concerns(replace(look, freshness=no_model)) == {}
 
 
 def test_a_field_that_goes_missing_amounts_to_drift_and_to_broken_input(look: Look) -> None:
