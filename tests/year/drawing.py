@@ -47,10 +47,15 @@ def draw(found: dict[str, Any], path: Path) -> None:
         if (noticed := found["alarms"][kind]["day"]) is not None:
             above.axvline(noticed, color=ALARM, lw=1, ls=":", label="noticed" if kind == "attributes" else None)
     for training in found["trainings"]:
-        below.plot(training["day"], 0.03, marker="^", ms=5, color=ALARM, transform=below.get_xaxis_transform())
+        below.plot(training["day"], 0.03, marker="^", ms=5, color=ALARM, transform=below.get_xaxis_transform(),
+                   mfc=ALARM if training["came"] == "model" else "none")  # fmt: skip
     above.legend(loc="lower right", fontsize=8, frameon=False)
     below.legend(loc="upper left", fontsize=8, frameon=False)
-    above.set_title("A year of models that look after themselves (triangles: trainings)", loc="left", fontsize=11)
+    above.set_title(
+        "A year of models that look after themselves (triangles: trainings; hollow: too early or in vain)",
+        loc="left",
+        fontsize=11,
+    )
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)

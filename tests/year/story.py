@@ -30,6 +30,7 @@ RECOVERED = 0.005
 ESTIMATED_WITHIN = 0.01
 """Of the realized AUC, over the stable months together: of each alone, the luck of its own defaults is as large."""
 MONTH_DAYS = 30.4
+TRAINED = {"training_done": "model", "training_too_early": "too early", "training_in_vain": "in vain"}
 LOOKED = b'"event": "looked"'
 """In the log of the loop."""
 
@@ -105,9 +106,7 @@ def told(plan: YearPlan, system: System, log: Path, hidden: Path) -> dict[str, A
         "alarms": _alarms(seen, plan, decided, first_us),
         "estimates": _estimates(system, plan, first_us),
         "looks": len(seen),
-        "trainings": [
-            {"day": _day(look["as_of"], first_us), "trigger": look["trigger"]} for look in seen if look["trigger"]
-        ],
+        "trainings": trainings(log, first_us),
         "steps": [line for line in lines(log) if line.get("event") == "candidacy_moved"],
     }  # fmt: skip
 
@@ -221,6 +220,17 @@ def _estimates(system: System, plan: YearPlan, first_us: int) -> list[dict[str, 
         }
         for row in rows
     ]
+
+
+def trainings(log: Path, first_us: int) -> list[dict[str, Any]]:
+    """Each training that the loop began: on which day of the year, why, and what it came to."""
+    found, day = [], 0.0
+    for line in lines(log):
+        if line.get("event") == "looked":
+            day = _day(line["as_of"], first_us)
+        elif (came := TRAINED.get(line.get("event", ""))) is not None:
+            found.append({"day": day, "trigger": line["trigger"], "came": came, "version": line.get("version")})
+    return found
 
 
 def _mean_distance(estimates: list[dict[str, Any]]) -> float:
