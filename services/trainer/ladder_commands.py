@@ -11,6 +11,7 @@ from services.trainer.experiments.exposures import read_all
 from services.trainer.gates import groups, mismatch
 from services.trainer.gates.examine import Examiner
 from services.trainer.job import Answer, Job
+from services.trainer.promotion import stricter
 from services.trainer.promotion.entry import Entered, Entry
 from services.trainer.promotion.judgement import Judge
 from services.trainer.promotion.ladder import LADDER, Ladder
@@ -49,7 +50,8 @@ class Climbing(Job):
             section.economics,
             section.seed,
         )
-        entry = Entry(self._registry, examiner, Ladder(self._registry), self._telling)
+        stricter_than = stricter.of_warehouse(self._warehouse, self._registry, as_of_us)
+        entry = Entry(self._registry, examiner, Ladder(self._registry), self._telling, stricter_than)
         found = entry.enter(version, examples, as_of_us, examples_of or self._examples_of(as_of_us), by=by, again=again)
         self._step("examined")
         return found

@@ -1,7 +1,7 @@
 """Models tried beside the champion: who is tried, and on whom. Pure."""
 
 from shared.experiments.assignment import CHAMPION, Arm, Ended, Experiment, Trials, arm_of, bucket
-from shared.experiments.candidacy import ENDED, FAILED, Candidacy, Stage, Step
+from shared.experiments.candidacy import ENDED, FAILED, Candidacy, Stage, Step, Stricter
 
 __all__ = [
     "CHAMPION",
@@ -13,6 +13,7 @@ __all__ = [
     "Experiment",
     "Stage",
     "Step",
+    "Stricter",
     "Trials",
     "arm_of",
     "bucket",

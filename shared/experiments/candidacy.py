@@ -49,6 +49,16 @@ class Step(msgspec.Struct, frozen=True):
     reasons: list[str]
 
 
+class Stricter(msgspec.Struct, frozen=True):
+    """How much stricter than the champion a candidate was as it passed the gates: shares of customers, 0 where it is no
+    stricter. They found that it earns more so; guardrails look for what goes beyond it."""
+
+    declined: float = 0.0
+    """More declined."""
+    not_approved: float = 0.0
+    """Fewer approved: declined, or for a person to review."""
+
+
 class Candidacy(msgspec.Struct, frozen=True):
     version: str
     champion: str
@@ -62,6 +72,7 @@ class Candidacy(msgspec.Struct, frozen=True):
     """When the experiment began in which it decides, as the experiment itself says."""
     evidence: dict[str, float] = {}
     """What the last look found."""
+    stricter: Stricter = Stricter()
 
     @property
     def stage(self) -> Stage:

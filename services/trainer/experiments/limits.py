@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from shared.experiments import Stricter
 
 
 @dataclass(frozen=True)
@@ -21,3 +23,11 @@ class Limits:
     """In log-odds: how far defaults may lie from what the arm's probabilities said."""
     approval_by_group: float
     """Fewer approved, within one age bracket or state."""
+
+    def beyond(self, accepted: Stricter) -> Limits:
+        """For a candidate that was let in as so much stricter."""
+        return replace(
+            self,
+            declines=self.declines + accepted.declined,
+            approval_by_group=self.approval_by_group + accepted.not_approved,
+        )

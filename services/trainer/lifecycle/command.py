@@ -58,6 +58,9 @@ class Remembered:
 class Watching(Job):
     """The subcommands named in `COMMANDS`."""
 
+    _drifting = False
+    """At the last look: the details of a drift are drawn as it begins, not each day while it lasts."""
+
     def watch(self, arguments: Namespace) -> Answer:
         """Until told to stop; what the last round came to. The experiment that runs is guarded beside it, in a thread
         of its own: a training takes minutes, and harm must not wait for it."""
@@ -94,11 +97,13 @@ class Watching(Job):
             if self._registry.current() is None:
                 return Seen(clock_us)
             try:
-                look, _ = self._as(Monitoring).look(clock_us, in_detail=False)
+                look, _ = self._as(Monitoring).look(clock_us, in_detail=None if not self._drifting else False)
             except TrainingRefused as nothing:
                 log.info("nothing_to_look_at", reason=str(nothing))
                 return Seen(clock_us)
-        return seen_of(look, clock_us)
+        seen = seen_of(look, clock_us)
+        self._drifting = seen.drifted_from_us is not None
+        return seen
 
     def _advance(self) -> Climber | None:
         with _away_is_transient():

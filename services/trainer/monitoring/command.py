@@ -37,19 +37,19 @@ class Monitoring(Job):
         if arguments.every is not None:
             away = (WarehouseUnavailable, RegistryAway, ArtifactRefused, TrainingRefused)
             return until_stopped(
-                lambda: self._answer(None, in_detail=False), {}, arguments.every, told_to_stop(),
+                lambda: self._answer(None, in_detail=None), {}, arguments.every, told_to_stop(),
                 away=away, failures=metrics.LOOKS, event="look_failed",
             )  # fmt: skip
         return self._answer(arguments.as_of, in_detail=True)
 
-    def _answer(self, as_of_us: int | None, *, in_detail: bool) -> Answer:
+    def _answer(self, as_of_us: int | None, *, in_detail: bool | None) -> Answer:
         look, page_at = self.look(as_of_us, in_detail=in_detail)
         return summary(look) | {"html": page_at}
 
-    def look(self, as_of_us: int | None, *, in_detail: bool) -> tuple[Look, str]:
+    def look(self, as_of_us: int | None, *, in_detail: bool | None) -> tuple[Look, str]:
         """What one look found, and where its page is.
 
-        `in_detail`: with evidently's report, which reads the purchases again; else only where something drifted."""
+        `in_detail`: with evidently's report, which reads the purchases again; None: where something drifted."""
         from services.trainer.monitoring.page import page  # plotly: other subcommands don't wait for it
 
         monitor = Monitor(self._warehouse, self._propensity, self._settings.trainer.economics, self._step)
@@ -61,7 +61,8 @@ class Monitoring(Job):
         metrics.LOOKS.labels("concerned" if found else "calm").inc()
         for concern, reasons in found.items():
             log.warning("concern", concern=concern, version=look.model_version, reasons=reasons)
-        detail = self._evidently(files, reference, look) if in_detail or Concern.DRIFT in found else None
+        drawn = Concern.DRIFT in found if in_detail is None else in_detail
+        detail = self._evidently(files, reference, look) if drawn else None
         name = f"monitor-{look.model_version}.html"
         page_at = self._report(name, page(look, reference, detail))
         self._step("reported")

@@ -11,6 +11,7 @@ import structlog
 from services.trainer.examples import Examples
 from services.trainer.gates.examine import Examined, Examiner
 from services.trainer.promotion.ladder import LADDER, Ladder, LadderRefused
+from services.trainer.promotion.stricter import StricterThan, no_stricter, told
 from services.trainer.promotion.telling import Telling
 from shared.model_artifact.registry import ModelRegistry, PromotionConflict
 
@@ -49,6 +50,8 @@ class Entry:
     examiner: Examiner
     ladder: Ladder
     telling: Telling
+    stricter_than: StricterThan = no_stricter
+    """Asked of whoever has passed."""
 
     def enter(
         self,
@@ -76,8 +79,9 @@ class Entry:
                 self.registry.promote(version, by, expected=found.champion)
                 log.info("promoted", version=version, by=by, reasons=["there is no champion to try it beside"])
                 return Entered(found, promoted=True)
-            reasons = [str(each) for each in found.verdicts]
-            candidacy = self.ladder.enter(version, found.champion, reasons, by, again=again)
+            stricter = self.stricter_than(version, found.champion)
+            reasons = [*(str(each) for each in found.verdicts), told(stricter)]
+            candidacy = self.ladder.enter(version, found.champion, reasons, by, again=again, stricter=stricter)
         except (LadderRefused, PromotionConflict) as refused:
             return Entered(found, why_not=str(refused))
         self.telling.moved(candidacy)

@@ -52,7 +52,8 @@ class Judge:
 
     def in_shadow(self, seen: Exposures, candidacy: Candidacy) -> Ruling:
         both = pairs(seen, candidacy.champion, candidacy.version)
-        found = findings(both, self.limits, self.economics, self.requirements.alpha, candidate_decides=False)
+        limits = self.limits.beyond(candidacy.stricter)
+        found = findings(both, limits, self.economics, self.requirements.alpha, candidate_decides=False)
         asked = self.requirements
         return _ruled(
             found,
@@ -67,9 +68,10 @@ class Judge:
     def in_canary(self, seen: Exposures, candidacy: Candidacy, experiment: Experiment) -> Ruling:
         """`seen`: of the experiment alone."""
         both = pairs(seen, candidacy.champion, candidacy.version)
+        limits = self.limits.beyond(candidacy.stricter)
         found = [
-            *guardrails.judge(seen, experiment, self.limits),
-            *findings(both, self.limits, self.economics, self.requirements.alpha, candidate_decides=False),
+            *guardrails.judge(seen, experiment, limits),
+            *findings(both, limits, self.economics, self.requirements.alpha, candidate_decides=False),
         ]
         mine, asked = seen.of(CANARY_ARM), self.requirements
         customers = len(set(mine.customer_id))
@@ -92,7 +94,8 @@ class Judge:
 
     def on_probation(self, seen: Exposures, candidacy: Candidacy) -> Ruling:
         both = pairs(seen, candidacy.version, candidacy.champion)
-        found = findings(both, self.limits, self.economics, self.requirements.alpha, candidate_decides=True)
+        limits = self.limits.beyond(candidacy.stricter)
+        found = findings(both, limits, self.economics, self.requirements.alpha, candidate_decides=True)
         asked = self.requirements
         return _ruled(
             found,

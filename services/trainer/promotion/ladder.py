@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from shared.contracts.identity import canonical_time
-from shared.experiments import FAILED, Arm, Candidacy, Experiment, Stage, Step, Trials
+from shared.experiments import FAILED, Arm, Candidacy, Experiment, Stage, Step, Stricter, Trials
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry, Pointer
 
@@ -27,6 +27,9 @@ CANARY_ARM = "canary"
 
 LADDER = "ladder"
 """Who moves pointers and experiments for it."""
+
+AS_STRICT = Stricter()
+"""As the champion."""
 
 IN_SERVICE = frozenset({Stage.PROBATION, Stage.ROLLING_BACK})
 
@@ -53,9 +56,18 @@ class Ladder:
     def candidacy(self) -> Candidacy | None:
         return self._registry.trials().candidacy
 
-    def enter(self, version: str, champion: str, reasons: Sequence[str], by: str, *, again: bool = False) -> Candidacy:
-        """Puts a version in shadow that was judged against `champion`. It takes the place of one that is still in
-        shadow.
+    def enter(
+        self,
+        version: str,
+        champion: str,
+        reasons: Sequence[str],
+        by: str,
+        *,
+        again: bool = False,
+        stricter: Stricter = AS_STRICT,
+    ) -> Candidacy:
+        """Puts a version in shadow that was judged against `champion`, and found so much `stricter`. It takes the place
+        of one that is still in shadow.
 
         Raises LadderRefused where one is further than that, where another champion is in service, and for a version
         that has failed before (`again`: a person wants it all the same).
@@ -73,7 +85,7 @@ class Ladder:
                 raise LadderRefused(f"{present.version} is on the ladder already ({present.stage}): one at a time")
             present = self.end(present, Stage.OUTDATED, [f"{version} took its place"], by)
         step = Step(Stage.SHADOW, self._now(), by, list(reasons))
-        entered = Candidacy(version, champion, pointer.promoted_at, [step])
+        entered = Candidacy(version, champion, pointer.promoted_at, [step], stricter=stricter)
 
         def change(before: Trials) -> Trials:
             if before.candidacy != present:
