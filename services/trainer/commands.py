@@ -71,7 +71,7 @@ class Trainer(Job):
         section = self._settings.trainer
         as_of_us, examples, known = self._learnable(arguments)
         # Before the data are checked: that too little has matured is no fault of theirs, and alarms nobody.
-        temporal_split(examples, section.validate_share, section.test_share)
+        temporal_split(examples.ordered().matured(as_of_us), section.validate_share, section.test_share)
         if section.check_data:
             from services.trainer.quality.gate import refuse_unlike
 

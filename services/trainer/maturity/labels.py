@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.examples import Examples, TooFewExamples
 from services.trainer.maturity.hazard import Hazard, fit_hazard
 from services.trainer.maturity.known import Known
 from services.trainer.split import MIN_DEFAULTS, Split, temporal_split
@@ -73,7 +73,7 @@ def hazard_split(
     the test part say how well purchases of its time are ranked by one who also knows of those after it.
 
     The validation part is every second of the latest purchases: the calibration's level is today's, and the others of
-    that time teach. `wanted`: what the hazard may look at. Raises TrainingRefused where a part has too few known
+    that time teach. `wanted`: what the hazard may look at. Raises TooFewExamples where a part has too few known
     defaults.
     """
     known = known.take(np.lexsort((known.examples.event_id.astype(str), known.examples.occurred_us)))
@@ -89,7 +89,7 @@ def hazard_split(
     train, validate = learnt.take(~chosen), learnt.take(chosen)
     for name, part in (("train", train), ("validation", validate)):
         if (defaults := int(part.defaulted.sum())) < MIN_DEFAULTS:
-            raise TrainingRefused(
+            raise TooFewExamples(
                 f"the {name} part has {len(part)} purchases with {defaults} defaults known so far; "
                 f"at least {MIN_DEFAULTS} of them are needed"
             )

@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pyarrow
 import pytest
 from structlog.testing import capture_logs
@@ -13,7 +14,7 @@ from services.trainer.experiments.exposures import Exposures, window
 from services.trainer.experiments.guarding import STOPPED_BY, Guard
 from services.trainer.warehouse import Evaluation, Warehouse, WarehouseUnavailable
 from shared.contracts.identity import epoch_micros
-from shared.experiments import Arm, Experiment, Trials
+from shared.experiments import Arm, Candidacy, Experiment, Stage, Step, Stricter, Trials
 from shared.model_artifact.registry import ModelRegistry
 from shared.warehouse import tables
 from tests.unit.scorer.parts import register
@@ -111,6 +112,20 @@ def test_a_bad_challenger_is_stopped_recorded_and_told_of_without_a_person(regis
     assert row.metrics["decline-rate evidence"] >= row.metrics["decline-rate needed"]
     assert metrics.EXPERIMENTS_STOPPED.labels("decline-rate")._value.get() == before + 1
     assert [line["event"] for line in lines] == ["experiment_stopped"]
+
+
+def test_a_canary_that_declines_as_many_as_it_was_let_in_for_is_left_alone(registry: ModelRegistry) -> None:
+    trial = begun(registry)
+    candidate, champion = trial.arms[0].model_version, register(registry, intercept=-1.0)
+    step = Step(Stage.CANARY, STARTED, "ladder", [])
+    climbing = Candidacy(candidate, champion, STARTED, [step], canary=trial.started_at, stricter=Stricter(0.95, 0.95))
+    registry.change_trials(lambda before: msgspec.structs.replace(before, candidacy=climbing))
+    warehouse = WarehouseOf(traffic(trial, 400, 1, {"canary": Behaviour(declines=0.95)}), step=400)
+    assert not guard(warehouse, registry).look().broken
+    # Only its own: of an experiment that a person has begun nothing was accepted.
+    other = msgspec.structs.replace(climbing, canary="2026-01-01T00:00:00.000000Z")
+    registry.change_trials(lambda before: msgspec.structs.replace(before, candidacy=other))
+    assert guard(warehouse, registry).look().stopped
 
 
 def test_a_harmless_one_goes_on_and_its_evidence_is_shown(registry: ModelRegistry) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from services.trainer.promotion.ladder import CANARY_ARM, LADDER, canary_of
 from services.trainer.promotion.pairs import pairs
 from services.trainer.promotion.requirements import Requirements
 from shared.contracts.identity import from_epoch_micros
-from shared.experiments import Arm, Candidacy, Experiment, Stage, Step, arm_of
+from shared.experiments import Arm, Candidacy, Experiment, Stage, Step, Stricter, arm_of
 from tests.unit.trainer.experiments.traffic import LIMITS
 from tests.unit.trainer.promotion.seen import CANDIDATE_VERSION, CHAMPION_VERSION, STARTED_US, decided
 
@@ -148,3 +149,25 @@ def test_pairs_are_of_what_the_one_decided_and_the_other_answered() -> None:
     turned_away = both.deciding.verdict != "approve"
     assert np.isnan(both.defaulted[turned_away]).all(), "nobody learns what became of them"
     assert len(pairs(seen, CANDIDATE_VERSION, CHAMPION_VERSION)) == 0
+
+
+def test_a_candidate_that_declines_no_more_than_it_was_let_in_for_goes_on() -> None:
+    """The risk has risen, and it is the one that knows: the champion approves as if nothing had happened."""
+    seen, stage = decided(3000, candidate_shift=1.5, matured=False), candidacy()
+    assert JUDGE.in_shadow(seen, stage).action is Action.OUT
+    accepted = replace_stricter(stage, 0.6)
+    assert JUDGE.in_shadow(seen, accepted).action is Action.ON
+    canary = in_canary(3000, candidate_shift=1.5, matured=False)
+    assert JUDGE.in_canary(canary, candidacy(Stage.CANARY), EXPERIMENT).action is Action.OUT
+    assert JUDGE.in_canary(canary, replace_stricter(candidacy(Stage.CANARY), 0.6), EXPERIMENT).action is Action.ON
+
+
+def test_what_goes_beyond_what_was_accepted_is_out() -> None:
+    seen = decided(3000, candidate_shift=1.5, matured=False)
+    ruling = JUDGE.in_shadow(seen, replace_stricter(candidacy(), 0.1))
+    assert ruling.action is Action.OUT
+    assert "15.0% more allowed" in ruling.reasons[0]
+
+
+def replace_stricter(stage: Candidacy, share: float) -> Candidacy:
+    return msgspec.structs.replace(stage, stricter=Stricter(share, share))
