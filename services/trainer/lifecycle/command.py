@@ -24,7 +24,7 @@ from services.trainer.monitoring.command import Monitoring
 from services.trainer.promotion.ladder import Ladder, LadderRefused
 from services.trainer.rounds import told_to_stop
 from services.trainer.warehouse import Warehouse, WarehouseUnavailable
-from shared.contracts.identity import from_epoch_micros
+from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.experiments import Stage
 from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.alone import Busy
@@ -117,6 +117,8 @@ class Watching(Job):
         return Climber(candidacy.version, candidacy.stage, replaceable=candidacy.stage is Stage.SHADOW)
 
     def _train(self, trigger: Trigger, since_us: int | None) -> Came:
+        if since_us is None:
+            since_us = champion_learnt_from(self._registry)
         log.info("training_begins", trigger=trigger, since=None if since_us is None else from_epoch_micros(since_us))
         asked = cli.parse(["train", "--ladder"])
         asked.since = since_us
@@ -134,6 +136,14 @@ class Watching(Job):
 
     def _as(self, kind: type[Kind]) -> Kind:
         return kind(self._settings, self._warehouse, self._registry, self._tell)
+
+
+def champion_learnt_from(registry: ModelRegistry) -> int | None:
+    """Of which time on, in microseconds; None where no model is in service. What is older than that isn't learnt from
+    again: a champion that was trained after a change left the time before out since it taught another world."""
+    with _away_is_transient():
+        current = registry.current()
+        return None if current is None else epoch_micros(registry.load(current).manifest.data_window.train_from)
 
 
 @contextmanager
