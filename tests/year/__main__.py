@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -78,7 +79,7 @@ async def run(plan: YearPlan, folder: Path, console: Console) -> dict[str, Any]:
         (port,) = free_ports(1)
         turnstile = Turnstile(system.settings["SIMTOM__URL"], plan.first + AHEAD)
         watch = _process(system, "watch", "trainer", ["watch", "--every", str(WATCH_EVERY_S)])
-        reader = _process(system, "year", "ingestor", plan.backfill, {"SIMTOM__URL": f"http://127.0.0.1:{port}"})
+        reader = _process(system, "reader", "ingestor", plan.backfill, {"SIMTOM__URL": f"http://127.0.0.1:{port}"})
         looks = story.Looks(watch.log_file)
 
         async def seen() -> date | None:
@@ -102,7 +103,8 @@ async def run(plan: YearPlan, folder: Path, console: Console) -> dict[str, Any]:
             reader.stop()
             watch.stop()
             OUT.parent.mkdir(exist_ok=True)
-            (OUT.parent / "year-watch.log").write_bytes(watch.log_file.read_bytes())
+            for process in (watch, reader):
+                shutil.copy(process.log_file, OUT.parent / f"year-{process.name}.log")
         report = await asyncio.to_thread(system.ledger, patience=SETTLE_S)
         return story.told(plan, system, watch.log_file, hidden) | {"ledger_balanced": report["balanced"]}
 

@@ -7,7 +7,9 @@ from argparse import Namespace
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-FIRST = date(2026, 1, 1)
+FIRST = date(2025, 1, 1)
+"""All of the year lies in the past of every clock: what comes from the future is refused."""
+
 ATTRIBUTES_STRENGTH = 0.5
 """Half of the purchases become risky ones; half of the new customers have a low credit band."""
 LAW_STRENGTH = 1.0
