@@ -98,7 +98,11 @@ class Decision:
 
 
 def noted(state: State, seen: Seen) -> State:
-    """The state after a look: a change that is first seen is noted, and one that is over is forgotten."""
+    """The state after a look: a change that is first seen is noted, and one that is over is forgotten.
+
+    What was tried in vain before a loss was noticed says nothing of what there is to learn since: its pause shrinks to
+    the first one. Not to none, so that a loss that comes and goes starts no training each time.
+    """
     drifted = seen.drifted_from_us is not None and state.drifted_at_us is None
     lost = seen.lost_from_us is not None and state.lost_at_us is None
     over = seen.drifted_from_us is None and seen.lost_from_us is None
@@ -106,6 +110,7 @@ def noted(state: State, seen: Seen) -> State:
         state,
         drifted_at_us=seen.drifted_from_us if drifted or seen.drifted_from_us is None else state.drifted_at_us,
         lost_at_us=seen.lost_from_us,
+        in_vain=min(state.in_vain, 1) if lost else state.in_vain,
         learnt_of_us=None if over else seen.clock_us if drifted or lost else state.learnt_of_us,
     )
 

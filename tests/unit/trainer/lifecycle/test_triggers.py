@@ -112,6 +112,16 @@ def test_a_loss_that_joins_a_drift_is_trained_for_at_once() -> None:
     assert began == [(0, Trigger.FIRST), (10, Trigger.DRIFT), (17, Trigger.DRIFT), (19, Trigger.PERFORMANCE)]
 
 
+def test_a_loss_does_not_wait_for_what_was_in_vain_before_it() -> None:
+    tired = State(tried_at_us=20 * DAY, in_vain=6, drifted_at_us=1)
+    assert decide(noted(tired, at(22, **DRIFT)), at(22, **DRIFT), PLAN).trigger is None
+    both = at(22, **DRIFT, **LOSS)
+    state = noted(tired, both)
+    assert decide(state, both, PLAN).trigger is Trigger.PERFORMANCE
+    # Only as it is noticed: from then on its own trainings count.
+    assert noted(trained(state, both.clock_us, Came.IN_VAIN), at(23, **DRIFT, **LOSS)).in_vain == 2
+
+
 def test_a_change_that_is_over_is_forgotten() -> None:
     state = noted(State(), at(9, drifted_from_us=1, lost_from_us=2))
     assert noted(state, at(10)) == State()
