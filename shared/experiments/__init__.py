@@ -1,7 +1,7 @@
 """Models tried beside the champion: who is tried, and on whom. Pure."""
 
 from shared.experiments.assignment import CHAMPION, Arm, Ended, Experiment, Trials, arm_of, bucket
-from shared.experiments.candidacy import ENDED, FAILED, Candidacy, Stage, Step, Stricter
+from shared.experiments.candidacy import ENDED, FAILED, Candidacy, Stage, Step, Stricter, canary_name
 
 __all__ = [
     "CHAMPION",
@@ -17,4 +17,5 @@ __all__ = [
     "Trials",
     "arm_of",
     "bucket",
+    "canary_name",
 ]

@@ -11,7 +11,7 @@ import re
 
 import msgspec
 
-from shared.experiments.candidacy import Candidacy
+from shared.experiments.candidacy import Candidacy, canary_name
 
 CHAMPION = "champion"
 """The arm of all who are in no other."""
@@ -68,6 +68,13 @@ class Trials(msgspec.Struct, frozen=True):
     experiment: Experiment | None = None
     candidacy: Candidacy | None = None
     """Of the version that climbs from the shadow into service by itself, or that did last."""
+
+    def canary_of(self, candidacy: Candidacy) -> Experiment | None:
+        """The experiment in which that candidate decides, where it is the one that runs: not another under its name."""
+        running = self.experiment
+        if running is None or (running.name, running.started_at) != (canary_name(candidacy.version), candidacy.canary):
+            return None
+        return running
 
 
 def bucket(salt: str, customer_id: str) -> float:

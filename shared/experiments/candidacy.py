@@ -59,6 +59,11 @@ class Stricter(msgspec.Struct, frozen=True):
     """Fewer approved: declined, or for a person to review."""
 
 
+def canary_name(version: str) -> str:
+    """Of the experiment in which a candidate decides."""
+    return f"ladder-{version}"
+
+
 class Candidacy(msgspec.Struct, frozen=True):
     version: str
     champion: str

@@ -22,7 +22,7 @@ from services.trainer.experiments.limits import Limits
 from services.trainer.rounds import until_stopped
 from services.trainer.warehouse import Evaluation, Warehouse, WarehouseUnavailable
 from shared.contracts.identity import from_epoch_micros
-from shared.experiments import CHAMPION, Candidacy, Experiment, Trials
+from shared.experiments import CHAMPION, Experiment, Trials
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
 
@@ -73,9 +73,7 @@ class Guard:
         if until_us <= since_us:
             return Look(experiment)
         seen = exposures.read(self._warehouse, experiment, since_us, until_us)
-        found = Look(
-            experiment, tuple(judge(seen, experiment, self._limits_of(experiment, trials.candidacy))), len(seen)
-        )
+        found = Look(experiment, tuple(judge(seen, experiment, self._limits_of(trials))), len(seen))
         for each in found.findings:
             share = max(0.0, each.evidence / each.needed)
             metrics.EXPERIMENT_EVIDENCE.labels(experiment.name, each.arm, each.guardrail).set(share)
@@ -104,9 +102,10 @@ class Guard:
         metrics.GUARD_LOOKS.labels("stopped" if found.stopped else "kept").inc()
         return found
 
-    def _limits_of(self, experiment: Experiment, candidacy: Candidacy | None) -> Limits:
+    def _limits_of(self, trials: Trials) -> Limits:
         """Of a candidate's canary, beyond what it was let in as."""
-        if candidacy is None or candidacy.ended or candidacy.canary != experiment.started_at:
+        candidacy = trials.candidacy
+        if candidacy is None or trials.canary_of(candidacy) is None:
             return self._limits
         return self._limits.beyond(candidacy.stricter)
 

@@ -97,7 +97,7 @@ class Watching(Job):
             if self._registry.current() is None:
                 return Seen(clock_us)
             try:
-                look, _ = self._as(Monitoring).look(clock_us, in_detail=None if not self._drifting else False)
+                look, _ = self._as(Monitoring).look(clock_us, in_detail=False if self._drifting else None)
             except TrainingRefused as nothing:
                 log.info("nothing_to_look_at", reason=str(nothing))
                 return Seen(clock_us)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.trainer.promotion.ladder import canary_of
 from shared.experiments import Candidacy, Ended, Stage, Trials
 from shared.model_artifact.registry import Pointer
 
@@ -31,11 +30,9 @@ def interference(
         return Stage.OUTDATED, f"it was put in service{_by(current)}, past the ladder"
     if serving != candidacy.champion:
         return Stage.OUTDATED, f"{serving or 'nothing'} is in service instead of {candidacy.champion}{_by(current)}"
-    if candidacy.stage is Stage.CANARY:
-        running = trials.experiment
-        if running is None or (running.name, running.started_at) != (canary_of(version), candidacy.canary):
-            how = [f"by {each.by}: {each.why}" for each in ended if each.experiment.started_at == candidacy.canary]
-            return Stage.WITHDRAWN, f"its canary was stopped {how[-1] if how else 'by hand'}"
+    if candidacy.stage is Stage.CANARY and trials.canary_of(candidacy) is None:
+        how = [f"by {each.by}: {each.why}" for each in ended if each.experiment.started_at == candidacy.canary]
+        return Stage.WITHDRAWN, f"its canary was stopped {how[-1] if how else 'by hand'}"
     if version not in trials.shadow:
         return Stage.WITHDRAWN, "it was taken out of the shadow by hand"
     return None

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from shared.contracts.identity import canonical_time
-from shared.experiments import FAILED, Arm, Candidacy, Experiment, Stage, Step, Stricter, Trials
+from shared.experiments import FAILED, Arm, Candidacy, Experiment, Stage, Step, Stricter, Trials, canary_name
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry, Pointer
 
@@ -107,7 +107,7 @@ class Ladder:
         """Lets it decide for a share of the customers. Raises LadderRefused while a person's experiment runs."""
         at = self._now()
         arms = [Arm(CANARY_ARM, share, judged.version)]
-        experiment = Experiment(canary_of(judged.version), secrets.token_hex(8), arms, at, LADDER)
+        experiment = Experiment(canary_name(judged.version), secrets.token_hex(8), arms, at, LADDER)
 
         def change(before: Trials) -> Trials:
             if before.experiment is not None:
@@ -236,24 +236,15 @@ class Ladder:
         return True
 
 
-def canary_of(version: str) -> str:
-    """The name of the experiment in which a candidate decides."""
-    return f"ladder-{version}"
-
-
 def without(trials: Trials, candidacy: Candidacy) -> Trials:
     """The trials less what the ladder has put there for this candidacy."""
     gone = {candidacy.version}
     if candidacy.stage in IN_SERVICE or candidacy.stage is Stage.PROMOTING:
         gone.add(candidacy.champion)
-    running = trials.experiment
-    ours = running is not None and (running.name, running.started_at) == (
-        canary_of(candidacy.version), candidacy.canary,
-    )  # fmt: skip
     return msgspec.structs.replace(
         trials,
         shadow=[each for each in trials.shadow if each not in gone],
-        experiment=None if ours else running,
+        experiment=None if trials.canary_of(candidacy) else trials.experiment,
     )
 
 

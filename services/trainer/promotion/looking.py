@@ -10,9 +10,9 @@ from typing import Any
 from services.trainer.experiments.exposures import Exposures
 from services.trainer.promotion.interference import interference
 from services.trainer.promotion.judgement import Action, Judge, Ruling
-from services.trainer.promotion.ladder import CandidacyMoved, Ladder, LadderRefused, canary_of
+from services.trainer.promotion.ladder import CandidacyMoved, Ladder, LadderRefused
 from shared.contracts.identity import epoch_micros
-from shared.experiments import Candidacy, Stage
+from shared.experiments import Candidacy, Stage, canary_name
 from shared.feature_definitions.windows import MICROS_PER_SECOND
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry, PromotionConflict
@@ -82,7 +82,7 @@ class Looking:
             candidacy,
             trials,
             self._registry.pointer("current"),
-            self._registry.ended_experiments(canary_of(candidacy.version)),
+            self._registry.ended_experiments(canary_name(candidacy.version)),
         )
         if touched is not None:
             stage, why = touched
@@ -106,8 +106,8 @@ class Looking:
             return self._judge.in_shadow(seen, candidacy)
         if candidacy.stage is Stage.PROBATION:
             return self._judge.on_probation(seen, candidacy)
-        experiment = self._registry.trials().experiment
-        if experiment is None or experiment.name != canary_of(candidacy.version):
+        experiment = self._registry.trials().canary_of(candidacy)
+        if experiment is None:
             raise CandidacyMoved(candidacy.version)
         return self._judge.in_canary(seen.of_arms(experiment), candidacy, experiment)
 

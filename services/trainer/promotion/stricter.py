@@ -73,7 +73,7 @@ def compared(mine: Iterable[LoggedCase], other: Iterable[LoggedCase], policy: Po
     """By the first purchase of each customer for whom both have a probability."""
     first = {case.transaction.customer_id: case for case in reversed(list(mine))}
     both = [
-        (first[case.transaction.customer_id], case)
+        (known, case)
         for case in other
         if (known := first.get(case.transaction.customer_id)) is not None
         and known.transaction.event_id == case.transaction.event_id

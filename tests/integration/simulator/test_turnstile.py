@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from datetime import date
+from functools import partial
 
 import httpx
 import pytest
 
+from tests.e2e.system import until
 from tests.integration.simulator.conftest import Running, free_port
 from tests.integration.simulator.test_server import HISTORY, read
 from tests.year import turnstile
@@ -39,7 +42,7 @@ async def test_a_day_waits_until_it_is_let_through_and_nothing_of_it_is_lost(
     monkeypatch.setattr(turnstile, "REMINDER_S", REMINDER_S)
     gate, port = Turnstile(simulator.url, date(2026, 6, 1)), free_port()
     async with gate.serving(port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        await serving(client)
+        await until(partial(answers, client), "the turnstile to answer")
         async with client.stream("POST", "/stream/bnpl", json=HISTORY) as answer:
             stream = answer.aiter_raw()
             first = await chunks_until_held(stream)
@@ -52,11 +55,8 @@ async def test_a_day_waits_until_it_is_let_through_and_nothing_of_it_is_lost(
     assert (first + second + rest).replace(b"\n", b"") == whole.replace(b"\n", b"")
 
 
-async def serving(client: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                await client.get("/")
-                return
-            except httpx.TransportError:
-                await asyncio.sleep(0.02)
+async def answers(client: httpx.AsyncClient) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        await client.get("/")
+        return True
+    return False

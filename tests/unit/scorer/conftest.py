@@ -1,4 +1,4 @@
-"""A registry in a folder, and where its models stand in service."""
+"""A registry in a folder, where its models stand in service, and everything outside of the use case."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from services.scorer.reload import ModelReloader
 from services.scorer.slot import ModelSlot
 from shared.model_artifact.registry import ModelRegistry
 from shared.telemetry.metrics import MODEL_INFO
+from tests.unit.scorer.fakes import Outside
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> ModelRegistry:
     return ModelRegistry(str(tmp_path / "models"))
+
+
+@pytest.fixture
+async def outside() -> Outside:
+    return Outside()
 
 
 @pytest.fixture(autouse=True)

@@ -23,11 +23,6 @@ def array(*bodies: bytes) -> bytes:
 
 
 @pytest.fixture
-async def outside() -> Outside:
-    return Outside()
-
-
-@pytest.fixture
 async def client(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
     checkout = outside.checkout()
     async with client_of(checkout, batches=Batch(checkout, KeyGuard(outside.keys))) as found:

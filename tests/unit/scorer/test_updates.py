@@ -34,11 +34,6 @@ def updates_of(outside: Outside) -> Updates:
 
 
 @pytest.fixture
-async def outside() -> Outside:
-    return Outside()
-
-
-@pytest.fixture
 async def client(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(outside.checkout(), updates=updates_of(outside)) as found:
         assert (await found.post(URL, content=body_of(), headers=JSON)).status_code == 200

@@ -14,7 +14,7 @@ from services.trainer.experiments.exposures import Exposures, window
 from services.trainer.experiments.guarding import STOPPED_BY, Guard
 from services.trainer.warehouse import Evaluation, Warehouse, WarehouseUnavailable
 from shared.contracts.identity import epoch_micros
-from shared.experiments import Arm, Candidacy, Experiment, Stage, Step, Stricter, Trials
+from shared.experiments import Arm, Candidacy, Experiment, Stage, Step, Stricter, Trials, canary_name
 from shared.model_artifact.registry import ModelRegistry
 from shared.warehouse import tables
 from tests.unit.scorer.parts import register
@@ -115,11 +115,11 @@ def test_a_bad_challenger_is_stopped_recorded_and_told_of_without_a_person(regis
 
 
 def test_a_canary_that_declines_as_many_as_it_was_let_in_for_is_left_alone(registry: ModelRegistry) -> None:
-    trial = begun(registry)
-    candidate, champion = trial.arms[0].model_version, register(registry, intercept=-1.0)
+    candidate, champion = register(registry, intercept=1.0), register(registry, intercept=-1.0)
+    trial = Experiment(canary_name(candidate), "salt", [Arm("canary", 0.5, candidate)], STARTED, "ladder")
     step = Step(Stage.CANARY, STARTED, "ladder", [])
     climbing = Candidacy(candidate, champion, STARTED, [step], canary=trial.started_at, stricter=Stricter(0.95, 0.95))
-    registry.change_trials(lambda before: msgspec.structs.replace(before, candidacy=climbing))
+    registry.change_trials(lambda _: Trials([candidate], trial, climbing))
     warehouse = WarehouseOf(traffic(trial, 400, 1, {"canary": Behaviour(declines=0.95)}), step=400)
     assert not guard(warehouse, registry).look().broken
     # Only its own: of an experiment that a person has begun nothing was accepted.

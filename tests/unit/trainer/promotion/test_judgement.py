@@ -9,11 +9,11 @@ import pytest
 from services.trainer.evaluate import Economics
 from services.trainer.experiments.exposures import Exposures
 from services.trainer.promotion.judgement import Action, Judge
-from services.trainer.promotion.ladder import CANARY_ARM, LADDER, canary_of
+from services.trainer.promotion.ladder import CANARY_ARM, LADDER
 from services.trainer.promotion.pairs import pairs
 from services.trainer.promotion.requirements import Requirements
 from shared.contracts.identity import from_epoch_micros
-from shared.experiments import Arm, Candidacy, Experiment, Stage, Step, Stricter, arm_of
+from shared.experiments import Arm, Candidacy, Experiment, Stage, Step, Stricter, arm_of, canary_name
 from tests.unit.trainer.experiments.traffic import LIMITS
 from tests.unit.trainer.promotion.seen import CANDIDATE_VERSION, CHAMPION_VERSION, STARTED_US, decided
 
@@ -32,7 +32,7 @@ ASKED = Requirements(
 JUDGE = Judge(ASKED, LIMITS, Economics())
 STARTED = from_epoch_micros(STARTED_US)
 EXPERIMENT = Experiment(
-    canary_of(CANDIDATE_VERSION), "salt", [Arm(CANARY_ARM, 0.2, CANDIDATE_VERSION)], STARTED, LADDER
+    canary_name(CANDIDATE_VERSION), "salt", [Arm(CANARY_ARM, 0.2, CANDIDATE_VERSION)], STARTED, LADDER
 )
 
 
