@@ -27,6 +27,10 @@ COMMIT_STALL_S = 20.0
 QUIET_S = 5.0
 """Without work for so long, brokers may be away, and a commit may take its time."""
 
+ANSWERS = 3
+"""So often in a row brokers have answered while a commit waits, and nothing else goes on: it doesn't wait for them. The
+client has been seen to forget a commit as a broker died; with no work after it, the group would stay behind."""
+
 
 class CommitsStalled(GaveUp):
     """Records are handled and their offsets can't be committed. A restart mends what the client can't."""
@@ -46,6 +50,11 @@ class OffsetCommits:
         self._task: asyncio.Task[None] | None = None
         self._worked_at_s = 0.0
         self._stalled_since_s: float | None = None
+        self._committing: dict[TopicPartition, int] = {}
+        self._begun_at_s = 0.0
+        self._question: asyncio.Task[None] | None = None
+        self._ask_at_s = 0.0
+        self._answers = 0
         self._given_back = 0
         """How often partitions were: what could not be committed before is not ours to commit after."""
 
@@ -59,15 +68,35 @@ class OffsetCommits:
         """Begin a commit where there is something to commit. Raises CommitsStalled."""
         now = time.monotonic()
         if self._task is None or self._task.done():
-            self._stalled_since_s = None
+            self._stalled_since_s, self._answers = None, 0
             if self._waiting and now >= self._due_at_s:
                 self._task = asyncio.create_task(self._commit(), name="commit")
         elif now - self._worked_at_s > QUIET_S:
             self._stalled_since_s = None
+            self._ask_brokers(now)
         elif self._waiting:
             self._stalled_since_s = self._stalled_since_s or now
             if now - self._stalled_since_s > COMMIT_STALL_S:
                 raise CommitsStalled(f"a commit is not done after {COMMIT_STALL_S:.0f} s of work")
+
+    def _ask_brokers(self, now: float) -> None:
+        """Whether it is them that a commit waits for, where no work tells."""
+        if now - self._begun_at_s < COMMIT_STALL_S or now < self._ask_at_s:
+            return
+        if self._answers >= ANSWERS:
+            raise CommitsStalled(f"a commit is not done after {now - self._begun_at_s:.0f} s, and brokers answer")
+        if self._question is None or self._question.done():
+            self._question = asyncio.create_task(self._ask(), name="are-brokers-there")
+
+    async def _ask(self) -> None:
+        try:
+            async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                await self._consumer.end_offsets(list(self._committing))
+        except (KafkaError, OSError, TimeoutError):
+            self._answers = 0
+        else:
+            self._answers += 1
+        self._ask_at_s = time.monotonic() + QUIET_S
 
     async def flush(self) -> None:
         """Commit what was handed in, as far as the brokers answer in time."""
@@ -89,8 +118,9 @@ class OffsetCommits:
 
     def cancel(self) -> None:
         """The client is closed: nothing can be committed any more."""
-        if self._task is not None:
-            self._task.cancel()
+        for task in (self._task, self._question):
+            if task is not None:
+                task.cancel()
 
     async def _commit(self) -> None:
         offsets, self._waiting = self._waiting, {}
@@ -98,6 +128,7 @@ class OffsetCommits:
         self._due_at_s = time.monotonic() + COMMIT_EVERY_S
         if not offsets:
             return
+        self._committing, self._begun_at_s = offsets, time.monotonic()
         try:
             await self._consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:

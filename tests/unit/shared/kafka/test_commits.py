@@ -23,6 +23,12 @@ class Client:
         self.errors: list[KafkaConnectionError] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.there = True
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        if not self.there:
+            raise KafkaConnectionError
+        return dict.fromkeys(partitions, 9)
 
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         await self.go_on.wait()
@@ -70,6 +76,26 @@ async def test_a_commit_that_never_ends_while_batches_go_through_ends_the_proces
     with pytest.raises(CommitsStalled):
         for _ in range(2):
             commits.begin_if_due()
+    client.go_on.set()
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["brokers answer", "brokers away"])
+async def test_a_forgotten_commit_with_no_work_after_it_ends_the_process_where_brokers_answer(
+    commits: OffsetCommits, client: Client, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    monkeypatch.setattr(module, "COMMIT_STALL_S", 0.0)
+    monkeypatch.setattr(module, "QUIET_S", 0.0)
+    client.go_on.clear()
+    client.there = there
+    commits.add({ZERO: 5})
+    ended = False
+    try:
+        for _ in range(20):
+            commits.begin_if_due()
+            await asyncio.sleep(0.001)
+    except CommitsStalled:
+        ended = True
+    assert ended == there
     client.go_on.set()
 
 
