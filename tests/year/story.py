@@ -107,7 +107,7 @@ def told(plan: YearPlan, system: System, log: Path, hidden: Path) -> dict[str, A
         "estimates": _estimates(system, plan, first_us),
         "looks": len(seen),
         "trainings": trainings(log, first_us),
-        "steps": [line for line in lines(log) if line.get("event") == "candidacy_moved"],
+        "steps": steps(log, first_us),
     }  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def broken_promises(found: dict[str, Any]) -> list[str]:
     estimates = [each for each in found["estimates"] if each["stable"]]
     if not estimates:
         broken.append("no stable month has matured: nothing to hold the estimated AUC against")
-    elif abs(distance := _mean_distance(estimates)) >= ESTIMATED_WITHIN:
+    elif abs(distance := mean_distance(estimates)) >= ESTIMATED_WITHIN:
         broken.append(f"over the stable months the estimated AUC lies {distance:+.4f} from the realized one")
     last = found["last"]
     if last is None or last["gap"] > RECOVERED:
@@ -224,16 +224,32 @@ def _estimates(system: System, plan: YearPlan, first_us: int) -> list[dict[str, 
 
 def trainings(log: Path, first_us: int) -> list[dict[str, Any]]:
     """Each training that the loop began: on which day of the year, why, and what it came to."""
-    found, day = [], 0.0
+    return [
+        {"day": day, "trigger": line["trigger"], "came": TRAINED[line["event"]], "version": line.get("version")}
+        for day, line in _dated(log, first_us)
+        if line.get("event") in TRAINED
+    ]
+
+
+def steps(log: Path, first_us: int) -> list[dict[str, Any]]:
+    """Each step of a candidate: on which day, to which stage, and why."""
+    return [
+        {"day": day, "version": line["version"], "stage": line["stage"], "by": line["by"], "reasons": line["reasons"]}
+        for day, line in _dated(log, first_us)
+        if line.get("event") == "candidacy_moved"
+    ]
+
+
+def _dated(log: Path, first_us: int) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Lines with the day of the look before them."""
+    day = 0.0
     for line in lines(log):
         if line.get("event") == "looked":
             day = _day(line["as_of"], first_us)
-        elif (came := TRAINED.get(line.get("event", ""))) is not None:
-            found.append({"day": day, "trigger": line["trigger"], "came": came, "version": line.get("version")})
-    return found
+        yield day, line
 
 
-def _mean_distance(estimates: list[dict[str, Any]]) -> float:
+def mean_distance(estimates: list[dict[str, Any]]) -> float:
     """Estimated less realized AUC, months weighted with their defaults: those are what an AUC is uncertain by."""
     weight = sum(each["defaults"] for each in estimates)
     return float(sum((each["estimated_auc"] - each["auc"]) * each["defaults"] for each in estimates) / weight)

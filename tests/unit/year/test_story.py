@@ -86,6 +86,13 @@ def test_trainings_are_told_with_their_day_and_what_they_came_to(tmp_path: Path)
     ]
 
 
+def test_a_candidates_steps_are_told_with_their_day(tmp_path: Path) -> None:
+    step = {"version": "abc", "stage": "shadow", "by": "the ladder", "reasons": ["all gates passed"]}
+    log = tmp_path / "log"
+    log.write_text("\n".join(map(json.dumps, [look(90) | {"event": "looked"}, step | {"event": "candidacy_moved"}])))
+    assert story.steps(log, FIRST_US) == [{"day": 90.0} | step]
+
+
 def test_the_latest_look_is_read_from_a_log_that_grows(tmp_path: Path) -> None:
     log = tmp_path / "log"
     looks = story.Looks(log)
