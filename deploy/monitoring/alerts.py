@@ -26,12 +26,25 @@ DRIFT = 0.1
 BY_CHANCE = 'max(last_over_time(flit_monitor_concern{concern="drift"}[1d])) == 0'
 """The monitor has looked, and knows of no drift that chance doesn't explain: in a week of few purchases a score is high
 without any. The command `drift` alone has no such opinion."""
+WATCH_ROUNDS, MONITOR_LOOKS = "flit_watch_rounds_total", "flit_monitor_looks_total"
+_FAILED, _NOT_FAILED = 'result="failed"', 'result!="failed"'
 MODEL_DAYS = 45
 """A model is trained anew each month; this is one month missed."""
 AUDIT_HOURS = 24
 
 LAST_AUDIT = "max_over_time(flit_ledger_last_audit_timestamp_seconds[3d]) > 0"
 """Not of the latest process alone: one that ends in each of its audits has none to tell of."""
+
+
+def _failed_looks() -> str:
+    """Of the loop, or of a monitor that runs by itself. The loop counts its rounds as well as its looks."""
+
+    def looks(which: str) -> str:
+        counted = (f"sum(increase({name}{{{which}}}[10m]))" for name in (WATCH_ROUNDS, MONITOR_LOOKS))
+        return f"({' or '.join(counted)})"
+
+    return f"{looks(_FAILED)} > 0 unless {looks(_NOT_FAILED)} > 0"
+
 
 OPTIONAL = "optional"
 """The label of targets that come and go, such as a training: nobody is told that they are away."""
@@ -88,6 +101,15 @@ ALERTS = (
         'sum(increase(flit_guard_looks_total{result="failed"}[10m])) > 0'
         ' unless sum(increase(flit_guard_looks_total{result!="failed"}[10m])) > 0', "5m",
         "The guard of experiments fails at every look: nobody would stop a bad arm.",
+    ),
+    Alert(
+        "ModelsUnwatched", "ticket", _failed_looks(), "5m",
+        "Who looks after the models fails at every look: no drift would be seen, and nothing trained.",
+    ),
+    Alert(
+        "ModelConcern", "ticket",
+        'max by (concern) (last_over_time(flit_monitor_concern{concern!="drift"}[1d])) == 1', "0m",
+        "The model does worse than it promised, or what comes in can not be trusted.",
     ),
     Alert(
         "SinkWaits", "page", "max by (table, partition) (flit_sink_waiting) == 1", "5m",

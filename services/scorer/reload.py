@@ -34,7 +34,9 @@ class ModelReloader:
         self._slot = slot
         self._interval_s = interval_s
         self._trials = Trials()
-        self._tried: list[str] = []
+        self._tried: dict[str, OnnxModel] = {}
+        self._lacking: set[str] = set()
+        """Of those that are to be tried."""
         self._told: str | None = None
         """The fault that was logged last."""
         self._update_gauges(None)
@@ -79,24 +81,28 @@ class ModelReloader:
         return True
 
     async def look_at_trials(self) -> bool:
-        """Whether other models are tried than before. One that can't be trusted isn't tried; its arm's customers are
-        then decided by the champion, under the arm's name."""
+        """Whether other models are tried than before. One that can't be trusted isn't tried, and its arm's customers
+        are decided by the champion, under the arm's name, until it can: each look tries it again."""
         try:
             # Where a candidate stands on the ladder is the trainer's affair; what is tried says the rest.
             trials = msgspec.structs.replace(await asyncio.to_thread(self._registry.trials), candidacy=None)
         except (ArtifactRefused, OSError) as error:
             self._refused(error)
             return False
-        if trials == self._trials:
+        if trials == self._trials and not self._lacking:
             return False
-        self._trials = trials
+        kept = self._tried if trials == self._trials else {}
         arms = {arm.name: arm.model_version for arm in trials.experiment.arms} if trials.experiment else {}
-        tried: dict[str, OnnxModel] = {}
-        for version in {*trials.shadow, *arms.values()}:
+        tried = dict(kept)
+        for version in {*trials.shadow, *arms.values()} - kept.keys():
             try:
                 tried[version] = await self._load(version, decides=version in arms.values())
             except (ArtifactRefused, OSError) as error:
                 self._refused(error)
+        self._lacking = {*trials.shadow, *arms.values()} - tried.keys()
+        if trials == self._trials and tried.keys() == kept.keys():
+            return False
+        self._trials = trials
         self._slot.try_out(
             [tried[version] for version in trials.shadow if version in tried],
             trials.experiment,
@@ -104,15 +110,15 @@ class ModelReloader:
         )
         for version in self._tried:
             MODEL_INFO.remove(version, "challenger")
-        self._tried = sorted(tried)
-        for version in self._tried:
+        self._tried = tried
+        for version in tried:
             MODEL_INFO.labels(version, "challenger").set(1)
         log.info(
             "models_tried",
             shadow=trials.shadow,
             experiment=trials.experiment.name if trials.experiment else None,
             arms=arms,
-            refused=sorted({*trials.shadow, *arms.values()} - tried.keys()),
+            refused=sorted(self._lacking),
         )
         return True
 

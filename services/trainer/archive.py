@@ -8,7 +8,7 @@ from typing import TypeVar
 from shared.deciding import Model
 from shared.deciding.onnx_model import OnnxModel
 from shared.model_artifact.manifest import ArtifactRefused
-from shared.model_artifact.registry import ModelRegistry
+from shared.model_artifact.registry import ModelRegistry, RegistryAway
 from shared.policy import Policy, PolicyFileError, load_policy
 
 Kept = TypeVar("Kept", OnnxModel, Policy)
@@ -19,7 +19,7 @@ class NotKept(Exception):
 
 
 class Archive:
-    """Each is loaded once. Raises NotKept for one that isn't there any more."""
+    """Each is loaded once. Raises NotKept for one that isn't there any more, RegistryAway where that isn't known."""
 
     def __init__(self, registry: ModelRegistry, policies: Iterable[Policy] = ()) -> None:
         """`policies`: beside those that the registry keeps."""
@@ -40,7 +40,9 @@ class Archive:
         if name not in known:
             try:
                 known[name] = load()
-            except (ArtifactRefused, PolicyFileError, OSError) as error:
+            except (ArtifactRefused, PolicyFileError) as error:
                 self._lacking[name] = f"{name}: {error}"
                 raise NotKept(self._lacking[name]) from None
+            except OSError as error:  # it may be there all the same
+                raise RegistryAway(f"{name}: {error}") from error
         return known[name]

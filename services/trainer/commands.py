@@ -31,9 +31,10 @@ from services.trainer.past import Past
 from services.trainer.purchased import read_segments
 from services.trainer.rescore import rescored
 from services.trainer.rounds import told_to_stop
+from services.trainer.spans import outside
 from services.trainer.split import temporal_split
 from services.trainer.tuning import Budget
-from services.trainer.warehouse import DriftRow, Evaluation
+from services.trainer.warehouse import DriftRow, Evaluation, WarehouseUnavailable
 from services.trainer.workflow import PROMOTED_BY, Plan, evaluate_version, train_and_register
 from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.experiments import Experiment
@@ -98,9 +99,12 @@ class Trainer(Job):
         )
         manifest, window = outcome.manifest, outcome.manifest.data_window
         top = _ceiling(arguments.hidden, outcome.holdout, outcome.probability)
-        self._warehouse.append_evaluation(
-            _evaluation(manifest.version, manifest.family, "training", outcome.holdout, manifest.metrics, top)
-        )
+        try:
+            self._warehouse.append_evaluation(
+                _evaluation(manifest.version, manifest.family, "training", outcome.holdout, manifest.metrics, top)
+            )
+        except WarehouseUnavailable as error:  # the model is registered: trained anew, it would only be another one
+            log.error("record_not_written", version=manifest.version, kind="training", reason=str(error))
         self._step("evaluation written")
         for part, rows in (
             ("train", window.train_rows),
@@ -120,8 +124,8 @@ class Trainer(Job):
         metrics.PROMOTIONS.labels("promoted" if promoted else "kept back").inc()
         MODEL_AUC.labels(manifest.version).set(manifest.metrics["auc"])
         MODEL_INFO.labels(manifest.version, "champion" if promoted else "challenger").set(1)
-        report = self._report(f"model-{manifest.version}.html", card_html(manifest.version, outcome.card))
-        if section.mlflow_tracking_uri is not None:
+        report = self._card(manifest.version, outcome.card)
+        if section.mlflow_tracking_uri is not None and report is not None:
             tracking.track(section.mlflow_tracking_uri, self._registry, outcome, Path(report), self._seconds)
         return {
             "version": manifest.version,
@@ -141,15 +145,28 @@ class Trainer(Job):
             "card": report,
         }
 
+    def _card(self, version: str, card: dict[str, Any]) -> str | None:
+        """Where it is; None where it couldn't be written: the registry holds it too."""
+        try:
+            return self._report(f"model-{version}.html", card_html(version, card))
+        except OSError as error:
+            log.error("card_not_written", version=version, reason=str(error))
+            return None
+
     def _learnable(self, arguments: Namespace) -> tuple[int, Examples, Known | None]:
         """As of when, what has matured by then and, where it is learnt from, all that is known by then."""
         since_us = arguments.since or 0
+
+        def learnt(occurred_us: NDArray[np.int64]) -> NDArray[np.bool_]:
+            found: NDArray[np.bool_] = (occurred_us >= since_us) & outside(occurred_us, arguments.without)
+            return found
+
         if (arguments.labels or self._settings.trainer.labels) == "matured":
             as_of_us, examples = self._examples(arguments.as_of)
-            return as_of_us, examples.take(examples.occurred_us >= since_us), None
+            return as_of_us, examples.take(learnt(examples.occurred_us)), None
         as_of_us = self._warehouse.clock() if arguments.as_of is None else arguments.as_of
         known = known_purchases(self._warehouse, as_of_us, FEATURE_SET_VERSION, self._propensity)
-        known = known.take(known.examples.occurred_us >= since_us)
+        known = known.take(learnt(known.examples.occurred_us))
         self._step("read")
         return as_of_us, known.settled(), known
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from services.trainer.cli import BY_HAND
 from services.trainer.examples import Examples
@@ -17,6 +17,7 @@ from services.trainer.promotion.judgement import Judge
 from services.trainer.promotion.ladder import LADDER, Ladder
 from services.trainer.promotion.looking import Look, Looking
 from services.trainer.promotion.telling import Telling
+from services.trainer.spans import Span
 from shared.telemetry.process import EXIT_FAILED
 
 COMMANDS = ("advance", "enter", "withdraw")
@@ -59,13 +60,19 @@ class Climbing(Job):
     def advance(self, _: Namespace) -> Answer:
         return self.look().answer()
 
-    def look(self) -> Look:
-        """At whoever is on the ladder: at most one step, told of."""
+    def look(self, *, further: bool = True, without: Sequence[Span] = ()) -> Look:
+        """At whoever is on the ladder: at most one step, told of. `further`: not only out; else one in shadow, which
+        harms nobody, isn't looked at. `without`: purchases of these times are evidence for nothing."""
         section = self._settings.trainer
         judge = Judge(section.ladder.requirements, section.guard.limits, section.economics)
         ladder = Ladder(self._registry)
-        looking = Looking(self._registry, ladder, judge, lambda since, until: read_all(self._warehouse, since, until))
-        found = looking.look()
+        looking = Looking(
+            self._registry,
+            ladder,
+            judge,
+            lambda since, until: read_all(self._warehouse, since, until).without(without),
+        )
+        found = looking.look(further=further)
         self._step("looked")
         candidacy = ladder.candidacy
         if found.stepped and candidacy is not None and candidacy.version == found.version:

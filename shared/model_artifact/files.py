@@ -84,5 +84,5 @@ def _read_manifest(folder: Path) -> Manifest:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactRefused(ArtifactFault.MISSING, f"{path.parent.name}/{path.name}: {error.strerror}") from None

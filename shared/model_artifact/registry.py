@@ -256,7 +256,10 @@ class ModelRegistry(Trying):
             yield
 
     def _read_verified(self, folder: Path, version: str) -> ModelFiles:
-        files = read_verified(folder, version)
+        try:
+            files = read_verified(folder, version)
+        except OSError as error:  # a disk's hiccup is no damage to the model: who judges by it must not hold it for one
+            raise RegistryAway(f"{version} can't be read: {error}") from error
         if self._verifier is not None:
             self._verifier.check(files.manifest)
         return files

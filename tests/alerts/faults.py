@@ -37,6 +37,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("the registry is empty", models.registry_is_empty, ("NoModel", "DecisionsDegraded")),
     Fault("the model is old", models.model_is_old, ("ModelOld",)),
     Fault("the guard sees nothing", models.guard_sees_nothing, ("ExperimentUnwatched",)),
+    Fault("the monitor sees nothing", models.monitor_sees_nothing, ("ModelsUnwatched",)),
+    Fault("a field is no longer sent", models.field_is_no_longer_sent, ("ModelConcern",)),
     Fault("purchases change", models.purchases_change, ("FeatureDrift",)),
     Fault("a service dies again and again", parts.service_dies_again_and_again, ("ServiceRestarts",)),
     Fault("a producer sends what is refused", parts.producer_sends_what_is_refused, ("RecordsRefused", "TopicHalted")),

@@ -93,8 +93,9 @@ class Floor:
     def _beside(self, running: ExitStack) -> dict[str, int]:
         """Start who looks on, but for the audits. Job → metrics port."""
         stack = self.world.system.stack
-        self.guard_s_link = running.enter_context(
-            Proxy(free_port(), int(urlsplit(stack.bigquery.rest_endpoint).port or 0))
+        warehouse_s_port = int(urlsplit(stack.bigquery.rest_endpoint).port or 0)
+        self.guard_s_link, self.monitor_s_link = (
+            running.enter_context(Proxy(free_port(), warehouse_s_port)) for _ in range(2)
         )
         self.experiment()
         self.past: Monitored = monitored(
@@ -107,7 +108,8 @@ class Floor:
             "trainer", "guard", "guard", "--every", "1",
             BIGQUERY__REST_ENDPOINT=f"http://127.0.0.1:{self.guard_s_link.port}",
         )  # fmt: skip
-        monitor = self.world.extra("trainer", "monitor", "monitor", "--every", "2", **self.past.environment)
+        reads = self.past.environment | {"BIGQUERY__REST_ENDPOINT": f"http://127.0.0.1:{self.monitor_s_link.port}"}
+        monitor = self.world.extra("trainer", "monitor", "monitor", "--every", "2", **reads)
         jobs: dict[str, Extra] = {"ledger": self.ledger, "guard": guard, "trainer": monitor}
         for extra in jobs.values():
             running.callback(extra.process.stop)

@@ -93,16 +93,30 @@ async def guard_sees_nothing(floor: Floor) -> None:
         await floor.fires("ExperimentUnwatched", patience_s=240)
 
 
+async def monitor_sees_nothing(floor: Floor) -> None:
+    with refusing(floor.monitor_s_link):
+        await floor.fires("ModelsUnwatched", patience_s=240)
+
+
+async def field_is_no_longer_sent(floor: Floor) -> None:
+    """For a week; the week after, it is there again."""
+    await asyncio.to_thread(_another_week, floor, 1, float("nan"))
+    await floor.fires("ModelConcern", patience_s=240)
+    await asyncio.to_thread(_another_week, floor, 2, 1.0)
+    await floor.clears("ModelConcern", since=now(), patience_s=240)
+
+
 async def purchases_change(floor: Floor) -> None:
     """For a week they are dearer; the week after, they are as they were."""
-    await asyncio.to_thread(_another_week, floor, 1, DRIFT_FACTOR)
+    await asyncio.to_thread(_another_week, floor, 3, DRIFT_FACTOR)
     await floor.fires("FeatureDrift", patience_s=240)
-    await asyncio.to_thread(_another_week, floor, 2, 1.0)
+    await asyncio.to_thread(_another_week, floor, 4, 1.0)
     await floor.clears("FeatureDrift", since=now(), patience_s=240)
 
 
 def _another_week(floor: Floor, number: int, factor: float) -> None:
-    """The last whole week of the past once more, so many weeks later, with amounts times `factor`."""
+    """The last whole week of the past once more, so many weeks later, with amounts times `factor`; NaN: with no amount
+    among the features."""
     examples = floor.past.history.examples
     last_day = int(examples.occurred_us.max()) // MICROS_PER_DAY
     week = examples.take(examples.occurred_us // MICROS_PER_DAY > last_day - WEEK - 1)
@@ -114,7 +128,7 @@ def _another_week(floor: Floor, number: int, factor: float) -> None:
         event_id=np.array([f"{event}-again-{number}" for event in week.event_id], object),
         occurred_us=week.occurred_us + later_us,
         mature_us=week.mature_us + later_us,
-        amount=week.amount * factor,
+        amount=week.amount if np.isnan(factor) else week.amount * factor,
         features=features,
     )
     rates = np.full(len(again), float(floor.past.history.expected_rate.mean()))

@@ -76,10 +76,11 @@ MONITORING = (
             Query("max(last_over_time(flit_degraded_decisions_ratio[1d]))", "by the fallback"),
             Query("max by (reason) (last_over_time(flit_dead_letters_per_decision_ratio[1d]))", "refused: {{reason}}"),
         ],
-        kind="bargauge", alerts=("DecisionsDegraded", "RecordsRefused"),
+        kind="bargauge", alerts=("ModelConcern", "DecisionsDegraded", "RecordsRefused"),
     ),
     Panel(
         "Looks of the monitor", "By what came of them, in the last hour.", "none",
         [Query("sum by (result) (increase(flit_monitor_looks_total[1h]))", "{{result}}")],
+        alerts=("ModelsUnwatched",),
     ),
 )  # fmt: skip

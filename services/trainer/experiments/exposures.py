@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.experiments.evidence import Count
+from services.trainer.spans import Span, outside
 from services.trainer.warehouse import Warehouse
 from shared.contracts.events import Verdict
 from shared.contracts.identity import epoch_micros
+from shared.deciding import Degraded
 from shared.experiments import CHAMPION, Experiment
 from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
 from shared.policy.reasons import PolicyReason
@@ -92,6 +95,9 @@ class Exposures:
     """What policy and model alone would have decided, whatever was decided by the customer's open instalments, by a
     limiter or by chance; empty where that isn't known."""
     degraded: NDArray[np.bool_]
+    """A fallback decided."""
+    failed: NDArray[np.bool_]
+    """It did since the model gave no answer."""
     model_version: NDArray[np.object_]
     probability: NDArray[np.float64]
     """NaN where no model gave one."""
@@ -115,6 +121,10 @@ class Exposures:
     def take(self, which: NDArray[Any]) -> Exposures:
         """The rows of an index or mask."""
         return Exposures(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
+
+    def without(self, spans: Sequence[Span]) -> Exposures:
+        """The rows of purchases whose own time lies in none of these."""
+        return self.take(outside(self.occurred_us, spans)) if spans else self
 
     def first_of_customers(self) -> Exposures:
         """Each customer's first decision: what the tests count, since chance dealt out customers, not purchases."""
@@ -184,6 +194,7 @@ def _ordered(columns: dict[str, list[Any]]) -> Exposures:
         declined=numbers("declined") == 1,
         own=texts("own", ""),
         degraded=texts("degraded", "") != "",
+        failed=texts("degraded", "") == Degraded.MODEL_FAILED,
         model_version=texts("model_version"),
         probability=numbers("probability"),
         shadow=texts("shadow", "[]"),

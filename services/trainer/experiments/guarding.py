@@ -24,7 +24,7 @@ from services.trainer.warehouse import Evaluation, Warehouse, WarehouseUnavailab
 from shared.contracts.identity import from_epoch_micros
 from shared.experiments import CHAMPION, Experiment, Trials
 from shared.model_artifact.manifest import ArtifactRefused
-from shared.model_artifact.registry import ModelRegistry
+from shared.model_artifact.registry import ModelRegistry, PromotionConflict
 
 log = structlog.get_logger()
 
@@ -92,7 +92,7 @@ class Guard:
 
     def watch(self, every_s: float, stop: threading.Event) -> Look:
         """Looks until told to stop, and gives the last look. What can't be read is tried again at the next."""
-        away = (WarehouseUnavailable, ArtifactRefused, OSError)
+        away = (WarehouseUnavailable, ArtifactRefused, PromotionConflict, OSError)
         return until_stopped(
             self._counted, Look(None), every_s, stop, away=away, failures=metrics.GUARD_LOOKS, event="look_failed"
         )

@@ -26,7 +26,7 @@ from services.trainer.rounds import told_to_stop
 from services.trainer.warehouse import Warehouse, WarehouseUnavailable
 from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.experiments import Stage
-from shared.feature_definitions.windows import MICROS_PER_DAY
+from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_HOUR
 from shared.model_artifact.alone import Busy
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry, PromotionConflict, RegistryAway
@@ -73,7 +73,13 @@ class Watching(Job):
         )
         hands = Hands(clock=self._clock, look=self._look, advance=self._advance, train=self._train)
         lifecycle = section.lifecycle
-        loop = Watch(hands, Remembered(self._registry), lifecycle.plan, int(lifecycle.look_days * MICROS_PER_DAY))
+        loop = Watch(
+            hands,
+            Remembered(self._registry),
+            lifecycle.plan,
+            int(lifecycle.look_days * MICROS_PER_DAY),
+            int(lifecycle.guard_hours * MICROS_PER_HOUR),
+        )
         with ThreadPoolExecutor(1, "guard") as beside:
             guarding = beside.submit(guard.watch, arguments.every, stop)
             # Without its guard the loop must not go on.
@@ -98,17 +104,17 @@ class Watching(Job):
                 return Seen(clock_us)
             try:
                 look, _ = self._as(Monitoring).look(clock_us, in_detail=False if self._drifting else None)
-            except TrainingRefused as nothing:
-                log.info("nothing_to_look_at", reason=str(nothing))
-                return Seen(clock_us)
+            except (TrainingRefused, ArtifactRefused) as refused:
+                log.error("look_refused", reason=str(refused))
+                return Seen(clock_us, blind=str(refused))
         seen = seen_of(look, clock_us)
         self._drifting = seen.drifted_from_us is not None
         return seen
 
-    def _advance(self) -> Climber | None:
+    def _advance(self, state: State, further: bool) -> Climber | None:
         with _away_is_transient():
             try:
-                self._as(Climbing).look()
+                self._as(Climbing).look(further=further, without=state.poisoned)
             except (LadderRefused, PromotionConflict) as conflict:
                 log.info("not_advanced", reason=str(conflict))  # somebody else moved it: the next look sees how
             candidacy = Ladder(self._registry).candidacy
@@ -116,12 +122,13 @@ class Watching(Job):
             return None
         return Climber(candidacy.version, candidacy.stage, replaceable=candidacy.stage is Stage.SHADOW)
 
-    def _train(self, trigger: Trigger, since_us: int | None) -> Came:
+    def _train(self, trigger: Trigger, state: State) -> Came:
+        since_us = state.changed_at_us
         if since_us is None:
             since_us = champion_learnt_from(self._registry)
         log.info("training_begins", trigger=trigger, since=None if since_us is None else from_epoch_micros(since_us))
         asked = cli.parse(["train", "--ladder"])
-        asked.since = since_us
+        asked.since, asked.without = since_us, state.poisoned
         with _away_is_transient():
             try:
                 answer = self._as(Trainer).train(asked)
@@ -139,16 +146,21 @@ class Watching(Job):
 
 
 def champion_learnt_from(registry: ModelRegistry) -> int | None:
-    """Of which time on, in microseconds; None where no model is in service. What is older than that isn't learnt from
-    again: a champion that was trained after a change left the time before out since it taught another world."""
+    """Of which time on, in microseconds; None where no model is in service, or one that can't be read. What is older
+    than that isn't learnt from again: a champion that was trained after a change left the time before out since it
+    taught another world."""
     with _away_is_transient():
         current = registry.current()
-        return None if current is None else epoch_micros(registry.load(current).manifest.data_window.train_from)
+        try:
+            return None if current is None else epoch_micros(registry.load(current).manifest.data_window.train_from)
+        except ArtifactRefused as refused:
+            log.error("champion_unreadable", version=current, reason=str(refused))
+            return None
 
 
 @contextmanager
 def _away_is_transient() -> Iterator[None]:
     try:
         yield
-    except (WarehouseUnavailable, RegistryAway, ArtifactRefused, OSError) as away:
+    except (WarehouseUnavailable, RegistryAway, ArtifactRefused, PromotionConflict, OSError) as away:
         raise Transient(str(away)) from away

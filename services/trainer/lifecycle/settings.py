@@ -13,6 +13,8 @@ class LifecycleSection(Section):
 
     look_days: float = Field(default=1.0, gt=0)
     """Between two looks: what is compared are whole days."""
+    guard_hours: float = Field(default=1.0, gt=0)
+    """Between two looks at a candidate that decides for customers, which may take it out and do nothing else."""
     every_days: float = Field(default=Plan.every_days, gt=0)
     """Between two trainings while nothing is the matter."""
     changed_days: float = Field(default=Plan.changed_days, gt=0)

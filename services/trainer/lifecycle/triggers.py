@@ -5,12 +5,20 @@ All times are the stream's own, in microseconds: labels mature in it, and a repl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
 
+from services.trainer.spans import Span
 from shared.feature_definitions.windows import MICROS_PER_DAY
+
+JUDGED_DAYS = 7
+"""Of what came in, a look judges so many when it calls it poisoned."""
+
+MOST_CUT_OFF = 3
+"""So many trainings in a row that never came to an end count as one in vain."""
 
 
 class Trigger(StrEnum):
@@ -28,7 +36,7 @@ class Came(StrEnum):
 
     CANDIDATE = "candidate"
     TOO_EARLY = "too early"
-    """Too little has matured. It cost next to nothing, and is tried again as if it had been the first."""
+    """Too little has matured. It cost next to nothing, and is tried again in a week as planned."""
     IN_VAIN = "in vain"
     """Refused for another reason, or no better than the champion."""
 
@@ -40,7 +48,8 @@ class Plan:
     every_days: float = 28.0
     """While nothing is the matter."""
     changed_days: float = 7.0
-    """While the world is another one than the champion's: each week brings more of what it has to learn."""
+    """While the world is another one than the champion's, or too little has matured: each week brings more of what
+    there is to learn."""
     back_off_days: float = 1.0
     """After a training that came to nothing; twice as long after each further one, `every_days` at most."""
 
@@ -57,6 +66,9 @@ class Seen:
     """Since when the champion does worse than it promised; None: it keeps its promise."""
     poisoned: tuple[str, ...] = ()
     """Why what came in lately is not to be learnt from."""
+    blind: str | None = None
+    """Why nothing can be said of drift, performance and data: then what was known before still holds, and nobody is let
+    further on the ladder."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -73,6 +85,13 @@ class State(msgspec.Struct, frozen=True):
     """Since when the champion does worse than it promised: by the latest look, which knows most."""
     learnt_of_us: int | None = None
     """When the younger of the two was noticed. A training at or after this knew of it."""
+    unjudged: bool = False
+    """The last training came too early, or never to an end: the next one needn't wait for the schedule."""
+    cut_off: int = 0
+    """Trainings in a row that were begun and have not come to an end."""
+    poisoned: tuple[Span, ...] = ()
+    """Of which purchases nobody learns, and none are evidence: their labels mature long after the input is good again.
+    In their order, none touches another."""
 
     @property
     def changed_at_us(self) -> int | None:
@@ -103,6 +122,8 @@ def noted(state: State, seen: Seen) -> State:
     What was tried in vain before a loss was noticed says nothing of what there is to learn since: its pause shrinks to
     the first one. Not to none, so that a loss that comes and goes starts no training each time.
     """
+    if seen.blind is not None:
+        return state
     drifted = seen.drifted_from_us is not None and state.drifted_at_us is None
     lost = seen.lost_from_us is not None and state.lost_at_us is None
     over = seen.drifted_from_us is None and seen.lost_from_us is None
@@ -112,7 +133,16 @@ def noted(state: State, seen: Seen) -> State:
         lost_at_us=seen.lost_from_us,
         in_vain=min(state.in_vain, 1) if lost else state.in_vain,
         learnt_of_us=None if over else seen.clock_us if drifted or lost else state.learnt_of_us,
+        poisoned=_with(state.poisoned, seen.clock_us) if seen.poisoned else state.poisoned,
     )
+
+
+def _with(spans: Sequence[Span], clock_us: int) -> tuple[Span, ...]:
+    """Those, and the days up to `clock_us` that were judged; it is later than all of them."""
+    since_us, until_us = clock_us - JUDGED_DAYS * MICROS_PER_DAY, clock_us + 1
+    if spans and spans[-1][1] >= since_us:
+        return (*spans[:-1], (min(spans[-1][0], since_us), until_us))
+    return (*spans, (since_us, until_us))
 
 
 def decide(state: State, seen: Seen, plan: Plan, climber: Climber | None = None) -> Decision:
@@ -125,6 +155,8 @@ def decide(state: State, seen: Seen, plan: Plan, climber: Climber | None = None)
     """
     if seen.poisoned:
         return Decision(None, f"not learning from this: {'; '.join(seen.poisoned)}")
+    if state.tried_at_us is None and climber is not None:
+        return Decision(None, f"{climber.version} is on the ladder ({climber.stage}), put there by a person")
     if state.tried_at_us is None:
         return Decision(Trigger.FIRST, "nothing has been trained yet")
     waited = (seen.clock_us - state.tried_at_us) / MICROS_PER_DAY
@@ -137,7 +169,7 @@ def decide(state: State, seen: Seen, plan: Plan, climber: Climber | None = None)
         else Trigger.SCHEDULE
     )  # fmt: skip
     if what is Trigger.SCHEDULE:
-        period = plan.every_days
+        period = plan.changed_days if state.unjudged else plan.every_days
     elif state.learnt_of_us is None or state.learnt_of_us > state.tried_at_us:
         period = 0.0
     else:
@@ -158,7 +190,17 @@ def back_off(state: State, plan: Plan) -> float:
     return min(plan.back_off_days * 2.0 ** min(state.in_vain - 1, 16), plan.every_days)
 
 
+def begun(state: State, clock_us: int) -> State:
+    """The state while a training is under way, and after one that was cut off. It is begun anew at once; one that is
+    cut off again and again counts as in vain, so that its pause grows too."""
+    if state.cut_off + 1 < MOST_CUT_OFF:
+        return msgspec.structs.replace(state, cut_off=state.cut_off + 1)
+    return msgspec.structs.replace(trained(state, clock_us, Came.IN_VAIN), unjudged=True)
+
+
 def trained(state: State, clock_us: int, came: Came) -> State:
-    """The state after a training."""
+    """The state after a training. `state`: before it was begun."""
     in_vain = {Came.CANDIDATE: 0, Came.TOO_EARLY: state.in_vain, Came.IN_VAIN: state.in_vain + 1}[came]
-    return msgspec.structs.replace(state, tried_at_us=clock_us, in_vain=in_vain)
+    return msgspec.structs.replace(
+        state, tried_at_us=clock_us, in_vain=in_vain, unjudged=came is Came.TOO_EARLY, cut_off=0
+    )

@@ -1,7 +1,8 @@
 """The loop that joins watching, promoting and training. Knows no warehouse: what it does is passed in.
 
 Guarantee: whatever ends the loop, and wherever, the next one goes on from the state that was kept. A training that was
-cut off counts as not tried; a look that was cut off is taken again.
+cut off is begun anew, but not for ever (`begun`); a look that was cut off is taken again. A candidate that decides for
+customers is taken out where it is worse also while nothing is to be learnt, or nothing can be seen.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from services.trainer import metrics
-from services.trainer.lifecycle.triggers import Came, Climber, Plan, Seen, State, Trigger, decide, noted, trained
+from services.trainer.lifecycle.triggers import Came, Climber, Plan, Seen, State, Trigger, begun, decide, noted, trained
 from services.trainer.rounds import until_stopped
 from shared.contracts.identity import from_epoch_micros
 
@@ -40,10 +41,11 @@ class Hands:
     """The time of the stream's latest purchase, in microseconds; None: there is none yet."""
     look: Callable[[int], Seen]
     """Drift, performance and data quality as of that time."""
-    advance: Callable[[], Climber | None]
-    """The candidate's next step, if it has earned one; who is on the ladder after it."""
-    train: Callable[[Trigger, int | None], Came]
-    """Trains because of a trigger, on what came since that moment (None: as far back as ever)."""
+    advance: Callable[[State, bool], Climber | None]
+    """The candidate's next step, if it has earned one; who is on the ladder after it. True: any step, False: none but
+    out."""
+    train: Callable[[Trigger, State], Came]
+    """Trains because of a trigger, on what came since the world changed, without what was poisoned."""
 
 
 @dataclass(frozen=True)
@@ -57,30 +59,43 @@ class Tick:
 
 
 class Watch:
-    def __init__(self, hands: Hands, memory: Memory, plan: Plan, look_every_us: int) -> None:
-        """`look_every_us`: of the stream's time, between two looks."""
-        self._hands, self._memory, self._plan, self._look_every_us = hands, memory, plan, look_every_us
+    def __init__(self, hands: Hands, memory: Memory, plan: Plan, look_every_us: int, guard_every_us: int) -> None:
+        """Of the stream's time: between two looks, and between two at the candidate alone."""
+        self._hands, self._memory, self._plan = hands, memory, plan
+        self._look_every_us, self._guard_every_us = look_every_us, guard_every_us
         self._looked_at_us: int | None = None
+        self._guarded_at_us: int | None = None
 
     def tick(self) -> Tick:
         """One round. Raises Transient; what it has done until then stays done."""
         clock_us = self._hands.clock()
-        if clock_us is None or not self._is_time(clock_us):
+        if clock_us is None:
             return Tick()
-        seen = self._hands.look(clock_us)
-        state = noted(self._memory.read(), seen)
-        self._memory.write(state)
+        if not _is_time(clock_us, self._looked_at_us, self._look_every_us):
+            self._guard(clock_us)
+            return Tick()
+        try:
+            seen = self._hands.look(clock_us)
+        except Transient:
+            self._guard(clock_us)
+            raise
+        before = self._memory.read()
+        state = noted(before, seen)
+        if state != before:
+            self._memory.write(state)
         # What came in lately is evidence for or against the candidate too: bad input must not promote one.
-        climber = None if seen.poisoned else self._hands.advance()
+        climber = self._hands.advance(state, not seen.poisoned and seen.blind is None)
+        self._guarded_at_us = clock_us
         decision = decide(state, seen, self._plan, climber)
         log.info(
             "looked", as_of=from_epoch_micros(seen.clock_us), drift=seen.drifted_from_us is not None,
             performance=seen.lost_from_us is not None, poisoned=list(seen.poisoned),
-            trigger=decision.trigger, why=decision.why,
+            blind=seen.blind, trigger=decision.trigger, why=decision.why,
         )  # fmt: skip
         came = None
         if decision.trigger is not None:
-            came = self._hands.train(decision.trigger, state.changed_at_us)
+            self._memory.write(begun(state, seen.clock_us))
+            came = self._hands.train(decision.trigger, state)
             self._memory.write(trained(state, seen.clock_us, came))
             metrics.TRIGGERED.labels(decision.trigger, came).inc()
         self._looked_at_us = seen.clock_us
@@ -97,5 +112,12 @@ class Watch:
         metrics.ROUNDS.labels("looked" if done.looked else "idle").inc()
         return done
 
-    def _is_time(self, clock_us: int) -> bool:
-        return self._looked_at_us is None or clock_us - self._looked_at_us >= self._look_every_us
+    def _guard(self, clock_us: int) -> None:
+        """Between two looks, and where none can be taken: whoever is worse goes out."""
+        if _is_time(clock_us, self._guarded_at_us, self._guard_every_us):
+            self._hands.advance(self._memory.read(), False)
+            self._guarded_at_us = clock_us
+
+
+def _is_time(clock_us: int, last_us: int | None, every_us: int) -> bool:
+    return last_us is None or clock_us - last_us >= every_us

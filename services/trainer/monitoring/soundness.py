@@ -18,8 +18,9 @@ MOST_MISSING = 0.2
 """By how much the share of purchases without a value may rise: then a source no longer sends a field."""
 
 MOST_DEGRADED = 0.2
-"""Share that a fallback decided though a model was there: then what came in, or what holds the states, is in trouble.
-Where no model is in service nothing is wrong with the input: it is how every system begins."""
+"""Share that a fallback decided for want of the customer's past: then what holds the states is in trouble. Where no
+model is in service, or it fails, nothing is wrong with the input."""
+_THE_MODELS = frozenset({Degraded.NO_MODEL, Degraded.MODEL_FAILED})
 
 MOST_MISMATCHED = 0.001
 """Share of vectors that a recomputation didn't confirm; it should be none."""
@@ -39,8 +40,8 @@ class Freshness:
 
     @property
     def despite_model_share(self) -> float:
-        """Share that a fallback decided while a model was in service."""
-        despite = sum(count for why, count in self.degraded.items() if why != Degraded.NO_MODEL)
+        """Share that a fallback decided though a model could have."""
+        despite = sum(count for why, count in self.degraded.items() if why not in _THE_MODELS)
         return despite / max(self.decisions, 1)
 
 

@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 
 from services.trainer.evaluate import Economics
 from services.trainer.experiments import evidence
-from services.trainer.experiments.exposures import APPROVE, DECLINE
+from services.trainer.experiments.exposures import APPROVE, DECLINE, Exposures
 from services.trainer.experiments.guardrails import AGES, APPROVAL_BY_GROUP, CALIBRATION, DECLINES, STATES, Finding
 from services.trainer.experiments.limits import Limits
 from services.trainer.promotion.pairs import Pairs
 
-LOG_LOSS, PROFIT = "log-loss", "profit"
-FINDINGS = (DECLINES, APPROVAL_BY_GROUP, LOG_LOSS, PROFIT, CALIBRATION)
+LOG_LOSS, PROFIT, FAILURES = "log-loss", "profit", "failures"
+FINDINGS = (DECLINES, APPROVAL_BY_GROUP, LOG_LOSS, PROFIT, CALIBRATION, FAILURES)
+
+MOST_FAILED = 0.05
+"""Share of the customers for whom the candidate was to decide, and something else had to: one process of twenty without
+it, or one kind of purchase that it can't bear."""
 
 MOST_NATS = 1.0
 """To which a difference of log-losses is cut, since bets need bounds. Two models that differ by more on a purchase
@@ -54,6 +58,15 @@ def findings(
         found.append(_worse(PROFIT, -earned, most, alpha, what))
     found.append(_calibration(matured, limits.miscalibration, alpha, candidate_decides=candidate_decides))
     return found
+
+
+def failures(seen: Exposures, failed: NDArray[np.bool_], alpha: float) -> Finding:
+    """`seen`: what the candidate was to decide; `failed`: where it didn't."""
+    first = np.sort(np.unique(seen.customer_id.astype(str), return_index=True)[1])
+    lost = failed[first].astype(np.float64)
+    what = f"not decided by it: {int(lost.sum())} of {len(lost)} customers, {MOST_FAILED:.0%} allowed"
+    needed = -log(alpha / len(FINDINGS))
+    return Finding(FAILURES, "candidate", evidence.of_mean(lost, MOST_FAILED), needed, what, len(lost))
 
 
 def profit_gained(matured: Pairs, economics: Economics) -> NDArray[np.float64]:

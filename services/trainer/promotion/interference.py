@@ -18,7 +18,9 @@ def interference(
     serving = current.version if current else None
     if candidacy.stage is Stage.PROBATION:
         if current is not None and (serving, current.promoted_at) == (version, candidacy.switched_at):
-            return None
+            if candidacy.champion in trials.shadow:
+                return None
+            return Stage.OUTDATED, f"{candidacy.champion} is not in shadow: there is nothing to compare it with"
         if serving == candidacy.champion:
             return Stage.ROLLED_BACK, f"{serving} was put back in service{_by(current)}"
         if serving == version:

@@ -17,12 +17,11 @@ from services.trainer.experiments.exposures import Exposures
 from services.trainer.experiments.guardrails import Finding
 from services.trainer.experiments.limits import Limits
 from services.trainer.gates.statistics import above_zero_p
-from services.trainer.promotion.findings import findings
+from services.trainer.promotion.findings import failures, findings
 from services.trainer.promotion.ladder import CANARY_ARM
-from services.trainer.promotion.pairs import Pairs, pairs
+from services.trainer.promotion.pairs import Pairs, days_of, pairs
 from services.trainer.promotion.requirements import Requirements
 from shared.experiments import Candidacy, Experiment
-from shared.feature_definitions.windows import MICROS_PER_DAY
 
 NOISE = 0.05
 """One-sided: a candidate whose matured log-loss is so clearly worse waits, though it isn't thrown out yet."""
@@ -73,9 +72,14 @@ class Judge:
             *guardrails.judge(seen, experiment, limits),
             *findings(both, limits, self.economics, self.requirements.alpha, candidate_decides=False),
         ]
-        mine, asked = seen.of(CANARY_ARM), self.requirements
+        arm, asked = seen.of(CANARY_ARM), self.requirements
+        # Where the candidate fails, or a scorer doesn't have it, the champion decides under the arm's name: guardrails
+        # compare all of the arm, but it shows nothing by what it has not decided.
+        its_own = arm.model_version == candidacy.version
+        found.append(failures(arm, ~its_own, asked.alpha))
+        mine = arm.take(its_own)
         customers = len(set(mine.customer_id))
-        days = float(np.ptp(seen.occurred_us)) / MICROS_PER_DAY if len(seen) else 0.0
+        days = days_of(mine.occurred_us)
         return _ruled(
             found,
             [
@@ -95,8 +99,11 @@ class Judge:
     def on_probation(self, seen: Exposures, candidacy: Candidacy) -> Ruling:
         both = pairs(seen, candidacy.version, candidacy.champion)
         limits = self.limits.beyond(candidacy.stricter)
-        found = findings(both, limits, self.economics, self.requirements.alpha, candidate_decides=True)
         asked = self.requirements
+        found = [
+            *findings(both, limits, self.economics, asked.alpha, candidate_decides=True),
+            failures(seen, seen.failed, asked.alpha),
+        ]
         return _ruled(
             found,
             [

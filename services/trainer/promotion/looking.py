@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.trainer.experiments.exposures import Exposures
@@ -61,19 +61,21 @@ class Looking:
     ) -> None:
         self._registry, self._ladder, self._judge, self._seen, self._now = registry, ladder, judge, seen, now
 
-    def look(self) -> Look:
-        """Raises WarehouseUnavailable, RegistryAway, ArtifactRefused: nothing was done then, or what was begun is
-        finished by the next look."""
+    def look(self, *, further: bool = True) -> Look:
+        """`further`: not only out; one in shadow isn't looked at then. Raises WarehouseUnavailable, RegistryAway,
+        ArtifactRefused: nothing was done then, or what was begun is finished by the next look."""
         candidacy = self._ladder.candidacy
         if candidacy is None or candidacy.ended:
             return Look(reasons=("nobody is on the ladder",))
+        if not further and candidacy.stage is Stage.SHADOW:
+            return Look(candidacy.version, candidacy.stage, candidacy.stage, missing=("a look that lets it further",))
         try:
-            after, ruling = self._moved(candidacy)
+            after, ruling = self._moved(candidacy, further=further)
         except (LadderRefused, PromotionConflict) as refused:
             after, ruling = candidacy, Ruling(Action.WAIT, (), (str(refused),))
         return Look(candidacy.version, candidacy.stage, after.stage, ruling.reasons, ruling.missing, ruling.evidence)
 
-    def _moved(self, candidacy: Candidacy) -> tuple[Candidacy, Ruling]:
+    def _moved(self, candidacy: Candidacy, *, further: bool) -> tuple[Candidacy, Ruling]:
         if candidacy.stage in (Stage.PROMOTING, Stage.ROLLING_BACK):
             after = self._finished(candidacy)
             return after, Ruling(Action.ON, tuple(after.steps[-1].reasons))
@@ -87,13 +89,17 @@ class Looking:
         if touched is not None:
             stage, why = touched
             return self._ladder.end(candidacy, stage, [why]), Ruling(Action.OUT, (why,))
-        if candidacy.stage is not Stage.PROBATION:
-            try:
-                self._registry.load(candidacy.version).must_explain()
-            except ArtifactRefused as refused:
-                why = f"integrity: {refused}"
-                return self._ladder.end(candidacy, Stage.WITHDRAWN, [why]), Ruling(Action.OUT, (why,))
+        # On probation what is in service has been loaded: it is the one to return to that has to be whole.
+        serves = candidacy.stage is Stage.PROBATION
+        try:
+            self._registry.load(candidacy.champion if serves else candidacy.version).must_explain()
+        except ArtifactRefused as refused:
+            why = f"integrity: {refused}"
+            ends = Stage.OUTDATED if serves else Stage.WITHDRAWN
+            return self._ladder.end(candidacy, ends, [why]), Ruling(Action.OUT, (why,))
         ruling = self._ruling(candidacy)
+        if ruling.action is Action.ON and not further:
+            ruling = replace(ruling, action=Action.WAIT, missing=("a look that lets it further",))
         return self._carried_out(candidacy, ruling), ruling
 
     def _ruling(self, candidacy: Candidacy) -> Ruling:
@@ -131,4 +137,5 @@ class Looking:
         except ArtifactRefused as refused:
             if candidacy.stage is Stage.PROMOTING:  # damaged since it was in the canary
                 return self._ladder.end(candidacy, Stage.WITHDRAWN, [f"integrity: {refused}"])
-            raise
+            # Nothing to return to: a person has to choose, and is told.
+            return self._ladder.end(candidacy, Stage.OUTDATED, [f"not rolled back: {refused}"])

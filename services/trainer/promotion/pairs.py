@@ -45,8 +45,7 @@ class Pairs:
 
     @property
     def days(self) -> float:
-        """From the first purchase to the last, in event time."""
-        return float(np.ptp(self.occurred_us)) / MICROS_PER_DAY if len(self) else 0.0
+        return days_of(self.occurred_us)
 
     def take(self, which: NDArray[Any]) -> Pairs:
         def some(value: Any) -> Any:
@@ -67,6 +66,15 @@ class Pairs:
         mine, other = (self.deciding, self.beside) if candidate_decides else (self.beside, self.deciding)
         label = self.defaulted.astype(np.int8)
         return log_losses(label, other.probability) - log_losses(label, mine.probability)
+
+
+def days_of(occurred_us: NDArray[np.int64]) -> float:
+    """How long these purchases went on, in event time: what lies between the first twentieth of them and the last, as
+    long as that of a steady stream would say. From the first to the last would be days where one came late."""
+    if len(occurred_us) == 0:
+        return 0.0
+    early, late = np.quantile(occurred_us, [0.05, 0.95])
+    return float(late - early) / 0.9 / MICROS_PER_DAY
 
 
 def pairs(exposures: Exposures, deciding: str, beside: str) -> Pairs:

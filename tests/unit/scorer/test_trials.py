@@ -72,8 +72,26 @@ async def test_a_model_that_cannot_be_trusted_is_not_tried_and_the_others_are(
     registry.change_trials(lambda _: Trials([good, bad]))
     graph = registry.root / "models" / bad / "model.onnx"
     graph.write_bytes(graph.read_bytes()[:50])
-    await reloader.look_at_trials()
+    assert await reloader.look_at_trials()
+    assert not await reloader.look_at_trials()
     assert [model.version for model in slot.lineup.challengers] == [good]
+
+
+async def test_one_that_could_not_be_read_is_tried_as_soon_as_it_can(
+    registry: ModelRegistry, slot: ModelSlot, reloader: ModelReloader
+) -> None:
+    there, away = register(registry, intercept=-1.0), register(registry, intercept=-0.5)
+    trial = Experiment("trial", "salt", [Arm("canary", 0.5, away)], NOW, "test")
+    registry.change_trials(lambda _: Trials([there], trial))
+    graph = registry.root / "models" / away / "model.onnx"
+    graph.rename(graph.with_suffix(".elsewhere"))
+    assert await reloader.look_at_trials()
+    assert (slot.lineup.arms, roles("challenger")) == ({}, [there])
+    graph.with_suffix(".elsewhere").rename(graph)
+    assert await reloader.look_at_trials()
+    assert slot.lineup.arms["canary"].version == away
+    assert roles("challenger") == sorted([there, away])
+    assert not await reloader.look_at_trials()
 
 
 async def test_a_model_that_explains_nothing_answers_in_shadow_and_decides_for_nobody(

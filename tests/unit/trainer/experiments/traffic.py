@@ -80,6 +80,7 @@ def traffic(
         declined=declined,
         own=np.where(declined, "decline", "approve").astype(object),
         degraded=np.zeros(decisions, dtype=bool),
+        failed=np.zeros(decisions, dtype=bool),
         model_version=np.where(arm == CHAMPION, "c" * 16, "0" * 16).astype(object),
         probability=1 / (1 + np.exp(-log_odds)),
         shadow=np.full(decisions, "[]", dtype=object),

@@ -16,6 +16,7 @@ from services.trainer.lifecycle.triggers import (
     State,
     Trigger,
     back_off,
+    begun,
     decide,
     noted,
     trained,
@@ -73,6 +74,38 @@ def test_trainings_in_vain_become_rarer_up_to_the_schedule() -> None:
 
 def test_what_comes_too_early_makes_no_later_one_rarer() -> None:
     assert [day for day, _ in run(30, {0: DRIFT}, Came.TOO_EARLY)] == [0, 7, 14, 21, 28]
+
+
+def test_before_anything_has_matured_it_is_tried_each_week() -> None:
+    began = run(30, {}, Came.TOO_EARLY)
+    assert began == [(0, Trigger.FIRST)] + [(day, Trigger.SCHEDULE) for day in (7, 14, 21, 28)]
+
+
+def test_whoever_a_person_has_put_on_the_ladder_is_not_replaced_by_a_first_training() -> None:
+    for climber in (Climber("a", "shadow", replaceable=True), Climber("a", "canary", replaceable=False)):
+        assert decide(State(), at(0), PLAN, climber).trigger is None
+
+
+def test_a_training_that_was_cut_off_is_begun_anew_twice_and_counts_as_in_vain_then() -> None:
+    state = begun(State(), DAY)
+    assert state == State(cut_off=1)
+    state = begun(begun(state, 2 * DAY), 3 * DAY)
+    assert state == State(tried_at_us=3 * DAY, in_vain=1, unjudged=True)
+    assert decide(state, at(9), PLAN).trigger is None
+    assert decide(state, at(10), PLAN).trigger is Trigger.SCHEDULE
+    assert trained(State(cut_off=2), DAY, Came.CANDIDATE) == State(tried_at_us=DAY)
+
+
+def test_a_look_that_saw_nothing_changes_nothing_that_is_known() -> None:
+    state = State(drifted_at_us=1, lost_at_us=2, learnt_of_us=3)
+    assert noted(state, at(9, blind="the champion can't be read")) == state
+
+
+def test_times_of_bad_input_are_remembered_and_those_that_touch_are_one() -> None:
+    state = State()
+    for day in (10, 11, 12, 30):
+        state = noted(state, at(day, poisoned=("dead letters",)))
+    assert noted(state, at(31)).poisoned == ((3 * DAY, 12 * DAY + 1), (23 * DAY, 30 * DAY + 1))
 
 
 def test_poisoned_data_starts_nothing_whatever_else_is_found() -> None:

@@ -32,10 +32,8 @@ class World:
     state: State = field(default_factory=State)
 
     def watch(self, every_days: float = 1.0) -> Watch:
-        hands = Hands(
-            clock=self.clock, look=self.look, advance=self.advance, train=self.train,
-        )  # fmt: skip
-        return Watch(hands, self, Plan(every_days=28, changed_days=7), int(every_days * DAY))
+        hands = Hands(clock=self.clock, look=self.look, advance=self.advance, train=self.train)
+        return Watch(hands, self, Plan(every_days=28, changed_days=7), int(every_days * DAY), DAY // 24)
 
     def read(self) -> State:
         return self.state
@@ -51,11 +49,12 @@ class World:
         self._do("look")
         return Seen(clock_us, **self.found)  # type: ignore[arg-type]
 
-    def advance(self) -> Climber | None:
-        self._do("advance")
+    def advance(self, state: State, further: bool) -> Climber | None:
+        self._do("advance" if further else "step out")
         return self.climber
 
-    def train(self, trigger: Trigger, since_us: int | None) -> Came:
+    def train(self, trigger: Trigger, state: State) -> Came:
+        since_us = state.changed_at_us
         self._do(f"train {trigger} since {None if since_us is None else since_us // DAY}")
         return self.came
 
@@ -68,18 +67,36 @@ class World:
 def test_a_first_round_looks_promotes_and_trains() -> None:
     world = World()
     tick = world.watch().tick()
-    assert world.did == ["look", "remember", "advance", "train first since None", "remember"]
+    assert world.did == ["look", "advance", "remember", "train first since None", "remember"]
     assert (tick.looked, tick.trigger, tick.candidate) == (True, Trigger.FIRST, True)
 
 
-def test_without_new_days_it_does_nothing() -> None:
+def test_between_two_looks_a_candidate_may_only_be_taken_out_and_that_once_an_hour() -> None:
     world = World()
     watch = world.watch()
     watch.tick()
     world.did.clear()
-    world.day = 0.9
-    assert not watch.tick().looked
-    assert world.did == []
+    for world.day in (0.01, 0.05, 0.06, 0.9):
+        assert not watch.tick().looked
+    assert world.did == ["step out", "step out"]
+
+
+def test_where_no_look_can_be_taken_a_candidate_is_taken_out_all_the_same() -> None:
+    world = World(failing="look")
+    watch = world.watch()
+    for _ in range(2):
+        with pytest.raises(Transient):
+            watch.tick()
+    assert world.did == ["look", "step out", "look"]
+
+
+def test_a_look_that_sees_nothing_lets_nobody_further_and_forgets_nothing() -> None:
+    known = State(tried_at_us=0, drifted_at_us=8 * DAY, learnt_of_us=9 * DAY)
+    world = World(state=known, day=20, found={"blind": "the champion can't be read"})
+    world.watch().tick()
+    assert "step out" in world.did
+    assert "advance" not in world.did
+    assert world.state.drifted_at_us == 8 * DAY
 
 
 def test_an_empty_warehouse_is_waited_for() -> None:
@@ -95,14 +112,14 @@ def test_a_change_is_trained_for_on_what_came_since() -> None:
 def test_poisoned_data_promotes_and_trains_nobody() -> None:
     world = World(found={"poisoned": ("30% dead letters",), "drifted_from_us": 0})
     tick = world.watch().tick()
-    assert world.did == ["look", "remember"]
+    assert world.did == ["look", "remember", "step out"]
     assert "30% dead letters" in tick.why
 
 
 def test_nobody_is_trained_while_a_candidate_decides_for_customers() -> None:
     world = World(state=State(tried_at_us=0), day=40, climber=Climber("abc", "canary", replaceable=False))
     tick = world.watch().tick()
-    assert world.did == ["look", "remember", "advance"]
+    assert world.did == ["look", "advance"]
     assert "abc" in tick.why
 
 
@@ -114,6 +131,18 @@ def test_a_round_that_is_cut_off_anywhere_is_made_up_for_by_the_next_process(pla
     world.failing = ""
     assert world.watch().tick().trigger is Trigger.FIRST
     assert world.state.tried_at_us == 0
+
+
+def test_a_training_that_is_always_cut_off_is_not_begun_for_ever() -> None:
+    world = World(failing="train", error=Transient("no space left for the card"))
+    watch = world.watch()
+    for _ in range(10):
+        try:
+            watch.tick()
+        except Transient:
+            continue
+    assert [what for what in world.did if what.startswith("train")] == ["train first since None"] * 3
+    assert world.state == State(tried_at_us=0, in_vain=1, unjudged=True)
 
 
 def test_a_training_in_vain_is_remembered_as_such() -> None:

@@ -58,6 +58,7 @@ def decided(
         declined=verdicts[deciding] == "decline",
         own=verdicts[deciding].astype(object),
         degraded=np.zeros(rows, dtype=bool),
+        failed=np.zeros(rows, dtype=bool),
         model_version=np.full(rows, deciding, dtype=object),
         probability=said[deciding],
         shadow=np.array(shadow, dtype=object),

@@ -14,6 +14,7 @@ from services.trainer.promotion.pairs import pairs
 from services.trainer.promotion.requirements import Requirements
 from shared.contracts.identity import from_epoch_micros
 from shared.experiments import Arm, Candidacy, Experiment, Stage, Step, Stricter, arm_of, canary_name
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from tests.unit.trainer.experiments.traffic import LIMITS
 from tests.unit.trainer.promotion.seen import CANDIDATE_VERSION, CHAMPION_VERSION, STARTED_US, decided
 
@@ -74,6 +75,34 @@ def test_what_is_missing_is_said_one_by_one() -> None:
     assert [each.partition(":")[0] for each in ruling.missing] == [
         "customers in the canary", "decisions in the canary", "days in the canary",
     ]  # fmt: skip
+
+
+def test_what_the_champion_decides_under_the_canarys_name_shows_nothing_of_the_candidate() -> None:
+    """It fails, or scorers don't have it."""
+    seen = in_canary()
+    nobody = replace(seen, model_version=np.full(len(seen), CHAMPION_VERSION, dtype=object))
+    ruling = JUDGE.in_canary(nobody, candidacy(Stage.CANARY), EXPERIMENT)
+    assert ruling.action is Action.OUT
+    assert ruling.reasons[0].startswith("failures: not decided by it")
+    assert (ruling.evidence["decisions"], ruling.evidence["customers"]) == (0, 0)
+    few = replace(seen, model_version=np.where(np.arange(len(seen)) % 50, seen.model_version, CHAMPION_VERSION))
+    assert JUDGE.in_canary(few, candidacy(Stage.CANARY), EXPERIMENT).action is Action.ON
+
+
+@pytest.mark.parametrize(("share", "action"), [(0.03, Action.ON), (0.1, Action.OUT)])
+def test_one_that_fails_too_often_in_service_goes_back(share: float, action: Action) -> None:
+    seen = on_probation()
+    failed = np.random.default_rng(3).random(len(seen)) < share
+    version = np.where(failed, "unknown", seen.model_version)
+    ruling = JUDGE.on_probation(replace(seen, failed=failed, model_version=version), candidacy(Stage.PROBATION))
+    assert ruling.action is action
+
+
+def test_a_purchase_that_comes_late_makes_no_days_of_one() -> None:
+    half_a_day = decided(3000, days=0.5)
+    late = half_a_day.occurred_us.copy()
+    late[0] -= 15 * MICROS_PER_DAY
+    assert JUDGE.in_shadow(replace(half_a_day, occurred_us=late), candidacy()).missing == ("days in shadow: 0.5 of 7",)
 
 
 def test_before_anything_has_matured_a_candidate_may_go_on_and_nothing_is_said_of_its_log_loss() -> None:

@@ -44,14 +44,14 @@ class Rig:
         assert found is not None
         return found
 
-    def look(self, rows: int = 1500, **behaviour: float) -> Look:
+    def look(self, rows: int = 1500, *, further: bool = True, **behaviour: float) -> Look:
         return Looking(
             self.registry,
             self.ladder,
             Judge(ASKED, LIMITS, Economics()),
             lambda _since, _until: self.seen(rows, **behaviour),
             lambda: time.time_ns() // 1000 + 1_000_000,
-        ).look()
+        ).look(further=further)
 
     def seen(self, rows: int, **behaviour: float) -> Exposures:
         """As decided at this stage: by the one in service, and in the canary by the candidate."""
@@ -152,6 +152,7 @@ def empty_shadow(rig: Rig) -> None:
         (Stage.SHADOW, promote_candidate, Stage.OUTDATED, "past the ladder"),
         (Stage.CANARY, stop_canary, Stage.WITHDRAWN, "stopped by guard: decline-rate of canary"),
         (Stage.CANARY, promote_other, Stage.OUTDATED, "is in service instead of"),
+        (Stage.PROBATION, empty_shadow, Stage.OUTDATED, "is not in shadow: there is nothing to compare it with"),
         (Stage.PROBATION, roll_back, Stage.ROLLED_BACK, "put back in service by operator"),
         (Stage.PROBATION, promote_other, Stage.OUTDATED, "put in service by operator"),
     ],
@@ -178,6 +179,33 @@ def test_one_that_was_tampered_with_on_its_way_is_withdrawn(rig: Rig, stage: Sta
     assert found.reasons[0].startswith("integrity: hash")
     assert rig.registry.trials().shadow == []
     assert rig.registry.current() == rig.champion
+
+
+def test_on_probation_the_one_to_return_to_has_to_be_whole(rig: Rig) -> None:
+    climb(rig, Stage.PROBATION)
+    (rig.registry.root / "models" / rig.champion / "model.onnx").write_bytes(b"another")
+    found = rig.look(candidate_shift=1.5)
+    assert found.after is Stage.OUTDATED
+    assert found.reasons[0].startswith("integrity: hash")
+    assert rig.registry.current() == rig.candidate
+
+
+def test_a_rollback_to_one_that_is_damaged_ends_and_says_so(rig: Rig) -> None:
+    climb(rig, Stage.PROBATION)
+    judged = rig.candidacy.moved(Stage.ROLLING_BACK, rig.candidacy.since, LADDER, ["profit"])
+    rig.registry.change_trials(lambda before: msgspec.structs.replace(before, candidacy=judged))
+    (rig.registry.root / "models" / rig.champion / "model.onnx").write_bytes(b"another")
+    found = rig.look()
+    assert found.after is Stage.OUTDATED
+    assert found.reasons[0].startswith("not rolled back")
+
+
+@pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.CANARY, Stage.PROBATION])
+def test_a_look_that_lets_nobody_further_takes_out_whoever_decides_and_is_worse(rig: Rig, stage: Stage) -> None:
+    climb(rig, stage)
+    assert not rig.look(further=False).stepped
+    found = rig.look(further=False, candidate_shift=1.5)
+    assert found.stepped == (stage is not Stage.SHADOW)
 
 
 def test_one_that_harms_in_service_is_rolled_back_and_stays_out_until_a_person_wants_it(rig: Rig) -> None:

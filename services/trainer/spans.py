@@ -1,0 +1,21 @@
+"""Stretches of the stream's time. Pure, and imports nothing: settings need the type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Span = tuple[int, int]
+"""[from, until) in microseconds."""
+
+
+def outside(at_us: NDArray[np.int64], spans: Iterable[Span]) -> NDArray[np.bool_]:
+    """Which of these moments lie in none of them."""
+    found: NDArray[np.bool_] = at_us == at_us
+    for since_us, until_us in spans:
+        found &= (at_us < since_us) | (at_us >= until_us)
+    return found
