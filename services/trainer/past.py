@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,16 @@ FROM `{{project}}.{tables.OUTCOMES.id}`
 WHERE load_partition = {{partition}} AND customer_id IS NOT NULL
 """
 
+_OF_SAMPLE = f"""
+  AND {{customer_id}} IN (
+    SELECT customer_id FROM (
+      SELECT customer_id, MIN(event_id) AS drawn FROM `{{project}}.{tables.TRANSACTIONS.id}`
+      WHERE occurred_at >= TIMESTAMP_MICROS({{since_us}}) AND occurred_at < TIMESTAMP_MICROS({{until_us}})
+        AND customer_id IS NOT NULL
+      GROUP BY customer_id ORDER BY drawn LIMIT {{customers}}))
+"""
+"""Identities of events are hashes, or random: whoever has the least of them is anybody."""
+
 _CASES = f"""
 SELECT
   t.*, d.decision, d.probability_of_default, d.degraded, d.feature_set_version AS decided_on,
@@ -106,11 +117,22 @@ _FEATURE_VALUES = msgspec.json.Decoder(dict[str, float | None])
 _encoder = msgspec.json.Encoder()
 
 
+@dataclass(frozen=True)
+class Sample:
+    """So many of the customers who bought in [since, until), microseconds of event time, with all of their past."""
+
+    since_us: int
+    until_us: int
+    customers: int
+
+
 class Past:
     """Every method may raise WarehouseUnavailable."""
 
-    def __init__(self, warehouse: Warehouse) -> None:
+    def __init__(self, warehouse: Warehouse, sample: Sample | None = None) -> None:
+        """`sample`: whose purchases and outcomes there are; everybody's without one."""
         self._warehouse, self._client, self._project = warehouse, warehouse.client, warehouse.project
+        self._sample = sample
 
     def partitions(self) -> list[int]:
         return sorted(row.number for row in self._rows(_PARTITIONS))
@@ -188,6 +210,9 @@ class Past:
         return any(self._client.query(sql, config, retry=RETRY, timeout=CALL_TIMEOUT_S).result(timeout=QUERY_TIMEOUT_S))
 
     def _sorted(self, sql: str, keys: Sequence[str], partition: int) -> pyarrow.Table:
+        if self._sample is not None:
+            whose = "t.customer_id" if sql is _PURCHASES else "customer_id"
+            sql += _OF_SAMPLE.format(project="{project}", customer_id=whose, **asdict(self._sample))
         rows = self._warehouse.rows(sql.format(project=self._project, partition=partition))
         return rows.sort_by([(key, "ascending") for key in keys])
 

@@ -74,6 +74,7 @@ async def run(plan: YearPlan, folder: Path, console: Console) -> dict[str, Any]:
         "SIMULATOR__REGIME": plan.regime,
         "TRAINER__REPORTS": str(folder / "reports"),
         "LOG__FORMAT": "json",
+        "TRAINER__LIFECYCLE__GUARD_HOURS": "8",  # an hour of the stream passes in less time than such a look takes
     }
     with System(folder, ("simulator", "features", "scorer", "sink"), settings) as system:
         (port,) = free_ports(1)

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tests.year.story import ESTIMATED_WITHIN, LAST_DAYS, RECOVERED, broken_promises, mean_distance
+from tests.year.story import ESTIMATED_WITHIN, LAST_DAYS, NOTICED_WITHIN, RECOVERED, broken_promises, mean_distance
 
 FOUND = Path("out/year.json")
 PICTURE = Path("out/year.png")
@@ -51,8 +51,8 @@ def page(found: dict[str, Any]) -> str:
             table(
                 ("", "asked for", "came"),
                 [
-                    ("drift of the attributes", "noticed", _noticed(found["alarms"]["attributes"])),
-                    ("another law", "noticed", _noticed(found["alarms"]["law"])),
+                    ("drift of the attributes", _within("attributes"), _noticed(found["alarms"]["attributes"])),
+                    ("another law", _within("law"), _noticed(found["alarms"]["law"])),
                     (
                         "false alarms",
                         "less than 1 a month",
@@ -138,6 +138,10 @@ def _trainings(all_of_them: list[dict[str, Any]]) -> Iterator[tuple[float, str]]
             yield some[0]["day"], f"training ({trigger}): {came}"
         else:
             yield some[0]["day"], f"{len(some)} trainings ({trigger}) up to day {some[-1]['day']:.0f}: {came}"
+
+
+def _within(kind: str) -> str:
+    return f"noticed within {NOTICED_WITHIN[kind]:,} purchases"
 
 
 def _noticed(alarm: dict[str, Any]) -> str:

@@ -30,6 +30,11 @@ RECOVERED = 0.005
 ESTIMATED_WITHIN = 0.01
 """Of the realized AUC, over the stable months together: of each alone, the luck of its own defaults is as large."""
 MONTH_DAYS = 30.4
+NOTICED_WITHIN = {"attributes": 15_000, "law": 150_000}
+"""Purchases. Ten days of 1,500 for what people buy; for who defaults, which shows only as loans run out, a hundred."""
+ALARMED_DAYS = 7
+"""Of the stable ones, at most: an alarm that never ends is one, and says nothing."""
+CLIMBED = ("shadow", "canary", "probation")
 TRAINED = {"training_done": "model", "training_too_early": "too early", "training_in_vain": "in vain"}
 LOOKED = b'"event": "looked"'
 """In the log of the loop."""
@@ -118,7 +123,18 @@ def broken_promises(found: dict[str, Any]) -> list[str]:
         broken.append("the ledger does not balance")
     unnoticed = [kind for kind in ("attributes", "law") if found["alarms"][kind]["day"] is None]
     broken += [f"the change of the {kind} was never noticed" for kind in unnoticed]
+    broken += [
+        f"the change of the {kind} was noticed after {purchases:,} purchases, not within {most:,}"
+        for kind, most in NOTICED_WITHIN.items()
+        if (purchases := found["alarms"][kind]["after_purchases"]) is not None and purchases > most
+    ]
+    if not _taken_over(found):
+        broken.append(
+            "no model that was trained after the law changed came by shadow, canary and probation into service"
+        )
     alarms = found["alarms"]["false"]
+    if alarms["alarmed_days"] > ALARMED_DAYS:
+        broken.append(f"alarms on {alarms['alarmed_days']} stable days")
     if alarms["a_month"] >= 1:
         broken.append(f"{alarms['a_month']:.1f} false alarms a month")
     estimates = [each for each in found["estimates"] if each["stable"]]
@@ -127,9 +143,19 @@ def broken_promises(found: dict[str, Any]) -> list[str]:
     elif abs(distance := mean_distance(estimates)) >= ESTIMATED_WITHIN:
         broken.append(f"over the stable months the estimated AUC lies {distance:+.4f} from the realized one")
     last = found["last"]
-    if last is None or last["gap"] > RECOVERED:
-        broken.append(f"at the end the models are {'nowhere' if last is None else last['gap']} below the ceiling")
+    if last is None:
+        broken.append("at the end no model decides")
+    elif last["gap"] > RECOVERED:
+        broken.append(f"at the end the models are {last['gap']:.4f} below the ceiling")
     return broken
+
+
+def _taken_over(found: dict[str, Any]) -> bool:
+    """Whether the last model in service learnt the new law, and earned its place."""
+    trained = {each["version"] for each in found["trainings"] if each["day"] >= found["plan"]["law_day"]}
+    last = found["versions"][-1]["version"] if found["versions"] else None
+    climbed = {step["stage"] for step in found["steps"] if step["version"] == last}
+    return last in trained and climbed.issuperset(CLIMBED)
 
 
 def table(found: dict[str, Any]) -> Table:
@@ -179,8 +205,9 @@ def _alarms(seen: list[dict[str, Any]], plan: YearPlan, decided: Decided, first_
     """When each change was first noticed, and how often nothing was the matter."""
 
     def first(what: str, since: float) -> dict[str, Any]:
-        days = [_day(look["as_of"], first_us) for look in seen if look[what]]
-        day = next((day for day in days if day >= since), None)
+        """The first alarm that begins after the change: one that was on already didn't notice it."""
+        begun = [now for before, now in pairwise([{what: False}, *seen]) if now[what] and not before[what]]
+        day = next((day for look in begun if (day := _day(look["as_of"], first_us)) >= since), None)
         if day is None:
             return {"day": None, "after_days": None, "after_purchases": None}
         between = (decided.occurred_us >= first_us + since * MICROS_PER_DAY) & (
@@ -197,7 +224,12 @@ def _alarms(seen: list[dict[str, Any]], plan: YearPlan, decided: Decided, first_
     return {
         "attributes": first("drift", plan.attributes_day),
         "law": first("performance", plan.law_day),
-        "false": {"alarms": rises, "stable_days": plan.attributes_day - began, "a_month": rises / months},
+        "false": {
+            "alarms": rises,
+            "alarmed_days": sum(alarmed),
+            "stable_days": plan.attributes_day - began,
+            "a_month": rises / months,
+        },
     }
 
 

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from services.trainer.gates.limits import GateLimits
 from services.trainer.gates.verdict import MISMATCH, GateVerdict
 from services.trainer.warehouse import Warehouse
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.warehouse import tables, views
+
+DAYS = 28
 
 _COMPARED = f"""
 SELECT COUNT(*) AS compared, COUNTIF(d.feature_hash != f.feature_hash) AS differing
 FROM (
   SELECT event_id, feature_hash FROM `{{project}}.{views.DECISIONS_CURRENT.id}`
   WHERE feature_set_version = '{{feature_set}}' AND feature_hash IS NOT NULL AND customer_id IS NOT NULL
+    AND occurred_at >= TIMESTAMP_MICROS({{since_us}}) AND occurred_at < TIMESTAMP_MICROS({{until_us}})
 ) AS d
 JOIN (
   SELECT event_id, feature_hash FROM `{{project}}.{tables.FEATURES.id}`
@@ -37,11 +41,14 @@ Comparison = Callable[[str], Compared]
 """Of a feature set."""
 
 
-def of_warehouse(warehouse: Warehouse) -> Comparison:
-    """Features that were decided on against those of `reprocess`, where there are any of the same set."""
+def of_warehouse(warehouse: Warehouse, as_of_us: int) -> Comparison:
+    """Features that were decided on in the last `DAYS` against those of `reprocess`, where there are any of the same
+    set. What is older says nothing of what a model would be asked with now."""
+    until_us = as_of_us + 1
+    bounds = {"since_us": until_us - DAYS * MICROS_PER_DAY, "until_us": until_us}
 
     def compared(feature_set: str) -> Compared:
-        found = warehouse.rows(_COMPARED.format(project=warehouse.project, feature_set=feature_set))
+        found = warehouse.rows(_COMPARED.format(project=warehouse.project, feature_set=feature_set, **bounds))
         return Compared(int(found["compared"][0].as_py()), int(found["differing"][0].as_py()))
 
     return compared

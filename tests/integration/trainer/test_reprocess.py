@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from services.sink.pipeline import Rules, rows_of
-from services.trainer.past import Past
+from services.trainer.past import Past, Sample
 from services.trainer.warehouse import Warehouse
 from shared.contracts import topics
 from shared.contracts.events import encode
@@ -21,6 +21,7 @@ from shared.contracts.headers import Headers
 from shared.contracts.identity import from_epoch_micros
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import FEATURE_SET_VERSION
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.registry import ModelRegistry
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
@@ -162,6 +163,20 @@ def test_a_second_run_finds_them_and_writes_nothing(reprocessed: Reprocessed) ->
     again = reprocessed.run("reprocess")
     assert (again["written"], again["present"]) == (0, reprocessed.answer["written"])
     assert len(Past(Warehouse(reprocessed.settings)).present(FEATURE_SET_VERSION, 0)) == reprocessed.answer["written"]
+
+
+def test_a_sample_is_of_so_many_customers_with_all_of_their_past(reprocessed: Reprocessed) -> None:
+    purchases = reprocessed.history.purchases
+    until_us = purchases[-1].accepted.occurred_us + 1
+    since_us = until_us - 7 * MICROS_PER_DAY
+    past = Past(Warehouse(reprocessed.settings), Sample(since_us, until_us, 20))
+    sampled = [each.accepted.transaction for each in past.purchases(0)]
+    customers = {each.customer_id for each in sampled}
+    late = {p.accepted.transaction.customer_id for p in purchases if p.accepted.occurred_us >= since_us}
+    assert len(customers) == 20 and customers < late
+    theirs = [p.accepted.transaction for p in purchases if p.accepted.transaction.customer_id in customers]
+    assert [each.event_id for each in sampled] == [each.event_id for each in theirs]
+    assert {each.outcome.customer_id for each in past.outcomes(0)} <= customers
 
 
 def test_a_range_takes_in_only_its_purchases_with_the_whole_past_behind_them(reprocessed: Reprocessed) -> None:

@@ -50,14 +50,22 @@ def test_an_alarm_that_goes_on_is_one_and_one_that_comes_again_is_another() -> N
         look(64),
         look(131, drift=True),
     )
-    assert found["false"] == {"alarms": 2, "stable_days": 90.0, "a_month": pytest.approx(2 / 90 * story.MONTH_DAYS)}
+    monthly = pytest.approx(2 / 90 * story.MONTH_DAYS)
+    assert found["false"] == {"alarms": 2, "alarmed_days": 3, "stable_days": 90.0, "a_month": monthly}
 
 
 def test_a_change_is_noticed_by_the_first_look_after_it_and_by_no_earlier_one() -> None:
-    found = alarms(look(120, drift=True, performance=True), look(132, drift=True), look(200, performance=True))
+    found = alarms(
+        look(120, drift=True, performance=True), look(121), look(132, drift=True), look(200, performance=True)
+    )
     assert found["attributes"] == {"day": 132.0, "after_days": 2.0, "after_purchases": 21}
     assert found["law"]["after_days"] == 30.0
     assert alarms(look(131))["attributes"]["day"] is None
+
+
+def test_an_alarm_that_was_on_before_has_noticed_nothing() -> None:
+    always = alarms(*(look(day, drift=True, performance=True) for day in range(60, 365)))
+    assert (always["attributes"]["day"], always["law"]["day"]) == (None, None)
 
 
 def test_windows_hold_each_purchase_once_and_a_perfect_score_reaches_the_ceiling() -> None:
@@ -108,8 +116,16 @@ def test_the_latest_look_is_read_from_a_log_that_grows(tmp_path: Path) -> None:
 def kept() -> dict[str, Any]:
     """A year in which all went as promised."""
     return {
+        "plan": {"law_day": 170},
+        "trainings": [{"day": 250.0, "version": "new"}],
+        "versions": [{"version": "old"}, {"version": "new"}],
+        "steps": [{"version": "new", "stage": stage} for stage in ("shadow", "canary", "promoting", "probation")],
         "ledger_balanced": True,
-        "alarms": {"attributes": {"day": 132.0}, "law": {"day": 230.0}, "false": {"alarms": 0, "a_month": 0.0}},
+        "alarms": {
+            "attributes": {"day": 132.0, "after_purchases": 3000},
+            "law": {"day": 230.0, "after_purchases": 90_000},
+            "false": {"alarms": 0, "alarmed_days": 0, "a_month": 0.0},
+        },
         "estimates": [{"stable": True, "defaults": 100, "auc": 0.6, "estimated_auc": 0.604}],
         "last": {"gap": 0.003},
     }
@@ -124,11 +140,19 @@ def test_a_year_as_promised_breaks_nothing() -> None:
     [
         ({"ledger_balanced": False}, "ledger"),
         ({"last": {"gap": 0.0051}}, "below the ceiling"),
-        ({"last": None}, "below the ceiling"),
+        ({"last": None}, "no model decides"),
         ({"estimates": []}, "no stable month"),
         ({"estimates": [{"stable": True, "defaults": 9, "auc": 0.6, "estimated_auc": 0.611}]}, r"\+0\.0110"),
-        ({"alarms": kept()["alarms"] | {"law": {"day": None}}}, "law was never noticed"),
-        ({"alarms": kept()["alarms"] | {"false": {"alarms": 3, "a_month": 1.0}}}, "false alarms"),
+        ({"alarms": kept()["alarms"] | {"law": {"day": None, "after_purchases": None}}}, "law was never noticed"),
+        ({"alarms": kept()["alarms"] | {"law": {"day": 300.0, "after_purchases": 200_000}}}, "not within 150,000"),
+        (
+            {"alarms": kept()["alarms"] | {"false": {"alarms": 3, "alarmed_days": 3, "a_month": 1.0}}},
+            "false alarms",
+        ),
+        ({"alarms": kept()["alarms"] | {"false": {"alarms": 1, "alarmed_days": 60, "a_month": 0.3}}}, "60 stable days"),
+        ({"versions": [{"version": "old"}]}, "came by shadow"),
+        ({"trainings": [{"day": 100.0, "version": "new"}]}, "came by shadow"),
+        ({"steps": kept()["steps"][:2]}, "came by shadow"),
     ],
 )
 def test_each_promise_can_be_broken(change: dict[str, Any], words: str) -> None:
