@@ -11,6 +11,13 @@ MIN_SLOPE = 0.05
 """A model that is worth nothing on the validation part may get a slope of 0 or below, which would undo or reverse the
 order of its scores. It gets this instead, all but flat, and then loses on log-loss to whatever learnt something."""
 
+CLEARLY = 2.0
+"""Standard errors by which a slope must differ from 1 to be believed. What is calibrated has minimised log-loss under a
+penalty, so that 1 is the first guess; and some hundred defaults of a weak signal tell a slope to within a third. That
+third would be in every probability, and in whatever is expected of a model before outcomes are known: with 1,500
+defaults behind a first model of the simulator's purchases its expected AUC was off by 0.012, and is by 0.007 (root mean
+square of six seeds)."""
+
 MAX_STEPS = 50
 """Newton's method on two numbers is done in about six."""
 
@@ -21,16 +28,18 @@ RIDGE = 1e-9
 
 
 def fit_platt(raw: NDArray[np.floating], label: NDArray[np.integer], weight: NDArray[np.float64]) -> Calibration:
-    """Slope and intercept in log-odds by weighted maximum likelihood; labels are smoothed as Platt (1999) does, so that
-    a part without overlap doesn't send the slope to infinity."""
+    """Slope and intercept in log-odds by weighted maximum likelihood, the slope 1 unless it is clearly another; labels
+    are smoothed as Platt (1999) does, so that a part without overlap doesn't send the slope to infinity."""
     scores, defaulted = logit(raw), np.asarray(label, dtype=bool)
     bad, good = int(defaulted.sum()), int((~defaulted).sum())
     target = np.where(defaulted, (bad + 1) / (bad + 2), 1 / (good + 2))
-    slope, intercept = _newton(np.stack([scores, np.ones_like(scores)]), target, weight, np.array([1.0, 0.0]))
-    if slope < MIN_SLOPE:
-        shifted = MIN_SLOPE * scores
-        (intercept,) = _newton(np.ones((1, len(scores))), target, weight, np.zeros(1), shifted)
-        slope = MIN_SLOPE
+    design = np.stack([scores, np.ones_like(scores)])
+    slope, intercept = found = _newton(design, target, weight, np.array([1.0, 0.0]))
+    error = float(np.sqrt(np.linalg.inv(_hessian(design, sigmoid(found @ design), weight))[0, 0]))
+    given = MIN_SLOPE if slope < MIN_SLOPE else 1.0
+    if slope < MIN_SLOPE or abs(slope - 1.0) < CLEARLY * error:
+        (intercept,) = _newton(np.ones((1, len(scores))), target, weight, np.zeros(1), given * scores)
+        slope = given
     return Calibration(float(slope), float(intercept))
 
 
@@ -46,8 +55,7 @@ def _newton(
     for _ in range(MAX_STEPS):
         expected = sigmoid(weights @ design + offset)
         gradient = design @ (weight * (target - expected))
-        hessian = (design * (weight * expected * (1 - expected))) @ design.T + RIDGE * np.eye(len(weights))
-        step = np.linalg.solve(hessian, gradient)
+        step = np.linalg.solve(_hessian(design, expected, weight), gradient)
         # A whole step may overshoot, and from there go on to swing; the loss is convex, so some part of it descends.
         while (new_loss := _log_loss((weights + step) @ design + offset, target, weight)) > loss:
             step /= 2
@@ -57,6 +65,12 @@ def _newton(
         if np.abs(step).max() < SMALLEST_STEP:
             break
     return weights
+
+
+def _hessian(
+    design: NDArray[np.float64], expected: NDArray[np.float64], weight: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return np.asarray((design * (weight * expected * (1 - expected))) @ design.T + RIDGE * np.eye(len(design)))
 
 
 def _log_loss(log_odds: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]) -> float:

@@ -24,7 +24,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
     train = commands.add_parser("train", help="train on matured outcomes, register, and promote if it is better")
     train.add_argument("--as-of", type=_moment, help="what has matured by then counts (default: the last purchase)")
-    train.set_defaults(without=())  # spans of bad input: what looks after the models knows them
+    # Spans of bad input, and matured defaults that there have to be: what looks after the models knows them.
+    train.set_defaults(without=(), defaults=0)
     train.add_argument("--since", type=_moment, help="learn from purchases since then alone (default: from all)")
     train.add_argument(
         "--promote", action=argparse.BooleanOptionalAction, default=True, help="put it in service if the gate allows"

@@ -18,7 +18,7 @@ from services.trainer.candidates import candidates_of
 from services.trainer.card import card_html
 from services.trainer.ceiling import Ceiling, ceiling, read_hidden
 from services.trainer.engines import Engine
-from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.examples import Examples, TooFewExamples, TrainingRefused
 from services.trainer.experiments import exposures
 from services.trainer.experiments.guarding import Guard
 from services.trainer.families import Conditions
@@ -72,11 +72,14 @@ class Trainer(Job):
         section = self._settings.trainer
         as_of_us, examples, known = self._learnable(arguments)
         # Before the data are checked: that too little has matured is no fault of theirs, and alarms nobody.
-        temporal_split(examples.ordered().matured(as_of_us), section.validate_share, section.test_share)
+        matured = examples.ordered().matured(as_of_us)
+        temporal_split(matured, section.validate_share, section.test_share)
+        if (found := int(matured.label.sum())) < arguments.defaults:
+            raise TooFewExamples(f"{found} defaults have matured; {arguments.defaults} are asked for")
         if section.check_data:
             from services.trainer.quality.gate import refuse_unlike
 
-            refuse_unlike(examples, as_of_us, self._quality_folder, self._alerts)
+            refuse_unlike(examples, as_of_us, self._quality_folder, self._alerts, arguments.without)
             self._step("data checked")
         # What was asked for on the command line wins; who asks for no promotion doesn't mean the ladder either.
         on_ladder = section.ladder.enabled and arguments.promote if arguments.ladder is None else arguments.ladder

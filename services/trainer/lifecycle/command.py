@@ -130,6 +130,8 @@ class Watching(Job):
         asked = cli.parse(["train", "--ladder"])
         asked.since, asked.without = since_us, state.poisoned
         with _away_is_transient():
+            if self._registry.current() is None:
+                asked.defaults = self._settings.trainer.lifecycle.first_defaults
             try:
                 answer = self._as(Trainer).train(asked)
             except TooFewExamples as early:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from services.trainer import spans
 from services.trainer.examples import Examples
 from services.trainer.warehouse import Warehouse
 from shared.contracts.enumerations import VALUES
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.warehouse import tables, views
 
 MAX_ROWS = 200_000
@@ -125,8 +127,8 @@ def spread(features: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([features.drop(columns="features"), values], axis="columns")
 
 
-def example_frames(examples: Examples, as_of_us: int) -> dict[str, pd.DataFrame]:
-    """Of the training set, just as it goes into the fits."""
+def example_frames(examples: Examples, as_of_us: int, without: Sequence[spans.Span] = ()) -> dict[str, pd.DataFrame]:
+    """Of the training set, just as it goes into the fits. `without`: times of which it has nothing on purpose."""
     rows = pd.DataFrame(
         {
             "event_id": examples.event_id,
@@ -142,9 +144,16 @@ def example_frames(examples: Examples, as_of_us: int) -> dict[str, pd.DataFrame]
     return {
         "training_examples": rows,
         "training_columns": values,
-        "training_examples_by_day": with_empty_days(by_day),
+        "training_examples_by_day": _outside(with_empty_days(by_day), without),
         "training_leakage": told_by_one(values, examples.label),
     }
+
+
+def _outside(by_day: pd.DataFrame, without: Sequence[spans.Span]) -> pd.DataFrame:
+    """The days that lie in none of these, not in part either."""
+    begin_us = pd.to_datetime(by_day["day"]).to_numpy().astype("datetime64[us]").astype(np.int64)
+    reached = [(since_us - MICROS_PER_DAY + 1, until_us) for since_us, until_us in without]
+    return by_day[spans.outside(begin_us, reached)].reset_index(drop=True)
 
 
 def told_by_one(values: pd.DataFrame, label: np.ndarray) -> pd.DataFrame:

@@ -57,3 +57,15 @@ def test_a_row_of_weight_three_is_three_rows() -> None:
     other = fit_platt(raw.repeat(times), label.repeat(times), np.ones(times.sum()))
     # The smoothing of the labels counts rows, not weights.
     assert (one.slope, one.intercept) == pytest.approx((other.slope, other.intercept), abs=0.02)
+
+
+def test_a_slope_is_believed_where_it_is_clear() -> None:
+    draws = np.random.default_rng(7)
+
+    def slope(rows: int, spread: float) -> float:
+        scores = draws.normal(-3.0, spread, rows)
+        label = (draws.random(rows) < sigmoid(-3.0 + 1.5 * (scores + 3.0))).astype(np.int8)
+        return fit_platt(sigmoid(scores), label, np.ones(rows)).slope
+
+    assert sum(slope(2_000, spread=0.3) == 1.0 for _ in range(20)) >= 8  # a weak signal, a hundred defaults
+    assert 1.3 < slope(20_000, spread=1.0) < 1.7

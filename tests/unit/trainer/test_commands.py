@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pyarrow
 import pytest
 
 from services.trainer import switch
 from services.trainer.cli import parse
 from services.trainer.commands import STEPS, Trainer
-from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.examples import Examples, TooFewExamples, TrainingRefused
 from services.trainer.monitoring import purchases
 from services.trainer.monitoring.reference import decode_reference
 from services.trainer.segments import GROUPS, SEGMENTS
 from services.trainer.settings import TrainerSection, TrainerSettings
-from services.trainer.warehouse import Evaluation, Propensity, Warehouse
+from services.trainer.warehouse import Evaluation, Propensity, Warehouse, WarehouseUnavailable
 from shared.contracts.identity import epoch_micros
 from shared.experiments import Trials
 from shared.feature_definitions import FEATURE_SET_VERSION
@@ -272,3 +273,44 @@ def test_in_production_only_what_registers_models_needs_the_key_that_signs() -> 
     assert settings.lacks_for("guard") is None
     with pytest.raises(ValueError, match="PUBLIC_KEYS_FILE"):
         TrainerSettings(profile="production")
+
+
+def test_too_few_defaults_for_what_is_asked_for_are_no_training(trainer: Trainer, registry: ModelRegistry) -> None:
+    asked = parse(["train"])
+    asked.defaults = 1_000_000
+    with pytest.raises(TooFewExamples, match="1000000 are asked for"):
+        trainer.train(asked)
+    assert registry.current() is None
+
+
+def test_what_is_written_last_may_fail_and_the_model_is_registered_all_the_same(
+    trainer: Trainer,
+    warehouse: WarehouseInMemory,
+    registry: ModelRegistry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(_: Evaluation) -> None:
+        raise WarehouseUnavailable("away")
+
+    monkeypatch.setattr(warehouse, "append_evaluation", away)
+
+    def full(*_: str) -> str:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Trainer, "_report", full)
+    answer = trainer.train(parse(["train"]))
+    assert (answer["version"], answer["card"]) == (registry.current(), None)
+
+
+def test_days_of_bad_input_are_not_learnt_from(
+    trainer: Trainer, warehouse: WarehouseInMemory, examples: Examples
+) -> None:
+    matured = examples.matured(warehouse.clock()).occurred_us
+    span = (int(np.quantile(matured, 0.2)), int(np.quantile(matured, 0.25)))
+    asked = parse(["train"])
+    everything = sum(trainer.train(asked)["rows"].values())
+    asked.without = (span,)
+    assert sum(trainer.train(asked)["rows"].values()) == everything - int(
+        ((matured >= span[0]) & (matured < span[1])).sum()
+    )
