@@ -176,3 +176,27 @@ def test_what_ages_by_itself_is_compared_with_the_week_before_once_the_stream_ha
         day: tile_of(reference.layout, aged(each, 2.0), said) for day, each, said in purchases if day >= until - 7
     }
     assert any(each.alarm for each in judge(reference, spree, until, until - 14 - SETTLED_DAYS) if each.name == name)
+
+
+@pytest.mark.parametrize(("name", "against"), [("purchases_30d", "before"), ("amount", "reference")])
+def test_the_probability_within_a_group_ages_with_what_the_model_reads(name: str, against: str) -> None:
+    """All probabilities of the last three weeks are higher than those of the reference."""
+    draws = np.random.default_rng(3)
+    stream = [(day, each) for day, each, _, _ in days(300, 40, seed=6)]
+
+    def said(each: Purchases, level: float) -> np.ndarray:
+        return draws.normal(level, 0.004, len(each))
+
+    def read(each: Purchases) -> Purchases:
+        return replace(each, features=draws.normal(0, 1, (len(each), 1)).astype(np.float32))
+
+    first = read(stream[0][1])
+    reference = reference_of(first, (name,), said(first, 0.05), (FIRST, FIRST + 1))
+    tiles = {day: tile_of(reference.layout, read(each), said(each, 0.06)) for day, each in stream[19:]}
+    until = FIRST + 40
+    found = judge(reference, tiles, until, until - 14 - SETTLED_DAYS)
+    within = [each for each in found if each.kind == "prediction within" and each.days == 7]
+    assert {each.against for each in within} == {against}
+    assert any(each.alarm for each in within) == (against == "reference")
+    [whole] = [each for each in found if each.kind == "prediction" and each.days == 7]
+    assert (whole.against, whole.alarm) == ("reference", True)
