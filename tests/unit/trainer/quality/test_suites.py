@@ -160,8 +160,12 @@ def test_a_day_in_between_that_has_no_row_had_no_purchase() -> None:
 
 
 def test_leakage_is_measured_whichever_way_a_feature_points() -> None:
-    label = np.array([0, 0, 1, 1], dtype=np.int8)
-    frame = pd.DataFrame({"tells": [9.0, 8.0, 1.0, 2.0], "says_nothing": [1.0, 2.0, 1.0, 2.0], "empty": [np.nan] * 4})
+    label = np.repeat([0, 0, 1, 1], 20).astype(np.int8)
+    rarely_known = np.where(np.arange(80) % 20, np.nan, label)
+    frame = pd.DataFrame({
+        "tells": np.tile([9.0, 8.0, 1.0, 2.0], (20, 1)).T.ravel(),
+        "says_nothing": np.tile([1.0, 2.0], 40), "rarely_known": rarely_known, "empty": [np.nan] * 80,
+    })  # fmt: skip
     found = told_by_one(frame, label).set_index("feature")["auc"]
     assert found.to_dict() == {"tells": 1.0, "says_nothing": 0.5}
 
