@@ -26,8 +26,6 @@ DRIFT = 0.1
 BY_CHANCE = 'max(last_over_time(flit_monitor_concern{concern="drift"}[1d])) == 0'
 """The monitor has looked, and knows of no drift that chance doesn't explain: in a week of few purchases a score is high
 without any. The command `drift` alone has no such opinion."""
-WATCH_ROUNDS, MONITOR_LOOKS = "flit_watch_rounds_total", "flit_monitor_looks_total"
-_FAILED, _NOT_FAILED = 'result="failed"', 'result!="failed"'
 MODEL_DAYS = 45
 """A model is trained anew each month; this is one month missed."""
 AUDIT_HOURS = 24
@@ -36,14 +34,15 @@ LAST_AUDIT = "max_over_time(flit_ledger_last_audit_timestamp_seconds[3d]) > 0"
 """Not of the latest process alone: one that ends in each of its audits has none to tell of."""
 
 
-def _failed_looks() -> str:
-    """Of the loop, or of a monitor that runs by itself. The loop counts its rounds as well as its looks."""
+def _fails_each_time(*counters: str) -> str:
+    """Of one who counts what came of each time: it failed in ten minutes, and never succeeded. Of several counters the
+    first that there is."""
 
-    def looks(which: str) -> str:
-        counted = (f"sum(increase({name}{{{which}}}[10m]))" for name in (WATCH_ROUNDS, MONITOR_LOOKS))
-        return f"({' or '.join(counted)})"
+    def times(which: str) -> str:
+        counted = [f'sum(increase({name}{{result{which}"failed"}}[10m]))' for name in counters]
+        return counted[0] if len(counted) == 1 else f"({' or '.join(counted)})"
 
-    return f"{looks(_FAILED)} > 0 unless {looks(_NOT_FAILED)} > 0"
+    return f"{times('=')} > 0 unless {times('!=')} > 0"
 
 
 OPTIONAL = "optional"
@@ -97,13 +96,12 @@ ALERTS = (
         "The share of declines or approvals left its bounds: people look at purchases in the policy's place.",
     ),
     Alert(
-        "ExperimentUnwatched", "ticket",
-        'sum(increase(flit_guard_looks_total{result="failed"}[10m])) > 0'
-        ' unless sum(increase(flit_guard_looks_total{result!="failed"}[10m])) > 0', "5m",
+        "ExperimentUnwatched", "ticket", _fails_each_time("flit_guard_looks_total"), "5m",
         "The guard of experiments fails at every look: nobody would stop a bad arm.",
     ),
     Alert(
-        "ModelsUnwatched", "ticket", _failed_looks(), "5m",
+        # Of the loop, which counts its rounds as well as its looks, or of a monitor that runs by itself.
+        "ModelsUnwatched", "ticket", _fails_each_time("flit_watch_rounds_total", "flit_monitor_looks_total"), "5m",
         "Who looks after the models fails at every look: no drift would be seen, and nothing trained.",
     ),
     Alert(

@@ -93,13 +93,14 @@ class ModelReloader:
             return False
         kept = self._tried if trials == self._trials else {}
         arms = {arm.name: arm.model_version for arm in trials.experiment.arms} if trials.experiment else {}
+        wanted = {*trials.shadow, *arms.values()}
         tried = dict(kept)
-        for version in {*trials.shadow, *arms.values()} - kept.keys():
+        for version in wanted - kept.keys():
             try:
                 tried[version] = await self._load(version, decides=version in arms.values())
             except (ArtifactRefused, OSError) as error:
                 self._refused(error)
-        self._lacking = {*trials.shadow, *arms.values()} - tried.keys()
+        self._lacking = wanted - tried.keys()
         if trials == self._trials and tried.keys() == kept.keys():
             return False
         self._trials = trials

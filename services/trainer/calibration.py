@@ -36,10 +36,13 @@ def fit_platt(raw: NDArray[np.floating], label: NDArray[np.integer], weight: NDA
     design = np.stack([scores, np.ones_like(scores)])
     slope, intercept = found = _newton(design, target, weight, np.array([1.0, 0.0]))
     error = float(np.sqrt(np.linalg.inv(_hessian(design, sigmoid(found @ design), weight))[0, 0]))
-    given = MIN_SLOPE if slope < MIN_SLOPE else 1.0
-    if slope < MIN_SLOPE or abs(slope - 1.0) < CLEARLY * error:
-        (intercept,) = _newton(np.ones((1, len(scores))), target, weight, np.zeros(1), given * scores)
-        slope = given
+    if slope < MIN_SLOPE:
+        slope = MIN_SLOPE
+    elif abs(slope - 1.0) < CLEARLY * error:
+        slope = 1.0
+    else:
+        return Calibration(float(slope), float(intercept))
+    (intercept,) = _newton(np.ones((1, len(scores))), target, weight, np.zeros(1), slope * scores)
     return Calibration(float(slope), float(intercept))
 
 

@@ -34,7 +34,7 @@ from services.trainer.rounds import told_to_stop
 from services.trainer.spans import outside
 from services.trainer.split import temporal_split
 from services.trainer.tuning import Budget
-from services.trainer.warehouse import DriftRow, Evaluation, WarehouseUnavailable
+from services.trainer.warehouse import DriftRow, Evaluation, record
 from services.trainer.workflow import PROMOTED_BY, Plan, evaluate_version, train_and_register
 from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.experiments import Experiment
@@ -102,12 +102,9 @@ class Trainer(Job):
         )
         manifest, window = outcome.manifest, outcome.manifest.data_window
         top = _ceiling(arguments.hidden, outcome.holdout, outcome.probability)
-        try:
-            self._warehouse.append_evaluation(
-                _evaluation(manifest.version, manifest.family, "training", outcome.holdout, manifest.metrics, top)
-            )
-        except WarehouseUnavailable as error:  # the model is registered: trained anew, it would only be another one
-            log.error("record_not_written", version=manifest.version, kind="training", reason=str(error))
+        # The model is registered: trained anew, it would only be another one.
+        figures = _evaluation(manifest.version, manifest.family, "training", outcome.holdout, manifest.metrics, top)
+        record(self._warehouse, figures)
         self._step("evaluation written")
         for part, rows in (
             ("train", window.train_rows),

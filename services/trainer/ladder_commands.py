@@ -13,6 +13,7 @@ from services.trainer.experiments.exposures import read_all
 from services.trainer.gates import groups, mismatch
 from services.trainer.gates.examine import Examiner
 from services.trainer.job import Answer, Job
+from services.trainer.monitoring.alarms import WEEK
 from services.trainer.past import Past, Sample
 from services.trainer.promotion import stricter
 from services.trainer.promotion.entry import Entered, Entry
@@ -28,7 +29,6 @@ from shared.telemetry.process import EXIT_FAILED
 
 COMMANDS = ("advance", "enter", "withdraw")
 
-WEEK = 7
 SAMPLED_CUSTOMERS = 500
 """A fault in one vector of a hundred is found with near certainty; it takes seconds."""
 

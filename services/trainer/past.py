@@ -178,7 +178,9 @@ class Past:
 
     def present(self, feature_set: str, partition: int) -> set[str]:
         """Events of the partition that have features of this set from an earlier run."""
-        sql = _PRESENT.format(project=self._project, feature_set=feature_set, partition=partition)
+        sql = (_PRESENT + self._sampled("t.customer_id")).format(
+            project=self._project, feature_set=feature_set, partition=partition
+        )
         return set(self._warehouse.rows(sql)["event_id"].to_pylist())
 
     def append(
@@ -210,11 +212,15 @@ class Past:
         return any(self._client.query(sql, config, retry=RETRY, timeout=CALL_TIMEOUT_S).result(timeout=QUERY_TIMEOUT_S))
 
     def _sorted(self, sql: str, keys: Sequence[str], partition: int) -> pyarrow.Table:
-        if self._sample is not None:
-            whose = "t.customer_id" if sql is _PURCHASES else "customer_id"
-            sql += _OF_SAMPLE.format(project="{project}", customer_id=whose, **asdict(self._sample))
+        sql += self._sampled("t.customer_id" if sql is _PURCHASES else "customer_id")
         rows = self._warehouse.rows(sql.format(project=self._project, partition=partition))
         return rows.sort_by([(key, "ascending") for key in keys])
+
+    def _sampled(self, customer_id: str) -> str:
+        """What a query of everybody's rows goes on with, for those of the sample."""
+        if self._sample is None:
+            return ""
+        return _OF_SAMPLE.format(project="{project}", customer_id=customer_id, **asdict(self._sample))
 
     def _rows(self, sql: str, **values: object) -> Iterator[Any]:
         with as_unavailable(self._project):

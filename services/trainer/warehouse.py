@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import numpy as np
+import structlog
 from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.bigquery import SchemaField
@@ -25,6 +26,8 @@ from shared.warehouse.reading import read_client
 
 if TYPE_CHECKING:
     import pyarrow
+
+log = structlog.get_logger()
 
 SCRATCH_HOURS = 1
 """A scratch table that a killed process leaves behind removes itself after this long."""
@@ -292,3 +295,11 @@ def decoded_features(rows: pyarrow.ChunkedArray, names: Sequence[str]) -> NDArra
         chunk = np.array([[row.get(name) for name in names] for row in decoded], dtype=np.float64)
         values[start : start + len(decoded)] = chunk
     return values
+
+
+def record(warehouse: Warehouse, row: Evaluation) -> None:
+    """Append a row about what is done already, and can't be taken back: where it can't be written, the log says so."""
+    try:
+        warehouse.append_evaluation(row)
+    except WarehouseUnavailable as error:
+        log.error("record_not_written", version=row.model_version, kind=row.kind, reason=str(error))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from deploy.documentation.markdown import table
 from tests.year.story import ESTIMATED_WITHIN, LAST_DAYS, NOTICED_WITHIN, RECOVERED, broken_promises, mean_distance
 
 FOUND = Path("out/year.json")
@@ -104,12 +105,6 @@ def page(found: dict[str, Any]) -> str:
 
 def wrapped(text: str) -> str:
     return textwrap.fill(text.strip(), 120, break_long_words=False, break_on_hyphens=False)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """In Markdown. Pipes in cells are escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def happened(found: dict[str, Any]) -> list[tuple[float, str]]:

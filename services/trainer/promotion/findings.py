@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from services.trainer.evaluate import Economics
 from services.trainer.experiments import evidence
-from services.trainer.experiments.exposures import APPROVE, DECLINE, Exposures
+from services.trainer.experiments.exposures import APPROVE, DECLINE
 from services.trainer.experiments.guardrails import AGES, APPROVAL_BY_GROUP, CALIBRATION, DECLINES, STATES, Finding
 from services.trainer.experiments.limits import Limits
 from services.trainer.promotion.pairs import Pairs
@@ -60,13 +60,11 @@ def findings(
     return found
 
 
-def failures(seen: Exposures, failed: NDArray[np.bool_], alpha: float) -> Finding:
-    """`seen`: what the candidate was to decide; `failed`: where it didn't."""
-    first = np.sort(np.unique(seen.customer_id.astype(str), return_index=True)[1])
-    lost = failed[first].astype(np.float64)
-    what = f"not decided by it: {int(lost.sum())} of {len(lost)} customers, {MOST_FAILED:.0%} allowed"
-    needed = -log(alpha / len(FINDINGS))
-    return Finding(FAILURES, "candidate", evidence.of_mean(lost, MOST_FAILED), needed, what, len(lost))
+def failures(failed: NDArray[np.bool_], alpha: float) -> Finding:
+    """`failed`: of each customer's first decision that was to be the candidate's, whether it wasn't."""
+    what = f"not decided by it: {int(failed.sum())} of {len(failed)} customers, {MOST_FAILED:.0%} allowed"
+    found = evidence.of_mean(failed.astype(np.float64), MOST_FAILED)
+    return Finding(FAILURES, "candidate", found, -log(alpha / len(FINDINGS)), what, len(failed))
 
 
 def profit_gained(matured: Pairs, economics: Economics) -> NDArray[np.float64]:

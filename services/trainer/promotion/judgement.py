@@ -75,9 +75,8 @@ class Judge:
         arm, asked = seen.of(CANARY_ARM), self.requirements
         # Where the candidate fails, or a scorer doesn't have it, the champion decides under the arm's name: guardrails
         # compare all of the arm, but it shows nothing by what it has not decided.
-        its_own = arm.model_version == candidacy.version
-        found.append(failures(arm, ~its_own, asked.alpha))
-        mine = arm.take(its_own)
+        found.append(failures(arm.first_of_customers().model_version != candidacy.version, asked.alpha))
+        mine = arm.take(arm.model_version == candidacy.version)
         customers = len(set(mine.customer_id))
         days = days_of(mine.occurred_us)
         return _ruled(
@@ -102,7 +101,7 @@ class Judge:
         asked = self.requirements
         found = [
             *findings(both, limits, self.economics, asked.alpha, candidate_decides=True),
-            failures(seen, seen.failed, asked.alpha),
+            failures(seen.first_of_customers().failed, asked.alpha),
         ]
         return _ruled(
             found,

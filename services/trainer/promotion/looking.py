@@ -20,6 +20,9 @@ from shared.model_artifact.registry import ModelRegistry, PromotionConflict
 Seen = Callable[[int, int], Exposures]
 """The decisions made in [since, until), microseconds by the wall clock."""
 
+NOT_FURTHER = ("a look that lets it further",)
+"""What is missing where a look may only take out."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -68,7 +71,7 @@ class Looking:
         if candidacy is None or candidacy.ended:
             return Look(reasons=("nobody is on the ladder",))
         if not further and candidacy.stage is Stage.SHADOW:
-            return Look(candidacy.version, candidacy.stage, candidacy.stage, missing=("a look that lets it further",))
+            return Look(candidacy.version, candidacy.stage, candidacy.stage, missing=NOT_FURTHER)
         try:
             after, ruling = self._moved(candidacy, further=further)
         except (LadderRefused, PromotionConflict) as refused:
@@ -99,7 +102,7 @@ class Looking:
             return self._ladder.end(candidacy, ends, [why]), Ruling(Action.OUT, (why,))
         ruling = self._ruling(candidacy)
         if ruling.action is Action.ON and not further:
-            ruling = replace(ruling, action=Action.WAIT, missing=("a look that lets it further",))
+            ruling = replace(ruling, action=Action.WAIT, missing=NOT_FURTHER)
         return self._carried_out(candidacy, ruling), ruling
 
     def _ruling(self, candidacy: Candidacy) -> Ruling:

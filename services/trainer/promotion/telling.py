@@ -11,7 +11,7 @@ import structlog
 
 from services.trainer import metrics
 from services.trainer.gates.examine import Examined
-from services.trainer.warehouse import Evaluation, Warehouse, WarehouseUnavailable
+from services.trainer.warehouse import Evaluation, Warehouse, record
 from shared.alerts import Alerts
 from shared.contracts.identity import canonical_time, from_epoch_micros
 from shared.experiments import Candidacy, Stage
@@ -46,7 +46,8 @@ class Telling:
         seen, now = found.holdout, canonical_time(datetime.now(UTC))
         window = (now, now) if seen is None else tuple(from_epoch_micros(int(at)) for at in seen.occurred_us[[0, -1]])
         told = [{"gate": each.gate, "passed": each.passed, "figures": each.figures} for each in found.verdicts]
-        self._write(
+        record(
+            self._warehouse,
             Evaluation(
                 model_version=found.version,
                 family=self._family(found.version),
@@ -56,7 +57,7 @@ class Telling:
                 rows=0 if seen is None else len(seen),
                 metrics={each.gate: float(each.passed) for each in found.verdicts},
                 detail={"passed": found.passed, "champion": found.champion, "gates": told},
-            )
+            ),
         )
         for each in found.refused_by:
             metrics.CANDIDATES_REFUSED.labels(each.gate).inc()
@@ -68,7 +69,8 @@ class Telling:
         title = TITLES.get(last.stage, "model {version}: " + last.stage).format(version=candidacy.version)
         self._alerts.send(title, [f"by {last.by}", *last.reasons])
         metrics.LADDER_STEPS.labels(last.stage).inc()
-        self._write(
+        record(
+            self._warehouse,
             Evaluation(
                 model_version=candidacy.version,
                 family=self._family(candidacy.version),
@@ -84,7 +86,7 @@ class Telling:
                     "champion": candidacy.champion,
                     "reasons": last.reasons,
                 },
-            )
+            ),
         )
 
     def _family(self, version: str) -> str:
@@ -92,9 +94,3 @@ class Telling:
             return self._registry.load(version).manifest.family
         except ArtifactRefused:
             return "unreadable"
-
-    def _write(self, row: Evaluation) -> None:
-        try:
-            self._warehouse.append_evaluation(row)
-        except WarehouseUnavailable as error:
-            log.error("record_not_written", version=row.model_version, kind=row.kind, reason=str(error))
