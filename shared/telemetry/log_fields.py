@@ -34,8 +34,8 @@ ALLOWED = _OF_EVERY_LINE | frozenset({
     "model", "version", "versions", "policy", "experiment", "arms", "shadow", "beside", "before", "serving", "promoted",
     "parity", "by",
     # How models are looked after.
-    "step", "what", "concern", "as_of", "drift", "performance", "poisoned", "trigger", "why", "since", "gate", "gates",
-    "passed", "figures", "stage",
+    "step", "what", "concern", "blind", "as_of", "drift", "performance", "poisoned", "trigger", "why", "since",
+    "gate", "gates", "passed", "figures", "stage",
     # Where it is served.
     "address", "port", "operations_port",
 })  # fmt: skip
