@@ -30,9 +30,7 @@ RIDGE = 1e-9
 def fit_platt(raw: NDArray[np.floating], label: NDArray[np.integer], weight: NDArray[np.float64]) -> Calibration:
     """Slope and intercept in log-odds by weighted maximum likelihood, the slope 1 unless it is clearly another; labels
     are smoothed as Platt (1999) does, so that a part without overlap doesn't send the slope to infinity."""
-    scores, defaulted = logit(raw), np.asarray(label, dtype=bool)
-    bad, good = int(defaulted.sum()), int((~defaulted).sum())
-    target = np.where(defaulted, (bad + 1) / (bad + 2), 1 / (good + 2))
+    scores, target = logit(raw), _smoothed(label)
     design = np.stack([scores, np.ones_like(scores)])
     slope, intercept = found = _newton(design, target, weight, np.array([1.0, 0.0]))
     error = float(np.sqrt(np.linalg.inv(_hessian(design, sigmoid(found @ design), weight))[0, 0]))
@@ -42,8 +40,22 @@ def fit_platt(raw: NDArray[np.floating], label: NDArray[np.integer], weight: NDA
         slope = 1.0
     else:
         return Calibration(float(slope), float(intercept))
-    (intercept,) = _newton(np.ones((1, len(scores))), target, weight, np.zeros(1), slope * scores)
-    return Calibration(float(slope), float(intercept))
+    return fit_level(float(slope), raw, label, weight)
+
+
+def fit_level(
+    slope: float, raw: NDArray[np.floating], label: NDArray[np.integer], weight: NDArray[np.float64]
+) -> Calibration:
+    """The intercept alone, of a slope that is known."""
+    scores = logit(raw)
+    (intercept,) = _newton(np.ones((1, len(scores))), _smoothed(label), weight, np.zeros(1), slope * scores)
+    return Calibration(slope, float(intercept))
+
+
+def _smoothed(label: NDArray[np.integer]) -> NDArray[np.float64]:
+    defaulted = np.asarray(label, dtype=bool)
+    bad, good = int(defaulted.sum()), int((~defaulted).sum())
+    return np.where(defaulted, (bad + 1) / (bad + 2), 1 / (good + 2))
 
 
 def _newton(

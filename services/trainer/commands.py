@@ -47,7 +47,7 @@ from shared.telemetry.metrics import DRIFT_SCORE, MODEL_AUC, MODEL_INFO
 log = structlog.get_logger()
 
 STEPS = {
-    "train": 17,
+    "train": 18,
     "quality": 3,
     "evaluate": 3,
     "drift": 3,

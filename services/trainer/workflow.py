@@ -20,6 +20,7 @@ from services.trainer.gate import Champion, Verdict, ask_champion, judge
 from services.trainer.learning_set import hazard_set, matured_set, unseen
 from services.trainer.maturity.known import Known
 from services.trainer.monitoring.reference import Arrivals, encode_reference, reference_days, reference_of
+from services.trainer.refit import refitted
 from services.trainer.segments import Columns, by_segment
 from services.trainer.stability import reasons_stability
 from services.trainer.train import Progress, Trained, choose, learn
@@ -101,6 +102,8 @@ def train_and_register(
     tuned = tune(split, learn(split, candidates, step), plan.tuning, plan.seed)
     chosen = choose(tuned.trained)
     step("tuned")
+    chosen = refitted(chosen, split)
+    step("fitted again")
     onnx = chosen.candidate.export_onnx()
     step("exported")
     holdout = np.concatenate([part.columns(chosen.feature_names) for part in (split.validate, split.test)])

@@ -31,7 +31,7 @@ ESTIMATED_WITHIN = 0.01
 """Of the realized AUC, over the stable months together: of each alone, the luck of its own defaults is as large."""
 MONTH_DAYS = 30.4
 NOTICED_WITHIN = {"attributes": 15_000, "law": 150_000}
-"""Purchases. Ten days of 1,500 for what people buy; for who defaults, which shows only as loans run out, a hundred."""
+"""Purchases. A week, for what people buy; for who defaults, which shows only as loans run out, seventy-five days."""
 ALARMED_DAYS = 7
 """Of the stable ones, at most: an alarm that never ends is one, and says nothing."""
 CLIMBED = ("shadow", "canary", "probation")

@@ -74,6 +74,9 @@ class ModelFamily(ABC):
     family: ClassVar[str]
     """As the entry point and the manifest call it."""
 
+    learns_from_validation: ClassVar[bool] = False
+    """Whether `fit` takes nothing from the validation part, so that once chosen it is fitted on that part too."""
+
     SPACE: ClassVar[Mapping[str, Sequence[float]]] = {}
     """What may be tuned: the values that are worth a trial, the default first."""
 

@@ -80,6 +80,7 @@ class Logistic(Linear):
     """L2-penalised logistic regression."""
 
     family = "logistic"
+    learns_from_validation = True
 
     PENALTY = 100.0
     """On half the sum of squared coefficients. Anything from 1 to 1000 ranks alike where the directions are given; this
@@ -105,6 +106,7 @@ class Ridge(Linear):
     """
 
     family = "ridge"
+    learns_from_validation = True
 
     SPACE: ClassVar = {"penalty": (Logistic.PENALTY, 3.0, 300.0)}
 

@@ -15,8 +15,8 @@ class LifecycleSection(Section):
     """Between two looks: what is compared are whole days."""
     guard_hours: float = Field(default=1.0, gt=0)
     """Between two looks at a candidate that decides for customers, which may take it out and do nothing else."""
-    first_defaults: int = Field(default=1500, ge=0)
-    """Matured defaults that the first model needs: some 20 to 50 for each input, as is asked of a regression's sample
+    first_defaults: int = Field(default=2000, ge=0)
+    """Matured defaults that the first model needs: some 30 to 90 for each input, as is asked of a regression's sample
     (Riley et al., Statistics in Medicine 2019). One of fewer does no better than the incumbent rule, and nobody can
     tell beforehand how well it does. Until then the policy's fallback decides."""
     every_days: float = Field(default=Plan.every_days, gt=0)

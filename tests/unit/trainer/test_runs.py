@@ -48,8 +48,9 @@ def test_a_training_killed_at_any_step_leaves_the_registry_whole_and_the_next_on
     tmp_path: Path, steps: list[str]
 ) -> None:
     assert steps[0] == "split"
-    assert steps[-8:] == [
-        "tuned", "exported", "parity checked", "evaluated", "card written", "champion asked", "registered", "judged",
+    assert steps[-9:] == [
+        "tuned", "fitted again", "exported", "parity checked", "evaluated", "card written", "champion asked",
+        "registered", "judged",
     ]  # fmt: skip
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.unit.trainer.runs", "xgboost", "sklearn.linear_model", "onnxruntime"])

@@ -1,0 +1,68 @@
+"""A chosen model whose fit takes nothing from the validation part learns from that part too, before it is exported.
+
+The validation part is there to stop a fit and to choose; a model that needs it for the choice alone would otherwise
+never see its newest fifth, and be calibrated on that fifth alone. Instead it is fitted again on both parts, and its
+slope found by cross-fitting: each span of time is scored by a model that learnt from the other spans, so that no score
+is of a row that its model has seen (Stone, 1974; for calibration, Platt, 1999, section 2.1). The level is that of the
+validation part alone, which lies last: an older one is not today's. The test part is not touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.calibration import fit_level, fit_platt
+from services.trainer.families import Sample
+from services.trainer.split import MIN_DEFAULTS, Split
+from services.trainer.train import Trained, one_thread
+
+SPANS = 5
+"""Each model of the cross-fit then learns from four fifths, nearly what the last one learns from."""
+
+
+def refitted(chosen: Trained, split: Split) -> Trained:
+    """Fitted on the train and validation part, where the candidate allows it and both have enough to cut; else as it
+    was. The validation losses stay those of the choice, on rows that the model had not seen then."""
+    if not chosen.candidate.learns_from_validation:
+        return chosen
+    parts = (split.train, split.validate)
+    matrix, label, weight, occurred = (
+        np.concatenate(columns)
+        for columns in zip(
+            *((part.columns(chosen.feature_names), part.label, part.weight, part.occurred_us) for part in parts),
+            strict=True,
+        )
+    )
+    both = Sample(matrix, label, weight)
+    spans = _spans(occurred)
+    if any(label[spans != span].sum() < MIN_DEFAULTS for span in range(SPANS)):
+        return chosen
+    unseen = np.empty(len(label))
+    candidate = chosen.candidate.with_settings({})
+    with one_thread():
+        for span in range(SPANS):
+            out = spans == span
+            if out.any():
+                candidate.fit(chosen.feature_names, _of(both, ~out), _of(both, out))
+                unseen[out] = candidate.raw_probability(matrix[out])
+        candidate.fit(chosen.feature_names, both, both)
+    slope = fit_platt(unseen, label, weight).slope
+    latest = slice(len(split.train), None)
+    # Of the model that is kept: those of the cross-fit never saw what is newest. One number on so many rows that were
+    # seen flatters nobody, unlike a slope.
+    calibration = fit_level(slope, candidate.raw_probability(matrix[latest]), label[latest], weight[latest])
+    return replace(chosen, candidate=candidate, calibration=calibration)
+
+
+def _spans(occurred_us: NDArray[np.int64]) -> NDArray[np.intp]:
+    """[n] which of the spans, of about as many rows each; rows of one moment are in the same."""
+    ordered = np.sort(occurred_us)
+    begins = ordered[[len(ordered) * span // SPANS for span in range(1, SPANS)]]
+    return np.searchsorted(begins, occurred_us, side="right")
+
+
+def _of(sample: Sample, which: NDArray[np.bool_]) -> Sample:
+    return Sample(sample.matrix[which], sample.label[which], sample.weight[which])
