@@ -86,6 +86,7 @@ def model_card(
         },
         "calibration": msgspec.to_builtins(chosen.calibration),
         "settings": chosen.candidate.settings,
+        "fitted_on": chosen.fitted_on,
         "compared": {item.candidate.name: {"validation_log_loss": item.validation_log_loss} for item in compared},
         "tuning": {"trials": len(trials), "made": [asdict(trial) for trial in trials]},
         "export_parity": measured.parity,

@@ -54,7 +54,7 @@ def refitted(chosen: Trained, split: Split) -> Trained:
     # Of the model that is kept: those of the cross-fit never saw what is newest. One number on so many rows that were
     # seen flatters nobody, unlike a slope.
     calibration = fit_level(slope, candidate.raw_probability(matrix[latest]), label[latest], weight[latest])
-    return replace(chosen, candidate=candidate, calibration=calibration)
+    return replace(chosen, candidate=candidate, calibration=calibration, fitted_on="the train and validation part")
 
 
 def _spans(occurred_us: NDArray[np.int64]) -> NDArray[np.intp]:

@@ -30,6 +30,7 @@ class Trained:
     """[n] log-losses of the validation part's rows, in nats."""
     validation_weight: NDArray[np.float64]
     """[n] of those rows."""
+    fitted_on: str = "the train part"
 
     @property
     def validation_log_loss(self) -> float:

@@ -20,6 +20,7 @@ from services.trainer.families.linear import Logistic
 from services.trainer.families.neural_network import NeuralNetwork
 from services.trainer.families.xgboost_trees import XGBoostTrees
 from services.trainer.gate import Champion, ask_champion, judge
+from services.trainer.refit import refitted
 from services.trainer.split import temporal_split
 from services.trainer.train import Trained, choose, informative_features, learn
 from services.trainer.workflow import Outcome, Plan, evaluate_version, train_and_register
@@ -69,6 +70,17 @@ def test_the_first_model_is_registered_whole_and_goes_into_service(registry: Mod
     assert registry.current() == outcome.manifest.version
     assert outcome.manifest.metrics["auc"] > 0.7
     assert outcome.manifest.metrics["ece"] < 0.08
+
+
+def test_what_is_registered_is_the_model_that_was_fitted_again(registry: ModelRegistry) -> None:
+    outcome = train(registry, candidates=[Logistic(ALL, CONDITIONS)])
+    split = temporal_split(synthetic_examples(3000), PLAN.validate_share, PLAN.test_share)
+    (trained,) = learn(split, [Logistic(ALL, CONDITIONS)])
+    again = refitted(trained, split)
+    assert outcome.card["fitted_on"] == "the train and validation part"
+    np.testing.assert_allclose(outcome.probability, again.probability(split.test), atol=1e-6)
+    assert np.abs(outcome.probability - trained.probability(split.test)).max() > 1e-3
+    assert train(registry, candidates=[XGBoostTrees(ALL, CONDITIONS)]).card["fitted_on"] == "the train part"
 
 
 def test_the_same_data_and_seed_give_the_same_version(tmp_path: Path) -> None:
