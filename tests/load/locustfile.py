@@ -28,7 +28,7 @@ import gevent
 import gevent.subprocess
 from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
-from locust import FastHttpUser, LoadTestShape, User, constant_throughput, events, task
+from locust import FastHttpUser, LoadTestShape, User, events, task
 from locust.env import Environment
 
 from tests.load.publisher import OK, answer_of, line_of
@@ -50,16 +50,28 @@ STARTED_A_SECOND = 100
 made = Purchases()
 
 
-class Checkout(FastHttpUser):  # type: ignore[misc]
+class OnceASecond:
+    """A user's beat, from a moment of its own on. With locust's `constant_throughput` the second call comes a second
+    after the user was made, whenever the first came: those that were made together ask together from then on."""
+
+    _due_s = 0.0
+
+    def on_start(self) -> None:
+        gevent.sleep(random.random())
+        self._due_s = time.perf_counter()
+
+    def wait_time(self) -> float:
+        """Seconds until the next; one that is late goes on at once, and keeps its beat from there."""
+        now = time.perf_counter()
+        self._due_s = max(self._due_s + 1.0, now)
+        return self._due_s - now
+
+
+class Checkout(OnceASecond, FastHttpUser):  # type: ignore[misc]
     """A shop's server: keeps its connection, sends a key of its own with each purchase, and never asks twice."""
 
     weight = max(1, BASE.checkouts)
-    wait_time = constant_throughput(1)
     network_timeout = connection_timeout = PATIENCE_S
-
-    def on_start(self) -> None:
-        # Those that set out together would ask together, every second again.
-        gevent.sleep(random.random())
 
     @task
     def decide(self) -> None:
@@ -121,15 +133,11 @@ publishers: list[Publisher] = []
 """The one, while a test runs."""
 
 
-class Producer(User):  # type: ignore[misc]
+class Producer(OnceASecond, User):  # type: ignore[misc]
     """A shop's producer of events: one record a second, acknowledged by all replicas."""
 
     abstract = BASE.events == 0
     weight = max(1, BASE.events)
-    wait_time = constant_throughput(1)
-
-    def on_start(self) -> None:
-        gevent.sleep(random.random())
 
     @task
     def publish(self) -> None:

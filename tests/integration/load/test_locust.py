@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +27,7 @@ class Door:
     """How many of the first requests are answered 503."""
     statuses: list[int] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    asked_at_s: list[float] = field(default_factory=list)
     connections: set[int] = field(default_factory=set)
     """By the port that they come from."""
 
@@ -39,6 +41,7 @@ def door() -> Iterator[Door]:
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            kept.asked_at_s.append(time.perf_counter())
             status = 503 if next(turns) < kept.refused else 200
             kept.statuses.append(status)
             kept.keys.append(self.headers["idempotency-key"])
@@ -70,6 +73,16 @@ def test_what_locust_reports_is_what_the_door_was_asked(door: Door, tmp_path: Pa
     assert len(set(door.keys)) == len(door.keys)
     assert len(door.connections) == USERS
     assert {"run.html", "run_stats.csv", "run.log"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_users_that_were_made_together_do_not_ask_together(door: Door, tmp_path: Path) -> None:
+    """Else a door would be asked everything in the first moment of each second, which no shop's customers do."""
+    users = 20
+    drive(Target(door.url), "steady", Rates(users, 0), SECONDS, tmp_path / "run")
+    moments = sorted(at % 1.0 for at in door.asked_at_s[users:])
+    # Of a tenth of a second the busiest: two of twenty on average, nearly all of them if they keep one beat.
+    busiest = max(sum(begin <= moment < begin + 0.1 for moment in moments) for begin in moments)
+    assert busiest < len(moments) / 2
 
 
 def test_a_locust_that_can_not_run_is_no_run_without_failures(tmp_path: Path) -> None:
