@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.examples import Examples
-from services.trainer.families import Sample
 from services.trainer.split import Split
-from services.trainer.train import Trained, one_thread
+from services.trainer.train import Trained, one_thread, sample_of
 from shared.deciding.pipeline import MAX_REASONS
 from shared.model_artifact.explanation import Explainer
 
@@ -58,9 +57,8 @@ def _contributions(
     chosen: Trained, train: Examples, validate: Examples, matrix: NDArray[np.float32]
 ) -> NDArray[np.float64] | None:
     names, candidate = chosen.feature_names, copy.deepcopy(chosen.candidate)
-    parts = (Sample(part.columns(names), part.label, part.weight) for part in (train, validate))
     with one_thread():
-        candidate.fit(names, *parts)
+        candidate.fit(names, sample_of(train, names), sample_of(validate, names))
     explanation = candidate.explanation()
     return None if explanation is None else Explainer(explanation, len(names)).contributions(matrix)
 

@@ -54,6 +54,11 @@ def informative_features(train: Examples, wanted: Sequence[str]) -> tuple[str, .
     return tuple(name for name, keep in zip(wanted, varies, strict=True) if keep)
 
 
+def sample_of(examples: Examples, names: Sequence[str]) -> Sample:
+    """With columns `names`."""
+    return Sample(examples.columns(tuple(names)), examples.label, examples.weight)
+
+
 def learn(split: Split, candidates: Sequence[ModelFamily], progress: Progress | None = None) -> list[Trained]:
     """Every candidate that has something to learn from, fitted on the train part and calibrated on the validation part,
     in the order given. Raises TrainingRefused if none has, or if one would look at a prohibited basis.
@@ -68,9 +73,7 @@ def learn(split: Split, candidates: Sequence[ModelFamily], progress: Progress | 
             names = informative_features(split.train, candidate.inputs.features)
             if not names:
                 continue
-            train, validate = (
-                Sample(part.columns(names), part.label, part.weight) for part in (split.train, split.validate)
-            )
+            train, validate = (sample_of(part, names) for part in (split.train, split.validate))
             candidate.fit(names, train, validate)
             raw = candidate.raw_probability(split.validate.columns(names))
             calibration = fit_platt(raw, validate.label, validate.weight)
