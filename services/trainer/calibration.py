@@ -43,6 +43,20 @@ def fit_platt(raw: NDArray[np.floating], label: NDArray[np.integer], weight: NDA
     return fit_level(float(slope), raw, label, weight)
 
 
+def fit_platt_near_one(
+    raw: NDArray[np.floating], label: NDArray[np.integer], weight: NDArray[np.float64], spread: float
+) -> Calibration:
+    """Slope and intercept of scores that are calibrated already, but for chance: the slope is normal around 1 with this
+    standard deviation before anything is seen (maximum a posteriori)."""
+    scores = logit(raw)
+    design = np.stack([scores, np.ones_like(scores)])
+    # Rows of unlike weight tell less than their sum says: Kish's effective size.
+    told = weight * (weight.sum() / (weight @ weight))
+    precision = np.array([spread**-2, 0.0])
+    slope, intercept = _newton(design, _smoothed(label), told, np.array([1.0, 0.0]), precision=precision)
+    return Calibration(float(max(slope, MIN_SLOPE)), float(intercept))
+
+
 def fit_level(
     slope: float, raw: NDArray[np.floating], label: NDArray[np.integer], weight: NDArray[np.float64]
 ) -> Calibration:
@@ -64,15 +78,23 @@ def _newton(
     weight: NDArray[np.float64],
     start: NDArray[np.float64],
     offset: NDArray[np.float64] | float = 0.0,
+    precision: NDArray[np.float64] | float = 0.0,
 ) -> NDArray[np.float64]:
-    """Maximum-likelihood parameters of a logistic regression; `design`: [parameters, n]."""
-    weights, loss = start, _log_loss(start @ design + offset, target, weight)
+    """Maximum-likelihood parameters of a logistic regression; `design`: [parameters, n]. `precision`: 1 / variance of
+    each around where it starts, before anything is seen."""
+
+    def lost(weights: NDArray[np.float64]) -> float:
+        moved = float((precision * (weights - start) ** 2).sum())
+        return _log_loss(weights @ design + offset, target, weight) + moved / 2 / float(weight.sum())
+
+    weights, loss = start, lost(start)
     for _ in range(MAX_STEPS):
         expected = sigmoid(weights @ design + offset)
-        gradient = design @ (weight * (target - expected))
-        step = np.linalg.solve(_hessian(design, expected, weight), gradient)
+        gradient = design @ (weight * (target - expected)) - precision * (weights - start)
+        curvature = _hessian(design, expected, weight) + np.diag(np.broadcast_to(precision, len(design)))
+        step = np.linalg.solve(curvature, gradient)
         # A whole step may overshoot, and from there go on to swing; the loss is convex, so some part of it descends.
-        while (new_loss := _log_loss((weights + step) @ design + offset, target, weight)) > loss:
+        while (new_loss := lost(weights + step)) > loss:
             step /= 2
             if np.abs(step).max() < SMALLEST_STEP:
                 return weights

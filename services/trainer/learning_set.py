@@ -57,13 +57,17 @@ def hazard_set(
     )
 
 
+def learnt_until_us(window: DataWindow) -> int:
+    """The model of this window has learnt from no later purchase."""
+    # A validation part after the test part: whatever was bought up to the training's own moment may be learnt from.
+    return epoch_micros(window.as_of if window.validate_from > window.test_to else window.test_to)
+
+
 def unseen(window: DataWindow, examples: Examples) -> Examples:
     """Of matured examples, those that the model of this window has not learnt from and that are later than it; if none
     of them has defaulted, its own test part."""
     times = examples.occurred_us
-    # A validation part after the test part: whatever was bought up to the training's own moment may be learnt from.
-    beyond = window.as_of if window.validate_from > window.test_to else window.test_to
-    later = times > epoch_micros(beyond)
+    later = times > learnt_until_us(window)
     if examples.label[later].any():
         return examples.take(later)
     own = (times >= epoch_micros(window.test_from)) & (times <= epoch_micros(window.test_to))

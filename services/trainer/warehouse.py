@@ -89,7 +89,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     family: str
     kind: str
     """`training`: the model's own test part. `matured`: what matured since. `guardrail`: the experiment that it was
-    tried in was stopped. `gate`: it was put to the gates. `promotion`: a step on the ladder."""
+    tried in was stopped. `gate`: it was put to the gates. `promotion`: a step on the ladder. `recalibration`: how
+    far its probabilities were believed from a day on."""
     window_from: str
     window_to: str
     rows: int

@@ -274,7 +274,7 @@ MODEL_EVALUATIONS = Table(
             "kind",
             _T.STRING,
             about="training: the model's own test part. matured: what matured since. guardrail: its trial was stopped. "
-            "gate: it was put to the gates. promotion: a step on the ladder",
+            "gate: it was put to the gates. promotion: a step on the ladder. recalibration: how far it is believed",
         ),
         Column("metrics", _T.JSON, about="Name to number"),
         Column("detail", _T.JSON, about="What else is to be said: the arm, the gates, the reasons"),

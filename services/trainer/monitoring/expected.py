@@ -5,6 +5,9 @@ counts as p of a default and 1 - p of a good loan (Białek, Kuberski, Perrakis a
 under covariate shift without labels", 2024). It follows any change of what comes in, and sees none of the law itself:
 so it is shown beside what was realized, and where both part, the model is what's wrong.
 
+What is said and what is believed of a purchase need not be the same (recalibration.py): losses and profits are those of
+what was said, and each purchase turns out by what is believed. Both are [n] probabilities of default.
+
 Each figure comes with the standard deviation, over the toss of the outcomes, of what will be realized on the very same
 purchases: how far the two may lie apart though the model is right.
 """
@@ -29,39 +32,40 @@ class Expected:
     """Standard deviation of what is realized around it."""
 
 
-def expected_log_loss(probability: Floats, weight: Floats) -> Expected:
-    """In nats: the entropy of each outcome."""
-    surprise = -_entropy_part(probability) - _entropy_part(1 - probability)
-    slope = np.abs(logit(probability))
-    return Expected(weighted_mean(surprise, weight), _spread(probability, slope, weight))
+def expected_log_loss(said: Floats, believed: Floats, weight: Floats) -> Expected:
+    """In nats: the cross-entropy of each outcome."""
+    surprise = -believed * _log(said) - (1 - believed) * _log(1 - said)
+    return Expected(weighted_mean(surprise, weight), _spread(believed, np.abs(logit(said)), weight))
 
 
-def expected_brier(probability: Floats, weight: Floats) -> Expected:
-    return Expected(
-        weighted_mean(probability * (1 - probability), weight), _spread(probability, 1 - 2 * probability, weight)
-    )
+def expected_brier(said: Floats, believed: Floats, weight: Floats) -> Expected:
+    missed = believed * (1 - said) ** 2 + (1 - believed) * said**2
+    return Expected(weighted_mean(missed, weight), _spread(believed, 1 - 2 * said, weight))
 
 
-def expected_default_rate(probability: Floats, weight: Floats) -> Expected:
-    return Expected(weighted_mean(probability, weight), _spread(probability, np.ones_like(probability), weight))
+def expected_default_rate(believed: Floats, weight: Floats) -> Expected:
+    return Expected(weighted_mean(believed, weight), _spread(believed, np.ones_like(believed), weight))
 
 
-def expected_profit_bp(probability: Floats, amount: Floats, weight: Floats, economics: Economics) -> Expected:
-    """Of approving below break-even, in basis points of the volume asked for."""
+def expected_profit_bp(
+    said: Floats, believed: Floats, amount: Floats, weight: Floats, economics: Economics
+) -> Expected:
+    """Of approving what is said to lie below break-even, in basis points of the volume asked for."""
     volume = amount * weight
-    lent = np.where(probability < economics.break_even, volume, 0.0)
-    earned = lent * (economics.margin_on_good * (1 - probability) - economics.loss_on_default * probability)
+    lent = np.where(said < economics.break_even, volume, 0.0)
+    earned = lent * (economics.margin_on_good * (1 - believed) - economics.loss_on_default * believed)
     swing = lent * (economics.margin_on_good + economics.loss_on_default)
     total = max(float(volume.sum()), 1e-9)
-    variance = float((probability * (1 - probability) * swing**2).sum())
+    variance = float((believed * (1 - believed) * swing**2).sum())
     return Expected(BASIS_POINTS * float(earned.sum()) / total, BASIS_POINTS * variance**0.5 / total)
 
 
-def expected_auc(probability: Floats, weight: Floats) -> Expected:
-    """Expected weight of the pairs that are in order, by the expected weight of all pairs of a default and a good loan;
-    NaN where there is no pair. The error is that of the ratio, to first order in the outcomes."""
-    order = np.argsort(probability, kind="stable")
-    p, w = probability[order], weight[order]
+def expected_auc(believed: Floats, weight: Floats) -> Expected:
+    """Of any scores in this order: expected weight of the pairs that are in order, by the expected weight of all pairs
+    of a default and a good loan; NaN where there is no pair. The error is that of the ratio, to first order in the
+    outcomes."""
+    order = np.argsort(believed, kind="stable")
+    p, w = believed[order], weight[order]
     starts = np.flatnonzero(np.concatenate([[True], p[1:] != p[:-1]]))
     tie = np.cumsum(np.concatenate([[True], p[1:] != p[:-1]])) - 1
     bad, good = np.add.reduceat(w * p, starts), np.add.reduceat(w * (1 - p), starts)
@@ -79,11 +83,11 @@ def expected_auc(probability: Floats, weight: Floats) -> Expected:
     return Expected(value, variance**0.5 / pairs)
 
 
-def _entropy_part(probability: Floats) -> Floats:
-    clipped = np.clip(probability, 1e-300, 1.0)
-    return np.asarray(probability * np.log(clipped), np.float64)
+def _log(probability: Floats) -> Floats:
+    """Finite, so that what is impossible and said to be counts nothing."""
+    return np.asarray(np.log(np.clip(probability, 1e-300, 1.0)), np.float64)
 
 
-def _spread(probability: Floats, slope: Floats, weight: Floats) -> float:
-    """Of a weighted mean in which each outcome moves its row by `slope`."""
-    return float(np.sqrt((probability * (1 - probability) * (weight * slope) ** 2).sum()) / weight.sum())
+def _spread(believed: Floats, swing: Floats, weight: Floats) -> float:
+    """Of a weighted mean in which each outcome moves its row by `swing`."""
+    return float(np.sqrt((believed * (1 - believed) * (weight * swing) ** 2).sum()) / weight.sum())

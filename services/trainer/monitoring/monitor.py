@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from services.trainer.evaluate import Economics
 from services.trainer.examples import TrainingRefused
 from services.trainer.export import run_onnx
+from services.trainer.learning_set import learnt_until_us
 from services.trainer.monitoring.alarms import LOOK_BACK_DAYS, WEEK, judge
 from services.trainer.monitoring.look import Look
 from services.trainer.monitoring.losses import Promise, losses
-from services.trainer.monitoring.performance import periods
+from services.trainer.monitoring.performance import MONDAY, periods
 from services.trainer.monitoring.purchases import Purchases
 from services.trainer.monitoring.reading import MonitorReads
+from services.trainer.monitoring.recalibration import Recalibrations, recalibrated
 from services.trainer.monitoring.reference import (
     Reference,
     decode_reference,
@@ -67,7 +69,8 @@ class Monitor:
         self._step("drift judged")
         since = until_day - PERFORMANCE_DAYS
         found = self._reads.lent(since, until_day, as_of_us, self._propensity)
-        measured = list(periods(found.lent, self._economics, since, until_day))
+        recalibrations = self._recalibrations(state, files, since, until_day)
+        measured = list(periods(found.lent, self._economics, since, until_day, recalibrations))
         state.keep_performance(measured)
         self._step("performance measured")
         week = window(tiles, reference.layout, until_day, WEEK)
@@ -118,6 +121,22 @@ class Monitor:
             tiles |= fresh
         return tiles, wanted
 
+    def _recalibrations(self, state: MonitorState, files: ModelFiles, since_day: int, until_day: int) -> Recalibrations:
+        """What was made of them each Monday, and now of this model's, where this week's is lacking."""
+        known, manifest = state.recalibrations(since_day), files.manifest
+        monday = until_day - (until_day - MONDAY) % 7
+        if all((each.model_version, each.day) != (manifest.version, monday) for each in known):
+            after_us = max(learnt_until_us(manifest.data_window), since_day * MICROS_PER_DAY)
+            outcomes = self._reads.outcomes(
+                after_us, monday * MICROS_PER_DAY, manifest.feature_names, manifest.feature_set_version,
+                self._propensity,
+            )  # fmt: skip
+            said = _says(files, outcomes.features)
+            fresh = recalibrated(manifest.version, monday, said, outcomes.label, outcomes.weight)
+            state.keep_recalibration(fresh, manifest.family, after_us // MICROS_PER_DAY)
+            known.append(fresh)
+        return Recalibrations.of(known)
+
     def _quality(self, until_day: int, lacking: int) -> Quality:
         days = until_day - WEEK, until_day
         decided, recomputed, others = self._reads.recomputed(*days)
@@ -132,9 +151,14 @@ class Monitor:
 
 def _probability(files: ModelFiles, purchases: Purchases) -> NDArray[np.float64]:
     """[n] what the model says of them, whoever decided."""
-    if len(purchases) == 0:
+    return _says(files, purchases.features)
+
+
+def _says(files: ModelFiles, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """[n] calibrated probabilities, of [n, features]."""
+    if len(features) == 0:
         return np.zeros(0)
-    return files.manifest.calibration.apply(run_onnx(files.onnx, purchases.features))
+    return files.manifest.calibration.apply(run_onnx(files.onnx, features))
 
 
 def _runs(days: Iterable[int], most: int) -> Iterator[list[int]]:

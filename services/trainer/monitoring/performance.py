@@ -19,6 +19,8 @@ from services.trainer.monitoring.expected import (
     expected_profit_bp,
 )
 from services.trainer.monitoring.lent import Lent
+from services.trainer.monitoring.recalibration import AS_SERVED, NOTHING_KNOWN, Recalibrations
+from shared.model_artifact.manifest import Calibration
 
 MONDAY = 4
 """Day since 1970 of the first Monday."""
@@ -51,7 +53,7 @@ class Realized:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the probabilities alone say of some purchases (expected.py)."""
+    """What the probabilities alone say of some purchases (expected.py), as far as they are believed."""
 
     rows: int
     auc: Expected
@@ -77,6 +79,8 @@ class Period:
     """Of the very purchases that `realized` stands on: what may be held beside it."""
     estimate: Estimate
     """Of all that was lent, matured or not."""
+    believed: Calibration
+    """Of the probabilities as served: what both estimates stand on (recalibration.py)."""
 
     @property
     def matured_share(self) -> float:
@@ -90,7 +94,9 @@ class Period:
         return self.realized.auc - self.on_matured.auc.value
 
 
-def periods(lent: Lent, economics: Economics, since_day: int, until_day: int) -> Iterator[Period]:
+def periods(
+    lent: Lent, economics: Economics, since_day: int, until_day: int, recalibrations: Recalibrations = NOTHING_KNOWN
+) -> Iterator[Period]:
     """Every period that begins in [since, until) and has anything in it, by model. Weeks begin on Monday; four weeks
     too, always the same ones. `lent`: all of these days; of a period that began earlier some may be lacking."""
     for version in sorted(set(lent.model_version.tolist())):
@@ -99,10 +105,13 @@ def periods(lent: Lent, economics: Economics, since_day: int, until_day: int) ->
             for day in range(since_day + (MONDAY - since_day) % days, until_day, days):
                 some = mine.between(day, min(day + days, until_day))
                 if len(some):
-                    yield _period(kind, version, day, day + days, some, economics)
+                    believed = recalibrations.known(version, min(day + days, until_day))
+                    yield _period(kind, version, day, day + days, some, economics, believed)
 
 
-def _period(kind: str, version: str, first_day: int, end_day: int, some: Lent, economics: Economics) -> Period:
+def _period(
+    kind: str, version: str, first_day: int, end_day: int, some: Lent, economics: Economics, believed: Calibration
+) -> Period:
     known = some.matured
     return Period(
         kind,
@@ -110,8 +119,9 @@ def _period(kind: str, version: str, first_day: int, end_day: int, some: Lent, e
         first_day,
         end_day,
         realized(known, economics),
-        estimate(known, economics) if len(known) else None,
-        estimate(some, economics),
+        estimate(known, economics, believed) if len(known) else None,
+        estimate(some, economics, believed),
+        believed,
     )
 
 
@@ -138,13 +148,16 @@ def realized(known: Lent, economics: Economics) -> Realized | None:
     )
 
 
-def estimate(some: Lent, economics: Economics) -> Estimate:
-    said, weight = some.probability, some.weight
+def estimate(some: Lent, economics: Economics, believed: Calibration = AS_SERVED) -> Estimate:
+    """`believed`: of the probabilities as they were served."""
+    said, likely, weight = some.probability, some.probability, some.weight
+    if believed != AS_SERVED:
+        likely = believed.apply(said)
     return Estimate(
         len(some),
-        expected_auc(said, weight),
-        expected_log_loss(said, weight),
-        expected_brier(said, weight),
-        expected_default_rate(said, weight),
-        expected_profit_bp(said, some.amount, weight, economics),
+        expected_auc(likely, weight),
+        expected_log_loss(said, likely, weight),
+        expected_brier(said, likely, weight),
+        expected_default_rate(likely, weight),
+        expected_profit_bp(said, likely, some.amount, weight, economics),
     )

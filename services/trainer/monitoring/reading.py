@@ -15,7 +15,7 @@ from services.trainer.monitoring.lent import Lent
 from services.trainer.monitoring.purchases import SEGMENTS, Purchases
 from services.trainer.monitoring.reference import MAX_ROWS, Arrivals
 from services.trainer.segments import UNKNOWN
-from services.trainer.warehouse import Propensity, Warehouse, decoded_features, weights_of
+from services.trainer.warehouse import Propensity, Warehouse, decoded_features, examples_query, weights_of
 from shared.contracts.events import Verdict
 from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
 from shared.policy.reasons import PolicyReason
@@ -24,6 +24,9 @@ from shared.warehouse import tables, views
 MAX_DAY_ROWS = 50_000
 """Of one day, drawn by a hash of the event: bounds memory (a week of them is half a gigabyte), and tells every change
 that matters."""
+
+MAX_OUTCOMES = 100_000
+"""Of what a model never learnt from, drawn alike: some thousand defaults tell its slope to within a thirtieth."""
 
 _EXPLORED = PolicyReason.EXPLORATION.reason.code
 _FIRST = (
@@ -108,6 +111,9 @@ WHERE d.probability_of_default IS NOT NULL AND d.model_version IS NOT NULL
   AND (d.decision = '{Verdict.APPROVE.value}' OR d.after_the_fact OR e.event_id IS NOT NULL)
 """
 
+_MATURED_BETWEEN = "e.mature_at <= TIMESTAMP_MICROS({as_of_us}) AND e.occurred_at > TIMESTAMP_MICROS({after_us})"
+_SOME_OUTCOMES = f"ORDER BY TO_HEX(MD5(e.event_id)) LIMIT {MAX_OUTCOMES}"
+
 _LETTERS = f"""
 SELECT l.reason, COUNT(*) AS letters FROM `{{project}}.{tables.DEAD_LETTERS.id}` AS l
 JOIN (
@@ -138,6 +144,17 @@ class LentAndLacking:
     lent: Lent
     lacking: int
     """Loans that have run their course without an outcome: left out."""
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Parallel columns of n purchases that were lent and have matured, whoever decided them."""
+
+    features: NDArray[np.float32]
+    """[n, features]"""
+    label: NDArray[np.int8]
+    weight: NDArray[np.float64]
+    """1 / propensity."""
 
 
 class MonitorReads:
@@ -198,6 +215,20 @@ class MonitorReads:
         lacking = np.array(columns["mature"], bool) & np.isnan(lent.defaulted)
         order = np.argsort(lent.occurred_us, kind="stable")
         return LentAndLacking(lent.take(order[~lacking[order]]), int(lacking.sum()))
+
+    def outcomes(
+        self, after_us: int, as_of_us: int, names: Sequence[str], feature_set: str, propensity: Propensity
+    ) -> Outcomes:
+        """Of purchases after a moment, what has matured by another."""
+        project, view = self._warehouse.project, views.TRAINING_EXAMPLES.id
+        which = _MATURED_BETWEEN.format(as_of_us=as_of_us, after_us=after_us)
+        query = examples_query(project, feature_set, f"`{project}.{view}`", which)
+        found = self._warehouse.rows(f"{query} {_SOME_OUTCOMES}")
+        return Outcomes(
+            decoded_features(found["features"], names),
+            np.array(found["defaulted"].to_pylist(), np.int8),
+            weights_of(found["explored_under"].to_pylist(), propensity),
+        )
 
     def dead_letters(self, first_day: int, end_day: int) -> dict[str, int]:
         """Reason to how many came while purchases of these days were decided."""

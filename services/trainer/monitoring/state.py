@@ -21,12 +21,17 @@ import numpy as np
 
 from services.trainer.monitoring.alarms import Finding
 from services.trainer.monitoring.performance import Estimate, Period
+from services.trainer.monitoring.recalibration import AS_SERVED, Recalibration
 from services.trainer.monitoring.reference import Reference, encode_reference
 from services.trainer.monitoring.tiles import Tile
-from services.trainer.warehouse import Warehouse
+from services.trainer.warehouse import Evaluation, Warehouse
 from shared.contracts.identity import canonical_time
 from shared.feature_definitions.windows import MICROS_PER_DAY
+from shared.model_artifact.manifest import Calibration
 from shared.warehouse import tables
+
+RECALIBRATION = "recalibration"
+"""`kind` of its rows in `model_evaluations`."""
 
 _TILES = f"""
 SELECT day, rows, arrived, TO_JSON_STRING(histograms) AS histograms
@@ -47,6 +52,14 @@ FROM `{{project}}.{tables.MODEL_PERFORMANCE.id}`
 WHERE period IS NOT NULL
 QUALIFY ROW_NUMBER() OVER (PARTITION BY model_version, period, window_from ORDER BY evaluated_at DESC) = 1
 """
+
+_RECALIBRATED = f"""
+SELECT model_version, UNIX_MICROS(window_to) AS until_us, rows, TO_JSON_STRING(metrics) AS metrics
+FROM `{{project}}.{tables.MODEL_EVALUATIONS.id}`
+WHERE kind = '{RECALIBRATION}' AND window_to >= TIMESTAMP_MICROS({{since_us}})
+QUALIFY ROW_NUMBER() OVER (PARTITION BY model_version, window_to ORDER BY evaluated_at) = 1
+"""
+"""The first of a day counts: what was expected of a period isn't changed by what came to light later."""
 
 
 class _Histograms(msgspec.Struct, frozen=True):
@@ -123,6 +136,33 @@ class MonitorState:
             ],
         )
 
+    def recalibrations(self, since_day: int) -> list[Recalibration]:
+        """Of every model, from that day on."""
+        found = []
+        for row in self._rows(_RECALIBRATED, since_us=since_day * MICROS_PER_DAY):
+            metrics = msgspec.json.decode(row["metrics"], type=dict[str, float])
+            calibration = Calibration(metrics["slope"], metrics["intercept"])
+            day = row["until_us"] // MICROS_PER_DAY
+            found.append(Recalibration(row["model_version"], day, calibration, row["rows"], int(metrics["defaults"])))
+        return found
+
+    def keep_recalibration(self, found: Recalibration, family: str, since_day: int) -> None:
+        self._warehouse.append_evaluation(
+            Evaluation(
+                model_version=found.model_version,
+                family=family,
+                kind=RECALIBRATION,
+                window_from=_moment(since_day),
+                window_to=_moment(found.day),
+                rows=found.rows,
+                metrics={
+                    "slope": found.calibration.slope,
+                    "intercept": found.calibration.intercept,
+                    "defaults": float(found.defaults),
+                },
+            )
+        )
+
     def keep_performance(self, periods: Sequence[Period]) -> int:
         """A row for each period of which more is known than the last row says; how many."""
         known = {
@@ -185,6 +225,8 @@ def _further(period: Period) -> dict[str, float]:
     figures = _named("expected_", period.estimate)
     if period.on_matured is not None:
         figures |= {name: value for name, value in _named("estimated_", period.on_matured).items() if "error" in name}
+    if period.believed != AS_SERVED:
+        figures |= {"believed_slope": period.believed.slope, "believed_intercept": period.believed.intercept}
     if period.realized is not None:
         figures |= {
             "calibration_intercept": period.realized.calibration_intercept,

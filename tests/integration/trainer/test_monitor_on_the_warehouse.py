@@ -16,6 +16,7 @@ from services.trainer.cli import parse
 from services.trainer.commands import Trainer
 from services.trainer.evaluate import Economics
 from services.trainer.examples import Examples
+from services.trainer.learning_set import learnt_until_us
 from services.trainer.monitoring.alarms import LOOK_BACK_DAYS
 from services.trainer.monitoring.command import STEPS, Monitoring
 from services.trainer.monitoring.look import Look
@@ -144,6 +145,20 @@ def test_only_what_was_lent_and_has_matured_is_realized(watched: Watched, first_
     assert sum(each.on_matured.rows for each in days if each.on_matured) == matured.sum()
 
 
+def test_each_monday_it_is_worked_out_how_far_the_model_is_believed(watched: Watched, first_look: Look) -> None:
+    """From what has matured by then of what the model never learnt from; once."""
+    [row] = [row for row in watched.rows(tables.MODEL_EVALUATIONS) if row["kind"] == "recalibration"]
+    monday = row["window_to"]
+    assert (monday.weekday(), monday.hour) == (0, 0)
+    assert 0 <= watched.until_day - monday.timestamp() // 86_400 < 7
+    examples, number = watched.examples, np.arange(len(watched.examples))
+    fresh = examples.occurred_us > learnt_until_us(watched.files.manifest.data_window)
+    fresh &= (examples.mature_us <= monday.timestamp() * 1e6) & (number % DECLINED != 0)
+    assert row["rows"] == fresh.sum()
+    assert row["metrics"]["defaults"] == examples.label[fresh].sum()
+    assert 0.7 < row["metrics"]["slope"] < 1.3
+
+
 def test_freshness_and_fallbacks_are_those_of_the_decisions(first_look: Look) -> None:
     fresh = first_look.freshness
     assert 0.02 <= fresh.age_s[0.5] <= 0.04
@@ -152,7 +167,7 @@ def test_freshness_and_fallbacks_are_those_of_the_decisions(first_look: Look) ->
 
 
 def test_a_repeated_look_reads_no_day_and_writes_no_row(watched: Watched, first_look: Look) -> None:
-    written = (tables.DRIFT_HISTOGRAMS, tables.DRIFT_METRICS, tables.MODEL_PERFORMANCE)
+    written = (tables.DRIFT_HISTOGRAMS, tables.DRIFT_METRICS, tables.MODEL_PERFORMANCE, tables.MODEL_EVALUATIONS)
     before = [len(watched.rows(table)) for table in written]
     again = watched.look()
     assert again.days_read == 0

@@ -25,6 +25,9 @@ few = st.lists(
     st.tuples(st.sampled_from([0.05, 0.2, 0.2, 0.5, 0.9]), st.sampled_from([1.0, 4.0])), min_size=2, max_size=7
 )
 
+likely = st.sampled_from([0.05, 0.2, 0.5, 0.9])
+believed_otherwise = st.lists(st.tuples(likely, likely, st.sampled_from([1.0, 4.0])), min_size=2, max_size=7)
+
 
 def outcomes(probability: np.ndarray) -> list[tuple[np.ndarray, float]]:
     """Each possible outcome of the purchases, with its chance."""
@@ -48,23 +51,24 @@ def test_the_expected_auc_is_that_of_all_pairs_over_all_outcomes(rows: list[tupl
     assert expected_auc(said, weight).value == pytest.approx(ordered / pairs)
 
 
-@given(few)
+@given(believed_otherwise)
 def test_the_other_figures_are_means_over_all_outcomes_and_their_errors_the_deviations(
-    rows: list[tuple[float, float]],
+    rows: list[tuple[float, float, float]],
 ) -> None:
-    said, weight = (np.array(column) for column in zip(*rows, strict=True))
+    """Of what is said, where something else is believed and comes true."""
+    said, believed, weight = (np.array(column) for column in zip(*rows, strict=True))
     amount, economics = np.linspace(20, 300, len(said)), Economics(0.03, 0.6)
     lent = said < economics.break_even
     figures: dict[str, tuple[Expected, Callable[[NDArray[np.int64]], float]]] = {
-        "log_loss": (expected_log_loss(said, weight), lambda y: weighted_mean(log_losses(y, said), weight)),
-        "brier": (expected_brier(said, weight), lambda y: brier(y, said, weight)),
-        "default_rate": (expected_default_rate(said, weight), lambda y: weighted_mean(y, weight)),
+        "log_loss": (expected_log_loss(said, believed, weight), lambda y: weighted_mean(log_losses(y, said), weight)),
+        "brier": (expected_brier(said, believed, weight), lambda y: brier(y, said, weight)),
+        "default_rate": (expected_default_rate(believed, weight), lambda y: weighted_mean(y, weight)),
         "profit": (
-            expected_profit_bp(said, amount, weight, economics),
+            expected_profit_bp(said, believed, amount, weight, economics),
             lambda y: profit_bp(y, amount * weight, lent, economics),
         ),
     }
-    tossed = outcomes(said)
+    tossed = outcomes(believed)
     chances = np.array([chance for _, chance in tossed])
     for name, (expected, realized) in figures.items():
         values = np.array([realized(label) for label, _ in tossed])
