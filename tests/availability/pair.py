@@ -15,8 +15,9 @@ from deploy.local.supervisor import Supervisor
 from tests.e2e.system import LONGEST_PAUSE_SECONDS
 from tests.load.running import LoadedSystem
 
-SERVICES = ("simulator", "features", "scorer", "sink", "ingestor")
 SECOND = "scorer-second"
+SOURCE = ("simulator", "ingestor")
+"""They start once the others are warm, which is when nothing is under way any more."""
 DRAIN_S = 2
 """How long a scorer that was told to end still answers: until the balancer, which looks ten times a second, knows."""
 BACK_S = 180.0
@@ -29,12 +30,13 @@ class Pair:
     def __init__(self, folder: Path, events: int, settings: Mapping[str, str] | None = None) -> None:
         """`events`: a second, from the simulator through the ingestor."""
         own = {"INGESTOR__RATE": str(events), "SCORER__DRAIN_SECONDS": str(DRAIN_S), **(settings or {})}
-        self.loaded = LoadedSystem(folder, own, services=SERVICES)
-        port, http = free_ports(2)
+        self.loaded = LoadedSystem(folder, own)
+        http, port, *others = free_ports(2 + len(SOURCE))
         self._second_http = f"http://127.0.0.1:{http}"
         # A name of its own in the group: with the first one's it would take its partitions away.
         mine = {"KAFKA__GROUP_INSTANCE_ID": "second", "SCORER__HTTP_PORT": str(http)}
         self._second = Service("scorer", port, environment=mine)
+        self._source = [Service(name, other) for name, other in zip(SOURCE, others, strict=True)]
         self._running = ExitStack()
 
     @property
@@ -49,7 +51,7 @@ class Pair:
             running.enter_context(self.loaded)
             system = self.loaded.system
             self._beside = Supervisor(
-                system.stack, self.loaded.folder / "second", system.settings, [self._second],
+                system.stack, self.loaded.folder / "beside", system.settings, [self._second, *self._source],
                 longest_pause=LONGEST_PAUSE_SECONDS,
             )  # fmt: skip
             running.callback(self._beside.stop)
@@ -66,7 +68,7 @@ class Pair:
 
     def retire_the_source(self) -> None:
         """No more events: what is under way comes to an end."""
-        self.loaded.system.supervisor.retire("ingestor")
+        self._beside.retire("ingestor")
 
     def crash(self, name: str) -> None:
         """kill -9; returns once its successor is ready."""
@@ -85,7 +87,8 @@ class Pair:
         _await_successor(name, process, before, service)
 
     def _kept(self, name: str) -> tuple[ManagedProcess, Service]:
-        supervisor, own = (self._beside, "scorer") if name == SECOND else (self.loaded.system.supervisor, name)
+        own = "scorer" if name == SECOND else name
+        supervisor = self._beside if name in (SECOND, *SOURCE) else self.loaded.system.supervisor
         return supervisor.process(own), supervisor.service(own)
 
 
