@@ -2,7 +2,7 @@
 
 Everything of partition N lies in one hash slot (`{pN}:…`), so that one call can change all of it:
 
-    {pN}:c:<customer_id>   the customer's state (shared.feature_definitions.CustomerState)
+    {pN}:c:<customer_id>   the customer's state (shared.feature_definitions.CustomerState), packed
     {pN}:pos               "<transactions>,<outcomes>": offsets up to and including which records are in the states
     {pN}:refused           offsets of bnpl-transactions refused because of state, for the sink
     {pN}:rebuilding        a position: until it is reached, the states are those of an earlier time
@@ -25,6 +25,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
+from shared.feature_state.packing import packed, unpacked
 from shared.redis_errors import transient
 
 KEPT_REFUSALS = 100_000
@@ -200,7 +201,7 @@ class FeatureStateStore:
             if self._pseudonyms and await self._redis.get("flit:partitions") is None:
                 await self._redis.set("flit:pseudonyms", self._pseudonyms, nx=True)
             held = await self._redis.set("flit:partitions", count, nx=True, get=True)
-            mark = _bytes(await self._redis.get("flit:pseudonyms"))
+            mark = await self._redis.get("flit:pseudonyms")
         if held is not None and int(held) != count:
             raise PartitionCountMismatch(f"states were made with {int(held)} partitions, KAFKA__PARTITIONS is {count}")
         if (mark or b"") != self._pseudonyms.encode():
@@ -284,7 +285,7 @@ class FeatureStateStore:
             if Position.parse(held) != at[partition]:
                 raise _elsewhere(partition, Position.parse(held), at[partition])
         return {
-            partition: {name: _bytes(state) for name, state in zip(names, states, strict=True)}
+            partition: {name: _unpacked(state) for name, state in zip(names, states, strict=True)}
             for (partition, names), (_, *states) in zip(asked.items(), answers, strict=True)
         }
 
@@ -311,7 +312,7 @@ class FeatureStateStore:
                 continue
             at = Position.parse(position)
             for number, state in zip(numbers, states, strict=True):
-                found[number] = _bytes(state), at
+                found[number] = _unpacked(state), at
         return found
 
     async def commit(self, moves: Sequence[Move]) -> None:
@@ -347,7 +348,7 @@ class FeatureStateStore:
             arguments: list[Any] = [
                 str(move.expected),
                 str(move.new),
-                *move.states.values(),
+                *map(packed, move.states.values()),
                 KEPT_REFUSALS,
                 *move.refused,
             ]
@@ -367,9 +368,9 @@ def _elsewhere(partition: int, held: Position, expected: Position) -> Exception:
     return FencedOff(f"partition {partition} is at {held}, not at {expected}")
 
 
-def _bytes(value: bytes | str | None) -> bytes | None:
-    """Only for the types: the client is made without decoding."""
-    return value.encode() if isinstance(value, str) else value
+def _unpacked(value: bytes | str | None) -> bytes | None:
+    """Text only for the types: the client is made without decoding."""
+    return None if value is None else unpacked(value.encode() if isinstance(value, str) else value)
 
 
 def _position_key(partition: int) -> str:
