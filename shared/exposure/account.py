@@ -46,7 +46,7 @@ class Reservation:
         return 0 if due == self.instalments else self.cents - self.cents // self.instalments * due
 
     def text(self) -> str:
-        """Everything but the event: as it lies in Redis, and as the header of the decision carries it."""
+        """Everything but the event, as the header of the decision carries it."""
         return f"{self.cents} {self.day} {self.period_days} {self.instalments}"
 
     @staticmethod

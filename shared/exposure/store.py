@@ -1,9 +1,10 @@
 """The accounts in Redis.
 
-    {pN}:x:<customer_id>    hash: event id → "<standing> <cents> <day> <period> <instalments>"
+    {pN}:x:<customer_id>    hash: the purchase's name → its entry (entries.py)
 
-`standing`: 0 counts; -1 was released; above 0: reserved until then (milliseconds since 1970), for whoever claims the
-decision. He makes it count, or releases it; if he dies before, it ends by itself.
+A purchase counts, was released, or is reserved until some moment, for whoever claims the decision. He makes it count,
+or releases it; if he dies before, it ends by itself. Purchases of before they had names stand under their event ids,
+and are moved when they change.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from shared.exposure import entries
 from shared.exposure.account import Reservation, Standing
 from shared.redis_errors import transient
 from shared.redis_scripts import run_script
@@ -26,7 +28,9 @@ GRACE_DAYS = 30
 history, whose days lie behind, are kept for longer than they need to be."""
 _DAY_MS = 86_400_000
 
-_RESERVE = """
+_RESERVE = (
+    entries.LUA
+    + """
 local now, patience, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local function open_on(today, cents, day, period, count)
   local due = math.floor((today - day) / period)
@@ -35,17 +39,16 @@ local function open_on(today, cents, day, period, count)
 end
 local granted = {}
 for i = 1, #KEYS do
-  local at = 3 + (i - 1) * 6
-  local event, keep = ARGV[at + 1], tonumber(ARGV[at + 6])
-  local cents, day = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local at = 3 + (i - 1) * 7
+  local name, event, keep = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 7])
+  local cents, day = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
   local sum, mine, released = 0, false, false
   local account = redis.call('HGETALL', KEYS[i])
   for k = 1, #account, 2 do
-    local s, c, d, p, n = string.match(account[k + 1], '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
-    s, c, d, p, n = tonumber(s), tonumber(c), tonumber(d), tonumber(p), tonumber(n)
+    local s, c, d, p, n = read(account[k + 1])
     local lapsed = s > 0 and s < now
-    if account[k] == event then
-      mine, released = s == 0 or (s > 0 and not lapsed), s < 0
+    if account[k] == name or account[k] == event then
+      mine, released = mine or s == 0 or (s > 0 and not lapsed), released or s < 0
     elseif lapsed or d + p * n < day - 30 then
       redis.call('HDEL', KEYS[i], account[k])
     elseif s >= 0 then
@@ -59,36 +62,47 @@ for i = 1, #KEYS do
   elseif released then
     granted[i] = 1
   else
-    local terms = cents .. ' ' .. day .. ' ' .. ARGV[at + 4] .. ' ' .. ARGV[at + 5]
-    redis.call('HSET', KEYS[i], event, string.format('%.0f', now + patience) .. ' ' .. terms)
+    local period, count = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
+    redis.call('HSET', KEYS[i], name, written(now + patience, cents, day, period, count))
+    redis.call('HDEL', KEYS[i], event)
     if redis.call('PTTL', KEYS[i]) < keep then redis.call('PEXPIRE', KEYS[i], keep) end
     granted[i] = 1
   end
 end
 return granted
 """
+)
 """KEYS: an account for each purchase. ARGV: now and how long a reservation lasts (milliseconds), the limit (cents;
-below 0: none); then for each purchase its event, cents, day, period, instalments, and how long to keep the account
-(milliseconds). Gives 1 or 0 for each. One that holds its reservation already gets it again; one that was released has
-its decision, and stays released."""
+below 0: none); then for each purchase its name, event, cents, day, period, instalments, and how long to keep the
+account (milliseconds). Gives 1 or 0 for each. One that holds its reservation already gets it again; one that was
+released has its decision, and stays released."""
 
 _SETTLE = """
 for i = 1, #KEYS do
-  local at = (i - 1) * 3
-  redis.call('HSET', KEYS[i], ARGV[at + 1], ARGV[at + 2])
-  local keep = tonumber(ARGV[at + 3])
+  local at = (i - 1) * 4
+  redis.call('HSET', KEYS[i], ARGV[at + 1], ARGV[at + 3])
+  redis.call('HDEL', KEYS[i], ARGV[at + 2])
+  local keep = tonumber(ARGV[at + 4])
   if redis.call('PTTL', KEYS[i]) < keep then redis.call('PEXPIRE', KEYS[i], keep) end
 end
 """
-"""KEYS: an account for each purchase. ARGV: for each its event, the entry, how long to keep the account."""
+"""KEYS: an account for each purchase. ARGV: for each its name, event, the entry, how long to keep the account."""
 
-_CHANGE = """
+_CHANGE = (
+    entries.LUA
+    + """
 for i = 1, #KEYS do
-  local held = redis.call('HGET', KEYS[i], ARGV[1])
-  if held then redis.call('HSET', KEYS[i], ARGV[1], ARGV[2] .. string.match(held, ' .*$')) end
+  local held = redis.call('HGET', KEYS[i], ARGV[1]) or redis.call('HGET', KEYS[i], ARGV[2])
+  if held then
+    local _, c, d, p, n = read(held)
+    redis.call('HSET', KEYS[i], ARGV[1], written(tonumber(ARGV[3]), c, d, p, n))
+    redis.call('HDEL', KEYS[i], ARGV[2])
+  end
 end
 """
-"""KEYS: accounts. ARGV: the event and its new standing; an account that doesn't hold the event stays as it is."""
+)
+"""KEYS: accounts. ARGV: the purchase's name, its event and its new standing; an account that doesn't hold it stays as
+it is."""
 
 Placed = tuple[int, str, Reservation]
 """The customer's partition, the customer, the reservation."""
@@ -114,7 +128,7 @@ class ExposureStore:
             for number in numbers:
                 held = wanted[number][2]
                 terms = (held.cents, held.day, held.period_days, held.instalments)
-                arguments += [held.event_id, *terms, _kept_ms(held)]
+                arguments += [entries.name_of(held.event_id), held.event_id, *terms, _kept_ms(held)]
             answers = await self._run(_RESERVE, [_key(*wanted[number][:2]) for number in numbers], arguments)
             for number, answer in zip(numbers, answers, strict=True):
                 granted[number] = bool(answer)
@@ -129,7 +143,8 @@ class ExposureStore:
             arguments: list[Any] = []
             for number in numbers:
                 (_, _, held), standing = decided[number]
-                arguments += [held.event_id, f"{standing.value} {held.text()}", _kept_ms(held)]
+                name, entry = entries.name_of(held.event_id), entries.entry_of(standing, held)
+                arguments += [name, held.event_id, entry, _kept_ms(held)]
             await self._run(_SETTLE, [_key(*decided[number][0][:2]) for number in numbers], arguments)
 
         await asyncio.gather(
@@ -149,7 +164,8 @@ class ExposureStore:
         """Queue, on a pipeline, what a decision on the topic says that a purchase counts for."""
         partition, customer_id, held = placed
         key = _key(partition, customer_id)
-        pipe.hset(key, held.event_id, f"{standing.value} {held.text()}")
+        pipe.hset(key, entries.name_of(held.event_id), entries.entry_of(standing, held))
+        pipe.hdel(key, held.event_id)
         pipe.pexpire(key, _kept_ms(held), nx=True)
         pipe.pexpire(key, _kept_ms(held), gt=True)
 
@@ -160,7 +176,8 @@ class ExposureStore:
 
     async def _change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: int) -> None:
         for partition in partitions:
-            await self._run(_CHANGE, [_key(partition, customer_id)], [event_id, standing])
+            arguments = [entries.name_of(event_id), event_id, standing]
+            await self._run(_CHANGE, [_key(partition, customer_id)], arguments)
 
     async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         async with transient():

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import httpx
 import pytest
 from redis.asyncio import Redis
 
-from shared.exposure import ExposureStore
+from shared.exposure import ExposureStore, Standing
+from shared.exposure.entries import entry_of, name_of
 from tests import factories
 from tests.integration.scorer.conftest import Rig, Scorer, until
-from tests.unit.exposure.contract import CONTRACT, Accounts, granted, purchase
+from tests.unit.exposure.contract import CONTRACT, NOW_MS, Accounts, granted, purchase
 
 pytestmark = pytest.mark.integration
 
@@ -37,6 +39,66 @@ async def test_an_account_outlives_its_last_instalment_and_ends(rig: Rig) -> Non
     kept = await rig.redis.pttl("{p1}:x:anna")
     assert await granted(accounts, purchase("short", 1))
     assert 389 * 86_400_000 < await rig.redis.pttl("{p1}:x:anna") <= kept <= 390 * 86_400_000
+
+
+async def entries(rig: Rig) -> dict[bytes, bytes]:
+    return cast(dict[bytes, bytes], await rig.redis.hgetall("{p1}:x:anna"))
+
+
+async def test_what_is_settled_takes_seventeen_bytes_however_it_came_there(rig: Rig) -> None:
+    """Settled, brought back from the topic, or changed by a reviewer: the same bytes."""
+    place = purchase("event-1", 4_294_967_295)
+    seen = []
+    for step in ("settle", "restore", "change"):
+        await rig.redis.delete("{p1}:x:anna")
+        accounts = ExposureStore(rig.redis)
+        if step == "restore":
+            pipe = rig.redis.pipeline()
+            ExposureStore.restore(pipe, place, Standing.COUNTS)
+            await pipe.execute()
+        else:
+            assert await granted(accounts, place, None)
+        if step == "settle":
+            await accounts.settle([(place, Standing.COUNTS)])
+        if step == "change":
+            await accounts.change([1], "anna", "event-1", Standing.COUNTS)
+        seen.append(await entries(rig))
+    assert seen[0] == seen[1] == seen[2] == {name_of("event-1"): entry_of(Standing.COUNTS, place[2])}
+    assert len(next(iter(seen[0]))) + len(next(iter(seen[0].values()))) == 17
+
+
+@pytest.mark.parametrize("cents", [1, 2**32 - 1, 2**32, 2**40])
+async def test_an_amount_of_any_size_is_the_same_after_each_step(rig: Rig, cents: int) -> None:
+    await rig.redis.delete("{p1}:x:anna")
+    accounts, place = ExposureStore(rig.redis), purchase("a", cents)
+    assert await granted(accounts, place, None)
+    await accounts.settle([(place, Standing.RELEASED)])
+    await accounts.change([1], "anna", "a", Standing.COUNTS)
+    assert not await granted(accounts, purchase("b", 1), cents)
+    assert await granted(accounts, purchase("b", 1), cents + 1)
+
+
+async def test_an_account_from_before_purchases_had_names_is_gone_on_with(rig: Rig) -> None:
+    key, accounts = "{p1}:x:anna", ExposureStore(rig.redis)
+    held = {name: purchase(name, 5_000) for name in ("counts", "pending", "released", "verdict")}
+    text = {name: f"{place[2].text()}" for name, place in held.items()}
+    await rig.redis.delete(key)
+    await rig.redis.hset(
+        key,
+        mapping={
+            "counts": f"0 {text['counts']}", "pending": f"{NOW_MS + 1000} {text['pending']}",
+            "released": f"-1 {text['released']}", "verdict": f"-1 {text['verdict']}",
+        },
+    )  # fmt: skip
+    assert not await granted(accounts, purchase("new", 1), 10_000), "both that count are known"
+    assert await granted(accounts, held["counts"], 10_000)
+    assert await granted(accounts, held["pending"], 10_000)
+    assert len(await entries(rig)) == 4, "nothing was reserved twice"
+    await accounts.settle([(held["pending"], Standing.COUNTS)])
+    await accounts.change([1], "anna", "verdict", Standing.COUNTS)
+    assert set(await entries(rig)) == {b"counts", b"released", name_of("pending"), name_of("verdict")}
+    assert not await granted(accounts, purchase("new", 1), 15_000)
+    assert await granted(accounts, purchase("new", 1), 15_001)
 
 
 async def ask(http: httpx.AsyncClient, scorer: Scorer, name: str, customer: str) -> httpx.Response:
