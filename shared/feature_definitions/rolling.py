@@ -64,6 +64,7 @@ def _totals_of_kept(purchases: Sequence[Purchase], t_us: int, edges: Sequence[in
     latest, in_latest = "", [0]  # a customer's purchases are nearly always in the same currency
     found: list[Totals] = []
     edge = edges[0]
+    hour_us, night = t_us + 1, False  # who buys often does so within the hour
     for bought_us, minor, currency, device, category, method, _, _ in reversed(purchases):
         if bought_us > t_us:
             continue  # logged earlier, but later in event time
@@ -75,8 +76,10 @@ def _totals_of_kept(purchases: Sequence[Purchase], t_us: int, edges: Sequence[in
                     return found
                 edge = edges[len(found)]
         n += 1
-        if bought_us // MICROS_PER_HOUR % 24 in NIGHT_HOURS:
-            nights += 1
+        if bought_us < hour_us:
+            hour_us = bought_us - bought_us % MICROS_PER_HOUR
+            night = hour_us // MICROS_PER_HOUR % 24 in NIGHT_HOURS
+        nights += night
         if category:
             categories |= 1 << category
         devices.add(device)

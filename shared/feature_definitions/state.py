@@ -66,6 +66,9 @@ class CustomerState:
         """UTC day → (defaults, on-time loans) that become known on it."""
         self.settled: tuple[int, int] = (0, 0)
         """(defaults, on-time loans) of days that were folded away."""
+        self._owed: tuple[str, int, int] | None = None
+        """(currency, UTC day, minor units open on it) of all purchases, as last asked for: a purchase adds its part,
+        and neither folding one nor forgetting what was due changes the sum."""
         self._forgotten_day: int | None = None
         """UTC day up to which `due` and `known` hold nothing out of reach, as far as is known."""
 
@@ -103,6 +106,10 @@ class CustomerState:
         if len(self.seen) > REMEMBERED_EVENTS:
             del self.seen[next(iter(self.seen))]
         purchase = _purchase_of(accepted)
+        if self._owed is not None:
+            currency, day, minor = self._owed
+            if purchase.currency == currency:
+                self._owed = currency, day, minor + open_part(purchase, day)
         if not self.can_answer(purchase.t_us):
             self._fold(purchase)
             self._forgotten_day = None
@@ -148,6 +155,9 @@ class CustomerState:
     def open_exposure(self, t_us: int, currency: str) -> int:
         """Minor units of instalments that fall due on a later UTC day than `t_us`, of purchases up to `t_us`."""
         today = day_of(t_us)
+        of_all = not self.purchases or self.purchases[-1].t_us <= t_us
+        if of_all and self._owed is not None and self._owed[:2] == (currency, today):
+            return self._owed[2]
         exposure = 0
         for (owed, day), minor in self.due.items():
             if day > today and owed == currency:
@@ -156,10 +166,12 @@ class CustomerState:
             if bought_us > t_us:
                 break
             if bought_in == currency:
-                # What of `schedule` falls due on a later day, without going through it.
+                # `open_part`, without a call for each.
                 due = (today - bought_us // MICROS_PER_DAY) // period_days
                 if due < instalments:
                     exposure += minor - minor // instalments * due
+        if of_all:
+            self._owed = currency, today, exposure
         return exposure
 
     def _fold(self, purchase: Purchase) -> None:
@@ -195,6 +207,16 @@ class CustomerState:
             self.known.pop(day, None)
         else:
             self.known[day] = counts
+
+
+def open_part(purchase: Purchase, day: int) -> int:
+    """Minor units of a purchase that fall due on a later UTC day than `day`, which may lie before the purchase: what of
+    `schedule` does, without going through it."""
+    _, minor, _, _, _, _, instalments, period_days = purchase
+    due = (day - purchase.t_us // MICROS_PER_DAY) // period_days
+    if due <= 0:
+        return minor
+    return minor - minor // instalments * due if due < instalments else 0
 
 
 def schedule(purchase: Purchase) -> Iterator[tuple[int, int]]:

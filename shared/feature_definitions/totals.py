@@ -43,26 +43,23 @@ class Totals:
         self.money: dict[str, Money] = {}
 
     def add(self, purchase: Purchase) -> None:
+        t_us, minor, currency, device, category, method, _, _ = purchase
         self.n += 1
-        if is_night(purchase.t_us):
+        if is_night(t_us):
             self.nights += 1
-        if purchase.category:
-            self.categories |= 1 << purchase.category
-        if purchase.device and len(self.devices) < DISTINCT_CAP:
-            self.devices.add(purchase.device)
-        if purchase.method and len(self.methods) < DISTINCT_CAP:
-            self.methods.add(purchase.method)
-        money = self.money.get(purchase.currency)
-        self.money[purchase.currency] = (
-            Money(1, purchase.minor, purchase.minor * purchase.minor, purchase.minor)
-            if money is None
-            else Money(
-                money.n + 1,
-                money.total + purchase.minor,
-                money.squares + purchase.minor * purchase.minor,
-                max(money.largest, purchase.minor),
-            )
-        )
+        if category:
+            self.categories |= 1 << category
+        if device and device not in self.devices and len(self.devices) < DISTINCT_CAP:
+            self.devices.add(device)
+        if method and method not in self.methods and len(self.methods) < DISTINCT_CAP:
+            self.methods.add(method)
+        money = self.money.get(currency)
+        if money is None:
+            self.money[currency] = Money(1, minor, minor * minor, minor)
+        else:
+            n, total, squares, largest = money
+            largest = largest if largest > minor else minor
+            self.money[currency] = Money(n + 1, total + minor, squares + minor * minor, largest)
 
     def merge(self, other: Totals) -> None:
         self.n += other.n
@@ -75,16 +72,12 @@ class Totals:
             self.methods |= other.methods
         for currency, theirs in other.money.items():
             ours = self.money.get(currency)
-            self.money[currency] = (
-                theirs
-                if ours is None
-                else Money(
-                    ours.n + theirs.n,
-                    ours.total + theirs.total,
-                    ours.squares + theirs.squares,
-                    max(ours.largest, theirs.largest),
-                )
-            )
+            if ours is None:
+                self.money[currency] = theirs
+            else:
+                n, total, squares, largest = theirs
+                largest = largest if largest > ours.largest else ours.largest
+                self.money[currency] = Money(ours.n + n, ours.total + total, ours.squares + squares, largest)
 
     def copy(self) -> Totals:
         twin = Totals.__new__(Totals)  # without the containers of an empty one
