@@ -33,7 +33,7 @@ def fit_platt(raw: NDArray[np.floating], label: NDArray[np.integer], weight: NDA
     scores, target = logit(raw), _smoothed(label)
     design = np.stack([scores, np.ones_like(scores)])
     slope, intercept = found = _newton(design, target, weight, np.array([1.0, 0.0]))
-    error = float(np.sqrt(np.linalg.inv(_hessian(design, sigmoid(found @ design), weight))[0, 0]))
+    error = float(np.sqrt(np.linalg.inv(_hessian(design, sigmoid(found @ design), _told(weight)))[0, 0]))
     if slope < MIN_SLOPE:
         slope = MIN_SLOPE
     elif abs(slope - 1.0) < CLEARLY * error:
@@ -50,11 +50,19 @@ def fit_platt_near_one(
     standard deviation before anything is seen (maximum a posteriori)."""
     scores = logit(raw)
     design = np.stack([scores, np.ones_like(scores)])
-    # Rows of unlike weight tell less than their sum says: Kish's effective size.
-    told = weight * (weight.sum() / (weight @ weight))
     precision = np.array([spread**-2, 0.0])
-    slope, intercept = _newton(design, _smoothed(label), told, np.array([1.0, 0.0]), precision=precision)
+    slope, intercept = _newton(design, _smoothed(label), _told(weight), np.array([1.0, 0.0]), precision=precision)
     return Calibration(float(max(slope, MIN_SLOPE)), float(intercept))
+
+
+def slope_and_intercept(
+    said: NDArray[np.floating], label: NDArray[np.integer], weight: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Of outcomes on the log-odds that were said, whatever they come to: (1, 0) of what is calibrated. To measure by,
+    not to serve."""
+    scores = logit(said)
+    slope, intercept = _newton(np.stack([scores, np.ones_like(scores)]), _smoothed(label), weight, np.array([1.0, 0.0]))
+    return float(slope), float(intercept)
 
 
 def fit_level(
@@ -64,6 +72,12 @@ def fit_level(
     scores = logit(raw)
     (intercept,) = _newton(np.ones((1, len(scores))), _smoothed(label), weight, np.zeros(1), slope * scores)
     return Calibration(slope, float(intercept))
+
+
+def _told(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights that sum to what the rows tell: rows of unlike weight tell less than as many alike (Kish's effective
+    size, 1965)."""
+    return np.asarray(weight * (weight.sum() / (weight @ weight)))
 
 
 def _smoothed(label: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -87,16 +87,16 @@ def _same_purchases(
 def judge(holdout: Examples, challenger: NDArray[np.float64], champion: Champion, economics: Economics) -> Verdict:
     """The challenger takes over if it has the lower log-loss than the champion and earns more than the incumbent rule.
 
-    Where there is no champion it does in any case: the alternative is no model at all, and the policy's fallback. The
-    comparison is paired (the same rows), and strict: a tie keeps what is in service. If the champion was trained on
-    some of these rows, that favours the champion.
+    Where there is no champion it does in any case: the alternative is no model at all, and the policy's fallback. Where
+    there is one that can't be asked, the rule is left to beat. The comparison is paired (the same rows), and strict: a
+    tie keeps what is in service. If the champion was trained on some of these rows, that favours the champion.
     """
     beats_rule, about_rule = _against_rule(holdout, challenger, economics)
     if champion.trouble == INCOMPARABLE:
         return Verdict(False, (f"champion {champion.version} can't be compared: {INCOMPARABLE}", about_rule))
     if champion.probability is None:
         why = champion.trouble or "no model is in service"
-        return Verdict(True, (f"no champion to beat: {why}", about_rule))
+        return Verdict(champion.trouble is None or beats_rule, (f"no champion to beat: {why}", about_rule))
     gained = log_losses(holdout.label, champion.probability) - log_losses(holdout.label, challenger)
     mean, error = weighted_mean(gained, holdout.weight), weighted_mean_error(gained, holdout.weight)
     better = mean > 0

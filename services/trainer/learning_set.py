@@ -63,12 +63,16 @@ def learnt_until_us(window: DataWindow) -> int:
     return epoch_micros(window.as_of if window.validate_from > window.test_to else window.test_to)
 
 
+ENOUGH_DEFAULTS = 100
+"""Of what is judged by: with fewer, tests that look for a fault find none for want of power."""
+
+
 def unseen(window: DataWindow, examples: Examples) -> Examples:
-    """Of matured examples, those that the model of this window has not learnt from and that are later than it; if none
-    of them has defaulted, its own test part."""
+    """Of matured examples, those that the model of this window has not learnt from and that are later than it; where
+    too few of them have defaulted to judge anything, its own test part as well."""
     times = examples.occurred_us
     later = times > learnt_until_us(window)
-    if examples.label[later].any():
+    if examples.label[later].sum() >= ENOUGH_DEFAULTS:
         return examples.take(later)
     own = (times >= epoch_micros(window.test_from)) & (times <= epoch_micros(window.test_to))
     own &= examples.mature_us <= epoch_micros(window.as_of)  # those of its time that matured since were learnt from

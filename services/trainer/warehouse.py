@@ -54,7 +54,7 @@ SELECT
 FROM {{source}} AS e
 LEFT JOIN (
   SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
-  WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
+  WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}' AND {{made_of}}
   QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
 ) AS f ON f.event_id = e.event_id
 WHERE {{which}} AND e.observed
@@ -75,6 +75,11 @@ ORDER BY TO_HEX(MD5(event_id)) LIMIT {MAX_DRIFT_ROWS}
 """
 
 _CLOCK = f"SELECT UNIX_MICROS(MAX(occurred_at)) AS latest FROM `{{project}}.{tables.TRANSACTIONS.id}`"
+
+_WATCHED = f"""
+SELECT UNIX_MICROS(MAX(observed_at)) AS latest FROM `{{project}}.{tables.OUTCOMES.id}`
+WHERE observed_at <= TIMESTAMP_MICROS({{as_of_us}}) AND misplaced IS NOT TRUE
+"""
 
 _AWAY = (GoogleAPIError, GoogleAuthError, OSError)
 """What the client raises where BigQuery refuses us, knows us not, or can't be reached."""
@@ -156,6 +161,14 @@ class Warehouse:
             raise TrainingRefused("the warehouse holds no purchase yet")
         return int(latest)
 
+    def watched_until(self, as_of_us: int) -> int:
+        """When the latest outcome was observed that was known at that moment, in microseconds; 0: none was.
+
+        Nothing matures after it. A default shows weeks before a good loan does: where outcomes stop coming in, what
+        runs its course from then on has a known outcome only if it is a bad one."""
+        sql = _WATCHED.format(project=self.project, as_of_us=as_of_us)
+        return int(self.rows(sql)["latest"][0].as_py() or 0)
+
     def matured_examples(self, as_of_us: int, feature_set: str, propensity: Propensity) -> Examples:
         """Every example that counts at that moment and that a lender has seen the outcome of, made with this version of
         the features.
@@ -164,9 +177,8 @@ class Warehouse:
         TooFewExamples if there is no example, or what it raises.
         """
         view = f"`{self.project}.{views.TRAINING_EXAMPLES.id}`"
-        found = self.rows(
-            examples_query(self.project, feature_set, view, f"e.mature_at <= TIMESTAMP_MICROS({as_of_us:d})")
-        )
+        which = f"e.mature_at <= TIMESTAMP_MICROS({self.watched_until(as_of_us):d})"
+        found = self.rows(examples_query(self.project, feature_set, view, which))
         if found.num_rows == 0:
             moment = from_epoch_micros(as_of_us)
             raise TooFewExamples(f"no example of the feature set {feature_set} has matured as of {moment}")
@@ -253,10 +265,10 @@ def scratch_name(project: str) -> str:
     return f"{project}.{tables.ML}.scratch_trainer_{uuid.uuid4().hex}"
 
 
-def examples_query(project: str, feature_set: str, source: str, which: str) -> str:
+def examples_query(project: str, feature_set: str, source: str, which: str, made_of: str = "TRUE") -> str:
     """The purchases of `source`, which has the columns of the view of training examples, that meet a condition on `e`,
-    with their features."""
-    return _EXAMPLES.format(project=project, feature_set=feature_set, source=source, which=which)
+    with their features. `made_of`: a condition on `occurred_at` of features that were made anew."""
+    return _EXAMPLES.format(project=project, feature_set=feature_set, source=source, which=which, made_of=made_of)
 
 
 def examples_of(found: pyarrow.Table, feature_set: str, propensity: Propensity) -> Examples:

@@ -84,7 +84,7 @@ class Alerts:
         if ways:
             self._change(lambda told: telling.finish_resolving(told, key))
         else:
-            self._change(lambda told: telling.failed(told, key, self._clock()))
+            self._change(lambda told: telling.failed_resolving(told, key, self._clock()))
         return ways
 
     @property

@@ -90,12 +90,12 @@ def begin(told: Told, key: str, severity: Severity, now: float) -> Go | Held:
             return Held.KNOWN
     if key in told.telling:
         return Held.BEING_TOLD
+    if now - told.failed_at < PAUSE_S:
+        return Held.PAUSED
     most = MOST_CRITICAL if severity is Severity.CRITICAL else MOST
     if len(told.tried_at) >= most:
         told.held_back += 1
         return Held.TOO_MANY
-    if now - told.failed_at < PAUSE_S:
-        return Held.PAUSED
     told.tried_at.append(now)
     told.telling[key] = now + LEASE_S
     return Go(told.held_back, len(told.tried_at) == most, known)
@@ -125,7 +125,14 @@ def finish_resolving(told: Told, key: str) -> None:
 
 
 def failed(told: Told, key: str, now: float) -> None:
-    """Nobody was reached."""
+    """Nobody was reached with an alert: what nobody reads takes no room from what is read."""
+    if told.tried_at:
+        told.tried_at.pop()
+    failed_resolving(told, key, now)
+
+
+def failed_resolving(told: Told, key: str, now: float) -> None:
+    """Nobody was reached with the end of one, which takes no room."""
     told.telling.pop(key, None)
     told.failed_at = now
 

@@ -128,22 +128,51 @@ QUALIFY {FIRST_OF_EVENT}
 """,
 )
 
-LOADED_FEATURES = f"""
+
+def loaded_features(since: str = "TRUE") -> str:
+    """A query, for others to read from: the latest features of each purchase that was loaded in bulk and never decided.
+    `since`: a condition on `f.occurred_at`."""
+    return f"""
   SELECT f.event_id, f.customer_id, f.occurred_at, f.feature_set_version, f.features, f.feature_hash
   FROM {_at(tables.FEATURES)} AS f
   JOIN (
     SELECT DISTINCT event_id, load_id FROM {_at(tables.TRANSACTIONS)} WHERE load_id IS NOT NULL
   ) AS t ON t.event_id = f.event_id AND t.load_id = f.load_id
   LEFT JOIN {_at(tables.DECISIONS)} AS d ON d.event_id = f.event_id
-  WHERE f.load_id IS NOT NULL AND f.customer_id IS NOT NULL AND d.event_id IS NULL
+  WHERE f.load_id IS NOT NULL AND f.customer_id IS NOT NULL AND d.event_id IS NULL AND {since}
   QUALIFY ROW_NUMBER() OVER (PARTITION BY f.event_id ORDER BY f.computed_at DESC) = 1
 """
-"""A query, for others to read from: the latest features of each purchase that was loaded in bulk and never decided."""
+
+
+LOADED_FEATURES = loaded_features()
+
+
+def examples_since(outcomes: str, since_us: int) -> str:
+    """As `examples` of those with an outcome, of purchases from a moment on: of each table only those days are read.
+    `outcomes`: read them too for those days alone."""
+    since = f"occurred_at >= TIMESTAMP_MICROS({since_us:d})"
+    # Decisions lie in days of their own time, which is hardly ever before the purchase's.
+    decided = f"prediction_timestamp >= TIMESTAMP_SUB(TIMESTAMP_MICROS({since_us:d}), INTERVAL 1 DAY)"
+    return _examples(
+        outcomes,
+        "JOIN",
+        _first(tables.DECISIONS, f"{decided} AND {since}"),
+        _first(tables.TRANSACTIONS, f"misplaced IS NOT TRUE AND {since}"),
+        loaded_features(f"f.{since}"),
+    )
+
+
+def _first(table: Table, which: str) -> str:
+    return f"(SELECT {_columns(table)} FROM {_at(table)} WHERE {which} QUALIFY {FIRST_OF_EVENT})"
 
 
 def examples(outcomes: str, join: str) -> str:
     """A query, for others to read from: purchases that were decided or loaded in bulk, with the outcomes that a query
     gives them. `join`: `JOIN`, or `LEFT JOIN` for those without one, too."""
+    return _examples(outcomes, join, _at(DECISIONS_CURRENT), _at(TRANSACTIONS_CURRENT), LOADED_FEATURES)
+
+
+def _examples(outcomes: str, join: str, decisions: str, transactions: str, loaded: str) -> str:
     return f"""
 SELECT
   d.event_id, d.transaction_id, d.customer_id, d.occurred_at, d.prediction_timestamp AS decided_at,
@@ -155,8 +184,8 @@ SELECT
   d.channel,
   NOT {_AFTER_THE_FACT} AND COALESCE(STRPOS(TO_JSON_STRING(d.reasons), '"{_EXPLORED}"') > 0, FALSE) AS explored,
   {OBSERVED} AS observed
-FROM {_at(DECISIONS_CURRENT)} AS d
-JOIN {_at(TRANSACTIONS_CURRENT)} AS t ON t.event_id = d.event_id
+FROM {decisions} AS d
+JOIN {transactions} AS t ON t.event_id = d.event_id
 {join} ({outcomes}) AS o ON o.event_id = d.event_id
 LEFT JOIN ({LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
 LEFT JOIN ({CANCELLED}) AS c ON c.event_id = d.event_id
@@ -172,8 +201,8 @@ SELECT
   CAST(NULL AS FLOAT64) AS expected_loss, CAST(NULL AS STRING) AS model_version,
   CAST(NULL AS STRING) AS policy_version, CAST(NULL AS STRING) AS variant, CAST(NULL AS STRING) AS degraded,
   CAST(NULL AS STRING) AS channel, FALSE AS explored, TRUE AS observed
-FROM ({LOADED_FEATURES}) AS f
-JOIN {_at(TRANSACTIONS_CURRENT)} AS t ON t.event_id = f.event_id
+FROM ({loaded}) AS f
+JOIN {transactions} AS t ON t.event_id = f.event_id
 {join} ({outcomes}) AS o ON o.event_id = f.event_id
 """
 

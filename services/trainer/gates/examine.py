@@ -34,7 +34,7 @@ class Examined:
     champion: str | None
     """The version in service, which a step has to find there."""
     first: bool
-    """There is no champion to beat."""
+    """There is no champion. One that can't be read is one all the same: scorers go on with what they have of it."""
     verdicts: tuple[GateVerdict, ...]
     holdout: Examples | None
     """None where it wasn't even read."""
@@ -91,7 +91,7 @@ class Examiner:
             stability(dossier, self.limits),
             fairness(dossier, self.limits),
         )
-        return Examined(version, champion.version, champion.absent, verdicts, holdout)
+        return Examined(version, champion.version, champion.version is None, verdicts, holdout)
 
     def _unseen(self, version: str, *verdicts: GateVerdict) -> Examined:
         champion = self.registry.current()

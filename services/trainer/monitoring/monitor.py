@@ -18,10 +18,10 @@ from services.trainer.learning_set import learnt_until_us
 from services.trainer.monitoring.alarms import LOOK_BACK_DAYS, WEEK, judge
 from services.trainer.monitoring.look import Look
 from services.trainer.monitoring.losses import Promise, losses
-from services.trainer.monitoring.performance import MONDAY, periods
+from services.trainer.monitoring.performance import MONDAY, PERIODS, periods
 from services.trainer.monitoring.purchases import Purchases
-from services.trainer.monitoring.reading import MonitorReads
-from services.trainer.monitoring.recalibration import Recalibrations, recalibrated
+from services.trainer.monitoring.reading import LentAndLacking, MonitorReads
+from services.trainer.monitoring.recalibration import Recalibration, Recalibrations, recalibrated
 from services.trainer.monitoring.reference import (
     Reference,
     decode_reference,
@@ -32,7 +32,7 @@ from services.trainer.monitoring.reference import (
 from services.trainer.monitoring.soundness import Quality, freshness_of
 from services.trainer.monitoring.state import MonitorState
 from services.trainer.monitoring.tiles import Tile, tiles_by_day, window
-from services.trainer.warehouse import Propensity, Warehouse
+from services.trainer.warehouse import Propensity, Warehouse, WarehouseUnavailable
 from shared.contracts.identity import from_epoch_micros
 from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.files import ModelFiles
@@ -42,6 +42,10 @@ log = structlog.get_logger()
 PERFORMANCE_DAYS = 21 * 7
 """How far back loans are read: twelve weeks until the longest plan has matured, eight for the longest window of the
 ranking test, one more since windows begin with weeks. What is older has been written down."""
+
+LONGEST_PERIOD_DAYS = max(PERIODS.values())
+"""Purchases that are younger on a Monday tell nothing of how far a model is believed: those of any period that ends
+with it are among them."""
 
 READ_DAYS = 7
 """Of purchases at a time: a week of thousands a day is some hundred megabytes."""
@@ -85,7 +89,7 @@ class Monitor:
             periods=tuple(measured),
             losses=tuple(losses(found.lent.of(version), Promise.of(files.manifest.metrics), until_day)),
             freshness=freshness_of(week),
-            quality=self._quality(until_day, found.lacking),
+            quality=self._quality(until_day, found),
         )
 
     def reference(self, files: ModelFiles) -> Reference:
@@ -122,22 +126,34 @@ class Monitor:
         return tiles, wanted
 
     def _recalibrations(self, state: MonitorState, files: ModelFiles, since_day: int, until_day: int) -> Recalibrations:
-        """What was made of them each Monday, and now of this model's, where this week's is lacking."""
-        known, manifest = state.recalibrations(since_day), files.manifest
+        """What was made of them each Monday, and now of this model's, where this week's is lacking. Nothing that warns
+        depends on it: where it can't be made, the look goes on with what is known."""
+        since_day -= 7  # a period that begins in a week is expected by that week's Monday
+        known, version = state.recalibrations(since_day), files.manifest.version
         monday = until_day - (until_day - MONDAY) % 7
-        if all((each.model_version, each.day) != (manifest.version, monday) for each in known):
-            after_us = max(learnt_until_us(manifest.data_window), since_day * MICROS_PER_DAY)
-            outcomes = self._reads.outcomes(
-                after_us, monday * MICROS_PER_DAY, manifest.feature_names, manifest.feature_set_version,
-                self._propensity,
-            )  # fmt: skip
-            said = _says(files, outcomes.features)
-            fresh = recalibrated(manifest.version, monday, said, outcomes.label, outcomes.weight)
-            state.keep_recalibration(fresh, manifest.family, after_us // MICROS_PER_DAY)
-            known.append(fresh)
-        return Recalibrations.of(known)
+        if any((each.model_version, each.day) == (version, monday) for each in known):
+            return Recalibrations.of(known)
+        try:
+            fresh, from_day = self._recalibrated(files, since_day, monday)
+        except (WarehouseUnavailable, TrainingRefused) as error:
+            log.warning("not_recalibrated", version=version, reason=str(error))
+            return Recalibrations.of(known)
+        state.keep_recalibration(fresh, files.manifest.family, from_day)
+        return Recalibrations.of(state.recalibrations(since_day))  # that of another look, where it was the first
 
-    def _quality(self, until_day: int, lacking: int) -> Quality:
+    def _recalibrated(self, files: ModelFiles, since_day: int, monday: int) -> tuple[Recalibration, int]:
+        """From purchases that the model never learnt from, and the day of the first of them."""
+        manifest = files.manifest
+        first_us = max(learnt_until_us(manifest.data_window) + 1, since_day * MICROS_PER_DAY)
+        outcomes = self._reads.outcomes(
+            first_us, (monday - LONGEST_PERIOD_DAYS) * MICROS_PER_DAY, monday * MICROS_PER_DAY,
+            manifest.feature_names, manifest.feature_set_version, self._propensity,
+        )  # fmt: skip
+        said = _says(files, outcomes.features)
+        made = recalibrated(manifest.version, monday, said, outcomes.label, outcomes.weight)
+        return made, first_us // MICROS_PER_DAY
+
+    def _quality(self, until_day: int, lent: LentAndLacking) -> Quality:
         days = until_day - WEEK, until_day
         decided, recomputed, others = self._reads.recomputed(*days)
         return Quality(
@@ -145,7 +161,8 @@ class Monitor:
             dead_letters=self._reads.dead_letters(*days),
             recomputed=recomputed,
             mismatch_share=others / recomputed if recomputed else None,
-            outcomes_lacking=lacking,
+            outcomes_lacking=lent.lacking,
+            loans_over=lent.over,
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.trainer.calibration import fit_platt
+from services.trainer.calibration import slope_and_intercept
 from services.trainer.evaluate import Economics, auc, brier, ece, ks, log_losses, profit_bp, weighted_mean
 from services.trainer.monitoring.expected import (
     Expected,
@@ -132,7 +132,7 @@ def realized(known: Lent, economics: Economics) -> Realized | None:
     if min(defaults, len(label) - defaults) < MIN_DEFAULTS:
         return None
     said, weight = known.probability, known.weight
-    fitted = fit_platt(said, label, weight)
+    slope, intercept = slope_and_intercept(said, label, weight)
     return Realized(
         rows=len(known),
         defaults=defaults,
@@ -141,8 +141,8 @@ def realized(known: Lent, economics: Economics) -> Realized | None:
         log_loss=weighted_mean(log_losses(label, said), weight),
         brier=brier(label, said, weight),
         ece=ece(label, said, weight),
-        calibration_slope=fitted.slope,
-        calibration_intercept=fitted.intercept,
+        calibration_slope=slope,
+        calibration_intercept=intercept,
         default_rate=weighted_mean(label, weight),
         profit_bp=profit_bp(label, known.amount * weight, said < economics.break_even, economics),
     )

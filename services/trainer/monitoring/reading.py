@@ -89,8 +89,8 @@ _LENT = f"""
 SELECT UNIX_MICROS(d.occurred_at) AS occurred_us, d.model_version, d.probability_of_default AS probability,
   CAST(t.amount AS FLOAT64) AS amount, e.defaulted,
   IF(d.explored AND NOT d.after_the_fact, d.policy_version, NULL) AS explored_under,
-  TIMESTAMP_ADD(d.occurred_at, INTERVAL {views.DAYS_PER_INSTALMENT} * t.installments_count DAY)
-    <= TIMESTAMP_MICROS({{as_of_us}}) AS mature
+  UNIX_MICROS(TIMESTAMP_ADD(d.occurred_at, INTERVAL {views.DAYS_PER_INSTALMENT} * t.installments_count DAY))
+    AS mature_us
 FROM (
   SELECT event_id, occurred_at, model_version, probability_of_default, policy_version, decision,
     COALESCE(STRPOS(TO_JSON_STRING(reasons), '"{_EXPLORED}"') > 0, FALSE) AS explored,
@@ -105,13 +105,12 @@ JOIN (
 ) AS t ON t.event_id = d.event_id
 LEFT JOIN (
   SELECT event_id, defaulted FROM `{{project}}.{views.TRAINING_EXAMPLES.id}`
-  WHERE mature_at <= TIMESTAMP_MICROS({{as_of_us}}) AND observed AND {_BETWEEN}
+  WHERE mature_at <= TIMESTAMP_MICROS({{watched_us}}) AND observed AND {_BETWEEN}
 ) AS e ON e.event_id = d.event_id
 WHERE d.probability_of_default IS NOT NULL AND d.model_version IS NOT NULL
   AND (d.decision = '{Verdict.APPROVE.value}' OR d.after_the_fact OR e.event_id IS NOT NULL)
 """
 
-_MATURED_BETWEEN = "e.mature_at <= TIMESTAMP_MICROS({as_of_us}) AND e.occurred_at > TIMESTAMP_MICROS({after_us})"
 _SOME_OUTCOMES = f"ORDER BY TO_HEX(MD5(e.event_id)) LIMIT {MAX_OUTCOMES}"
 
 _LETTERS = f"""
@@ -142,8 +141,10 @@ LEFT JOIN (
 @dataclass(frozen=True)
 class LentAndLacking:
     lent: Lent
+    over: int
+    """Loans that have run their course."""
     lacking: int
-    """Loans that have run their course without an outcome: left out."""
+    """Of these, how many are without an outcome."""
 
 
 @dataclass(frozen=True)
@@ -201,8 +202,10 @@ class MonitorReads:
         return int(day)
 
     def lent(self, first_day: int, end_day: int, as_of_us: int, propensity: Propensity) -> LentAndLacking:
-        """What models decided and was lent, with what has matured by then. `propensity`: as of `matured_examples`."""
-        found = self._between(_LENT, first_day, end_day, as_of_us=as_of_us)
+        """What models decided and was lent, with what has matured by then. `propensity`: as of `matured_examples`. Left
+        out is what has matured without an outcome."""
+        watched_us = self._warehouse.watched_until(as_of_us)
+        found = self._between(_LENT, first_day, end_day, watched_us=watched_us)
         columns = {name: found[name].to_pylist() for name in found.column_names}
         lent = Lent(
             np.array(columns["occurred_us"], np.int64),
@@ -212,17 +215,30 @@ class MonitorReads:
             weights_of(columns["explored_under"], propensity),
             _numbers(columns["defaulted"]),
         )
-        lacking = np.array(columns["mature"], bool) & np.isnan(lent.defaulted)
+        mature_us, unknown = np.array(columns["mature_us"], np.int64), np.isnan(lent.defaulted)
         order = np.argsort(lent.occurred_us, kind="stable")
-        return LentAndLacking(lent.take(order[~lacking[order]]), int(lacking.sum()))
+        kept = order[~(unknown & (mature_us <= watched_us))[order]]
+        over = mature_us <= as_of_us
+        return LentAndLacking(lent.take(kept), int(over.sum()), int((over & unknown).sum()))
 
     def outcomes(
-        self, after_us: int, as_of_us: int, names: Sequence[str], feature_set: str, propensity: Propensity
+        self,
+        first_us: int,
+        end_us: int,
+        as_of_us: int,
+        names: Sequence[str],
+        feature_set: str,
+        propensity: Propensity,
     ) -> Outcomes:
-        """Of purchases after a moment, what has matured by another."""
-        project, view = self._warehouse.project, views.TRAINING_EXAMPLES.id
-        which = _MATURED_BETWEEN.format(as_of_us=as_of_us, after_us=after_us)
-        query = examples_query(project, feature_set, f"`{project}.{view}`", which)
+        """Of purchases in [first, end), what has matured by a moment, as it was known then."""
+        project, since = self._warehouse.project, f"occurred_at >= TIMESTAMP_MICROS({first_us:d})"
+        seen = views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})")
+        source = views.examples_since(seen, first_us).replace("{project}", project)
+        which = (
+            f"e.mature_at <= TIMESTAMP_MICROS({self._warehouse.watched_until(as_of_us):d}) "
+            f"AND e.occurred_at < TIMESTAMP_MICROS({end_us:d})"
+        )
+        query = examples_query(project, feature_set, f"({source})", which, since)
         found = self._warehouse.rows(f"{query} {_SOME_OUTCOMES}")
         return Outcomes(
             decoded_features(found["features"], names),

@@ -3,9 +3,9 @@
 A model that has learnt from a thousand or two defaults spreads its probabilities too far or not far enough by chance,
 and everything that is expected of them alone (expected.py) is off by as much. But before its own decisions mature,
 purchases do that lie between those it learnt from and its service: it is asked about them now, and a slope and a level
-are fitted. What is expected of a period knows nothing that came to light after the period's end, and so none of the
-period's own outcomes: a plan takes eight weeks at least. Alarms don't read this: they hold the probabilities as
-served against outcomes (losses.py). Pure.
+are fitted. What is expected of a period knows nothing that came to light after the period's end, and none of the
+period's own outcomes: purchases of the four weeks before a Monday tell nothing on it. Alarms don't read this: they
+hold the probabilities as served against outcomes (losses.py). Pure.
 """
 
 from __future__ import annotations

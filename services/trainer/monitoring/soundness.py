@@ -22,6 +22,10 @@ MOST_DEGRADED = 0.2
 model is in service, or it fails, nothing is wrong with the input."""
 _THE_MODELS = frozenset({Degraded.NO_MODEL, Degraded.MODEL_FAILED})
 
+MOST_LACKING, SOME_LACKING = 0.02, 20
+"""Share of the loans that have run their course of which nobody has told how, and how many of them at least: then the
+source of outcomes is in trouble, and a default shows weeks before a good loan does."""
+
 MOST_MISMATCHED = 0.001
 """Share of vectors that a recomputation didn't confirm; it should be none."""
 
@@ -58,6 +62,8 @@ class Quality:
     """Of those, how many came out otherwise; None: nothing was computed again."""
     outcomes_lacking: int
     """Loans that have run their course, and nobody has told how."""
+    loans_over: int = 0
+    """All that have run their course, of the weeks that are read."""
 
     @property
     def dead_share(self) -> float:
@@ -79,6 +85,9 @@ def faults(drift: Iterable[Finding], freshness: Freshness, quality: Quality) -> 
         found.append(f"a fallback decided {freshness.despite_model_share:.0%}")
     if quality.mismatch_share is not None and quality.mismatch_share > MOST_MISMATCHED:
         found.append(f"{quality.mismatch_share:.2%} of {quality.recomputed} vectors come out otherwise when recomputed")
+    lacking, over = quality.outcomes_lacking, quality.loans_over
+    if lacking >= SOME_LACKING and lacking > MOST_LACKING * over:
+        found.append(f"of {over:,} loans that have run their course {lacking:,} have no outcome")
     for each in drift:
         if each.kind != FEATURE or each.days != WEEK or each.missing is None or each.missing_before is None:
             continue

@@ -34,7 +34,7 @@ RECALIBRATION = "recalibration"
 """`kind` of its rows in `model_evaluations`."""
 
 _TILES = f"""
-SELECT day, rows, arrived, TO_JSON_STRING(histograms) AS histograms
+SELECT day, `rows`, arrived, TO_JSON_STRING(histograms) AS histograms
 FROM `{{project}}.{tables.DRIFT_HISTOGRAMS.id}`
 WHERE model_version = '{{version}}' AND reference_sha256 = '{{reference}}'
   AND day >= {{first_day}} AND day < {{end_day}}
@@ -47,14 +47,14 @@ WHERE model_version = '{{version}}' AND kind IS NOT NULL
 """
 
 _MEASURED = f"""
-SELECT model_version, period, UNIX_MICROS(window_from) AS from_us, rows, lent
+SELECT model_version, period, UNIX_MICROS(window_from) AS from_us, `rows`, lent, defaults
 FROM `{{project}}.{tables.MODEL_PERFORMANCE.id}`
-WHERE period IS NOT NULL
+WHERE period IS NOT NULL AND window_from >= TIMESTAMP_MICROS({{since_us}})
 QUALIFY ROW_NUMBER() OVER (PARTITION BY model_version, period, window_from ORDER BY evaluated_at DESC) = 1
 """
 
 _RECALIBRATED = f"""
-SELECT model_version, UNIX_MICROS(window_to) AS until_us, rows, TO_JSON_STRING(metrics) AS metrics
+SELECT model_version, UNIX_MICROS(window_to) AS until_us, `rows`, TO_JSON_STRING(metrics) AS metrics
 FROM `{{project}}.{tables.MODEL_EVALUATIONS.id}`
 WHERE kind = '{RECALIBRATION}' AND window_to >= TIMESTAMP_MICROS({{since_us}})
 QUALIFY ROW_NUMBER() OVER (PARTITION BY model_version, window_to ORDER BY evaluated_at) = 1
@@ -164,16 +164,18 @@ class MonitorState:
         )
 
     def keep_performance(self, periods: Sequence[Period]) -> int:
-        """A row for each period of which more is known than the last row says; how many."""
+        """A row for each period of which something else is known than the last row says; how many. A corrected outcome
+        is something else."""
+        since_us = min((period.first_day for period in periods), default=0) * MICROS_PER_DAY
         known = {
-            (row["model_version"], row["period"], row["from_us"]): (row["rows"], row["lent"])
-            for row in self._rows(_MEASURED)
+            (row["model_version"], row["period"], row["from_us"]): (row["rows"], row["lent"], row["defaults"])
+            for row in self._rows(_MEASURED, since_us=since_us)
         }
         fresh = [
             period
             for period in periods
             if known.get((period.model_version, period.kind, period.first_day * MICROS_PER_DAY))
-            != (matured(period), period.estimate.rows)
+            != (matured(period), period.estimate.rows, period.realized.defaults if period.realized else None)
         ]
         self._insert(tables.MODEL_PERFORMANCE, [performance_row(period) for period in fresh])
         return len(fresh)

@@ -241,6 +241,22 @@ def test_the_command_answers_with_its_concerns_and_leaves_two_pages(watched: Wat
     assert len(steps) == STEPS
 
 
+def test_an_outcome_that_is_corrected_has_its_periods_written_again(watched: Watched, first_look: Look) -> None:
+    """Though no more has matured than before."""
+    examples, number = watched.examples, np.arange(len(watched.examples))
+    matured = examples.mature_us <= examples.occurred_us.max() - 7 * MICROS_PER_DAY
+    one = examples.take(
+        np.flatnonzero((number % DECLINED != 0) & (number % LOADED != 0) & (examples.label == 0) & matured)[-1:]
+    )
+    watched.look()
+    before = len(watched.rows(tables.MODEL_PERFORMANCE))
+    corrected = rows_of(replace(one, label=np.ones(1, np.int8)), [0.05], first=3 * LOADED * 10**6 + 1)
+    write(watched.settings, {tables.OUTCOMES: corrected[tables.OUTCOMES]})
+    watched.look()
+    written = sorted(watched.rows(tables.MODEL_PERFORMANCE), key=lambda row: row["evaluated_at"])[before:]
+    assert {row["period"] for row in written} == {"week", "four weeks"}, "its day has too few defaults for any figure"
+
+
 def test_a_purchase_that_comes_late_has_its_day_counted_again(watched: Watched) -> None:
     day = watched.until_day - 3
     late = watched.examples.take(np.flatnonzero(watched.examples.occurred_us // MICROS_PER_DAY == day)[:1])

@@ -20,6 +20,7 @@ from services.trainer.families.linear import Logistic
 from services.trainer.families.neural_network import NeuralNetwork
 from services.trainer.families.xgboost_trees import XGBoostTrees
 from services.trainer.gate import Champion, ask_champion, judge
+from services.trainer.learning_set import ENOUGH_DEFAULTS, learnt_until_us, matured_set, unseen
 from services.trainer.refit import refitted
 from services.trainer.split import temporal_split
 from services.trainer.train import Trained, choose, informative_features, learn
@@ -257,6 +258,28 @@ def test_a_tie_keeps_what_is_in_service() -> None:
     probability = np.full(500, 0.15)
     verdict = judge(holdout, probability, Champion("0" * 16, probability), Economics())
     assert not verdict.promote
+
+
+@pytest.mark.parametrize("trouble", [None, "hash: damaged"])
+def test_where_a_champion_cannot_be_asked_the_rule_is_left_to_beat(trouble: str | None) -> None:
+    holdout = synthetic_examples(500)
+    holdout.rule_approves[:] = 1 - holdout.label  # nothing earns more
+    version = None if trouble is None else "0" * 16
+    verdict = judge(holdout, np.full(500, 0.15), Champion(version, None, trouble), Economics())
+    assert verdict.promote is (trouble is None)
+
+
+def test_too_few_later_defaults_are_judged_together_with_the_test_part() -> None:
+    examples = synthetic_examples(3000).ordered()
+    made = matured_set(examples.take(np.arange(2000)), ALL_MATURE_US, 0.2, 0.2)
+    later = examples.occurred_us > learnt_until_us(made.window)
+    few, many = (later & (np.cumsum(examples.label * later) <= count) for count in (3, ENOUGH_DEFAULTS))
+    assert (examples.label[few].sum(), examples.label[many].sum()) == (3, ENOUGH_DEFAULTS)
+    before = np.arange(3000) < 2000
+    alone = unseen(made.window, examples.take(before | many))
+    assert alone.occurred_us.min() > learnt_until_us(made.window)
+    together = unseen(made.window, examples.take(before | few))
+    assert len(together) == few.sum() + len(made.split.test)
 
 
 def test_beating_the_champion_is_not_enough_where_the_rule_earns_more() -> None:

@@ -216,6 +216,33 @@ def test_a_way_that_fails_holds_up_neither_the_other_nor_the_caller(
     assert len(mailbox.letters) == 1
 
 
+def test_attempts_that_reached_nobody_leave_room_for_those_that_do(
+    alerts: Alerts, webhook: Webhook, clock: Clock
+) -> None:
+    """A webhook is away for half an hour while something is told again and again: it tells as soon as it is back."""
+    webhook.status = 503
+    for _ in range(180):
+        alerts.send("the source is away", ["no line for a minute"])
+        clock.now += 10
+    webhook.status = 200
+    clock.now += PAUSE_S
+    webhook.posted.clear()
+    assert alerts.send("the source is away", ["no line for a minute"]) == ["slack"]
+    assert "held back" not in webhook.posted[0]["text"]
+
+
+def test_the_end_of_an_alert_that_reaches_nobody_takes_no_room_from_others(
+    alerts: Alerts, webhook: Webhook, clock: Clock
+) -> None:
+    for number in range(MOST):
+        alerts.send(f"alert {number}", ["a line"])
+    webhook.status = 503
+    assert alerts.resolve("alert 0") == []
+    webhook.status = 200
+    clock.now += PAUSE_S
+    assert alerts.send("one too many", ["a line"]) == []
+
+
 def test_a_receiver_that_the_server_refuses_has_nothing_told_twice(tmp_path: Path, mailbox: Mailbox) -> None:
     mailbox.refused = frozenset({"b@flit.test"})
     sender = Alerts(settings_of(tmp_path, mailbox=mailbox), "trainer")

@@ -256,6 +256,20 @@ def test_a_first_model_goes_into_service_at_once_where_it_is_what_it_says(tmp_pa
         made.enter(version)
 
 
+def test_where_the_champion_cannot_be_read_a_candidate_still_has_to_pass_everything(tmp_path: Path) -> None:
+    """Scorers go on with it: whoever comes next isn't a first model, and is tried beside it."""
+    made = world(tmp_path, movers_risk=2.5)
+    champion = made.registry.current()
+    unfair = good(made)
+    for file in (tmp_path / "models" / "models" / str(champion)).glob("model.onnx"):
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+    entered, _ = made.enter(unfair)
+    assert not entered.examined.first
+    assert [each.gate for each in entered.examined.refused_by] == ["fairness"]
+    assert not entered.promoted
+    assert made.registry.current() == champion
+
+
 def test_a_candidate_that_failed_before_does_not_come_back_through_the_gates(tmp_path: Path) -> None:
     made = world(tmp_path)
     version = good(made)

@@ -194,3 +194,11 @@ def test_ranking_waits_until_whole_weeks_have_matured(steady: Lent) -> None:
 def test_nothing_decided_is_no_loss() -> None:
     empty = lent(1, 10, seed=1).take(np.zeros(0, int))
     assert losses(empty, PROMISE, FIRST) == []
+
+
+def test_the_slope_that_is_shown_is_measured_not_supposed(steady: Lent) -> None:
+    found = [each.realized for each in periods(steady, ECONOMICS, SINCE, FIRST + 70) if each.kind == "week"]
+    slopes = [each.calibration_slope for each in found if each is not None]
+    assert len(slopes) > 5
+    assert 1.0 not in slopes
+    assert np.mean(slopes) == pytest.approx(1.0, abs=0.3)

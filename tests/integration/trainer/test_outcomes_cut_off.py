@@ -1,0 +1,118 @@
+"""A source of outcomes that stops: a default shows weeks before a good loan does, so nothing that ran its course since
+then may be counted; and nothing that came to light after a moment is known as of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from services.trainer.examples import Examples
+from services.trainer.monitoring.reading import MonitorReads
+from services.trainer.warehouse import Warehouse
+from shared.contracts.identity import from_epoch_micros
+from shared.feature_definitions import FEATURE_SET_VERSION
+from shared.feature_definitions.windows import MICROS_PER_DAY
+from shared.settings import BigQuerySettings
+from shared.warehouse import tables
+from shared.warehouse.schema import ensure_warehouse
+from tests.integration.trainer.monitored import DECLINED, LOADED, rows_of, write
+from tests.research.simulated import none_by_chance, simulated_history
+
+pytestmark = pytest.mark.integration
+
+PROJECT = "flit-cut-off-test"
+DAYS, DAILY, AWAY_DAYS, SHOWS_AFTER_DAYS = 112, 40, 10, 20
+
+
+@dataclass(frozen=True)
+class CutOff:
+    settings: BigQuerySettings
+    examples: Examples
+    as_of_us: int
+    cut_us: int
+
+    @property
+    def seen(self) -> Examples:
+        """What a lender learns of."""
+        number = np.arange(len(self.examples))
+        return self.examples.take((number % DECLINED != 0) | (number % LOADED == 0))
+
+
+@pytest.fixture(scope="module")
+def cut_off(bigquery_endpoints: BigQuerySettings) -> Iterator[CutOff]:
+    settings = bigquery_endpoints.model_copy(update={"project": PROJECT})
+    ensure_warehouse(settings)
+    history = simulated_history("bnpl", DAYS, DAILY, seed=3)
+    examples = history.examples
+    as_of_us = int(examples.occurred_us.max())
+    cut_us = as_of_us - AWAY_DAYS * MICROS_PER_DAY
+    rows = rows_of(examples, history.expected_rate.tolist())
+    shows_us = np.where(
+        examples.label == 1, examples.occurred_us + SHOWS_AFTER_DAYS * MICROS_PER_DAY, examples.mature_us
+    )
+    rows[tables.OUTCOMES] = [
+        row | {"observed_at": from_epoch_micros(int(at))}
+        for row, at in zip(rows[tables.OUTCOMES], shows_us, strict=True)
+        if at <= cut_us
+    ]
+    write(settings, rows)
+    yield CutOff(settings, examples, as_of_us, cut_us)
+
+
+def test_nothing_matures_while_no_outcome_comes(cut_off: CutOff) -> None:
+    found = Warehouse(cut_off.settings).matured_examples(cut_off.as_of_us, FEATURE_SET_VERSION, none_by_chance)
+    assert found.mature_us.max() <= cut_off.cut_us
+    matured = cut_off.seen.mature_us <= found.mature_us.max()
+    assert len(found) == pytest.approx(matured.sum(), rel=0.01)
+    assert found.label.mean() == pytest.approx(cut_off.seen.label[matured].mean(), rel=0.02)
+
+
+def test_before_there_is_any_outcome_nothing_has_matured(cut_off: CutOff) -> None:
+    assert Warehouse(cut_off.settings).watched_until(int(cut_off.examples.occurred_us.min())) == 0
+
+
+def test_the_monitor_counts_no_default_that_ran_its_course_unwatched(cut_off: CutOff) -> None:
+    first, until = (int(us) // MICROS_PER_DAY for us in (cut_off.examples.occurred_us.min(), cut_off.as_of_us))
+    found = MonitorReads(Warehouse(cut_off.settings)).lent(first, until, cut_off.as_of_us, none_by_chance)
+    known = found.lent.matured
+    expected = cut_off.seen.label[cut_off.seen.mature_us <= cut_off.cut_us].mean()
+    assert known.defaulted.mean() == pytest.approx(expected, rel=0.1), "as many as there are, not those alone"
+    unwatched = (cut_off.seen.mature_us > cut_off.cut_us) & (cut_off.seen.mature_us <= cut_off.as_of_us)
+    assert found.lacking == pytest.approx(unwatched.sum(), rel=0.2)
+    assert found.over > found.lacking > 0.02 * found.over
+
+
+def test_as_of_a_moment_only_what_had_come_to_light_by_then_is_known(cut_off: CutOff) -> None:
+    """Corrected since: still what was known then. Bought after the end that is asked for: left out, however short."""
+    reads = MonitorReads(Warehouse(cut_off.settings))
+    first_us, end_us = int(cut_off.examples.occurred_us.min()), cut_off.cut_us - 28 * MICROS_PER_DAY
+
+    def defaults() -> tuple[int, int]:
+        found = reads.outcomes(first_us, end_us, cut_off.cut_us, ("amount",), FEATURE_SET_VERSION, none_by_chance)
+        assert found.features.shape == (len(found.label), 1)
+        return len(found.label), int(found.label.sum())
+
+    rows, before = defaults()
+    asked = cut_off.seen.occurred_us < end_us
+    asked &= cut_off.seen.mature_us <= cut_off.cut_us
+    assert rows == pytest.approx(asked.sum(), rel=0.02)
+    good = cut_off.seen.take(np.flatnonzero(asked & (cut_off.seen.label == 0))[:20])
+    corrected = replace(good, label=np.ones(len(good), np.int8))
+    late = rows_of(corrected, [0.05] * len(good), first=10**6 + 1)[tables.OUTCOMES]
+    later = from_epoch_micros(cut_off.cut_us + MICROS_PER_DAY)
+    short = cut_off.seen.take(np.flatnonzero(cut_off.seen.occurred_us > end_us + MICROS_PER_DAY)[:20])
+    short = replace(
+        short,
+        event_id=np.array([f"short-{number}" for number in range(len(short))], object),
+        mature_us=short.occurred_us + 14 * MICROS_PER_DAY,
+        label=np.ones(len(short), np.int8),
+    )
+    write(
+        cut_off.settings,
+        {tables.OUTCOMES: [row | {"observed_at": later} for row in late]},
+    )
+    write(cut_off.settings, rows_of(short, [0.05] * len(short), first=2 * 10**6))
+    assert defaults() == (rows, before)
