@@ -26,6 +26,7 @@ from deploy.local.valkey import Valkey
 from shared.contracts import topics
 from shared.contracts.topics import DEAD_LETTERS, FEATURES, OUTCOMES, TRANSACTIONS
 from shared.feature_state import FeatureStateStore, Position
+from shared.feature_state.packing import unpacked
 from shared.kafka.admin import ensure_topics
 from shared.kafka.producer import OutgoingRecord, ReliableProducer
 from shared.settings import KafkaSettings
@@ -187,7 +188,7 @@ class Rig:
         async for key in self.store._redis.scan_iter("{p*}:c:*", count=1000):
             value = await self.store._redis.get(key)
             assert isinstance(value, bytes)
-            found[bytes(key).decode().partition(":c:")[2]] = value
+            found[bytes(key).decode().partition(":c:")[2]] = unpacked(value)
         return found
 
 
