@@ -4,9 +4,9 @@ SHELL := /bin/bash
 .PHONY: help setup demo test coverage test-system test-slow chaos alerts calm trace soak year load availability capacity capacity-check fuzz bench backfill research notebook docs test-airflow airflow-lock up down status logs ledger lock fmt lint audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-# Each end-to-end test runs a whole system: more of them at once than cores, and each waits for the others. In the order of
-# their folders: these long ones come first, and none of them is left alone at the end.
-WORKERS ?= 2
+# Many tests wait for processes to start and to end, so one more at once than two cores; with more, whole systems starve each
+# other. In the order of their folders: these long ones come first, and none of them is left alone at the end.
+WORKERS ?= 3
 BIN := .venv/bin
 RUN := PYTHONPATH=. $(BIN)/python
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import structlog
@@ -154,12 +154,11 @@ class Session:
         waited_s = time.perf_counter() - self._stream.batch_arrived_s
         arrived_ns = time.time_ns() - int(waited_s * 1e9)
         with receiving(results, self._intake.tracing, source=self._run.source, arrived_ns=arrived_ns) as traced:
-            # Since when the oldest of them is here: what it waited for others counts as under way.
-            await self._intake.deliver(traced, self._reading(waited_s))
+            # As of now, not of their arrival: what waited for the brokers was made later than the first of it arrived.
+            await self._intake.deliver(traced, self._reading())
         metrics.LINE_SECONDS.observe(time.perf_counter() - self._stream.batch_arrived_s)
 
-    def _reading(self, waited_s: float = 0.0) -> Reading:
+    def _reading(self) -> Reading:
         clock = self._stream.clock
         day = self._server_day or clock.day()
-        received = clock.corrected(self._intake.now()) - timedelta(seconds=waited_s)
-        return self._intake.reading(self._run, day, received)
+        return self._intake.reading(self._run, day, clock.corrected(self._intake.now()))

@@ -63,7 +63,7 @@ def learnt_until_us(window: DataWindow) -> int:
     return epoch_micros(window.as_of if window.validate_from > window.test_to else window.test_to)
 
 
-ENOUGH_DEFAULTS = 100
+ENOUGH_DEFAULTS = 50
 """Of what is judged by: with fewer, tests that look for a fault find none for want of power."""
 
 

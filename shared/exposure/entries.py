@@ -1,7 +1,7 @@
 """One purchase's line on an account, as it lies in Redis: its name and its entry.
 
-A purchase is settled soon, and lies there for months: then it is packed, 9 bytes beside the 8 of its name. Kept as text
-is what is reserved, for a minute, and what doesn't fit:
+A purchase is settled soon, and lies there for months: then it is packed, 9 bytes beside the 16 of its name. Kept as
+text is what is reserved, for a minute, and what doesn't fit:
 
     packed     1 (counts) or 2 (released), cents (4 bytes), day (2), period (1), instalments (1); big-endian
     as text    "<standing> <cents> <day> <period> <instalments>"
@@ -21,8 +21,9 @@ _TAGS = {Standing.COUNTS: 1, Standing.RELEASED: 2}
 
 
 def name_of(event_id: str) -> bytes:
-    """8 bytes of a hash: among the thousand purchases of a customer two are the same once in 4 * 10^13 customers."""
-    return hashlib.blake2b(event_id.encode(), digest_size=8).digest()
+    """16 bytes of a hash. Whoever asks chooses the id, and must not find two of the same name: one would hide the
+    other from the limit."""
+    return hashlib.blake2b(event_id.encode(), digest_size=16).digest()
 
 
 def entry_of(standing: Standing, held: Reservation) -> bytes:

@@ -34,10 +34,12 @@ class Examined:
     champion: str | None
     """The version in service, which a step has to find there."""
     first: bool
-    """There is no champion. One that can't be read is one all the same: scorers go on with what they have of it."""
+    """There is no champion: nothing but the fallback is lost by a model that is unfair, or worse than the rule."""
     verdicts: tuple[GateVerdict, ...]
     holdout: Examples | None
     """None where it wasn't even read."""
+    unreadable: bool = False
+    """There is a champion, and it can't be loaded: nothing can be tried beside it."""
 
     @property
     def refused_by(self) -> list[GateVerdict]:
@@ -91,7 +93,8 @@ class Examiner:
             stability(dossier, self.limits),
             fairness(dossier, self.limits),
         )
-        return Examined(version, champion.version, champion.version is None, verdicts, holdout)
+        first = champion.version is None
+        return Examined(version, champion.version, first, verdicts, holdout, champion.absent and not first)
 
     def _unseen(self, version: str, *verdicts: GateVerdict) -> Examined:
         champion = self.registry.current()

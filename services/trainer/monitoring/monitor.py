@@ -21,7 +21,7 @@ from services.trainer.monitoring.losses import Promise, losses
 from services.trainer.monitoring.performance import MONDAY, PERIODS, periods
 from services.trainer.monitoring.purchases import Purchases
 from services.trainer.monitoring.reading import LentAndLacking, MonitorReads
-from services.trainer.monitoring.recalibration import Recalibration, Recalibrations, recalibrated
+from services.trainer.monitoring.recalibration import AS_SERVED, Recalibration, Recalibrations, recalibrated
 from services.trainer.monitoring.reference import (
     Reference,
     decode_reference,
@@ -138,6 +138,8 @@ class Monitor:
         except (WarehouseUnavailable, TrainingRefused) as error:
             log.warning("not_recalibrated", version=version, reason=str(error))
             return Recalibrations.of(known)
+        if fresh.rows == 0:  # not to be kept: some may be on their way
+            return Recalibrations.of(known)
         state.keep_recalibration(fresh, files.manifest.family, from_day)
         return Recalibrations.of(state.recalibrations(since_day))  # that of another look, where it was the first
 
@@ -145,8 +147,11 @@ class Monitor:
         """From purchases that the model never learnt from, and the day of the first of them."""
         manifest = files.manifest
         first_us = max(learnt_until_us(manifest.data_window) + 1, since_day * MICROS_PER_DAY)
+        end_us = (monday - LONGEST_PERIOD_DAYS) * MICROS_PER_DAY
+        if first_us >= end_us:
+            return Recalibration(manifest.version, monday, AS_SERVED, 0, 0), monday
         outcomes = self._reads.outcomes(
-            first_us, (monday - LONGEST_PERIOD_DAYS) * MICROS_PER_DAY, monday * MICROS_PER_DAY,
+            first_us, end_us, monday * MICROS_PER_DAY,
             manifest.feature_names, manifest.feature_set_version, self._propensity,
         )  # fmt: skip
         said = _says(files, outcomes.features)

@@ -16,7 +16,6 @@ from services.trainer.monitoring.purchases import SEGMENTS, Purchases
 from services.trainer.monitoring.reference import MAX_ROWS, Arrivals
 from services.trainer.segments import UNKNOWN
 from services.trainer.warehouse import Propensity, Warehouse, decoded_features, examples_query, weights_of
-from shared.contracts.events import Verdict
 from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
 from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables, views
@@ -24,6 +23,9 @@ from shared.warehouse import tables, views
 MAX_DAY_ROWS = 50_000
 """Of one day, drawn by a hash of the event: bounds memory (a week of them is half a gigabyte), and tells every change
 that matters."""
+
+LATE_DAYS = 7
+"""After the end of a loan, until an outcome that nobody has told is lacking: a source that tells weekly is sound."""
 
 MAX_OUTCOMES = 100_000
 """Of what a model never learnt from, drawn alike: some thousand defaults tell its slope to within a thirtieth."""
@@ -92,7 +94,7 @@ SELECT UNIX_MICROS(d.occurred_at) AS occurred_us, d.model_version, d.probability
   UNIX_MICROS(TIMESTAMP_ADD(d.occurred_at, INTERVAL {views.DAYS_PER_INSTALMENT} * t.installments_count DAY))
     AS mature_us
 FROM (
-  SELECT event_id, occurred_at, model_version, probability_of_default, policy_version, decision,
+  SELECT event_id, occurred_at, prediction_timestamp, model_version, probability_of_default, policy_version, decision,
     COALESCE(STRPOS(TO_JSON_STRING(reasons), '"{_EXPLORED}"') > 0, FALSE) AS explored,
     TIMESTAMP_DIFF(prediction_timestamp, occurred_at, HOUR) >= {views.DECIDED_AFTER_THE_FACT_HOURS} AS after_the_fact
   FROM `{{project}}.{tables.DECISIONS.id}` WHERE {_DECIDED_SINCE} AND {_BETWEEN} AND customer_id IS NOT NULL
@@ -107,8 +109,9 @@ LEFT JOIN (
   SELECT event_id, defaulted FROM `{{project}}.{views.TRAINING_EXAMPLES.id}`
   WHERE mature_at <= TIMESTAMP_MICROS({{watched_us}}) AND observed AND {_BETWEEN}
 ) AS e ON e.event_id = d.event_id
-WHERE d.probability_of_default IS NOT NULL AND d.model_version IS NOT NULL
-  AND (d.decision = '{Verdict.APPROVE.value}' OR d.after_the_fact OR e.event_id IS NOT NULL)
+LEFT JOIN ({views.LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
+LEFT JOIN ({views.CANCELLED}) AS c ON c.event_id = d.event_id
+WHERE d.probability_of_default IS NOT NULL AND d.model_version IS NOT NULL AND {views.OBSERVED}
 """
 
 _SOME_OUTCOMES = f"ORDER BY TO_HEX(MD5(e.event_id)) LIMIT {MAX_OUTCOMES}"
@@ -142,7 +145,7 @@ LEFT JOIN (
 class LentAndLacking:
     lent: Lent
     over: int
-    """Loans that have run their course."""
+    """Loans that ran their course a while ago (`LATE_DAYS`)."""
     lacking: int
     """Of these, how many are without an outcome."""
 
@@ -218,7 +221,7 @@ class MonitorReads:
         mature_us, unknown = np.array(columns["mature_us"], np.int64), np.isnan(lent.defaulted)
         order = np.argsort(lent.occurred_us, kind="stable")
         kept = order[~(unknown & (mature_us <= watched_us))[order]]
-        over = mature_us <= as_of_us
+        over = mature_us <= as_of_us - LATE_DAYS * MICROS_PER_DAY
         return LentAndLacking(lent.take(kept), int(over.sum()), int((over & unknown).sum()))
 
     def outcomes(

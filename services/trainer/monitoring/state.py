@@ -47,7 +47,7 @@ WHERE model_version = '{{version}}' AND kind IS NOT NULL
 """
 
 _MEASURED = f"""
-SELECT model_version, period, UNIX_MICROS(window_from) AS from_us, `rows`, lent, defaults
+SELECT model_version, period, UNIX_MICROS(window_from) AS from_us, `rows`, lent, defaults, log_loss
 FROM `{{project}}.{tables.MODEL_PERFORMANCE.id}`
 WHERE period IS NOT NULL AND window_from >= TIMESTAMP_MICROS({{since_us}})
 QUALIFY ROW_NUMBER() OVER (PARTITION BY model_version, period, window_from ORDER BY evaluated_at DESC) = 1
@@ -168,14 +168,15 @@ class MonitorState:
         is something else."""
         since_us = min((period.first_day for period in periods), default=0) * MICROS_PER_DAY
         known = {
-            (row["model_version"], row["period"], row["from_us"]): (row["rows"], row["lent"], row["defaults"])
+            (row["model_version"], row["period"], row["from_us"]): _told(
+                row["rows"], row["lent"], row["defaults"], row["log_loss"]
+            )
             for row in self._rows(_MEASURED, since_us=since_us)
         }
         fresh = [
             period
             for period in periods
-            if known.get((period.model_version, period.kind, period.first_day * MICROS_PER_DAY))
-            != (matured(period), period.estimate.rows, period.realized.defaults if period.realized else None)
+            if known.get((period.model_version, period.kind, period.first_day * MICROS_PER_DAY)) != _tells(period)
         ]
         self._insert(tables.MODEL_PERFORMANCE, [performance_row(period) for period in fresh])
         return len(fresh)
@@ -189,6 +190,17 @@ class MonitorState:
         evaluated_at = canonical_time(datetime.now(UTC))
         if records:
             self._warehouse.insert(table, [record | {"evaluated_at": evaluated_at} for record in records])
+
+
+def _tells(period: Period) -> tuple[object, ...]:
+    found = period.realized
+    counts = matured(period), period.estimate.rows
+    return _told(*counts, None, None) if found is None else _told(*counts, found.defaults, found.log_loss)
+
+
+def _told(rows: int, lent: int, defaults: int | None, log_loss: float | None) -> tuple[object, ...]:
+    """By what a row is known to say something else: two corrections, one each way, leave the counts as they were."""
+    return rows, lent, defaults, None if log_loss is None else round(log_loss, 9)
 
 
 def matured(period: Period) -> int:

@@ -64,8 +64,8 @@ class Entry:
         again: bool = False,
     ) -> Entered:
         """Examines a registered version on matured examples, and puts it in shadow where no gate refuses it; in service
-        at once where there is no champion to try it beside. Raises LadderRefused where it is in service already, and
-        what the examiner and the registry raise."""
+        at once where there is no champion to try it beside, or none that can be read. Raises LadderRefused where it is
+        in service already, and what the examiner and the registry raise."""
         if self.registry.current() == version:
             raise LadderRefused(f"{version} is in service already")
         found = self.examiner.examine(version, examples, as_of_us, examples_of)
@@ -73,11 +73,12 @@ class Entry:
         if not found.passed:
             return Entered(found)
         try:
-            if found.first or found.champion is None:
+            if found.first or found.champion is None or found.unreadable:
                 if not again:
                     self.ladder.check_return(version)
                 self.registry.promote(version, by, expected=found.champion)
-                log.info("promoted", version=version, by=by, reasons=["there is no champion to try it beside"])
+                why = "the champion can't be read" if found.unreadable else "there is no champion to try it beside"
+                log.info("promoted", version=version, by=by, reasons=[why])
                 return Entered(found, promoted=True)
             stricter = self.stricter_than(version, found.champion)
             reasons = [*(str(each) for each in found.verdicts), told(stricter)]

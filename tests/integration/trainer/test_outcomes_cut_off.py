@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from services.trainer.examples import Examples
-from services.trainer.monitoring.reading import MonitorReads
+from services.trainer.monitoring.reading import LATE_DAYS, MonitorReads
 from services.trainer.warehouse import Warehouse
 from shared.contracts.identity import from_epoch_micros
 from shared.feature_definitions import FEATURE_SET_VERSION
@@ -80,7 +80,8 @@ def test_the_monitor_counts_no_default_that_ran_its_course_unwatched(cut_off: Cu
     known = found.lent.matured
     expected = cut_off.seen.label[cut_off.seen.mature_us <= cut_off.cut_us].mean()
     assert known.defaulted.mean() == pytest.approx(expected, rel=0.1), "as many as there are, not those alone"
-    unwatched = (cut_off.seen.mature_us > cut_off.cut_us) & (cut_off.seen.mature_us <= cut_off.as_of_us)
+    late_us = cut_off.as_of_us - LATE_DAYS * MICROS_PER_DAY
+    unwatched = (cut_off.seen.mature_us > cut_off.cut_us) & (cut_off.seen.mature_us <= late_us)
     assert found.lacking == pytest.approx(unwatched.sum(), rel=0.2)
     assert found.over > found.lacking > 0.02 * found.over
 
@@ -116,3 +117,35 @@ def test_as_of_a_moment_only_what_had_come_to_light_by_then_is_known(cut_off: Cu
     )
     write(cut_off.settings, rows_of(short, [0.05] * len(short), first=2 * 10**6))
     assert defaults() == (rows, before)
+
+
+def test_what_was_called_off_lacks_no_outcome(cut_off: CutOff) -> None:
+    """Nor does what a reviewer turned away: nobody lent, so nobody will ever tell."""
+    first, until = (int(us) // MICROS_PER_DAY for us in (cut_off.examples.occurred_us.min(), cut_off.as_of_us))
+    reads = MonitorReads(Warehouse(cut_off.settings))
+    before = reads.lent(first, until, cut_off.as_of_us, none_by_chance)
+    number = np.arange(len(cut_off.examples))
+    decided = cut_off.examples.take((number % DECLINED != 0) & (number % LOADED != 0))
+    lacking = decided.take(
+        np.flatnonzero(
+            (decided.mature_us > cut_off.cut_us) & (decided.mature_us <= cut_off.as_of_us - LATE_DAYS * MICROS_PER_DAY)
+        )[:20]
+    )
+    updates = [
+        {
+            "update_id": f"update-{place}",
+            "event_id": event_id,
+            "kind": "cancel" if place % 2 else "verdict",
+            "verdict": None if place % 2 else "decline",
+            "decided_at": from_epoch_micros(cut_off.as_of_us),
+            "kafka_topic": "u",
+            "kafka_partition": 0,
+            "kafka_offset": place,
+            "kafka_timestamp": from_epoch_micros(cut_off.as_of_us),
+        }
+        for place, event_id in enumerate(lacking.event_id)
+    ]
+    write(cut_off.settings, {tables.DECISION_UPDATES: updates})
+    found = reads.lent(first, until, cut_off.as_of_us, none_by_chance)
+    assert len(updates) == 20
+    assert (before.over - found.over, before.lacking - found.lacking) == (20, 20)

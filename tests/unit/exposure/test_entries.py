@@ -44,7 +44,7 @@ def test_a_text_is_known_by_its_first_byte() -> None:
     assert all(entry_of(standing, replace(USUAL, cents=2**32))[0] > 2 for standing in Standing)
 
 
-def test_names_are_eight_bytes_and_differ() -> None:
+def test_names_are_sixteen_bytes_and_differ() -> None:
     names = {name_of(f"event-{number}") for number in range(10_000)}
     assert len(names) == 10_000
-    assert {len(name) for name in names} == {8}
+    assert {len(name) for name in names} == {16}

@@ -257,7 +257,7 @@ def test_a_first_model_goes_into_service_at_once_where_it_is_what_it_says(tmp_pa
 
 
 def test_where_the_champion_cannot_be_read_a_candidate_still_has_to_pass_everything(tmp_path: Path) -> None:
-    """Scorers go on with it: whoever comes next isn't a first model, and is tried beside it."""
+    """Whoever comes next isn't a first model. Where it passes it goes into service: it can't be tried beside that."""
     made = world(tmp_path, movers_risk=2.5)
     champion = made.registry.current()
     unfair = good(made)
@@ -268,6 +268,12 @@ def test_where_the_champion_cannot_be_read_a_candidate_still_has_to_pass_everyth
     assert [each.gate for each in entered.examined.refused_by] == ["fairness"]
     assert not entered.promoted
     assert made.registry.current() == champion
+    made.examples, made.groups_of = population()
+    sound = made.train(Logistic(Inputs("all", NAMES), CONDITIONS))
+    entered, _ = made.enter(sound)
+    assert entered.examined.refused_by == []
+    assert entered.promoted
+    assert made.registry.current() == sound
 
 
 def test_a_candidate_that_failed_before_does_not_come_back_through_the_gates(tmp_path: Path) -> None:
