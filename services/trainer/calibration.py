@@ -30,9 +30,8 @@ RIDGE = 1e-9
 def fit_platt(raw: NDArray[np.floating], label: NDArray[np.integer], weight: NDArray[np.float64]) -> Calibration:
     """Slope and intercept in log-odds by weighted maximum likelihood, the slope 1 unless it is clearly another; labels
     are smoothed as Platt (1999) does, so that a part without overlap doesn't send the slope to infinity."""
-    scores, target = logit(raw), _smoothed(label)
-    design = np.stack([scores, np.ones_like(scores)])
-    slope, intercept = found = _newton(design, target, weight, np.array([1.0, 0.0]))
+    slope, intercept = found = _fitted(raw, label, weight)
+    design = _design(raw)
     error = float(np.sqrt(np.linalg.inv(_hessian(design, sigmoid(found @ design), _told(weight)))[0, 0]))
     if slope < MIN_SLOPE:
         slope = MIN_SLOPE
@@ -48,10 +47,7 @@ def fit_platt_near_one(
 ) -> Calibration:
     """Slope and intercept of scores that are calibrated already, but for chance: the slope is normal around 1 with this
     standard deviation before anything is seen (maximum a posteriori)."""
-    scores = logit(raw)
-    design = np.stack([scores, np.ones_like(scores)])
-    precision = np.array([spread**-2, 0.0])
-    slope, intercept = _newton(design, _smoothed(label), _told(weight), np.array([1.0, 0.0]), precision=precision)
+    slope, intercept = _fitted(raw, label, _told(weight), np.array([spread**-2, 0.0]))
     return Calibration(float(max(slope, MIN_SLOPE)), float(intercept))
 
 
@@ -60,8 +56,7 @@ def slope_and_intercept(
 ) -> tuple[float, float]:
     """Of outcomes on the log-odds that were said, whatever they come to: (1, 0) of what is calibrated. To measure by,
     not to serve."""
-    scores = logit(said)
-    slope, intercept = _newton(np.stack([scores, np.ones_like(scores)]), _smoothed(label), weight, np.array([1.0, 0.0]))
+    slope, intercept = _fitted(said, label, weight)
     return float(slope), float(intercept)
 
 
@@ -72,6 +67,22 @@ def fit_level(
     scores = logit(raw)
     (intercept,) = _newton(np.ones((1, len(scores))), _smoothed(label), weight, np.zeros(1), slope * scores)
     return Calibration(slope, float(intercept))
+
+
+def _design(raw: NDArray[np.floating]) -> NDArray[np.float64]:
+    """[2, n]: what a slope and an intercept stand before."""
+    scores = logit(raw)
+    return np.stack([scores, np.ones_like(scores)])
+
+
+def _fitted(
+    raw: NDArray[np.floating],
+    label: NDArray[np.integer],
+    weight: NDArray[np.float64],
+    precision: NDArray[np.float64] | float = 0.0,
+) -> NDArray[np.float64]:
+    """[slope, intercept]. `precision`: as of `_newton`, around 1 and 0."""
+    return _newton(_design(raw), _smoothed(label), weight, np.array([1.0, 0.0]), precision=precision)
 
 
 def _told(weight: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -53,6 +53,22 @@ FIRST_OF_EVENT = (
 """Which of its records counts for an event."""
 
 
+def _first(table: Table, which: str = "TRUE") -> str:
+    """A query: one row for each event, of the rows that meet a condition which doesn't tell its records apart."""
+    return f"""
+SELECT {_columns(table)}
+FROM {_at(table)}
+WHERE {which}
+QUALIFY {FIRST_OF_EVENT}
+"""
+
+
+def decided_since(first_us: object) -> str:
+    """A condition on decisions that keeps those of purchases from a moment on. They lie in days of their own time,
+    which is hardly ever before the purchase's: older days aren't touched."""
+    return f"prediction_timestamp >= TIMESTAMP_SUB(TIMESTAMP_MICROS({first_us}), INTERVAL 1 DAY)"
+
+
 def latest_outcomes(which: str = "TRUE") -> str:
     """A query, for others to read from; `which`: a condition on the rows that doesn't tell records of one event apart.
     A correction is a later record of the same event, so of the same customer, so of the same partition."""
@@ -108,24 +124,14 @@ TRANSACTIONS_CURRENT = View(
     ML,
     "transactions_current",
     "One row for each purchase",
-    f"""
-SELECT {_columns(tables.TRANSACTIONS)}
-FROM {_at(tables.TRANSACTIONS)}
-WHERE misplaced IS NOT TRUE
-QUALIFY {FIRST_OF_EVENT}
-""",
+    _first(tables.TRANSACTIONS, "misplaced IS NOT TRUE"),
 )
 
 DECISIONS_CURRENT = View(
     ML,
     "decisions_current",
     "One row for each event: the first decision on the topic",
-    f"""
-SELECT {_columns(tables.DECISIONS)}
-FROM {_at(tables.DECISIONS)}
-WHERE TRUE
-QUALIFY {FIRST_OF_EVENT}
-""",
+    _first(tables.DECISIONS),
 )
 
 
@@ -148,22 +154,16 @@ LOADED_FEATURES = loaded_features()
 
 
 def examples_since(outcomes: str, since_us: int) -> str:
-    """As `examples` of those with an outcome, of purchases from a moment on: of each table only those days are read.
-    `outcomes`: read them too for those days alone."""
+    """As `examples` of those with an outcome, of purchases from a moment on: of decisions, purchases and features only
+    those days are read."""
     since = f"occurred_at >= TIMESTAMP_MICROS({since_us:d})"
-    # Decisions lie in days of their own time, which is hardly ever before the purchase's.
-    decided = f"prediction_timestamp >= TIMESTAMP_SUB(TIMESTAMP_MICROS({since_us:d}), INTERVAL 1 DAY)"
     return _examples(
         outcomes,
         "JOIN",
-        _first(tables.DECISIONS, f"{decided} AND {since}"),
-        _first(tables.TRANSACTIONS, f"misplaced IS NOT TRUE AND {since}"),
+        f"({_first(tables.DECISIONS, f'{decided_since(since_us)} AND {since}')})",
+        f"({_first(tables.TRANSACTIONS, f'misplaced IS NOT TRUE AND {since}')})",
         loaded_features(f"f.{since}"),
     )
-
-
-def _first(table: Table, which: str) -> str:
-    return f"(SELECT {_columns(table)} FROM {_at(table)} WHERE {which} QUALIFY {FIRST_OF_EVENT})"
 
 
 def examples(outcomes: str, join: str) -> str:

@@ -33,13 +33,16 @@ class Examined:
     version: str
     champion: str | None
     """The version in service, which a step has to find there."""
-    first: bool
-    """There is no champion: nothing but the fallback is lost by a model that is unfair, or worse than the rule."""
     verdicts: tuple[GateVerdict, ...]
     holdout: Examples | None
     """None where it wasn't even read."""
     unreadable: bool = False
     """There is a champion, and it can't be loaded: nothing can be tried beside it."""
+
+    @property
+    def first(self) -> bool:
+        """There is no champion: nothing but the fallback is lost by a model that is unfair, or worse than the rule."""
+        return self.champion is None
 
     @property
     def refused_by(self) -> list[GateVerdict]:
@@ -93,12 +96,11 @@ class Examiner:
             stability(dossier, self.limits),
             fairness(dossier, self.limits),
         )
-        first = champion.version is None
-        return Examined(version, champion.version, first, verdicts, holdout, champion.absent and not first)
+        unreadable = champion.absent and champion.version is not None
+        return Examined(version, champion.version, verdicts, holdout, unreadable)
 
     def _unseen(self, version: str, *verdicts: GateVerdict) -> Examined:
-        champion = self.registry.current()
-        return Examined(version, champion, champion is None, verdicts, None)
+        return Examined(version, self.registry.current(), verdicts, None)
 
     def _unfit(self, files: ModelFiles, examples: Examples) -> GateVerdict | None:
         """Why it can't even be asked, if it can't."""

@@ -150,9 +150,8 @@ def realized(known: Lent, economics: Economics) -> Realized | None:
 
 def estimate(some: Lent, economics: Economics, believed: Calibration = AS_SERVED) -> Estimate:
     """`believed`: of the probabilities as they were served."""
-    said, likely, weight = some.probability, some.probability, some.weight
-    if believed != AS_SERVED:
-        likely = believed.apply(said)
+    said, weight = some.probability, some.weight
+    likely = said if believed == AS_SERVED else believed.apply(said)
     return Estimate(
         len(some),
         expected_auc(likely, weight),

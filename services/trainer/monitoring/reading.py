@@ -31,12 +31,9 @@ MAX_OUTCOMES = 100_000
 """Of what a model never learnt from, drawn alike: some thousand defaults tell its slope to within a thirtieth."""
 
 _EXPLORED = PolicyReason.EXPLORATION.reason.code
-_FIRST = (
-    "QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1"
-)
+_FIRST = f"QUALIFY {views.FIRST_OF_EVENT}"
 _BETWEEN = "occurred_at >= TIMESTAMP_MICROS({first_us}) AND occurred_at < TIMESTAMP_MICROS({end_us})"
-# Decisions lie in days of their own time, which is hardly ever before the purchase's: older days aren't touched.
-_DECIDED_SINCE = "prediction_timestamp >= TIMESTAMP_SUB(TIMESTAMP_MICROS({first_us}), INTERVAL 1 DAY)"
+_DECIDED_SINCE = views.decided_since("{first_us}")
 
 _PURCHASES = f"""
 SELECT a.event_id, a.customer_id, a.occurred_us, a.decided_us, a.degraded, TO_JSON_STRING(a.features) AS features,

@@ -63,21 +63,21 @@ def recalibrated(
 class Recalibrations:
     """Of several models, by day."""
 
-    _days: dict[str, list[int]] = field(default_factory=dict)
-    _found: dict[str, list[Calibration]] = field(default_factory=dict)
+    _found: dict[str, list[Recalibration]] = field(default_factory=dict)
+    """By model, the earliest first."""
 
     @staticmethod
     def of(found: Iterable[Recalibration]) -> Recalibrations:
         made = Recalibrations()
         for each in sorted(found, key=lambda each: each.day):
-            made._days.setdefault(each.model_version, []).append(each.day)
-            made._found.setdefault(each.model_version, []).append(each.calibration)
+            made._found.setdefault(each.model_version, []).append(each)
         return made
 
     def known(self, model_version: str, day: int) -> Calibration:
         """The last one of the model that was known at the beginning of the day; as served where there is none."""
-        place = bisect_right(self._days.get(model_version, []), day)
-        return self._found[model_version][place - 1] if place else AS_SERVED
+        found = self._found.get(model_version, [])
+        place = bisect_right(found, day, key=lambda each: each.day)
+        return found[place - 1].calibration if place else AS_SERVED
 
 
 NOTHING_KNOWN = Recalibrations()

@@ -73,7 +73,7 @@ class Entry:
         if not found.passed:
             return Entered(found)
         try:
-            if found.first or found.champion is None or found.unreadable:
+            if found.champion is None or found.unreadable:
                 if not again:
                     self.ladder.check_return(version)
                 self.registry.promote(version, by, expected=found.champion)

@@ -6,6 +6,7 @@ import json
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.trainer.examples import Examples
 from services.trainer.families import Conditions, Inputs, ModelFamily, Sample
@@ -79,3 +80,10 @@ def sample(examples: Examples) -> Sample:
 def small_candidates() -> list[ModelFamily]:
     """The families of the real competition, over these features."""
     return [Logistic(ALL, CONDITIONS), XGBoostTrees(ALL, CONDITIONS), XGBoostTrees(ALL, CONDITIONS, depth=3)]
+
+
+def said_and_outcomes(count: int, seed: int, slope: float = 1.0) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    """What a model says of purchases, and what becomes of them: `slope` times as far apart as is said, in log-odds."""
+    draws = np.random.default_rng(seed)
+    scores = draws.normal(-3.0, 0.4, count)
+    return sigmoid(scores), (draws.random(count) < sigmoid(slope * (scores + 3.0) - 3.0)).astype(np.int8)

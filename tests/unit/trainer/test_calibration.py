@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from services.trainer.calibration import MIN_SLOPE, fit_platt, fit_platt_near_one, slope_and_intercept
 from services.trainer.evaluate import ece
 from shared.model_artifact.manifest import logit, sigmoid
+from tests.unit.trainer.synthetic import said_and_outcomes
 
 
 @given(st.floats(0.3, 3.0), st.floats(-3.0, 1.0), st.integers(0, 1000))
@@ -71,31 +72,25 @@ def test_a_slope_is_believed_where_it_is_clear() -> None:
     assert 1.3 < slope(20_000, spread=1.0) < 1.7
 
 
-def calibrated(count: int, seed: int, slope: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """What is said, with outcomes that follow it."""
-    draws = np.random.default_rng(seed)
-    scores = draws.normal(-3.0, 0.4, count)
-    return sigmoid(scores), (draws.random(count) < sigmoid(slope * (scores + 3.0) - 3.0)).astype(np.int8)
-
-
 def test_a_few_rows_that_stand_for_many_do_not_pass_for_many() -> None:
     """As of what was approved by chance: what is calibrated is hardly ever found to be otherwise."""
     weight = np.where(np.arange(8000) % 33 == 0, 20.0, 1.0)
-    slopes = [fit_platt(*calibrated(8000, seed), weight).slope for seed in range(40)]
+    slopes = [fit_platt(*said_and_outcomes(8000, seed), weight).slope for seed in range(40)]
     assert sum(slope != 1.0 for slope in slopes) <= 6
 
 
 def test_nor_do_they_pull_a_slope_that_is_drawn_towards_one() -> None:
     weight = np.where(np.arange(8000) % 33 == 0, 20.0, 1.0)
-    far = [abs(fit_platt_near_one(*calibrated(8000, seed), weight, 0.08).slope - 1.0) for seed in range(40)]
-    as_many = [abs(fit_platt_near_one(*calibrated(8000, seed), weight * 4, 0.08).slope - 1.0) for seed in range(40)]
+    drawn = [said_and_outcomes(8000, seed) for seed in range(40)]
+    far = [abs(fit_platt_near_one(*each, weight, 0.08).slope - 1.0) for each in drawn]
+    as_many = [abs(fit_platt_near_one(*each, weight * 4, 0.08).slope - 1.0) for each in drawn]
     assert np.mean(far) < 0.05
     assert far == pytest.approx(as_many, abs=1e-6), "their scale says nothing"
 
 
 def test_a_slope_to_measure_by_is_what_it_is() -> None:
     """Not 1 for want of proof."""
-    said, label = calibrated(6000, 3, slope=0.9)
+    said, label = said_and_outcomes(6000, 3, slope=0.9)
     assert fit_platt(said, label, np.ones(6000)).slope == 1.0
     slope, intercept = slope_and_intercept(said, label, np.ones(6000))
     assert slope != 1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from services.trainer.evaluate import Economics, auc
 from services.trainer.monitoring.lent import Lent
@@ -19,8 +18,9 @@ from services.trainer.monitoring.recalibration import (
 )
 from services.trainer.monitoring.state import performance_row
 from shared.feature_definitions.windows import MICROS_PER_DAY
-from shared.model_artifact.manifest import Calibration, sigmoid
+from shared.model_artifact.manifest import Calibration
 from shared.warehouse import tables
+from tests.unit.trainer.synthetic import said_and_outcomes
 
 MODEL = "a" * 16
 MONDAY = 19_996
@@ -28,22 +28,14 @@ TOO_SURE = 0.8
 """The slope of outcomes on the log-odds of a model that spread its probabilities too far."""
 
 
-def purchases(count: int, slope: float, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-    """What a model says of purchases, and what becomes of them."""
-    draws = np.random.default_rng(seed)
-    scores = draws.normal(-3.0, 0.4, count)
-    truth = sigmoid(slope * (scores + 3.0) - 3.0)
-    return sigmoid(scores), (draws.random(count) < truth).astype(np.int8)
-
-
 def said_and_believed(count: int, slope: float, seed: int) -> Calibration:
-    said, label = purchases(count, slope, seed)
+    said, label = said_and_outcomes(count, seed, slope)
     return recalibrated(MODEL, MONDAY, said, label, np.ones(count)).calibration
 
 
 def lent(count: int, seed: int) -> Lent:
     """A month of such purchases, all matured."""
-    said, label = purchases(count, TOO_SURE, seed)
+    said, label = said_and_outcomes(count, seed, TOO_SURE)
     return Lent(
         occurred_us=(MONDAY + np.arange(count) * 28 // count) * MICROS_PER_DAY,
         model_version=np.full(count, MODEL, object),
@@ -74,7 +66,7 @@ def test_chance_hardly_moves_a_model_that_is_right() -> None:
 
 
 def test_a_level_that_moved_is_learnt_whole() -> None:
-    said, _ = purchases(50_000, 1.0, seed=1)
+    said, _ = said_and_outcomes(50_000, seed=1)
     draws = np.random.default_rng(2)
     doubled = (draws.random(len(said)) < 2 * said).astype(np.int8)
     found = recalibrated(MODEL, MONDAY, said, doubled, np.ones(len(said))).calibration
@@ -83,7 +75,7 @@ def test_a_level_that_moved_is_learnt_whole() -> None:
 
 def test_rows_that_stand_for_many_tell_no_more_than_themselves() -> None:
     """All of weight ten: as if each were one."""
-    said, label = purchases(20_000, TOO_SURE, seed=4)
+    said, label = said_and_outcomes(20_000, 4, TOO_SURE)
     once, tenfold = (recalibrated(MODEL, MONDAY, said, label, np.full(len(said), w)).calibration for w in (1.0, 10.0))
     assert (once.slope, once.intercept) == pytest.approx((tenfold.slope, tenfold.intercept), abs=1e-6)
 
