@@ -7,22 +7,26 @@ from datetime import datetime
 from services.console.queries.query import Query, at, query
 from shared.warehouse import tables
 
+MATURED = "matured"
+"""The kind of an evaluation on purchases whose outcome was known."""
+
 MOST_ROWS = 500
 MOST_SCORES = 5_000
 """Of drift: a hundred features, looked at fifty times."""
 
 
 def evaluations(since: datetime) -> Query:
-    """What the trainer measured, the latest first."""
+    """What was measured on matured purchases, the latest first: not of training, gates, or what else is noted there."""
     return query(
         f"""
-SELECT evaluated_at, model_version, family, kind, window_from, window_to, `rows` AS examples, metrics
+SELECT evaluated_at, model_version, family, window_from, window_to, `rows` AS examples, metrics
 FROM {at(tables.MODEL_EVALUATIONS)}
-WHERE evaluated_at >= @since
+WHERE evaluated_at >= @since AND kind = @kind
 ORDER BY evaluated_at DESC
 LIMIT {MOST_ROWS}
 """,
         since=since,
+        kind=MATURED,
     )
 
 

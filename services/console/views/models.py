@@ -17,18 +17,15 @@ METRICS = {
 }
 """Of the manifest, those that a person compares; the card has all."""
 
-MATURED = "matured"
-
 
 def side_by_side(
     parts: Sequence[Part], known: Mapping[str, Description], evaluations: Sequence[Row], performance: Sequence[Row]
 ) -> dict[str, dict[str, str]]:
-    """Version and part → what is told of it, by name. `evaluations` with the latest first, `performance` with the
-    latest last."""
+    """Version and part → what is told of it, by name. `evaluations`: on matured purchases, the latest first.
+    `performance`: the latest last."""
     matured: dict[str, Row] = {}
     for row in evaluations:
-        if row["kind"] == MATURED:
-            matured.setdefault(row["model_version"], row)
+        matured.setdefault(row["model_version"], row)
     live = {row["model_version"]: row for row in performance}
     columns: dict[str, dict[str, str]] = {}
     for part in parts:

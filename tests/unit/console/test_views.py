@@ -125,14 +125,13 @@ def test_what_was_just_judged_no_longer_waits() -> None:
     assert "5.00 EUR" in found[0].label and found[0].reasons == ["because"]
 
 
-def test_the_latest_evaluation_of_a_version_counts_and_training_is_not_matured() -> None:
+def test_the_latest_evaluation_of_a_version_counts() -> None:
     known = {
         "v": Description("logistic", "2026-06-01T00:00:00Z", "2026-01-01", "2026-05-01", 10, {"auc": 0.5}, False, {})
     }
     evaluations: list[Row] = [
-        {"model_version": "v", "kind": "training", "metrics": {"auc": 0.9}},
-        {"model_version": "v", "kind": "matured", "metrics": {"auc": 0.58}},
-        {"model_version": "v", "kind": "matured", "metrics": {"auc": 0.51}},
+        {"model_version": "v", "metrics": {"auc": 0.58}},
+        {"model_version": "v", "metrics": {"auc": 0.51}},
     ]
     columns = models.side_by_side([Part("v", "champion"), Part("v", "shadow")], known, evaluations, [])
     assert list(columns) == ["v", "v (shadow)"]
