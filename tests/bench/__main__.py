@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tests.bench import report
 from tests.bench.features import features
+from tests.bench.flames import FLAMES
 from tests.bench.history import history
 from tests.bench.latency import latency
 from tests.bench.memory import memory
@@ -48,6 +49,7 @@ def main() -> None:
     console = Console()
     found: list[Finding] = []
     for name in arguments.only or BENCHMARKS:
+        FLAMES.benchmark = name
         with console.status(f"{name}: starting") as status:
             found += BENCHMARKS[name](arguments.rounds, lambda done, name=name: status.update(f"{name}: {done}"))  # type: ignore[misc]
     report.write(found, OUT)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +26,7 @@ from shared.contracts.topics import DEFAULT_PARTITIONS
 from shared.kafka.admin import ensure_topics
 from shared.kafka.connection import client_arguments
 from shared.settings import BigQuerySettings, KafkaSettings
+from tests.bench.flames import FLAMES
 
 READY_S = 600.0
 """For a process to get ready. A machine that is busy with other things is no reason to give a benchmark up."""
@@ -86,7 +87,7 @@ class Parts:
         own = {"KAFKA__GROUP_INSTANCE_ID": "", **(settings or {})}
         service = Service(name, port, arguments, own)
         environment = service.full_environment(self.environment)
-        return Worker(self._process(f"{name}-{port}", service.command, environment), service.ready, port)
+        return Worker(self._process(f"{name}-{port}", service.command, environment), service.ready, port, name)
 
     def module(self, name: str, *arguments: str, python: str = sys.executable, says: str = "") -> Worker:
         """A program in tests/bench/peers. `python`: of its environment. `says`: what it prints once it is ready."""
@@ -109,9 +110,9 @@ class Parts:
 class Worker:
     """One process that is measured."""
 
-    def __init__(self, process: ManagedProcess, ready: Callable[[], bool], port: int = 0) -> None:
-        """`port`: of a service's metrics."""
-        self.process, self.ready, self.port = process, ready, port
+    def __init__(self, process: ManagedProcess, ready: Callable[[], bool], port: int = 0, service: str = "") -> None:
+        """`port`: of a service's metrics. `service`: its name, if it is one."""
+        self.process, self.ready, self.port, self.service = process, ready, port, service
 
     @contextmanager
     def running(self) -> Iterator[Worker]:
@@ -119,7 +120,8 @@ class Worker:
         self.process.start()
         try:
             self.process.wait_until(self.ready, READY_S)
-            yield self
+            with FLAMES.of(self.process.pid, self.service) if self.service else nullcontext():
+                yield self
         finally:
             self.process.stop()
 
