@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from services.sink.lane import SERVICE, Lane
+from services.sink.reading import Reading
 from shared.contracts import topics
 from shared.kafka.commits import OffsetCommits
 from shared.kafka.connection import consumer_arguments
@@ -20,17 +20,7 @@ from shared.telemetry.process import patiently
 
 log = structlog.get_logger()
 
-POLL_MS = 100
-IMPATIENT_POLL_MS = 10
-"""While a lane is full: its room is known after a poll, and until then it has nothing to read."""
-
-POLL_RECORDS = 1000
-"""Of all partitions together. By so much a lane may overrun its bound; the rest stays with the client."""
-
-PAUSE_AFTER_S = 1.0
-"""A lane that stays full for so long is paused, which drops what the client fetched for it. Not at once: it would be
-fetched again and again while all goes well."""
-
+FAILED_PAUSE_S = 0.1
 CLOSE_GRACE_S = 5.0
 """For the batch in hand when a partition is given away: longer than an append takes, shorter than the group waits.
 What it doesn't finish, the next owner does."""
@@ -47,7 +37,6 @@ class SinkLoop:
 
     Not the shared consumer loop: that one hands out a batch over all partitions and takes the next when all of it is
     done, so a table that is slow, or transactions that wait for the features service, would hold up every other.
-    A lane that is full is passed over, so memory is bounded.
     """
 
     def __init__(self, settings: KafkaSettings, make_lane: MakeLane) -> None:
@@ -55,7 +44,7 @@ class SinkLoop:
         self._make_lane = make_lane
         self._lanes: dict[TopicPartition, Lane] = {}
         self._handed_in: dict[TopicPartition, int] = {}
-        self._full_since: dict[TopicPartition, float] = {}
+        self._reading = Reading()
         self._commits: OffsetCommits | None = None
         self._assigned = False
         self._consumer: AIOKafkaConsumer | None = None
@@ -78,10 +67,10 @@ class SinkLoop:
         try:
             while not stop.is_set():
                 try:
-                    batch = await self._poll(consumer)
+                    batch = await self._reading.poll(consumer, self._lanes)
                 except KafkaError as error:
                     log.warning("poll_failed", error=repr(error))
-                    await asyncio.sleep(POLL_MS / 1000)
+                    await asyncio.sleep(FAILED_PAUSE_S)
                     continue
                 for partition, records in batch.items():
                     lane = self._lanes.get(partition)
@@ -113,35 +102,6 @@ class SinkLoop:
             await consumer.stop()
             raise TransientError(f"brokers at {self._settings.bootstrap_servers}: {error!r}") from error
         return consumer
-
-    async def _poll(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
-        """What has come for the lanes that have room. Raises KafkaError, and what a lane raised."""
-        readable = self._readable(consumer)
-        wait_ms = POLL_MS if len(readable) == len(self._lanes) else IMPATIENT_POLL_MS
-        if not readable and len(consumer.paused()) < len(self._lanes):
-            await asyncio.sleep(wait_ms / 1000)  # asked for no partition, the client would give of all
-            return {}
-        found: Mapping[TopicPartition, Sequence[ConsumerRecord]]
-        found = await consumer.getmany(*readable, timeout_ms=wait_ms, max_records=POLL_RECORDS)
-        return found
-
-    def _readable(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-        """Whose lanes have room. Begins where lanes want to begin; pauses and resumes what stays full."""
-        now, paused = time.monotonic(), consumer.paused()
-        readable = []
-        for partition, lane in self._lanes.items():
-            lane.raise_if_failed()
-            if lane.opened and lane.seek_to is not None:
-                consumer.seek(partition, lane.seek_to)
-                lane.seek_to = None
-            if not lane.full:
-                self._full_since.pop(partition, None)
-                readable.append(partition)
-                if partition in paused:
-                    consumer.resume(partition)
-            elif now - self._full_since.setdefault(partition, now) >= PAUSE_AFTER_S and partition not in paused:
-                consumer.pause(partition)
-        return readable
 
     def _hand_in(self, commits: OffsetCommits, partitions: Collection[TopicPartition]) -> None:
         """What the lanes have settled since the last time."""
@@ -190,7 +150,7 @@ class SinkLoop:
         for partition in mine:
             del self._lanes[partition]
             self._handed_in.pop(partition, None)
-            self._full_since.pop(partition, None)
+        self._reading.forget(mine)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
