@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer, Transport
 from faust.types import TP
 
 from shared.kafka.connection import consumer_arguments
+from shared.kafka.pacing import PacedConsumer
 
 FAUST_LOG = logging.getLogger("faust.features")
 """Faust names its lines after the subclass's module; here, to quieten them together with the rest of Faust."""
@@ -74,16 +74,16 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     logger = FAUST_LOG
     seeks = 0
 
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+    def _create_worker_consumer(self, transport: Any) -> PacedConsumer:
         arguments = consumer_arguments(self.app.kafka_settings, self.app.service)
         (self._assignor,) = arguments["partition_assignment_strategy"]
-        return AIOKafkaConsumer(**arguments, max_poll_records=self.app.conf.broker_max_poll_records)
+        return PacedConsumer(**arguments, max_poll_records=self.app.conf.broker_max_poll_records)
 
     async def _fetch_records(self, *arguments: Any, **options: Any) -> Fetched:
         records = await super()._fetch_records(*arguments, **options)
         return Fetched(self.seeks, records)
 
-    async def _seek_wait(self, consumer: AIOKafkaConsumer, partitions: Mapping[TP, int]) -> None:
+    async def _seek_wait(self, consumer: PacedConsumer, partitions: Mapping[TP, int]) -> None:
         self.seeks += 1
         await super()._seek_wait(consumer, partitions)
 

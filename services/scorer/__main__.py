@@ -74,19 +74,20 @@ RECONNECT_S = 1.0
 
 
 def _redis(url: str) -> Redis:
-    """For the stream: it waits, and without retries of the client's own, since the whole batch is given again."""
+    """For what is done once, or in the background: it waits, and without retries of the client's own."""
     return Redis.from_url(
         url, socket_timeout=STREAM_TIMEOUT_S, socket_connect_timeout=STREAM_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
     )
 
 
-def _hasty_redis(url: str, patience_s: float) -> GatheringRedis:
-    """For checkouts: many at once, and none of them waits for long."""
+def _gathering_redis(url: str, patience_s: float, reconnect_s: float) -> GatheringRedis:
+    """For a door. Checkouts are many at once, and none of them waits for long; a step of the stream asks for each
+    partition by itself, and waits, without retries of the client's own, since the whole batch is given again."""
     made = GatheringRedis.from_url(
-        url, socket_timeout=None, socket_connect_timeout=RECONNECT_S, retry=Retry(NoBackoff(), 0)
+        url, socket_timeout=None, socket_connect_timeout=reconnect_s, retry=Retry(NoBackoff(), 0)
     )
     client = cast(GatheringRedis, made)
-    client.patience_s, client.reconnect_s = patience_s, RECONNECT_S
+    client.patience_s, client.reconnect_s = patience_s, reconnect_s
     return client
 
 
@@ -102,9 +103,10 @@ async def work(
     section, partitions = settings.scorer, settings.kafka.partitions
     async with AsyncExitStack() as stack:
         patient = _redis(settings.redis.address)
-        hasty = _hasty_redis(settings.redis.address, section.redis_timeout_ms / 1000)
-        stack.push_async_callback(patient.aclose)
-        stack.push_async_callback(hasty.aclose)
+        of_stream = _gathering_redis(settings.redis.address, STREAM_TIMEOUT_S, STREAM_TIMEOUT_S)
+        hasty = _gathering_redis(settings.redis.address, section.redis_timeout_ms / 1000, RECONNECT_S)
+        for client in (patient, of_stream, hasty):
+            stack.push_async_callback(client.aclose)
         producer = ReliableProducer(settings.kafka, linger_ms=0)
         stack.push_async_callback(producer.stop)
         tracing = tracing_of(SERVICE)
@@ -123,9 +125,9 @@ async def work(
         )
         door = StreamDoor(
             decider,
-            ClaimStore(patient, ttl_s=section.claim_ttl_seconds, on_incomplete=restorer.wake),
+            ClaimStore(of_stream, ttl_s=section.claim_ttl_seconds, on_incomplete=restorer.wake),
             sender,
-            ExposureStore(patient),
+            ExposureStore(of_stream),
             confirm=PartitionGuard(FeatureStateStore(patient, pseudonyms=pseudonyms.mark), partitions).confirm,
             chunk_records=section.chunk_records,
             keep_partition=pseudonyms.on,

@@ -19,11 +19,9 @@ SESSION_TIMEOUT_MS = 10_000
 MAX_POLL_INTERVAL_MS = 120_000
 """A batch that takes longer than this lost its partitions: its commit fails, and the records come again elsewhere."""
 
-FETCH_WAIT_MS = 8
-FETCH_ENOUGH_BYTES = 65_536
-"""How long a fetch waits at the broker for so much. One fetch is under way at a time, and a partition whose records
-were just handed over joins the next one: an event waits for four milliseconds on average, on a quiet topic as on a busy
-one. Were each record enough, an answer would bring hardly more than one of them, and cost as much as one with ten."""
+FETCH_WAIT_MS = 20
+"""How long a fetch waits at the broker for the first record. One is under way at a time: a partition whose records
+were handed over later than those of others, since the process was busy, waits for it."""
 
 
 def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
@@ -77,5 +75,4 @@ def consumer_arguments(settings: KafkaSettings, service: str) -> dict[str, Any]:
         "max_poll_interval_ms": MAX_POLL_INTERVAL_MS,
         "max_partition_fetch_bytes": 4_194_304,
         "fetch_max_wait_ms": FETCH_WAIT_MS,
-        "fetch_min_bytes": FETCH_ENOUGH_BYTES,
     }

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from shared.kafka.commits import OffsetCommits
 from shared.kafka.connection import consumer_arguments
 from shared.kafka.errors import TransientError
+from shared.kafka.pacing import PacedConsumer
 from shared.settings import KafkaSettings
 from shared.telemetry.metrics import BATCH_SECONDS
 from shared.telemetry.process import sleep_unless
@@ -69,7 +70,7 @@ class BatchConsumer:
 
     async def run(self, handle: Handle, stop: asyncio.Event) -> None:
         """Consume until `stop` is set; then finish the batch in hand, commit, and leave the group."""
-        consumer = AIOKafkaConsumer(**consumer_arguments(self._settings, self._service))
+        consumer = PacedConsumer(**consumer_arguments(self._settings, self._service))
         self._consumer = consumer
         self._commits = OffsetCommits(consumer)
         consumer.subscribe(list(self._topics), listener=_Listener(self))

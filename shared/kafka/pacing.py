@@ -1,0 +1,56 @@
+"""A consumer that has a record as soon as it is there, and doesn't fetch them one by one when there are many.
+
+A fetch is answered with the first record that comes. On a quiet topic nothing waits; but at hundreds of records a
+second each answer would bring one or two, and cost as much as one with ten. So between the beginnings of two fetches
+from one broker lies a pace at least: what comes meanwhile is in the next one. Letting the broker wait for more
+(`fetch.min.bytes`) gathers as well, but makes every record wait, also one that comes alone, and those that were sent
+together and could go on together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+
+PACE_S = 0.008
+"""As that of the ingestor (services/ingestor/live.py): batches that it sends meet a fetch that waits for them."""
+
+Fetch = Callable[[Any, int, Any], Coroutine[Any, Any, bool]]
+"""(assignment, node, request) → whether records came: aiokafka's `Fetcher._proc_fetch_request`."""
+
+
+class PacedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """As its base, at a pace."""
+
+    async def start(self) -> None:
+        await super().start()
+        # One fetch is under way for each broker, made by this method of the client's, and there is no other place to
+        # slow it down: a pause before `getmany` would only leave the fetch of before it lying there.
+        self._fetcher._proc_fetch_request = paced(self._fetcher._proc_fetch_request)
+
+
+def paced(
+    fetch: Fetch,
+    pace_s: float = PACE_S,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Fetch:
+    """`fetch`, begun for each node no sooner than `pace_s` after the one before."""
+    not_before: dict[int, float] = {}
+
+    async def at_a_pace(assignment: Any, node: int, request: Any) -> bool:
+        rest = not_before.get(node, 0.0) - clock()
+        if rest > 0:
+            try:
+                await sleep(rest)
+            except asyncio.CancelledError:
+                return False  # as the client's own does, which says so to nobody
+        not_before[node] = clock() + pace_s
+        return await fetch(assignment, node, request)
+
+    return at_a_pace
