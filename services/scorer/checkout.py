@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +146,7 @@ class Checkout:
             INPUT_WARNINGS.labels(SERVICE, rule.value).inc()
         key = question.idempotency_key
         bound = False
+        marking: Awaitable[bool] | None = None
         try:
             try:
                 await self._ports.confirm()
@@ -167,11 +169,18 @@ class Checkout:
                 )
             if claim.published or (not mine and await self._marked_by_another(claim)):
                 return claim.decision
-            return await self._publish(claim, addressed, question.traceparent)
+            marking = await self._publish(claim, addressed, question.traceparent)
+            return claim.decision
         finally:
-            DECISION_SECONDS.labels("rest").observe(time.perf_counter() - started)
+            # Both leave at once.
+            releasing: Awaitable[None] | None = None
             if bound and key is not None:
-                await quietly(self._rounds.release.ask((question.caller, key, accepted.fingerprint)))
+                releasing = self._rounds.release.ask((question.caller, key, accepted.fingerprint))
+            if marking is not None:
+                await marking
+            if releasing is not None:
+                await quietly(releasing)
+            DECISION_SECONDS.labels("rest").observe(time.perf_counter() - started)
 
     async def find(self, event_id: str, asked_by: str | None = None) -> bytes | None:
         """The decision of an event, if the topic has it. Raises Unavailable where Redis is away.
@@ -224,8 +233,8 @@ class Checkout:
             await asyncio.sleep(STREAM_PAUSE_S)
         raise Unavailable("pending", "the purchase came over the stream, which has not decided it yet")
 
-    async def _publish(self, claim: Claim, addressed: _Addressed, traceparent: str | None) -> bytes:
-        """The claim's bytes, once the topic holds them."""
+    async def _publish(self, claim: Claim, addressed: _Addressed, traceparent: str | None) -> Awaitable[bool] | None:
+        """Returns once the topic holds the claim's bytes, with the marking of it, under way. Raises Unavailable."""
         partition = addressed.partition if self._pseudonyms.on else None
         record = decision_record(claim, traceparent, partition, exposure=addressed.placed[2].text())
         settling = self._rounds.settle.ask((addressed.placed, claim))
@@ -236,14 +245,11 @@ class Checkout:
             await asyncio.wait((settling,))
             await self._suspend(addressed.placed)
             raise
-        try:
-            await settling
-            await self._rounds.mark.ask((claim, place))
-        except TransientError as error:
-            # The topic has it. The stream finds the claim unmarked, settles it, produces the same bytes again, and
-            # marks it.
-            log.warning("mark_failed", event_id=claim.event_id, error=str(error)[:200])
-        return claim.decision
+        if await _done(settling, claim):
+            # Not while it isn't on the account: the stream finds the claim unmarked, settles it, and produces the same
+            # bytes again.
+            return _done(self._rounds.mark.ask((claim, place)), claim)
+        return None
 
     async def _suspend(self, placed: Placed) -> None:
         try:
@@ -287,6 +293,16 @@ class Checkout:
             log.warning("not_published", topic=record.topic, error=str(error)[:200])
             raise Unavailable("kafka-unavailable", "the purchase can't be recorded right now") from error
         return place
+
+
+async def _done(step: Awaitable[None], claim: Claim) -> bool:
+    """Whether a step on the claim after its decision was produced succeeded. The topic has it: the answer stands."""
+    try:
+        await step
+    except TransientError as error:
+        log.warning("mark_failed", event_id=claim.event_id, error=str(error)[:200])
+        return False
+    return True
 
 
 def _same_body(claim: Claim, accepted: AcceptedTransaction) -> Claim:
