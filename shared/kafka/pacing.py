@@ -16,8 +16,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
-PACE_S = 0.008
-"""As that of the ingestor (services/ingestor/live.py): batches that it sends meet a fetch that waits for them."""
+PACE_S = 0.004
+"""Half of the ingestor's (services/ingestor/live.py): each of its batches meets a fetch that waits for it."""
 
 Fetch = Callable[[Any, int, Any], Coroutine[Any, Any, bool]]
 """(assignment, node, request) → whether records came: aiokafka's `Fetcher._proc_fetch_request`."""
