@@ -14,6 +14,7 @@ class GatesSection(Section):
 
     noise: float = Field(default=GateLimits.noise, gt=0, le=0.5)
     profit_noise: float = Field(default=GateLimits.profit_noise, gt=0, le=0.5)
+    loss_spread: float = Field(default=GateLimits.loss_spread, ge=0, lt=1)
     false_alarms: float = Field(default=GateLimits.false_alarms, gt=0, lt=1)
     miscalibration: float = Field(default=GateLimits.miscalibration, ge=0)
     impact_ratio: float = Field(default=GateLimits.impact_ratio, gt=0, le=1)

@@ -3,11 +3,18 @@
 All differences are paired, row by row, and weighted. A candidate has to win each of the four comparisons at the stated
 chance of error; since it needs all of them, the chance that one that fails any passes isn't raised by their number
 (Berger, "Multiparameter hypothesis testing and acceptance sampling", 1982).
+
+Profit against the champion is that of both over a range of losses given default, each with its own break-even (the idea
+of Verbraken, Bravo, Weber and Baesens, "Development and application of consumer credit scoring models using
+profit-based classification measures", 2014). At one loss alone only purchases count that one model approves and the
+other doesn't, and two good models differ in few of them: it would take a year of defaults to see what log-loss sees in
+weeks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +25,11 @@ from services.trainer.gates.dossier import Dossier
 from services.trainer.gates.limits import GateLimits
 from services.trainer.gates.statistics import Floats, above_zero_p
 from services.trainer.gates.verdict import PERFORMANCE, GateVerdict
+from shared.policy.economics import Economics
+
+Approved = NDArray[np.bool_]
+LOSSES = 31
+"""Of a range, evenly spread."""
 
 
 def performance(dossier: Dossier, limits: GateLimits) -> GateVerdict:
@@ -34,21 +46,38 @@ def performance(dossier: Dossier, limits: GateLimits) -> GateVerdict:
 
 
 def _compared(dossier: Dossier, limits: GateLimits) -> Iterator[tuple[bool, str]]:
-    seen, mine = dossier.holdout, dossier.probability
-    approve = dossier.approve
+    seen, mine, economics = dossier.holdout, dossier.probability, dossier.economics
     rule = seen.rule_approves != 0
-    others: list[tuple[str, Floats, NDArray[np.bool_]]] = [("the incumbent rule", _as_model(seen, rule), rule)]
+    others: list[tuple[str, Floats, Floats]] = [
+        ("the incumbent rule", _as_model(seen, rule), _earned(seen, dossier.approve, rule, economics))
+    ]
     if dossier.champion.probability is not None:
         theirs = dossier.champion.probability
-        others.insert(0, (f"champion {dossier.champion.version}", theirs, theirs < dossier.economics.break_even))
-    for name, probability, approved in others:
+        earned = _earned_over_losses(seen, mine, theirs, economics, limits.loss_spread)
+        others.insert(0, (f"champion {dossier.champion.version}", theirs, earned))
+    for name, probability, earned in others:
         gained = log_losses(seen.label, probability) - log_losses(seen.label, mine)
         yield _said(name, "log-loss lower by", gained, seen.weight, limits.noise, 1.0, "")
-        rate = np.where(seen.label == 1, -dossier.economics.loss_on_default, dossier.economics.margin_on_good)
-        earned = (approve.astype(np.float64) - approved) * rate * seen.amount
         # In basis points of the volume asked for, as everywhere.
         volume = weighted_mean(seen.amount, seen.weight)
         yield _said(name, "profit higher by", earned, seen.weight, limits.profit_noise, BASIS_POINTS / volume, " bp")
+
+
+def _earned(seen: Examples, approve: Approved, approved: Approved, economics: Economics) -> Floats:
+    """[n] what each purchase earns more if one approves rather than the other, in the currency of its amount."""
+    rate = np.where(seen.label == 1, -economics.loss_on_default, economics.margin_on_good)
+    earned: Floats = (approve.astype(np.float64) - approved) * rate * seen.amount
+    return earned
+
+
+def _earned_over_losses(seen: Examples, mine: Floats, theirs: Floats, economics: Economics, spread: float) -> Floats:
+    """[n] the same of two models, the mean over all losses; each approves what pays at that loss by its own word."""
+    loss = economics.loss_on_default
+    total = np.zeros(len(seen))
+    for each in np.linspace((1 - spread) * loss, (1 + spread) * loss, LOSSES if spread else 1):
+        assumed = replace(economics, loss_on_default=float(each))
+        total += _earned(seen, mine < assumed.break_even, theirs < assumed.break_even, assumed)
+    return total / (LOSSES if spread else 1)
 
 
 def _said(
@@ -62,7 +91,7 @@ def _said(
     return better, f"{verb} {name}: {figures}"
 
 
-def _as_model(seen: Examples, approved: NDArray[np.bool_]) -> Floats:
+def _as_model(seen: Examples, approved: Approved) -> Floats:
     """The rule as if it gave probabilities: to what it approves and to what it doesn't, the rate at which these
     purchases did default. It is told the answers of this very hold-out, which favours the rule."""
     said = np.empty(len(seen))

@@ -62,6 +62,24 @@ def test_one_as_good_as_the_champion_or_better_by_luck_alone_does_not_beat_it() 
     assert passed <= 2
 
 
+def test_profit_over_a_range_of_losses_sees_what_profit_at_one_loss_does_not() -> None:
+    beaten = f"; beats champion {CHAMPION}: profit"
+    cases = [dossier(seed=seed, champion_noise=0.4) for seed in range(12)]
+    at_one = sum(beaten in performance(case, replace(LIMITS, loss_spread=0.0)).figures for case in cases)
+    over_many = sum(beaten in performance(case, LIMITS).figures for case in cases)
+    assert over_many >= 6 > at_one + 1
+
+
+def test_a_candidate_that_is_right_but_earns_no_more_does_not_beat_the_champion() -> None:
+    case = dossier()
+    # Both rank alike and agree on what pays at any loss; the champion alone is far off where nobody would approve.
+    theirs = np.where(case.probability > 0.25, 0.9, case.probability)
+    verdict = performance(replace(case, champion=Champion(CHAMPION, theirs)), LIMITS)
+    assert "beats champion cccccccccccccccc: log-loss" in verdict.figures
+    assert "does not beat champion cccccccccccccccc: profit" in verdict.figures
+    assert not verdict.passed
+
+
 def test_a_champion_that_cannot_be_compared_is_not_beaten_and_a_broken_one_leaves_the_rule() -> None:
     case = dossier()
     other = performance(replace(case, champion=Champion(CHAMPION, None, INCOMPARABLE)), LIMITS)
