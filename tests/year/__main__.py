@@ -59,7 +59,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make year", description=__doc__)
     parser.add_argument("--days", type=int, default=365)
-    parser.add_argument("--daily", type=int, default=2000)
+    parser.add_argument("--daily", type=int, default=2500)
     parser.add_argument("--attributes", type=int, default=159, metavar="DAY", help="of the change of who buys what")
     parser.add_argument("--law", type=int, default=190, metavar="DAY", help="of the change of who defaults")
     parser.add_argument("--seed", type=int, default=7)
