@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import time
+from collections.abc import Sequence
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -19,9 +21,12 @@ from shared.telemetry import logging
 
 log = structlog.get_logger()
 
+LED_WITHIN_S, LED_POLL_S = 30.0, 0.05
+"""For new topics to get leaders: some tens of milliseconds, unless brokers are being elected."""
+
 
 async def ensure_topics(settings: KafkaSettings) -> list[str]:
-    """Create the declared topics that are missing; give their names.
+    """Create the declared topics that are missing, and return once they can be used; give their names.
 
     Raises TopicMismatch where one has another partition count, TransientError where the brokers don't answer.
     """
@@ -36,12 +41,26 @@ async def ensure_topics(settings: KafkaSettings) -> list[str]:
                 error = for_code(code)
                 if code and error is not TopicAlreadyExistsError:
                     raise TransientError(f"creating {name}: {error.__name__}")
+            await _until_led(admin, [topic.name for topic in missing])
         await _check_counts(admin, settings, [topic.name for topic in topics.ALL if topic.name in existing])
     except KafkaError as error:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
     finally:
         await admin.close()
     return [topic.name for topic in missing]
+
+
+async def _until_led(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    """The controller answers before brokers know: who looked then would find no topic, or one without leaders. Raises
+    TransientError."""
+    deadline = time.monotonic() + LED_WITHIN_S
+    while not all(
+        description["partitions"] and all(partition["leader"] >= 0 for partition in description["partitions"])
+        for description in await admin.describe_topics(list(names))
+    ):
+        if time.monotonic() > deadline:
+            raise TransientError(f"{', '.join(names)}: created, and without leaders after {LED_WITHIN_S:.0f} s")
+        await asyncio.sleep(LED_POLL_S)
 
 
 async def check_topics(settings: KafkaSettings, service: str) -> None:

@@ -242,15 +242,3 @@ async def _empty_topics(settings: KafkaSettings) -> None:
     finally:
         await admin.close()
     await ensure_topics(settings)
-
-    async def led() -> bool:
-        """Whether every partition has a leader: a producer would find that out by an error."""
-        look = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
-        await look.start()
-        try:
-            described = await look.describe_topics(sorted(topics.BY_NAME))
-        finally:
-            await look.close()
-        return all(part["leader"] >= 0 for topic in described for part in topic["partitions"])
-
-    await until(led)
