@@ -176,11 +176,13 @@ class Checkout:
             releasing: Awaitable[None] | None = None
             if bound and key is not None:
                 releasing = self._rounds.release.ask((question.caller, key, accepted.fingerprint))
-            if marking is not None:
-                await marking
-            if releasing is not None:
-                await quietly(releasing)
-            DECISION_SECONDS.labels("rest").observe(time.perf_counter() - started)
+            try:
+                if marking is not None:
+                    await marking
+                if releasing is not None:
+                    await quietly(releasing)
+            finally:
+                DECISION_SECONDS.labels("rest").observe(time.perf_counter() - started)
 
     async def find(self, event_id: str, asked_by: str | None = None) -> bytes | None:
         """The decision of an event, if the topic has it. Raises Unavailable where Redis is away.

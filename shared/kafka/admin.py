@@ -26,7 +26,8 @@ LED_WITHIN_S, LED_POLL_S = 30.0, 0.05
 
 
 async def ensure_topics(settings: KafkaSettings) -> list[str]:
-    """Create the declared topics that are missing, and return once they can be used; give their names.
+    """Create the declared topics that are missing; give their names. Returns once a broker that is asked knows of a
+    leader for each partition of all of them.
 
     Raises TopicMismatch where one has another partition count, TransientError where the brokers don't answer.
     """
@@ -41,7 +42,8 @@ async def ensure_topics(settings: KafkaSettings) -> list[str]:
                 error = for_code(code)
                 if code and error is not TopicAlreadyExistsError:
                     raise TransientError(f"creating {name}: {error.__name__}")
-            await _until_led(admin, [topic.name for topic in missing])
+        # Of those that exist as well: somebody else may have created them a moment ago.
+        await _until_led(admin, [topic.name for topic in topics.ALL])
         await _check_counts(admin, settings, [topic.name for topic in topics.ALL if topic.name in existing])
     except KafkaError as error:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
@@ -59,7 +61,7 @@ async def _until_led(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
         for description in await admin.describe_topics(list(names))
     ):
         if time.monotonic() > deadline:
-            raise TransientError(f"{', '.join(names)}: created, and without leaders after {LED_WITHIN_S:.0f} s")
+            raise TransientError(f"{', '.join(names)}: without leaders after {LED_WITHIN_S:.0f} s")
         await asyncio.sleep(LED_POLL_S)
 
 

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,8 @@ class Flames:
         """What the process does while the block runs, idle threads left out. Nothing unless `WANTED`.
 
         py-spy needs the right to trace processes. It doesn't halt the process to look at it: a benchmark that stops its
-        workers while it prepares a round would be waited for. Raises RuntimeError where it leaves no picture.
+        workers while it prepares a round would be waited for. One that runs for a moment only leaves no picture, and
+        says so.
         """
         if not WANTED:
             yield
@@ -57,14 +59,21 @@ class Flames:
             "--output",
             str(target),
         ]
-        watching = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        try:
-            yield
-        finally:
-            watching.send_signal(signal.SIGINT)
-            _, said = watching.communicate(timeout=PATIENCE_S)
-        if not target.exists():
-            raise RuntimeError(f"py-spy left no picture of {service}: {said.strip()[-500:]}")
+        with tempfile.TemporaryFile() as said:
+            watching = subprocess.Popen(command, stdout=said, stderr=said)
+            try:
+                yield
+            finally:
+                watching.send_signal(signal.SIGINT)
+                try:
+                    ended = watching.wait(PATIENCE_S)
+                except subprocess.TimeoutExpired:
+                    watching.kill()
+                    ended = watching.wait()
+                if ended:
+                    target.unlink(missing_ok=True)  # py-spy leaves an empty one where it saw nothing
+                    said.seek(0)
+                    print(f"no picture of {service}: {said.read().decode(errors='replace').strip()[-500:]}")
 
 
 FLAMES = Flames()

@@ -13,8 +13,8 @@ class GateLimits:
     """The same of profit, where a few defaults decide and more data is needed."""
     loss_spread: float = 0.75
     """What a default costs is not known to the cent: it depends on how much was paid before, and on what is recovered.
-    Champion and candidate are compared by their mean profit over all losses from so much below the configured one to so
-    much above it, as a share of it. 0: by the profit at the configured one alone."""
+    Champion and candidate are compared by their mean profit over all losses from so much below the stated one to so
+    much above it, as a share of it, but not beyond the whole amount. 0: by the profit at the stated one alone."""
     false_alarms: float = 0.05
     """The chance that calibration, stability or fairness refuses a sound candidate: each gate's, over all of its
     segments or groups together."""

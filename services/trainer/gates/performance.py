@@ -8,7 +8,7 @@ Profit against the champion is that of both over a range of losses given default
 of Verbraken, Bravo, Weber and Baesens, "Development and application of consumer credit scoring models using
 profit-based classification measures", 2014). At one loss alone only purchases count that one model approves and the
 other doesn't, and two good models differ in few of them: it would take a year of defaults to see what log-loss sees in
-weeks.
+weeks. At the stated loss, by which decisions are made, the candidate must not earn less beyond noise.
 """
 
 from __future__ import annotations
@@ -48,19 +48,26 @@ def performance(dossier: Dossier, limits: GateLimits) -> GateVerdict:
 def _compared(dossier: Dossier, limits: GateLimits) -> Iterator[tuple[bool, str]]:
     seen, mine, economics = dossier.holdout, dossier.probability, dossier.economics
     rule = seen.rule_approves != 0
-    others: list[tuple[str, Floats, Floats]] = [
-        ("the incumbent rule", _as_model(seen, rule), _earned(seen, dossier.approve, rule, economics))
-    ]
+    # In basis points of the volume asked for, as everywhere.
+    bp = BASIS_POINTS / weighted_mean(seen.amount, seen.weight)
     if dossier.champion.probability is not None:
-        theirs = dossier.champion.probability
-        earned = _earned_over_losses(seen, mine, theirs, economics, limits.loss_spread)
-        others.insert(0, (f"champion {dossier.champion.version}", theirs, earned))
-    for name, probability, earned in others:
-        gained = log_losses(seen.label, probability) - log_losses(seen.label, mine)
-        yield _said(name, "log-loss lower by", gained, seen.weight, limits.noise, 1.0, "")
-        # In basis points of the volume asked for, as everywhere.
-        volume = weighted_mean(seen.amount, seen.weight)
-        yield _said(name, "profit higher by", earned, seen.weight, limits.profit_noise, BASIS_POINTS / volume, " bp")
+        name, theirs = f"champion {dossier.champion.version}", dossier.champion.probability
+        yield _gained(name, seen, mine, theirs, limits)
+        losses = _losses(economics.loss_on_default, limits.loss_spread)
+        earned = np.mean([_earned_at(seen, mine, theirs, economics, loss) for loss in losses], axis=0)
+        over = "profit" if len(losses) == 1 else f"profit over losses of {losses[0]:.0%} to {losses[-1]:.0%}"
+        yield _said(name, f"{over} higher by", earned, seen.weight, limits.profit_noise, bp, " bp")
+        at_stated = _earned_at(seen, mine, theirs, economics, economics.loss_on_default)
+        yield _no_less(name, at_stated, seen.weight, limits.profit_noise, bp)
+    name = "the incumbent rule"
+    yield _gained(name, seen, mine, _as_model(seen, rule), limits)
+    earned = _earned(seen, dossier.approve, rule, economics)
+    yield _said(name, "profit higher by", earned, seen.weight, limits.profit_noise, bp, " bp")
+
+
+def _gained(name: str, seen: Examples, mine: Floats, theirs: Floats, limits: GateLimits) -> tuple[bool, str]:
+    gained = log_losses(seen.label, theirs) - log_losses(seen.label, mine)
+    return _said(name, "log-loss lower by", gained, seen.weight, limits.noise, 1.0, "")
 
 
 def _earned(seen: Examples, approve: Approved, approved: Approved, economics: Economics) -> Floats:
@@ -70,14 +77,19 @@ def _earned(seen: Examples, approve: Approved, approved: Approved, economics: Ec
     return earned
 
 
-def _earned_over_losses(seen: Examples, mine: Floats, theirs: Floats, economics: Economics, spread: float) -> Floats:
-    """[n] the same of two models, the mean over all losses; each approves what pays at that loss by its own word."""
-    loss = economics.loss_on_default
-    total = np.zeros(len(seen))
-    for each in np.linspace((1 - spread) * loss, (1 + spread) * loss, LOSSES if spread else 1):
-        assumed = replace(economics, loss_on_default=float(each))
-        total += _earned(seen, mine < assumed.break_even, theirs < assumed.break_even, assumed)
-    return total / (LOSSES if spread else 1)
+def _earned_at(seen: Examples, mine: Floats, theirs: Floats, economics: Economics, loss: float) -> Floats:
+    """[n] the same of two models, each of which approves what pays at that loss by its own word."""
+    assumed = replace(economics, loss_on_default=loss)
+    return _earned(seen, mine < assumed.break_even, theirs < assumed.break_even, assumed)
+
+
+def _losses(stated: float, spread: float) -> list[float]:
+    """Evenly from so much below the stated loss to so much above it, as a share of it; none beyond the whole amount,
+    unless the stated one is."""
+    if spread == 0:
+        return [stated]
+    highest = min((1 + spread) * stated, max(stated, 1.0))
+    return [float(loss) for loss in np.linspace((1 - spread) * stated, highest, LOSSES)]
 
 
 def _said(
@@ -89,6 +101,14 @@ def _said(
     verb = "beats" if better else "does not beat"
     figures = f"{what} {mean:.4g}{unit_name} (standard error {error:.2g}, p = {p:.3g}, at most {noise:g} allowed)"
     return better, f"{verb} {name}: {figures}"
+
+
+def _no_less(name: str, earned: Floats, weight: Floats, noise: float, bp: float) -> tuple[bool, str]:
+    mean, error = bp * weighted_mean(earned, weight), bp * weighted_mean_error(earned, weight)
+    p = above_zero_p(-earned, weight)
+    fine = p > noise
+    verb = "no less than" if fine else "less than"
+    return fine, f"{verb} {name} at the stated loss: {mean:+.4g} bp (standard error {error:.2g}, p of less = {p:.3g})"
 
 
 def _as_model(seen: Examples, approved: Approved) -> Floats:

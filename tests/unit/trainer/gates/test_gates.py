@@ -63,7 +63,7 @@ def test_one_as_good_as_the_champion_or_better_by_luck_alone_does_not_beat_it() 
 
 
 def test_profit_over_a_range_of_losses_sees_what_profit_at_one_loss_does_not() -> None:
-    beaten = f"; beats champion {CHAMPION}: profit"
+    beaten = f"; beats champion {CHAMPION}: profit"  # over losses, or at the stated one
     cases = [dossier(seed=seed, champion_noise=0.4) for seed in range(12)]
     at_one = sum(beaten in performance(case, replace(LIMITS, loss_spread=0.0)).figures for case in cases)
     over_many = sum(beaten in performance(case, LIMITS).figures for case in cases)
@@ -78,6 +78,30 @@ def test_a_candidate_that_is_right_but_earns_no_more_does_not_beat_the_champion(
     assert "beats champion cccccccccccccccc: log-loss" in verdict.figures
     assert "does not beat champion cccccccccccccccc: profit" in verdict.figures
     assert not verdict.passed
+
+
+def test_a_candidate_that_earns_less_at_the_stated_loss_does_not_pass_by_what_it_earns_at_others() -> None:
+    """Around the break-even, by which decisions are made, it says the opposite of the truth; the champion is off
+    everywhere else."""
+    case = dossier(rows=20_000, seed=3)
+    case.holdout.rule_approves[:] = 1  # a rule that is easily beaten
+    true, draws = case.probability, np.random.default_rng(3)
+    low, high = 0.042, 0.053
+    around = (true > low) & (true < high)
+    mine = np.where(around, sigmoid(2 * logit(np.asarray(case.economics.break_even)) - logit(true)), true)
+    off = sigmoid(logit(true) + 1.2 * draws.normal(size=len(true)))
+    theirs = np.select([around, true <= low], [true, np.minimum(off, low)], np.maximum(off, high))
+    verdict = performance(replace(case, probability=mine, champion=Champion(CHAMPION, theirs)), LIMITS)
+    assert f"beats champion {CHAMPION}: profit over losses of 15% to 100%" in verdict.figures
+    assert f"less than champion {CHAMPION} at the stated loss" in verdict.figures.replace("no less", "NO")
+    assert not verdict.passed
+
+
+def test_no_loss_is_assumed_beyond_the_whole_amount_unless_the_stated_one_is() -> None:
+    case = replace(dossier(), economics=Economics(loss_on_default=0.9))
+    assert "losses of 22% to 100%" in performance(case, LIMITS).figures
+    case = replace(dossier(), economics=Economics(loss_on_default=1.2))
+    assert "losses of 30% to 120%" in performance(case, LIMITS).figures
 
 
 def test_a_champion_that_cannot_be_compared_is_not_beaten_and_a_broken_one_leaves_the_rule() -> None:
