@@ -17,9 +17,9 @@ POLL_RECORDS = 1000
 """Of all partitions together. By so much a lane may overrun its bound; the rest stays with the client."""
 
 PAUSE_AFTER_S = 1.0
-"""A lane that stays full for so long is paused: no more is fetched for it. What the client holds of it stays, a fetch of
-one partition at most. Not at once: a client that is asked while all its partitions are paused drops what it holds, to
-fetch it again, after a fetch of partitions that have nothing."""
+"""A lane that stays full for so long is paused: no more is fetched for it. What the client holds of it stays, one fetch
+of its partition at most. Not at once: a client that is asked while all its partitions are paused drops what it holds,
+to fetch it again, after a fetch of partitions that have nothing."""
 
 Batch = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
