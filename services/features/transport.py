@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer, Transport
 from faust.types import TP
 
@@ -83,7 +84,7 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         records = await super()._fetch_records(*arguments, **options)
         return Fetched(self.seeks, records)
 
-    async def _seek_wait(self, consumer: PacedConsumer, partitions: Mapping[TP, int]) -> None:
+    async def _seek_wait(self, consumer: AIOKafkaConsumer, partitions: Mapping[TP, int]) -> None:
         self.seeks += 1
         await super()._seek_wait(consumer, partitions)
 
