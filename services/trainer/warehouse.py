@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -302,12 +303,21 @@ def weights_of(explored_under: Sequence[str | None], propensity: Propensity) -> 
 def decoded_features(rows: pyarrow.ChunkedArray, names: Sequence[str]) -> NDArray[np.float32]:
     """[n, len(names)] values of features as JSON objects, null and absent as NaN."""
     values = np.empty((len(rows), len(names)), dtype=np.float32)
+    decoder = _rows_decoder(tuple(names))
     # Chunk by chunk: as Python's objects all of them would take a hundred times the memory.
     for start in range(0, len(rows), CHUNK_ROWS):
-        decoded = [_FEATURE_VALUES.decode(row) for row in rows.slice(start, CHUNK_ROWS).to_pylist()]
-        chunk = np.array([[row.get(name) for name in names] for row in decoded], dtype=np.float64)
+        decoded = decoder.decode("[" + ",".join(rows.slice(start, CHUNK_ROWS).to_pylist()) + "]")
+        chunk = np.array([msgspec.structs.astuple(row) for row in decoded], dtype=np.float64)
         values[start : start + len(decoded)] = chunk
     return values
+
+
+@cache
+def _rows_decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[list[msgspec.Struct]]:
+    """Of a list of objects, each into its values in the order of the names: twice as fast as by a dictionary each."""
+    fields = {f"f{number}": name for number, name in enumerate(names)}
+    row = msgspec.defstruct("Row", [(field, float | None, None) for field in fields], rename=fields, gc=False)
+    return msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
 
 def record(warehouse: Warehouse, row: Evaluation) -> None:

@@ -28,3 +28,9 @@ def test_features_come_out_the_same_however_many_are_decoded_at_once(
 def test_a_feature_that_rows_lack_is_unknown() -> None:
     matrix = warehouse.decoded_features(pyarrow.chunked_array([[json.dumps({"a": 1.0})]]), ["z", "a"])
     assert np.array_equal(matrix, np.array([[np.nan, 1.0]], dtype=np.float32), equal_nan=True)
+
+
+def test_names_need_not_be_those_of_python() -> None:
+    stored = pyarrow.chunked_array([[json.dumps({"a-b": 1.0, "class": None, "more": 3.0})]])
+    matrix = warehouse.decoded_features(stored, ["class", "a-b"])
+    assert np.array_equal(matrix, np.array([[np.nan, 1.0]], dtype=np.float32), equal_nan=True)
