@@ -67,12 +67,14 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def reference_days(window: DataWindow) -> tuple[int, int]:
     """First day and end of the whole days of a model's hold-out, in whole weeks where it has one: a reference with more
     Sundays than others would take each week for a change."""
-    first = -(-epoch_micros(window.validate_from) // MICROS_PER_DAY)
+    # With a validation part after the test part (hazard labels) the hold-out is the test part.
+    begins_us = min(epoch_micros(window.validate_from), epoch_micros(window.test_from))
+    first = -(-begins_us // MICROS_PER_DAY)
     end = epoch_micros(window.test_to) // MICROS_PER_DAY
     weeks = (end - first) // DAYS_PER_WEEK
     if weeks >= 1:
         return end - weeks * DAYS_PER_WEEK, end
-    return epoch_micros(window.validate_from) // MICROS_PER_DAY, end + 1
+    return begins_us // MICROS_PER_DAY, end + 1
 
 
 def reference_of(

@@ -159,15 +159,19 @@ def test_free_text_in_a_segment_does_not_grow_a_reference(week: list[tuple[int, 
 
 
 @pytest.mark.parametrize(
-    ("validate_from", "test_to", "first", "end"),
+    ("validate_from", "test_from", "test_to", "first", "end"),
     [
         # Whole days from 2026-03-02 on, in whole weeks back from the last.
-        ("2026-03-01T13:00:00Z", "2026-03-18T09:00:00Z", 4, 18),
+        ("2026-03-01T13:00:00Z", "2026-03-10T00:00:00Z", "2026-03-18T09:00:00Z", 4, 18),
         # Less than a week: what there is.
-        ("2026-03-01T13:00:00Z", "2026-03-04T09:00:00Z", 1, 5),
+        ("2026-03-01T13:00:00Z", "2026-03-03T00:00:00Z", "2026-03-04T09:00:00Z", 1, 5),
+        # Validated after the test part: the test part.
+        ("2026-03-05T13:00:00Z", "2026-03-02T00:00:00Z", "2026-03-04T09:00:00Z", 2, 5),
     ],
 )
-def test_a_reference_covers_whole_weeks_of_the_hold_out(validate_from: str, test_to: str, first: int, end: int) -> None:
-    held_out = DataWindow("", "", validate_from, "", test_to, 0, 0, 0, "")
+def test_a_reference_covers_whole_weeks_of_the_hold_out(
+    validate_from: str, test_from: str, test_to: str, first: int, end: int
+) -> None:
+    held_out = DataWindow("", "", validate_from, test_from, test_to, 0, 0, 0, "")
     march = (np.datetime64("2026-03-01") - np.datetime64("1970-01-01")).astype(int)
     assert reference_days(held_out) == (march + first - 1, march + end - 1)
