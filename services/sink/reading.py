@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
+
+from shared.kafka.consumer import Batch
 
 POLL_MS = 100
 IMPATIENT_POLL_MS = 10
@@ -20,8 +22,6 @@ PAUSE_AFTER_S = 1.0
 """A lane that stays full for so long is paused: no more is fetched for it. What the client holds of it stays, one fetch
 of its partition at most. Not at once: a client that is asked while all its partitions are paused drops what it holds,
 to fetch it again, after a fetch of partitions that have nothing."""
-
-Batch = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
 
 class Consumer(Protocol):

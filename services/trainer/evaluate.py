@@ -104,10 +104,15 @@ def _weights(weight: Floats | None, label: Labels) -> NDArray[np.float64]:
     return np.ones(len(label)) if weight is None else np.asarray(weight, np.float64)
 
 
+def earnings(label: Labels | Floats, economics: Economics) -> Floats:
+    """[n] what approving each purchase earns, as a share of its amount."""
+    return np.where(np.asarray(label) == 1, -economics.loss_on_default, economics.margin_on_good)
+
+
 def profit_bp(label: Labels, amount: Floats, approve: NDArray[np.bool_], economics: Economics) -> float:
     """Profit in basis points of the requested volume, approved or not. `amount`: times the weight, where there is
     one."""
-    earned = np.where(np.asarray(label, dtype=bool), -economics.loss_on_default, economics.margin_on_good) * amount
+    earned = earnings(label, economics) * amount
     return float(BASIS_POINTS * earned[approve].sum() / max(float(np.sum(amount)), 1e-9))
 
 

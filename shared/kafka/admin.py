@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -20,6 +21,9 @@ from shared.settings import KafkaSettings, ServiceSettings, load_settings
 from shared.telemetry import logging
 
 log = structlog.get_logger()
+
+Description = Mapping[str, Any]
+"""Of a topic, as the client gives it: `topic`, and `partitions` with their `leader`, -1 where there is none."""
 
 LED_WITHIN_S, LED_POLL_S = 30.0, 0.05
 """For new topics to get leaders: some tens of milliseconds, unless brokers are being elected."""
@@ -43,8 +47,8 @@ async def ensure_topics(settings: KafkaSettings) -> list[str]:
                 if code and error is not TopicAlreadyExistsError:
                     raise TransientError(f"creating {name}: {error.__name__}")
         # Of those that exist as well: somebody else may have created them a moment ago.
-        await _until_led(admin, [topic.name for topic in topics.ALL])
-        await _check_counts(admin, settings, [topic.name for topic in topics.ALL if topic.name in existing])
+        described = await _until_led(admin, [topic.name for topic in topics.ALL])
+        _check_counts(settings, [each for each in described if each["topic"] in existing])
     except KafkaError as error:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
     finally:
@@ -52,14 +56,14 @@ async def ensure_topics(settings: KafkaSettings) -> list[str]:
     return [topic.name for topic in missing]
 
 
-async def _until_led(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
-    """The controller answers before brokers know: who looked then would find no topic, or one without leaders. Raises
-    TransientError."""
+async def _until_led(admin: AIOKafkaAdminClient, names: list[str]) -> Sequence[Description]:
+    """The topics' descriptions. The controller answers before brokers know: who looked then would find no topic, or one
+    without leaders. Raises TransientError."""
     deadline = time.monotonic() + LED_WITHIN_S
-    while not all(
-        description["partitions"] and all(partition["leader"] >= 0 for partition in description["partitions"])
-        for description in await admin.describe_topics(list(names))
-    ):
+    while True:
+        described: Sequence[Description] = await admin.describe_topics(names)
+        if all(each["partitions"] and all(part["leader"] >= 0 for part in each["partitions"]) for each in described):
+            return described
         if time.monotonic() > deadline:
             raise TransientError(f"{', '.join(names)}: without leaders after {LED_WITHIN_S:.0f} s")
         await asyncio.sleep(LED_POLL_S)
@@ -78,7 +82,7 @@ async def check_topics(settings: KafkaSettings, service: str) -> None:
                 f"missing topics: {', '.join(sorted(missing))}; create them with `create-topics`, or, where brokers "
                 "have rules, let this service see them with `python -m shared.kafka.acls apply`"
             )
-        await _check_counts(admin, settings, names)
+        _check_counts(settings, await admin.describe_topics(names) if names else ())
     except KafkaError as error:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
     finally:
@@ -102,8 +106,8 @@ async def retention_ms(settings: KafkaSettings, topic: str) -> int | None:
     return int(told["retention.ms"]) if told.get("retention.ms") else None
 
 
-async def _check_counts(admin: AIOKafkaAdminClient, settings: KafkaSettings, names: list[str]) -> None:
-    for description in await admin.describe_topics(names) if names else ():
+def _check_counts(settings: KafkaSettings, described: Sequence[Description]) -> None:
+    for description in described:
         count = len(description["partitions"])
         if count != settings.partitions:
             raise TopicMismatch(

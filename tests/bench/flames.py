@@ -8,7 +8,6 @@ without.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -47,18 +46,8 @@ class Flames:
         target = OUT / f"{self.benchmark}-{service}.svg"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
-        program = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or "py-spy"
-        command = [
-            program,
-            "record",
-            "--nonblocking",
-            "--rate",
-            str(A_SECOND),
-            "--pid",
-            str(pid),
-            "--output",
-            str(target),
-        ]
+        program = str(Path(sys.executable).with_name("py-spy"))
+        command = [program, "record", "--nonblocking", f"--rate={A_SECOND}", f"--pid={pid}", f"--output={target}"]
         with tempfile.TemporaryFile() as said:
             watching = subprocess.Popen(command, stdout=said, stderr=said)
             try:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.evaluate import Economics, ece
+from services.trainer.evaluate import Economics, earnings, ece
 from services.trainer.experiments import evidence, fixed
 from services.trainer.experiments.evidence import Count
 from services.trainer.experiments.exposures import APPROVE, Exposures
@@ -161,8 +161,7 @@ def _groups(rows: Exposures, dimension: str) -> dict[str, Count]:
 
 def _profit(rows: Exposures, economics: Economics) -> NDArray[np.float64]:
     """[n] earned, in the purchases' currency: nothing where not approved; NaN where approved and not matured."""
-    rate = np.where(rows.defaulted == 1, -economics.loss_on_default, economics.margin_on_good)
-    earned = np.where(np.isnan(rows.defaulted), np.nan, rate * rows.amount)
+    earned = np.where(np.isnan(rows.defaulted), np.nan, earnings(rows.defaulted, economics) * rows.amount)
     return np.where(rows.decision == APPROVE, earned, 0.0)
 
 

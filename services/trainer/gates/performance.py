@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.evaluate import BASIS_POINTS, log_losses, weighted_mean, weighted_mean_error
+from services.trainer.evaluate import BASIS_POINTS, earnings, log_losses, weighted_mean, weighted_mean_error
 from services.trainer.examples import Examples
 from services.trainer.gates.dossier import Dossier
 from services.trainer.gates.limits import GateLimits
@@ -72,8 +72,7 @@ def _gained(name: str, seen: Examples, mine: Floats, theirs: Floats, limits: Gat
 
 def _earned(seen: Examples, approve: Approved, approved: Approved, economics: Economics) -> Floats:
     """[n] what each purchase earns more if one approves rather than the other, in the currency of its amount."""
-    rate = np.where(seen.label == 1, -economics.loss_on_default, economics.margin_on_good)
-    earned: Floats = (approve.astype(np.float64) - approved) * rate * seen.amount
+    earned: Floats = (approve.astype(np.float64) - approved) * earnings(seen.label, economics) * seen.amount
     return earned
 
 

@@ -12,7 +12,7 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.evaluate import Economics
+from services.trainer.evaluate import Economics, earnings
 from services.trainer.experiments import evidence
 from services.trainer.experiments.exposures import APPROVE, DECLINE
 from services.trainer.experiments.guardrails import AGES, APPROVAL_BY_GROUP, CALIBRATION, DECLINES, STATES, Finding
@@ -70,9 +70,8 @@ def failures(failed: NDArray[np.bool_], alpha: float) -> Finding:
 def profit_gained(matured: Pairs, economics: Economics) -> NDArray[np.float64]:
     """Of each purchase that the candidate decided, as a share of its amount: what it earned that the other would have
     turned away, and nothing where both approve."""
-    rate = np.where(matured.defaulted == 1, -economics.loss_on_default, economics.margin_on_good)
     alone = (matured.deciding.verdict == APPROVE) & (matured.beside.verdict != APPROVE)
-    return np.where(alone, rate, 0.0)
+    return np.where(alone, earnings(matured.defaulted, economics), 0.0)
 
 
 def _more(

@@ -8,7 +8,8 @@ import pytest
 from aiokafka import TopicPartition
 
 from services.sink.lane import LogMismatch
-from services.sink.reading import PAUSE_AFTER_S, Batch, Reading
+from services.sink.reading import PAUSE_AFTER_S, Reading
+from shared.kafka.consumer import Batch
 
 A, B = TopicPartition("bnpl-features", 0), TopicPartition("bnpl-features", 1)
 

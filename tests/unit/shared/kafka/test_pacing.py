@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from typing import Any
 
+import pytest
 from aiokafka.consumer.fetcher import Fetcher
 
 from shared.kafka.pacing import Fetch, paced
@@ -31,22 +32,16 @@ class World:
         return paced(self.fetch, PACE_S, clock=lambda: self.now, sleep=self.sleep)
 
 
-async def test_the_first_fetch_and_one_after_a_while_begin_at_once() -> None:
+@pytest.mark.parametrize(("later", "begins"), [(20.0, 120.0), (3.0, 108.0)], ids=["after a while", "soon after"])
+async def test_the_first_fetch_begins_at_once_and_one_that_follows_too_soon_waits_for_the_rest_of_the_pace(
+    later: float, begins: float
+) -> None:
     world = World()
     fetch = world.paced()
     assert await fetch(None, 1, None)
-    world.now += 20.0
+    world.now += later
     await fetch(None, 1, None)
-    assert world.begun == [(1, 100.0), (1, 120.0)]
-
-
-async def test_one_that_follows_at_once_waits_for_the_rest_of_the_pace() -> None:
-    world = World()
-    fetch = world.paced()
-    await fetch(None, 1, None)
-    world.now += 3.0
-    await fetch(None, 1, None)
-    assert world.begun == [(1, 100.0), (1, 108.0)]
+    assert world.begun == [(1, 100.0), (1, begins)]
 
 
 async def test_each_broker_has_a_pace_of_its_own() -> None:
