@@ -85,7 +85,8 @@ class ModelReloader:
         are decided by the champion, under the arm's name, until it can: each look tries it again."""
         try:
             # Where a candidate stands on the ladder is the trainer's affair; what is tried says the rest.
-            trials = msgspec.structs.replace(await asyncio.to_thread(self._registry.trials), candidacy=None)
+            found = await asyncio.to_thread(self._registry.trials)
+            trials = msgspec.structs.replace(found, candidacy=None, successor=None)
         except (ArtifactRefused, OSError) as error:
             self._refused(error)
             return False

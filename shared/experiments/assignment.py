@@ -68,6 +68,22 @@ class Trials(msgspec.Struct, frozen=True):
     experiment: Experiment | None = None
     candidacy: Candidacy | None = None
     """Of the version that climbs from the shadow into service by itself, or that did last."""
+    successor: Candidacy | None = None
+    """Of a version that answers in shadow while `candidacy` is on probation, or that did last. It goes no further
+    before it has taken that place."""
+
+    @property
+    def climbing(self) -> list[Candidacy]:
+        """Whoever is on the ladder, the one that is further first."""
+        return [each for each in (self.candidacy, self.successor) if each is not None and not each.ended]
+
+    def with_moved(self, judged: Candidacy, moved: Candidacy) -> Trials | None:
+        """With one of them further, or ended; None where it isn't there as it was judged."""
+        if self.candidacy == judged:
+            return msgspec.structs.replace(self, candidacy=moved)
+        if self.successor == judged:
+            return msgspec.structs.replace(self, successor=moved)
+        return None
 
     def canary_of(self, candidacy: Candidacy) -> Experiment | None:
         """The experiment in which that candidate decides, where it is the one that runs: not another under its name."""

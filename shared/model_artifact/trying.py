@@ -64,9 +64,10 @@ class Trying(ABC):
             if before.experiment is not None and before.experiment != trials.experiment:
                 ended = Ended(before.experiment, canonical_time(datetime.now(UTC)), by, why)
                 self._keep(_place("experiments", ended.experiment.name, ended.experiment.started_at), ended)
-            past, present = before.candidacy, trials.candidacy
-            if past is not None and past.ended and (present is None or present.steps[0] != past.steps[0]):
-                self._keep(_place("candidacies", past.version, past.steps[0].at), past)
+            present = {_entry(each) for each in (trials.candidacy, trials.successor) if each is not None}
+            for past in (before.candidacy, before.successor):
+                if past is not None and past.ended and _entry(past) not in present:
+                    self._keep(_place("candidacies", *_entry(past)), past)
             self._write_pointer("trials", trials)
             return trials
 
@@ -77,9 +78,10 @@ class Trying(ABC):
     def ended_candidacies(self, version: str) -> list[Candidacy]:
         """Those of this version that have ended, the latest last. Raises `ArtifactRefused` if one can't be read."""
         found = list(self._read_kept("candidacies", version, Candidacy))
-        last = self.trials().candidacy
-        if last is not None and last.version == version and last.ended:
-            found = [each for each in found if each.steps[0] != last.steps[0]] + [last]
+        trials = self.trials()
+        for last in (trials.candidacy, trials.successor):
+            if last is not None and last.version == version and last.ended:
+                found = [each for each in found if _entry(each) != _entry(last)] + [last]
         return sorted(found, key=lambda each: each.steps[0].at)
 
     def _kept(self, folder: str, name: str) -> Iterator[Path]:
@@ -99,6 +101,11 @@ class Trying(ABC):
                 yield msgspec.json.decode(path.read_bytes(), type=kind)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise ArtifactRefused(ArtifactFault.SYNTAX, f"{folder} {path.name}: {error}") from None
+
+
+def _entry(candidacy: Candidacy) -> tuple[str, str]:
+    """Which version, and when it came: no two are alike in both."""
+    return candidacy.version, candidacy.steps[0].at
 
 
 def _place(folder: str, name: str, began_at: str) -> str:

@@ -117,10 +117,11 @@ class Watching(Job):
                 self._as(Climbing).look(further=further, without=state.poisoned)
             except (LadderRefused, PromotionConflict) as conflict:
                 log.info("not_advanced", reason=str(conflict))  # somebody else moved it: the next look sees how
-            candidacy = Ladder(self._registry).candidacy
-        if candidacy is None or candidacy.ended:
+            climbing = Ladder(self._registry).climbing
+        if not climbing:
             return None
-        return Climber(candidacy.version, candidacy.stage, replaceable=candidacy.stage is Stage.SHADOW)
+        last = climbing[-1]
+        return Climber(last.version, last.stage, last.stage is Stage.SHADOW, last.stage is Stage.PROBATION)
 
     def _train(self, trigger: Trigger, state: State) -> Came:
         since_us = state.changed_at_us

@@ -101,12 +101,14 @@ class State(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Climber:
-    """Who is on the ladder: one at a time."""
+    """Who is on the ladder; of two, the one in shadow."""
 
     version: str
     stage: str
-    replaceable: bool
+    replaceable: bool = False
     """A newer candidate may take its place."""
+    serves: bool = False
+    """It is in service, on probation: a newer candidate may answer in shadow beside it."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def decide(state: State, seen: Seen, plan: Plan, climber: Climber | None = None)
     A training that was tried is not tried again before its back-off has passed, whatever the trigger; a change that is
     new is trained for at once, and then every `changed_days` until a champion that has learnt it takes over. Whoever is
     on the ladder is let climb: a newcomer each week would take the place of the one before just as it has shown enough.
-    Only where it shows nothing for a whole `every_days` does a newer one take its place, as long as it may.
+    Only where it shows nothing for a whole `every_days` does a newer one take its place, as long as it may. One on
+    probation holds nobody up: what was learnt in a hurry after a change is to be followed by what knows more of it.
     """
     if seen.poisoned:
         return Decision(None, f"not learning from this: {'; '.join(seen.poisoned)}")
@@ -174,7 +177,7 @@ def decide(state: State, seen: Seen, plan: Plan, climber: Climber | None = None)
         period = 0.0
     else:
         period = plan.changed_days
-    if climber is not None:
+    if climber is not None and not climber.serves:
         if not climber.replaceable:
             return Decision(None, f"{climber.version} is on the ladder ({climber.stage}): one at a time ({what})")
         period = max(period, plan.every_days)

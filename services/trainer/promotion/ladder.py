@@ -56,6 +56,11 @@ class Ladder:
     def candidacy(self) -> Candidacy | None:
         return self._registry.trials().candidacy
 
+    @property
+    def climbing(self) -> list[Candidacy]:
+        """Whoever is on the ladder: at most one, and beside one on probation at most one in shadow."""
+        return self._registry.trials().climbing
+
     def enter(
         self,
         version: str,
@@ -67,10 +72,11 @@ class Ladder:
         stricter: Stricter = AS_STRICT,
     ) -> Candidacy:
         """Puts a version in shadow that was judged against `champion`, and found so much `stricter`. It takes the place
-        of one that is still in shadow.
+        of one that is still in shadow, and stands beside one that is on probation.
 
-        Raises LadderRefused where one is further than that, where another champion is in service, and for a version
-        that has failed before (`again`: a person wants it all the same).
+        Raises LadderRefused where one decides for a canary or is being switched, where another champion is in service,
+        for the model that is kept to return to, and for a version that has failed before (`again`: a person wants it
+        all the same).
         """
         if not again:
             self.check_return(version)
@@ -79,22 +85,44 @@ class Ladder:
         if pointer is None or pointer.version != champion:
             found = pointer.version if pointer else "nothing"
             raise LadderRefused(f"it was judged against {champion}, and {found} is in service now")
-        present = self.candidacy
-        if present is not None and not present.ended:
-            if present.version == version or present.stage is not Stage.SHADOW:
-                raise LadderRefused(f"{present.version} is on the ladder already ({present.stage}): one at a time")
-            present = self.end(present, Stage.OUTDATED, [f"{version} took its place"], by)
+        for each in self.climbing:
+            if each.version == version or each.stage not in (Stage.SHADOW, Stage.PROBATION):
+                raise LadderRefused(f"{each.version} is on the ladder already ({each.stage}): one at a time")
+            if each.stage is Stage.PROBATION and each.champion == version:
+                raise LadderRefused(f"{version} is the model to return to while {each.version} is on probation")
+            if each.stage is Stage.SHADOW:
+                self.end(each, Stage.OUTDATED, [f"{version} took its place"], by)
         step = Step(Stage.SHADOW, self._now(), by, list(reasons))
         entered = Candidacy(version, champion, pointer.promoted_at, [step], stricter=stricter)
 
         def change(before: Trials) -> Trials:
-            if before.candidacy != present:
+            beside = before.climbing
+            if any(each.stage is not Stage.PROBATION or each.champion == version for each in beside):
                 raise CandidacyMoved(version)
             shadow = [*(each for each in before.shadow if each != version), version]
-            return msgspec.structs.replace(before, shadow=shadow, candidacy=entered)
+            place = {"successor": entered} if beside else {"candidacy": entered}
+            return msgspec.structs.replace(before, shadow=shadow, **place)
 
         self._registry.change_trials(change)
         return self._told(entered)
+
+    def succeed(self) -> Candidacy | None:
+        """The candidate that has answered beside a probation, in the place of the one whose probation is over; None
+        where nobody waits for it. Whether it was judged against what is in service now, the next look sees, as of any
+        other."""
+        found = self._registry.trials()
+        waiting = found.successor
+        if waiting is None or found.climbing != [waiting]:
+            return None
+
+        def change(before: Trials) -> Trials:
+            if before.climbing != [waiting] or before.successor != waiting:
+                raise CandidacyMoved(waiting.version)
+            return msgspec.structs.replace(before, candidacy=waiting, successor=None)
+
+        self._registry.change_trials(change)
+        log.info("candidacy_succeeds", version=waiting.version, stage=waiting.stage)
+        return waiting
 
     def check_return(self, version: str) -> None:
         """Raises LadderRefused for a version that has failed: it doesn't come back by itself."""
@@ -169,11 +197,12 @@ class Ladder:
         return self._step(judged, moved, lambda before: without(before, judged), by=by, why="; ".join(reasons))
 
     def withdraw(self, reasons: Sequence[str], by: str) -> Candidacy:
-        """Takes whoever is on the ladder off it, for good. Raises LadderRefused where nobody is, or where it is in
-        service already: that is a rollback's affair."""
-        judged = self.candidacy
-        if judged is None or judged.ended:
+        """Takes whoever is on the ladder off it, for good: beside one on probation, the one in shadow. Raises
+        LadderRefused where nobody is, or where it is in service already: that is a rollback's affair."""
+        climbing = self.climbing
+        if not climbing:
             raise LadderRefused("nobody is on the ladder")
+        judged = climbing[-1]
         if judged.stage in IN_SERVICE:
             raise LadderRefused(f"{judged.version} is in service ({judged.stage}): `rollback` takes it out")
         return self.end(judged, Stage.WITHDRAWN, reasons, by)
@@ -214,11 +243,12 @@ class Ladder:
         why: str = "",
     ) -> Candidacy:
         def checked(before: Trials) -> Trials:
-            if before.candidacy != judged:
+            after = change(before).with_moved(judged, moved)
+            if after is None:
                 raise CandidacyMoved(judged.version)
             if moved.stage is Stage.WITHDRAWN and self._registry.current() == judged.version:
                 raise LadderRefused(f"{judged.version} is in service already: `rollback` takes it out")
-            return msgspec.structs.replace(change(before), candidacy=moved)
+            return after
 
         self._registry.change_trials(checked, by=by, why=why)
         return moved

@@ -66,9 +66,12 @@ class Looking:
 
     def look(self, *, further: bool = True) -> Look:
         """`further`: not only out; one in shadow isn't looked at then. Raises WarehouseUnavailable, RegistryAway,
-        ArtifactRefused: nothing was done then, or what was begun is finished by the next look."""
+        ArtifactRefused, and LadderRefused where somebody else was faster: nothing was done then, or what was begun is
+        finished by the next look."""
         candidacy = self._ladder.candidacy
         if candidacy is None or candidacy.ended:
+            candidacy = self._ladder.succeed()
+        if candidacy is None:
             return Look(reasons=("nobody is on the ladder",))
         if not further and candidacy.stage is Stage.SHADOW:
             return Look(candidacy.version, candidacy.stage, candidacy.stage, missing=NOT_FURTHER)

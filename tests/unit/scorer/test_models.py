@@ -106,8 +106,8 @@ async def test_the_list_tells_what_each_model_is_and_which_has_a_part(
     client: httpx.AsyncClient, registry: ModelRegistry
 ) -> None:
     assert (await client.get(URL)).json() == {
-        "current": None, "previous": None, "trials": {"shadow": [], "experiment": None, "candidacy": None},
-        "registered": 0, "models": [],
+        "current": None, "previous": None, "registered": 0, "models": [],
+        "trials": {"shadow": [], "experiment": None, "candidacy": None, "successor": None},
     }  # fmt: skip
     first, second = register(registry), register(registry, intercept=-3.0)
     await client.post(f"{URL}/{first}/promote")

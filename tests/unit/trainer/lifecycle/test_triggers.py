@@ -82,7 +82,9 @@ def test_before_anything_has_matured_it_is_tried_each_week() -> None:
 
 
 def test_whoever_a_person_has_put_on_the_ladder_is_not_replaced_by_a_first_training() -> None:
-    for climber in (Climber("a", "shadow", replaceable=True), Climber("a", "canary", replaceable=False)):
+    for climber in (
+        Climber("a", "shadow", replaceable=True), Climber("a", "canary"), Climber("a", "probation", serves=True)
+    ):  # fmt: skip
         assert decide(State(), at(0), PLAN, climber).trigger is None
 
 
@@ -113,10 +115,12 @@ def test_poisoned_data_starts_nothing_whatever_else_is_found() -> None:
 
 
 def test_a_candidate_that_climbs_is_replaced_by_the_schedule_and_by_no_change_before_it() -> None:
-    shadow, canary = Climber("a", "shadow", replaceable=True), Climber("a", "canary", replaceable=False)
+    shadow, canary = Climber("a", "shadow", replaceable=True), Climber("a", "canary")
+    probation = Climber("a", "probation", serves=True)
     state = State(tried_at_us=0)
     for day, climber, trigger in (
         (8, None, Trigger.PERFORMANCE), (8, shadow, None), (28, shadow, Trigger.PERFORMANCE), (28, canary, None),
+        (8, probation, Trigger.PERFORMANCE),
     ):  # fmt: skip
         look = at(day, **LOSS)
         assert decide(noted(state, look), look, PLAN, climber).trigger is trigger

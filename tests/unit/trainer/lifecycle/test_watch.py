@@ -117,7 +117,7 @@ def test_poisoned_data_promotes_and_trains_nobody() -> None:
 
 
 def test_nobody_is_trained_while_a_candidate_decides_for_customers() -> None:
-    world = World(state=State(tried_at_us=0), day=40, climber=Climber("abc", "canary", replaceable=False))
+    world = World(state=State(tried_at_us=0), day=40, climber=Climber("abc", "canary"))
     tick = world.watch().tick()
     assert world.did == ["look", "advance"]
     assert "abc" in tick.why

@@ -139,9 +139,10 @@ class LadderMachine(RuleBasedStateMachine):
         self.note_failures()
 
     def note_failures(self) -> None:
-        candidacy = self.registry().trials().candidacy
-        if candidacy is not None and candidacy.stage in FAILED:
-            self.failed.add(candidacy.version)
+        trials = self.registry().trials()
+        for each in (trials.candidacy, trials.successor):
+            if each is not None and each.stage in FAILED:
+                self.failed.add(each.version)
 
     def person(self, what: str, which: int) -> None:
         registry, version = self.registry(), self.known[which]
@@ -179,7 +180,9 @@ class LadderMachine(RuleBasedStateMachine):
 
     def _look(self, action: Action, trouble: Any) -> None:
         before = self.registry().pointer("current")
-        candidacy = self.registry().trials().candidacy
+        trials = self.registry().trials()
+        climbing = trials.climbing
+        candidacy = climbing[0] if climbing else trials.candidacy
 
         def look(registry: Fragile) -> None:
             looking = Looking(
@@ -221,6 +224,21 @@ class LadderMachine(RuleBasedStateMachine):
 
         self.acting(trouble, enter)
 
+    @rule(
+        climbs=st.integers(0, MODELS - 1), follows=st.integers(0, MODELS - 1), action=st.sampled_from(list(Action)),
+        looks=st.integers(1, 3), entering=TROUBLE, trouble=TROUBLE,
+    )  # fmt: skip
+    def one_serves_on_probation_and_another_follows(
+        self, climbs: int, follows: int, action: Action, looks: int, entering: Any, trouble: Any
+    ) -> None:
+        self._enter(climbs, None)
+        self._look(Action.ON, None)
+        self._look(Action.ON, None)
+        self._enter(follows, entering)
+        self._look(action, trouble)
+        for _ in range(looks):
+            self._look(action, None)
+
     @rule(what=PEOPLE, which=st.integers(0, MODELS - 1))
     def somebody_acts(self, what: str, which: int) -> None:
         self.person(what, which)
@@ -234,23 +252,34 @@ class LadderMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_step_is_skipped(self) -> None:
-        candidacy = self.registry().trials().candidacy
-        if candidacy is None:
+        trials = self.registry().trials()
+        for candidacy in filter(None, (trials.candidacy, trials.successor)):
+            stages = [step.stage for step in candidacy.steps]
+            assert stages[0] is Stage.SHADOW
+            for one, other in pairwise(stages):
+                allowed = NEXT[one] | ({Stage.OUTDATED} if one is Stage.PROBATION else BEFORE_SERVICE)
+                assert other in allowed, stages
+            assert all(stage not in ENDED for stage in stages[:-1])
+
+    @invariant()
+    def a_successor_is_in_shadow_and_beside_nobody_who_still_climbs(self) -> None:
+        trials = self.registry().trials()
+        successor, candidacy = trials.successor, trials.candidacy
+        if successor is None:
             return
-        stages = [step.stage for step in candidacy.steps]
-        assert stages[0] is Stage.SHADOW
-        for one, other in pairwise(stages):
-            allowed = NEXT[one] | ({Stage.OUTDATED} if one is Stage.PROBATION else BEFORE_SERVICE)
-            assert other in allowed, stages
-        assert all(stage not in ENDED for stage in stages[:-1])
+        assert successor.stage in {Stage.SHADOW, *BEFORE_SERVICE}
+        if not successor.ended and candidacy is not None and not candidacy.ended:
+            assert candidacy.stage in (Stage.PROBATION, Stage.ROLLING_BACK)
+            assert candidacy.version != successor.version
+            assert candidacy.champion != successor.version
 
     @invariant()
     def who_has_failed_does_not_come_back_by_itself(self) -> None:
         registry = self.registry()
         trials, pointer = registry.trials(), registry.pointer("current")
-        active = trials.candidacy.version if trials.candidacy and not trials.candidacy.ended else None
+        active = [each.version for each in trials.climbing]
         for version in self.failed:
-            assert active != version
+            assert version not in active
             assert pointer is None or pointer.version != version or version in self.by_hand
             running = trials.experiment
             assert running is None or running.by == PERSON or version not in [a.model_version for a in running.arms]
@@ -258,8 +287,12 @@ class LadderMachine(RuleBasedStateMachine):
     @invariant()
     def whoever_is_off_the_ladder_is_out_of_shadow_and_canary(self) -> None:
         trials = self.registry().trials()
-        if trials.candidacy is not None and trials.candidacy.ended:
-            assert trials.candidacy.version not in trials.shadow
+        active = [each.version for each in trials.climbing]
+        kept = [each.champion for each in trials.climbing if each.stage not in (Stage.SHADOW, Stage.CANARY)]
+        for ended in filter(None, (trials.candidacy, trials.successor)):
+            if ended.ended and ended.version not in active:
+                assert ended.version not in trials.shadow or ended.version in kept
+        if not active and (trials.candidacy or trials.successor):
             assert trials.experiment is None or trials.experiment.by == PERSON
 
     def teardown(self) -> None:

@@ -254,3 +254,73 @@ def test_a_newer_candidate_takes_the_place_of_one_in_shadow_and_waits_for_one_th
         rig.ladder.enter(rig.other, rig.champion, [], LADDER)
     with pytest.raises(LadderRefused, match="is in service now"):
         rig.ladder.enter(rig.other, rig.candidate, [], LADDER)
+
+
+@pytest.fixture
+def after(rig: Rig) -> Rig:
+    """The candidate on probation, the other in shadow beside it: looks from here on are at the other."""
+    climb(rig, Stage.PROBATION)
+    rig.ladder.enter(rig.other, rig.candidate, ["all gates passed"], LADDER)
+    return replace(rig, champion=rig.candidate, candidate=rig.other, other=rig.champion)
+
+
+def test_a_successor_answers_beside_a_probation_and_goes_to_its_canary_once_that_is_over(rig: Rig, after: Rig) -> None:
+    assert rig.registry.trials().shadow == [rig.champion, rig.other]
+    assert [each.version for each in rig.ladder.climbing] == [rig.candidate, rig.other]
+    assert rig.look().answer()["step"] == "probation → confirmed"
+    assert rig.registry.trials().shadow == [rig.other], "what the successor does there is not the probation's affair"
+    found = after.look()
+    assert (found.version, found.answer()["step"]) == (after.candidate, "shadow → canary")
+    assert [each.version for each in rig.ladder.climbing] == [after.candidate]
+    [confirmed] = rig.registry.ended_candidacies(after.champion)
+    assert confirmed.stage is Stage.CONFIRMED
+    climb(after, Stage.CONFIRMED)
+    assert rig.registry.current() == after.candidate
+
+
+def test_a_successor_of_one_that_is_rolled_back_leaves_and_may_come_again(rig: Rig, after: Rig) -> None:
+    assert rig.look(candidate_shift=1.5).after is Stage.ROLLED_BACK
+    found = after.look()
+    assert (found.version, found.after) == (rig.other, Stage.OUTDATED)
+    assert rig.registry.trials().shadow == []
+    rig.ladder.enter(rig.other, rig.champion, [], LADDER)
+    assert [each.version for each in rig.ladder.climbing] == [rig.other]
+
+
+def test_a_look_that_lets_nobody_further_leaves_a_successor_in_shadow(rig: Rig, after: Rig) -> None:
+    rig.look()
+    assert after.look(further=False).after is Stage.SHADOW
+    assert rig.candidacy.version == rig.other
+
+
+def test_beside_a_probation_there_is_one_and_the_newest(rig: Rig, after: Rig) -> None:
+    newest = rig.registry.register(a_manifest(), some_files(b"d"))
+    rig.ladder.enter(newest, rig.candidate, [], LADDER)
+    assert rig.registry.trials().shadow == [rig.champion, newest]
+    assert [each.stage for each in rig.registry.ended_candidacies(rig.other)] == [Stage.OUTDATED]
+    rig.look()
+    rig.ladder.enter(rig.other, rig.candidate, [], LADDER)  # comes between the end of the probation and the next look
+    assert [each.version for each in rig.ladder.climbing] == [rig.other]
+    assert rig.registry.trials().shadow == [rig.other]
+
+
+def test_the_model_to_return_to_is_no_successor(rig: Rig) -> None:
+    climb(rig, Stage.PROBATION)
+    with pytest.raises(LadderRefused, match="the model to return to"):
+        rig.ladder.enter(rig.champion, rig.candidate, [], LADDER)
+
+
+def test_of_two_a_person_withdraws_the_one_in_shadow(rig: Rig, after: Rig) -> None:
+    gone = rig.ladder.withdraw(["second thoughts"], PERSON)
+    assert (gone.version, gone.stage) == (rig.other, Stage.WITHDRAWN)
+    assert rig.registry.trials().shadow == [rig.champion]
+    with pytest.raises(LadderRefused, match="stays so: second thoughts"):
+        rig.ladder.enter(rig.other, rig.candidate, [], LADDER)
+    assert rig.look().after is Stage.CONFIRMED
+    assert rig.look().reasons == ("nobody is on the ladder",)
+
+
+def test_a_successor_that_a_person_takes_out_of_the_shadow_is_withdrawn(rig: Rig, after: Rig) -> None:
+    rig.registry.change_trials(lambda before: msgspec.structs.replace(before, shadow=[rig.champion]))
+    rig.look()
+    assert after.look().after is Stage.WITHDRAWN
