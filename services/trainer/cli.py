@@ -55,6 +55,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     enter.add_argument("--again", action="store_true", help="also where it was withdrawn or rolled back before")
     commands.add_parser("advance", help="look at the candidate, and take its next step if it has earned it")
     withdraw = commands.add_parser("withdraw", help="take the candidate out of shadow or canary, for good")
+    withdraw.add_argument("version", nargs="?", help="of two on the ladder, which one")
     withdraw.add_argument("--why", default="withdrawn by hand", help="for those who read it later")
     _add_engine(train, "what fits the families that can be spread over machines")
     commands.add_parser("families", help="the model families that can be named, and where each comes from")

@@ -88,22 +88,20 @@ class Climbing(Job):
         harms nobody, isn't looked at. `without`: purchases of these times are evidence for nothing."""
         section = self._settings.trainer
         judge = Judge(section.ladder.requirements, section.guard.limits, section.economics)
-        ladder = Ladder(self._registry)
         looking = Looking(
             self._registry,
-            ladder,
+            Ladder(self._registry),
             judge,
             lambda since, until: read_all(self._warehouse, since, until).without(without),
         )
         found = looking.look(further=further)
         self._step("looked")
-        candidacy = ladder.candidacy
-        if found.stepped and candidacy is not None and candidacy.version == found.version:
-            self._telling.moved(candidacy)
+        if found.moved is not None:
+            self._telling.moved(found.moved)
         return found
 
     def withdraw(self, arguments: Namespace) -> Answer:
-        withdrawn = Ladder(self._registry).withdraw([arguments.why], BY_HAND)
+        withdrawn = Ladder(self._registry).withdraw([arguments.why], BY_HAND, arguments.version)
         self._telling.moved(withdrawn)
         return {"version": withdrawn.version, "stage": withdrawn.stage, "current": self._registry.current()}
 

@@ -17,11 +17,13 @@ from services.trainer.experiments.guarding import Guard
 from services.trainer.export import ExportRefused
 from services.trainer.job import Answer, Job
 from services.trainer.ladder_commands import Climbing
+from services.trainer.lifecycle.harm import Harm
 from services.trainer.lifecycle.reading import seen_of
 from services.trainer.lifecycle.triggers import Came, Climber, Seen, State, Trigger
-from services.trainer.lifecycle.watch import Hands, Transient, Watch
+from services.trainer.lifecycle.watch import Advanced, Hands, Transient, Watch
 from services.trainer.monitoring.command import Monitoring
-from services.trainer.promotion.ladder import Ladder, LadderRefused
+from services.trainer.promotion.ladder import LadderRefused
+from services.trainer.promotion.looking import Look
 from services.trainer.rounds import told_to_stop
 from services.trainer.warehouse import Warehouse, WarehouseUnavailable
 from shared.contracts.identity import epoch_micros, from_epoch_micros
@@ -62,8 +64,9 @@ class Watching(Job):
     """At the last look: the details of a drift are drawn as it begins, not each day while it lasts."""
 
     def watch(self, arguments: Namespace) -> Answer:
-        """Until told to stop; what the last round came to. The experiment that runs is guarded beside it, in a thread
-        of its own: a training takes minutes, and harm must not wait for it."""
+        """Until told to stop; what the last round came to. The experiment that runs is guarded beside it, and while it
+        trains whoever is on probation too, in threads of their own: a training takes minutes, and harm must not wait
+        for it."""
         section, stop = self._settings.trainer, told_to_stop()
         guard = Guard(
             Warehouse(self._settings.bigquery),
@@ -71,24 +74,30 @@ class Watching(Job):
             section.guard.limits,
             settle_s=section.guard.settle_seconds,
         )
-        hands = Hands(clock=self._clock, look=self._look, advance=self._advance, train=self._train)
-        lifecycle = section.lifecycle
-        loop = Watch(
-            hands,
-            Remembered(self._registry),
-            lifecycle.plan,
-            int(lifecycle.look_days * MICROS_PER_DAY),
-            int(lifecycle.guard_hours * MICROS_PER_HOUR),
-        )
-        with ThreadPoolExecutor(1, "guard") as beside:
-            guarding = beside.submit(guard.watch, arguments.every, stop)
-            # Without its guard the loop must not go on.
-            guarding.add_done_callback(lambda _: stop.set())
+        lifecycle, memory = section.lifecycle, Remembered(self._registry)
+        guard_every_us = int(lifecycle.guard_hours * MICROS_PER_HOUR)
+        another = Watching(self._settings, Warehouse(self._settings.bigquery), self._registry, lambda _: None)
+        harm = Harm(another._clock, lambda state: another._look_at_ladder(state, False), memory, guard_every_us)
+
+        def train(trigger: Trigger, state: State) -> Came:
+            harm.training.set()
+            try:
+                return self._train(trigger, state)
+            finally:
+                harm.training.clear()
+
+        hands = Hands(clock=self._clock, look=self._look, advance=self._advance, train=train)
+        loop = Watch(hands, memory, lifecycle.plan, int(lifecycle.look_days * MICROS_PER_DAY), guard_every_us)
+        with ThreadPoolExecutor(2, "guard") as beside:
+            guarding = [beside.submit(watch, arguments.every, stop) for watch in (guard.watch, harm.watch)]
+            for each in guarding:
+                each.add_done_callback(lambda _: stop.set())  # without its guards the loop must not go on
             try:
                 last = loop.run(arguments.every, stop)
             finally:
                 stop.set()
-            guarding.result()
+            for each in guarding:
+                each.result()
         return {"looked": last.looked, "trigger": last.trigger, "why": last.why, "candidate": last.candidate}
 
     def _clock(self) -> int | None:
@@ -111,17 +120,24 @@ class Watching(Job):
         self._drifting = seen.drifted_from_us is not None
         return seen
 
-    def _advance(self, state: State, further: bool) -> Climber | None:
+    def _advance(self, state: State, further: bool) -> Advanced:
+        found = self._look_at_ladder(state, further)
+        with _away_is_transient():
+            trials = self._registry.trials()
+        if not trials.climbing:
+            return Advanced(None, found.switched)
+        last = trials.climbing[-1]
+        replaceable = last.stage is Stage.SHADOW and last == trials.candidacy
+        climber = Climber(last.version, last.stage, replaceable, serves=last.stage is Stage.PROBATION)
+        return Advanced(climber, found.switched)
+
+    def _look_at_ladder(self, state: State, further: bool) -> Look:
         with _away_is_transient():
             try:
-                self._as(Climbing).look(further=further, without=state.poisoned)
+                return self._as(Climbing).look(further=further, without=state.poisoned)
             except (LadderRefused, PromotionConflict) as conflict:
                 log.info("not_advanced", reason=str(conflict))  # somebody else moved it: the next look sees how
-            climbing = Ladder(self._registry).climbing
-        if not climbing:
-            return None
-        last = climbing[-1]
-        return Climber(last.version, last.stage, last.stage is Stage.SHADOW, last.stage is Stage.PROBATION)
+                return Look()
 
     def _train(self, trigger: Trigger, state: State) -> Came:
         since_us = state.changed_at_us

@@ -87,6 +87,9 @@ class State(msgspec.Struct, frozen=True):
     """When the younger of the two was noticed. A training at or after this knew of it."""
     unjudged: bool = False
     """The last training came too early, or never to an end: the next one needn't wait for the schedule."""
+    hurried: bool = False
+    """The last candidate was trained because the world had changed, from what little had matured since. Its successor
+    needn't wait for the schedule: there is more to learn each week."""
     cut_off: int = 0
     """Trainings in a row that were begun and have not come to an end."""
     poisoned: tuple[Span, ...] = ()
@@ -106,7 +109,8 @@ class Climber:
     version: str
     stage: str
     replaceable: bool = False
-    """A newer candidate may take its place."""
+    """A newer candidate may take its place. Not that of one that waits for the end of a probation: it can't show what
+    it is asked for before, and would be gone just as it may."""
     serves: bool = False
     """It is in service, on probation: a newer candidate may answer in shadow beside it."""
 
@@ -154,7 +158,8 @@ def decide(state: State, seen: Seen, plan: Plan, climber: Climber | None = None)
     new is trained for at once, and then every `changed_days` until a champion that has learnt it takes over. Whoever is
     on the ladder is let climb: a newcomer each week would take the place of the one before just as it has shown enough.
     Only where it shows nothing for a whole `every_days` does a newer one take its place, as long as it may. One on
-    probation holds nobody up: what was learnt in a hurry after a change is to be followed by what knows more of it.
+    probation holds nobody up: what was learnt in a hurry after a change is to be followed by what knows more of it, and
+    that is tried each `changed_days` until it has passed.
     """
     if seen.poisoned:
         return Decision(None, f"not learning from this: {'; '.join(seen.poisoned)}")
@@ -172,7 +177,7 @@ def decide(state: State, seen: Seen, plan: Plan, climber: Climber | None = None)
         else Trigger.SCHEDULE
     )  # fmt: skip
     if what is Trigger.SCHEDULE:
-        period = plan.changed_days if state.unjudged else plan.every_days
+        period = plan.changed_days if state.unjudged or state.hurried else plan.every_days
     elif state.learnt_of_us is None or state.learnt_of_us > state.tried_at_us:
         period = 0.0
     else:
@@ -205,5 +210,10 @@ def trained(state: State, clock_us: int, came: Came) -> State:
     """The state after a training. `state`: before it was begun."""
     in_vain = {Came.CANDIDATE: 0, Came.TOO_EARLY: state.in_vain, Came.IN_VAIN: state.in_vain + 1}[came]
     return msgspec.structs.replace(
-        state, tried_at_us=clock_us, in_vain=in_vain, unjudged=came is Came.TOO_EARLY, cut_off=0
+        state,
+        tried_at_us=clock_us,
+        in_vain=in_vain,
+        unjudged=came is Came.TOO_EARLY,
+        hurried=state.changed_at_us is not None if came is Came.CANDIDATE else state.hurried,
+        cut_off=0,
     )

@@ -15,11 +15,26 @@ from typing import Protocol
 import structlog
 
 from services.trainer import metrics
-from services.trainer.lifecycle.triggers import Came, Climber, Plan, Seen, State, Trigger, begun, decide, noted, trained
+from services.trainer.lifecycle.triggers import (
+    Came,
+    Climber,
+    Decision,
+    Plan,
+    Seen,
+    State,
+    Trigger,
+    begun,
+    decide,
+    noted,
+    trained,
+)
 from services.trainer.rounds import until_stopped
 from shared.contracts.identity import from_epoch_micros
 
 log = structlog.get_logger()
+
+
+SWITCHED = "what was seen is of the model before: the next look is the first at the one in service"
 
 
 class Transient(Exception):
@@ -34,6 +49,16 @@ class Memory(Protocol):
 
 
 @dataclass(frozen=True)
+class Advanced:
+    """What a look at the ladder came to."""
+
+    climber: Climber | None = None
+    """Who is on the ladder after it."""
+    switched: bool = False
+    """It has put another model in service."""
+
+
+@dataclass(frozen=True)
 class Hands:
     """What the loop can do. Each may raise Transient."""
 
@@ -41,9 +66,8 @@ class Hands:
     """The time of the stream's latest purchase, in microseconds; None: there is none yet."""
     look: Callable[[int], Seen]
     """Drift, performance and data quality as of that time."""
-    advance: Callable[[State, bool], Climber | None]
-    """The candidate's next step, if it has earned one; who is on the ladder after it. True: any step, False: none but
-    out."""
+    advance: Callable[[State, bool], Advanced]
+    """The candidate's next step, if it has earned one. True: any step, False: none but out."""
     train: Callable[[Trigger, State], Came]
     """Trains because of a trigger, on what came since the world changed, without what was poisoned."""
 
@@ -71,7 +95,7 @@ class Watch:
         clock_us = self._hands.clock()
         if clock_us is None:
             return Tick()
-        if not _is_time(clock_us, self._looked_at_us, self._look_every_us):
+        if not is_time(clock_us, self._looked_at_us, self._look_every_us):
             self._guard(clock_us)
             return Tick()
         try:
@@ -84,9 +108,9 @@ class Watch:
         if state != before:
             self._memory.write(state)
         # What came in lately is evidence for or against the candidate too: bad input must not promote one.
-        climber = self._hands.advance(state, not seen.poisoned and seen.blind is None)
+        advanced = self._hands.advance(state, not seen.poisoned and seen.blind is None)
         self._guarded_at_us = clock_us
-        decision = decide(state, seen, self._plan, climber)
+        decision = Decision(None, SWITCHED) if advanced.switched else decide(state, seen, self._plan, advanced.climber)
         log.info(
             "looked", as_of=from_epoch_micros(seen.clock_us), drift=seen.drifted_from_us is not None,
             performance=seen.lost_from_us is not None, poisoned=list(seen.poisoned),
@@ -114,10 +138,11 @@ class Watch:
 
     def _guard(self, clock_us: int) -> None:
         """Between two looks, and where none can be taken: whoever is worse goes out."""
-        if _is_time(clock_us, self._guarded_at_us, self._guard_every_us):
+        if is_time(clock_us, self._guarded_at_us, self._guard_every_us):
             self._hands.advance(self._memory.read(), False)
             self._guarded_at_us = clock_us
 
 
-def _is_time(clock_us: int, last_us: int | None, every_us: int) -> bool:
+def is_time(clock_us: int, last_us: int | None, every_us: int) -> bool:
+    """Whether so much of the stream's time has passed since then; None: it was never."""
     return last_us is None or clock_us - last_us >= every_us

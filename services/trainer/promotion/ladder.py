@@ -196,13 +196,17 @@ class Ladder:
         moved = judged.moved(stage, self._now(), by, reasons)
         return self._step(judged, moved, lambda before: without(before, judged), by=by, why="; ".join(reasons))
 
-    def withdraw(self, reasons: Sequence[str], by: str) -> Candidacy:
-        """Takes whoever is on the ladder off it, for good: beside one on probation, the one in shadow. Raises
-        LadderRefused where nobody is, or where it is in service already: that is a rollback's affair."""
+    def withdraw(self, reasons: Sequence[str], by: str, version: str | None = None) -> Candidacy:
+        """Takes whoever is on the ladder off it, for good. Raises LadderRefused where nobody is, or not that `version`,
+        where there are two and none is named, or where it is in service already: that is a rollback's affair."""
         climbing = self.climbing
-        if not climbing:
-            raise LadderRefused("nobody is on the ladder")
-        judged = climbing[-1]
+        told = ", ".join(f"{each.version} ({each.stage})" for each in climbing)
+        named = [each for each in climbing if version in (None, each.version)]
+        if not named:
+            raise LadderRefused("nobody is on the ladder" if not climbing else f"on the ladder: {told}")
+        if len(named) > 1:
+            raise LadderRefused(f"which one? On the ladder: {told}")
+        (judged,) = named
         if judged.stage in IN_SERVICE:
             raise LadderRefused(f"{judged.version} is in service ({judged.stage}): `rollback` takes it out")
         return self.end(judged, Stage.WITHDRAWN, reasons, by)

@@ -34,6 +34,13 @@ class Look:
     reasons: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     evidence: dict[str, float] = field(default_factory=dict)
+    moved: Candidacy | None = None
+    """After the step, where there was one."""
+
+    @property
+    def switched(self) -> bool:
+        """Another model is in service than before."""
+        return self.stepped and self.after in (Stage.PROBATION, Stage.ROLLED_BACK)
 
     @property
     def stepped(self) -> bool:
@@ -79,7 +86,10 @@ class Looking:
             after, ruling = self._moved(candidacy, further=further)
         except (LadderRefused, PromotionConflict) as refused:
             after, ruling = candidacy, Ruling(Action.WAIT, (), (str(refused),))
-        return Look(candidacy.version, candidacy.stage, after.stage, ruling.reasons, ruling.missing, ruling.evidence)
+        moved = after if after.stage is not candidacy.stage else None
+        return Look(
+            candidacy.version, candidacy.stage, after.stage, ruling.reasons, ruling.missing, ruling.evidence, moved
+        )
 
     def _moved(self, candidacy: Candidacy, *, further: bool) -> tuple[Candidacy, Ruling]:
         if candidacy.stage in (Stage.PROMOTING, Stage.ROLLING_BACK):
@@ -95,7 +105,7 @@ class Looking:
         if touched is not None:
             stage, why = touched
             return self._ladder.end(candidacy, stage, [why]), Ruling(Action.OUT, (why,))
-        # On probation what is in service has been loaded: it is the one to return to that has to be whole.
+        # On probation the one to return to has to be whole first.
         serves = candidacy.stage is Stage.PROBATION
         try:
             self._registry.load(candidacy.champion if serves else candidacy.version).must_explain()
@@ -103,6 +113,13 @@ class Looking:
             why = f"integrity: {refused}"
             ends = Stage.OUTDATED if serves else Stage.WITHDRAWN
             return self._ladder.end(candidacy, ends, [why]), Ruling(Action.OUT, (why,))
+        if serves:
+            try:
+                self._registry.load(candidacy.version)
+            except ArtifactRefused as refused:
+                # Scorers go on with it until they start anew, and have none then.
+                why = f"integrity: {refused}"
+                return self._ladder.to_rollback(candidacy, [why]), Ruling(Action.OUT, (why,))
         ruling = self._ruling(candidacy)
         if ruling.action is Action.ON and not further:
             ruling = replace(ruling, action=Action.WAIT, missing=NOT_FURTHER)

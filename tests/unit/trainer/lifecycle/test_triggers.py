@@ -51,9 +51,10 @@ def test_the_first_look_trains_and_then_the_schedule_does() -> None:
     assert run(60, {}) == [(0, Trigger.FIRST), (28, Trigger.SCHEDULE), (56, Trigger.SCHEDULE)]
 
 
-def test_a_new_drift_is_trained_for_at_once_and_then_weekly_until_it_is_over() -> None:
+def test_a_new_drift_is_trained_for_at_once_and_then_weekly_until_a_week_after_it_is_over() -> None:
     began = run(50, {10: DRIFT, 30: {}})
-    assert began == [(0, Trigger.FIRST), (10, Trigger.DRIFT), (17, Trigger.DRIFT), (24, Trigger.DRIFT)]
+    drift = [(day, Trigger.DRIFT) for day in (10, 17, 24)]
+    assert began == [(0, Trigger.FIRST), *drift, (31, Trigger.SCHEDULE)]
 
 
 def test_a_loss_of_performance_is_its_own_trigger() -> None:
@@ -192,3 +193,20 @@ def test_no_two_trainings_are_closer_than_the_back_off_between_them(
 @pytest.mark.parametrize(("in_vain", "days"), [(0, 0), (1, 1), (2, 2), (3, 4), (6, 28), (400, 28)])
 def test_the_back_off_doubles_and_ends_at_the_schedule(in_vain: int, days: float) -> None:
     assert back_off(State(in_vain=in_vain), PLAN) == days
+
+
+def test_what_was_learnt_in_a_hurry_is_followed_each_week_until_a_successor_has_passed() -> None:
+    changed = State(lost_at_us=DAY, learnt_of_us=2 * DAY)
+    state = trained(changed, 2 * DAY, Came.CANDIDATE)
+    assert state.hurried
+    state = noted(state, at(20))  # the new champion keeps its promise
+    probation = Climber("b", "probation", serves=True)
+    assert decide(state, at(20), PLAN, probation).trigger is Trigger.SCHEDULE
+    state = trained(state, 20 * DAY, Came.IN_VAIN)
+    assert decide(state, at(26), PLAN, probation).trigger is None
+    assert decide(state, at(27), PLAN, probation).trigger is Trigger.SCHEDULE
+    state = trained(state, 27 * DAY, Came.CANDIDATE)
+    assert not state.hurried
+    assert decide(state, at(48), PLAN, Climber("c", "shadow")).trigger is None, "it waits for the probation's end"
+    assert decide(state, at(54), PLAN, probation).trigger is None
+    assert decide(state, at(55), PLAN, probation).trigger is Trigger.SCHEDULE

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from services.trainer.lifecycle.harm import Harm
 from services.trainer.lifecycle.triggers import Came, Climber, Plan, Seen, State, Trigger
-from services.trainer.lifecycle.watch import Hands, Transient, Watch
+from services.trainer.lifecycle.watch import SWITCHED, Advanced, Hands, Transient, Watch
 from shared.feature_definitions.windows import MICROS_PER_DAY
 
 DAY = MICROS_PER_DAY
@@ -26,6 +27,7 @@ class World:
     found: dict[str, object] = field(default_factory=dict)
     came: Came = Came.CANDIDATE
     climber: Climber | None = None
+    switched: bool = False
     failing: str = ""
     error: Exception = field(default_factory=lambda: Transient("away"))
     did: list[str] = field(default_factory=list)
@@ -49,9 +51,9 @@ class World:
         self._do("look")
         return Seen(clock_us, **self.found)  # type: ignore[arg-type]
 
-    def advance(self, state: State, further: bool) -> Climber | None:
+    def advance(self, state: State, further: bool) -> Advanced:
         self._do("advance" if further else "step out")
-        return self.climber
+        return Advanced(self.climber, self.switched)
 
     def train(self, trigger: Trigger, state: State) -> Came:
         since_us = state.changed_at_us
@@ -121,6 +123,30 @@ def test_nobody_is_trained_while_a_candidate_decides_for_customers() -> None:
     tick = world.watch().tick()
     assert world.did == ["look", "advance"]
     assert "abc" in tick.why
+
+
+def test_a_look_that_switched_models_trains_nobody_for_what_it_saw_of_the_one_before() -> None:
+    loss: dict[str, object] = {"lost_from_us": 5 * DAY}
+    world = World(state=State(tried_at_us=0), day=20, found=loss, climber=Climber("b", "probation", serves=True))
+    world.switched = True
+    watch = world.watch()
+    assert watch.tick().why == SWITCHED
+    world.switched, world.found, world.day = False, {}, 21
+    assert watch.tick().trigger is None, "the one in service does well, and the schedule's day has not come"
+    world.day, world.state = 22, State(tried_at_us=0, hurried=True)
+    assert watch.tick().trigger is Trigger.SCHEDULE
+
+
+def test_while_it_trains_somebody_else_takes_out_whoever_is_worse_and_that_once_an_hour() -> None:
+    world = World(day=5.0)
+    harm = Harm(world.clock, lambda state: world._do("step out"), world, DAY // 24)
+    assert not harm.round(), "the loop itself looks where it doesn't train"
+    harm.training.set()
+    looked = []
+    for world.day in (5.0, 5.01, 5.05, None):
+        looked.append(harm.round())
+    assert looked == [True, False, True, False]
+    assert world.did == ["step out", "step out"]
 
 
 @pytest.mark.parametrize("place", ["look", "remember", "advance", "train"])

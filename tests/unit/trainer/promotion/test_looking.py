@@ -190,6 +190,15 @@ def test_on_probation_the_one_to_return_to_has_to_be_whole(rig: Rig) -> None:
     assert rig.registry.current() == rig.candidate
 
 
+def test_on_probation_one_that_was_damaged_gives_way_to_the_one_before(rig: Rig) -> None:
+    climb(rig, Stage.PROBATION)
+    (rig.registry.root / "models" / rig.candidate / "manifest.json").write_text("{")
+    found = rig.look(further=False)
+    assert (found.after, found.switched) == (Stage.ROLLED_BACK, True)
+    assert found.reasons[0].startswith("integrity")
+    assert rig.registry.current() == rig.champion
+
+
 def test_a_rollback_to_one_that_is_damaged_ends_and_says_so(rig: Rig) -> None:
     climb(rig, Stage.PROBATION)
     judged = rig.candidacy.moved(Stage.ROLLING_BACK, rig.candidacy.since, LADDER, ["profit"])
@@ -310,8 +319,14 @@ def test_the_model_to_return_to_is_no_successor(rig: Rig) -> None:
         rig.ladder.enter(rig.champion, rig.candidate, [], LADDER)
 
 
-def test_of_two_a_person_withdraws_the_one_in_shadow(rig: Rig, after: Rig) -> None:
-    gone = rig.ladder.withdraw(["second thoughts"], PERSON)
+def test_of_two_a_person_names_the_one_to_be_withdrawn(rig: Rig, after: Rig) -> None:
+    with pytest.raises(LadderRefused, match="which one"):
+        rig.ladder.withdraw(["second thoughts"], PERSON)
+    with pytest.raises(LadderRefused, match="`rollback`"):
+        rig.ladder.withdraw(["second thoughts"], PERSON, rig.candidate)
+    with pytest.raises(LadderRefused, match="on the ladder: "):
+        rig.ladder.withdraw(["second thoughts"], PERSON, rig.champion)
+    gone = rig.ladder.withdraw(["second thoughts"], PERSON, rig.other)
     assert (gone.version, gone.stage) == (rig.other, Stage.WITHDRAWN)
     assert rig.registry.trials().shadow == [rig.champion]
     with pytest.raises(LadderRefused, match="stays so: second thoughts"):
