@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from services.sink.lane import SERVICE, Lane
@@ -15,6 +15,7 @@ from shared.contracts import topics
 from shared.kafka.commits import OffsetCommits
 from shared.kafka.connection import consumer_arguments
 from shared.kafka.errors import TransientError
+from shared.kafka.rereading import RereadingConsumer
 from shared.settings import KafkaSettings
 from shared.telemetry.process import patiently
 
@@ -45,9 +46,11 @@ class SinkLoop:
         self._lanes: dict[TopicPartition, Lane] = {}
         self._handed_in: dict[TopicPartition, int] = {}
         self._reading = Reading()
+        self._giving_away = asyncio.Lock()
+        """Held by a rebalance, or by the end of the process: each may come while the other closes lanes."""
         self._commits: OffsetCommits | None = None
         self._assigned = False
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumer: RereadingConsumer | None = None
 
     def ready(self) -> str | None:
         """None, or why not."""
@@ -79,9 +82,11 @@ class SinkLoop:
                 self._hand_in(self._commits, self._lanes)
                 self._commits.begin_if_due()
         finally:
-            await self.revoked(set(self._lanes))
-            await consumer.stop()
-            self._commits.cancel()
+            try:
+                await self.revoked(set(self._lanes))
+            finally:
+                await consumer.stop()  # also where the group takes the partitions at this very moment
+                self._commits.cancel()
 
     async def end_of_log(self, partition: TopicPartition) -> int:
         """The offset that the partition's next record will get. Raises TransientError."""
@@ -92,8 +97,8 @@ class SinkLoop:
         except (KafkaError, OSError) as error:
             raise TransientError(f"end of {partition.topic}-{partition.partition}: {error!r}") from error
 
-    async def _connect(self) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(**consumer_arguments(self._settings, SERVICE) | _FETCHING)
+    async def _connect(self) -> RereadingConsumer:
+        consumer = RereadingConsumer(**consumer_arguments(self._settings, SERVICE) | _FETCHING)
         self._consumer, self._commits = consumer, OffsetCommits(consumer)
         consumer.subscribe([topic.name for topic in topics.ALL], listener=_Listener(self))
         try:
@@ -141,16 +146,17 @@ class SinkLoop:
     async def revoked(self, partitions: set[TopicPartition]) -> None:
         """Called by the client on a rebalance: gives the lanes a moment to finish, commits, and drops them."""
         self._assigned = False
-        mine = partitions & self._lanes.keys()
-        await asyncio.gather(*(self._lanes[partition].close(CLOSE_GRACE_S) for partition in mine))
-        if self._commits is not None and mine:
-            self._hand_in(self._commits, mine)
-            await self._commits.flush()
-            self._commits.give_back(mine)
-        for partition in mine:
-            del self._lanes[partition]
-            self._handed_in.pop(partition, None)
-        self._reading.forget(mine)
+        async with self._giving_away:
+            mine = partitions & self._lanes.keys()
+            await asyncio.gather(*(self._lanes[partition].close(CLOSE_GRACE_S) for partition in mine))
+            if self._commits is not None and mine:
+                self._hand_in(self._commits, mine)
+                await self._commits.flush()
+                self._commits.give_back(mine)
+            for partition in mine:
+                del self._lanes[partition]
+                self._handed_in.pop(partition, None)
+            self._reading.forget(mine)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

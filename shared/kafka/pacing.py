@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
+from shared.kafka.rereading import RereadingConsumer
 
 PACE_S = 0.004
 """Half of the ingestor's (services/ingestor/live.py): each of its batches meets a fetch that waits for it."""
@@ -23,7 +23,7 @@ Fetch = Callable[[Any, int, Any], Coroutine[Any, Any, bool]]
 """(assignment, node, request) → whether records came: aiokafka's `Fetcher._proc_fetch_request`."""
 
 
-class PacedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
+class PacedConsumer(RereadingConsumer):
     """As its base, at a pace."""
 
     async def start(self) -> None:

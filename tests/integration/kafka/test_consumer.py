@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.consumer.fetcher import Fetcher, FetchResult
+from aiokafka.errors import CorruptRecordException
 
 from shared.kafka.connection import client_arguments
 from shared.kafka.consumer import Batch, BatchConsumer
@@ -77,12 +80,16 @@ async def until(done: Callable[[], bool], patience_s: float = 40.0) -> None:
 
 
 async def consume(
-    kafka: KafkaSettings, topic: str, handle: Callable[[list[int]], Awaitable[None]], stop: asyncio.Event
+    kafka: KafkaSettings,
+    topic: str,
+    handle: Callable[[list[int]], Awaitable[None]],
+    stop: asyncio.Event,
+    max_records: int = 3,
 ) -> None:
     async def take(batch: Batch) -> None:
         await handle([int(record.value or b"") for records in batch.values() for record in records])
 
-    consumer = BatchConsumer(kafka, service=f"test-{topic}", topics=[topic], max_records=3)
+    consumer = BatchConsumer(kafka, service=f"test-{topic}", topics=[topic], max_records=max_records)
     async with asyncio.timeout(60):
         await consumer.run(take, stop)
 
@@ -101,6 +108,43 @@ async def test_a_stop_commits_what_was_done_and_the_next_run_goes_on_there(kafka
     for count in (RECORDS // 2, RECORDS):
         stop = asyncio.Event()
         await consume(kafka, topic, until(count, stop), stop)
+    assert sorted(seen) == list(range(RECORDS))
+
+
+async def test_what_a_failed_poll_has_taken_of_other_partitions_comes_again(
+    kafka: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch with a wrong checksum, as a broken disk gives it, in a poll that has taken another partition's."""
+    whole = FetchResult.getall
+    in_this_poll: list[Any] = []
+    failures: list[FetchResult] = []
+
+    def getall(result: FetchResult, max_records: int | None = None) -> list[Any]:
+        if in_this_poll and not failures:
+            failures.append(result)
+            raise CorruptRecordException("checksum")
+        records: list[Any] = whole(result, max_records)
+        in_this_poll.extend(records)
+        return records
+
+    poll = Fetcher.fetched_records
+
+    async def fetched_records(fetcher: Fetcher, *asked: Any, **how: Any) -> Any:
+        in_this_poll.clear()
+        return await poll(fetcher, *asked, **how)
+
+    monkeypatch.setattr(FetchResult, "getall", getall)
+    monkeypatch.setattr(Fetcher, "fetched_records", fetched_records)
+    seen: list[int] = []
+    stop = asyncio.Event()
+
+    async def handle(numbers: list[int]) -> None:
+        seen.extend(numbers)
+        if len(seen) == RECORDS:
+            stop.set()
+
+    await consume(kafka, topic, handle, stop, max_records=4)  # of ten in each partition: a poll takes of both
+    assert failures
     assert sorted(seen) == list(range(RECORDS))
 
 
