@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,14 +43,17 @@ class Trying(ABC):
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ArtifactRefused(ArtifactFault.SYNTAX, f"trials: {error}") from None
 
-    def change_trials(self, change: Callable[[Trials], Trials], *, by: str = "", why: str = "") -> Trials:
+    def change_trials(
+        self, change: Callable[[Trials], Trials], *, by: str = "", why: str = "", ended: Sequence[Candidacy] = ()
+    ) -> Trials:
         """Replaces the trials by what `change` makes of them, one writer at a time; every version that wasn't tried
         before is verified, and those of an experiment's arms, which decide, must explain themselves. Raises
         `ArtifactRefused`, and what `change` raises: nothing has changed then.
 
         What is tried already was verified when it came, and is again by each scorer: a model that was damaged since
         must not keep others from being stopped. An experiment that is no longer there has ended: it is kept, with `by`
-        whom and `why`. A candidacy that has ended is kept when another takes its place.
+        whom and `why`. A candidacy that has ended is kept when another takes its place, and those that end with this
+        very change (`ended`) at once.
         """
         with self._locked():
             before = self.trials()
@@ -62,12 +65,14 @@ class Trying(ABC):
                 for arm in trials.experiment.arms:
                     self.load(arm.model_version).must_explain()
             if before.experiment is not None and before.experiment != trials.experiment:
-                ended = Ended(before.experiment, canonical_time(datetime.now(UTC)), by, why)
-                self._keep(_place("experiments", ended.experiment.name, ended.experiment.started_at), ended)
+                over = Ended(before.experiment, canonical_time(datetime.now(UTC)), by, why)
+                self._keep(_place("experiments", over.experiment.name, over.experiment.started_at), over)
             present = {_entry(each) for each in (trials.candidacy, trials.successor) if each is not None}
             for past in (before.candidacy, before.successor):
                 if past is not None and past.ended and _entry(past) not in present:
                     self._keep(_place("candidacies", *_entry(past)), past)
+            for each in ended:
+                self._keep(_place("candidacies", *_entry(each)), each)
             self._write_pointer("trials", trials)
             return trials
 

@@ -85,25 +85,32 @@ class Ladder:
         if pointer is None or pointer.version != champion:
             found = pointer.version if pointer else "nothing"
             raise LadderRefused(f"it was judged against {champion}, and {found} is in service now")
-        for each in self.climbing:
+        climbing = self.climbing
+        for each in climbing:
             if each.version == version or each.stage not in (Stage.SHADOW, Stage.PROBATION):
                 raise LadderRefused(f"{each.version} is on the ladder already ({each.stage}): one at a time")
             if each.stage is Stage.PROBATION and each.champion == version:
                 raise LadderRefused(f"{version} is the model to return to while {each.version} is on probation")
-            if each.stage is Stage.SHADOW:
-                self.end(each, Stage.OUTDATED, [f"{version} took its place"], by)
-        step = Step(Stage.SHADOW, self._now(), by, list(reasons))
-        entered = Candidacy(version, champion, pointer.promoted_at, [step], stricter=stricter)
+        at = self._now()
+        replaced = [each for each in climbing if each.stage is Stage.SHADOW]
+        ended = [each.moved(Stage.OUTDATED, at, by, [f"{version} took its place"]) for each in replaced]
+        entered = Candidacy(
+            version, champion, pointer.promoted_at, [Step(Stage.SHADOW, at, by, list(reasons))], stricter=stricter
+        )
+        beside = len(climbing) > len(replaced)
 
         def change(before: Trials) -> Trials:
-            beside = before.climbing
-            if any(each.stage is not Stage.PROBATION or each.champion == version for each in beside):
+            if before.climbing != climbing:
                 raise CandidacyMoved(version)
+            for each in replaced:
+                before = without(before, each)
             shadow = [*(each for each in before.shadow if each != version), version]
-            place = {"successor": entered} if beside else {"candidacy": entered}
-            return msgspec.structs.replace(before, shadow=shadow, **place)
+            places = {"successor": entered} if beside else {"candidacy": entered, "successor": None}
+            return msgspec.structs.replace(before, shadow=shadow, **places)
 
-        self._registry.change_trials(change)
+        self._registry.change_trials(change, ended=ended)
+        for each in ended:
+            self._told(each)
         return self._told(entered)
 
     def succeed(self) -> Candidacy | None:
