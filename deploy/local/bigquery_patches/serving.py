@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,9 @@ KEPT_RESULTS = 100
 """Of the latest queries: a client fetches a result's pages within seconds, page by page."""
 KEPT_RESULT_BYTES = 256 * 1024 * 1024
 """Of all but the latest together."""
+KEPT_IN_ANY_CASE_S = 15.0
+"""From a session or result being made until its reader has come for it, on a busy machine. Without this a large one was
+gone before it was read where somebody else asked something meanwhile."""
 
 
 def any_upload_type() -> None:
@@ -81,18 +85,25 @@ def bounded_results() -> None:
 
 
 class _Latest(OrderedDict[str, Any]):
-    """Forgets the oldest entries beyond `KEPT_RESULTS` and `KEPT_RESULT_BYTES`; always keeps the latest one."""
+    """Forgets the oldest entries beyond `KEPT_RESULTS` and `KEPT_RESULT_BYTES`; always keeps the latest one, and those
+    that are younger than `KEPT_IN_ANY_CASE_S`."""
 
-    def __init__(self, size_of: Callable[[Any], int]) -> None:
+    def __init__(self, size_of: Callable[[Any], int], clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._size_of = size_of
+        self._size_of, self._clock = size_of, clock
+        self._made_at: dict[str, float] = {}
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
         self.move_to_end(key)
+        now = self._made_at[key] = self._clock()
         size = sum(map(self._size_of, self.values()))
         while len(self) > 1 and (len(self) > KEPT_RESULTS or size > KEPT_RESULT_BYTES):
-            size -= self._size_of(self.popitem(last=False)[1])
+            oldest = next(iter(self))
+            if now - self._made_at[oldest] < KEPT_IN_ANY_CASE_S:
+                return
+            del self._made_at[oldest]
+            size -= self._size_of(self.pop(oldest))
 
 
 def columns_added() -> None:

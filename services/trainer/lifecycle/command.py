@@ -77,7 +77,9 @@ class Watching(Job):
         lifecycle, memory = section.lifecycle, Remembered(self._registry)
         guard_every_us = int(lifecycle.guard_hours * MICROS_PER_HOUR)
         another = Watching(self._settings, Warehouse(self._settings.bigquery), self._registry, lambda _: None)
-        harm = Harm(another._clock, lambda state: another._look_at_ladder(state, False), memory, guard_every_us)
+        harm = Harm(
+            another._clock_of_probation, lambda state: another._look_at_ladder(state, False), memory, guard_every_us
+        )
 
         def train(trigger: Trigger, state: State) -> Came:
             harm.training.set()
@@ -106,6 +108,11 @@ class Watching(Job):
                 return self._warehouse.clock()
         except TrainingRefused:
             return None
+
+    def _clock_of_probation(self) -> int | None:
+        with _away_is_transient():
+            climbing = self._registry.trials().climbing
+        return self._clock() if climbing and climbing[0].stage is Stage.PROBATION else None
 
     def _look(self, clock_us: int) -> Seen:
         with _away_is_transient():

@@ -19,8 +19,9 @@ class Harm:
     def __init__(
         self, clock: Callable[[], int | None], out: Callable[[State], object], memory: Memory, every_us: int
     ) -> None:
-        """`clock`: the stream's, in microseconds. `out`: takes whoever decides and is worse out of service. Both are
-        called in the thread of `watch`, and may raise Transient. `every_us`: of the stream's time, between two looks.
+        """`clock`: the stream's, in microseconds; None while nobody is on probation. `out`: takes whoever decides and
+        is worse out of service. Both are called in the thread of `watch`, and may raise Transient. `every_us`: of the
+        stream's time, between two looks.
         """
         self.training = threading.Event()
         """Set by the loop while it trains."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +19,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import types
 
 from deploy.local import bigquery_patches
-from deploy.local.bigquery_patches.serving import KEPT_RESULTS
+from deploy.local.bigquery_patches.serving import KEPT_IN_ANY_CASE_S, KEPT_RESULT_BYTES, KEPT_RESULTS, _Latest
 from deploy.local.processes import StartFailed
 from tests.integration.local.emulator import FIELDS, ROW_SCHEMA, Appender, Emulator, emulator, path_of, rows
 
@@ -180,8 +182,11 @@ def test_results_of_long_ago_are_forgotten(mended: Emulator, tmp_path: Path) -> 
     def ask_again_later(it: Emulator) -> Any:
         first = it.rest.query("SELECT 1 AS n", retry=None, job_retry=None)
         first.result(timeout=30)
-        for number in range(KEPT_RESULTS):
+        young_until = time.monotonic() + KEPT_IN_ANY_CASE_S
+        for number in itertools.count():
             it.query(f"SELECT {number} AS n")
+            if number > KEPT_RESULTS and time.monotonic() > young_until:
+                break
         path = f"/projects/{first.project}/queries/{first.job_id}"
         return it.rest._call_api(None, method="GET", path=path, timeout=30)["rows"]
 
@@ -320,3 +325,14 @@ def read_numbers(it: Emulator, table: bigquery.Table) -> list[int]:
             batch = pa.ipc.read_record_batch(pa.py_buffer(response.arrow_record_batch.serialized_record_batch), schema)
             found += batch.column("n").to_pylist()
     return sorted(found)
+
+
+def test_what_was_made_a_moment_ago_is_kept_until_its_reader_has_come() -> None:
+    now = [0.0]
+    kept = _Latest(lambda _: KEPT_RESULT_BYTES, lambda: now[0])
+    for name in ("large", "larger"):
+        kept[name] = name
+    assert list(kept) == ["large", "larger"]
+    now[0] = KEPT_IN_ANY_CASE_S
+    kept["another"] = ""
+    assert list(kept) == ["another"]
