@@ -95,15 +95,20 @@ class Rebuilder:
         """How far each partition was taken in at least, as the group has committed; nothing where that can't be asked.
 
         The group commits what is in the states, so states can't be behind it, unless Redis has lost its last writes.
+        What lies beyond the end of the log was committed of a log that has lost its end since: what comes there now is
+        new.
         """
+        inputs = TRANSACTIONS.name, OUTCOMES.name
         try:
             committed = await log_ends.committed(self._kafka, GROUP)
+            async with log_ends.reader(self._kafka) as consumer:
+                ends = await consumer.end_offsets([TopicPartition(topic, p) for p in partitions for topic in inputs])
         except (KafkaError, OSError) as error:
             log.warning("commits_not_read", error=repr(error))
             return {}
-        inputs = TRANSACTIONS.name, OUTCOMES.name
+        reached = {tp: min(committed.get(tp, 0), end) - 1 for tp, end in ends.items()}
         return {
-            partition: Position(*(committed.get(TopicPartition(topic, partition), 0) - 1 for topic in inputs))
+            partition: Position(*(reached[TopicPartition(topic, partition)] for topic in inputs))
             for partition in partitions
         }
 

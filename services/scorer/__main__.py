@@ -121,7 +121,11 @@ async def work(
         pseudonyms = settings.privacy.pseudonyms()
         states = FeatureStateStore(hasty, pseudonyms=pseudonyms.mark)
         restorer = ClaimRestorer(
-            patient, settings.kafka, ttl_s=section.claim_ttl_seconds, settle_s=section.publish_timeout_ms / 1000
+            patient,
+            settings.kafka,
+            ttl_s=section.claim_ttl_seconds,
+            settle_s=section.publish_timeout_ms / 1000,
+            debts_s=section.debt_days * 86_400,
         )
         door = StreamDoor(
             decider,

@@ -158,7 +158,7 @@ class Checkout:
                     bound = await self._rounds.bind.ask((question.caller, key, accepted.fingerprint))
                 claim, mine = await self._claimed(accepted, addressed, canonical_time(now), await looking)
                 if not question.sees_all:  # known from here on to have the very body that was decided on
-                    await self._rounds.note.ask((question.caller, claim.event_id))
+                    await _noted(self._rounds.note.ask((question.caller, claim.event_id)), claim)
             except (Rebuilding, IndexIncomplete) as error:
                 log.warning("rebuilding", error=str(error)[:200])
                 return await self._fall_back(accepted, canonical_time(now), addressed.purchase, Degraded.REBUILDING)
@@ -169,7 +169,7 @@ class Checkout:
                 )
             if claim.published or (not mine and await self._marked_by_another(claim)):
                 return claim.decision
-            marking = await self._publish(claim, addressed, question.traceparent)
+            marking = await self._publish(claim, addressed, question.traceparent, mine)
             return claim.decision
         finally:
             # Both leave at once.
@@ -218,7 +218,11 @@ class Checkout:
         vector = make_vector(state, accepted, as_of, now)
         decision = await self._rounds.decide.ask((addressed.placed, vector))
         wanted = Claim(transaction.event_id, accepted.fingerprint, encode(decision))
-        held = await self._rounds.claim.ask(wanted)
+        try:
+            held = await self._rounds.claim.ask(wanted)
+        except IndexIncomplete:
+            await self._reserving.take_back([addressed.placed])
+            raise
         if held is wanted:
             CLAIMS.labels("rest", "won").inc()
             _count(decision)
@@ -235,8 +239,12 @@ class Checkout:
             await asyncio.sleep(STREAM_PAUSE_S)
         raise Unavailable("pending", "the purchase came over the stream, which has not decided it yet")
 
-    async def _publish(self, claim: Claim, addressed: _Addressed, traceparent: str | None) -> Awaitable[bool] | None:
+    async def _publish(
+        self, claim: Claim, addressed: _Addressed, traceparent: str | None, mine: bool
+    ) -> Awaitable[bool] | None:
         """Returns once the topic holds the claim's bytes, with the marking of it, under way. Raises Unavailable."""
+        if not mine and not await self._held(addressed.placed, claim):
+            raise Unavailable("limit-reached", "it was approved before, and the limit has no room for it any more")
         partition = addressed.partition if self._pseudonyms.on else None
         record = decision_record(claim, traceparent, partition, exposure=addressed.placed[2].text())
         settling = self._rounds.settle.ask((addressed.placed, claim))
@@ -245,17 +253,31 @@ class Checkout:
             place = await self._send(record)
         except Unavailable:
             await asyncio.wait((settling,))
-            await self._suspend(addressed.placed)
+            await self._suspend(addressed.placed, claim)
             raise
         if await _done(settling, claim):
             # Not while it isn't on the account: the stream finds the claim unmarked, settles it, and produces the same
             # bytes again.
-            return _done(self._rounds.mark.ask((claim, place)), claim)
+            marking = _done(self._rounds.mark.ask((claim, place)), claim)
+            return marking if mine else self._confirmed(marking, addressed.placed, claim)
         return None
 
-    async def _suspend(self, placed: Placed) -> None:
+    async def _held(self, placed: Placed, claim: Claim) -> bool:
+        try:
+            return await self._reserving.hold(placed, claim)
+        except TransientError as error:
+            raise Unavailable("state-unavailable", "the customer's account can't be looked up right now") from error
+
+    async def _confirmed(self, marking: Awaitable[bool], placed: Placed, claim: Claim) -> bool:
+        """Whoever made the claim may have given up, and suspended it, while it was produced here."""
+        return await marking and await _done(self._reserving.confirm([(placed, claim)]), claim)
+
+    async def _suspend(self, placed: Placed, claim: Claim) -> None:
         try:
             await self._reserving.suspend(placed)
+            found = await self._ports.claims.lookup(claim.event_id)
+            if found is not None and found.published:  # by somebody else, meanwhile
+                await self._reserving.confirm([(placed, claim)])
         except TransientError as error:
             log.warning("reservation_not_suspended", error=str(error)[:200])
 
@@ -295,6 +317,14 @@ class Checkout:
             log.warning("not_published", topic=record.topic, error=str(error)[:200])
             raise Unavailable("kafka-unavailable", "the purchase can't be recorded right now") from error
         return place
+
+
+async def _noted(noting: Awaitable[None], claim: Claim) -> None:
+    """The decision is made: that its caller can't be noted now is no reason to give him another."""
+    try:
+        await noting
+    except TransientError as error:
+        log.warning("asker_not_noted", event_id=claim.event_id, error=str(error)[:200])
 
 
 async def _done(step: Awaitable[None], claim: Claim) -> bool:

@@ -24,7 +24,9 @@ class Reserving:
     claim tells what the one decision is, the purchase counts, or is released (`settle`).
 
     Between the two a crash leaves a reservation that ends by itself. Whoever publishes a claim settles it first, so a
-    published decision always is on the account.
+    published decision always is on the account. Whoever made a claim and can't publish it suspends it (`suspend`), and
+    may do so while another publishes it: so whoever publishes another's claim settles it again once it is marked
+    (`confirm`), and whoever suspends one looks whether it has been marked since.
     """
 
     def __init__(
@@ -61,6 +63,24 @@ class Reserving:
     async def settle(self, claims: Sequence[tuple[Placed, Claim]]) -> None:
         """What each purchase counts for, by the event's one decision. Raises TransientError."""
         await self._exposures.settle([(placed, standing_of(claim.decision)) for placed, claim in claims])
+
+    async def confirm(self, claims: Sequence[tuple[Placed, Claim]]) -> None:
+        """The same once more, of those that somebody has suspended meanwhile. Raises TransientError."""
+        await self._exposures.confirm([(placed, standing_of(claim.decision)) for placed, claim in claims])
+
+    async def hold(self, placed: Placed, claim: Claim) -> bool:
+        """Whether the account has room for what was claimed a while ago: its reservation may have ended since, and
+        others may have taken its place. Raises TransientError."""
+        if standing_of(claim.decision) is not Standing.COUNTS:
+            return True
+        limit = self._decider.policy.exposure
+        cents = None if limit is None else limit.limit_cents
+        return (await self._exposures.reserve([placed], cents, self._now_ms()))[0]
+
+    async def take_back(self, placed: Sequence[Placed]) -> None:
+        """What was reserved, and can't be claimed: the accounts may have been empty ones, and what is owed is about to
+        be restored. Raises TransientError."""
+        await self._exposures.take_back(placed)
 
     def note(self, placed: Placed, decision: Decision) -> None:
         """One that was made here, and is the event's."""

@@ -81,11 +81,12 @@ class ClaimRestorer:
     a lock that vanishes with the rest where Redis is emptied.
     """
 
-    def __init__(self, client: Redis, kafka: KafkaSettings, *, ttl_s: int, settle_s: float) -> None:
-        """`settle_s`: what a decision that is claimed may take until the topic has it."""
+    def __init__(self, client: Redis, kafka: KafkaSettings, *, ttl_s: int, settle_s: float, debts_s: int = 0) -> None:
+        """`settle_s`: what a decision that is claimed may take until the topic has it. `debts_s`: for how long a
+        purchase may be owed: accounts are restored from so far back, claims from no further than `ttl_s`."""
         self._redis = client
         self._kafka = kafka
-        self._ttl_ms = ttl_s * 1000
+        self._ttl_ms, self._debts_ms = ttl_s * 1000, debts_s * 1000
         self._settle_s = settle_s
         self._wanted = asyncio.Event()
         self._wanted.set()
@@ -169,8 +170,8 @@ class ClaimRestorer:
     async def _first_of_interest(
         self, consumer: AIOKafkaConsumer, places: list[TopicPartition]
     ) -> dict[TopicPartition, int]:
-        """The first record that isn't older than a claim's time to live."""
-        oldest_ms = max(0, int(time.time() * 1000) - self._ttl_ms)
+        """The first record that isn't older than a claim's time to live, or than what is still owed may be."""
+        oldest_ms = max(0, int(time.time() * 1000) - max(self._ttl_ms, self._debts_ms))
         found = await consumer.offsets_for_times(dict.fromkeys(places, oldest_ms))
         ends = await consumer.end_offsets(places)
         return {place: ends[place] if found[place] is None else found[place].offset for place in places}
@@ -184,21 +185,23 @@ class ClaimRestorer:
     ) -> int:
         restored = 0
         async for fetched in _records(consumer, start, ends):
-            pipe = connection.pipeline(transaction=False)
+            pipe = connection.pipeline(transaction=False)  # to be filled; sent by `_at_once`
             now_ms = int(time.time() * 1000)
             for place, records in fetched.items():
                 for record in records:
                     left_ms = self._ttl_ms - (now_ms - record.timestamp)
                     decided = _decided(record.value)
-                    if decided is not None and left_ms > 0:
+                    if decided is None:
+                        continue
+                    _restore_account(pipe, place.partition, decided, record)
+                    if left_ms > 0:
                         claim = Claim(decided.event_id, ANY_BODY, record.value)
                         # The first decision of an event counts; a claim that is there already is at least as good.
                         pipe.set(key_of(decided.event_id), claim.encode(published=True), nx=True, px=left_ms)
-                        _restore_account(pipe, place.partition, decided, record)
                         restored += 1
                 pipe.hset(INDEXED, str(place.partition), str(records[-1].offset))
             pipe.pexpire(LOCK, LOCK_MS)
-            await pipe.execute()
+            await _at_once(connection, pipe)
         RESTORED.inc(restored)
         return restored
 
@@ -217,6 +220,20 @@ class ClaimRestorer:
                     where = partitions_of(update.customer_id, self._kafka.partitions)
                     await accounts.change(where, update.customer_id, update.event_id, standing_after(update))
             await connection.pexpire(LOCK, LOCK_MS)
+
+
+async def _at_once(connection: Redis, pipe: Any) -> None:
+    """What the pipeline was filled with, on this very connection: one of the pool's would be made anew where Redis was
+    started again, and what follows a gap would be written as if there were none."""
+    link = cast(Any, connection).connection
+    commands = [arguments for arguments, _ in pipe.command_stack]
+    try:
+        await link.send_packed_command(link.pack_commands(commands))
+        for _ in commands:
+            await link.read_response()
+    except BaseException:
+        await link.disconnect()  # with answers that nobody has read
+        raise
 
 
 async def _records(

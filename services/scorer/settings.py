@@ -33,6 +33,10 @@ class ScorerSection(Section):
     """How long a decision is known under its event's id. No shorter than vectors are kept on bnpl-features: a vector
     that outlived its claim would be decided anew. No longer than decisions are kept on risk-decisions: a claim that
     outlived its decision couldn't be restored."""
+    debt_days: int = Field(default=DECISIONS.retention_ms // 86_400_000, ge=1)
+    """How long a purchase may be owed, at most: after a loss of Redis, what customers owe is restored from decisions
+    that are no older. The default is all that risk-decisions keeps; the longest terms in use are enough, and
+    quicker."""
     idempotency_ttl_seconds: int = Field(default=_DAY_SECONDS, ge=60)
     reload_seconds: float = Field(default=1.0, gt=0, le=3600)
     """How often the registry is asked for the model in service."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 from aiokafka import ConsumerRecord
 
-from services.scorer.claims import ANY_BODY, Claim, greatest_offsets
+from services.scorer.claims import ANY_BODY, Claim, IndexIncomplete, greatest_offsets
 from services.scorer.decider import Decider
 from services.scorer.limiter import Limiter
 from services.scorer.metrics import CLAIMS, SERVICE
@@ -114,7 +114,11 @@ class StreamDoor:
             Claim(decision.event_id, vector.fingerprint, encode(decision))
             for decision, vector in zip(decisions, chunk.vectors.values(), strict=True)
         ]
-        held = await self._claims.claim(wanted) if wanted else []
+        try:
+            held = await self._claims.claim(wanted) if wanted else []
+        except IndexIncomplete:
+            await self._reserving.take_back(list(accounts.values()))
+            raise
         results = [_result(mine, theirs) for mine, theirs in zip(wanted, held, strict=True)]
         for decision, mine, theirs in zip(decisions, wanted, held, strict=True):
             if theirs is mine:
@@ -135,6 +139,10 @@ class StreamDoor:
             acknowledged = await self._sender.send_all([*outgoing, *chunk.letters])
             if unpublished:
                 await self._claims.mark_published(unpublished, greatest_offsets(acknowledged[: len(outgoing)]))
+                ours = {id(claim) for claim in wanted}
+                repaired = [(accounts[claim.event_id], claim) for claim in unpublished if id(claim) not in ours]
+                if repaired:
+                    await self._reserving.confirm(repaired)
         _count(chunk, decisions, vectors, results, time.perf_counter() - started)
 
 

@@ -20,10 +20,13 @@ _PACKED = struct.Struct(">BIHBB")
 _TAGS = {Standing.COUNTS: 1, Standing.RELEASED: 2}
 
 
+NO_ID = b"\xff"
+
+
 def name_of(event_id: str) -> bytes:
-    """16 bytes of a hash. Whoever asks chooses the id, and must not find two of the same name: one would hide the
-    other from the limit."""
-    return hashlib.blake2b(event_id.encode(), digest_size=16).digest()
+    """16 bytes, 15 of them of a hash. Whoever asks chooses the id, and must not find two of the same name, nor one that
+    is another's name: one would hide the other from the limit. No id begins with the first byte: it is no UTF-8."""
+    return NO_ID + hashlib.blake2b(event_id.encode(), digest_size=15).digest()
 
 
 def entry_of(standing: Standing, held: Reservation) -> bytes:

@@ -77,16 +77,36 @@ below 0: none); then for each purchase its name, event, cents, day, period, inst
 account (milliseconds). Gives 1 or 0 for each. One that holds its reservation already gets it again; one that was
 released has its decision, and stays released."""
 
-_SETTLE = """
+_SETTLE = (
+    entries.LUA
+    + """
 for i = 1, #KEYS do
-  local at = (i - 1) * 4
-  redis.call('HSET', KEYS[i], ARGV[at + 1], ARGV[at + 3])
-  redis.call('HDEL', KEYS[i], ARGV[at + 2])
-  local keep = tonumber(ARGV[at + 4])
-  if redis.call('PTTL', KEYS[i]) < keep then redis.call('PEXPIRE', KEYS[i], keep) end
+  local at = 1 + (i - 1) * 4
+  local held = redis.call('HGET', KEYS[i], ARGV[at + 1]) or redis.call('HGET', KEYS[i], ARGV[at + 2])
+  if ARGV[1] == '' or not held or (read(held)) > 0 then
+    redis.call('HSET', KEYS[i], ARGV[at + 1], ARGV[at + 3])
+    redis.call('HDEL', KEYS[i], ARGV[at + 2])
+    local keep = tonumber(ARGV[at + 4])
+    if redis.call('PTTL', KEYS[i]) < keep then redis.call('PEXPIRE', KEYS[i], keep) end
+  end
 end
 """
-"""KEYS: an account for each purchase. ARGV: for each its name, event, the entry, how long to keep the account."""
+)
+"""KEYS: an account for each purchase. ARGV: empty, or whether to leave what is settled; then for each its name, event,
+the entry, how long to keep the account."""
+
+_TAKE_BACK = (
+    entries.LUA
+    + """
+for i = 1, #KEYS do
+  for at = 2 * i - 1, 2 * i do
+    local held = redis.call('HGET', KEYS[i], ARGV[at])
+    if held and (read(held)) > 0 then redis.call('HDEL', KEYS[i], ARGV[at]) end
+  end
+end
+"""
+)
+"""KEYS: an account for each purchase. ARGV: for each its name and event."""
 
 _CHANGE = (
     entries.LUA
@@ -138,9 +158,26 @@ class ExposureStore:
 
     async def settle(self, decided: Sequence[tuple[Placed, Standing]]) -> None:
         """What each purchase counts for good, whatever the account held of it."""
+        await self._settle(decided, "")
 
+    async def confirm(self, decided: Sequence[tuple[Placed, Standing]]) -> None:
+        """What each purchase counts for good, where the account doesn't hold that already: what was called off or
+        judged since stays so."""
+        await self._settle(decided, "what isn't settled")
+
+    async def take_back(self, wanted: Sequence[Placed]) -> None:
+        """Reservations that came to nothing. What is settled stays."""
+
+        async def take_back(numbers: Sequence[int]) -> None:
+            events = [wanted[number][2].event_id for number in numbers]
+            arguments = [each for event_id in events for each in (entries.name_of(event_id), event_id)]
+            await self._run(_TAKE_BACK, [_key(*wanted[number][:2]) for number in numbers], arguments)
+
+        await asyncio.gather(*(take_back(numbers) for numbers in _by_partition(wanted).values()))
+
+    async def _settle(self, decided: Sequence[tuple[Placed, Standing]], which: str) -> None:
         async def settle(numbers: Sequence[int]) -> None:
-            arguments: list[Any] = []
+            arguments: list[Any] = [which]
             for number in numbers:
                 (_, _, held), standing = decided[number]
                 name, entry = entries.name_of(held.event_id), entries.entry_of(standing, held)

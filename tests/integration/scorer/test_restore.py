@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import httpx
 import msgspec
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import capture_logs
 
 from services.scorer.check import tell_of_claims_that_outlive_their_topic
 from services.scorer.claims import ANY_BODY, COMPLETE, INDEXED, Claim, ClaimStore, IndexIncomplete
-from services.scorer.restore import LOCK, ClaimRestorer
+from services.scorer.restore import LOCK, ClaimRestorer, _at_once
+from shared.contracts.headers import EXPOSURE_HEADER
 from shared.contracts.topics import DECISIONS
+from shared.exposure import Reservation
+from shared.exposure.entries import name_of
 from shared.feature_state import EMPTY, FeatureStateStore, Position
 from shared.kafka.admin import retention_ms
 from shared.kafka.producer import OutgoingRecord
@@ -83,6 +88,44 @@ async def test_a_restored_index_is_not_trusted_if_redis_was_emptied_meanwhile(ri
     assert await rig.redis.exists(f"d:{unique}") == 1
     stop.set()
     await running
+
+
+async def test_what_is_owed_is_restored_from_longer_ago_than_claims(rig: Rig, unique: str) -> None:
+    """A claim lives for a month; the last instalment of what it approved may be due in years."""
+    terms = Reservation(unique, 9_900, 20_605, 30, 12)
+    approved = {"event_id": unique, "customer_id": "anna", "decision": "approve", "reasons": []}
+    (place,) = await rig.producer.send_all(
+        [
+            OutgoingRecord(
+                DECISIONS.name,
+                b"anna",
+                msgspec.json.encode(approved),
+                [(EXPOSURE_HEADER, terms.text().encode())],
+                timestamp_ms=int(time.time() * 1000) - 3_600_000,
+            )
+        ]
+    )
+    account = f"{{p{place.partition}}}:x:anna"
+    for debts_s, counts in ((600, False), (7_200, True)):
+        await rig.redis.flushall()
+        restoring = ClaimRestorer(rig.redis, rig.parts.kafka_settings, ttl_s=60, settle_s=0, debts_s=debts_s)
+        assert await restoring.restore()
+        assert bool(await rig.redis.hexists(account, name_of(unique))) is counts
+        assert await rig.redis.exists(f"d:{unique}") == 0
+
+
+async def test_a_batch_goes_through_the_very_connection_or_not_at_all(rig: Rig, unique: str) -> None:
+    """Where Redis was started again between two batches, the second must not hide that the first is gone."""
+    async with rig.redis.client() as connection:
+        number = await connection.client_id()
+        pipe = connection.pipeline(transaction=False)
+        pipe.set(unique, "1")
+        await _at_once(connection, pipe)
+        assert await rig.redis.getdel(unique) == b"1"
+        await rig.redis.client_kill_filter(_id=str(number))
+        with pytest.raises(RedisConnectionError):
+            await _at_once(connection, pipe)
+    assert not await rig.redis.exists(unique)
 
 
 async def _exists(rig: Rig, key: str) -> bool:

@@ -18,6 +18,8 @@ DAY = 20_605
 class Accounts(Protocol):
     async def reserve(self, wanted: Sequence[Placed], limit_cents: int | None, now_ms: int) -> list[bool]: ...
     async def settle(self, decided: Sequence[tuple[Placed, Standing]]) -> None: ...
+    async def confirm(self, decided: Sequence[tuple[Placed, Standing]]) -> None: ...
+    async def take_back(self, wanted: Sequence[Placed]) -> None: ...
     async def suspend(self, placed: Placed, now_ms: int) -> None: ...
     async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None: ...
 
@@ -117,6 +119,30 @@ async def a_change_of_what_is_not_there_changes_nothing(accounts: Accounts) -> N
     assert await granted(accounts, purchase("b", 25_000))
 
 
+async def what_is_confirmed_counts_again_where_it_was_suspended_and_nowhere_else(accounts: Accounts) -> None:
+    suspended, called_off, lapsed = purchase("a", 20_000), purchase("b", 1_000), purchase("c", 5_000)
+    for each in (suspended, called_off):
+        assert await granted(accounts, each)
+    await accounts.settle([(suspended, Standing.COUNTS), (called_off, Standing.RELEASED)])
+    await accounts.suspend(suspended, NOW_MS)
+    await accounts.confirm([(each, Standing.COUNTS) for each in (suspended, called_off, lapsed)])
+    late = NOW_MS + 2 * PENDING_MS
+    assert not await granted(accounts, purchase("d", 1), now_ms=late)
+    await accounts.change([1], "anna", "c", Standing.RELEASED)
+    assert await granted(accounts, purchase("d", 5_000), now_ms=late)
+    assert not await granted(accounts, purchase("e", 1), now_ms=late)
+
+
+async def what_is_taken_back_was_only_reserved(accounts: Accounts) -> None:
+    counts, reserved, never = purchase("a", 20_000), purchase("b", 5_000), purchase("c")
+    for each in (counts, reserved):
+        assert await granted(accounts, each)
+    await accounts.settle([(counts, Standing.COUNTS)])
+    await accounts.take_back([counts, reserved, never])
+    assert not await granted(accounts, purchase("d", 5_001))
+    assert await granted(accounts, purchase("d", 5_000))
+
+
 CONTRACT = (
     the_limit_holds_for_all_that_is_open,
     many_at_once_do_not_pass_it_together,
@@ -129,6 +155,8 @@ CONTRACT = (
     a_suspended_one_counts_for_a_while,
     a_verdict_changes_what_counts,
     a_change_of_what_is_not_there_changes_nothing,
+    what_is_confirmed_counts_again_where_it_was_suspended_and_nowhere_else,
+    what_is_taken_back_was_only_reserved,
 )
 
 reservations = st.builds(

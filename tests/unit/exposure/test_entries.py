@@ -48,3 +48,11 @@ def test_names_are_sixteen_bytes_and_differ() -> None:
     names = {name_of(f"event-{number}") for number in range(10_000)}
     assert len(names) == 10_000
     assert {len(name) for name in names} == {16}
+
+
+def test_no_event_can_be_called_as_another_is_named() -> None:
+    """Purchases of before they had names stand under their ids: an id of the same bytes as a name would be taken for
+    that purchase."""
+    for number in range(1_000):
+        with pytest.raises(UnicodeDecodeError):
+            name_of(f"event-{number}").decode()

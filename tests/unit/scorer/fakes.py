@@ -103,8 +103,11 @@ class FakeKeys:
 @dataclass
 class FakeAskers:
     noted: set[tuple[str, str]] = field(default_factory=set)
+    away: bool = False
 
     async def note_all(self, asked: Sequence[tuple[str, str]]) -> None:
+        if self.away:
+            raise TransientError("redis: away")
         self.noted |= set(asked)
 
     async def has_asked(self, caller: str, event_id: str) -> bool:
@@ -144,6 +147,20 @@ class FakeExposures:
         await self._answer()
         for (partition, customer_id, held), standing in decided:
             self.accounts.setdefault((partition, customer_id), {})[held.event_id] = (standing.value, held)
+
+    async def confirm(self, decided: Sequence[tuple[Placed, Standing]]) -> None:
+        await self.settle([each for each in decided if self._open(each[0])])
+
+    async def take_back(self, wanted: Sequence[Placed]) -> None:
+        await self._answer()
+        for partition, customer_id, held in wanted:
+            if self._open((partition, customer_id, held)):
+                self.accounts.get((partition, customer_id), {}).pop(held.event_id, None)
+
+    def _open(self, placed: Placed) -> bool:
+        """Not there, or reserved."""
+        held = self.accounts.get(placed[:2], {}).get(placed[2].event_id)
+        return held is None or held[0] > 0
 
     async def suspend(self, placed: Placed, now_ms: int) -> None:
         await self._change([placed[0]], placed[1], placed[2].event_id, now_ms + PENDING_MS)

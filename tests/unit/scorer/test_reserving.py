@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import ConsumerRecord, TopicPartition
 
 from services.scorer.checkout import Question, Unavailable
-from services.scorer.claims import Claim
+from services.scorer.claims import Claim, IndexIncomplete
 from services.scorer.reserving import Reserving, standing_of
+from services.scorer.stream import StreamDoor
 from shared.contracts.events import Decision, Verdict, encode
 from shared.contracts.identity import partition_of
-from shared.contracts.topics import DECISIONS, TRANSACTIONS
+from shared.contracts.topics import DECISIONS, FEATURES, TRANSACTIONS
 from shared.deciding.onnx_model import OnnxModel
 from shared.exposure import Reservation, Standing
 from shared.exposure.store import PENDING_MS
+from shared.kafka.errors import TransientError
+from shared.kafka.producer import OutgoingRecord
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import circumstances_of
 from tests.unit.scorer.fakes import FakeClaims, FakeExposures, FakeSender, Outside, clock
-from tests.unit.scorer.parts import accepted, body_of, register
+from tests.unit.scorer.parts import a_vector, accepted, body_of, register
 
 NOW_MS = int(clock().timestamp() * 1000)
 SAFE = {"customer": {"tenure_days": 3000, "credit_score_range": "excellent"}}
@@ -139,3 +146,122 @@ async def test_whoever_publishes_a_claim_settles_it_first() -> None:
     claim = Claim("event", bytes(16), b'{"decision":"approve","reasons":[]}')
     await reserving.settle([(placed, claim)])
     assert [standing for standing, _ in account(outside).values()] == [0]
+
+
+class Interrupted(FakeSender):
+    """The first decision isn't acknowledged in time; before that is known, something else happens."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def send_all(self, records: Sequence[OutgoingRecord], *, deadline_s: float | None = None) -> list[Any]:
+        if self.meanwhile is not None and records[0].topic == DECISIONS.name:
+            happens, self.meanwhile = self.meanwhile, None
+            await happens()
+            raise TransientError("not acknowledged in time")
+        return await super().send_all(records, deadline_s=deadline_s)
+
+
+class MarkedLate(FakeClaims):
+    """Before a mark is made, something else happens."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def mark_published(self, claims: Sequence[Claim], offsets: Mapping[int, int]) -> None:
+        if self.meanwhile is not None:
+            happens, self.meanwhile = self.meanwhile, None
+            await happens()
+        await super().mark_published(claims, offsets)
+
+
+async def by_rest(outside: Outside) -> None:
+    await outside.checkout().decide(Question(bodies(1, 99.0)[0]))
+
+
+async def by_stream(outside: Outside) -> None:
+    changes: dict[str, Any] = {"transaction_id": "txn_0", "amount": 99.0, **SAFE}
+    vector = a_vector(1, **changes)
+    record: Any = ConsumerRecord(
+        FEATURES.name, PARTITION, 0, NOW_MS, 0, vector.customer_id.encode(), encode(vector), None, 0, 0, []
+    )
+    await StreamDoor(
+        outside.decider(), outside.claims, outside.sender, outside.exposures, confirm=ready, chunk_records=8
+    ).handle({TopicPartition(FEATURES.name, PARTITION): [record]})
+
+
+async def ready() -> None:
+    return None
+
+
+@pytest.mark.parametrize("publish", [by_rest, by_stream])
+async def test_a_checkout_that_gives_up_after_another_has_published_leaves_the_purchase_on_the_account(
+    tmp_path: Path, publish: Callable[[Outside], Awaitable[None]]
+) -> None:
+    outside = outside_with_a_model(tmp_path)
+    outside.sender = sender = Interrupted()
+    sender.meanwhile = lambda: publish(outside)
+    with pytest.raises(Unavailable):
+        await by_rest(outside)
+    (claim,) = outside.claims.held.values()
+    assert claim.published
+    assert [standing for standing, _ in account(outside).values()] == [0]
+
+
+@pytest.mark.parametrize("publish", [by_rest, by_stream])
+async def test_a_checkout_that_gives_up_while_another_publishes_leaves_the_purchase_on_the_account(
+    tmp_path: Path, publish: Callable[[Outside], Awaitable[None]]
+) -> None:
+    outside = outside_with_a_model(tmp_path)
+    outside.sender = FakeSender(refused_topics={DECISIONS.name})
+    outside.claims = claims = MarkedLate()
+    with pytest.raises(Unavailable):
+        await by_rest(outside)
+    outside.sender.refused_topics.clear()
+    ((_, held),) = account(outside).values()
+    placed = (PARTITION, "cust_000001", held)
+    claims.meanwhile = lambda: outside.exposures.suspend(placed, NOW_MS)  # as the one that gave up does
+    await publish(outside)
+    assert [standing for standing, _ in account(outside).values()] == [0]
+
+
+async def test_what_was_claimed_a_while_ago_passes_the_limit_no_more_than_anything_else(tmp_path: Path) -> None:
+    outside = outside_with_a_model(tmp_path)
+    outside.sender = FakeSender(refused_topics={TRANSACTIONS.name})
+    checkout, waves = outside.checkout(), (bodies(40, 99.0)[:20], bodies(40, 99.0)[20:])
+    for wave in waves:
+        for event, (_, held) in list(outside.exposures.accounts.get((PARTITION, "cust_000001"), {}).items()):
+            account(outside)[event] = (NOW_MS - 1, held)  # a minute later
+        for body in wave:
+            with pytest.raises(Unavailable):
+                await checkout.decide(Question(body))
+    outside.sender.refused_topics.clear()
+    for body in waves[1]:
+        await checkout.decide(Question(body))
+    for body in waves[0]:
+        with pytest.raises(Unavailable) as later:
+            await checkout.decide(Question(body))
+        assert later.value.reason == "limit-reached"
+    assert len(outside.sender.on(DECISIONS.name)) == 20
+    assert sum(held.cents for standing, held in account(outside).values() if standing == 0) == 20 * 9_900
+
+
+@pytest.mark.parametrize("door", [by_rest, by_stream])
+async def test_what_was_reserved_on_accounts_that_may_be_empty_is_taken_back(
+    tmp_path: Path, door: Callable[[Outside], Awaitable[None]]
+) -> None:
+    class Emptied(FakeClaims):
+        async def claim(self, wanted: Sequence[Claim]) -> list[Claim]:
+            raise IndexIncomplete("claims may be missing")
+
+    outside = outside_with_a_model(tmp_path)
+    outside.claims = Emptied()
+    with suppress(TransientError):
+        await door(outside)
+    assert account(outside) == {}
+
+
+async def test_a_caller_that_cannot_be_noted_gets_the_decision_all_the_same(tmp_path: Path) -> None:
+    outside = outside_with_a_model(tmp_path)
+    outside.askers.away = True
+    answer = await outside.checkout().decide(Question(bodies(1, 99.0)[0], caller="shop", sees_all=False))
+    (claim,) = outside.claims.held.values()
+    assert (claim.decision, claim.published) == (answer, True)
