@@ -105,7 +105,7 @@ async def check(settings: SinkSettings, _: asyncio.Event) -> None:
     log.info("check_passed")
 
 
-async def audit(settings: SinkSettings, _: asyncio.Event) -> None:
+async def audit(settings: SinkSettings, _: asyncio.Event, *, days: float | None) -> None:
     """Compare log and warehouse; exit status 1 where they don't balance."""
     from services.sink.report import print_report  # only here: the running sink draws no tables
 
@@ -113,7 +113,7 @@ async def audit(settings: SinkSettings, _: asyncio.Event) -> None:
         settings.redis.address
     )  # only its refusals: whose states they are doesn't matter
     try:
-        report = await reconcile(settings.kafka, bigquery_client(settings.bigquery), states, rules_of(settings))
+        report = await reconcile(settings.kafka, bigquery_client(settings.bigquery), states, rules_of(settings), days)
     finally:
         await states.close()
     print_report(report)
@@ -196,6 +196,9 @@ def main() -> None:
     parser.add_argument(
         "--wait", type=float, default=60.0, metavar="SECONDS", help="erase: for rows that are still to be written (60)"
     )
+    parser.add_argument(
+        "--days", type=float, metavar="N", help="reconcile: records of the last N days alone (default: all of the log)"
+    )
     parser.add_argument("--check", action="store_true", help="try settings and connections, then exit")
     arguments = parser.parse_args()
     if (arguments.command == "load") != (arguments.folder is not None):
@@ -204,7 +207,7 @@ def main() -> None:
     logging.configure(SERVICE, settings.log.level, settings.log.format)
     works: dict[str, Callable[[SinkSettings, asyncio.Event], Awaitable[None]]] = {
         "run": serve,
-        "reconcile": audit,
+        "reconcile": functools.partial(audit, days=arguments.days),
         "repair": mend,
         "erase": functools.partial(forget_customer, patience_s=arguments.wait),
         "load": functools.partial(load_history, folder=arguments.folder),

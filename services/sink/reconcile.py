@@ -8,6 +8,7 @@ that shares nothing with it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -43,7 +44,7 @@ class Balance:
     topic: str
     partition: int
     first: int
-    """First offset that the log still holds."""
+    """First offset compared: that the log still holds, or that is recent enough."""
     end: int
     """Where the sink's committed offset stands: records below it are compared."""
     behind: int
@@ -73,13 +74,18 @@ class Balance:
         )
 
 
-async def reconcile(kafka: KafkaSettings, client: bigquery.Client, index: RefusalIndex, rules: Rules) -> list[Balance]:
-    """The balances of all tables and partitions. Raises TransientError, or what the clients raise."""
+async def reconcile(
+    kafka: KafkaSettings, client: bigquery.Client, index: RefusalIndex, rules: Rules, days: float | None = None
+) -> list[Balance]:
+    """The balances of all tables and partitions, of the records of the last `days` (None: of all). Raises
+    TransientError, or what the clients raise."""
     balances: list[Balance] = []
+    since_ms = None if days is None else int((time.time() - days * 86_400) * 1000)
     async with group_reader(kafka) as consumer:
         for topic in topics.ALL:
             for number in range(rules.partitions):
-                balances += await _partition(consumer, TopicPartition(topic.name, number), client, index, rules)
+                at = TopicPartition(topic.name, number)
+                balances += await _partition(consumer, at, client, index, rules, since_ms)
     return balances
 
 
@@ -104,12 +110,20 @@ async def refusals_between(index: RefusalIndex, at: TopicPartition, low: int, hi
 
 
 async def _partition(
-    consumer: AIOKafkaConsumer, at: TopicPartition, client: bigquery.Client, index: RefusalIndex, rules: Rules
+    consumer: AIOKafkaConsumer,
+    at: TopicPartition,
+    client: bigquery.Client,
+    index: RefusalIndex,
+    rules: Rules,
+    since_ms: int | None,
 ) -> list[Balance]:
     consumer.assign([at])
     first = (await consumer.beginning_offsets([at]))[at]
     newest = (await consumer.end_offsets([at]))[at]
     end = max(first, await consumer.committed(at) or 0)
+    if since_ms is not None:
+        recent = (await consumer.offsets_for_times({at: since_ms}))[at]
+        first = min(end, newest if recent is None else max(first, recent.offset))
     tables = tables_of(at.topic)
     balances = [Balance(table.id, at.topic, at.partition, first, end, max(0, newest - end)) for table in tables]
     consumer.seek(at, first)

@@ -53,9 +53,9 @@ def reconcile(world: World) -> subprocess.CompletedProcess[str]:
     return command(world, "reconcile")
 
 
-def command(world: World, name: str) -> subprocess.CompletedProcess[str]:
+def command(world: World, *name: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "services.sink", name],
+        [sys.executable, "-m", "services.sink", *name],
         env={**os.environ, **world.environment(), "COLUMNS": "160"},
         capture_output=True,
         text=True,
@@ -75,6 +75,9 @@ async def test_a_balanced_warehouse_is_called_balanced(settled: World) -> None:
     done = reconcile(settled)
     assert done.returncode == 0, done.stderr
     assert "every record has its row" in done.stdout
+    recent, none = command(settled, "reconcile", "--days", "1"), command(settled, "reconcile", "--days", "0")
+    assert recent.stdout == done.stdout
+    assert (none.returncode, "flit_" in none.stdout) == (0, False)
 
 
 async def test_a_row_that_is_missing_is_found(settled: World) -> None:
