@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from shared.contracts import identity
 from shared.contracts.events import Outcome, Transaction
+from shared.contracts.records import MAX_DAYS_TO_MISSED_PAYMENT
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import BLOCKS, normalise_time
 from shared.contracts.wire import JsonObject
@@ -174,8 +175,8 @@ def outcome_of(transaction: Transaction, occurred_us: int, labels: Labels) -> Ou
             raise Rejection(RejectionReason.MISSING, DAYS_LABEL, "the days of a default")
         if isinstance(days, bool) or not isinstance(days, int):
             raise Rejection(RejectionReason.TYPE, DAYS_LABEL, "whole days")
-        if days < 0:
-            raise Rejection(RejectionReason.RANGE, DAYS_LABEL, "zero or more")
+        if not 0 <= days <= MAX_DAYS_TO_MISSED_PAYMENT:
+            raise Rejection(RejectionReason.RANGE, DAYS_LABEL, f"0 to {MAX_DAYS_TO_MISSED_PAYMENT}")
         known_after = days
     else:
         if days is not None:

@@ -115,7 +115,8 @@ def _attributes(body: dict[str, Any], t: int) -> dict[str, float | None]:
         value = (body.get(block) or {}).get(field)
         answers[name] = float(values.index(value)) if value in values else None
     first = (body.get("installments") or {}).get("first_payment_amount")
-    answers["first_payment_share"] = None if first is None or not body["amount"] else first / body["amount"]
+    share = math.inf if first is None or not body["amount"] else first / body["amount"]
+    answers["first_payment_share"] = share if share < math.inf else None
     device = (body.get("device") or {}).get("type")
     for name, kind in (("device_is_mobile", "mobile"), ("device_is_tablet", "tablet")):
         answers[name] = float(device == kind) if device in {"mobile", "desktop", "tablet"} else None

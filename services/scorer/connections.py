@@ -145,6 +145,8 @@ class BoundedHttp(HttpToolsProtocol):
             super().on_headers_complete()
             return
         self._turned_away = True
+        # Nobody reads its body, so nobody else waits for the rest of it.
+        self._expect_head(self.limits.read_seconds)
         ANSWERS.labels("503", "overloaded").inc()
         self.transport.write(_OVERLOADED)
 

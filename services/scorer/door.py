@@ -6,8 +6,8 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Collection, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from starlette.requests import Request
@@ -110,15 +110,22 @@ class Door:
         """From the request's arrival on. Raises `Rejection` for one that is none."""
         return min(self._deadline_s, _asked_for_s(request) or self._deadline_s)
 
-    async def in_time(self, request: Request, deadline_s: float, answering: Coroutine[Any, Any, bytes]) -> bytes:
-        """What `answering` gives, if it does before the deadline. Raises Unavailable otherwise.
+    async def in_time(
+        self, request: Request, deadline_s: float, answering: Callable[[], Coroutine[Any, Any, bytes]]
+    ) -> bytes:
+        """What `answering` gives, if it does before the deadline. Raises Unavailable otherwise, and Overloaded where no
+        place is free.
 
-        What was begun is finished all the same: cut off between its steps, it would only be more work for others.
+        What was begun is finished all the same: cut off between its steps, it would only be more work for others. It
+        keeps its place until then: a short deadline lets nobody have more in work than anybody else.
         """
         began_s = arrived_s(request.scope)
-        task = asyncio.ensure_future(answering)
+        place = ExitStack()
+        place.enter_context(self.place(request))
+        task = asyncio.ensure_future(answering())
         self._unfinished.add(task)
         task.add_done_callback(self._finished)
+        task.add_done_callback(lambda _: place.close())
         await asyncio.wait((task,), timeout=max(0.0, began_s + OUR_SHARE * deadline_s - time.monotonic()))
         if not task.done():
             raise Unavailable("deadline", f"not answered within {OUR_SHARE:.0%} of {deadline_s * 1000:.0f} ms")
@@ -205,7 +212,8 @@ def _admit(request: Request, access: Access, scopes: Collection[Scope]) -> Calle
             field = name.decode().title()
             raise Problem(400, "duplicate-key", f"{field} was sent more than once", field=field, expected="one value")
     client = request.client.host if request.client else None
-    caller = access.caller(request.headers.get("authorization"), client, scopes, host=request.headers.get("host"))
+    of = request.headers.get
+    caller = access.caller(of("authorization"), client, scopes, host=of("host"), origin=of("origin"))
     if request.scope["query_string"]:
         raise Problem(400, "query", "this address takes no query parameters", expected="no query parameters")
     return caller

@@ -94,9 +94,16 @@ class Access:
         self._keys = other._keys
 
     def caller(
-        self, authorization: str | None, client: str | None, scopes: Collection[Scope], *, host: str | None = None
+        self,
+        authorization: str | None,
+        client: str | None,
+        scopes: Collection[Scope],
+        *,
+        host: str | None = None,
+        origin: str | None = None,
     ) -> Caller:
-        """Who asks for something that any of `scopes` allows. `host`: whom the request says it is for.
+        """Who asks for something that any of `scopes` allows. `host`: whom the request says it is for; `origin`: the
+        page that sends it, where a browser does.
 
         Raises Problem: 401 without a known key that is still valid, 403 with one of other scopes, and for a stranger
         where no keys are set.
@@ -107,6 +114,9 @@ class Access:
             if host is not None and not _is_local_name(host):
                 # A browser here that shows a stranger's page, whose name was made to lead to this machine.
                 raise Problem(403, "forbidden", "without keys only this machine's own name will do", field="Host")
+            if origin is not None and origin.partition("://")[2] != host:
+                # A browser here that shows a stranger's page, which may send to any address what needs no answer.
+                raise Problem(403, "forbidden", "without keys no other page may ask", field="Origin")
             return LOCAL
         scheme, _, text = (authorization or "").partition(" ")
         text = text.strip()

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Set
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -62,6 +62,9 @@ CANONICAL_LENGTH = len("2026-06-01T00:06:06.000000Z")
 """Of a time that matches `_TIME`, only the canonical form is so long and ends in Z with a T in the middle."""
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 """Outside of these a time is a placeholder or a slip, not a moment of a purchase."""
+_FIRST_US, _END_US = (
+    (datetime(year, 1, 1, tzinfo=UTC) - identity.EPOCH) // _MICROSECOND for year in (FIRST_YEAR, LAST_YEAR + 1)
+)
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -209,9 +212,12 @@ def normalise_time(body: JsonObject, name: str) -> int:
         moment = datetime.fromisoformat(value.upper())
     except ValueError as error:
         raise Rejection(RejectionReason.DATE, name, f"a day and time that exist ({error})") from None
+    since_us = (moment - identity.EPOCH) // _MICROSECOND
+    if not _FIRST_US <= since_us < _END_US:  # in UTC, as everybody reads it who comes later
+        raise Rejection(RejectionReason.DATE, name, f"a year from {FIRST_YEAR} to {LAST_YEAR} in UTC")
     if len(value) != CANONICAL_LENGTH or value[-1] != "Z" or value[10] != "T":
         body[name] = identity.canonical_time(moment)
-    return (moment - identity.EPOCH) // _MICROSECOND
+    return since_us
 
 
 def _require(body: JsonObject, name: str) -> None:

@@ -5,6 +5,7 @@ An enumerated value becomes its rank in the declared order (0 the first); unknow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from shared.contracts import enumerations
@@ -84,7 +85,8 @@ def first_payment_share(accepted: AcceptedTransaction) -> Value:
     terms = accepted.transaction.installments
     if terms is None or terms.first_payment_amount is None or not accepted.transaction.amount:
         return None
-    return terms.first_payment_amount / accepted.transaction.amount
+    share = terms.first_payment_amount / accepted.transaction.amount
+    return share if math.isfinite(share) else None  # a vector's JSON has no other number for it
 
 
 def credit_is_stretched(accepted: AcceptedTransaction) -> Value:

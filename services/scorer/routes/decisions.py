@@ -44,8 +44,7 @@ def add(
         with as_problems():
             deadline_s = door.deadline_s(request)
             question = door.question(request, caller, await door.body(request, caller, max_body_bytes))
-            with door.place(request):
-                return json_answer(await door.in_time(request, deadline_s, decisions.decide(question)))
+            return json_answer(await door.in_time(request, deadline_s, lambda: decisions.decide(question)))
 
     @app.post("/v1/decisions/batch", **openapi.DECIDE_BATCH)
     async def decide_batch(request: Request) -> Response:

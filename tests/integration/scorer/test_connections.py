@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from services.scorer.checkout import Question
-from services.scorer.connections import MAX_HEAD_BYTES, MAX_HEADERS, ConnectionLimits
+from services.scorer.connections import MAX_HEAD_BYTES, MAX_HEADERS, ConnectionLimits, Crowd
 from services.scorer.keys import Access, Scope, new_key
 from services.scorer.rate import Rate
 from services.scorer.server import OTHER_FILES, allow_files, listen, serve
@@ -143,14 +143,14 @@ class Door:
 @asynccontextmanager
 async def door(
     *, connections: int = 50, read_s: float = 30.0, keep_alive_s: float = 30.0, in_flight: int = 8,
-    access: Access | None = None,
+    access: Access | None = None, crowd: Crowd | None = None,
 ) -> AsyncIterator[Door]:  # fmt: skip
     use_case, stop, listener = Asked(), asyncio.Event(), listen("127.0.0.1", 0)
     app = an_app(
         use_case, access, max_body_bytes=200_000, read_seconds=read_s, max_in_flight=in_flight,
         rate=Rate(10_000.0, 10_000),
     )  # fmt: skip
-    limits = ConnectionLimits(connections, read_s, keep_alive_s)
+    limits = ConnectionLimits(connections, read_s, keep_alive_s, crowd)
     serving = asyncio.create_task(serve(app, listener, stop, limits))
     try:
         yield Door(use_case, listener.getsockname()[:2])
@@ -188,6 +188,29 @@ async def test_a_kept_connection_gets_no_more_time_for_its_next_head_than_a_new_
         await kept.drip(b"a")
         answer = await kept.answer()
         assert answer.is_problem(408, "slow")
+
+
+class Full:
+    """No place for a purchase, ever."""
+
+    def full(self, arrived_s: float) -> bool:
+        return True
+
+    def count_whole(self, change: int) -> None:
+        """Nobody is let in."""
+
+
+@pytest.mark.parametrize("body", [b"", b" "], ids=["silent", "dripping"])
+async def test_who_is_turned_away_and_never_sends_his_body_is_hung_up_on(body: bytes) -> None:
+    async with (
+        door(read_s=0.3, crowd=Full()) as there,
+        there.connection(HEAD + b"Content-Length: 100000\r\n\r\n") as waiting,
+    ):
+        answer = await waiting.answer()
+        assert answer.is_problem(503, "overloaded")
+        if body:
+            await waiting.drip(body)
+        assert await waiting.rest() == b""
 
 
 async def test_a_body_that_drips_in_gets_408_and_gives_its_place_back() -> None:

@@ -148,3 +148,13 @@ def test_up_to_the_skew_an_event_may_come_from_the_future(ahead_us: int, warning
 
 def test_beyond_the_skew_it_may_not() -> None:
     assert refused(transaction(0, t_us=START_US + MINUTE_US + 1)) == ("future", "occurred_at", 422)
+
+
+@pytest.mark.parametrize("edge", ["1970-01-01T00:00:00+01:00", "2200-12-31T23:30:00-01:00"])
+def test_a_time_whose_moment_lies_outside_is_refused_as_every_later_reader_would(edge: str) -> None:
+    assert refused(transaction(0, occurred_at=edge)) == ("date", "occurred_at", 422)
+
+
+def test_a_time_whose_text_lies_at_the_edge_and_its_moment_within_is_accepted() -> None:
+    accepted = decode(transaction(0, occurred_at="1970-01-01T01:00:00+01:00"))
+    assert accepted.transaction.occurred_at == "1970-01-01T00:00:00.000000Z"

@@ -243,3 +243,12 @@ def test_a_run_is_read_back_from_its_source() -> None:
 @pytest.mark.parametrize("source", ["producer", "simtom/bnpl", "simtom//x", "simtom/bnpl/", "other/bnpl/x", ""])
 def test_a_source_of_somebody_else_is_no_run(source: str) -> None:
     assert Run.of_source(source) is None
+
+
+@pytest.mark.parametrize("days", [-1, 1831, 3_000_000, 10**12])
+def test_days_that_no_plan_lasts_are_refused(days: int) -> None:
+    document, labels = mapped({"will_default": True, "days_to_first_missed_payment": days})
+    raw = orjson.dumps(document)
+    decoded = decode_transaction(raw, door=Door.TOPIC, received_us=recorded.RECORDED_US, limits=Limits())
+    with pytest.raises(Rejection, match="range"):
+        outcome_of(decoded.transaction, decoded.occurred_us, labels)

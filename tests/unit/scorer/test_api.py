@@ -165,6 +165,18 @@ async def test_what_is_not_answered_in_time_is_told_so_and_finished_all_the_same
         await slow.finished.wait()
 
 
+async def test_what_is_not_answered_in_time_keeps_its_place_until_it_is_done() -> None:
+    slow = Slow()
+    headers = JSON | {"Deadline-Ms": "1"}
+    async with client_of(slow, max_in_flight=2) as client:
+        reasons = [(await client.post(URL, content=body_of(), headers=headers)).json()["reason"] for _ in range(4)]
+        assert reasons == ["deadline", "deadline", "overloaded", "overloaded"]
+        slow.go_on.set()
+        await slow.finished.wait()
+        await asyncio.sleep(0)
+        assert (await client.post(URL, content=body_of(), headers=JSON)).status_code == 200
+
+
 async def test_a_shorter_deadline_of_the_service_stands() -> None:
     async with client_of(Slow(), deadline_s=0.02) as client:
         answer = await client.post(URL, content=body_of(), headers=JSON | {"Deadline-Ms": "60000"})

@@ -94,3 +94,26 @@ async def test_health_needs_no_key_and_says_why_it_is_not_ready(access: Access) 
         assert (waiting.status_code, waiting.text) == (503, "waiting\n")
         why[0] = None
         assert (await client.get("/ready")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (None, 200),
+        ("http://localhost:8000", 200),
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("http://localhost", 403),
+    ],
+)
+async def test_without_keys_no_other_page_in_a_browser_here_may_ask(origin: str | None, status: int) -> None:
+    """A form or a `fetch` that wants no answer reaches any address, and asks nobody before."""
+    headers = JSON | {"Host": "localhost:8000"} | ({"Origin": origin} if origin else {})
+    async with client_of(Asked()) as client:
+        assert (await client.post(URL, content=b"{}", headers=headers)).status_code == status
+
+
+async def test_with_a_key_a_page_may_ask(access: Access) -> None:
+    headers = JSON | {"Authorization": f"Bearer {KEY}", "Origin": "https://shop.example"}
+    async with client_of(Asked(), access) as client:
+        assert (await client.post(URL, content=b"{}", headers=headers)).status_code == 200
