@@ -33,6 +33,10 @@ Place = tuple[str, int, int]
 """Topic, partition, offset."""
 
 
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
+"""What reading a record raises that no service lets in."""
+
+
 @dataclass(slots=True)
 class Purchase:
     """An accepted purchase: the first record of its event id that wasn't refused or lying in a wrong partition."""
@@ -49,6 +53,8 @@ class VectorSeen:
     event_id: str
     place: Place
     state: str
+    content: bytes
+    """Of its features, and up to where they were made."""
 
 
 @dataclass
@@ -133,17 +139,19 @@ class Book:
             return
         try:
             body, event_id = _transaction(record)
-        except (ValueError, KeyError, TypeError, AttributeError):
+            bought = buy_of(record.offset, _micros(body["occurred_at"]), body, event_id)
+            customer = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
+            self._note(record, event_id, body)
+        except _UNREADABLE:
             self._without_letter(place)
             return
-        self._note(record, event_id, body)
-        customer = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
         if event_id in self.purchases or event_id in self.gone:
             self.repeats.add(place)
         else:
             self.purchases[event_id] = Purchase(place, event_id, customer)
-            self.by_source[body.get("source") or "producer"] += 1
-        self._buy(customer, buy_of(record.offset, _micros(body["occurred_at"]), body, event_id))
+            source = body.get("source")
+            self.by_source["producer" if source is None else source] += 1
+        self._buy(customer, bought)
 
     def _buy(self, customer: str, buy: Buy) -> None:
         # Another customer's purchase under an id that is taken gets no decision of its own. It is in the features of
@@ -172,13 +180,14 @@ class Book:
             return
         try:
             body = json.loads(record.value)
-        except (ValueError, TypeError):
+            day = _micros(body["observed_at"]) // 86_400_000_000
+            customer_id = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
+            known = Known(record.offset, body["event_id"], day, bool(body["defaulted"]))
+            self._note(record, body["event_id"], body)
+        except _UNREADABLE:
             self._without_letter(place)
             return
-        self._note(record, body["event_id"], body)
-        day = _micros(body["observed_at"]) // 86_400_000_000
-        customer_id = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
-        self.outcomes[customer_id].append(Known(record.offset, body["event_id"], day, bool(body["defaulted"])))
+        self.outcomes[customer_id].append(known)
 
     def add_vector(self, record: ConsumerRecord) -> None:
         place = (record.topic, record.partition, record.offset)
@@ -186,7 +195,7 @@ class Book:
             return
         body = json.loads(record.value)
         self._note(record, body["event_id"], body)
-        self.vectors[body["event_id"]].append(VectorSeen(body["event_id"], place, body["state"]))
+        self.vectors[body["event_id"]].append(VectorSeen(body["event_id"], place, body["state"], _content(body)))
         self._confirm(record.partition, body, body["transaction"])
 
     def add_decision(self, record: ConsumerRecord) -> None:
@@ -196,6 +205,9 @@ class Book:
         digest = hashlib.sha256(record.value).digest()
         self.decisions[body["event_id"]].append((place, digest, body["degraded"], body["model_version"]))
 
+        vectors = self.vectors.get(body["event_id"], ())
+        if body["channel"] == "stream" and vectors and _content(body) not in {each.content for each in vectors}:
+            self.mismatches.append(f"{body['event_id']}: decided on features that no vector of it has")
         if body["channel"] == "rest" and body["degraded"] is None:
             self.asked[body["event_id"]] = {
                 name: body[name] for name in ("features", "feature_set_version", "as_of", "customer_id", "event_id")
@@ -246,9 +258,9 @@ class Book:
     def _note(self, record: ConsumerRecord, event_id: str | None, body: Mapping[str, Any] | None = None) -> None:
         """`body`: where a row has to say the same."""
         place = (record.partition, record.offset)
-        self.records[record.topic][place] = event_id
         if body is not None:
             self.contents[record.topic][place] = of_record(record.topic, body)
+        self.records[record.topic][place] = event_id
 
     def _confirm(
         self, partition: int, body: dict[str, Any], transaction: dict[str, Any], *, certain: bool = True
@@ -307,10 +319,18 @@ def _is_of_this_release(body: dict[str, Any]) -> bool:
 def _transaction(record: ConsumerRecord) -> tuple[dict[str, Any], str]:
     body: dict[str, Any] = json.loads(record.value.removeprefix(b"\xef\xbb\xbf"))
     moment = identity.canonical_time(datetime.fromisoformat(body["occurred_at"].upper()))
-    event_id = body.get("event_id") or identity.event_id(
-        body.get("source") or "producer", body["transaction_id"], body["customer_id"], moment
+    source = body.get("source")
+    event_id = (body.get("event_id") or "").strip() and body["event_id"]
+    event_id = event_id or identity.event_id(
+        "producer" if source is None else source, body["transaction_id"], body["customer_id"], moment
     )
     return body, event_id
+
+
+def _content(body: dict[str, Any]) -> bytes:
+    """Of a vector, or of a decision: eight bytes that differ where its features do."""
+    told = json.dumps([body.get("features"), body.get("as_of")], sort_keys=True)
+    return hashlib.blake2b(told.encode(), digest_size=8).digest()
 
 
 def _sha256(value: bytes) -> str:

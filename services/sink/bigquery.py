@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -106,8 +107,9 @@ class PartitionWriter:
     async def _take_over(self) -> int:
         names = self._warehouse.names
         earlier = await names.current(self.place)
-        if earlier is not None:
-            await self._blocking(lambda: self._finalize(earlier))
+        # Its own as well, where Redis has lost the name: an append that nobody answered may still be on its way there.
+        for stream in {each for each in (earlier, self._stream) if each is not None}:
+            await self._blocking(functools.partial(self._finalize, stream))
         highest, link = await self._blocking(self._last_row)
         stream = await self._blocking(self._create_stream)
         if not await names.replace(self.place, earlier, stream):

@@ -172,14 +172,15 @@ class Warehouse:
 
     def matured_examples(self, as_of_us: int, feature_set: str, propensity: Propensity) -> Examples:
         """Every example that counts at that moment and that a lender has seen the outcome of, made with this version of
-        the features.
+        the features. A correction that came later is not known yet: what it corrects is.
 
         `propensity`: of a policy, the probability with which it approved what it approved by chance. Raises
         TooFewExamples if there is no example, or what it raises.
         """
-        view = f"`{self.project}.{views.TRAINING_EXAMPLES.id}`"
+        seen = views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})")
+        source = views.examples(seen, "JOIN").replace("{project}", self.project)
         which = f"e.mature_at <= TIMESTAMP_MICROS({self.watched_until(as_of_us):d})"
-        found = self.rows(examples_query(self.project, feature_set, view, which))
+        found = self.rows(examples_query(self.project, feature_set, f"({source})", which))
         if found.num_rows == 0:
             moment = from_epoch_micros(as_of_us)
             raise TooFewExamples(f"no example of the feature set {feature_set} has matured as of {moment}")

@@ -96,6 +96,11 @@ def test_as_of_a_moment_only_what_had_come_to_light_by_then_is_known(cut_off: Cu
         assert found.features.shape == (len(found.label), 1)
         return len(found.label), int(found.label.sum())
 
+    def learnt() -> tuple[int, int]:
+        found = Warehouse(cut_off.settings).matured_examples(cut_off.cut_us, FEATURE_SET_VERSION, none_by_chance)
+        return len(found), int(found.label.sum())
+
+    learnt_before = learnt()
     rows, before = defaults()
     asked = cut_off.seen.occurred_us < end_us
     asked &= cut_off.seen.mature_us <= cut_off.cut_us
@@ -115,6 +120,7 @@ def test_as_of_a_moment_only_what_had_come_to_light_by_then_is_known(cut_off: Cu
         cut_off.settings,
         {tables.OUTCOMES: [row | {"observed_at": later} for row in late]},
     )
+    assert learnt() == learnt_before
     write(cut_off.settings, rows_of(short, [0.05] * len(short), first=2 * 10**6))
     assert defaults() == (rows, before)
 

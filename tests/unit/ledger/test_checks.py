@@ -100,6 +100,8 @@ def balanced_world() -> World:
             "channel": "stream",
             "model_version": "m1",
             "decision": "approve",
+            "features": vector["features"],
+            "as_of": vector["as_of"],
         }
         world.purchases.append(body)
         world.transactions.append(_record("bnpl-transactions", offset, "c1", body))
@@ -124,6 +126,19 @@ def test_a_world_in_order_balances() -> None:
     assert all(findings[name].checked > 0 for name in ("P1", "P2", "P3", "P4", "P6"))
 
 
+def _decided_on_other_features(world: World) -> None:
+    body = json.loads(world.decisions[1].value)
+    body["features"]["amount"] = 99_999.0
+    world.decisions[1] = _record("risk-decisions", 1, "c1", body)
+
+
+def _made_otherwise(world: World, vector: dict[str, Any]) -> None:
+    """The second vector, and the decision on it."""
+    world.vectors[1] = _record("bnpl-features", 1, "c1", vector)
+    body = json.loads(world.decisions[1].value) | {"features": vector["features"]}
+    world.decisions[1] = _record("risk-decisions", 1, "c1", body)
+
+
 def _event_never_arrived(world: World) -> None:
     world.acknowledged["shop"] = 3
 
@@ -133,7 +148,7 @@ def _decision_missing(world: World) -> None:
 
 
 def _decided_twice(world: World) -> None:
-    other = {"event_id": "e0", "degraded": None, "channel": "stream", "model_version": "m1", "decision": "decline"}
+    other = json.loads(world.decisions[0].value) | {"decision": "decline"}
     world.decisions.append(_record("risk-decisions", 2, "c1", other))
 
 
@@ -231,6 +246,7 @@ def _rebuilding_and_not_a_word(world: World) -> None:
         (_row_doubled, {"P3"}),
         (_row_of_another_event, {"P3"}),
         (_row_that_says_something_else, {"P3"}),
+        (_decided_on_other_features, {"P4"}),
         (_feature_wrong, {"P4"}),
         (_feature_left_out, {"P4"}),
         (_feature_of_a_checkout_wrong, {"P4"}),
@@ -283,14 +299,40 @@ def test_a_decision_may_be_that_of_a_purchase_that_came_later() -> None:
     assert all(finding.balanced for finding in world.findings().values())
 
 
-def test_what_cannot_be_read_and_came_later_may_still_be_refused() -> None:
+UNREADABLE: tuple[dict[str, Any] | bytes, ...] = (
+    b"{", b"[1]", b"1", {"occurred_at": "2026-06-01T00:00:00Z"},
+    {"event_id": "e", "transaction_id": "t", "customer_id": "c1", "occurred_at": "2026-06-01T00:00:00Z",
+     "amount": "ten", "currency": "USD"},
+    {"event_id": 7, "transaction_id": "t", "customer_id": "c1", "occurred_at": "2026-06-01T00:00:00Z", "amount": 1.0,
+     "currency": "USD"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", UNREADABLE)
+def test_what_cannot_be_read_and_came_later_may_still_be_refused(value: dict[str, Any] | bytes) -> None:
     world = balanced_world()
     _only_the_first_is_judged(world)
-    world.transactions.append(_record("bnpl-transactions", 2, "c1", b"{"))
+    world.transactions.append(_record("bnpl-transactions", 2, "c1", value))
+    world.scope["bnpl-outcomes", partition_of(b"c1", PARTITIONS)] = 0
+    book = world.book()
+    book.add_outcome(_record("bnpl-outcomes", 0, "c1", value))
     assert all(finding.balanced for finding in world.findings().values())
     world.scope = {}
-    with pytest.raises(ValueError, match="Expecting"):
+    with pytest.raises((ValueError, KeyError, TypeError, AttributeError, ArithmeticError)):
         world.findings()
+
+
+@pytest.mark.parametrize("given", [{"event_id": " ", "source": "shop"}, {"source": ""}, {"event_id": None}])
+def test_ids_are_derived_as_the_doors_derive_them(given: dict[str, Any]) -> None:
+    body = {
+        "transaction_id": "t9", "customer_id": "c1", "occurred_at": "2026-06-01T00:09:00.000000Z", "amount": 1.0,
+        "currency": "USD", "status": "completed", **given,
+    }  # fmt: skip
+    raw = json.dumps(body).encode()
+    accepted = decode_transaction(raw, door=Door.TOPIC, received_us=2**60, limits=Limits())
+    book = Book(PARTITIONS, {})
+    book.add_transaction(_record("bnpl-transactions", 0, "c1", body))
+    assert list(book.purchases) == [accepted.transaction.event_id]
 
 
 def test_what_is_judged_is_judged_as_ever() -> None:
@@ -313,7 +355,7 @@ def test_features_of_a_state_begun_anew_balance_only_after_an_erased_purchase(
     raw = json.dumps(world.purchases[1]).encode()
     accepted = decode_transaction(raw, door=Door.TOPIC, received_us=2**60, limits=Limits())
     body["features"] = features_of(CustomerState(), accepted)
-    world.vectors[1] = _record("bnpl-features", 1, "c1", body)
+    _made_otherwise(world, body)
     world.erased = erased
     assert world.findings()["P4"].balanced == balanced
 
@@ -333,5 +375,5 @@ def test_a_vector_from_before_a_feature_was_added_is_compared_on_the_others(amou
     _feature_left_out(world)
     body = json.loads(world.vectors[1].value) | {"feature_set_version": "1-before"}
     body["features"]["amount_sum_24h"] += amount
-    world.vectors[1] = _record("bnpl-features", 1, "c1", body)
+    _made_otherwise(world, body)
     assert world.findings()["P4"].balanced == balanced

@@ -116,6 +116,21 @@ async def test_a_successor_seals_the_stream_and_the_late_append_of_a_zombie_is_r
     assert writes.offsets == [0, 1, 2]
 
 
+async def test_its_own_stream_is_sealed_where_its_name_is_lost(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An append that nobody answered may land after the table was asked for its last row."""
+    monkeypatch.setattr(bigquery, "PATIENCE_S", 0.0)
+    writes, names = FakeWrites(before=[CODE.UNAVAILABLE]), FakeNames()
+    mine = writer(writes, names, threads)
+    await mine.open()
+    with pytest.raises(StreamLost):
+        await mine.append(rows([0, 1]))
+    names.held.clear()  # FLUSHALL
+    await mine.open()
+    assert [stream.sealed for stream in writes.streams.values()] == [True, False]
+
+
 async def test_of_two_that_take_over_at_once_only_one_may_append(threads: ThreadPoolExecutor) -> None:
     writes, names = FakeWrites(), FakeNames()
 
