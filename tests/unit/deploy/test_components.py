@@ -18,7 +18,18 @@ from deploy.local import kafka_jars
 from deploy.monitoring.operator import prometheus_rule
 from shared.contracts.topics import ALL, OUTCOMES, TRANSACTIONS
 from shared.kafka.grants import OUR_PREFIX, OURS, grants_of
-from tests.deployment import AUTOSCALING, BASE, DEPLOY, KEDA, MONITORING, PROD, Object, kubernetes_containers, kustomize
+from tests.deployment import (
+    AUTOSCALING,
+    BASE,
+    DEPLOY,
+    KEDA,
+    MONITORING,
+    PROD,
+    REPOSITORY,
+    Object,
+    kubernetes_containers,
+    kustomize,
+)
 from tests.unit.deploy.test_manifests import VERSIONS, validate
 
 STRIMZI, REDIS = (
@@ -85,6 +96,35 @@ def test_an_apply_leaves_the_number_of_what_is_scaled_alone(component: Path, sca
 
 def test_production_scales_its_scorers() -> None:
     assert set(only("HorizontalPodAutoscaler", kustomize(PROD))) == {"scorer"}
+
+
+PAGES = [*sorted((REPOSITORY / "docs").rglob("*.md")), *sorted((REPOSITORY / "services").glob("*/README.md"))]
+SCALE = re.compile(r"kubectl [^`]*?scale\s+deployment/(\w+)\s+--replicas=(\w+)")
+PATCH = re.compile(r"patch (hpa|scaledobject) (\w+) (--type merge )?--patch '([^']*)'")
+
+
+def test_a_command_for_more_of_a_service_leaves_no_fewer_than_may_run_already() -> None:
+    most = {name: one["spec"]["maxReplicaCount"] for name, one in only("ScaledObject", kustomize(BASE, KEDA)).items()}
+    named = [found for page in PAGES for found in SCALE.findall(page.read_text())]
+    assert {"scorer", "features", "sink"} == {name for name, _ in named}
+    for name, number in named:
+        # How many scorers run, no page can know.
+        assert number == ("N" if name == "scorer" else str(most[name])), name
+
+
+def test_a_command_that_raises_an_autoscalers_floor_is_one_that_it_takes() -> None:
+    scalers = {
+        "hpa": only("HorizontalPodAutoscaler", kustomize(PROD)),
+        "scaledobject": only("ScaledObject", kustomize(BASE, KEDA)),
+    }
+    named = [found for page in PAGES for found in PATCH.findall(page.read_text())]
+    assert {kind for kind, *_ in named} == set(scalers)
+    for kind, name, merging, patch in named:
+        spec = scalers[kind][name]["spec"]
+        ((field, floor),) = yaml.safe_load(patch)["spec"].items()
+        assert spec[field] < floor <= spec[field.replace("min", "max")]
+        # Of a kind that it doesn't know, the API server makes no strategic merge.
+        assert bool(merging) == (kind == "scaledobject")
 
 
 def test_consumers_are_scaled_by_the_lag_of_their_own_group_on_every_topic_that_it_reads() -> None:
