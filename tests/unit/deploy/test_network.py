@@ -170,6 +170,26 @@ def test_in_the_dev_overlay_each_reaches_what_its_code_reads_and_nothing_else() 
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_pod_resolves_names_whoever_does_that_in_the_cluster(folder: Path) -> None:
+    cluster = Cluster(folder)
+    system = {"kubernetes.io/metadata.name": "kube-system"}
+    for name, labels in cluster.labels.items():
+        for resolver in ("kube-dns", "node-local-dns"):
+            assert cluster._allowed("Egress", labels, {"k8s-app": resolver}, system, 53, {}), (name, resolver)
+            assert not cluster._allowed("Egress", labels, {"k8s-app": resolver}, NAMESPACE, 53, {})
+        assert not cluster._allowed("Egress", labels, {"k8s-app": "metrics-server"}, system, 53, {})
+        # NodeLocal DNSCache, and Google's Cloud DNS.
+        for address in ("169.254.20.10", "169.254.169.254"):
+            assert cluster.lets_out(name, address, 53), (name, address)
+        assert not cluster.lets_out(name, "10.0.0.10", 53) and not cluster.lets_out(name, "8.8.8.8", 53)
+    asking = [rule for policy in cluster.policies for rule in policy["spec"].get("egress", ())
+              if any(one["port"] == 53 for one in rule["ports"])]  # fmt: skip
+    assert asking, "an answer that is too long for a datagram is asked for again by TCP"
+    for rule in asking:
+        assert rule["ports"] == [{"protocol": kind, "port": 53} for kind in ("UDP", "TCP")]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_from_other_namespaces_only_the_checkout_and_the_metrics_are_reached(folder: Path) -> None:
     cluster = Cluster(folder)
     asking = {"kubernetes.io/metadata.name": "shop", "flit-risk/may-ask": "true"}
