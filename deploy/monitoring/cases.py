@@ -59,9 +59,11 @@ DAY_MINUTES = 1440
 
 CASES = (
     Case("ServiceDown", "page", {'up{job="scorer",instance="a"}': gauge((1, 0, 1)),
-                                 'up{job="trainer",instance="b",optional="yes"}': gauge((0, 0, 0))},
+                                 'up{job="trainer",instance="b",optional="yes"}': gauge((0, 0, 0)),
+                                 'up{job="of-others",instance="c"}': gauge((0, 0, 0))},
          {"job": "scorer", "instance": "a"}),
-    Case("ServiceRestarts", "ticket", {'process_start_time_seconds{job="sink",instance="a"}': counter((0, 1, 0))},
+    Case("ServiceRestarts", "ticket", {'process_start_time_seconds{job="sink",instance="a"}': counter((0, 1, 0)),
+                                       'process_start_time_seconds{job="of-others",instance="c"}': counter((1, 1, 1))},
          {"job": "sink", "instance": "a"}),
     Case("ConsumerLag", "page",
          {f'flit_consumer_lag_records{{service="sink",topic="bnpl-features",partition="{partition}"}}':
