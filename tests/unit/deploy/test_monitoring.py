@@ -10,7 +10,7 @@ import yaml
 
 from deploy.local.supervisor import SERVICES as SUPERVISED
 from deploy.monitoring.__main__ import FOLDER, files
-from deploy.monitoring.alerts import DRIFT, JOBS
+from deploy.monitoring.alerts import ALWAYS, DRIFT, JOBS
 from deploy.monitoring.cases import CASES
 from deploy.monitoring.dashboards import DASHBOARDS
 from deploy.monitoring.dashboards.panels import COLUMNS, Panel
@@ -18,7 +18,7 @@ from deploy.monitoring.objectives import OBJECTIVES
 from deploy.monitoring.rules import alert_names, alerting_rules, annotations_of
 from services.ledger.settings import DEFAULT_PORT as LEDGER_PORT
 from services.trainer.drift import THRESHOLD
-from tests.deployment import BASE, MONITORING, REPOSITORY, compose, kustomize
+from tests.deployment import BASE, MONITORING, PROD, REPOSITORY, compose, kustomize
 from tests.monitoring import (
     OF_TARGETS,
     RUNBOOKS,
@@ -93,6 +93,19 @@ def test_our_jobs_are_those_that_prometheus_is_told_of() -> None:
     (monitor,) = (one for one in kustomize(BASE, MONITORING) if one["kind"] == "ServiceMonitor")
     (expression,) = monitor["spec"]["selector"]["matchExpressions"]
     assert set(JOBS) == asked | set(expression["values"])
+
+
+def test_who_always_runs_is_missed_and_nobody_else() -> None:
+    """Of a service without a target no series says that it is down."""
+    missed = re.findall(r'absent\(up\{job="(\w+)"\}\)', EXPRESSIONS["alert ServiceDown (page)"])
+    assert sorted(missed) == sorted(ALWAYS)
+    embedded = yaml.safe_load((FOLDER / "targets/embedded.yml").read_text())
+    assert set(ALWAYS) <= {one["labels"]["job"] for one in embedded if "optional" not in one["labels"]}
+    core = {name for name, one in compose()["services"].items() if not one.get("profiles")}
+    deployed = {one["metadata"]["name"] for one in kustomize(PROD) if one["kind"] == "Deployment"}
+    assert set(ALWAYS) <= core & deployed
+    cases = [case for case in CASES if case.alert == "ServiceDown"]
+    assert any("instance" not in case.labels for case in cases), "a target that goes with its service"
 
 
 def test_a_metric_or_label_that_does_not_exist_is_found() -> None:
