@@ -229,7 +229,8 @@ def test_redis_by_its_operator_forgets_nothing_that_it_has_acknowledged() -> Non
     held = only("ConfigMap", REDIS)[server["spec"]["redisConfig"]["additionalRedisConfig"]]["data"]
     lines = dict(line.split(" ", 1) for line in held["redis-additional.conf"].splitlines())
     assert lines == {
-        "appendonly": "yes", "appendfsync": "always", "save": '""', "maxmemory-policy": "noeviction"
+        "appendonly": "yes", "appendfsync": "always", "save": '""', "maxmemory-policy": "noeviction",
+        "maxmemory": "2600mb",
     }  # fmt: skip
     assert server["spec"]["TLS"]["secret"]["secretName"] and server["spec"]["acl"]["secret"]["secretName"]
     assert re.fullmatch(r"\S+:v\d+\.\d+\.\d+", server["spec"]["kubernetesConfig"]["image"])
