@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+from deploy.gcp.rights import ACCOUNT_PREFIX, RIGHTS
 from deploy.local import kafka_jars
 from deploy.monitoring.operator import prometheus_rule
 from shared.contracts.topics import ALL, OUTCOMES, TRANSACTIONS
@@ -25,10 +26,12 @@ from tests.deployment import (
     KEDA,
     MONITORING,
     PROD,
+    REGISTRY,
     REPOSITORY,
     Object,
     kubernetes_containers,
     kustomize,
+    pod_of,
 )
 from tests.unit.deploy.test_manifests import VERSIONS, validate
 
@@ -154,6 +157,33 @@ def test_who_counts_the_lag_shows_the_services_own_password() -> None:
         assert [each["parameter"] for each in references] == ["username", "password", "ca"]
         assert {each["name"] for each in references} == {f"flit-risk-{name}", "flit-risk-authorities"}
         assert all(each["key"] in held[each["name"]] for each in references)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_with_the_registry_in_a_bucket_every_account_of_google_is_a_pods(version: str) -> None:
+    objects = kustomize(PROD, REGISTRY)
+    for one in objects:
+        if one["apiVersion"] in ("v1", "apps/v1", "networking.k8s.io/v1"):
+            validate(one, version)
+    accounts = {name for name in only("ServiceAccount", objects) if name != "flit-risk"}
+    assert accounts == {f"{ACCOUNT_PREFIX}{service}" for service in RIGHTS}
+    for name, rights in RIGHTS.items():
+        pod = next(pod for one in objects if one["metadata"]["name"] == name and (pod := pod_of(one)))
+        assert pod["spec"]["serviceAccountName"] == f"{ACCOUNT_PREFIX}{name}", rights
+
+
+def test_with_the_registry_in_a_bucket_no_volume_is_shared() -> None:
+    objects = kustomize(PROD, REGISTRY)
+    assert only("ConfigMap", objects)["flit-risk"]["data"]["MODEL_REGISTRY__URI"].startswith("gs://")
+    assert only("PersistentVolumeClaim", objects)["models"]["spec"]["accessModes"] == ["ReadWriteOnce"]
+    mounting = set()
+    for name, one in only("Deployment", objects).items():
+        volumes = {each["name"]: each for each in one["spec"]["template"]["spec"]["volumes"]}
+        assert "emptyDir" in volumes["tmp"], "the copies of models, by default"
+        if "persistentVolumeClaim" in volumes.get("models", {}):
+            mounting.add(name)
+            assert one["spec"]["replicas"] == 1
+    assert mounting == {"trainer"}
 
 
 def test_prometheus_is_told_of_every_service_object_that_has_metrics() -> None:

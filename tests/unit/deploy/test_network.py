@@ -11,12 +11,14 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from deploy.gcp.rights import RIGHTS
 from shared.alerts.settings import SMTP_PORTS
 from tests.deployment import (
     BASE,
     DEPLOY,
     DEV,
     PROD,
+    REGISTRY,
     Object,
     compose_containers,
     kubernetes_containers,
@@ -46,8 +48,8 @@ ADDRESSES = (
 class Cluster:
     """The pods of a folder, by name, and what its policies let through."""
 
-    def __init__(self, folder: Path) -> None:
-        objects = kustomize(folder)
+    def __init__(self, folder: Path, *components: Path) -> None:
+        objects = kustomize(folder, *components)
         self.policies = [one for one in objects if one["kind"] == "NetworkPolicy"]
         self.labels: dict[str, Mapping[str, str]] = {}
         self.ports: dict[str, dict[str, int]] = {}
@@ -256,6 +258,18 @@ def test_the_metadata_server_is_for_those_who_ask_bigquery_and_the_clusters_netw
         assert any(cluster.lets_out(pod, "169.254.169.254", port) for port in (80, 988)) == asks, pod
         for private in ("10.0.0.1", "172.20.0.1", "192.168.1.1", "169.254.169.254"):
             assert not cluster.lets_out(pod, private, 443), pod
+
+
+def test_with_the_registry_in_a_bucket_whoever_has_rights_there_reaches_it_and_nobody_else() -> None:
+    before, cluster = Cluster(PROD), Cluster(PROD, REGISTRY)
+    for pod in cluster.labels:
+        asks_bigquery = before.lets_out(pod, "142.250.1.1", 443)
+        has_rights = pod in RIGHTS and RIGHTS[pod].bucket is not None
+        for address, port in (("142.250.1.1", 443), ("169.254.169.254", 80), ("169.254.169.254", 988)):
+            assert cluster.lets_out(pod, address, port) == (asks_bigquery or has_rights), (pod, address, port)
+        for private in ("10.0.0.1", "172.20.0.1", "192.168.1.1", "169.254.169.254"):
+            assert not cluster.lets_out(pod, private, 443), pod
+    assert not before.lets_out("scorer", "142.250.1.1", 443), "without a bucket it asks Google nothing"
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
