@@ -252,6 +252,33 @@ def test_only_who_talks_to_the_brokers_gets_to_strimzis() -> None:
     (peer,) = cluster["spec"]["kafka"]["listeners"][0]["networkPolicyPeers"]
     policy = only("NetworkPolicy", kustomize(PROD))["to-kafka"]
     assert peer["podSelector"] == policy["spec"]["podSelector"]
+    assert peer["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "flit-risk"}}
+
+
+def test_only_who_reads_redis_gets_to_the_operators() -> None:
+    (policy,) = only("NetworkPolicy", REDIS).values()
+    validate(policy, VERSIONS[0])
+    (server,) = only("Redis", REDIS)
+    assert policy["spec"]["podSelector"]["matchLabels"] == {"app": server}
+    (rule,) = policy["spec"]["ingress"]
+    (peer,) = rule["from"]
+    assert peer["podSelector"] == only("NetworkPolicy", kustomize(PROD))["to-redis"]["spec"]["podSelector"]
+    assert peer["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "flit-risk"}}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_examples_are_applied_to_the_namespace_that_is_made_for_them(version: str) -> None:
+    folder = DEPLOY / "k8s/examples"
+    (namespace,) = yaml.safe_load_all((folder / "namespace.yaml").read_text())
+    validate(namespace, version)
+    name, level = namespace["metadata"]["name"], namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+    for file, objects in (("strimzi.yaml", STRIMZI), ("redis.yaml", REDIS)):
+        text = (folder / file).read_text()
+        assert set(re.findall(r"--namespace (\S+)", text)) == {name}
+        assert "namespace.yaml" in text and re.search(rf"\b{name}\.svc:\d+", text)
+        assert not any("namespace" in one["metadata"] for one in objects)
+    # Its pods keep to that level only where its operator is told to.
+    assert f"STRIMZI_POD_SECURITY_PROVIDER_CLASS={level}" in (folder / "strimzi.yaml").read_text()
 
 
 def test_redis_by_its_operator_forgets_nothing_that_it_has_acknowledged() -> None:

@@ -228,6 +228,19 @@ def test_in_the_production_overlay_each_reaches_what_its_code_reads() -> None:
             assert cluster.lets_out(pod, address, ports[name]) == wanted, (pod, name)
 
 
+def test_in_production_each_also_reaches_what_it_reads_of_kafka_and_redis_in_the_examples_namespace() -> None:
+    """Of pods, whose addresses stand in no range: the examples' own names lead there."""
+    (namespace,) = yaml.safe_load_all((DEPLOY / "k8s/examples/namespace.yaml").read_text())
+    where = {"kubernetes.io/metadata.name": namespace["metadata"]["name"]}
+    assert where != NAMESPACE, "where nobody reaches anybody whom our policies don't name"
+    cluster = Cluster(PROD)
+    for pod, addresses in read(PROD).items():
+        for name, port in (("KAFKA__BOOTSTRAP_SERVERS", 9093), ("REDIS__URL", 6379)):
+            let = cluster._allowed("Egress", cluster.labels[pod], {}, where, port, {})
+            assert let == (name in addresses), (pod, name)
+        assert not cluster._allowed("Egress", cluster.labels[pod], {}, where, 443, {})
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_who_asks_bigquery_has_an_account_of_its_own_and_nobody_else_has_one(folder: Path) -> None:
     accounts = {
