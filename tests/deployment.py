@@ -229,6 +229,15 @@ def _merged(old: Any, new: Any, key: str = "") -> Any:
     return new
 
 
+_UNITS = {"mb": 2**20, "gb": 2**30, "Mi": 2**20, "Gi": 2**30, "M": 2**20, "G": 2**30}
+
+
+def size(text: str) -> int:
+    """In bytes, of what Valkey, Kubernetes or compose (whose G is the binary one) writes so."""
+    number, unit = text.rstrip("bgimBGIM"), text.lstrip("0123456789")
+    return int(number) * _UNITS[unit]
+
+
 @dataclass(frozen=True)
 class Stage:
     """One `FROM` of the Dockerfile."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.deployment import (
     kubernetes_containers,
     kustomize,
     pod_of,
+    size,
 )
 
 FOLDERS = (BASE, DEV, PROD)
@@ -279,13 +279,6 @@ def test_valkey_keeps_what_the_embedded_one_keeps(source: Any) -> None:
 
 CLAIM_BYTES = 4_000
 """services/scorer/README.md."""
-UNITS = {"mb": 2**20, "gb": 2**30, "Mi": 2**20, "Gi": 2**30, "G": 2**30, "M": 2**20}
-
-
-def size(text: str) -> int:
-    """In bytes, as Valkey, Kubernetes or compose writes it (whose G is the binary one)."""
-    number, unit = re.fullmatch(r"(\d+)(\w+)", text).groups()  # type: ignore[union-attr]
-    return int(number) * UNITS[unit]
 
 
 def memory(containers: Sequence[Container]) -> tuple[int, int]:
