@@ -18,7 +18,9 @@ REPOSITORY = Path(__file__).parents[1]
 DEPLOY = REPOSITORY / "deploy"
 COMPOSE = DEPLOY / "docker-compose.yml"
 BASE, DEV, PROD = (DEPLOY / "k8s" / folder for folder in ("base", "overlays/dev", "overlays/prod"))
-AUTOSCALING, KEDA, MONITORING = (DEPLOY / "k8s/components" / name for name in ("autoscaling", "keda", "monitoring"))
+AUTOSCALING, KEDA, MONITORING, REGISTRY = (
+    DEPLOY / "k8s/components" / name for name in ("autoscaling", "keda", "monitoring", "registry-in-bucket")
+)
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
 OURS = "flit-risk/"
@@ -211,15 +213,29 @@ def _parsed(path: Path) -> list[Object]:
     return list(yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader))  # ten times as fast as in Python
 
 
-def _merged(old: Any, new: Any) -> Any:
+def _merged(old: Any, new: Any, key: str = "") -> Any:
     if isinstance(old, dict) and isinstance(new, dict):
         merged = {
-            key: _merged(old[key], new[key]) if key in old and key in new else (old | new)[key] for key in old | new
+            key: _merged(old[key], new[key], key) if key in old and key in new else (old | new)[key]
+            for key in old | new
         }
         return {key: value for key, value in merged.items() if value is not None}  # null takes a field away
+    if key == "volumes":  # by their names; those that a patch changes come first
+        held = {item["name"]: item for item in old}
+        changed = {item["name"]: _merged(held.pop(item["name"], {}), item) for item in new}
+        return [*changed.values(), *held.values()]
     if isinstance(old, list) and any(isinstance(item, dict) for item in old):
         raise ValueError("lists of maps are merged by keys that differ from list to list: put it into the base instead")
     return new
+
+
+_UNITS = {"mb": 2**20, "gb": 2**30, "Mi": 2**20, "Gi": 2**30, "M": 2**20, "G": 2**30}
+
+
+def size(text: str) -> int:
+    """In bytes, of what Valkey, Kubernetes or compose (whose G is the binary one) writes so."""
+    number, unit = text.rstrip("bgimBGIM"), text.lstrip("0123456789")
+    return int(number) * _UNITS[unit]
 
 
 @dataclass(frozen=True)

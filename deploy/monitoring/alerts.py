@@ -48,10 +48,23 @@ def _fails_each_time(*counters: str) -> str:
 OPTIONAL = "optional"
 """The label of targets that come and go, such as a training: nobody is told that they are away."""
 
+JOBS = ("simulator", "ingestor", "features", "scorer", "sink", "trainer", "console", "ledger")
+"""Ours. In a cluster one Prometheus asks everybody, and what other people run is not for our alerts to tell."""
+OURS = f'job=~"{"|".join(JOBS)}"'
+"""Selects our targets where a metric is one that every process has."""
+
+ALWAYS = ("ingestor", "features", "scorer", "sink")
+"""Run in every deployment. Where the last of a service's processes takes the target along (pods, `compose/scaled.yml`),
+no series is left that could be 0, and only the absence tells. The others may be left out on purpose."""
+GONE = " or ".join(f'absent(up{{job="{job}"}})' for job in ALWAYS)
+
 ALERTS = (
-    Alert("ServiceDown", "page", f'up{{{OPTIONAL}!="yes"}} == 0', "2m", "A service does not answer."),
     Alert(
-        "ServiceRestarts", "ticket", "changes(process_start_time_seconds[30m]) > 2", "0m",
+        "ServiceDown", "page", f'up{{{OURS},{OPTIONAL}!="yes"}} == 0 or {GONE}', "2m",
+        "A service does not answer, or nothing is left of it.",
+    ),
+    Alert(
+        "ServiceRestarts", "ticket", f"changes(process_start_time_seconds{{{OURS}}}[30m]) > 2", "0m",
         "A service ends and is started again, time after time.",
     ),
     Alert(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from deploy.monitoring.alerts import ALWAYS
 from deploy.monitoring.objectives import OBJECTIVES, Objective
 from deploy.monitoring.rules import annotations_of
 
@@ -52,6 +53,11 @@ def _on_off(metric: str, alert: str, severity: str, **labels: str) -> Case:
     return Case(alert, severity, {metric: gauge((0, 1, 0))}, labels)
 
 
+def _up(without: str) -> dict[str, str]:
+    """All that always run but one."""
+    return {f'up{{job="{job}",instance="a"}}': gauge((1, 1, 1)) for job in ALWAYS if job != without}
+
+
 DECIDED = 'flit_decisions_total{channel="stream",decision="approve",variant="",degraded=""}'
 ROWS = 'flit_sink_rows_total{table="flit_ml_raw.raw_bnpl_prediction_logs"}'
 CONCERN = 'flit_monitor_concern{concern="drift"}'
@@ -59,9 +65,15 @@ DAY_MINUTES = 1440
 
 CASES = (
     Case("ServiceDown", "page", {'up{job="scorer",instance="a"}': gauge((1, 0, 1)),
-                                 'up{job="trainer",instance="b",optional="yes"}': gauge((0, 0, 0))},
+                                 'up{job="trainer",instance="b",optional="yes"}': gauge((0, 0, 0)),
+                                 'up{job="of-others",instance="c"}': gauge((0, 0, 0)), **_up("scorer")},
          {"job": "scorer", "instance": "a"}),
-    Case("ServiceRestarts", "ticket", {'process_start_time_seconds{job="sink",instance="a"}': counter((0, 1, 0))},
+    # Its target goes with it.
+    Case("ServiceDown", "page", {'up{job="sink",instance="a"}': f"1+0x{WELL - 1} _x{WRONG} 1+0x{AGAIN - 1}",
+                                 **_up("sink")},
+         {"job": "sink"}),
+    Case("ServiceRestarts", "ticket", {'process_start_time_seconds{job="sink",instance="a"}': counter((0, 1, 0)),
+                                       'process_start_time_seconds{job="of-others",instance="c"}': counter((1, 1, 1))},
          {"job": "sink", "instance": "a"}),
     Case("ConsumerLag", "page",
          {f'flit_consumer_lag_records{{service="sink",topic="bnpl-features",partition="{partition}"}}':

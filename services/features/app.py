@@ -145,6 +145,7 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
             return {}
         points: dict[TP, ResumePoint] = {}
         lost = {tp.partition for tp in assigned if tp.partition not in positions}
+        self._rebuilder.show_only(lost, {tp.partition for tp in assigned})
         for tp in sorted(assigned):
             if tp.partition in lost:
                 # Whatever is fetched of it now is passed over; it comes again when the states are there.

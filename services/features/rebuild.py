@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from services.features import log_ends
 from services.features.handler import SEND_DEADLINE_S, Sender, moved
 from services.features.log_ends import SILENCE_SECONDS
-from services.features.metrics import REBUILDING, REBUILT, REBUILT_ROWS
+from services.features.metrics import REBUILD_GAPS, REBUILDING, REBUILT, REBUILT_ROWS
 from services.features.outgoing import records_of
 from services.features.past import PastRecord
 from services.features.pipeline import SERVICE, BatchResult, Decoded, LogRecord, customers_of, decode, process
@@ -90,6 +90,19 @@ class Rebuilder:
                 log.warning("waiting_for_dependency", error=str(error))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def show_only(self, lost: Collection[int], owned: Collection[int]) -> None:
+        """Tell no more of what others have by now, nor of rebuilds that were given up or that another process finished:
+        else it would be shown, and alarm people, for as long as this process lives. What nobody has of our own
+        partitions' records stays told."""
+        for partition in range(self._kafka.partitions):
+            if partition in owned:
+                if partition not in lost:
+                    REBUILDING.labels(partition).set(0)
+            else:
+                REBUILDING.remove(partition)
+                for topic in (TRANSACTIONS.name, OUTCOMES.name):
+                    REBUILD_GAPS.remove(topic, partition)
 
     async def taken_in(self, partitions: Collection[int]) -> dict[int, Position]:
         """How far each partition was taken in at least, as the group has committed; nothing where that can't be asked.

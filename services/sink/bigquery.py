@@ -148,6 +148,13 @@ class PartitionWriter:
         if connection is not None:
             connection.cancel()
 
+    def leave(self) -> None:
+        """Close, and tell nothing of the partition any more: whoever writes next does. Else what was true at the end
+        would be shown, and alarm people, for as long as this process lives."""
+        self.close()
+        self.failing = False
+        WAITING.remove(self.table.id, str(self._partition))
+
     async def _deliver(self, batch: Frozen) -> None:
         """Send one frozen batch until it is known to be in the table."""
         in_doubt = False

@@ -124,7 +124,7 @@ class Lane:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         for writer in self._writers:
-            writer.close()
+            writer.leave()
 
     async def _run(self) -> None:
         while not self._closing.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deploy.monitoring.alerts import OURS
 from deploy.monitoring.dashboards.panels import Dashboard, Panel, Query
 from deploy.monitoring.objectives import FAST, OBJECTIVES, Objective
 
@@ -27,7 +28,7 @@ SYSTEM = Dashboard(
     [
         Panel(
             "Services up", "Each target that Prometheus asks: 1 while it answers.", "none",
-            [Query("min by (job) (up)", "{{job}}")], kind="stat", limits=(1,), falling=True,
+            [Query(f"min by (job) (up{{{OURS}}})", "{{job}}")], kind="stat", limits=(1,), falling=True,
             alerts=("ServiceDown",), width=18,
         ),
         Panel(
@@ -46,16 +47,17 @@ SYSTEM = Dashboard(
         ),
         Panel(
             "Starts in the last hour", "How often each process was started anew: a deployment is one.", "none",
-            [Query("max by (job) (changes(process_start_time_seconds[1h]))", "{{job}}")], kind="bargauge",
+            [Query(f"max by (job) (changes(process_start_time_seconds{{{OURS}}}[1h]))", "{{job}}")], kind="bargauge",
             limits=(1, 3), alerts=("ServiceRestarts",),
         ),
         Panel(
             "Memory", "Resident memory of each process.", "bytes",
-            [Query("max by (job) (process_resident_memory_bytes)", "{{job}}")],
+            [Query(f"max by (job) (process_resident_memory_bytes{{{OURS}}})", "{{job}}")],
         ),
         Panel(
             "Processor", "Cores that each process keeps busy.", "none",
-            [Query("sum by (job) (rate(process_cpu_seconds_total[$__rate_interval]))", "{{job}}")], stacked=True,
+            [Query(f"sum by (job) (rate(process_cpu_seconds_total{{{OURS}}}[$__rate_interval]))", "{{job}}")],
+            stacked=True,
         ),
         Panel(
             "Time for a batch", "The slowest of a hundred batches, by service.", "s",

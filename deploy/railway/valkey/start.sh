@@ -10,7 +10,9 @@ printf '%s\n' "$USERS" > "$folder/users.acl"
 unset TLS_CERTIFICATE TLS_KEY USERS
 # The image's own start script goes on as this user.
 [ "$(id -u)" -ne 0 ] || chown -R 999:999 "$folder"
-# A write is in the log, and on the disk, before it is answered; nothing is ever evicted.
+# A write is in the log, and on the disk, before it is answered; nothing is ever evicted. Full, it refuses writes, which
+# services wait out; beyond what the container may have it would be killed, again with each start.
 exec docker-entrypoint.sh valkey-server --port 0 --tls-port 6379 --tls-auth-clients no \
     --tls-cert-file "$folder/certificate.pem" --tls-key-file "$folder/key.pem" --aclfile "$folder/users.acl" \
-    --dir /data --appendonly yes --appendfsync always --save "" --maxmemory-policy noeviction
+    --dir /data --appendonly yes --appendfsync always --save "" --maxmemory-policy noeviction \
+    --maxmemory "${MAXMEMORY:-0}"

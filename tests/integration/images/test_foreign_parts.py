@@ -23,7 +23,7 @@ from deploy.local import kafka_jars
 from deploy.local.ports import LOOPBACK, free_port, free_ports, is_listening
 from deploy.local.processes import ManagedProcess
 from deploy.local.stack import CACHE_DIR
-from tests.deployment import DEV, Container, compose_containers, kubernetes_containers
+from tests.deployment import DEV, Container, compose_containers, kubernetes_containers, size
 
 START_SECONDS = 90
 NOT_PROPERTIES = {"KAFKA_HEAP_OPTS"}
@@ -167,7 +167,8 @@ def test_valkey_forgets_no_acknowledged_write_when_it_is_killed(source: str, tmp
         server.start()
         server.wait_until(answers, START_SECONDS)
         for name, value in zip(arguments[::2], arguments[1::2], strict=True):
-            assert client.config_get(name.removeprefix("--")) == {name.removeprefix("--"): value}
+            told = str(size(value)) if name == "--maxmemory" else value
+            assert client.config_get(name.removeprefix("--")) == {name.removeprefix("--"): told}
         for number in range(500):
             client.set(f"claim-{number}", "decision")
         server.kill()

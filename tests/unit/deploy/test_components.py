@@ -14,11 +14,25 @@ import jsonschema
 import pytest
 import yaml
 
+from deploy.gcp.rights import ACCOUNT_PREFIX, RIGHTS
 from deploy.local import kafka_jars
 from deploy.monitoring.operator import prometheus_rule
 from shared.contracts.topics import ALL, OUTCOMES, TRANSACTIONS
 from shared.kafka.grants import OUR_PREFIX, OURS, grants_of
-from tests.deployment import AUTOSCALING, BASE, DEPLOY, KEDA, MONITORING, PROD, Object, kubernetes_containers, kustomize
+from tests.deployment import (
+    AUTOSCALING,
+    BASE,
+    DEPLOY,
+    KEDA,
+    MONITORING,
+    PROD,
+    REGISTRY,
+    REPOSITORY,
+    Object,
+    kubernetes_containers,
+    kustomize,
+    pod_of,
+)
 from tests.unit.deploy.test_manifests import VERSIONS, validate
 
 STRIMZI, REDIS = (
@@ -87,6 +101,35 @@ def test_production_scales_its_scorers() -> None:
     assert set(only("HorizontalPodAutoscaler", kustomize(PROD))) == {"scorer"}
 
 
+PAGES = [*sorted((REPOSITORY / "docs").rglob("*.md")), *sorted((REPOSITORY / "services").glob("*/README.md"))]
+SCALE = re.compile(r"kubectl [^`]*?scale\s+deployment/(\w+)\s+--replicas=(\w+)")
+PATCH = re.compile(r"patch (hpa|scaledobject) (\w+) (--type merge )?--patch '([^']*)'")
+
+
+def test_a_command_for_more_of_a_service_leaves_no_fewer_than_may_run_already() -> None:
+    most = {name: one["spec"]["maxReplicaCount"] for name, one in only("ScaledObject", kustomize(BASE, KEDA)).items()}
+    named = [found for page in PAGES for found in SCALE.findall(page.read_text())]
+    assert {"scorer", "features", "sink"} == {name for name, _ in named}
+    for name, number in named:
+        # How many scorers run, no page can know.
+        assert number == ("N" if name == "scorer" else str(most[name])), name
+
+
+def test_a_command_that_raises_an_autoscalers_floor_is_one_that_it_takes() -> None:
+    scalers = {
+        "hpa": only("HorizontalPodAutoscaler", kustomize(PROD)),
+        "scaledobject": only("ScaledObject", kustomize(BASE, KEDA)),
+    }
+    named = [found for page in PAGES for found in PATCH.findall(page.read_text())]
+    assert {kind for kind, *_ in named} == set(scalers)
+    for kind, name, merging, patch in named:
+        spec = scalers[kind][name]["spec"]
+        ((field, floor),) = yaml.safe_load(patch)["spec"].items()
+        assert spec[field] < floor <= spec[field.replace("min", "max")]
+        # Of a kind that it doesn't know, the API server makes no strategic merge.
+        assert bool(merging) == (kind == "scaledobject")
+
+
 def test_consumers_are_scaled_by_the_lag_of_their_own_group_on_every_topic_that_it_reads() -> None:
     objects = kustomize(BASE, KEDA)
     scaled = only("ScaledObject", objects)
@@ -114,6 +157,33 @@ def test_who_counts_the_lag_shows_the_services_own_password() -> None:
         assert [each["parameter"] for each in references] == ["username", "password", "ca"]
         assert {each["name"] for each in references} == {f"flit-risk-{name}", "flit-risk-authorities"}
         assert all(each["key"] in held[each["name"]] for each in references)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_with_the_registry_in_a_bucket_every_account_of_google_is_a_pods(version: str) -> None:
+    objects = kustomize(PROD, REGISTRY)
+    for one in objects:
+        if one["apiVersion"] in ("v1", "apps/v1", "networking.k8s.io/v1"):
+            validate(one, version)
+    accounts = {name for name in only("ServiceAccount", objects) if name != "flit-risk"}
+    assert accounts == {f"{ACCOUNT_PREFIX}{service}" for service in RIGHTS}
+    for name, rights in RIGHTS.items():
+        pod = next(pod for one in objects if one["metadata"]["name"] == name and (pod := pod_of(one)))
+        assert pod["spec"]["serviceAccountName"] == f"{ACCOUNT_PREFIX}{name}", rights
+
+
+def test_with_the_registry_in_a_bucket_no_volume_is_shared() -> None:
+    objects = kustomize(PROD, REGISTRY)
+    assert only("ConfigMap", objects)["flit-risk"]["data"]["MODEL_REGISTRY__URI"].startswith("gs://")
+    assert only("PersistentVolumeClaim", objects)["models"]["spec"]["accessModes"] == ["ReadWriteOnce"]
+    mounting = set()
+    for name, one in only("Deployment", objects).items():
+        volumes = {each["name"]: each for each in one["spec"]["template"]["spec"]["volumes"]}
+        assert "emptyDir" in volumes["tmp"], "the copies of models, by default"
+        if "persistentVolumeClaim" in volumes.get("models", {}):
+            mounting.add(name)
+            assert one["spec"]["replicas"] == 1
+    assert mounting == {"trainer"}
 
 
 def test_prometheus_is_told_of_every_service_object_that_has_metrics() -> None:
@@ -182,6 +252,33 @@ def test_only_who_talks_to_the_brokers_gets_to_strimzis() -> None:
     (peer,) = cluster["spec"]["kafka"]["listeners"][0]["networkPolicyPeers"]
     policy = only("NetworkPolicy", kustomize(PROD))["to-kafka"]
     assert peer["podSelector"] == policy["spec"]["podSelector"]
+    assert peer["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "flit-risk"}}
+
+
+def test_only_who_reads_redis_gets_to_the_operators() -> None:
+    (policy,) = only("NetworkPolicy", REDIS).values()
+    validate(policy, VERSIONS[0])
+    (server,) = only("Redis", REDIS)
+    assert policy["spec"]["podSelector"]["matchLabels"] == {"app": server}
+    (rule,) = policy["spec"]["ingress"]
+    (peer,) = rule["from"]
+    assert peer["podSelector"] == only("NetworkPolicy", kustomize(PROD))["to-redis"]["spec"]["podSelector"]
+    assert peer["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "flit-risk"}}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_examples_are_applied_to_the_namespace_that_is_made_for_them(version: str) -> None:
+    folder = DEPLOY / "k8s/examples"
+    (namespace,) = yaml.safe_load_all((folder / "namespace.yaml").read_text())
+    validate(namespace, version)
+    name, level = namespace["metadata"]["name"], namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+    for file, objects in (("strimzi.yaml", STRIMZI), ("redis.yaml", REDIS)):
+        text = (folder / file).read_text()
+        assert set(re.findall(r"--namespace (\S+)", text)) == {name}
+        assert "namespace.yaml" in text and re.search(rf"\b{name}\.svc:\d+", text)
+        assert not any("namespace" in one["metadata"] for one in objects)
+    # Its pods keep to that level only where its operator is told to.
+    assert f"STRIMZI_POD_SECURITY_PROVIDER_CLASS={level}" in (folder / "strimzi.yaml").read_text()
 
 
 def test_redis_by_its_operator_forgets_nothing_that_it_has_acknowledged() -> None:
@@ -189,7 +286,8 @@ def test_redis_by_its_operator_forgets_nothing_that_it_has_acknowledged() -> Non
     held = only("ConfigMap", REDIS)[server["spec"]["redisConfig"]["additionalRedisConfig"]]["data"]
     lines = dict(line.split(" ", 1) for line in held["redis-additional.conf"].splitlines())
     assert lines == {
-        "appendonly": "yes", "appendfsync": "always", "save": '""', "maxmemory-policy": "noeviction"
+        "appendonly": "yes", "appendfsync": "always", "save": '""', "maxmemory-policy": "noeviction",
+        "maxmemory": "2600mb",
     }  # fmt: skip
     assert server["spec"]["TLS"]["secret"]["secretName"] and server["spec"]["acl"]["secret"]["secretName"]
     assert re.fullmatch(r"\S+:v\d+\.\d+\.\d+", server["spec"]["kubernetesConfig"]["image"])

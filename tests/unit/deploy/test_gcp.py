@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.gcp.rights import EDITOR, OBJECT_USER, RIGHTS
+from deploy.gcp.rights import EDITOR, JOBS, OBJECT_USER, RIGHTS
 from shared.settings import ServiceSettings
 from shared.warehouse.tables import ALL, DATASETS
 from tests.deployment import BASE, REPOSITORY, kustomize
@@ -129,6 +129,19 @@ def settings_of(service: str) -> type[ServiceSettings]:
         importlib.import_module(f"services.{service}.settings"), f"{service.capitalize()}Settings"
     )
     return kind
+
+
+CODE = {"prepare": "shared/warehouse", "reconcile": "services/sink/reconcile.py"}
+"""Of those that are no service of their own: what they run."""
+
+
+@pytest.mark.parametrize("name", RIGHTS)
+def test_who_runs_queries_has_the_right_to_and_nobody_else_has_it(name: str) -> None:
+    code = REPOSITORY / CODE.get(name, f"services/{name}")
+    files = [code] if code.is_file() else sorted(code.rglob("*.py"))
+    # `view.query` is the text of a view, not a query that is run.
+    asking = [file.name for file in files if re.search(r"\b(?!view\b)\w+\.query\(", file.read_text())]
+    assert files and (JOBS in RIGHTS[name].project) == bool(asking), asking
 
 
 def test_only_who_writes_may_write() -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
+from deploy.capacity.demand import MEMORY_RESERVE
 from deploy.local.valkey import config_text
+from services.ingestor.settings import IngestorSection
+from shared.contracts.topics import FEATURES
 from tests.deployment import (
     BASE,
+    DEPLOY,
     DEV,
     PROD,
+    Container,
     Object,
     apply_patch,
     compose_containers,
@@ -21,6 +28,7 @@ from tests.deployment import (
     kubernetes_containers,
     kustomize,
     pod_of,
+    size,
 )
 
 FOLDERS = (BASE, DEV, PROD)
@@ -264,8 +272,43 @@ def test_valkey_keeps_what_the_embedded_one_keeps(source: Any) -> None:
     arguments = next(one.arguments for one in source() if one.name == "valkey")
     given = {flag.removeprefix("--"): value for flag, value in zip(arguments[1::2], arguments[2::2], strict=True)}
     embedded = dict(line.split(" ", 1) for line in config_text(0, BASE).splitlines())
+    del given["maxmemory"]  # of the container
     assert given == {name: embedded[name].strip('"') for name in given}
     assert {"appendonly", "appendfsync", "save", "maxmemory-policy"} == set(given)
+
+
+CLAIM_BYTES = 4_000
+"""services/scorer/README.md."""
+
+
+def memory(containers: Sequence[Container]) -> tuple[int, int]:
+    """What Valkey takes before it refuses, and its container's limit."""
+    valkey = next(one for one in containers if one.name == "valkey")
+    arguments, resources = list(valkey.arguments), valkey.definition.get("resources", {})
+    limits = (resources or valkey.definition["deploy"]["resources"])["limits"]
+    return size(arguments[arguments.index("--maxmemory") + 1]), size(limits["memory"])
+
+
+@pytest.mark.parametrize("source", [compose_containers, lambda: kubernetes_containers(DEV)], ids=["compose", "dev"])
+def test_valkey_has_room_for_the_claims_and_refuses_before_the_kernel_kills_it(source: Any) -> None:
+    most, limit = memory(source())
+    assert most * MEMORY_RESERVE <= limit
+    scorer, ingestor = (next(one for one in source() if one.name == name) for name in ("scorer", "ingestor"))
+    rate = float(ingestor.environment.get("INGESTOR__RATE") or IngestorSection().rate)
+    claims = rate * int(scorer.environment["SCORER__CLAIM_TTL_SECONDS"])
+    assert claims * CLAIM_BYTES <= most
+    (kafka,) = (one for one in source() if one.name == "kafka")
+    # A vector that is read again after its claim would be decided anew: no place in the log is forgotten before it.
+    assert int(kafka.environment["KAFKA_OFFSETS_RETENTION_MINUTES"]) * 60_000 > FEATURES.retention_ms
+
+
+def test_the_operators_redis_refuses_before_the_kernel_kills_it() -> None:
+    objects = list(yaml.safe_load_all((DEPLOY / "k8s/examples/redis.yaml").read_text()))
+    (server,) = (one for one in objects if one["kind"] == "Redis")
+    (config,) = (one["data"]["redis-additional.conf"] for one in objects if one["kind"] == "ConfigMap")
+    lines = dict(line.split(" ", 1) for line in config.splitlines())
+    limit = server["spec"]["kubernetesConfig"]["resources"]["limits"]["memory"]
+    assert size(lines["maxmemory"]) * MEMORY_RESERVE <= size(limit)
 
 
 @pytest.mark.parametrize("source", [compose_containers, lambda: kubernetes_containers(DEV)], ids=["compose", "dev"])

@@ -10,7 +10,7 @@ import yaml
 
 from deploy.local.supervisor import SERVICES as SUPERVISED
 from deploy.monitoring.__main__ import FOLDER, files
-from deploy.monitoring.alerts import DRIFT
+from deploy.monitoring.alerts import ALWAYS, DRIFT, JOBS
 from deploy.monitoring.cases import CASES
 from deploy.monitoring.dashboards import DASHBOARDS
 from deploy.monitoring.dashboards.panels import COLUMNS, Panel
@@ -18,7 +18,7 @@ from deploy.monitoring.objectives import OBJECTIVES
 from deploy.monitoring.rules import alert_names, alerting_rules, annotations_of
 from services.ledger.settings import DEFAULT_PORT as LEDGER_PORT
 from services.trainer.drift import THRESHOLD
-from tests.deployment import REPOSITORY, compose
+from tests.deployment import BASE, MONITORING, PROD, REPOSITORY, compose, kustomize
 from tests.monitoring import (
     OF_TARGETS,
     RUNBOOKS,
@@ -76,6 +76,36 @@ def test_metrics_and_labels_of_an_expression_exist(where: str) -> None:
         assert set(labels) <= known[name] | OF_TARGETS, f"{name}{labels} in {expression}"
     assert grouped_by(expression) <= OF_TARGETS.union(*(known[name] for name, _ in named)), expression
     assert expression.count("(") == expression.count(")")
+
+
+@pytest.mark.parametrize("where", EXPRESSIONS)
+def test_what_every_process_has_is_asked_of_our_own_targets_alone(where: str) -> None:
+    for name, labels in selectors(EXPRESSIONS[where]):
+        assert name.startswith(("flit_", "flit:")) or name == "ALERTS" or "job" in labels, name
+
+
+def test_our_jobs_are_those_that_prometheus_is_told_of() -> None:
+    asked = {
+        group["labels"]["job"]
+        for file in ("targets/embedded.yml", "compose/targets.yml")
+        for group in yaml.safe_load((FOLDER / file).read_text())
+    }
+    (monitor,) = (one for one in kustomize(BASE, MONITORING) if one["kind"] == "ServiceMonitor")
+    (expression,) = monitor["spec"]["selector"]["matchExpressions"]
+    assert set(JOBS) == asked | set(expression["values"])
+
+
+def test_who_always_runs_is_missed_and_nobody_else() -> None:
+    """Of a service without a target no series says that it is down."""
+    missed = re.findall(r'absent\(up\{job="(\w+)"\}\)', EXPRESSIONS["alert ServiceDown (page)"])
+    assert sorted(missed) == sorted(ALWAYS)
+    embedded = yaml.safe_load((FOLDER / "targets/embedded.yml").read_text())
+    assert set(ALWAYS) <= {one["labels"]["job"] for one in embedded if "optional" not in one["labels"]}
+    core = {name for name, one in compose()["services"].items() if not one.get("profiles")}
+    deployed = {one["metadata"]["name"] for one in kustomize(PROD) if one["kind"] == "Deployment"}
+    assert set(ALWAYS) <= core & deployed
+    cases = [case for case in CASES if case.alert == "ServiceDown"]
+    assert any("instance" not in case.labels for case in cases), "a target that goes with its service"
 
 
 def test_a_metric_or_label_that_does_not_exist_is_found() -> None:

@@ -11,12 +11,14 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from deploy.gcp.rights import RIGHTS
 from shared.alerts.settings import SMTP_PORTS
 from tests.deployment import (
     BASE,
     DEPLOY,
     DEV,
     PROD,
+    REGISTRY,
     Object,
     compose_containers,
     kubernetes_containers,
@@ -46,8 +48,8 @@ ADDRESSES = (
 class Cluster:
     """The pods of a folder, by name, and what its policies let through."""
 
-    def __init__(self, folder: Path) -> None:
-        objects = kustomize(folder)
+    def __init__(self, folder: Path, *components: Path) -> None:
+        objects = kustomize(folder, *components)
         self.policies = [one for one in objects if one["kind"] == "NetworkPolicy"]
         self.labels: dict[str, Mapping[str, str]] = {}
         self.ports: dict[str, dict[str, int]] = {}
@@ -170,6 +172,26 @@ def test_in_the_dev_overlay_each_reaches_what_its_code_reads_and_nothing_else() 
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_pod_resolves_names_whoever_does_that_in_the_cluster(folder: Path) -> None:
+    cluster = Cluster(folder)
+    system = {"kubernetes.io/metadata.name": "kube-system"}
+    for name, labels in cluster.labels.items():
+        for resolver in ("kube-dns", "node-local-dns"):
+            assert cluster._allowed("Egress", labels, {"k8s-app": resolver}, system, 53, {}), (name, resolver)
+            assert not cluster._allowed("Egress", labels, {"k8s-app": resolver}, NAMESPACE, 53, {})
+        assert not cluster._allowed("Egress", labels, {"k8s-app": "metrics-server"}, system, 53, {})
+        # NodeLocal DNSCache, and Google's Cloud DNS.
+        for address in ("169.254.20.10", "169.254.169.254"):
+            assert cluster.lets_out(name, address, 53), (name, address)
+        assert not cluster.lets_out(name, "10.0.0.10", 53) and not cluster.lets_out(name, "8.8.8.8", 53)
+    asking = [rule for policy in cluster.policies for rule in policy["spec"].get("egress", ())
+              if any(one["port"] == 53 for one in rule["ports"])]  # fmt: skip
+    assert asking, "an answer that is too long for a datagram is asked for again by TCP"
+    for rule in asking:
+        assert rule["ports"] == [{"protocol": kind, "port": 53} for kind in ("UDP", "TCP")]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_from_other_namespaces_only_the_checkout_and_the_metrics_are_reached(folder: Path) -> None:
     cluster = Cluster(folder)
     asking = {"kubernetes.io/metadata.name": "shop", "flit-risk/may-ask": "true"}
@@ -206,6 +228,19 @@ def test_in_the_production_overlay_each_reaches_what_its_code_reads() -> None:
             assert cluster.lets_out(pod, address, ports[name]) == wanted, (pod, name)
 
 
+def test_in_production_each_also_reaches_what_it_reads_of_kafka_and_redis_in_the_examples_namespace() -> None:
+    """Of pods, whose addresses stand in no range: the examples' own names lead there."""
+    (namespace,) = yaml.safe_load_all((DEPLOY / "k8s/examples/namespace.yaml").read_text())
+    where = {"kubernetes.io/metadata.name": namespace["metadata"]["name"]}
+    assert where != NAMESPACE, "where nobody reaches anybody whom our policies don't name"
+    cluster = Cluster(PROD)
+    for pod, addresses in read(PROD).items():
+        for name, port in (("KAFKA__BOOTSTRAP_SERVERS", 9093), ("REDIS__URL", 6379)):
+            let = cluster._allowed("Egress", cluster.labels[pod], {}, where, port, {})
+            assert let == (name in addresses), (pod, name)
+        assert not cluster._allowed("Egress", cluster.labels[pod], {}, where, 443, {})
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_who_asks_bigquery_has_an_account_of_its_own_and_nobody_else_has_one(folder: Path) -> None:
     accounts = {
@@ -236,6 +271,18 @@ def test_the_metadata_server_is_for_those_who_ask_bigquery_and_the_clusters_netw
         assert any(cluster.lets_out(pod, "169.254.169.254", port) for port in (80, 988)) == asks, pod
         for private in ("10.0.0.1", "172.20.0.1", "192.168.1.1", "169.254.169.254"):
             assert not cluster.lets_out(pod, private, 443), pod
+
+
+def test_with_the_registry_in_a_bucket_whoever_has_rights_there_reaches_it_and_nobody_else() -> None:
+    before, cluster = Cluster(PROD), Cluster(PROD, REGISTRY)
+    for pod in cluster.labels:
+        asks_bigquery = before.lets_out(pod, "142.250.1.1", 443)
+        has_rights = pod in RIGHTS and RIGHTS[pod].bucket is not None
+        for address, port in (("142.250.1.1", 443), ("169.254.169.254", 80), ("169.254.169.254", 988)):
+            assert cluster.lets_out(pod, address, port) == (asks_bigquery or has_rights), (pod, address, port)
+        for private in ("10.0.0.1", "172.20.0.1", "192.168.1.1", "169.254.169.254"):
+            assert not cluster.lets_out(pod, private, 443), pod
+    assert not before.lets_out("scorer", "142.250.1.1", 443), "without a bucket it asks Google nothing"
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -259,6 +259,8 @@ def test_valkey_is_of_the_version_and_has_the_settings_of_the_others() -> None:
     # On the disk before it is answered, as production asks for it (deploy/README.md).
     assert options["--appendfsync"] == "always" and options["--maxmemory-policy"] == "noeviction"
     assert options["--port"] == "0", "nothing but TLS"
+    # How much memory there is, Railway's settings say; nought is no bound, as before there was this variable.
+    assert options["--maxmemory"] == "${MAXMEMORY:-0}" and re.fullmatch(r"\d+gb", given("valkey")["MAXMEMORY"])
     assert set(re.findall(r"\$\{?([A-Z_]{3,})", script)) == set(given("valkey"))
     allowed = (REPOSITORY / ".dockerignore").read_text().splitlines()
     assert any(fnmatch("deploy/railway/valkey/start.sh", rule[1:]) for rule in allowed if rule.startswith("!"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,13 @@ from typing import Any
 import grpc
 import pytest
 from google.cloud.bigquery_storage_v1 import types
+from prometheus_client import REGISTRY
 
 from services.sink import append, bigquery
-from services.sink.bigquery import FencedOff, StreamLost
+from services.sink.bigquery import FencedOff, PartitionWriter, StreamLost
 from shared.kafka.errors import TransientError
 from shared.warehouse.columns import RowInvalid
-from tests.unit.sink.fakes import CODE, Broken, FakeCall, FakeNames, FakeWrites, rows, writer
+from tests.unit.sink.fakes import CODE, PARTITION, Broken, FakeCall, FakeNames, FakeWrites, rows, writer
 
 
 @pytest.fixture
@@ -212,3 +214,23 @@ async def test_a_server_that_does_not_answer_is_asked_anew_after_the_deadline(
     await mine.append(rows([0]))
     assert writes.cancelled.is_set()
     assert writes.offsets == [0]
+
+
+def waiting(mine: PartitionWriter) -> float | None:
+    return REGISTRY.get_sample_value("flit_sink_waiting", {"table": mine.table.id, "partition": str(PARTITION)})
+
+
+async def test_a_writer_that_leaves_while_appends_fail_no_longer_says_that_they_do(threads: ThreadPoolExecutor) -> None:
+    writes = FakeWrites(before=[CODE.UNAVAILABLE] * 100_000)
+    mine = writer(writes, FakeNames(), threads)
+    await mine.open()
+    appending = asyncio.create_task(mine.append(rows([0])))
+    async with asyncio.timeout(10):
+        while not waiting(mine):  # noqa: ASYNC110 - a writer tells nobody how far it is
+            await asyncio.sleep(0.001)
+    mine.close()
+    assert waiting(mine) == 1, "another connection mends nothing"
+    appending.cancel()
+    await asyncio.gather(appending, return_exceptions=True)
+    mine.leave()
+    assert waiting(mine) is None and not mine.failing

@@ -40,6 +40,7 @@ class FakeWriter:
     held: list[int] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     opened: int = 0
+    left: bool = False
     goes_on: asyncio.Event | None = None
 
     async def open(self) -> int:
@@ -55,8 +56,8 @@ class FakeWriter:
         self.held += new
         self.batches.append(len(new))
 
-    def close(self) -> None:
-        """Nothing is open."""
+    def leave(self) -> None:
+        self.left = True
 
 
 @dataclass
@@ -135,6 +136,7 @@ async def test_a_lane_begins_after_what_every_table_of_the_topic_holds() -> None
         assert await begun(lane) == 7
         lane.offer(purchases(*range(7, 12)))
         await until(lambda: lane.done == 12)
+    assert ahead.left and behind.left
     assert ahead.held == [10, 11]
     assert behind.held == [7, 8, 9, 10, 11]
 
