@@ -68,13 +68,16 @@ async def repair(
     erased = await asyncio.to_thread(erasure_rows.erased_events, client) if faulty else set()
     for at, of_tables in faulty.items():
         table_of = {table.id: table for table in tables_of(at.topic)}
-        for balance in of_tables:
-            too_many = {*balance.doubled, *balance.unexpected, *balance.wrong}
-            deleted += await asyncio.to_thread(_delete, client, table_of[balance.table], at, sorted(too_many))
         wanted = {
             table_of[balance.table]: {*balance.missing, *balance.doubled, *balance.wrong} for balance in of_tables
         }
+        # Before anything is deleted: a row whose record the log no longer has stays, doubled or not.
         rows = await _rows_of(kafka, at, of_tables[0], index, rules, wanted)
+        for balance in of_tables:
+            table = table_of[balance.table]
+            again = {row["kafka_offset"] for row in rows.get(table, ())}
+            too_many = {*balance.unexpected, *(again & {*balance.doubled, *balance.wrong})}
+            deleted += await asyncio.to_thread(_delete, client, table, at, sorted(too_many))
         for table, of_table in rows.items():
             if table.chained:
                 of_table = await asyncio.to_thread(relinked, client, table, at, of_table)

@@ -1,0 +1,80 @@
+"""Retention moves on while log and warehouse are compared: nothing that was written rightly may seem made up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from services.sink import reconcile
+from services.sink.pipeline import Rules
+from services.sink.reconcile import _partition
+from shared.contracts.topics import DECISIONS
+from shared.contracts.transactions import Limits
+from shared.warehouse.tables import tables_of
+
+AT = TopicPartition(DECISIONS.name, 0)
+END = 30
+
+
+class Consumer:
+    """A log of which retention takes more each time that somebody begins to read it; twice, then it rests."""
+
+    def __init__(self, *beginnings: int, raises: bool) -> None:
+        self.beginnings, self.raises = list(beginnings), raises
+        self.at = 0
+
+    def assign(self, places: Collection[TopicPartition]) -> None:
+        """There is but one."""
+
+    def seek(self, at: TopicPartition, offset: int) -> None:
+        self.at = offset
+        if len(self.beginnings) > 1:
+            self.beginnings.pop(0)
+
+    async def beginning_offsets(self, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return {AT: self.beginnings[0]}
+
+    async def end_offsets(self, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return {AT: END}
+
+    async def committed(self, at: TopicPartition) -> int:
+        return END
+
+    async def position(self, at: TopicPartition) -> int:
+        return self.at
+
+    async def getmany(self, at: TopicPartition, **_: Any) -> Mapping[TopicPartition, list[Any]]:
+        if self.at < self.beginnings[0]:
+            if self.raises:
+                raise OffsetOutOfRangeError({at: self.at})
+            self.at = self.beginnings[0]
+        records = [ConsumerRecord(at.topic, 0, n, 0, 0, b"k", b"%d" % n, None, 0, 0, ()) for n in range(self.at, END)]
+        self.at = END
+        return {at: records}
+
+
+@pytest.mark.parametrize("raises", [True, False])
+async def test_what_is_gone_before_it_was_read_is_not_called_unexpected(
+    monkeypatch: pytest.MonkeyPatch, raises: bool
+) -> None:
+    tables = tables_of(AT.topic)
+
+    def build(topic: str, records: list[Any], rules: Rules, refused: frozenset[int]) -> Any:
+        rows = [{"kafka_offset": record.offset, "event_id": str(record.offset)} for record in records]
+        return SimpleNamespace(refused={}, rows=dict.fromkeys(tables, rows))
+
+    def held(client: Any, table: Any, at: TopicPartition, low: int, high: int) -> list[tuple[int, str]]:
+        return [(offset, str(offset)) for offset in range(low, high)]
+
+    monkeypatch.setattr(reconcile, "build", build)
+    monkeypatch.setattr(reconcile, "_rows", held)
+    consumer: Any = Consumer(0, 10, 12, raises=raises)
+    unused = cast(Any, None)
+    balances = await _partition(consumer, AT, unused, unused, Rules(4, Limits()), None)
+    assert all(balance.balanced for balance in balances), balances
+    assert {(balance.first, balance.records) for balance in balances} == {(12, END - 12)}
