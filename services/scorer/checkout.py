@@ -128,17 +128,20 @@ class Checkout:
 
     async def _decide(self, question: Question, started: float) -> bytes:
         now = self._clock()
+        received_us = int((now - EPOCH).total_seconds() * 1e6)
         received = decode_transaction(
             question.body,
             door=Door.REST,
-            received_us=int((now - EPOCH).total_seconds() * 1e6),
+            received_us=received_us,
             limits=self._limits,
             schema_version=question.schema_version,
         )
         accepted = self._pseudonyms.transaction(received)
         partition = partition_of(received.transaction.customer_id.encode(), self._partitions)
         addressed = _Addressed(
-            transaction_record(received.transaction, question.traceparent),
+            transaction_record(
+                received, received_us=received_us, limits=self._limits, traceparent=question.traceparent
+            ),
             partition,
             self._reserving.place(partition, accepted.transaction),
         )

@@ -7,8 +7,11 @@ import msgspec
 from services.scorer.claims import Claim
 from services.scorer.metrics import SERVICE
 from shared.contracts import topics
-from shared.contracts.events import DecisionUpdate, Transaction, encode
+from shared.contracts.events import DecisionUpdate, encode
 from shared.contracts.headers import EXPOSURE_HEADER, cloud_event
+from shared.contracts.rejections import InputWarning, Rejection
+from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
+from shared.contracts.versions import SCHEMA_VERSION
 from shared.kafka.producer import OutgoingRecord
 
 _SOURCE = f"flit/{SERVICE}"
@@ -43,8 +46,12 @@ def decision_record(
     return OutgoingRecord(topics.DECISIONS.name, address.customer_id.encode(), claim.decision, headers, partition)
 
 
-def transaction_record(transaction: Transaction, traceparent: str | None = None) -> OutgoingRecord:
-    """A purchase that came over REST."""
+def transaction_record(
+    accepted: AcceptedTransaction, *, received_us: int, limits: Limits, traceparent: str | None = None
+) -> OutgoingRecord:
+    """A purchase that came over REST, as it came: with fields and values that we don't know, for whoever reads the
+    topic. `received_us`, `limits`: of its decoding."""
+    transaction = accepted.transaction
     headers = cloud_event(
         event_id=transaction.event_id,
         kind="transaction",
@@ -52,7 +59,28 @@ def transaction_record(transaction: Transaction, traceparent: str | None = None)
         time=transaction.occurred_at,
         traceparent=traceparent,
     )
-    return OutgoingRecord(topics.TRANSACTIONS.name, transaction.customer_id.encode(), encode(transaction), headers)
+    value = encode(transaction)
+    if not _UNKNOWN.isdisjoint(accepted.warnings):
+        value = _as_it_came(accepted, received_us, limits) or value
+    return OutgoingRecord(topics.TRANSACTIONS.name, transaction.customer_id.encode(), value, headers)
+
+
+_UNKNOWN = frozenset({InputWarning.EXTRA_FIELD, InputWarning.UNKNOWN_VALUE})
+
+
+def _as_it_came(accepted: AcceptedTransaction, received_us: int, limits: Limits) -> bytes | None:
+    """The document with what identifies the purchase put in. None where a reader of the topic would not take it for the
+    same purchase: what is put in may bring it over a limit."""
+    transaction = accepted.transaction
+    identified = {name: getattr(transaction, name) for name in ("event_id", "source", "occurred_at")}
+    value = msgspec.json.encode(accepted.document | identified)
+    try:
+        read = decode_transaction(
+            value, door=Door.TOPIC, received_us=received_us, limits=limits, schema_version=str(SCHEMA_VERSION)
+        )
+    except Rejection:
+        return None
+    return value if read.transaction == transaction else None
 
 
 def update_record(update: DecisionUpdate) -> OutgoingRecord:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.scorer.checkout import Question, Unavailable
@@ -12,6 +13,7 @@ from shared.contracts.events import encode
 from shared.contracts.identity import epoch_micros
 from shared.contracts.rejections import Rejection
 from shared.contracts.topics import DECISIONS, TRANSACTIONS
+from shared.contracts.transactions import Door, Limits, decode_transaction
 from shared.feature_definitions import CustomerState
 from shared.feature_state import Position
 from tests.unit.scorer.fakes import FakeClaims, FakeKeys, FakeSender, FakeStates, Outside, field_of
@@ -290,3 +292,28 @@ async def test_nothing_is_noted_of_who_may_look_up_all() -> None:
     outside = Outside()
     await outside.checkout().decide(Question(body_of(), caller="back-office"))
     assert outside.askers.noted == set()
+
+
+@pytest.mark.parametrize("keys", [0, 170], ids=["few", "as many as are allowed"])
+async def test_fields_and_values_that_nobody_knows_go_on_to_the_topic(keys: int) -> None:
+    """Unless what identifies the purchase would then be one key too many: a decision without its purchase is worse."""
+    outside = Outside()
+    extra = {"loyalty": "gold", "device": {"type": "fridge", "battery": 7}} | {f"x{n}": n for n in range(keys)}
+    body = msgspec.json.decode(body_of(1, **extra))
+    del body["customer"]
+    spare = 200 - keys_of(body) if keys else 0
+    raw = msgspec.json.encode(body | {f"y{n}": n for n in range(spare)})
+    await outside.checkout().decide(Question(raw))
+    (value,) = outside.sender.on(TRANSACTIONS.name)
+    read = decode_transaction(value, door=Door.TOPIC, received_us=epoch_micros(NOW), limits=Limits())
+    sent = decode_transaction(raw, door=Door.REST, received_us=epoch_micros(NOW), limits=Limits())
+    assert read.transaction == sent.transaction
+    if keys:
+        assert value == encode(sent.transaction)
+    else:
+        assert msgspec.json.decode(value)["loyalty"] == "gold"
+        assert msgspec.json.decode(value)["device"] == {"type": "fridge", "battery": 7}
+
+
+def keys_of(document: dict[str, Any]) -> int:
+    return sum(1 + (keys_of(value) if isinstance(value, dict) else 0) for value in document.values())
