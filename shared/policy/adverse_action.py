@@ -11,11 +11,12 @@ Not legal advice: the mapping is a proposal that a lender's own counsel has to c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
 
-from shared.contracts.events import Decision, Verdict
+from shared.contracts.events import Decision, Reason, Verdict
 from shared.policy.reasons import FEATURE_REASONS, PolicyReason
 
 MOST_REASONS = 4
@@ -100,7 +101,7 @@ def adverse_action(decision: Decision) -> AdverseActionNotice | None:
         automated=True,
         principal_reasons=[
             PrincipalReason(reason.code, reason.text, sample_reason(reason.code).value)
-            for reason in decision.reasons[:MOST_REASONS]
+            for reason in _decisive(decision.reasons)[:MOST_REASONS]
         ],
         rights=list(RIGHTS_EU),
         model_version=decision.model_version,
@@ -112,3 +113,10 @@ def code_list() -> dict[str, SampleReason]:
     """Every code that a decision may carry, apart from those of a policy file's own rules."""
     codes = [*FEATURE_REASONS, *(reason.reason.code for reason in PolicyReason)]
     return {code: sample_reason(code) for code in codes}
+
+
+def _decisive(reasons: Sequence[Reason]) -> list[Reason]:
+    """Where a rule of the policy has declined, it and no feature: whatever raised the risk a little stands in the
+    decision as well, also where the score alone would have approved, and is no reason then (12 CFR 1002.9(b)(2): the
+    principal reasons are those that were decisive)."""
+    return [reason for reason in reasons if reason.code not in FEATURE_REASONS] or list(reasons)

@@ -161,18 +161,21 @@ def read(warehouse: Warehouse, experiment: Experiment, since_us: int, until_us: 
 
 def read_all(warehouse: Warehouse, since_us: int, until_us: int) -> Exposures:
     """The decisions made in [since, until), with what has matured by the latest of their purchases (in a replay of
-    history that, not the wall clock, says what may be known). Erased customers are left out. Raises
-    WarehouseUnavailable."""
+    history that, not the wall clock, says what may be known), and by the latest outcome: a default is told weeks before
+    a good loan is, and where outcomes come once a night, those of a day would be defaults alone until then. Erased
+    customers are left out. Raises WarehouseUnavailable."""
     bounds = {"project": warehouse.project, "since_us": since_us, "until_us": until_us}
     earliest_us = warehouse.rows(_EARLIEST.format(**bounds))["earliest"][0].as_py()
     columns: dict[str, list[Any]] = {}
+    watched_us = 0
     if earliest_us is not None:
         found = warehouse.rows(_EXPOSURES.format(**bounds, earliest_us=earliest_us))
         columns = {name: found[name].to_pylist() for name in found.column_names}
-    return _ordered(columns)
+        watched_us = warehouse.watched_until(max(columns.get("occurred_us") or [0]))
+    return _ordered(columns, watched_us)
 
 
-def _ordered(columns: dict[str, list[Any]]) -> Exposures:
+def _ordered(columns: dict[str, list[Any]], watched_us: int = 0) -> Exposures:
     event, decided = columns.get("event_id", []), columns.get("decided_us", [])
     order = np.lexsort((np.array(event, dtype=str), np.array(decided, dtype=np.int64)))
 
@@ -186,7 +189,7 @@ def _ordered(columns: dict[str, list[Any]]) -> Exposures:
 
     occurred_us = numbers("occurred_us")
     mature_us = occurred_us + numbers("instalments") * DAYS_PER_INSTALMENT * MICROS_PER_DAY
-    matured = mature_us <= occurred_us.max(initial=0.0)
+    matured = mature_us <= min(occurred_us.max(initial=0.0), watched_us)
     return Exposures(
         customer_id=texts("customer_id"),
         arm=texts("variant", CHAMPION),

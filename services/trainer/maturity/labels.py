@@ -80,7 +80,8 @@ def hazard_split(
     test = temporal_split(known.settled(), validate_share, test_share).test
     others = known.take(~np.isin(known.examples.event_id.astype(str), test.event_id.astype(str)))
     with one_thread():
-        hazard = fit_hazard(others, informative_features(others.examples.take(others.watched > 0), wanted), direction)
+        heard = others.take(~others.silent)  # a plan that ended without a word was not repaid, for all that is known
+        hazard = fit_hazard(heard, informative_features(heard.examples.take(heard.watched > 0), wanted), direction)
     learnt = sayable(others, hazard)
     later = np.flatnonzero(learnt.examples.occurred_us > test.occurred_us[-1])
     validating = int(min(validate_share * (len(learnt) + len(test)), MOST_VALIDATING * len(later)))

@@ -28,14 +28,20 @@ def test_only_a_decline_is_adverse(verdict: Verdict) -> None:
 
 
 def test_a_notice_says_what_was_decisive_in_the_decisions_own_words_and_order() -> None:
-    notice = adverse_action(decided(Verdict.DECLINE, "policy_blocked", "income_rank"))
+    notice = adverse_action(decided(Verdict.DECLINE, "night_share_30d", "income_rank"))
     assert notice is not None
     assert [(reason.code, reason.sample_reason) for reason in notice.principal_reasons] == [
-        ("policy_blocked", "Other, as stated"),
+        ("night_share_30d", "Other, as stated"),
         ("income_rank", "Income insufficient for amount of credit requested"),
     ]
     assert notice.principal_reasons[1].text == "It is about income_rank."
     assert (notice.event_id, notice.policy_version) == (EXAMPLE.event_id, EXAMPLE.policy_version)
+
+
+def test_what_a_rule_has_declined_is_not_put_down_to_features_that_had_no_part_in_it() -> None:
+    notice = adverse_action(decided(Verdict.DECLINE, "policy_blocked", "credit_score_rank", "tenure_days"))
+    assert notice is not None
+    assert [reason.code for reason in notice.principal_reasons] == ["policy_blocked"]
 
 
 def test_no_more_than_four_reasons_are_told() -> None:

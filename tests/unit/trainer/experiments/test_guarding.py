@@ -35,6 +35,9 @@ class WarehouseOf:
         self.away = self.read_only = False
         self.asked: list[str] = []
 
+    def watched_until(self, as_of_us: int) -> int:
+        return as_of_us
+
     def rows(self, sql: str) -> pyarrow.Table:
         if self.away:
             raise WarehouseUnavailable("away")

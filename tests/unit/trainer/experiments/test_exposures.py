@@ -1,0 +1,31 @@
+"""Which outcomes count as matured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from services.trainer.experiments.exposures import _ordered
+from shared.feature_definitions.windows import MICROS_PER_DAY
+
+DAY = MICROS_PER_DAY
+NUMBERS = ("declined", "probability", "latency_us", "amount")
+TEXTS = ("variant", "decision", "own", "degraded", "model_version", "shadow", "age_bracket", "state")
+OTHERS: dict[str, list[Any]] = dict.fromkeys(NUMBERS, [0.0] * 3) | dict.fromkeys(TEXTS, [""] * 3)
+"""What is read beside it."""
+
+
+def test_where_outcomes_come_once_a_night_nothing_matures_before_the_last_of_them() -> None:
+    """Defaults are told weeks before: those of the day that matures now would be all that is known of it."""
+    columns: dict[str, list[Any]] = {
+        "event_id": ["early", "late", "latest"],
+        "customer_id": ["a", "b", "c"],
+        "decided_us": [0, DAY, 57 * DAY],
+        "occurred_us": [0, DAY, 57 * DAY],
+        "instalments": [4, 4, 4],
+        "defaulted": [0.0, 1.0, None],
+    }
+    for watched_days, matured in ((56, [True, False, False]), (57, [True, True, False]), (90, [True, True, False])):
+        found = _ordered(columns | OTHERS, watched_days * DAY)
+        assert (~np.isnan(found.defaulted)).tolist() == matured
