@@ -34,7 +34,8 @@ NOTICED_WITHIN = {"attributes": 15_000, "law": 150_000}
 """Purchases. A week, for what people buy; for who defaults, which shows only as loans run out, seventy-five days."""
 ALARMED_DAYS = 7
 """Of the stable ones, at most: an alarm that never ends is one, and says nothing."""
-CLIMBED = ("shadow", "canary", "probation")
+IN_SERVICE = "probation"
+CLIMBED = ("shadow", "canary", IN_SERVICE)
 TRAINED = {"training_done": "model", "training_too_early": "too early", "training_in_vain": "in vain"}
 LOOKED = b'"event": "looked"'
 """In the log of the loop."""
@@ -151,11 +152,12 @@ def broken_promises(found: dict[str, Any]) -> list[str]:
 
 
 def _taken_over(found: dict[str, Any]) -> bool:
-    """Whether the last model in service learnt the new law, and earned its place."""
+    """Whether the last model in service learnt the new law, and earned its place. A candidate in its canary decides as
+    well, and isn't in service."""
     trained = {each["version"] for each in found["trainings"] if each["day"] >= found["plan"]["law_day"]}
-    last = found["versions"][-1]["version"] if found["versions"] else None
+    last = next((step["version"] for step in reversed(found["steps"]) if step["stage"] == IN_SERVICE), None)
     climbed = {step["stage"] for step in found["steps"] if step["version"] == last}
-    return last in trained and climbed.issuperset(CLIMBED)
+    return last in trained and climbed.issuperset(CLIMBED) and "rolled back" not in climbed
 
 
 def table(found: dict[str, Any]) -> Table:

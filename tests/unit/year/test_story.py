@@ -135,6 +135,13 @@ def test_a_year_as_promised_breaks_nothing() -> None:
     assert story.broken_promises(kept()) == []
 
 
+def test_a_candidate_that_is_in_its_canary_at_the_end_of_the_year_is_not_the_model_in_service() -> None:
+    climbs = [{"version": "newest", "stage": stage} for stage in ("shadow", "canary")]
+    found = kept()
+    found |= {"steps": found["steps"] + climbs, "versions": [*found["versions"], {"version": "newest"}]}
+    assert story.broken_promises(found) == []
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -150,7 +157,9 @@ def test_a_year_as_promised_breaks_nothing() -> None:
             "false alarms",
         ),
         ({"alarms": kept()["alarms"] | {"false": {"alarms": 1, "alarmed_days": 60, "a_month": 0.3}}}, "60 stable days"),
-        ({"versions": [{"version": "old"}]}, "came by shadow"),
+        ({"steps": []}, "came by shadow"),
+        ({"steps": [*kept()["steps"], {"version": "new", "stage": "rolled back"}]}, "came by shadow"),
+        ({"steps": [{"version": "new", "stage": "probation"}]}, "came by shadow"),
         ({"trainings": [{"day": 100.0, "version": "new"}]}, "came by shadow"),
         ({"steps": kept()["steps"][:2]}, "came by shadow"),
     ],
