@@ -149,8 +149,7 @@ class Book:
             self.repeats.add(place)
         else:
             self.purchases[event_id] = Purchase(place, event_id, customer)
-            source = body.get("source")
-            self.by_source["producer" if source is None else source] += 1
+            self.by_source[_source(body)] += 1
         self._buy(customer, bought)
 
     def _buy(self, customer: str, buy: Buy) -> None:
@@ -319,12 +318,15 @@ def _is_of_this_release(body: dict[str, Any]) -> bool:
 def _transaction(record: ConsumerRecord) -> tuple[dict[str, Any], str]:
     body: dict[str, Any] = json.loads(record.value.removeprefix(b"\xef\xbb\xbf"))
     moment = identity.canonical_time(datetime.fromisoformat(body["occurred_at"].upper()))
-    source = body.get("source")
-    event_id = (body.get("event_id") or "").strip() and body["event_id"]
-    event_id = event_id or identity.event_id(
-        "producer" if source is None else source, body["transaction_id"], body["customer_id"], moment
-    )
+    event_id = body.get("event_id") or ""
+    if not event_id.strip():
+        event_id = identity.event_id(_source(body), body["transaction_id"], body["customer_id"], moment)
     return body, event_id
+
+
+def _source(body: Mapping[str, Any]) -> str:
+    source: str | None = body.get("source")
+    return "producer" if source is None else source
 
 
 def _content(body: dict[str, Any]) -> bytes:

@@ -45,9 +45,8 @@ class Reserving:
         wanted = [i for i, decision in enumerate(decisions) if decision.decision is not Verdict.DECLINE]
         if not wanted:
             return decisions
-        limit = self._decider.policy.exposure
         placed = [vectors[i][0] for i in wanted]
-        granted = await self._exposures.reserve(placed, None if limit is None else limit.limit_cents, self._now_ms())
+        granted = await self._exposures.reserve(placed, self._limit_cents(), self._now_ms())
         beyond = [i for i, within in zip(wanted, granted, strict=True) if not within]
         if beyond:
             over = replace(circumstances, over_limit=True)
@@ -73,9 +72,7 @@ class Reserving:
         others may have taken its place. Raises TransientError."""
         if standing_of(claim.decision) is not Standing.COUNTS:
             return True
-        limit = self._decider.policy.exposure
-        cents = None if limit is None else limit.limit_cents
-        return (await self._exposures.reserve([placed], cents, self._now_ms()))[0]
+        return (await self._exposures.reserve([placed], self._limit_cents(), self._now_ms()))[0]
 
     async def take_back(self, placed: Sequence[Placed]) -> None:
         """What was reserved, and can't be claimed: the accounts may have been empty ones, and what is owed is about to
@@ -89,6 +86,10 @@ class Reserving:
     async def suspend(self, placed: Placed) -> None:
         """Nobody was told the decision yet: unless somebody is soon, the purchase never was. Raises TransientError."""
         await self._exposures.suspend(placed, self._now_ms())
+
+    def _limit_cents(self) -> int | None:
+        limit = self._decider.policy.exposure
+        return None if limit is None else limit.limit_cents
 
     def _now_ms(self) -> int:
         return int(self._clock().timestamp() * 1000)

@@ -139,8 +139,8 @@ class StreamDoor:
             acknowledged = await self._sender.send_all([*outgoing, *chunk.letters])
             if unpublished:
                 await self._claims.mark_published(unpublished, greatest_offsets(acknowledged[: len(outgoing)]))
-                ours = {id(claim) for claim in wanted}
-                repaired = [(accounts[claim.event_id], claim) for claim in unpublished if id(claim) not in ours]
+                others = [theirs for mine, theirs in zip(wanted, held, strict=True) if theirs is not mine]
+                repaired = [(accounts[claim.event_id], claim) for claim in others if not claim.published]
                 if repaired:
                     await self._reserving.confirm(repaired)
         _count(chunk, decisions, vectors, results, time.perf_counter() - started)

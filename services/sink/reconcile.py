@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -90,7 +91,8 @@ async def reconcile(
         for topic in topics.ALL:
             for number in range(rules.partitions):
                 at = TopicPartition(topic.name, number)
-                balances += await _partition(consumer, at, client, index, rules, since_ms)
+                read = functools.partial(_partition, consumer, at, client, index, rules, since_ms)
+                balances += await _undisturbed(consumer, at, read)
     return balances
 
 
@@ -119,25 +121,20 @@ async def refusals_between(index: RefusalIndex, at: TopicPartition, low: int, hi
     return frozenset(await index.refused_between(at.partition, low, high - 1))
 
 
-async def _partition(
-    consumer: AIOKafkaConsumer,
-    at: TopicPartition,
-    client: bigquery.Client,
-    index: RefusalIndex,
-    rules: Rules,
-    since_ms: int | None,
+async def _undisturbed(
+    consumer: AIOKafkaConsumer, at: TopicPartition, read: Callable[[], Awaitable[list[Balance]]]
 ) -> list[Balance]:
     """Once more where retention has moved on meanwhile: a record that was gone before it was read has a row, and
     rightly."""
     while True:
         with contextlib.suppress(OffsetOutOfRangeError):
-            balances = await _read_partition(consumer, at, client, index, rules, since_ms)
+            balances = await read()
             if (await consumer.beginning_offsets([at]))[at] <= balances[0].first:
                 return balances
         log.info("retention_moved_on", topic=at.topic, partition=at.partition)
 
 
-async def _read_partition(
+async def _partition(
     consumer: AIOKafkaConsumer,
     at: TopicPartition,
     client: bigquery.Client,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from services.sink import reconcile
 from services.sink.pipeline import Rules
-from services.sink.reconcile import _partition
+from services.sink.reconcile import _partition, _undisturbed
 from shared.contracts.topics import DECISIONS
 from shared.contracts.transactions import Limits
 from shared.warehouse.tables import tables_of
@@ -75,6 +76,7 @@ async def test_what_is_gone_before_it_was_read_is_not_called_unexpected(
     monkeypatch.setattr(reconcile, "_rows", held)
     consumer: Any = Consumer(0, 10, 12, raises=raises)
     unused = cast(Any, None)
-    balances = await _partition(consumer, AT, unused, unused, Rules(4, Limits()), None)
+    read = partial(_partition, consumer, AT, unused, unused, Rules(4, Limits()), None)
+    balances = await _undisturbed(consumer, AT, read)
     assert all(balance.balanced for balance in balances), balances
     assert {(balance.first, balance.records) for balance in balances} == {(12, END - 12)}
