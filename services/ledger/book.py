@@ -16,11 +16,12 @@ from aiokafka import ConsumerRecord
 
 from services.ledger.content import of_record
 from services.ledger.expired import Expired
-from services.ledger.recompute import Buy, Known, buy_of, differences, features
+from services.ledger.recompute import Buy, Known, attributes, buy_of, differences, features
 from shared.contracts import identity
 from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
-from shared.contracts.topics import BY_NAME, DEAD_LETTERS
+from shared.contracts.rejections import RejectionReason
+from shared.contracts.topics import BY_NAME, FEATURES, TRANSACTIONS
 from shared.feature_definitions import FEATURE_SET_VERSION  # the set's name, and nothing of how it is made
 
 ORIGIN = re.compile(r"(.+)-([0-9]{1,9})-([0-9]{1,18})")
@@ -82,10 +83,17 @@ class Book:
     """Where the refused record lay → (reason, SHA-256 stated, SHA-256 of the bytes kept) of each of its letters."""
     refused: dict[Place, tuple[str, str]] = field(default_factory=dict)
     """Of records that have a letter: SHA-256 of their value, and of what a letter keeps of it."""
+    unread: list[str] = field(default_factory=list)
+    """Records that say nothing sensible and have no letter."""
     misplaced: set[Place] = field(default_factory=set)
     refused_elsewhere: set[Place] = field(default_factory=set)
     """Misplaced records that were refused where they were sent again: their one letter is that of the copy."""
+    taken: set[Place] = field(default_factory=set)
+    """Vectors that were refused since another customer's purchase has their event id. They have rows all the same: the
+    features, who made them, don't know of it."""
     repeats: set[Place] = field(default_factory=set)
+    own: dict[tuple[int, int], int] = field(default_factory=dict)
+    """(partition, offset) of each purchase → what its features take from itself, see `_own`."""
     _bought_ids: set[tuple[str, str]] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     """Events whose purchase the log no longer has."""
@@ -117,7 +125,7 @@ class Book:
 
     def was_refused(self, place: Place) -> bool:
         """Whether the record has a letter, on the log or in the warehouse only."""
-        return place in self.letters or place in self.expired.refused
+        return (place in self.letters or place in self.expired.refused) and place not in self.taken
 
     def judged(self, place: Place) -> bool:
         """Whether everything that follows from the record has to be there."""
@@ -125,11 +133,18 @@ class Book:
         return end is None or place[2] < end
 
     def add_dead_letter(self, record: ConsumerRecord) -> None:
-        body = json.loads(record.value)
-        self._note(record, None, body)
-        place = (body["topic"], body["partition"], body["offset"])
-        kept = base64.b64decode(body["value_base64"] or "")
-        self.letters[place].append((body["reason"], body["value_sha256"], _sha256(kept)))
+        try:
+            body = json.loads(record.value)
+            place = (body["topic"], body["partition"], body["offset"])
+            kept = base64.b64decode(body["value_base64"] or "")
+            letter = (body["reason"], body["value_sha256"], _sha256(kept))
+            self._note(record, None, body)
+        except _UNREADABLE:
+            self._without_letter(record)
+            return
+        self.letters[place].append(letter)
+        if place[0] == FEATURES.name and letter[0] == RejectionReason.CONFLICT.value:
+            self.taken.add(place)
 
     def add_transaction(self, record: ConsumerRecord) -> None:
         place = (record.topic, record.partition, record.offset)
@@ -141,10 +156,12 @@ class Book:
             body, event_id = _transaction(record)
             bought = buy_of(record.offset, _micros(body["occurred_at"]), body, event_id)
             customer = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
+            own = _own(body)
             self._note(record, event_id, body)
         except _UNREADABLE:
-            self._without_letter(place)
+            self._without_letter(record)
             return
+        self.own[place[1:]] = own
         if event_id in self.purchases or event_id in self.gone:
             self.repeats.add(place)
         else:
@@ -165,11 +182,11 @@ class Book:
             )
         self.bought[customer].append(buy)
 
-    def _without_letter(self, place: Place) -> None:
-        """What can't be read has a letter, on its way perhaps, or gone for good. Raises the error where it had to be
-        there."""
-        if self.judged(place) and not self.expired.lacks(DEAD_LETTERS.name):
-            raise
+    def _without_letter(self, record: ConsumerRecord) -> None:
+        """What can't be read has a letter, on its way perhaps, or gone for good."""
+        place = (record.topic, record.partition, record.offset)
+        if self.judged(place):
+            self.unread.append(f"{place}: can't be read, and has no letter")
 
     def add_outcome(self, record: ConsumerRecord) -> None:
         place = (record.topic, record.partition, record.offset)
@@ -184,7 +201,7 @@ class Book:
             known = Known(record.offset, body["event_id"], day, bool(body["defaulted"]))
             self._note(record, body["event_id"], body)
         except _UNREADABLE:
-            self._without_letter(place)
+            self._without_letter(record)
             return
         self.outcomes[customer_id].append(known)
 
@@ -192,17 +209,35 @@ class Book:
         place = (record.topic, record.partition, record.offset)
         if self._is_refused(record, place):
             return
-        body = json.loads(record.value)
-        self._note(record, body["event_id"], body)
-        self.vectors[body["event_id"]].append(VectorSeen(body["event_id"], place, body["state"], _content(body)))
-        self._confirm(record.partition, body, body["transaction"])
+        try:
+            body = json.loads(record.value)
+            seen = VectorSeen(body["event_id"], place, body["state"], _content(body))
+            self._confirm(record.partition, body, body["transaction"])
+            self._confirm_source(record.partition, body)
+            self._note(record, seen.event_id, body)
+        except _UNREADABLE:
+            self._without_letter(record)
+            return
+        if place in self.taken:
+            self._keep(record, place)
+        else:
+            self.vectors[seen.event_id].append(seen)
 
     def add_decision(self, record: ConsumerRecord) -> None:
-        body = json.loads(record.value)
-        self._note(record, body["event_id"], body)
         place = (record.topic, record.partition, record.offset)
-        digest = hashlib.sha256(record.value).digest()
-        self.decisions[body["event_id"]].append((place, digest, body["degraded"], body["model_version"]))
+        if self._is_refused(record, place):
+            return
+        try:
+            body = json.loads(record.value)
+            entry = (place, hashlib.sha256(record.value).digest(), body["degraded"], body["model_version"])
+            self._judge_decision(body)
+            self._note(record, body["event_id"], body)
+        except _UNREADABLE:
+            self._without_letter(record)
+            return
+        self.decisions[body["event_id"]].append(entry)
+
+    def _judge_decision(self, body: dict[str, Any]) -> None:
 
         vectors = self.vectors.get(body["event_id"], ())
         if body["channel"] == "stream" and vectors and _content(body) not in {each.content for each in vectors}:
@@ -231,20 +266,28 @@ class Book:
         self._confirm(partition, {**decided, "occurred_at": body["occurred_at"]}, body, certain=False)
 
     def add_update(self, record: ConsumerRecord) -> None:
-        body = json.loads(record.value)
-        self._note(record, body.get("event_id"), body)
+        if self._is_refused(record, (record.topic, record.partition, record.offset)):
+            return
+        try:
+            body = json.loads(record.value)
+            self._note(record, body.get("event_id"), body)
+        except _UNREADABLE:
+            self._without_letter(record)
 
     def _is_refused(self, record: ConsumerRecord, place: Place) -> bool:
         if not self.was_refused(place):
             return False
-        value = record.value or b""
         for name, origin in record.headers:
             if name == REROUTED_HEADER and (found := ORIGIN.fullmatch((origin or b"").decode("utf-8", "replace"))):
                 topic, partition, offset = found.groups()
                 self.refused_elsewhere.add((topic, int(partition), int(offset)))
-        self.refused[place] = (_sha256(value), _sha256(value[:KEPT_BYTES]))
+        self._keep(record, place)
         self._note(record, None)
         return True
+
+    def _keep(self, record: ConsumerRecord, place: Place) -> None:
+        value = record.value or b""
+        self.refused[place] = (_sha256(value), _sha256(value[:KEPT_BYTES]))
 
     def _is_misplaced(self, record: ConsumerRecord, place: Place) -> bool:
         """Whether its key gives another partition: then it was sent there again, and what it holds is judged there."""
@@ -284,6 +327,16 @@ class Book:
             self.mismatches.append(found)
         self.vectors_checked += 1
 
+    def _confirm_source(self, partition: int, body: dict[str, Any]) -> None:
+        """Whether a vector was made of the purchase that lies right behind its `as_of`, as that was sent."""
+        place = (partition, body["as_of"]["transactions"] + 1)
+        if place[1] < self.expired.beginnings.get((TRANSACTIONS.name, partition), 0):
+            return
+        if self.records[TRANSACTIONS.name].get(place) != body["event_id"]:
+            self.mismatches.append(f"{body['event_id']}: its vector is as of {place}, and another record lies there")
+        elif self.own[place] != _own(body["transaction"]):
+            self.mismatches.append(f"{body['event_id']}: its vector was made of another purchase than was sent")
+
     def _since_erasure(
         self,
         body: dict[str, Any],
@@ -322,6 +375,11 @@ def _transaction(record: ConsumerRecord) -> tuple[dict[str, Any], str]:
     if not event_id.strip():
         event_id = identity.event_id(_source(body), body["transaction_id"], body["customer_id"], moment)
     return body, event_id
+
+
+def _own(body: Mapping[str, Any]) -> int:
+    """What a purchase's features take from itself, in a few bytes that stand for it within this audit."""
+    return hash((body["currency"], *attributes(body, _micros(body["occurred_at"])).values()))
 
 
 def _source(body: Mapping[str, Any]) -> str:

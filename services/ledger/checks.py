@@ -141,8 +141,9 @@ def warehouse_rows(book: Book, rows: Mapping[str, Rows]) -> Finding:
                     continue
                 finding.violations.append(f"{table}: no row for {topic} {place}")
             for place in held.keys() - expected.keys():
-                why = "refused, yet a row" if book.was_refused((topic, *place)) else "a row without a record"
-                if place in book.records[topic] and book.judged((topic, *place)):
+                gone = 0 <= place[1] < book.expired.beginnings.get((topic, place[0]), 0)
+                if not gone and book.judged((topic, *place)):
+                    why = "refused, yet a row" if book.was_refused((topic, *place)) else "a row without a record"
                     finding.violations.append(f"{table}: {why}: {topic} {place}")
             for place in held.keys() & expected.keys():
                 row, content = held[place][0], book.contents[topic].get(place, {}).get(table)
@@ -169,6 +170,8 @@ def recomputed_features(book: Book) -> Finding:
 def refused_records(book: Book) -> Finding:
     """P5."""
     finding = Finding("P5", "every refused record is in dead-letters, once, with its own bytes")
+    finding.checked += len(book.unread)
+    (finding.not_checkable if book.expired.lacks(DEAD_LETTERS.name) else finding.violations).extend(book.unread)
     reasons = {reason.value for reason in RejectionReason}
     for place, letters in book.letters.items():
         finding.checked += 1

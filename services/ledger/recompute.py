@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,12 @@ def minor_of(amount: float, currency: str) -> int:
     return round(amount * scale)
 
 
+def amount_of(body: Mapping[str, Any]) -> float:
+    """In whole minor units: what it has beyond them is rounding noise of up to a millionth, or it is refused."""
+    scale: int = 10 ** DIGITS.get(body["currency"], 2)
+    return minor_of(body["amount"], body["currency"]) / scale
+
+
 def buy_of(offset: int, t: int, body: dict[str, Any], event_id: str) -> Buy:
     terms = body.get("installments") or {}
     category = (body.get("product") or {}).get("category")
@@ -98,15 +105,17 @@ def features(body: dict[str, Any], t: int, earlier: list[Buy], outcomes: list[Kn
     `earlier`: the customer's other purchases at or below the vector's `as_of`, in log order, repeats left out.
     `outcomes`: the customer's outcomes at or below it, in log order, repeats included.
     """
-    answers = _attributes(body, t)
+    answers = attributes(body, t)
     times = sorted((buy.t for buy in earlier), reverse=True)
     if len(times) > TOO_LATE_BEHIND and t < times[TOO_LATE_BEHIND]:
         return answers | dict.fromkeys(_rolling({}, body, t, [], []), None)
     return answers | _rolling({}, body, t, [buy for buy in earlier if buy.t <= t], outcomes)
 
 
-def _attributes(body: dict[str, Any], t: int) -> dict[str, float | None]:
-    answers: dict[str, float | None] = {"amount": float(body["amount"])}
+def attributes(body: Mapping[str, Any], t: int) -> dict[str, float | None]:
+    """The features that tell of the purchase itself, made at `t`."""
+    amount = amount_of(body)
+    answers: dict[str, float | None] = {"amount": amount}
     answers["is_night"] = float((t % DAY) // (60 * MINUTE) < 6)
     for name, (block, field) in FIELDS.items():
         value = (body.get(block) or {}).get(field)
@@ -115,7 +124,7 @@ def _attributes(body: dict[str, Any], t: int) -> dict[str, float | None]:
         value = (body.get(block) or {}).get(field)
         answers[name] = float(values.index(value)) if value in values else None
     first = (body.get("installments") or {}).get("first_payment_amount")
-    share = math.inf if first is None or not body["amount"] else first / body["amount"]
+    share = math.inf if first is None or not amount else first / amount
     answers["first_payment_share"] = share if share < math.inf else None
     device = (body.get("device") or {}).get("type")
     for name, kind in (("device_is_mobile", "mobile"), ("device_is_tablet", "tablet")):
@@ -123,7 +132,7 @@ def _attributes(body: dict[str, Any], t: int) -> dict[str, float | None]:
     payment = body.get("payment")
     answers["credit_is_stretched"] = None if payment is None else float(payment.get("credit_utilization") is not None)
     limit = (payment or {}).get("credit_limit")
-    answers["amount_to_credit_limit"] = body["amount"] / limit if limit and limit >= 0.01 else None
+    answers["amount_to_credit_limit"] = amount / limit if limit and limit >= 0.01 else None
     return answers
 
 
@@ -148,7 +157,7 @@ def _rolling(
             nights = sum((buy.t % DAY) // (60 * MINUTE) < 6 for buy in inside)
             answers["night_share_30d"] = nights / len(inside) if inside else None
             mean = answers["amount_mean_30d"]
-            answers["amount_to_mean_30d"] = body["amount"] / mean if mean else None
+            answers["amount_to_mean_30d"] = amount_of(body) / mean if mean else None
     answers["seconds_since_last_purchase"] = (t - max(buy.t for buy in past)) / 1e6 if past else None
     answers["open_exposure"] = sum(_owed(buy, t // DAY) for buy in past if buy.currency == currency) / scale
     standing = _standing(outcomes)

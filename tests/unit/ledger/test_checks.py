@@ -23,7 +23,7 @@ from shared.feature_definitions import FEATURE_SET_VERSION, CustomerState, featu
 PARTITIONS = 4
 
 
-def _record(
+def record(
     topic: str, offset: int, key: str, body: dict[str, Any] | bytes, partition: int | None = None
 ) -> ConsumerRecord:
     value = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -104,9 +104,9 @@ def balanced_world() -> World:
             "as_of": vector["as_of"],
         }
         world.purchases.append(body)
-        world.transactions.append(_record("bnpl-transactions", offset, "c1", body))
-        world.vectors.append(_record("bnpl-features", offset, "c1", vector))
-        world.decisions.append(_record("risk-decisions", offset, "c1", decision))
+        world.transactions.append(record("bnpl-transactions", offset, "c1", body))
+        world.vectors.append(record("bnpl-features", offset, "c1", vector))
+        world.decisions.append(record("risk-decisions", offset, "c1", decision))
     world.acknowledged = {"shop": 2}
     mirrored = {"bnpl-transactions", "bnpl-features", "risk-decisions"}
     for topic, tables in checks.TABLES.items():
@@ -129,14 +129,14 @@ def test_a_world_in_order_balances() -> None:
 def _decided_on_other_features(world: World) -> None:
     body = json.loads(world.decisions[1].value)
     body["features"]["amount"] = 99_999.0
-    world.decisions[1] = _record("risk-decisions", 1, "c1", body)
+    world.decisions[1] = record("risk-decisions", 1, "c1", body)
 
 
 def _made_otherwise(world: World, vector: dict[str, Any]) -> None:
     """The second vector, and the decision on it."""
-    world.vectors[1] = _record("bnpl-features", 1, "c1", vector)
+    world.vectors[1] = record("bnpl-features", 1, "c1", vector)
     body = json.loads(world.decisions[1].value) | {"features": vector["features"]}
-    world.decisions[1] = _record("risk-decisions", 1, "c1", body)
+    world.decisions[1] = record("risk-decisions", 1, "c1", body)
 
 
 def _event_never_arrived(world: World) -> None:
@@ -149,12 +149,12 @@ def _decision_missing(world: World) -> None:
 
 def _decided_twice(world: World) -> None:
     other = json.loads(world.decisions[0].value) | {"decision": "decline"}
-    world.decisions.append(_record("risk-decisions", 2, "c1", other))
+    world.decisions.append(record("risk-decisions", 2, "c1", other))
 
 
 def _decision_from_nowhere(world: World) -> None:
     ghost = {"event_id": "ghost", "degraded": None, "channel": "stream", "model_version": "m1", "decision": "approve"}
-    world.decisions.append(_record("risk-decisions", 2, "c1", ghost))
+    world.decisions.append(record("risk-decisions", 2, "c1", ghost))
 
 
 def _row_missing(world: World) -> None:
@@ -179,13 +179,13 @@ def _row_that_says_something_else(world: World) -> None:
 def _feature_wrong(world: World) -> None:
     body = json.loads(world.vectors[1].value)
     body["features"]["amount_sum_24h"] += 0.01
-    world.vectors[1] = _record("bnpl-features", 1, "c1", body)
+    world.vectors[1] = record("bnpl-features", 1, "c1", body)
 
 
 def _feature_left_out(world: World) -> None:
     body = json.loads(world.vectors[1].value)
     del body["features"]["is_night"]
-    world.vectors[1] = _record("bnpl-features", 1, "c1", body)
+    world.vectors[1] = record("bnpl-features", 1, "c1", body)
 
 
 def _feature_of_a_checkout_wrong(world: World) -> None:
@@ -193,7 +193,42 @@ def _feature_of_a_checkout_wrong(world: World) -> None:
     body = json.loads(world.decisions[1].value) | {"channel": "rest", "customer_id": "c1", "as_of": vector["as_of"]}
     body["features"] = vector["features"] | {"purchases_24h": 0.0}
     body["feature_set_version"] = FEATURE_SET_VERSION
-    world.decisions[1] = _record("risk-decisions", 1, "c1", body)
+    world.decisions[1] = record("risk-decisions", 1, "c1", body)
+
+
+def _vector_of_another_purchase(world: World) -> None:
+    body = json.loads(world.vectors[1].value)
+    body["transaction"]["amount"] = 8.25
+    body["features"] |= {"amount": 8.25, "amount_to_mean_30d": 8.25 / 10.5}
+    _made_otherwise(world, body)
+
+
+def _vector_as_of_another_moment(world: World) -> None:
+    body = json.loads(world.vectors[1].value)
+    body["as_of"]["transactions"] = -1
+    accepted = decode_transaction(
+        json.dumps(world.purchases[1]).encode(), door=Door.TOPIC, received_us=2**60, limits=Limits()
+    )
+    body["features"] = features_of(CustomerState(), accepted)
+    world.vectors[1] = record("bnpl-features", 1, "c1", body)
+    decision = json.loads(world.decisions[1].value) | {"features": body["features"], "as_of": body["as_of"]}
+    world.decisions[1] = record("risk-decisions", 1, "c1", decision)
+
+
+def _row_made_up(world: World) -> None:
+    world.rows["flit_bnpl_raw.outcomes"][partition_of(b"c1", PARTITIONS), 0] = [Mirrored("e0")]
+
+
+def _row_of_a_partition_that_is_not(world: World) -> None:
+    world.rows["flit_ml_raw.raw_bnpl_prediction_logs"][99, 0] = [Mirrored("e0")]
+
+
+def _decision_that_says_nothing(world: World) -> None:
+    world.decisions.append(record("risk-decisions", 2, "c1", b"{"))
+
+
+def _letter_that_says_nothing(world: World) -> None:
+    world.letters.append(record("dead-letters", 0, "c1", b"[]"))
 
 
 def _vector_missing(world: World) -> None:
@@ -203,12 +238,12 @@ def _vector_missing(world: World) -> None:
 def _letter(world: World, value: bytes) -> None:
     """Refuse a third record, with a letter that claims `value` for its bytes."""
     place = partition_of(b"c1", PARTITIONS)
-    world.transactions.append(_record("bnpl-transactions", 2, "c1", b"{broken"))
+    world.transactions.append(record("bnpl-transactions", 2, "c1", b"{broken"))
     letter = {
         "reason": "syntax", "topic": "bnpl-transactions", "partition": place, "offset": 2,
         "value_base64": base64.b64encode(value).decode(), "value_sha256": hashlib.sha256(value).hexdigest(),
     }  # fmt: skip
-    world.letters.append(_record("dead-letters", 0, "c1", letter))
+    world.letters.append(record("dead-letters", 0, "c1", letter))
     world.rows["flit_ml_raw.dead_letters"] = {(place, 0): [Mirrored(None)]}
 
 
@@ -227,12 +262,12 @@ def _behind(world: World) -> None:
 
 def _no_model_and_not_a_word(world: World) -> None:
     body = json.loads(world.decisions[0].value) | {"model_version": "none"}
-    world.decisions[0] = _record("risk-decisions", 0, "c1", body)
+    world.decisions[0] = record("risk-decisions", 0, "c1", body)
 
 
 def _rebuilding_and_not_a_word(world: World) -> None:
     body = json.loads(world.vectors[0].value) | {"state": "rebuilding"}
-    world.vectors[0] = _record("bnpl-features", 0, "c1", body)
+    world.vectors[0] = record("bnpl-features", 0, "c1", body)
 
 
 @pytest.mark.parametrize(
@@ -244,14 +279,20 @@ def _rebuilding_and_not_a_word(world: World) -> None:
         (_decision_from_nowhere, {"P2", "P3"}),
         (_row_missing, {"P3", "P6"}),
         (_row_doubled, {"P3"}),
+        (_row_made_up, {"P3"}),
+        (_row_of_a_partition_that_is_not, {"P3"}),
         (_row_of_another_event, {"P3"}),
         (_row_that_says_something_else, {"P3"}),
         (_decided_on_other_features, {"P4"}),
         (_feature_wrong, {"P4"}),
         (_feature_left_out, {"P4"}),
+        (_vector_of_another_purchase, {"P4"}),
+        (_vector_as_of_another_moment, {"P4"}),
         (_feature_of_a_checkout_wrong, {"P4"}),
         (_vector_missing, {"P3", "P5", "P6"}),
         (_letter_with_other_bytes, {"P5"}),
+        (_decision_that_says_nothing, {"P5"}),
+        (_letter_that_says_nothing, {"P5"}),
         (_refused_and_yet_a_row, {"P3"}),
         (_behind, {"P7"}),
         (_no_model_and_not_a_word, {"P8"}),
@@ -261,8 +302,41 @@ def _rebuilding_and_not_a_word(world: World) -> None:
 def test_a_planted_fault_is_found_by_the_check_it_breaks(plant: Callable[[World], None], names: set[str]) -> None:
     world = balanced_world()
     plant(world)
-    found = {name for name, finding in world.findings().items() if not finding.balanced}
+    found = _broken(world)
     assert found >= names - {"P3"} if plant in (_decision_missing, _vector_missing) else found == names
+
+
+def _broken(world: World) -> set[str]:
+    return {name for name, finding in world.findings().items() if not finding.balanced}
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_another_customers_purchase_under_a_taken_event_id_has_a_row_and_a_letter(told: bool) -> None:
+    world, other = balanced_world(), partition_of(b"c2", PARTITIONS)
+    body = world.purchases[0] | {"customer_id": "c2", "amount": 3.0}
+    accepted = decode_transaction(json.dumps(body).encode(), door=Door.TOPIC, received_us=2**60, limits=Limits())
+    vector = {
+        "event_id": "e0", "customer_id": "c2", "occurred_at": body["occurred_at"], "state": "rebuilding",
+        "features": features_of(CustomerState(), accepted), "as_of": {"transactions": -1, "outcomes": -1},
+        "transaction": body, "feature_set_version": FEATURE_SET_VERSION,
+    }  # fmt: skip
+    at = 0 if other != partition_of(b"c1", PARTITIONS) else 2
+    vector["as_of"]["transactions"] = at - 1
+    world.transactions.append(record("bnpl-transactions", at, "c2", body))
+    world.vectors.insert(0, record("bnpl-features", at, "c2", vector))
+    for topic in ("bnpl-transactions", "bnpl-features"):
+        for table in checks.TABLES[topic]:
+            world.rows[table][other, at] = [Mirrored("e0")]
+    if told:
+        value = world.vectors[0].value
+        letter = {
+            "reason": "conflict", "topic": "bnpl-features", "partition": other, "offset": at,
+            "value_base64": base64.b64encode(value).decode(), "value_sha256": hashlib.sha256(value).hexdigest(),
+        }  # fmt: skip
+        world.letters.append(record("dead-letters", 0, "c2", letter))
+        world.rows["flit_ml_raw.dead_letters"] = {(other, 0): [Mirrored(None)]}
+    # Without the letter it passes for the vector that was decided on.
+    assert _broken(world) == (set() if told else {"P8"})
 
 
 def test_a_refused_record_with_its_own_bytes_balances() -> None:
@@ -273,7 +347,7 @@ def test_a_refused_record_with_its_own_bytes_balances() -> None:
 
 def test_a_repeat_of_the_same_bytes_is_the_same_decision() -> None:
     world = balanced_world()
-    world.decisions.append(_record("risk-decisions", 2, "c1", world.decisions[0].value))
+    world.decisions.append(record("risk-decisions", 2, "c1", world.decisions[0].value))
     place = partition_of(b"c1", PARTITIONS)
     world.rows["flit_ml_raw.raw_bnpl_prediction_logs"][place, 2] = [Mirrored("e0")]
     assert all(finding.balanced for finding in world.findings().values())
@@ -312,14 +386,13 @@ UNREADABLE: tuple[dict[str, Any] | bytes, ...] = (
 def test_what_cannot_be_read_and_came_later_may_still_be_refused(value: dict[str, Any] | bytes) -> None:
     world = balanced_world()
     _only_the_first_is_judged(world)
-    world.transactions.append(_record("bnpl-transactions", 2, "c1", value))
+    world.transactions.append(record("bnpl-transactions", 2, "c1", value))
     world.scope["bnpl-outcomes", partition_of(b"c1", PARTITIONS)] = 0
     book = world.book()
-    book.add_outcome(_record("bnpl-outcomes", 0, "c1", value))
+    book.add_outcome(record("bnpl-outcomes", 0, "c1", value))
     assert all(finding.balanced for finding in world.findings().values())
     world.scope = {}
-    with pytest.raises((ValueError, KeyError, TypeError, AttributeError, ArithmeticError)):
-        world.findings()
+    assert _broken(world) == {"P5"}
 
 
 @pytest.mark.parametrize("given", [{"event_id": " ", "source": "shop"}, {"source": ""}, {"event_id": None}])
@@ -331,7 +404,7 @@ def test_ids_are_derived_as_the_doors_derive_them(given: dict[str, Any]) -> None
     raw = json.dumps(body).encode()
     accepted = decode_transaction(raw, door=Door.TOPIC, received_us=2**60, limits=Limits())
     book = Book(PARTITIONS, {})
-    book.add_transaction(_record("bnpl-transactions", 0, "c1", body))
+    book.add_transaction(record("bnpl-transactions", 0, "c1", body))
     assert list(book.purchases) == [accepted.transaction.event_id]
 
 
@@ -364,7 +437,7 @@ def test_features_that_are_wrong_are_found_of_an_erased_customer_too() -> None:
     world = balanced_world()
     body = json.loads(world.vectors[1].value)
     body["features"]["purchases_30d"] = 7.0
-    world.vectors[1] = _record("bnpl-features", 1, "c1", body)
+    world.vectors[1] = record("bnpl-features", 1, "c1", body)
     world.erased = frozenset({"e0"})
     assert not world.findings()["P4"].balanced
 

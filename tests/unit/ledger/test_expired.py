@@ -17,7 +17,7 @@ from services.ledger.expired import COUNTED, body_of, expired_of
 from shared.contracts.enumerations import BLOCK_TYPES
 from shared.contracts.identity import partition_of
 from tests.factories import START_US, accepted, transaction
-from tests.unit.ledger.test_checks import PARTITIONS, World, _feature_wrong, _letter, _record, balanced_world
+from tests.unit.ledger.test_checks import PARTITIONS, World, _feature_wrong, _letter, balanced_world, record
 
 HOME = partition_of(b"c1", PARTITIONS)
 BLOCK_COLUMNS = [f"{block}_{name}" for block, kind in BLOCK_TYPES.items() for name in kind.__struct_fields__]
@@ -97,7 +97,7 @@ def test_features_that_differ_for_want_of_a_row_are_not_checkable(emptied: bool)
 
 def test_a_repeat_of_an_expired_purchase_is_no_second_one() -> None:
     world = balanced_world()
-    repeat = _record("bnpl-transactions", 2, "c1", world.purchases[0])
+    repeat = record("bnpl-transactions", 2, "c1", world.purchases[0])
     world.transactions.append(repeat)
     for table in ("flit_bnpl_raw.raw_bnpl_txs_json", "flit_bnpl_raw.transactions"):
         world.rows[table][HOME, 2] = [Mirrored("e0")]
@@ -131,7 +131,7 @@ def test_decisions_that_expired_are_known_by_their_rows() -> None:
 
 def test_whether_an_event_got_another_decision_after_its_first_expired_cannot_be_told() -> None:
     world = balanced_world()
-    world.decisions.append(_record("risk-decisions", 2, "c1", world.decisions[0].value))
+    world.decisions.append(record("risk-decisions", 2, "c1", world.decisions[0].value))
     world.rows["flit_ml_raw.raw_bnpl_prediction_logs"][HOME, 2] = [Mirrored("e0")]
     expire(world, ["risk-decisions"], {"risk-decisions": [place(world, 0)]})
     assert verdicts(world) == only("P2", None)
