@@ -9,20 +9,28 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from aiokafka import ConsumerRecord
 
 from services.ledger.content import of_record
 from services.ledger.expired import Expired
-from services.ledger.recompute import Buy, Known, attributes, buy_of, differences, features
+from services.ledger.reading import (
+    UNREADABLE,
+    content_of,
+    is_of_this_release,
+    micros_of,
+    own_of,
+    sha256_of,
+    source_of,
+    transaction_of,
+)
+from services.ledger.recompute import Buy, Known, buy_of, differences, features
 from shared.contracts import identity
 from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
 from shared.contracts.rejections import RejectionReason
 from shared.contracts.topics import BY_NAME, FEATURES, TRANSACTIONS
-from shared.feature_definitions import FEATURE_SET_VERSION  # the set's name, and nothing of how it is made
 
 ORIGIN = re.compile(r"(.+)-([0-9]{1,9})-([0-9]{1,18})")
 """Of a record that was sent again: topic, partition, offset. Others may send any header of that name."""
@@ -32,10 +40,6 @@ KEPT_BYTES = 65_536
 
 Place = tuple[str, int, int]
 """Topic, partition, offset."""
-
-
-_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
-"""What reading a record raises that no service lets in."""
 
 
 @dataclass(slots=True)
@@ -93,7 +97,7 @@ class Book:
     features, who made them, don't know of it."""
     repeats: set[Place] = field(default_factory=set)
     own: dict[tuple[int, int], int] = field(default_factory=dict)
-    """(partition, offset) of each purchase → what its features take from itself, see `_own`."""
+    """(partition, offset) of each purchase → what its features take from itself, see `own_of`."""
     _bought_ids: set[tuple[str, str]] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     """Events whose purchase the log no longer has."""
@@ -137,9 +141,9 @@ class Book:
             body = json.loads(record.value)
             place = (body["topic"], body["partition"], body["offset"])
             kept = base64.b64decode(body["value_base64"] or "")
-            letter = (body["reason"], body["value_sha256"], _sha256(kept))
+            letter = (body["reason"], body["value_sha256"], sha256_of(kept))
             self._note(record, None, body)
-        except _UNREADABLE:
+        except UNREADABLE:
             self._without_letter(record)
             return
         self.letters[place].append(letter)
@@ -153,12 +157,12 @@ class Book:
         if self._is_misplaced(record, place):
             return
         try:
-            body, event_id = _transaction(record)
-            bought = buy_of(record.offset, _micros(body["occurred_at"]), body, event_id)
+            body, event_id = transaction_of(record)
+            bought = buy_of(record.offset, micros_of(body["occurred_at"]), body, event_id)
             customer = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
-            own = _own(body)
+            own = own_of(body)
             self._note(record, event_id, body)
-        except _UNREADABLE:
+        except UNREADABLE:
             self._without_letter(record)
             return
         self.own[place[1:]] = own
@@ -166,7 +170,7 @@ class Book:
             self.repeats.add(place)
         else:
             self.purchases[event_id] = Purchase(place, event_id, customer)
-            self.by_source[_source(body)] += 1
+            self.by_source[source_of(body)] += 1
         self._buy(customer, bought)
 
     def _buy(self, customer: str, buy: Buy) -> None:
@@ -196,11 +200,11 @@ class Book:
             return
         try:
             body = json.loads(record.value)
-            day = _micros(body["observed_at"]) // 86_400_000_000
+            day = micros_of(body["observed_at"]) // 86_400_000_000
             customer_id = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
             known = Known(record.offset, body["event_id"], day, bool(body["defaulted"]))
             self._note(record, body["event_id"], body)
-        except _UNREADABLE:
+        except UNREADABLE:
             self._without_letter(record)
             return
         self.outcomes[customer_id].append(known)
@@ -211,11 +215,11 @@ class Book:
             return
         try:
             body = json.loads(record.value)
-            seen = VectorSeen(body["event_id"], place, body["state"], _content(body))
+            seen = VectorSeen(body["event_id"], place, body["state"], content_of(body))
             self._confirm(record.partition, body, body["transaction"])
             self._confirm_source(record.partition, body)
             self._note(record, seen.event_id, body)
-        except _UNREADABLE:
+        except UNREADABLE:
             self._without_letter(record)
             return
         if place in self.taken:
@@ -232,7 +236,7 @@ class Book:
             entry = (place, hashlib.sha256(record.value).digest(), body["degraded"], body["model_version"])
             self._judge_decision(body)
             self._note(record, body["event_id"], body)
-        except _UNREADABLE:
+        except UNREADABLE:
             self._without_letter(record)
             return
         self.decisions[body["event_id"]].append(entry)
@@ -240,7 +244,7 @@ class Book:
     def _judge_decision(self, body: dict[str, Any]) -> None:
 
         vectors = self.vectors.get(body["event_id"], ())
-        if body["channel"] == "stream" and vectors and _content(body) not in {each.content for each in vectors}:
+        if body["channel"] == "stream" and vectors and content_of(body) not in {each.content for each in vectors}:
             self.mismatches.append(f"{body['event_id']}: decided on features that no vector of it has")
         if body["channel"] == "rest" and body["degraded"] is None:
             self.asked[body["event_id"]] = {
@@ -255,7 +259,7 @@ class Book:
         place = (record.topic, record.partition, record.offset)
         known = (record.partition, record.offset) in self.records[record.topic]
         if self.asked and known and not self.was_refused(place) and place not in self.misplaced:
-            body, event_id = _transaction(record)
+            body, event_id = transaction_of(record)
             decided = self.asked.pop(event_id, None)
             if decided is not None:
                 self._confirm(record.partition, {**decided, "occurred_at": body["occurred_at"]}, body)
@@ -271,7 +275,7 @@ class Book:
         try:
             body = json.loads(record.value)
             self._note(record, body.get("event_id"), body)
-        except _UNREADABLE:
+        except UNREADABLE:
             self._without_letter(record)
 
     def _is_refused(self, record: ConsumerRecord, place: Place) -> bool:
@@ -287,7 +291,7 @@ class Book:
 
     def _keep(self, record: ConsumerRecord, place: Place) -> None:
         value = record.value or b""
-        self.refused[place] = (_sha256(value), _sha256(value[:KEPT_BYTES]))
+        self.refused[place] = (sha256_of(value), sha256_of(value[:KEPT_BYTES]))
 
     def _is_misplaced(self, record: ConsumerRecord, place: Place) -> bool:
         """Whether its key gives another partition: then it was sent there again, and what it holds is judged there."""
@@ -316,8 +320,8 @@ class Book:
             buy for buy in self.bought.get(customer, ()) if buy.offset <= seen["transactions"] and buy.event_id != own
         ]
         known = [outcome for outcome in self.outcomes.get(customer, ()) if outcome.offset <= seen["outcomes"]]
-        recomputed = features(transaction, _micros(body["occurred_at"]), earlier, known)
-        wrong = differences(body["features"], recomputed, same_set=_is_of_this_release(body))
+        recomputed = features(transaction, micros_of(body["occurred_at"]), earlier, known)
+        wrong = differences(body["features"], recomputed, same_set=is_of_this_release(body))
         lacking = self.expired.lacks_inputs(partition)
         if wrong and not self._since_erasure(body, transaction, earlier, known, lacking):
             found = f"{own}: {', '.join(wrong)}"
@@ -334,7 +338,7 @@ class Book:
             return
         if self.records[TRANSACTIONS.name].get(place) != body["event_id"]:
             self.mismatches.append(f"{body['event_id']}: its vector is as of {place}, and another record lies there")
-        elif self.own[place] != _own(body["transaction"]):
+        elif self.own[place] != own_of(body["transaction"]):
             self.mismatches.append(f"{body['event_id']}: its vector was made of another purchase than was sent")
 
     def _since_erasure(
@@ -350,52 +354,15 @@ class Book:
 
         `lacking`: the erased ones may be gone altogether.
         """
-        t = _micros(body["occurred_at"])
+        t = micros_of(body["occurred_at"])
         cuts = [0] if lacking else []
         cuts += [number + 1 for number, buy in enumerate(earlier) if buy.event_id in self.erased]
         return any(
             not differences(
                 body["features"],
                 features(transaction, t, earlier[cut:], known[outcomes_cut:]),
-                same_set=_is_of_this_release(body),
+                same_set=is_of_this_release(body),
             )
             for cut in reversed(cuts)
             for outcomes_cut in range(len(known), -1, -1)
         )
-
-
-def _is_of_this_release(body: dict[str, Any]) -> bool:
-    return bool(body["feature_set_version"] == FEATURE_SET_VERSION)
-
-
-def _transaction(record: ConsumerRecord) -> tuple[dict[str, Any], str]:
-    body: dict[str, Any] = json.loads(record.value.removeprefix(b"\xef\xbb\xbf"))
-    moment = identity.canonical_time(datetime.fromisoformat(body["occurred_at"].upper()))
-    event_id = body.get("event_id") or ""
-    if not event_id.strip():
-        event_id = identity.event_id(_source(body), body["transaction_id"], body["customer_id"], moment)
-    return body, event_id
-
-
-def _own(body: Mapping[str, Any]) -> int:
-    """What a purchase's features take from itself, in a few bytes that stand for it within this audit."""
-    return hash((body["currency"], *attributes(body, _micros(body["occurred_at"])).values()))
-
-
-def _source(body: Mapping[str, Any]) -> str:
-    source: str | None = body.get("source")
-    return "producer" if source is None else source
-
-
-def _content(body: dict[str, Any]) -> bytes:
-    """Of a vector, or of a decision: eight bytes that differ where its features do."""
-    told = json.dumps([body.get("features"), body.get("as_of")], sort_keys=True)
-    return hashlib.blake2b(told.encode(), digest_size=8).digest()
-
-
-def _sha256(value: bytes) -> str:
-    return hashlib.sha256(value).hexdigest()
-
-
-def _micros(time: str) -> int:
-    return identity.epoch_micros(identity.canonical_time(datetime.fromisoformat(time.upper())))

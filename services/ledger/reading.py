@@ -1,0 +1,56 @@
+"""What a record says, read from its own JSON: by the contract, and by nothing that a service uses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from aiokafka import ConsumerRecord
+
+from services.ledger.recompute import attributes
+from shared.contracts import identity
+from shared.feature_definitions import FEATURE_SET_VERSION  # the set's name, and nothing of how it is made
+
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
+"""What reading a record raises that no service lets in."""
+
+
+def is_of_this_release(body: dict[str, Any]) -> bool:
+    return bool(body["feature_set_version"] == FEATURE_SET_VERSION)
+
+
+def transaction_of(record: ConsumerRecord) -> tuple[dict[str, Any], str]:
+    """A purchase, and its event id: the one that it came with, or the one that follows from it. Raises UNREADABLE."""
+    body: dict[str, Any] = json.loads(record.value.removeprefix(b"\xef\xbb\xbf"))
+    moment = identity.canonical_time(datetime.fromisoformat(body["occurred_at"].upper()))
+    event_id = body.get("event_id") or ""
+    if not event_id.strip():
+        event_id = identity.event_id(source_of(body), body["transaction_id"], body["customer_id"], moment)
+    return body, event_id
+
+
+def own_of(body: Mapping[str, Any]) -> int:
+    """What a purchase's features take from itself, in a few bytes that stand for it within this audit."""
+    return hash((body["currency"], *attributes(body, micros_of(body["occurred_at"])).values()))
+
+
+def source_of(body: Mapping[str, Any]) -> str:
+    source: str | None = body.get("source")
+    return "producer" if source is None else source
+
+
+def content_of(body: dict[str, Any]) -> bytes:
+    """Of a vector, or of a decision: eight bytes that differ where its features do."""
+    told = json.dumps([body.get("features"), body.get("as_of")], sort_keys=True)
+    return hashlib.blake2b(told.encode(), digest_size=8).digest()
+
+
+def sha256_of(value: bytes) -> str:
+    return hashlib.sha256(value).hexdigest()
+
+
+def micros_of(time: str) -> int:
+    return identity.epoch_micros(identity.canonical_time(datetime.fromisoformat(time.upper())))
