@@ -242,7 +242,6 @@ class Book:
         self.decisions[body["event_id"]].append(entry)
 
     def _judge_decision(self, body: dict[str, Any]) -> None:
-
         vectors = self.vectors.get(body["event_id"], ())
         if body["channel"] == "stream" and vectors and content_of(body) not in {each.content for each in vectors}:
             self.mismatches.append(f"{body['event_id']}: decided on features that no vector of it has")
@@ -260,9 +259,14 @@ class Book:
         known = (record.partition, record.offset) in self.records[record.topic]
         if self.asked and known and not self.was_refused(place) and place not in self.misplaced:
             body, event_id = transaction_of(record)
-            decided = self.asked.pop(event_id, None)
-            if decided is not None:
+            decided = self.asked.get(event_id)
+            # Another customer's purchase may have come under the same id, and may lie before it.
+            if decided is not None and decided["customer_id"] in self._names(body["customer_id"]):
+                del self.asked[event_id]
                 self._confirm(record.partition, {**decided, "occurred_at": body["occurred_at"]}, body)
+
+    def _names(self, customer_id: str) -> tuple[str, str]:
+        return customer_id, self.pseudonyms.of(Kind.CUSTOMER, customer_id)
 
     def confirm_gone(self, event_id: str, partition: int, body: dict[str, Any]) -> None:
         """The same where only the warehouse has the purchase any more."""

@@ -339,6 +339,19 @@ def test_another_customers_purchase_under_a_taken_event_id_has_a_row_and_a_lette
     assert _broken(world) == (set() if told else {"P8"})
 
 
+def test_the_features_of_a_checkout_are_held_against_its_own_customers_purchase() -> None:
+    world, other = balanced_world(), partition_of(b"c2", PARTITIONS)
+    at = 0 if other != partition_of(b"c1", PARTITIONS) else 2
+    foreign = world.purchases[0] | {"customer_id": "c2", "amount": 3.0}
+    world.transactions.insert(0, record("bnpl-transactions", at, "c2", foreign))
+    for table in checks.TABLES["bnpl-transactions"]:
+        world.rows[table][other, at] = [Mirrored("e0")]
+    decided = json.loads(world.decisions[0].value) | {"channel": "rest", "customer_id": "c1"}
+    decided["feature_set_version"] = FEATURE_SET_VERSION
+    world.decisions[0] = record("risk-decisions", 0, "c1", decided)
+    assert _broken(world) == set()
+
+
 def test_a_refused_record_with_its_own_bytes_balances() -> None:
     world = balanced_world()
     _letter(world, b"{broken")
