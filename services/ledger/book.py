@@ -29,8 +29,7 @@ from services.ledger.recompute import Buy, Known, buy_of, differences, features
 from shared.contracts import identity
 from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
-from shared.contracts.rejections import RejectionReason
-from shared.contracts.topics import BY_NAME, FEATURES, TRANSACTIONS
+from shared.contracts.topics import BY_NAME, TRANSACTIONS
 
 ORIGIN = re.compile(r"(.+)-([0-9]{1,9})-([0-9]{1,18})")
 """Of a record that was sent again: topic, partition, offset. Others may send any header of that name."""
@@ -92,9 +91,6 @@ class Book:
     misplaced: set[Place] = field(default_factory=set)
     refused_elsewhere: set[Place] = field(default_factory=set)
     """Misplaced records that were refused where they were sent again: their one letter is that of the copy."""
-    taken: set[Place] = field(default_factory=set)
-    """Vectors that were refused since another customer's purchase has their event id. They have rows all the same: the
-    features, who made them, don't know of it."""
     repeats: set[Place] = field(default_factory=set)
     own: dict[tuple[int, int], int] = field(default_factory=dict)
     """(partition, offset) of each purchase → what its features take from itself, see `own_of`."""
@@ -129,7 +125,7 @@ class Book:
 
     def was_refused(self, place: Place) -> bool:
         """Whether the record has a letter, on the log or in the warehouse only."""
-        return (place in self.letters or place in self.expired.refused) and place not in self.taken
+        return place in self.letters or place in self.expired.refused
 
     def judged(self, place: Place) -> bool:
         """Whether everything that follows from the record has to be there."""
@@ -147,8 +143,6 @@ class Book:
             self._without_letter(record)
             return
         self.letters[place].append(letter)
-        if place[0] == FEATURES.name and letter[0] == RejectionReason.CONFLICT.value:
-            self.taken.add(place)
 
     def add_transaction(self, record: ConsumerRecord) -> None:
         place = (record.topic, record.partition, record.offset)
@@ -222,10 +216,7 @@ class Book:
         except UNREADABLE:
             self._without_letter(record)
             return
-        if place in self.taken:
-            self._keep(record, place)
-        else:
-            self.vectors[seen.event_id].append(seen)
+        self.vectors[seen.event_id].append(seen)
 
     def add_decision(self, record: ConsumerRecord) -> None:
         place = (record.topic, record.partition, record.offset)
@@ -289,13 +280,10 @@ class Book:
             if name == REROUTED_HEADER and (found := ORIGIN.fullmatch((origin or b"").decode("utf-8", "replace"))):
                 topic, partition, offset = found.groups()
                 self.refused_elsewhere.add((topic, int(partition), int(offset)))
-        self._keep(record, place)
-        self._note(record, None)
-        return True
-
-    def _keep(self, record: ConsumerRecord, place: Place) -> None:
         value = record.value or b""
         self.refused[place] = (sha256_of(value), sha256_of(value[:KEPT_BYTES]))
+        self._note(record, None)
+        return True
 
     def _is_misplaced(self, record: ConsumerRecord, place: Place) -> bool:
         """Whether its key gives another partition: then it was sent there again, and what it holds is judged there."""

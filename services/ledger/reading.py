@@ -14,7 +14,7 @@ from services.ledger.recompute import attributes
 from shared.contracts import identity
 from shared.feature_definitions import FEATURE_SET_VERSION  # the set's name, and nothing of how it is made
 
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What reading a record raises that no service lets in."""
 
 

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
 import structlog
 from aiokafka import ConsumerRecord
 
@@ -25,8 +24,7 @@ from shared.contracts import topics
 from shared.contracts.events import Decision, FeatureVector, encode
 from shared.contracts.headers import RECORDED_TIME_HEADER, header, schema_version_of
 from shared.contracts.identity import epoch_micros, from_record_timestamp
-from shared.contracts.rejections import Rejection, RejectionReason
-from shared.exposure.store import Placed
+from shared.contracts.rejections import Rejection
 from shared.kafka.consumer import Batch
 from shared.kafka.dead_letters import letter_record
 from shared.kafka.producer import OutgoingRecord
@@ -43,24 +41,13 @@ from shared.telemetry.tracing import OFF, Processing, Tracing
 log = structlog.get_logger()
 
 
-class _Whose(msgspec.Struct):
-    """What of a decision says whose it is; its other fields may be those of another release."""
-
-    customer_id: str
-
-
-_WHOSE = msgspec.json.Decoder(_Whose)
-
-_TAKEN = Rejection(RejectionReason.CONFLICT, "event_id", "an id that no other customer's purchase has")
-
-
 @dataclass
 class _Chunk:
     """Records of one chunk, sorted out: each event once, and the refused ones."""
 
     vectors: dict[str, Vector] = field(default_factory=dict)
-    records: dict[str, ConsumerRecord] = field(default_factory=dict)
-    """Event id → the record that its vector lay in."""
+    partitions: dict[str, int] = field(default_factory=dict)
+    """Event id → where its vector lay."""
     recorded_us: list[int] = field(default_factory=list)
     """When each one's purchase was recorded."""
     traces: dict[str, str | None] = field(default_factory=dict)
@@ -68,15 +55,6 @@ class _Chunk:
     letters: list[OutgoingRecord] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     repeats: int = 0
-
-    def place(self, event_id: str) -> int:
-        return int(self.records[event_id].partition)
-
-    def refuse(self, record: ConsumerRecord, rejection: Rejection) -> None:
-        received_at = from_record_timestamp(record.timestamp)
-        self.letters.append(letter_record(rejection, record, service=SERVICE, received_at=received_at))
-        self.reasons.append(rejection.reason.value)
-        log.warning("vector_refused", partition=record.partition, offset=record.offset, reason=str(rejection)[:200])
 
 
 class StreamDoor:
@@ -128,7 +106,7 @@ class StreamDoor:
     async def _decide_sorted(self, chunk: _Chunk, started: float) -> None:
         vectors = [vector.vector for vector in chunk.vectors.values()]
         accounts = {
-            vector.event_id: self._reserving.place(chunk.place(vector.event_id), vector.transaction)
+            vector.event_id: self._reserving.place(chunk.partitions[vector.event_id], vector.transaction)
             for vector in vectors
         }
         decisions = await self._reserving.decide([(accounts[vector.event_id], vector) for vector in vectors], "stream")
@@ -141,12 +119,6 @@ class StreamDoor:
         except IndexIncomplete:
             await self._reserving.take_back(list(accounts.values()))
             raise
-        others = {i for i, theirs in enumerate(held) if _is_of_another(theirs, wanted[i], vectors[i])}
-        if others:
-            await self._refuse(chunk, [accounts[vectors[i].event_id] for i in others], [vectors[i] for i in others])
-            rest = [i for i in range(len(held)) if i not in others]
-            vectors, decisions = [vectors[i] for i in rest], [decisions[i] for i in rest]
-            wanted, held = [wanted[i] for i in rest], [held[i] for i in rest]
         results = [_result(mine, theirs) for mine, theirs in zip(wanted, held, strict=True)]
         for decision, mine, theirs in zip(decisions, wanted, held, strict=True):
             if theirs is mine:
@@ -158,7 +130,7 @@ class StreamDoor:
             decision_record(
                 claim,
                 chunk.traces[claim.event_id],
-                chunk.place(claim.event_id) if self._keep_partition else None,
+                chunk.partitions[claim.event_id] if self._keep_partition else None,
                 exposure=accounts[claim.event_id][2].text(),
             )
             for claim in unpublished
@@ -167,17 +139,11 @@ class StreamDoor:
             acknowledged = await self._sender.send_all([*outgoing, *chunk.letters])
             if unpublished:
                 await self._claims.mark_published(unpublished, greatest_offsets(acknowledged[: len(outgoing)]))
-                found = [theirs for mine, theirs in zip(wanted, held, strict=True) if theirs is not mine]
-                repaired = [(accounts[claim.event_id], claim) for claim in found if not claim.published]
+                others = [theirs for mine, theirs in zip(wanted, held, strict=True) if theirs is not mine]
+                repaired = [(accounts[claim.event_id], claim) for claim in others if not claim.published]
                 if repaired:
                     await self._reserving.confirm(repaired)
         _count(chunk, decisions, vectors, results, time.perf_counter() - started)
-
-    async def _refuse(self, chunk: _Chunk, accounts: Sequence[Placed], vectors: Sequence[FeatureVector]) -> None:
-        """Purchases under an id that another customer's purchase has: they are never decided, and owe nothing."""
-        await self._reserving.take_back(accounts)
-        for vector in vectors:
-            chunk.refuse(chunk.records[vector.event_id], _TAKEN)
 
 
 def _sort_out(records: Sequence[ConsumerRecord], processing: Processing) -> _Chunk:
@@ -186,27 +152,19 @@ def _sort_out(records: Sequence[ConsumerRecord], processing: Processing) -> _Chu
         try:
             vector = read_vector(record.value, record.key, schema_version_of(record.headers))
         except Rejection as rejection:
-            chunk.refuse(record, rejection)
+            received_at = from_record_timestamp(record.timestamp)
+            chunk.letters.append(letter_record(rejection, record, service=SERVICE, received_at=received_at))
+            chunk.reasons.append(rejection.reason.value)
+            log.warning("vector_refused", partition=record.partition, offset=record.offset, reason=str(rejection)[:200])
             continue
-        first = chunk.vectors.get(vector.vector.event_id)
-        if first is not None and first.vector.customer_id != vector.vector.customer_id:
-            chunk.refuse(record, _TAKEN)
-            continue
-        if first is not None:
+        if vector.vector.event_id in chunk.vectors:
             chunk.repeats += 1  # sent again after a crash: the first one counts
             continue
         chunk.vectors[vector.vector.event_id] = vector
-        chunk.records[vector.vector.event_id] = record
+        chunk.partitions[vector.vector.event_id] = record.partition
         chunk.recorded_us.append(_recorded_us(record))
         chunk.traces[vector.vector.event_id] = processing.traceparent(record)
     return chunk
-
-
-def _is_of_another(theirs: Claim, mine: Claim, vector: FeatureVector) -> bool:
-    """Whether the event's decision is another customer's. Only who knows all partitions can tell."""
-    if theirs is mine or theirs.fingerprint == mine.fingerprint:
-        return False
-    return _WHOSE.decode(theirs.decision).customer_id != vector.customer_id
 
 
 def _recorded_us(record: ConsumerRecord) -> int:

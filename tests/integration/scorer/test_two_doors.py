@@ -178,27 +178,6 @@ async def test_a_poison_vector_gets_one_letter_and_its_neighbours_their_decision
     ]
 
 
-async def test_another_customers_purchase_under_a_known_event_id_gets_a_letter(
-    rig: Rig, http: httpx.AsyncClient, unique: str
-) -> None:
-    promoted(rig.registry)
-    first = a_vector(1, customer_id=unique, event_id=f"{unique}-event")
-    other = a_vector(2, customer_id=f"{unique}-other", event_id=first.event_id)
-    async with rig.scorer() as scorer:
-        await rig.send_vectors(first)
-        decision = await rig.decided(first.event_id)
-        await rig.send_vectors(other, after := vector_of(3, f"{unique}-other"))
-        await rig.decided(after.event_id)
-        letters = [
-            record for record in await rig.records(DEAD_LETTERS.name) if record.key == other.customer_id.encode()
-        ]
-        assert [msgspec.json.decode(letter.value)["reason"] for letter in letters] == ["conflict"]
-        assert await rig.decisions(first.event_id) == [decision]
-        body = body_of(2, customer_id=other.customer_id, event_id=first.event_id)
-        answer = await http.post(f"{scorer.url}/v1/decisions", content=body, headers=JSON)
-        assert (answer.status_code, answer.json()["reason"]) == (422, "conflict")
-
-
 async def _is(scorer: Scorer, sample: str, value: float) -> bool:
     return await asyncio.to_thread(scorer.metric, sample) == value
 

@@ -310,35 +310,6 @@ def _broken(world: World) -> set[str]:
     return {name for name, finding in world.findings().items() if not finding.balanced}
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_another_customers_purchase_under_a_taken_event_id_has_a_row_and_a_letter(told: bool) -> None:
-    world, other = balanced_world(), partition_of(b"c2", PARTITIONS)
-    body = world.purchases[0] | {"customer_id": "c2", "amount": 3.0}
-    accepted = decode_transaction(json.dumps(body).encode(), door=Door.TOPIC, received_us=2**60, limits=Limits())
-    vector = {
-        "event_id": "e0", "customer_id": "c2", "occurred_at": body["occurred_at"], "state": "rebuilding",
-        "features": features_of(CustomerState(), accepted), "as_of": {"transactions": -1, "outcomes": -1},
-        "transaction": body, "feature_set_version": FEATURE_SET_VERSION,
-    }  # fmt: skip
-    at = 0 if other != partition_of(b"c1", PARTITIONS) else 2
-    vector["as_of"]["transactions"] = at - 1
-    world.transactions.append(record("bnpl-transactions", at, "c2", body))
-    world.vectors.insert(0, record("bnpl-features", at, "c2", vector))
-    for topic in ("bnpl-transactions", "bnpl-features"):
-        for table in checks.TABLES[topic]:
-            world.rows[table][other, at] = [Mirrored("e0")]
-    if told:
-        value = world.vectors[0].value
-        letter = {
-            "reason": "conflict", "topic": "bnpl-features", "partition": other, "offset": at,
-            "value_base64": base64.b64encode(value).decode(), "value_sha256": hashlib.sha256(value).hexdigest(),
-        }  # fmt: skip
-        world.letters.append(record("dead-letters", 0, "c2", letter))
-        world.rows["flit_ml_raw.dead_letters"] = {(other, 0): [Mirrored(None)]}
-    # Without the letter it passes for the vector that was decided on.
-    assert _broken(world) == (set() if told else {"P8"})
-
-
 def test_the_features_of_a_checkout_are_held_against_its_own_customers_purchase() -> None:
     world, other = balanced_world(), partition_of(b"c2", PARTITIONS)
     at = 0 if other != partition_of(b"c1", PARTITIONS) else 2

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import msgspec
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from prometheus_client import REGISTRY
 
-from services.scorer.claims import ANY_BODY, Claim
+from services.scorer.claims import Claim
 from services.scorer.stream import StreamDoor
 from shared.contracts.events import FeatureVector, encode
 from shared.contracts.headers import header
@@ -180,36 +179,3 @@ def encode_like_rest() -> bytes:
     """A decision of the same event that only the other door can have made."""
     [decision] = Outside().decider().decide([a_vector(1)], "rest")
     return encode(decision)
-
-
-@pytest.mark.parametrize("apart", [True, False])
-@pytest.mark.parametrize("restored", [True, False])
-async def test_another_customers_purchase_under_a_taken_event_id_gets_a_letter_and_owes_nothing(
-    apart: bool, restored: bool
-) -> None:
-    first, second = a_vector(1, event_id="one"), a_vector(2, event_id="one")
-    outside = Outside()
-    of_first, of_second = (record(i, encode(v), v.customer_id.encode()) for i, v in enumerate((first, second)))
-    if apart:
-        await door(outside).handle({PLACE: [of_first]})
-        if restored:
-            outside.claims.held["one"] = replace(outside.claims.held["one"], fingerprint=ANY_BODY)
-        await door(outside).handle({PLACE: [of_second, record(2, encode(a_vector(3)), b"cust_000003")]})
-    else:
-        await door(outside).handle({PLACE: [of_first, of_second, record(2, encode(a_vector(3)), b"cust_000003")]})
-    decided = [msgspec.json.decode(value)["customer_id"] for value in outside.sender.on(DECISIONS.name)]
-    assert decided == ["cust_000001", "cust_000003"]
-    [letter] = outside.sender.on(DEAD_LETTERS.name)
-    body = msgspec.json.decode(letter)
-    assert (body["reason"], body["topic"], body["partition"], body["offset"]) == ("conflict", FEATURES.name, 2, 1)
-    assert not outside.exposures.accounts.get((2, "cust_000002"))
-
-
-async def test_whose_claim_is_not_published_yet_publishes_it_himself() -> None:
-    other = a_vector(2, event_id="one")
-    [decision] = Outside().decider().decide([a_vector(1, event_id="one")], "rest")
-    outside = Outside(claims=FakeClaims({"one": Claim("one", b"another body 16b", encode(decision))}))
-    await door(outside).handle(of([other]))
-    assert outside.sender.on(DECISIONS.name) == []
-    assert not outside.claims.held["one"].published
-    assert len(outside.sender.on(DEAD_LETTERS.name)) == 1
