@@ -17,10 +17,10 @@ from typing import Any
 
 import httpx
 import redis.asyncio
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 
 from services.ledger import chain, checks, warehouse_rows
-from services.ledger.book import Book
+from services.ledger.book import READ_IN_ORDER, Book
 from services.ledger.expired import Beginnings, Expired
 from services.ledger.log_reader import LogReader
 from services.ledger.settings import LedgerSettings
@@ -132,18 +132,10 @@ async def _read(reader: LogReader, ends: Ends, scope: Ends, settings: LedgerSett
     limits = {(tp.topic, tp.partition): end for of_topic in scope.values() for tp, end in of_topic.items()}
     erased = await asyncio.to_thread(_erased, settings)
     book = Book(settings.kafka.partitions, limits, settings.privacy.pseudonyms(), erased, gone)
-    steps: list[tuple[str, Callable[[ConsumerRecord], None]]] = [
-        (DEAD_LETTERS.name, book.add_dead_letter),
-        (TRANSACTIONS.name, book.add_transaction),
-        (OUTCOMES.name, book.add_outcome),
-        (FEATURES.name, book.add_vector),
-        (DECISIONS.name, book.add_decision),
-        (DECISION_UPDATES.name, book.add_update),
-    ]
-    for topic, add in steps:
+    for topic in READ_IN_ORDER:
         count = 0
         async for record in reader.read(ends[topic]):
-            add(record)
+            book.add(record)
             count += 1
         say(f"{topic}: {count} records")
     if book.asked:

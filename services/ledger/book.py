@@ -29,7 +29,15 @@ from services.ledger.recompute import Buy, Known, buy_of, differences, features
 from shared.contracts import identity
 from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
-from shared.contracts.topics import BY_NAME, TRANSACTIONS
+from shared.contracts.topics import (
+    BY_NAME,
+    DEAD_LETTERS,
+    DECISION_UPDATES,
+    DECISIONS,
+    FEATURES,
+    OUTCOMES,
+    TRANSACTIONS,
+)
 
 ORIGIN = re.compile(r"(.+)-([0-9]{1,9})-([0-9]{1,18})")
 """Of a record that was sent again: topic, partition, offset. Others may send any header of that name."""
@@ -63,7 +71,7 @@ class VectorSeen:
 
 @dataclass
 class Book:
-    """Filled in this order: dead letters, transactions, outcomes, vectors, decisions."""
+    """Filled by `add`."""
 
     partitions: int
     scope: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -132,33 +140,33 @@ class Book:
         end = self.scope.get(place[:2])
         return end is None or place[2] < end
 
-    def add_dead_letter(self, record: ConsumerRecord) -> None:
-        try:
-            body = json.loads(record.value)
-            place = (body["topic"], body["partition"], body["offset"])
-            kept = base64.b64decode(body["value_base64"] or "")
-            letter = (body["reason"], body["value_sha256"], sha256_of(kept))
-            self._note(record, None, body)
-        except UNREADABLE:
-            self._without_letter(record)
-            return
-        self.letters[place].append(letter)
-
-    def add_transaction(self, record: ConsumerRecord) -> None:
+    def add(self, record: ConsumerRecord) -> None:
+        """Enter a record; topic after topic in the order of `READ_IN_ORDER`."""
         place = (record.topic, record.partition, record.offset)
-        if self._is_refused(record, place):
+        if record.topic != DEAD_LETTERS.name and self._is_refused(record, place):
             return
-        if self._is_misplaced(record, place):
+        if record.topic in (TRANSACTIONS.name, OUTCOMES.name) and self._is_misplaced(record, place):
             return
         try:
-            body, event_id = transaction_of(record)
-            bought = buy_of(record.offset, micros_of(body["occurred_at"]), body, event_id)
-            customer = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
-            own = own_of(body)
-            self._note(record, event_id, body)
+            _ENTER[record.topic](self, record, place)
         except UNREADABLE:
-            self._without_letter(record)
-            return
+            # It has a letter, on its way perhaps, or gone for good.
+            if self.judged(place):
+                self.unread.append(f"{place}: can't be read, and has no letter")
+
+    def _dead_letter(self, record: ConsumerRecord, _: Place) -> None:
+        body = json.loads(record.value)
+        kept = base64.b64decode(body["value_base64"] or "")
+        refused = (body["topic"], body["partition"], body["offset"])
+        self.letters[refused].append((body["reason"], body["value_sha256"], sha256_of(kept)))
+        self._note(record, None, body)
+
+    def _transaction(self, record: ConsumerRecord, place: Place) -> None:
+        body, event_id, t = transaction_of(record)
+        bought = buy_of(record.offset, t, body, event_id)
+        customer = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
+        own = own_of(body, t)
+        self._note(record, event_id, body)
         self.own[place[1:]] = own
         if event_id in self.purchases or event_id in self.gone:
             self.repeats.add(place)
@@ -180,56 +188,27 @@ class Book:
             )
         self.bought[customer].append(buy)
 
-    def _without_letter(self, record: ConsumerRecord) -> None:
-        """What can't be read has a letter, on its way perhaps, or gone for good."""
-        place = (record.topic, record.partition, record.offset)
-        if self.judged(place):
-            self.unread.append(f"{place}: can't be read, and has no letter")
-
-    def add_outcome(self, record: ConsumerRecord) -> None:
-        place = (record.topic, record.partition, record.offset)
-        if self._is_refused(record, place):
-            return
-        if self._is_misplaced(record, place):
-            return
-        try:
-            body = json.loads(record.value)
-            day = micros_of(body["observed_at"]) // 86_400_000_000
-            customer_id = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
-            known = Known(record.offset, body["event_id"], day, bool(body["defaulted"]))
-            self._note(record, body["event_id"], body)
-        except UNREADABLE:
-            self._without_letter(record)
-            return
+    def _outcome(self, record: ConsumerRecord, _: Place) -> None:
+        body = json.loads(record.value)
+        day = micros_of(body["observed_at"]) // 86_400_000_000
+        customer_id = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
+        known = Known(record.offset, body["event_id"], day, bool(body["defaulted"]))
+        self._note(record, body["event_id"], body)
         self.outcomes[customer_id].append(known)
 
-    def add_vector(self, record: ConsumerRecord) -> None:
-        place = (record.topic, record.partition, record.offset)
-        if self._is_refused(record, place):
-            return
-        try:
-            body = json.loads(record.value)
-            seen = VectorSeen(body["event_id"], place, body["state"], content_of(body))
-            self._confirm(record.partition, body, body["transaction"])
-            self._confirm_source(record.partition, body)
-            self._note(record, seen.event_id, body)
-        except UNREADABLE:
-            self._without_letter(record)
-            return
+    def _vector(self, record: ConsumerRecord, place: Place) -> None:
+        body = json.loads(record.value)
+        seen = VectorSeen(body["event_id"], place, body["state"], content_of(body))
+        self._confirm(record.partition, body, body["transaction"])
+        self._confirm_source(record.partition, body)
+        self._note(record, seen.event_id, body)
         self.vectors[seen.event_id].append(seen)
 
-    def add_decision(self, record: ConsumerRecord) -> None:
-        place = (record.topic, record.partition, record.offset)
-        if self._is_refused(record, place):
-            return
-        try:
-            body = json.loads(record.value)
-            entry = (place, hashlib.sha256(record.value).digest(), body["degraded"], body["model_version"])
-            self._judge_decision(body)
-            self._note(record, body["event_id"], body)
-        except UNREADABLE:
-            self._without_letter(record)
-            return
+    def _decision(self, record: ConsumerRecord, place: Place) -> None:
+        body = json.loads(record.value)
+        entry = (place, hashlib.sha256(record.value).digest(), body["degraded"], body["model_version"])
+        self._judge_decision(body)
+        self._note(record, body["event_id"], body)
         self.decisions[body["event_id"]].append(entry)
 
     def _judge_decision(self, body: dict[str, Any]) -> None:
@@ -249,7 +228,7 @@ class Book:
         place = (record.topic, record.partition, record.offset)
         known = (record.partition, record.offset) in self.records[record.topic]
         if self.asked and known and not self.was_refused(place) and place not in self.misplaced:
-            body, event_id = transaction_of(record)
+            body, event_id, _ = transaction_of(record)
             decided = self.asked.get(event_id)
             # Another customer's purchase may have come under the same id, and may lie before it.
             if decided is not None and decided["customer_id"] in self._names(body["customer_id"]):
@@ -264,14 +243,9 @@ class Book:
         decided = self.asked.pop(event_id)
         self._confirm(partition, {**decided, "occurred_at": body["occurred_at"]}, body, certain=False)
 
-    def add_update(self, record: ConsumerRecord) -> None:
-        if self._is_refused(record, (record.topic, record.partition, record.offset)):
-            return
-        try:
-            body = json.loads(record.value)
-            self._note(record, body.get("event_id"), body)
-        except UNREADABLE:
-            self._without_letter(record)
+    def _update(self, record: ConsumerRecord, _: Place) -> None:
+        body = json.loads(record.value)
+        self._note(record, body.get("event_id"), body)
 
     def _is_refused(self, record: ConsumerRecord, place: Place) -> bool:
         if not self.was_refused(place):
@@ -326,11 +300,11 @@ class Book:
     def _confirm_source(self, partition: int, body: dict[str, Any]) -> None:
         """Whether a vector was made of the purchase that lies right behind its `as_of`, as that was sent."""
         place = (partition, body["as_of"]["transactions"] + 1)
-        if place[1] < self.expired.beginnings.get((TRANSACTIONS.name, partition), 0):
+        if self.expired.took((TRANSACTIONS.name, *place)):
             return
         if self.records[TRANSACTIONS.name].get(place) != body["event_id"]:
             self.mismatches.append(f"{body['event_id']}: its vector is as of {place}, and another record lies there")
-        elif self.own[place] != own_of(body["transaction"]):
+        elif self.own[place] != own_of(body["transaction"], micros_of(body["transaction"]["occurred_at"])):
             self.mismatches.append(f"{body['event_id']}: its vector was made of another purchase than was sent")
 
     def _since_erasure(
@@ -358,3 +332,16 @@ class Book:
             for cut in reversed(cuts)
             for outcomes_cut in range(len(known), -1, -1)
         )
+
+
+_ENTER = {
+    DEAD_LETTERS.name: Book._dead_letter,
+    TRANSACTIONS.name: Book._transaction,
+    OUTCOMES.name: Book._outcome,
+    FEATURES.name: Book._vector,
+    DECISIONS.name: Book._decision,
+    DECISION_UPDATES.name: Book._update,
+}
+
+READ_IN_ORDER = tuple(_ENTER)
+"""Names of topics: what is entered first explains what comes after it."""

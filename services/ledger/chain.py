@@ -166,7 +166,7 @@ def _beside(
     before there was a chain, or by nobody who should. The log tells. `expected`: it lies before the chain."""
     if place in on_log or not book.judged((TOPIC, *place)):
         return
-    if 0 <= place[1] < book.expired.beginnings.get((TOPIC, place[0]), 0):
+    if book.expired.took((TOPIC, *place)):
         if expected:
             return
         finding.not_checkable.append(f"{TABLE}: the row of {TOPIC} {place} isn't in the chain, and its record is gone")

@@ -141,9 +141,9 @@ def warehouse_rows(book: Book, rows: Mapping[str, Rows]) -> Finding:
                     continue
                 finding.violations.append(f"{table}: no row for {topic} {place}")
             for place in held.keys() - expected.keys():
-                gone = 0 <= place[1] < book.expired.beginnings.get((topic, place[0]), 0)
-                if not gone and book.judged((topic, *place)):
-                    why = "refused, yet a row" if book.was_refused((topic, *place)) else "a row without a record"
+                whole = (topic, *place)
+                if not book.expired.took(whole) and book.judged(whole):
+                    why = "refused, yet a row" if book.was_refused(whole) else "a row without a record"
                     finding.violations.append(f"{table}: {why}: {topic} {place}")
             for place in held.keys() & expected.keys():
                 row, content = held[place][0], book.contents[topic].get(place, {}).get(table)

@@ -13,7 +13,8 @@ from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from shared.contracts.identity import EPOCH, canonical_time, epoch_micros
+from services.ledger.reading import micros_of
+from shared.contracts.identity import EPOCH
 from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
 
 DIGEST_BYTES = 8
@@ -30,7 +31,7 @@ def _moment(value: Any) -> object:
     if isinstance(value, datetime):
         return (value - EPOCH) // EPOCH.resolution
     try:
-        return epoch_micros(canonical_time(datetime.fromisoformat(value.upper())))
+        return micros_of(value)
     except (ValueError, AttributeError, OverflowError):
         return None
 

@@ -59,6 +59,10 @@ class Expired:
             self.lacks(name, partition) for name in (TRANSACTIONS.name, OUTCOMES.name)
         )
 
+    def took(self, place: tuple[str, int, int]) -> bool:
+        """Whether a record lay there that the log no longer has."""
+        return 0 <= place[2] < self.beginnings.get(place[:2], 0)
+
     @property
     def records(self) -> dict[str, int]:
         """Topic → how many offsets are gone."""

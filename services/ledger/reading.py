@@ -22,19 +22,20 @@ def is_of_this_release(body: dict[str, Any]) -> bool:
     return bool(body["feature_set_version"] == FEATURE_SET_VERSION)
 
 
-def transaction_of(record: ConsumerRecord) -> tuple[dict[str, Any], str]:
-    """A purchase, and its event id: the one that it came with, or the one that follows from it. Raises UNREADABLE."""
+def transaction_of(record: ConsumerRecord) -> tuple[dict[str, Any], str, int]:
+    """A purchase, its event id (the one that it came with, or the one that follows from it), and its time in
+    microseconds since 1970. Raises UNREADABLE."""
     body: dict[str, Any] = json.loads(record.value.removeprefix(b"\xef\xbb\xbf"))
-    moment = identity.canonical_time(datetime.fromisoformat(body["occurred_at"].upper()))
+    moment = _canonical(body["occurred_at"])
     event_id = body.get("event_id") or ""
     if not event_id.strip():
         event_id = identity.event_id(source_of(body), body["transaction_id"], body["customer_id"], moment)
-    return body, event_id
+    return body, event_id, identity.epoch_micros(moment)
 
 
-def own_of(body: Mapping[str, Any]) -> int:
-    """What a purchase's features take from itself, in a few bytes that stand for it within this audit."""
-    return hash((body["currency"], *attributes(body, micros_of(body["occurred_at"])).values()))
+def own_of(body: Mapping[str, Any], t: int) -> int:
+    """What the features of a purchase at `t` take from itself, in a few bytes that stand for it within this audit."""
+    return hash((body["currency"], *attributes(body, t).values()))
 
 
 def source_of(body: Mapping[str, Any]) -> str:
@@ -53,4 +54,8 @@ def sha256_of(value: bytes) -> str:
 
 
 def micros_of(time: str) -> int:
-    return identity.epoch_micros(identity.canonical_time(datetime.fromisoformat(time.upper())))
+    return identity.epoch_micros(_canonical(time))
+
+
+def _canonical(time: str) -> str:
+    return identity.canonical_time(datetime.fromisoformat(time.upper()))

@@ -159,12 +159,10 @@ async def audited(rig: Rig, warehouse: BigQuerySettings, pseudonyms: Pseudonyms 
         }
         expired = await asyncio.to_thread(warehouse_rows.expired, client, first)
         book = Book(PARTITIONS, pseudonyms=pseudonyms, expired=expired)
-        for topic, add in (
-            (DEAD_LETTERS, book.add_dead_letter), (TRANSACTIONS, book.add_transaction), (OUTCOMES, book.add_outcome),
-            (FEATURES, book.add_vector),
-        ):  # fmt: skip
+        for topic in (DEAD_LETTERS, TRANSACTIONS, OUTCOMES, FEATURES):
             async for record in reader.read(await reader.ends(topic.name)):
-                add(record)
+                book.add(record)
+        assert book.unread == []
     finally:
         await reader.close()
         client.close()

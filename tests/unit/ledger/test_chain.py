@@ -106,7 +106,7 @@ def book(log: dict[int, str], *, first: int = 0, end: int | None = None) -> Book
     for offset, value in log.items():
         body = {"event_id": value, "degraded": None, "model_version": "m", "channel": "stream"}
         record = json.dumps(body).encode()
-        made.add_decision(ConsumerRecord(chain.TOPIC, PARTITION, offset, 0, 0, b"c", record, None, 0, 0, ()))
+        made.add(ConsumerRecord(chain.TOPIC, PARTITION, offset, 0, 0, b"c", record, None, 0, 0, ()))
     return made
 
 

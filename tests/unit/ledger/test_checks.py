@@ -2,122 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiokafka import ConsumerRecord
 
 from services.ledger import checks
 from services.ledger.book import Book
-from services.ledger.checks import Finding, Mirrored
-from services.ledger.expired import Expired
+from services.ledger.checks import Mirrored
 from shared.contracts.identity import partition_of
-from shared.contracts.transactions import Door, Limits, decode_transaction
 from shared.feature_definitions import FEATURE_SET_VERSION, CustomerState, features_of
-
-PARTITIONS = 4
-
-
-def record(
-    topic: str, offset: int, key: str, body: dict[str, Any] | bytes, partition: int | None = None
-) -> ConsumerRecord:
-    value = body if isinstance(body, bytes) else json.dumps(body).encode()
-    where = partition_of(key.encode(), PARTITIONS) if partition is None else partition
-    return ConsumerRecord(topic, where, offset, 0, 0, key.encode(), value, None, 0, 0, ())
-
-
-@dataclass
-class World:
-    """Two purchases of one customer, everything about them as it should be; tests break one thing."""
-
-    purchases: list[dict[str, Any]] = field(default_factory=list)
-    transactions: list[ConsumerRecord] = field(default_factory=list)
-    vectors: list[ConsumerRecord] = field(default_factory=list)
-    decisions: list[ConsumerRecord] = field(default_factory=list)
-    letters: list[ConsumerRecord] = field(default_factory=list)
-    acknowledged: dict[str, int] = field(default_factory=dict)
-    rows: dict[str, dict[tuple[int, int], list[Mirrored]]] = field(default_factory=dict)
-    committed: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)
-    scope: dict[tuple[str, int], int] = field(default_factory=dict)
-    lag: dict[str, int] = field(default_factory=dict)
-    erased: frozenset[str] = frozenset()
-    expired: Expired = field(default_factory=Expired)
-
-    def book(self) -> Book:
-        book = Book(PARTITIONS, self.scope, erased=self.erased, expired=self.expired)
-        for record in self.letters:
-            book.add_dead_letter(record)
-        for record in self.transactions:
-            book.add_transaction(record)
-        for record in self.vectors:
-            book.add_vector(record)
-        for record in self.decisions:
-            book.add_decision(record)
-        for record in self.transactions:
-            book.confirm_asked(record)
-        return book
-
-    def findings(self) -> dict[str, Finding]:
-        book = self.book()
-        found = [
-            checks.acknowledged_events(book, self.acknowledged),
-            checks.one_decision(book, {}),
-            checks.warehouse_rows(book, self.rows),
-            checks.recomputed_features(book),
-            checks.refused_records(book),
-            checks.durable_before_commit(book, self.committed, self.rows),
-            checks.caught_up(self.lag, 10),
-            checks.degraded_is_said(book),
-        ]
-        return {finding.name: finding for finding in found}
-
-
-def balanced_world() -> World:
-    world = World()
-    state = CustomerState()
-    place = partition_of(b"c1", PARTITIONS)
-    for offset in range(2):
-        body = {
-            "event_id": f"e{offset}", "source": "shop", "transaction_id": f"t{offset}", "customer_id": "c1",
-            "occurred_at": f"2026-06-01T00:0{offset}:00.000000Z", "amount": 10.5 + offset, "currency": "USD",
-            "status": "completed",
-        }  # fmt: skip
-        accepted = decode_transaction(json.dumps(body).encode(), door=Door.TOPIC, received_us=2**60, limits=Limits())
-        vector = {
-            "event_id": body["event_id"], "customer_id": "c1", "occurred_at": body["occurred_at"], "state": "fresh",
-            "features": features_of(state, accepted), "as_of": {"transactions": offset - 1, "outcomes": -1},
-            "transaction": body, "feature_set_version": FEATURE_SET_VERSION,
-        }  # fmt: skip
-        state.add_purchase(accepted)
-        decision = {
-            "event_id": body["event_id"],
-            "degraded": None,
-            "channel": "stream",
-            "model_version": "m1",
-            "decision": "approve",
-            "features": vector["features"],
-            "as_of": vector["as_of"],
-        }
-        world.purchases.append(body)
-        world.transactions.append(record("bnpl-transactions", offset, "c1", body))
-        world.vectors.append(record("bnpl-features", offset, "c1", vector))
-        world.decisions.append(record("risk-decisions", offset, "c1", decision))
-    world.acknowledged = {"shop": 2}
-    mirrored = {"bnpl-transactions", "bnpl-features", "risk-decisions"}
-    for topic, tables in checks.TABLES.items():
-        for table in tables:
-            world.rows[table] = {(place, i): [Mirrored(f"e{i}")] for i in range(2)} if topic in mirrored else {}
-    world.committed = {
-        "flit-features": {("bnpl-transactions", place): 2},
-        "flit-scorer": {("bnpl-features", place): 2},
-        "flit-sink": {(topic, place): 2 for topic in mirrored},
-    }
-    return world
+from tests.unit.ledger.world import PARTITIONS, World, accepted, add_letter, balanced_world, record, spoil_a_feature
 
 
 def test_a_world_in_order_balances() -> None:
@@ -135,7 +31,7 @@ def _decided_on_other_features(world: World) -> None:
 def _made_otherwise(world: World, vector: dict[str, Any]) -> None:
     """The second vector, and the decision on it."""
     world.vectors[1] = record("bnpl-features", 1, "c1", vector)
-    body = json.loads(world.decisions[1].value) | {"features": vector["features"]}
+    body = json.loads(world.decisions[1].value) | {"features": vector["features"], "as_of": vector["as_of"]}
     world.decisions[1] = record("risk-decisions", 1, "c1", body)
 
 
@@ -176,12 +72,6 @@ def _row_that_says_something_else(world: World) -> None:
     rows[next(iter(rows))] = [Mirrored("e0", b"another amount")]
 
 
-def _feature_wrong(world: World) -> None:
-    body = json.loads(world.vectors[1].value)
-    body["features"]["amount_sum_24h"] += 0.01
-    world.vectors[1] = record("bnpl-features", 1, "c1", body)
-
-
 def _feature_left_out(world: World) -> None:
     body = json.loads(world.vectors[1].value)
     del body["features"]["is_night"]
@@ -206,13 +96,8 @@ def _vector_of_another_purchase(world: World) -> None:
 def _vector_as_of_another_moment(world: World) -> None:
     body = json.loads(world.vectors[1].value)
     body["as_of"]["transactions"] = -1
-    accepted = decode_transaction(
-        json.dumps(world.purchases[1]).encode(), door=Door.TOPIC, received_us=2**60, limits=Limits()
-    )
-    body["features"] = features_of(CustomerState(), accepted)
-    world.vectors[1] = record("bnpl-features", 1, "c1", body)
-    decision = json.loads(world.decisions[1].value) | {"features": body["features"], "as_of": body["as_of"]}
-    world.decisions[1] = record("risk-decisions", 1, "c1", decision)
+    body["features"] = features_of(CustomerState(), accepted(world.purchases[1]))
+    _made_otherwise(world, body)
 
 
 def _row_made_up(world: World) -> None:
@@ -235,24 +120,12 @@ def _vector_missing(world: World) -> None:
     del world.vectors[1]
 
 
-def _letter(world: World, value: bytes) -> None:
-    """Refuse a third record, with a letter that claims `value` for its bytes."""
-    place = partition_of(b"c1", PARTITIONS)
-    world.transactions.append(record("bnpl-transactions", 2, "c1", b"{broken"))
-    letter = {
-        "reason": "syntax", "topic": "bnpl-transactions", "partition": place, "offset": 2,
-        "value_base64": base64.b64encode(value).decode(), "value_sha256": hashlib.sha256(value).hexdigest(),
-    }  # fmt: skip
-    world.letters.append(record("dead-letters", 0, "c1", letter))
-    world.rows["flit_ml_raw.dead_letters"] = {(place, 0): [Mirrored(None)]}
-
-
 def _letter_with_other_bytes(world: World) -> None:
-    _letter(world, b"{something else")
+    add_letter(world, b"{something else")
 
 
 def _refused_and_yet_a_row(world: World) -> None:
-    _letter(world, b"{broken")
+    add_letter(world, b"{broken")
     world.rows["flit_bnpl_raw.transactions"][partition_of(b"c1", PARTITIONS), 2] = [Mirrored("e2")]
 
 
@@ -284,7 +157,7 @@ def _rebuilding_and_not_a_word(world: World) -> None:
         (_row_of_another_event, {"P3"}),
         (_row_that_says_something_else, {"P3"}),
         (_decided_on_other_features, {"P4"}),
-        (_feature_wrong, {"P4"}),
+        (spoil_a_feature, {"P4"}),
         (_feature_left_out, {"P4"}),
         (_vector_of_another_purchase, {"P4"}),
         (_vector_as_of_another_moment, {"P4"}),
@@ -302,12 +175,8 @@ def _rebuilding_and_not_a_word(world: World) -> None:
 def test_a_planted_fault_is_found_by_the_check_it_breaks(plant: Callable[[World], None], names: set[str]) -> None:
     world = balanced_world()
     plant(world)
-    found = _broken(world)
+    found = world.broken()
     assert found >= names - {"P3"} if plant in (_decision_missing, _vector_missing) else found == names
-
-
-def _broken(world: World) -> set[str]:
-    return {name for name, finding in world.findings().items() if not finding.balanced}
 
 
 def test_the_features_of_a_checkout_are_held_against_its_own_customers_purchase() -> None:
@@ -320,12 +189,12 @@ def test_the_features_of_a_checkout_are_held_against_its_own_customers_purchase(
     decided = json.loads(world.decisions[0].value) | {"channel": "rest", "customer_id": "c1"}
     decided["feature_set_version"] = FEATURE_SET_VERSION
     world.decisions[0] = record("risk-decisions", 0, "c1", decided)
-    assert _broken(world) == set()
+    assert world.broken() == set()
 
 
 def test_a_refused_record_with_its_own_bytes_balances() -> None:
     world = balanced_world()
-    _letter(world, b"{broken")
+    add_letter(world, b"{broken")
     assert all(finding.balanced for finding in world.findings().values())
 
 
@@ -373,10 +242,10 @@ def test_what_cannot_be_read_and_came_later_may_still_be_refused(value: dict[str
     world.transactions.append(record("bnpl-transactions", 2, "c1", value))
     world.scope["bnpl-outcomes", partition_of(b"c1", PARTITIONS)] = 0
     book = world.book()
-    book.add_outcome(record("bnpl-outcomes", 0, "c1", value))
+    book.add(record("bnpl-outcomes", 0, "c1", value))
     assert all(finding.balanced for finding in world.findings().values())
     world.scope = {}
-    assert _broken(world) == {"P5"}
+    assert world.broken() == {"P5"}
 
 
 @pytest.mark.parametrize("given", [{"event_id": " ", "source": "shop"}, {"source": ""}, {"event_id": None}])
@@ -385,11 +254,9 @@ def test_ids_are_derived_as_the_doors_derive_them(given: dict[str, Any]) -> None
         "transaction_id": "t9", "customer_id": "c1", "occurred_at": "2026-06-01T00:09:00.000000Z", "amount": 1.0,
         "currency": "USD", "status": "completed", **given,
     }  # fmt: skip
-    raw = json.dumps(body).encode()
-    accepted = decode_transaction(raw, door=Door.TOPIC, received_us=2**60, limits=Limits())
     book = Book(PARTITIONS, {})
-    book.add_transaction(record("bnpl-transactions", 0, "c1", body))
-    assert list(book.purchases) == [accepted.transaction.event_id]
+    book.add(record("bnpl-transactions", 0, "c1", body))
+    assert list(book.purchases) == [accepted(body).transaction.event_id]
 
 
 def test_what_is_judged_is_judged_as_ever() -> None:
@@ -409,9 +276,7 @@ def test_features_of_a_state_begun_anew_balance_only_after_an_erased_purchase(
 ) -> None:
     world = balanced_world()
     body = json.loads(world.vectors[1].value)
-    raw = json.dumps(world.purchases[1]).encode()
-    accepted = decode_transaction(raw, door=Door.TOPIC, received_us=2**60, limits=Limits())
-    body["features"] = features_of(CustomerState(), accepted)
+    body["features"] = features_of(CustomerState(), accepted(world.purchases[1]))
     _made_otherwise(world, body)
     world.erased = erased
     assert world.findings()["P4"].balanced == balanced

@@ -17,7 +17,7 @@ from services.ledger.expired import COUNTED, body_of, expired_of
 from shared.contracts.enumerations import BLOCK_TYPES
 from shared.contracts.identity import partition_of
 from tests.factories import START_US, accepted, transaction
-from tests.unit.ledger.test_checks import PARTITIONS, World, _feature_wrong, _letter, balanced_world, record
+from tests.unit.ledger.world import PARTITIONS, World, add_letter, balanced_world, record, spoil_a_feature
 
 HOME = partition_of(b"c1", PARTITIONS)
 BLOCK_COLUMNS = [f"{block}_{name}" for block, kind in BLOCK_TYPES.items() for name in kind.__struct_fields__]
@@ -77,7 +77,7 @@ def test_a_purchase_that_expired_counts_in_the_features_of_later_ones_by_its_row
 
 def test_a_wrong_feature_is_found_where_rows_stand_in_for_records() -> None:
     world = balanced_world()
-    _feature_wrong(world)
+    spoil_a_feature(world)
     expire(world, ["bnpl-transactions"], {"bnpl-transactions": [row(world, 0)]})
     assert verdicts(world) == only("P4", False)
 
@@ -148,7 +148,7 @@ def letter_row(world: World, **changes: Any) -> dict[str, Any]:
 
 def test_a_refused_record_whose_letter_expired_is_judged_by_the_row_of_the_letter() -> None:
     world = balanced_world()
-    _letter(world, b"{broken")
+    add_letter(world, b"{broken")
     letter = letter_row(world)
     expire(world, ["dead-letters"], {}, [letter])
     assert verdicts(world) == dict.fromkeys(ALL_NAMES, True)
@@ -158,7 +158,7 @@ def test_a_refused_record_whose_letter_expired_is_judged_by_the_row_of_the_lette
 
 def test_a_record_that_cannot_be_read_is_no_fault_of_the_log_where_letters_are_gone() -> None:
     world = balanced_world()
-    _letter(world, b"{broken")
+    add_letter(world, b"{broken")
     expire(world, ["dead-letters"], {}, [])
     assert world.expired.lacks("dead-letters")
     assert not [name for name, verdict in verdicts(world).items() if verdict is False]
@@ -166,7 +166,7 @@ def test_a_record_that_cannot_be_read_is_no_fault_of_the_log_where_letters_are_g
 
 def test_expired_offsets_are_accounted_for_by_rows_and_letters_together() -> None:
     world = balanced_world()
-    _letter(world, b"{broken")
+    add_letter(world, b"{broken")
     letter = letter_row(world, source_offset=0)
     rows = {"bnpl-transactions": [row(world, 1), row(world, 1)]}
     assert expired_of({("bnpl-transactions", HOME): 2}, rows, [letter]).incomplete == set()
@@ -182,7 +182,7 @@ def test_an_audit_that_cannot_tell_everything_is_not_called_balanced() -> None:
     audit = Audit(list(world.findings().values()))
     assert audit.balanced is None
     assert EXIT_STATUS[audit.balanced] not in (0, 1)
-    _feature_wrong(wrong := balanced_world())
+    spoil_a_feature(wrong := balanced_world())
     assert Audit([*audit.findings, *wrong.findings().values()]).balanced is False
 
 

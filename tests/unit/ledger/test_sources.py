@@ -12,7 +12,7 @@ from shared.contracts.rejections import Rejection
 from shared.contracts.transactions import Door, Limits, decode_transaction
 from shared.feature_definitions import FEATURE_SET_VERSION, CustomerState, features_of
 from tests.fuzz.payloads import Mutator, seeds
-from tests.unit.ledger.test_checks import PARTITIONS, record
+from tests.unit.ledger.world import PARTITIONS, record
 
 FUZZED = 3_000
 
@@ -34,8 +34,8 @@ def test_every_vector_of_an_odd_but_accepted_purchase_is_that_of_the_purchase_on
             "transaction": json.loads(encode(purchase)), "feature_set_version": FEATURE_SET_VERSION, "state": "fresh",
         }  # fmt: skip
         book = Book(PARTITIONS)
-        book.add_transaction(at)
-        book.add_vector(record("bnpl-features", 0, purchase.customer_id, vector))
+        book.add(at)
+        book.add(record("bnpl-features", 0, purchase.customer_id, vector))
         assert (book.mismatches, book.unread) == ([], []), raw
         assert at.partition == partition_of(purchase.customer_id.encode(), PARTITIONS)
     assert accepted > FUZZED / 20
