@@ -77,13 +77,16 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
             group: {(tp.topic, tp.partition): offset for tp, offset in (await reader.committed(group)).items()}
             for group in GROUPS
         }
+        say("reading the warehouse")
+        rows = await asyncio.to_thread(_rows, settings)
+        ends_after = {
+            (tp.topic, tp.partition): end for topic in ALL for tp, end in (await reader.ends(topic.name)).items()
+        }
     finally:
         await reader.close()
-    say("reading the warehouse")
-    rows = await asyncio.to_thread(_rows, settings)
     say("comparing")
     answers = await _answers(settings, book)
-    mirrored = checks.warehouse_rows(book, rows)
+    mirrored = checks.warehouse_rows(book, rows, ends_after)
     chains = await asyncio.to_thread(_chains, settings, mirrored, book, rows)
     findings = [
         checks.acknowledged_events(book, acknowledged),
@@ -142,8 +145,8 @@ async def _read(reader: LogReader, ends: Ends, scope: Ends, settings: LedgerSett
         async for record in reader.read(ends[TRANSACTIONS.name]):
             book.confirm_asked(record)
     if gone_too := book.asked.keys() & book.gone:
-        for event_id, partition, body in await asyncio.to_thread(_bodies, settings, gone_too):
-            book.confirm_gone(event_id, partition, body)
+        for gone_purchase in await asyncio.to_thread(_bodies, settings, gone_too):
+            book.confirm_gone(*gone_purchase)
     return book
 
 
@@ -180,7 +183,7 @@ def _expired(settings: LedgerSettings, beginnings: Beginnings) -> Expired:
         client.close()
 
 
-def _bodies(settings: LedgerSettings, event_ids: Collection[str]) -> list[tuple[str, int, dict[str, Any]]]:
+def _bodies(settings: LedgerSettings, event_ids: Collection[str]) -> list[tuple[str, str | None, int, dict[str, Any]]]:
     client = warehouse_rows.open_client(settings.bigquery)
     try:
         return list(warehouse_rows.bodies(client, event_ids))

@@ -17,7 +17,9 @@ from services.ledger.content import of_record
 from services.ledger.expired import Expired
 from services.ledger.reading import (
     UNREADABLE,
+    asked_of,
     content_of,
+    event_id_of,
     is_of_this_release,
     micros_of,
     own_of,
@@ -165,7 +167,7 @@ class Book:
         body, event_id, t = transaction_of(record)
         bought = buy_of(record.offset, t, body, event_id)
         customer = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
-        own = own_of(body, t)
+        own = own_of(customer, body, t)
         self._note(record, event_id, body)
         self.own[place[1:]] = own
         if event_id in self.purchases or event_id in self.gone:
@@ -192,13 +194,13 @@ class Book:
         body = json.loads(record.value)
         day = micros_of(body["observed_at"]) // 86_400_000_000
         customer_id = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
-        known = Known(record.offset, body["event_id"], day, bool(body["defaulted"]))
-        self._note(record, body["event_id"], body)
+        known = Known(record.offset, event_id_of(body), day, bool(body["defaulted"]))
+        self._note(record, known.event_id, body)
         self.outcomes[customer_id].append(known)
 
     def _vector(self, record: ConsumerRecord, place: Place) -> None:
         body = json.loads(record.value)
-        seen = VectorSeen(body["event_id"], place, body["state"], content_of(body))
+        seen = VectorSeen(event_id_of(body), place, body["state"], content_of(body))
         self._confirm(record.partition, body, body["transaction"])
         self._confirm_source(record.partition, body)
         self._note(record, seen.event_id, body)
@@ -206,19 +208,18 @@ class Book:
 
     def _decision(self, record: ConsumerRecord, place: Place) -> None:
         body = json.loads(record.value)
+        event_id = event_id_of(body)
         entry = (place, hashlib.sha256(record.value).digest(), body["degraded"], body["model_version"])
         self._judge_decision(body)
-        self._note(record, body["event_id"], body)
-        self.decisions[body["event_id"]].append(entry)
+        self._note(record, event_id, body)
+        self.decisions[event_id].append(entry)
 
     def _judge_decision(self, body: dict[str, Any]) -> None:
         vectors = self.vectors.get(body["event_id"], ())
         if body["channel"] == "stream" and vectors and content_of(body) not in {each.content for each in vectors}:
             self.mismatches.append(f"{body['event_id']}: decided on features that no vector of it has")
         if body["channel"] == "rest" and body["degraded"] is None:
-            self.asked[body["event_id"]] = {
-                name: body[name] for name in ("features", "feature_set_version", "as_of", "customer_id", "event_id")
-            }
+            self.asked[event_id_of(body)] = asked_of(body)
 
     def confirm_asked(self, record: ConsumerRecord) -> None:
         """Check the features of a decision that was made over REST, where no vector on the topic holds them.
@@ -238,9 +239,12 @@ class Book:
     def _names(self, customer_id: str) -> tuple[str, str]:
         return customer_id, self.pseudonyms.of(Kind.CUSTOMER, customer_id)
 
-    def confirm_gone(self, event_id: str, partition: int, body: dict[str, Any]) -> None:
-        """The same where only the warehouse has the purchase any more."""
-        decided = self.asked.pop(event_id)
+    def confirm_gone(self, event_id: str, customer_id: str | None, partition: int, body: dict[str, Any]) -> None:
+        """The same where only the warehouse has the purchase any more. `customer_id`: None where he was erased."""
+        decided = self.asked.get(event_id)
+        if decided is None or (customer_id is not None and decided["customer_id"] not in self._names(customer_id)):
+            return
+        del self.asked[event_id]
         self._confirm(partition, {**decided, "occurred_at": body["occurred_at"]}, body, certain=False)
 
     def _update(self, record: ConsumerRecord, _: Place) -> None:
@@ -304,7 +308,9 @@ class Book:
             return
         if self.records[TRANSACTIONS.name].get(place) != body["event_id"]:
             self.mismatches.append(f"{body['event_id']}: its vector is as of {place}, and another record lies there")
-        elif self.own[place] != own_of(body["transaction"], micros_of(body["transaction"]["occurred_at"])):
+            return
+        customer = self.pseudonyms.once(Kind.CUSTOMER, body["customer_id"])
+        if self.own[place] != own_of(customer, body["transaction"], micros_of(body["occurred_at"])):
             self.mismatches.append(f"{body['event_id']}: its vector was made of another purchase than was sent")
 
     def _since_erasure(

@@ -61,6 +61,9 @@ class Mirrored(NamedTuple):
 Rows = Mapping[tuple[int, int], list[Mirrored]]
 """(partition, offset) → its rows; more than one is a double."""
 
+NOWHERE = (-1, -1)
+"""In place of both, of rows that were neither mirrored nor loaded in bulk."""
+
 
 @dataclass
 class Finding:
@@ -123,8 +126,8 @@ def one_decision(book: Book, answers: Mapping[str, bytes]) -> Finding:
     return finding
 
 
-def warehouse_rows(book: Book, rows: Mapping[str, Rows]) -> Finding:
-    """P3. `rows`: table → what it holds."""
+def warehouse_rows(book: Book, rows: Mapping[str, Rows], ends: Mapping[tuple[str, int], int]) -> Finding:
+    """P3. `rows`: table → what it holds; `ends`: (topic, partition) → where it ended after the rows were read."""
     finding = Finding("P3", "every record has exactly one row, or was refused")
     for topic, tables in TABLES.items():
         expected = {
@@ -142,7 +145,9 @@ def warehouse_rows(book: Book, rows: Mapping[str, Rows]) -> Finding:
                 finding.violations.append(f"{table}: no row for {topic} {place}")
             for place in held.keys() - expected.keys():
                 whole = (topic, *place)
-                if not book.expired.took(whole) and book.judged(whole):
+                if place == NOWHERE:
+                    finding.violations.append(f"{table}: {len(held[place])} rows that are of no record")
+                elif place[1] >= ends.get(whole[:2], 0) or (not book.expired.took(whole) and book.judged(whole)):
                     why = "refused, yet a row" if book.was_refused(whole) else "a row without a record"
                     finding.violations.append(f"{table}: {why}: {topic} {place}")
             for place in held.keys() & expected.keys():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -33,9 +34,27 @@ def transaction_of(record: ConsumerRecord) -> tuple[dict[str, Any], str, int]:
     return body, event_id, identity.epoch_micros(moment)
 
 
-def own_of(body: Mapping[str, Any], t: int) -> int:
-    """What the features of a purchase at `t` take from itself, in a few bytes that stand for it within this audit."""
-    return hash((body["currency"], *attributes(body, t).values()))
+def own_of(customer: str, body: Mapping[str, Any], t: int) -> int:
+    """What the features of a customer's purchase at `t` take from itself, in a few bytes that stand for it within this
+    audit."""
+    return hash((customer, t, body["currency"], *attributes(body, t).values()))
+
+
+def event_id_of(body: Mapping[str, Any]) -> str:
+    """As the record states it. Raises UNREADABLE."""
+    return _text(body, "event_id")
+
+
+def asked_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a decision that was made over REST: what its features are checked by. Raises UNREADABLE."""
+    seen = body["as_of"]
+    return {
+        "event_id": event_id_of(body),
+        "customer_id": _text(body, "customer_id"),
+        "as_of": {name: operator.index(seen[name]) for name in ("transactions", "outcomes")},
+        "features": {name: None if value is None else value + 0.0 for name, value in body["features"].items()},
+        "feature_set_version": body["feature_set_version"],
+    }
 
 
 def source_of(body: Mapping[str, Any]) -> str:
@@ -55,6 +74,13 @@ def sha256_of(value: bytes) -> str:
 
 def micros_of(time: str) -> int:
     return identity.epoch_micros(_canonical(time))
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: text was expected")
+    return value
 
 
 def _canonical(time: str) -> str:

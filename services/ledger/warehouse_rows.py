@@ -16,7 +16,7 @@ from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 
 from services.ledger import chain
 from services.ledger.chain import ChainRow, KeptRecord
-from services.ledger.checks import Mirrored
+from services.ledger.checks import NOWHERE, Mirrored
 from services.ledger.content import columns_of, of_row
 from services.ledger.expired import Beginnings, Expired, body_of, enter_loaded, expired_of
 from shared.contracts.topics import DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
@@ -43,17 +43,20 @@ def erased_events(client: bigquery.Client) -> frozenset[str]:
 
 
 def rows_of(client: bigquery.Client, reads: BigQueryReadClient, table: str) -> dict[tuple[int, int], list[Mirrored]]:
-    """(partition, offset) → the table's rows of that record. What was loaded in bulk has no place and is left out."""
+    """(partition, offset) → the table's rows of that record. What was loaded in bulk has no place and is left out; what
+    else has none is under NOWHERE."""
     found: dict[tuple[int, int], list[Mirrored]] = defaultdict(list)
-    wanted = {"kafka_partition", "kafka_offset", "event_id", *columns_of(table)}
+    wanted = {"kafka_partition", "kafka_offset", "event_id", "load_id", *columns_of(table)}
     full = client.get_table(f"{client.project}.{table}", timeout=TIMEOUT_SECONDS)
     columns = [column for column in full.schema if column.name in wanted]
     rows = client.list_rows(full, selected_fields=columns, timeout=TIMEOUT_SECONDS)
     for batch in rows.to_arrow_iterable(bqstorage_client=reads):
         for row in batch.to_pylist():
-            if row["kafka_offset"] is not None:
-                says = Mirrored(row.get("event_id"), of_row(table, row))
-                found[row["kafka_partition"], row["kafka_offset"]].append(says)
+            place = (row["kafka_partition"], row["kafka_offset"])
+            if None not in place:
+                found[place].append(Mirrored(row.get("event_id"), of_row(table, row)))
+            elif row.get("load_id") is None:
+                found[NOWHERE].append(Mirrored(row.get("event_id")))
     return found
 
 
@@ -151,10 +154,11 @@ def kept_records(client: bigquery.Client, beginnings: Beginnings) -> Iterator[Ke
         )
 
 
-def bodies(client: bigquery.Client, event_ids: Collection[str]) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """(event id, partition, purchase) of purchases that the log no longer has; each event once."""
+def bodies(
+    client: bigquery.Client, event_ids: Collection[str]
+) -> Iterator[tuple[str, str | None, int, dict[str, Any]]]:
+    """(event id, customer, partition, purchase) of the purchases that rows are of."""
     wanted = sorted(event_ids)
-    seen: set[str] = set()
     for start in range(0, len(wanted), EVENTS_AT_ONCE):
         some = bigquery.ArrayQueryParameter("events", "STRING", wanted[start : start + EVENTS_AT_ONCE])
         sql = (
@@ -162,9 +166,7 @@ def bodies(client: bigquery.Client, event_ids: Collection[str]) -> Iterator[tupl
             " AND kafka_offset IS NOT NULL AND misplaced IS NOT TRUE ORDER BY kafka_partition, kafka_offset"
         )
         for row in _asked(client, sql, bigquery.QueryJobConfig(query_parameters=[some])):
-            if row["event_id"] not in seen:
-                seen.add(row["event_id"])
-                yield row["event_id"], row["kafka_partition"], body_of(row)
+            yield row["event_id"], row["customer_id"], row["kafka_partition"], body_of(row)
 
 
 def _asked(client: bigquery.Client, sql: str, config: bigquery.QueryJobConfig | None = None) -> Iterator[Any]:

@@ -221,7 +221,7 @@ async def test_states_whose_records_expired_come_back_bit_for_bit(
     assert book.expired.bought and book.expired.outcomes
     events = {buy.event_id for _, buy in book.expired.bought}
     bodies = await asyncio.to_thread(
-        lambda: {event: body for event, _, body in warehouse_rows.bodies(bigquery_client(warehouse), events)}
+        lambda: {event: body for event, _, _, body in warehouse_rows.bodies(bigquery_client(warehouse), events)}
     )
     assert bodies.keys() == events
     told = {vector["event_id"]: vector["transaction"] for vector in vectors}

@@ -100,12 +100,32 @@ def _vector_as_of_another_moment(world: World) -> None:
     _made_otherwise(world, body)
 
 
+def _vector_of_another_customer(world: World) -> None:
+    world.vectors[0] = record("bnpl-features", 0, "c1", json.loads(world.vectors[0].value) | {"customer_id": "c2"})
+
+
+def _vector_of_another_time(world: World) -> None:
+    later = {"occurred_at": "2026-06-01T00:00:01.000000Z"}
+    world.vectors[0] = record("bnpl-features", 0, "c1", json.loads(world.vectors[0].value) | later)
+
+
 def _row_made_up(world: World) -> None:
     world.rows["flit_bnpl_raw.outcomes"][partition_of(b"c1", PARTITIONS), 0] = [Mirrored("e0")]
 
 
 def _row_of_a_partition_that_is_not(world: World) -> None:
     world.rows["flit_ml_raw.raw_bnpl_prediction_logs"][99, 0] = [Mirrored("e0")]
+
+
+def _row_behind_the_logs_end(world: World) -> None:
+    place = partition_of(b"c1", PARTITIONS)
+    world.scope, world.ends = {("bnpl-outcomes", place): 0}, world.ends | {("bnpl-outcomes", place): 5}
+    of_later = {(place, offset): [Mirrored(f"e{offset}")] for offset in (4, 5)}
+    world.rows["flit_bnpl_raw.outcomes"].update(of_later)
+
+
+def _row_without_a_place(world: World) -> None:
+    world.rows["flit_ml_raw.features"][checks.NOWHERE] = [Mirrored("e0")]
 
 
 def _decision_that_says_nothing(world: World) -> None:
@@ -154,6 +174,8 @@ def _rebuilding_and_not_a_word(world: World) -> None:
         (_row_doubled, {"P3"}),
         (_row_made_up, {"P3"}),
         (_row_of_a_partition_that_is_not, {"P3"}),
+        (_row_behind_the_logs_end, {"P3"}),
+        (_row_without_a_place, {"P3"}),
         (_row_of_another_event, {"P3"}),
         (_row_that_says_something_else, {"P3"}),
         (_decided_on_other_features, {"P4"}),
@@ -161,6 +183,8 @@ def _rebuilding_and_not_a_word(world: World) -> None:
         (_feature_left_out, {"P4"}),
         (_vector_of_another_purchase, {"P4"}),
         (_vector_as_of_another_moment, {"P4"}),
+        (_vector_of_another_customer, {"P4"}),
+        (_vector_of_another_time, {"P4"}),
         (_feature_of_a_checkout_wrong, {"P4"}),
         (_vector_missing, {"P3", "P5", "P6"}),
         (_letter_with_other_bytes, {"P5"}),
@@ -246,6 +270,21 @@ def test_what_cannot_be_read_and_came_later_may_still_be_refused(value: dict[str
     assert all(finding.balanced for finding in world.findings().values())
     world.scope = {}
     assert world.broken() == {"P5"}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"event_id": 7}, {"event_id": ["e0"]}, {"as_of": [1, 2]}, {"as_of": {"transactions": "1", "outcomes": -1}},
+        {"features": "none"}, {"features": {"amount": "1"}}, {"customer_id": 7},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_decision_of_odd_kinds_ends_no_audit(odd: dict[str, Any]) -> None:
+    world = balanced_world()
+    asked = {"channel": "rest", "customer_id": "c1", "feature_set_version": FEATURE_SET_VERSION}
+    world.decisions[0] = record("risk-decisions", 0, "c1", json.loads(world.decisions[0].value) | asked | odd)
+    assert "P5" in world.broken()
 
 
 @pytest.mark.parametrize("given", [{"event_id": " ", "source": "shop"}, {"source": ""}, {"event_id": None}])

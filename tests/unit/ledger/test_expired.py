@@ -16,6 +16,7 @@ from services.ledger.checks import Mirrored
 from services.ledger.expired import COUNTED, body_of, expired_of
 from shared.contracts.enumerations import BLOCK_TYPES
 from shared.contracts.identity import partition_of
+from shared.feature_definitions import FEATURE_SET_VERSION
 from tests.factories import START_US, accepted, transaction
 from tests.unit.ledger.world import PARTITIONS, World, add_letter, balanced_world, record, spoil_a_feature
 
@@ -200,3 +201,15 @@ def test_a_checkout_s_features_are_judged_by_the_row_of_a_purchase_that_expired(
     assert "payment" not in found
     for name in ("occurred_at", "amount", "currency", "installments", "device"):
         assert found[name] == body[name]
+
+
+def test_a_checkout_s_features_are_not_judged_by_another_customers_row_under_its_id() -> None:
+    world = balanced_world()
+    asked = {"channel": "rest", "customer_id": "c1", "feature_set_version": FEATURE_SET_VERSION}
+    world.decisions[0] = record("risk-decisions", 0, "c1", json.loads(world.decisions[0].value) | asked)
+    expire(world, ["bnpl-transactions"], {"bnpl-transactions": [row(world, 0)]})
+    book = world.book()
+    book.confirm_gone("e0", "c2", HOME, world.purchases[0] | {"amount": 3.0})
+    assert set(book.asked) == {"e0"}
+    book.confirm_gone("e0", "c1", HOME, world.purchases[0])
+    assert (book.asked, book.not_checkable, book.mismatches) == ({}, [], [])

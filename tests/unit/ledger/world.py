@@ -47,6 +47,7 @@ class World:
     rows: dict[str, dict[tuple[int, int], list[Mirrored]]] = field(default_factory=dict)
     committed: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)
     scope: dict[tuple[str, int], int] = field(default_factory=dict)
+    ends: dict[tuple[str, int], int] = field(default_factory=dict)
     lag: dict[str, int] = field(default_factory=dict)
     erased: frozenset[str] = frozenset()
     expired: Expired = field(default_factory=Expired)
@@ -64,7 +65,7 @@ class World:
         found = [
             checks.acknowledged_events(book, self.acknowledged),
             checks.one_decision(book, {}),
-            checks.warehouse_rows(book, self.rows),
+            checks.warehouse_rows(book, self.rows, self.ends),
             checks.recomputed_features(book),
             checks.refused_records(book),
             checks.durable_before_commit(book, self.committed, self.rows),
@@ -118,6 +119,7 @@ def balanced_world() -> World:
         "flit-scorer": {("bnpl-features", place): 2},
         "flit-sink": {(topic, place): 2 for topic in mirrored},
     }
+    world.ends = {(topic, place): 10 for topic in checks.TABLES}
     return world
 
 
