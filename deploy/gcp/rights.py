@@ -38,6 +38,8 @@ RIGHTS: Mapping[str, Rights] = {
     "sink": Rights([JOBS], {BNPL_RAW: EDITOR, ML_RAW: EDITOR, ML: VIEWER}),
     # Compares the log with the rows.
     "reconcile": Rights([JOBS], {BNPL_RAW: VIEWER, ML_RAW: VIEWER}),
+    # Holds them against everything else, once in a while, and reads all of them.
+    "ledger": Rights([JOBS, READ_SESSIONS], {BNPL_RAW: VIEWER, ML_RAW: VIEWER}),
     # Makes states anew from what retention has taken from the log.
     "features": Rights([JOBS], {BNPL_RAW: VIEWER, ML_RAW: VIEWER}),
     # Learns from views, whose tables it must be able to read; its answers lie in tables of ML for a while, and so do

@@ -34,7 +34,7 @@ from tests.deployment import (
 EXAMPLE_KEY = "flit_local000_known-to-everybody"
 NO_SETTINGS = frozenset({"SECRETS_DIR"})
 """Where settings are found, and none itself."""
-SERVICES = ("ingestor", "features", "scorer", "sink", "trainer", "simulator", "console")
+SERVICES = ("ingestor", "features", "scorer", "sink", "trainer", "simulator", "console", "ledger")
 
 
 def settings_of(container: Container) -> type[ServiceSettings]:
@@ -138,7 +138,7 @@ def test_in_production_the_trainer_alone_has_the_key_that_signs() -> None:
 
 def test_each_service_in_production_is_a_user_of_its_own() -> None:
     users = {one.name: one.environment for one in kubernetes_containers(PROD)}
-    for service in ("ingestor", "features", "scorer", "sink"):
+    for service in ("ingestor", "features", "scorer", "sink", "ledger"):
         role = f"{OUR_PREFIX}{service}"
         assert f"//{role}:" in users[service]["REDIS__URL"]
         assert role in USERS
@@ -151,6 +151,7 @@ def test_each_service_in_production_is_a_user_of_its_own() -> None:
         "topics": "flit-deployer",
         "warehouse": None,
         "reconcile": "flit-operators",
+        "ledger": "flit-ledger",
         "trainer": None,
         "console": None,
     }

@@ -95,7 +95,7 @@ def test_every_service_runs_and_only_dev_has_a_simulator() -> None:
     for folder in FOLDERS:
         others = {"trainer", "console"} | ({"simulator"} if folder == DEV else set())
         assert set(kinds(folder, "Deployment")) == SERVICES | others
-        assert set(kinds(folder, "CronJob")) == {"reconcile"}
+        assert set(kinds(folder, "CronJob")) == {"reconcile", "ledger"}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -156,7 +156,7 @@ def test_probes_ask_ports_that_the_container_has(folder: Path) -> None:
         ports = {port["name"] for port in container.get("ports", ())}
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             if probe not in container:
-                assert "/prepare" in where or "/reconcile" in where, where
+                assert any(f"/{name}" in where for name in ("prepare", "reconcile", "ledger")), where
             else:
                 asked = container[probe].get("httpGet") or container[probe].get("tcpSocket")
                 assert "exec" in container[probe] or asked["port"] in ports, where

@@ -42,7 +42,12 @@ ADDRESSES = (
     "CONSOLE__HEALTH__FEATURES",
     "CONSOLE__HEALTH__SCORER",
     "CONSOLE__HEALTH__SINK",
+    "LEDGER__SCORER_URL",
 )
+
+
+ENDING = ("prepare", "reconcile", "ledger")
+"""Pods that nobody asks."""
 
 
 class Cluster:
@@ -201,7 +206,7 @@ def test_from_other_namespaces_only_the_checkout_and_the_metrics_are_reached(fol
             assert cluster.lets_in(name, port, {}, asking) == ((name, port_name) == ("scorer", "http"))
             assert cluster.lets_in(name, port, {}, collecting) == (port_name == "operations")
             assert not cluster.lets_in(name, port, {}, {"kubernetes.io/metadata.name": "elsewhere"})
-        assert set(ports.values()) >= {OPERATIONS} or name in ("prepare", "reconcile", "kafka", "valkey", "bigquery")
+        assert set(ports.values()) >= {OPERATIONS} or name in (*ENDING, "kafka", "valkey", "bigquery")
 
 
 PLACES = {
