@@ -135,7 +135,7 @@ class FlitRisk:
         note: str | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
-        """A reviewer's. Raises Problem."""
+        """A reviewer's; `adverse_action` in the answer is what a notice has to tell. Raises Problem."""
         return self._update(event_id, "verdict", {"verdict": verdict, "actor": actor, "note": note}, idempotency_key)
 
     def customer_features(self, customer_id: str) -> dict[str, Any] | None:

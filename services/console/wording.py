@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,16 @@ DEGRADED = {
     "rebuilding": "the customer's state was being rebuilt",
     "state_unavailable": "the customer's state could not be read",
 }
+
+
+def verdict_taken(taken: Mapping[str, Any]) -> str:
+    """The scorer's answer to a verdict."""
+    told = f"{VERDICTS[taken['verdict']].capitalize()}, as {taken['actor']}: recorded."
+    notice = taken.get("adverse_action")  # absent: of a scorer of the release before
+    if notice is None:
+        return told
+    reasons = " ".join(plain(reason["text"]) for reason in notice["principal_reasons"])
+    return f"{told} The customer has to be told{f': {reasons}' if reasons else ' your reasons.'}"
 
 
 def moment(time: datetime | None) -> str:

@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from services.scorer.customers import CustomerFeatures
 from services.scorer.explanation import Explanation
 from services.scorer.problems import MEDIA_TYPE, REASONS
-from services.scorer.updates import MAX_NOTE_LENGTH
+from services.scorer.updates import MAX_NOTE_LENGTH, VerdictTaken
 from shared.contracts.events import Decision, DecisionUpdate, Transaction
 from shared.contracts.rejections import RejectionReason
 from shared.model_artifact.registry import Pointer
@@ -137,6 +137,7 @@ EXPLAIN: dict[str, Any] = {
     "openapi_extra": {"security": _KEYED},
 }
 _TAKEN = _answer("Recorded on decision-updates", _reference("DecisionUpdate"))
+_VERDICT_TAKEN = _answer("Recorded on decision-updates", _reference("VerdictTaken"))
 CANCEL: dict[str, Any] = {
     "summary": "The purchase was called off",
     "description": "What it would have added to the customer's exposure is free again.",
@@ -149,7 +150,8 @@ CANCEL: dict[str, Any] = {
 }
 VERDICT: dict[str, Any] = {
     "summary": "A reviewer's verdict",
-    "responses": {202: _TAKEN, **_ASKED, **_SENT, **_OF_EVENT},
+    "description": "Answered with what a notice has to tell, where it is a decline.",
+    "responses": {202: _VERDICT_TAKEN, **_ASKED, **_SENT, **_OF_EVENT},
     "openapi_extra": {
         "security": _KEYED,
         "parameters": [_KEY_HEADER],
@@ -212,7 +214,7 @@ def install(app: FastAPI) -> None:
 
 
 def _schemas() -> dict[str, Any]:
-    kinds = [Decision, DecisionUpdate, Transaction, Explanation, CustomerFeatures, Pointer]
+    kinds = [Decision, DecisionUpdate, VerdictTaken, Transaction, Explanation, CustomerFeatures, Pointer]
     _, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     schemas: dict[str, Any] = dict(components)
     pointer = {"anyOf": [_reference("Pointer"), {"type": "null"}]}

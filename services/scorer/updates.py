@@ -23,12 +23,20 @@ from shared.contracts.transactions import check_id
 from shared.contracts.wire import JsonObject, parse_object
 from shared.exposure import Standing
 from shared.kafka.errors import TransientError
+from shared.policy.adverse_action import AdverseActionNotice, after_verdict
 
 log = structlog.get_logger()
 
 MAX_BODY_BYTES = 8_192
 MAX_NOTE_LENGTH = 1_000
 _DECISION = msgspec.json.Decoder(Decision)
+
+
+class VerdictTaken(DecisionUpdate, frozen=True, kw_only=True):
+    """The update as it is on the topic, and what follows for whoever writes to the customer."""
+
+    adverse_action: AdverseActionNotice | None
+    """What a notice has to tell, where the verdict is a decline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +112,11 @@ class Updates:
                 # Recorded it is; sent again with its key it is the same update, and then the account follows as well.
                 log.warning("exposure_not_changed", event_id=event_id, error=str(error)[:200])
                 raise Unavailable("state-unavailable", "the customer's account can't be changed right now") from error
-            return encode(update)
+            return encode(update if update.verdict is None else _verdict_taken(decision, update))
+
+
+def _verdict_taken(decision: Decision, update: DecisionUpdate) -> VerdictTaken:
+    return VerdictTaken(**msgspec.structs.asdict(update), adverse_action=after_verdict(decision, update))
 
 
 def standing_after(update: DecisionUpdate) -> Standing:

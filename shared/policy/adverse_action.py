@@ -16,7 +16,7 @@ from enum import StrEnum
 
 import msgspec
 
-from shared.contracts.events import Decision, Reason, Verdict
+from shared.contracts.events import Decision, DecisionUpdate, Reason, Verdict
 from shared.policy.reasons import FEATURE_REASONS, PolicyReason
 
 MOST_REASONS = 4
@@ -53,6 +53,17 @@ _BY_CODE: dict[str, SampleReason] = {
     "address_stability_rank": SampleReason.RESIDENCE,
     "product_risk_rank": SampleReason.COLLATERAL,
 }
+
+_CIRCUMSTANCES = frozenset(
+    reason.reason.code
+    for reason in (
+        PolicyReason.FALLBACK_AMOUNT,
+        PolicyReason.EVERYTHING,
+        PolicyReason.DECLINE_RATE,
+        PolicyReason.APPROVED_VOLUME,
+    )
+)
+"""Codes that say why a person looks at a purchase, and nothing of it."""
 
 RIGHTS_EU = (
     "You may ask for a clear explanation of how this decision was reached, and of what weighed in it.",
@@ -93,26 +104,42 @@ def adverse_action(decision: Decision) -> AdverseActionNotice | None:
     """The notice of a declined purchase; None where nothing adverse was decided (a review is not, until it ends)."""
     if decision.decision is not Verdict.DECLINE:
         return None
-    return AdverseActionNotice(
-        event_id=decision.event_id,
-        customer_id=decision.customer_id,
-        transaction_id=decision.transaction_id,
-        decided_at=decision.decided_at,
-        automated=True,
-        principal_reasons=[
-            PrincipalReason(reason.code, reason.text, sample_reason(reason.code).value)
-            for reason in _decisive(decision.reasons)[:MOST_REASONS]
-        ],
-        rights=list(RIGHTS_EU),
-        model_version=decision.model_version,
-        policy_version=decision.policy_version,
-    )
+    return _notice(decision, _decisive(decision.reasons), decided_at=decision.decided_at, automated=True)
+
+
+def after_verdict(decision: Decision, update: DecisionUpdate) -> AdverseActionNotice | None:
+    """The notice of a purchase that a person declined; None for any other update.
+
+    Its reasons are those that the person was shown, less what only says why it was a person's turn. What else was
+    decisive for him is for his letter to add; there may be nothing but that.
+    """
+    if update.verdict is not Verdict.DECLINE:
+        return None
+    about_the_purchase = [reason for reason in decision.reasons if reason.code not in _CIRCUMSTANCES]
+    return _notice(decision, about_the_purchase, decided_at=update.updated_at, automated=False)
 
 
 def code_list() -> dict[str, SampleReason]:
     """Every code that a decision may carry, apart from those of a policy file's own rules."""
     codes = [*FEATURE_REASONS, *(reason.reason.code for reason in PolicyReason)]
     return {code: sample_reason(code) for code in codes}
+
+
+def _notice(decision: Decision, reasons: Sequence[Reason], *, decided_at: str, automated: bool) -> AdverseActionNotice:
+    return AdverseActionNotice(
+        event_id=decision.event_id,
+        customer_id=decision.customer_id,
+        transaction_id=decision.transaction_id,
+        decided_at=decided_at,
+        automated=automated,
+        principal_reasons=[
+            PrincipalReason(reason.code, reason.text, sample_reason(reason.code).value)
+            for reason in reasons[:MOST_REASONS]
+        ],
+        rights=list(RIGHTS_EU),
+        model_version=decision.model_version,
+        policy_version=decision.policy_version,
+    )
 
 
 def _decisive(reasons: Sequence[Reason]) -> list[Reason]:

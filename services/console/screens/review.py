@@ -86,7 +86,7 @@ def _give(event_id: str, verdict: str, note: str | None, who: operators.Operator
         st.warning(GIVEN_ALREADY, icon=":material/warning:")
         return
     sent.add(event_id)
-    st.session_state["verdict_told"] = f"{wording.VERDICTS[verdict].capitalize()}, as {taken['actor']}: recorded."
+    st.session_state["verdict_told"] = wording.verdict_taken(taken)
     st.rerun()
 
 

@@ -6,10 +6,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.contracts.events import Decision, Reason, Verdict
+from shared.contracts.events import Decision, DecisionUpdate, Reason, UpdateKind, Verdict
 from shared.contracts.examples import OTHERS
 from shared.policy import FEATURE_REASONS
-from shared.policy.adverse_action import _BY_CODE, SampleReason, adverse_action, code_list, sample_reason
+from shared.policy.adverse_action import (
+    _BY_CODE,
+    SampleReason,
+    adverse_action,
+    after_verdict,
+    code_list,
+    sample_reason,
+)
 from shared.policy.reasons import PolicyReason
 
 (EXAMPLE,) = OTHERS["decision"]
@@ -42,6 +49,27 @@ def test_what_a_rule_has_declined_is_not_put_down_to_features_that_had_no_part_i
     notice = adverse_action(decided(Verdict.DECLINE, "policy_blocked", "credit_score_rank", "tenure_days"))
     assert notice is not None
     assert [reason.code for reason in notice.principal_reasons] == ["policy_blocked"]
+
+
+def said(verdict: Verdict | None) -> DecisionUpdate:
+    kind = UpdateKind.CANCEL if verdict is None else UpdateKind.VERDICT
+    return DecisionUpdate(
+        update_id="u", event_id=EXAMPLE.event_id, customer_id=EXAMPLE.customer_id, kind=kind, verdict=verdict,
+        actor="anna", note=None, updated_at="2026-06-02T08:00:00.000000Z",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("verdict", [Verdict.APPROVE, None])
+def test_a_review_that_ends_well_for_the_customer_needs_no_notice(verdict: Verdict | None) -> None:
+    assert after_verdict(decided(Verdict.REVIEW, "income_rank"), said(verdict)) is None
+
+
+def test_a_review_that_a_person_ends_with_a_decline_has_a_notice_without_what_only_made_it_a_review() -> None:
+    reviewed = decided(Verdict.REVIEW, "policy_decline_rate", "policy_exposure_limit", "income_rank")
+    notice = after_verdict(reviewed, said(Verdict.DECLINE))
+    assert notice is not None
+    assert [reason.code for reason in notice.principal_reasons] == ["policy_exposure_limit", "income_rank"]
+    assert (notice.automated, notice.decided_at) == (False, "2026-06-02T08:00:00.000000Z")
 
 
 def test_no_more_than_four_reasons_are_told() -> None:

@@ -84,6 +84,18 @@ async def test_a_verdict_names_the_reviewer(client: httpx.AsyncClient, outside: 
     )
 
 
+async def test_a_verdict_is_answered_with_the_notice_that_follows_from_it(
+    client: httpx.AsyncClient, outside: Outside
+) -> None:
+    declined = (await say(client, "verdict", {"verdict": "decline"})).json()
+    notice = declined.pop("adverse_action")
+    assert (notice["event_id"], notice["automated"], notice["decided_at"]) == (EVENT, False, NOW)
+    assert notice["rights"]
+    assert (await say(client, "verdict", {"verdict": "approve"})).json()["adverse_action"] is None
+    (first, _) = outside.sender.on(DECISION_UPDATES.name)
+    assert msgspec.json.decode(first) == declined, "the topic has the update alone"
+
+
 @pytest.mark.parametrize(
     ("what", "body", "reason", "field"),
     [
