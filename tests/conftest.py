@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 # No test is timed: what is slow on a busy machine is not wrong.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+# Several whole systems run beside each other, and beside tests that compute.
+os.environ["FLIT_YIELDING"] = "off"
 
 
 E2E_DONE_BY = 0.7

@@ -17,7 +17,7 @@ from shared.settings import BigQuerySettings
 PROJECT = "flit-local"
 REPOSITORY = Path(__file__).parents[2]
 
-START_TIMEOUT_SECONDS = 60
+START_TIMEOUT_SECONDS = 120
 """3 s on an idle machine, most of it imports."""
 STOP_TIMEOUT_SECONDS = 5
 """A clean stop takes 2 to 4 s, and never ends after some failed reads. Its data is safe under SIGKILL."""

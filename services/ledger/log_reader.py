@@ -9,6 +9,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from shared.kafka.errors import TransientError
 
@@ -16,6 +17,7 @@ Ends = Mapping[TopicPartition, int]
 """For each partition the offset at which reading stops (exclusive)."""
 
 CATCH_UP_POLL_SECONDS = 0.25
+COORDINATOR_SECONDS = 60
 TOPIC_SECONDS = 15
 """For the brokers to say where a topic lies; they may be starting."""
 
@@ -62,8 +64,17 @@ class LogReader:
         return offsets
 
     async def committed(self, group: str) -> dict[TopicPartition, int]:
-        """The offsets that a consumer group has committed."""
-        offsets = await self._admin.list_consumer_group_offsets(group)
+        """The offsets that a consumer group has committed. Waits for its coordinator, which may be moving, and which
+        there is none of before the first group comes."""
+        deadline = time.monotonic() + COORDINATOR_SECONDS
+        while True:
+            try:
+                offsets = await self._admin.list_consumer_group_offsets(group)
+                break
+            except KafkaError as error:
+                if not error.retriable or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(CATCH_UP_POLL_SECONDS)
         return {partition: metadata.offset for partition, metadata in offsets.items() if metadata.offset >= 0}
 
     async def caught_up(self, group: str, ends: Ends, deadline: float) -> dict[TopicPartition, int]:

@@ -13,7 +13,7 @@ from tests.integration.images.image import ANSWER_SECONDS
 
 pytestmark = pytest.mark.skipif(confinement.why_not() is not None, reason=f"needs root: {confinement.why_not()}")
 
-SERVICES = ("simulator", "ingestor", "features", "scorer", "sink", "trainer", "console")
+SERVICES = ("simulator", "ingestor", "features", "scorer", "sink", "trainer", "ledger", "console")
 TRY = """
 import os, pathlib, sys
 print(os.getuid(), os.getgid(), os.getgroups())

@@ -70,6 +70,8 @@ def addresses(tmp_path_factory: pytest.TempPathFactory, image_of: ImageOf) -> It
             "ALERTS__STATE": str(folder / "models" / "alerts"),
             "SECRETS_DIR": str(folder / "secrets"),
             "SCORER__API_KEYS_FILE": str(folder / "keys" / "api-keys"),
+            "LEDGER__SCORER_URL": f"http://127.0.0.1:{http}",
+            "LEDGER__REPORT": str(folder / "models" / "ledger.json"),
         }
         for name in ("create-topics", "create-warehouse"):
             done = run_once(find("compose", name), image_of("sink"), changed)
@@ -113,6 +115,16 @@ def run_once(container: Container, image: Image, changed: dict[str, str]) -> sub
 def test_the_job_of_the_manifests_may_run_again(image_of: ImageOf, addresses: dict[str, str], name: str) -> None:
     done = run_once(find("kubernetes", name), image_of("sink"), addresses)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_an_audit_finds_a_system_in_order_that_has_only_been_prepared(
+    image_of: ImageOf, addresses: dict[str, str], source: str
+) -> None:
+    done = run_once(find(source, "ledger"), image_of("ledger"), addresses)
+    assert done.returncode == 0, done.stdout
+    assert "balanced" in done.stdout
+    assert Path(addresses["LEDGER__REPORT"]).is_file()
 
 
 @pytest.mark.parametrize("source", SOURCES)

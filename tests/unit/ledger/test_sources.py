@@ -7,7 +7,6 @@ import random
 
 from services.ledger.book import Book
 from shared.contracts.events import encode
-from shared.contracts.identity import partition_of
 from shared.contracts.rejections import Rejection
 from shared.contracts.transactions import Door, Limits, decode_transaction
 from shared.feature_definitions import FEATURE_SET_VERSION, CustomerState, features_of
@@ -37,5 +36,4 @@ def test_every_vector_of_an_odd_but_accepted_purchase_is_that_of_the_purchase_on
         book.add(at)
         book.add(record("bnpl-features", 0, purchase.customer_id, vector))
         assert (book.mismatches, book.unread) == ([], []), raw
-        assert at.partition == partition_of(purchase.customer_id.encode(), PARTITIONS)
     assert accepted > FUZZED / 20
