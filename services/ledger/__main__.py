@@ -29,6 +29,7 @@ VERDICT = {True: "balanced", False: "NOT BALANCED", None: "balanced as far as ca
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m services.ledger", description=__doc__)
     parser.add_argument("--check", action="store_true", help="only try the settings")
+    parser.add_argument("--json", action="store_true", help="print the report itself, in place of a table")
     parser.add_argument("--every", type=_seconds, metavar="SECONDS", help="again and again, so long after each other")
     arguments = parser.parse_args()
     settings = load_settings(LedgerSettings)
@@ -42,7 +43,10 @@ def main() -> None:
     with console.status("ledger") as status:
         result = asyncio.run(audit(settings, lambda text: status.update(f"ledger: {text}")))
     write(result, settings)
-    console.print(table_of(result))
+    if arguments.json:
+        print(settings.ledger.report.read_text(), end="")
+    else:
+        console.print(table_of(result))
     raise SystemExit(EXIT_STATUS[result.balanced])
 
 
@@ -101,6 +105,7 @@ def table_of(result: Audit) -> Table:
             table.add_row("", f"  {len(finding.not_checkable):,} not checkable: {finding.not_checkable[0]}", "", "")
         if finding.violations:
             table.add_row("", f"  repair: {checks.REPAIRS[finding.name]}", "", "")
+    table.add_row("", f"  {result.answers_compared:,} answers of REST compared", "", "")
     for topic, count in result.expired.items():
         table.add_row("", f"  {topic}: {count:,} records expired, known by their rows only", "", "")
     for group, count in result.lag.items():

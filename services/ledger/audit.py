@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import redis.asyncio
@@ -73,8 +74,9 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
             if await _beginnings(reader) == first:
                 break
             say("retention has moved on: once more")
+        everywhere = [tp for of_topic in ends.values() for tp in of_topic]
         committed = {
-            group: {(tp.topic, tp.partition): offset for tp, offset in (await reader.committed(group)).items()}
+            group: {(tp.topic, tp.partition): at for tp, at in (await reader.committed(group, everywhere)).items()}
             for group in GROUPS
         }
         say("reading the warehouse")
@@ -85,12 +87,12 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
     finally:
         await reader.close()
     say("comparing")
-    answers = await _answers(settings, book)
+    answers, why_not = await _answers(settings, book)
     mirrored = checks.warehouse_rows(book, rows, ends_after)
     chains = await asyncio.to_thread(_chains, settings, mirrored, book, rows)
     findings = [
         checks.acknowledged_events(book, acknowledged),
-        checks.one_decision(book, answers),
+        checks.one_decision(book, answers, why_not),
         mirrored,
         checks.recomputed_features(book),
         checks.refused_records(book),
@@ -214,10 +216,11 @@ async def _acknowledged(settings: LedgerSettings) -> dict[str, int]:
     return counts
 
 
-async def _answers(settings: LedgerSettings, book: Book) -> dict[str, bytes]:
-    """SHA-256 of what REST gives for some of the decided events, chosen at random; empty where REST isn't asked."""
+async def _answers(settings: LedgerSettings, book: Book) -> tuple[dict[str, bytes], str | None]:
+    """SHA-256 of what REST gives for some of the decided events, chosen at random, and why no more were compared;
+    nothing of both where REST isn't to be asked."""
     if not settings.ledger.scorer_url:
-        return {}
+        return {}, None
     dice = random.Random(0)
     asked = dice.sample(sorted(book.decisions), min(settings.ledger.compared_answers, len(book.decisions)))
     answers: dict[str, bytes] = {}
@@ -226,9 +229,11 @@ async def _answers(settings: LedgerSettings, book: Book) -> dict[str, bytes]:
     async with httpx.AsyncClient(base_url=settings.ledger.scorer_url, headers=headers, timeout=5) as client:
         for event_id in asked:
             try:
-                response = await client.get(f"/v1/decisions/{event_id}")
-            except httpx.TransportError:
-                return answers
+                response = await client.get(f"/v1/decisions/{quote(event_id, safe='')}")
+            except httpx.TransportError as error:
+                return answers, f"REST isn't there ({error!r})"
+            if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+                return answers, f"REST answers {response.status_code} to LEDGER__SCORER_KEY"
             if response.status_code == httpx.codes.OK:
                 answers[event_id] = hashlib.sha256(response.content).digest()
-    return answers
+    return answers, None

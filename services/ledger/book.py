@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
@@ -23,6 +22,7 @@ from services.ledger.reading import (
     is_of_this_release,
     micros_of,
     own_of,
+    refused_of,
     sha256_of,
     source_of,
     transaction_of,
@@ -102,8 +102,8 @@ class Book:
     refused_elsewhere: set[Place] = field(default_factory=set)
     """Misplaced records that were refused where they were sent again: their one letter is that of the copy."""
     repeats: set[Place] = field(default_factory=set)
-    own: dict[tuple[int, int], int] = field(default_factory=dict)
-    """(partition, offset) of each purchase → what its features take from itself, see `own_of`."""
+    own: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
+    """(partition, offset) of each purchase → its customer, and what its features take from itself, see `own_of`."""
     _bought_ids: set[tuple[str, str]] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     """Events whose purchase the log no longer has."""
@@ -158,16 +158,15 @@ class Book:
 
     def _dead_letter(self, record: ConsumerRecord, _: Place) -> None:
         body = json.loads(record.value)
-        kept = base64.b64decode(body["value_base64"] or "")
-        refused = (body["topic"], body["partition"], body["offset"])
-        self.letters[refused].append((body["reason"], body["value_sha256"], sha256_of(kept)))
+        refused, stated = refused_of(body)
+        self.letters[refused].append(stated)
         self._note(record, None, body)
 
     def _transaction(self, record: ConsumerRecord, place: Place) -> None:
         body, event_id, t = transaction_of(record)
         bought = buy_of(record.offset, t, body, event_id)
         customer = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
-        own = own_of(customer, body, t)
+        own = customer, own_of(body, t)
         self._note(record, event_id, body)
         self.own[place[1:]] = own
         if event_id in self.purchases or event_id in self.gone:
@@ -285,7 +284,8 @@ class Book:
 
         `certain`: whether the purchase itself is as it was sent.
         """
-        seen, customer, own = body["as_of"], body["customer_id"], body["event_id"]
+        seen, own = body["as_of"], body["event_id"]
+        customer = self.pseudonyms.once(Kind.CUSTOMER, body["customer_id"])
         earlier = [
             buy for buy in self.bought.get(customer, ()) if buy.offset <= seen["transactions"] and buy.event_id != own
         ]
@@ -295,7 +295,7 @@ class Book:
         lacking = self.expired.lacks_inputs(partition)
         if wrong and not self._since_erasure(body, transaction, earlier, known, lacking):
             found = f"{own}: {', '.join(wrong)}"
-            if lacking or not certain:
+            if lacking or not certain or self._is_strange(customer):
                 self.not_checkable.append(found)
                 return
             self.mismatches.append(found)
@@ -309,9 +309,17 @@ class Book:
         if self.records[TRANSACTIONS.name].get(place) != body["event_id"]:
             self.mismatches.append(f"{body['event_id']}: its vector is as of {place}, and another record lies there")
             return
-        customer = self.pseudonyms.once(Kind.CUSTOMER, body["customer_id"])
-        if self.own[place] != own_of(customer, body["transaction"], micros_of(body["occurred_at"])):
+        customer, own = self.own[place]
+        if own != own_of(body["transaction"], micros_of(body["occurred_at"])):
             self.mismatches.append(f"{body['event_id']}: its vector was made of another purchase than was sent")
+        elif customer != self.pseudonyms.once(Kind.CUSTOMER, body["customer_id"]):
+            told = self.not_checkable if self._is_strange(body["customer_id"]) else self.mismatches
+            told.append(f"{body['event_id']}: its vector is another customer's, or of another key's pseudonym")
+
+    def _is_strange(self, customer_id: str) -> bool:
+        """Whether it is a pseudonym that no purchase's customer has by this key: his purchase comes before all that is
+        made of it, so it is of another key, which nobody may have any more."""
+        return Pseudonyms.is_one(customer_id) and customer_id not in self.bought
 
     def _since_erasure(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -63,19 +63,25 @@ class LogReader:
         offsets: dict[TopicPartition, int] = await self._consumer.beginning_offsets(partitions)
         return offsets
 
-    async def committed(self, group: str) -> dict[TopicPartition, int]:
-        """The offsets that a consumer group has committed. Waits for its coordinator, which may be moving, and which
-        there is none of before the first group comes."""
+    async def committed(self, group: str, partitions: Collection[TopicPartition] = ()) -> dict[TopicPartition, int]:
+        """The offsets that a consumer group has committed, in these partitions or in all.
+
+        Waits for the group's coordinator: there is none before the first group comes, and it may be moving. While it
+        does, the answer is an empty one, which only who names partitions can tell from nothing committed. Raises
+        TransientError.
+        """
         deadline = time.monotonic() + COORDINATOR_SECONDS
         while True:
             try:
-                offsets = await self._admin.list_consumer_group_offsets(group)
-                break
+                offsets = await self._admin.list_consumer_group_offsets(group, partitions=list(partitions) or None)
+                if offsets.keys() >= set(partitions):
+                    return {tp: metadata.offset for tp, metadata in offsets.items() if metadata.offset >= 0}
             except KafkaError as error:
-                if not error.retriable or time.monotonic() > deadline:
+                if not error.retriable:
                     raise
+            if time.monotonic() > deadline:
+                raise TransientError(f"no coordinator of {group} after {COORDINATOR_SECONDS} s")
             await asyncio.sleep(CATCH_UP_POLL_SECONDS)
-        return {partition: metadata.offset for partition, metadata in offsets.items() if metadata.offset >= 0}
 
     async def caught_up(self, group: str, ends: Ends, deadline: float) -> dict[TopicPartition, int]:
         """Wait until the group has committed up to `ends`; give what it still lacks (nothing: it is there).
@@ -83,7 +89,7 @@ class LogReader:
         `deadline`: of `time.monotonic`.
         """
         while True:
-            committed = await self.committed(group)
+            committed = await self.committed(group, ends)
             lag = {
                 partition: end - committed.get(partition, 0)
                 for partition, end in ends.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import operator
@@ -34,10 +35,16 @@ def transaction_of(record: ConsumerRecord) -> tuple[dict[str, Any], str, int]:
     return body, event_id, identity.epoch_micros(moment)
 
 
-def own_of(customer: str, body: Mapping[str, Any], t: int) -> int:
-    """What the features of a customer's purchase at `t` take from itself, in a few bytes that stand for it within this
-    audit."""
-    return hash((customer, t, body["currency"], *attributes(body, t).values()))
+def own_of(body: Mapping[str, Any], t: int) -> int:
+    """What the features of a purchase at `t` take from itself, in a few bytes that stand for it within this audit."""
+    return hash((t, body["currency"], *attributes(body, t).values()))
+
+
+def refused_of(letter: Mapping[str, Any]) -> tuple[tuple[str, int, int], tuple[str, str, str]]:
+    """Where the refused record lay; and reason, SHA-256 stated, and SHA-256 of the bytes kept. Raises UNREADABLE."""
+    place = (_text(letter, "topic"), operator.index(letter["partition"]), operator.index(letter["offset"]))
+    kept = base64.b64decode(letter["value_base64"] or "")
+    return place, (_text(letter, "reason"), _text(letter, "value_sha256"), sha256_of(kept))
 
 
 def event_id_of(body: Mapping[str, Any]) -> str:

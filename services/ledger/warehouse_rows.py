@@ -9,14 +9,15 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from typing import Any
 
+import pyarrow as pa
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
-from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
 
 from services.ledger import chain
 from services.ledger.chain import ChainRow, KeptRecord
-from services.ledger.checks import NOWHERE, Mirrored
+from services.ledger.checks import LOADED, NOWHERE, Mirrored
 from services.ledger.content import columns_of, of_row
 from services.ledger.expired import Beginnings, Expired, body_of, enter_loaded, expired_of
 from shared.contracts.topics import DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
@@ -48,16 +49,46 @@ def rows_of(client: bigquery.Client, reads: BigQueryReadClient, table: str) -> d
     found: dict[tuple[int, int], list[Mirrored]] = defaultdict(list)
     wanted = {"kafka_partition", "kafka_offset", "event_id", "load_id", *columns_of(table)}
     full = client.get_table(f"{client.project}.{table}", timeout=TIMEOUT_SECONDS)
-    columns = [column for column in full.schema if column.name in wanted]
-    rows = client.list_rows(full, selected_fields=columns, timeout=TIMEOUT_SECONDS)
-    for batch in rows.to_arrow_iterable(bqstorage_client=reads):
+    for batch in _batches(reads, full, wanted):
         for row in batch.to_pylist():
             place = (row["kafka_partition"], row["kafka_offset"])
             if None not in place:
                 found[place].append(Mirrored(row.get("event_id"), of_row(table, row)))
-            elif row.get("load_id") is None:
+            elif table not in LOADED or row["load_id"] is None:
                 found[NOWHERE].append(Mirrored(row.get("event_id")))
     return found
+
+
+def _batches(reads: BigQueryReadClient, table: bigquery.Table, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
+    """Those of the wanted columns that the table has. `list_rows` gives no condition, and a table that requires one is
+    read by nobody without."""
+    options = types.ReadSession.TableReadOptions(
+        selected_fields=[column.name for column in table.schema if column.name in wanted],
+        row_restriction=ever(table),
+    )
+    session = reads.create_read_session(
+        parent=f"projects/{table.project}",
+        read_session=types.ReadSession(
+            table=f"projects/{table.project}/datasets/{table.dataset_id}/tables/{table.table_id}",
+            data_format=types.DataFormat.ARROW,
+            read_options=options,
+        ),
+        max_stream_count=1,
+        timeout=TIMEOUT_SECONDS,
+    )
+    for stream in session.streams:
+        for page in reads.read_rows(stream.name, timeout=TIMEOUT_SECONDS).rows(session).pages:
+            yield page.to_arrow()
+
+
+def ever(table: bigquery.Table) -> str:
+    """A condition that every row meets, for a table that is divided into days. Empty for one that isn't, and for one
+    whose rows need not have a day, which can be read without."""
+    days = table.time_partitioning
+    field = None if days is None else days.field
+    column = next((column for column in table.schema if column.name == field), None)
+    required = column is not None and column.mode == "REQUIRED"
+    return f"{field} >= TIMESTAMP '0001-01-01 00:00:00+00'" if required else ""
 
 
 TYPED = {

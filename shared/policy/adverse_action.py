@@ -61,9 +61,10 @@ _CIRCUMSTANCES = frozenset(
         PolicyReason.EVERYTHING,
         PolicyReason.DECLINE_RATE,
         PolicyReason.APPROVED_VOLUME,
+        PolicyReason.EXPLORATION,
     )
 )
-"""Codes that say why a person looks at a purchase, and nothing of it."""
+"""Codes that say why a person looks at a purchase, or why chance did, and nothing of it."""
 
 RIGHTS_EU = (
     "You may ask for a clear explanation of how this decision was reached, and of what weighed in it.",
@@ -115,7 +116,8 @@ def after_verdict(decision: Decision, update: DecisionUpdate) -> AdverseActionNo
     """
     if update.verdict is not Verdict.DECLINE:
         return None
-    about_the_purchase = [reason for reason in decision.reasons if reason.code not in _CIRCUMSTANCES]
+    shown = _decisive(decision.reasons) if decision.decision is Verdict.DECLINE else decision.reasons
+    about_the_purchase = [reason for reason in shown if reason.code not in _CIRCUMSTANCES]
     return _notice(decision, about_the_purchase, decided_at=update.updated_at, automated=False)
 
 

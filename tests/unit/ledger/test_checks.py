@@ -12,6 +12,7 @@ from services.ledger import checks
 from services.ledger.book import Book
 from services.ledger.checks import Mirrored
 from shared.contracts.identity import partition_of
+from shared.contracts.pseudonyms import Kind, Pseudonyms
 from shared.feature_definitions import FEATURE_SET_VERSION, CustomerState, features_of
 from tests.unit.ledger.world import PARTITIONS, World, accepted, add_letter, balanced_world, record, spoil_a_feature
 
@@ -285,6 +286,57 @@ def test_a_decision_of_odd_kinds_ends_no_audit(odd: dict[str, Any]) -> None:
     asked = {"channel": "rest", "customer_id": "c1", "feature_set_version": FEATURE_SET_VERSION}
     world.decisions[0] = record("risk-decisions", 0, "c1", json.loads(world.decisions[0].value) | asked | odd)
     assert "P5" in world.broken()
+
+
+@pytest.mark.parametrize("odd", [{"reason": ["x"]}, {"value_sha256": {}}, {"topic": ["a"]}, {"offset": "1"}], ids=str)
+def test_a_letter_of_odd_kinds_ends_no_audit(odd: dict[str, Any]) -> None:
+    world = balanced_world()
+    add_letter(world, b"{broken")
+    world.letters[0] = record("dead-letters", 0, "c1", json.loads(world.letters[0].value) | odd)
+    assert world.broken() == {"P3", "P5"}, "the letter, and the record that is refused nowhere else"
+
+
+def test_the_row_of_a_record_that_came_after_the_audit_began_is_nobodys_fault() -> None:
+    world = balanced_world()
+    _row_behind_the_logs_end(world)
+    (told,) = world.findings()["P3"].violations
+    assert "5)" in told and "4)" not in told
+
+
+def test_that_rest_was_not_compared_is_said() -> None:
+    book = balanced_world().book()
+    assert checks.one_decision(book, {}).balanced is True
+    assert checks.one_decision(book, {}, "REST answers 401").balanced is None
+
+
+PSEUDONYMS = Pseudonyms(b"k" * 32)
+OTHERS = Pseudonyms(b"o" * 32)
+
+
+@pytest.mark.parametrize(
+    ("customer", "balanced"),
+    [
+        (PSEUDONYMS.of(Kind.CUSTOMER, "c1"), True),
+        ("c1", True),  # of before they were switched on
+        (OTHERS.of(Kind.CUSTOMER, "c1"), None),  # of before the key was changed
+        (PSEUDONYMS.of(Kind.CUSTOMER, "c2"), False),
+        ("c2", False),
+    ],
+    ids=["of this key", "by his id", "of another key", "another customer's", "another customer's id"],
+)
+def test_a_vector_under_a_pseudonym_is_its_customers_as_far_as_the_key_can_tell(
+    customer: str, balanced: bool | None
+) -> None:
+    world = balanced_world()
+    book = Book(PARTITIONS, pseudonyms=PSEUDONYMS)
+    others = record("bnpl-transactions", 9, "c2", world.purchases[0] | {"customer_id": "c2", "event_id": "e9"})
+    for each in (*world.transactions, others):
+        book.add(each)
+    for offset, vector in enumerate(world.vectors):
+        changed = json.loads(vector.value) | {"customer_id": customer}
+        book.add(record("bnpl-features", offset, "c1", changed))
+    finding = checks.recomputed_features(book)
+    assert finding.balanced is balanced, (finding.violations, finding.not_checkable)
 
 
 @pytest.mark.parametrize("given", [{"event_id": " ", "source": "shop"}, {"source": ""}, {"event_id": None}])

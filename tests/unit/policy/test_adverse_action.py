@@ -72,6 +72,23 @@ def test_a_review_that_a_person_ends_with_a_decline_has_a_notice_without_what_on
     assert (notice.automated, notice.decided_at) == (False, "2026-06-02T08:00:00.000000Z")
 
 
+@pytest.mark.parametrize(
+    ("verdict", "codes", "told"),
+    [
+        (Verdict.DECLINE, ["policy_blocked", "income_rank"], ["policy_blocked"]),
+        (Verdict.APPROVE, ["policy_exploration", "income_rank"], ["income_rank"]),
+        (Verdict.REVIEW, ["policy_approved_volume"], []),
+    ],
+    ids=["a decline upheld", "what chance had approved", "nothing of the purchase's own"],
+)
+def test_a_person_who_declines_gives_only_reasons_that_were_decisive(
+    verdict: Verdict, codes: list[str], told: list[str]
+) -> None:
+    notice = after_verdict(decided(verdict, *codes), said(Verdict.DECLINE))
+    assert notice is not None
+    assert [reason.code for reason in notice.principal_reasons] == told
+
+
 def test_no_more_than_four_reasons_are_told() -> None:
     notice = adverse_action(decided(Verdict.DECLINE, "a", "b", "c", "d", "e"))
     assert notice is not None
