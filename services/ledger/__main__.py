@@ -42,9 +42,9 @@ def main() -> None:
     console = Console()
     with console.status("ledger") as status:
         result = asyncio.run(audit(settings, lambda text: status.update(f"ledger: {text}")))
-    write(result, settings)
+    report = write(result, settings)
     if arguments.json:
-        print(settings.ledger.report.read_text(), end="")
+        print(report, end="")
     else:
         console.print(table_of(result))
     raise SystemExit(EXIT_STATUS[result.balanced])
@@ -75,8 +75,8 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def write(result: Audit, settings: LedgerSettings) -> None:
-    """Leave the report as JSON."""
+def write(result: Audit, settings: LedgerSettings) -> str:
+    """Leave the report as JSON; give its text."""
     report = settings.ledger.report
     report.parent.mkdir(parents=True, exist_ok=True)
     content = {
@@ -89,7 +89,9 @@ def write(result: Audit, settings: LedgerSettings) -> None:
         "chain": chain.shown(result.chains),
         "invariants": checks.shown(result.findings),
     }
-    report.write_text(json.dumps(content, indent=2) + "\n")
+    text = json.dumps(content, indent=2) + "\n"
+    report.write_text(text)
+    return text
 
 
 def table_of(result: Audit) -> Table:

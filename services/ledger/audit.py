@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -75,15 +75,10 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
                 break
             say("retention has moved on: once more")
         everywhere = [tp for of_topic in ends.values() for tp in of_topic]
-        committed = {
-            group: {(tp.topic, tp.partition): at for tp, at in (await reader.committed(group, everywhere)).items()}
-            for group in GROUPS
-        }
+        committed = {group: _by_place([await reader.committed(group, everywhere)]) for group in GROUPS}
         say("reading the warehouse")
         rows = await asyncio.to_thread(_rows, settings)
-        ends_after = {
-            (tp.topic, tp.partition): end for topic in ALL for tp, end in (await reader.ends(topic.name)).items()
-        }
+        ends_after = _by_place([await reader.ends(topic.name) for topic in ALL])
     finally:
         await reader.close()
     say("comparing")
@@ -105,12 +100,13 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
 
 
 async def _beginnings(reader: LogReader) -> dict[tuple[str, int], int]:
-    return {
-        (tp.topic, tp.partition): first
-        for topic in ALL
-        for tp, first in (await reader.beginnings(topic.name)).items()
-        if first > 0
-    }
+    firsts = _by_place([await reader.beginnings(topic.name) for topic in ALL])
+    return {place: first for place, first in firsts.items() if first > 0}
+
+
+def _by_place(parts: Iterable[Mapping[TopicPartition, int]]) -> dict[tuple[str, int], int]:
+    """Offsets by topic and partition, as the pure parts know these."""
+    return {(tp.topic, tp.partition): offset for part in parts for tp, offset in part.items()}
 
 
 async def _settled_ends(
@@ -134,9 +130,8 @@ async def _settled_ends(
 
 
 async def _read(reader: LogReader, ends: Ends, scope: Ends, settings: LedgerSettings, gone: Expired, say: Say) -> Book:
-    limits = {(tp.topic, tp.partition): end for of_topic in scope.values() for tp, end in of_topic.items()}
     erased = await asyncio.to_thread(_erased, settings)
-    book = Book(settings.kafka.partitions, limits, settings.privacy.pseudonyms(), erased, gone)
+    book = Book(settings.kafka.partitions, _by_place(scope.values()), settings.privacy.pseudonyms(), erased, gone)
     for topic in READ_IN_ORDER:
         count = 0
         async for record in reader.read(ends[topic]):

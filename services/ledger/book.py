@@ -218,7 +218,7 @@ class Book:
         if body["channel"] == "stream" and vectors and content_of(body) not in {each.content for each in vectors}:
             self.mismatches.append(f"{body['event_id']}: decided on features that no vector of it has")
         if body["channel"] == "rest" and body["degraded"] is None:
-            self.asked[event_id_of(body)] = asked_of(body)
+            self.asked[body["event_id"]] = asked_of(body)
 
     def confirm_asked(self, record: ConsumerRecord) -> None:
         """Check the features of a decision that was made over REST, where no vector on the topic holds them.
