@@ -27,7 +27,7 @@ from services.ledger.reading import (
     source_of,
     transaction_of,
 )
-from services.ledger.recompute import Buy, Known, buy_of, differences, features
+from services.ledger.recompute import Buy, Known, attributes, buy_of, differences, features
 from shared.contracts import identity
 from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
@@ -88,10 +88,8 @@ class Book:
         default_factory=lambda: {name: {} for name in BY_NAME}
     )
     """Topic → (partition, offset) → event id as the record states it (None: not to be told)."""
-    contents: dict[str, dict[tuple[int, int], dict[str, bytes]]] = field(
-        default_factory=lambda: {name: {} for name in BY_NAME}
-    )
-    """Topic → (partition, offset) → table → digest of what the record's row there has to say."""
+    contents: dict[str, dict[tuple[int, int], bytes]] = field(default_factory=lambda: defaultdict(dict))
+    """Table → (partition, offset) → digest of what the record's row there has to say."""
     letters: dict[Place, list[tuple[str, str, str]]] = field(default_factory=lambda: defaultdict(list))
     """Where the refused record lay → (reason, SHA-256 stated, SHA-256 of the bytes kept) of each of its letters."""
     refused: dict[Place, tuple[str, str]] = field(default_factory=dict)
@@ -166,7 +164,7 @@ class Book:
         body, event_id, t = transaction_of(record)
         bought = buy_of(record.offset, t, body, event_id)
         customer = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
-        own = customer, own_of(body, t)
+        own = customer, own_of(body, t, attributes(body, t))
         self._note(record, event_id, body)
         self.own[place[1:]] = own
         if event_id in self.purchases or event_id in self.gone:
@@ -200,8 +198,10 @@ class Book:
     def _vector(self, record: ConsumerRecord, place: Place) -> None:
         body = json.loads(record.value)
         seen = VectorSeen(event_id_of(body), place, body["state"], content_of(body))
-        self._confirm(record.partition, body, body["transaction"])
-        self._confirm_source(record.partition, body)
+        t = micros_of(body["occurred_at"])
+        own = attributes(body["transaction"], t)
+        self._confirm(record.partition, body, body["transaction"], t, own)
+        self._confirm_source(record.partition, body, own_of(body["transaction"], t, own))
         self._note(record, seen.event_id, body)
         self.vectors[seen.event_id].append(seen)
 
@@ -228,12 +228,12 @@ class Book:
         place = (record.topic, record.partition, record.offset)
         known = (record.partition, record.offset) in self.records[record.topic]
         if self.asked and known and not self.was_refused(place) and place not in self.misplaced:
-            body, event_id, _ = transaction_of(record)
+            body, event_id, t = transaction_of(record)
             decided = self.asked.get(event_id)
             # Another customer's purchase may have come under the same id, and may lie before it.
             if decided is not None and decided["customer_id"] in self._names(body["customer_id"]):
                 del self.asked[event_id]
-                self._confirm(record.partition, {**decided, "occurred_at": body["occurred_at"]}, body)
+                self._confirm(record.partition, decided, body, t, attributes(body, t))
 
     def _names(self, customer_id: str) -> tuple[str, str]:
         return customer_id, self.pseudonyms.of(Kind.CUSTOMER, customer_id)
@@ -244,7 +244,8 @@ class Book:
         if decided is None or (customer_id is not None and decided["customer_id"] not in self._names(customer_id)):
             return
         del self.asked[event_id]
-        self._confirm(partition, {**decided, "occurred_at": body["occurred_at"]}, body, certain=False)
+        t = micros_of(body["occurred_at"])
+        self._confirm(partition, decided, body, t, attributes(body, t), certain=False)
 
     def _update(self, record: ConsumerRecord, _: Place) -> None:
         body = json.loads(record.value)
@@ -274,14 +275,23 @@ class Book:
         """`body`: where a row has to say the same."""
         place = (record.partition, record.offset)
         if body is not None:
-            self.contents[record.topic][place] = of_record(record.topic, body)
+            for table, content in of_record(record.topic, body).items():
+                self.contents[table][place] = content
         self.records[record.topic][place] = event_id
 
     def _confirm(
-        self, partition: int, body: dict[str, Any], transaction: dict[str, Any], *, certain: bool = True
+        self,
+        partition: int,
+        body: dict[str, Any],
+        transaction: dict[str, Any],
+        t: int,
+        attributes: Mapping[str, float | None],
+        *,
+        certain: bool = True,
     ) -> None:
         """Compare a vector's features with a recomputation from exactly the records at or below its `as_of`.
 
+        `t`, `attributes`: of the purchase.
         `certain`: whether the purchase itself is as it was sent.
         """
         seen, own = body["as_of"], body["event_id"]
@@ -290,10 +300,10 @@ class Book:
             buy for buy in self.bought.get(customer, ()) if buy.offset <= seen["transactions"] and buy.event_id != own
         ]
         known = [outcome for outcome in self.outcomes.get(customer, ()) if outcome.offset <= seen["outcomes"]]
-        recomputed = features(transaction, micros_of(body["occurred_at"]), earlier, known)
+        recomputed = features(transaction, t, attributes, earlier, known)
         wrong = differences(body["features"], recomputed, same_set=is_of_this_release(body))
         lacking = self.expired.lacks_inputs(partition)
-        if wrong and not self._since_erasure(body, transaction, earlier, known, lacking):
+        if wrong and not self._since_erasure(body, transaction, t, attributes, earlier, known, lacking=lacking):
             found = f"{own}: {', '.join(wrong)}"
             if lacking or not certain or self._is_strange(customer):
                 self.not_checkable.append(found)
@@ -301,8 +311,11 @@ class Book:
             self.mismatches.append(found)
         self.vectors_checked += 1
 
-    def _confirm_source(self, partition: int, body: dict[str, Any]) -> None:
-        """Whether a vector was made of the purchase that lies right behind its `as_of`, as that was sent."""
+    def _confirm_source(self, partition: int, body: dict[str, Any], made_of: int) -> None:
+        """Whether a vector was made of the purchase that lies right behind its `as_of`, as that was sent.
+
+        `made_of`: `own_of` what the vector says of it.
+        """
         place = (partition, body["as_of"]["transactions"] + 1)
         if self.expired.took((TRANSACTIONS.name, *place)):
             return
@@ -310,7 +323,7 @@ class Book:
             self.mismatches.append(f"{body['event_id']}: its vector is as of {place}, and another record lies there")
             return
         customer, own = self.own[place]
-        if own != own_of(body["transaction"], micros_of(body["occurred_at"])):
+        if own != made_of:
             self.mismatches.append(f"{body['event_id']}: its vector was made of another purchase than was sent")
         elif customer != self.pseudonyms.once(Kind.CUSTOMER, body["customer_id"]):
             told = self.not_checkable if self._is_strange(body["customer_id"]) else self.mismatches
@@ -325,8 +338,11 @@ class Book:
         self,
         body: dict[str, Any],
         transaction: dict[str, Any],
+        t: int,
+        attributes: Mapping[str, float | None],
         earlier: list[Buy],
         known: list[Known],
+        *,
         lacking: bool,
     ) -> bool:
         """Whether the features are those of a state that was begun anew when the customer was erased: of what came
@@ -334,13 +350,12 @@ class Book:
 
         `lacking`: the erased ones may be gone altogether.
         """
-        t = micros_of(body["occurred_at"])
         cuts = [0] if lacking else []
         cuts += [number + 1 for number, buy in enumerate(earlier) if buy.event_id in self.erased]
         return any(
             not differences(
                 body["features"],
-                features(transaction, t, earlier[cut:], known[outcomes_cut:]),
+                features(transaction, t, attributes, earlier[cut:], known[outcomes_cut:]),
                 same_set=is_of_this_release(body),
             )
             for cut in reversed(cuts)

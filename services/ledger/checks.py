@@ -15,7 +15,7 @@ that is neither a violation nor in order, and the finding says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -58,7 +58,7 @@ class Mirrored(NamedTuple):
     """Digest of what else is compared (services.ledger.content); None: nothing is."""
 
 
-Rows = Mapping[tuple[int, int], list[Mirrored]]
+Rows = Mapping[tuple[int, int], Sequence[Mirrored]]
 """(partition, offset) → its rows; more than one is a double."""
 
 LOADED = frozenset(
@@ -161,7 +161,7 @@ def warehouse_rows(book: Book, rows: Mapping[str, Rows], ends: Mapping[tuple[str
                     why = "refused, yet a row" if book.was_refused(whole) else "a row without a record"
                     finding.violations.append(f"{table}: {why}: {topic} {place}")
             for place in held.keys() & expected.keys():
-                row, content = held[place][0], book.contents[topic].get(place, {}).get(table)
+                row, content = held[place][0], book.contents[table].get(place)
                 if len(held[place]) != 1:
                     finding.violations.append(f"{table}: {len(held[place])} rows for {topic} {place}")
                 elif expected[place] is not None and row.event_id is not None and row.event_id != expected[place]:

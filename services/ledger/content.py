@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from services.ledger.reading import micros_of
-from shared.contracts.identity import EPOCH
 from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
 
 DIGEST_BYTES = 8
@@ -27,12 +25,12 @@ Plain = Callable[[Any], object]
 
 
 def _moment(value: Any) -> object:
-    """Microseconds since 1970; None for what isn't a time."""
-    if isinstance(value, datetime):
-        return (value - EPOCH) // EPOCH.resolution
+    """Microseconds since 1970, as which a row has it; None for what isn't a time."""
+    if isinstance(value, int):
+        return value
     try:
         return micros_of(value)
-    except (ValueError, AttributeError, OverflowError):
+    except (ValueError, AttributeError, TypeError):
         return None
 
 
@@ -151,9 +149,10 @@ def of_record(topic: str, body: Mapping[str, Any]) -> dict[str, bytes]:
     }
 
 
-def of_row(table: str, row: Mapping[str, Any]) -> bytes:
-    """Digest of what the row says. `row`: column → value, as BigQuery's client gives it."""
-    return _digest([plain(row[column]) for column, _, plain in _BY_TABLE[table]])
+def of_row(table: str, values: Iterable[Any]) -> bytes:
+    """Digest of what the row says. `values`: of `columns_of` the table, as BigQuery's client gives them, but for
+    times, which are microseconds since 1970."""
+    return _digest([plain(value) for value, (_, _, plain) in zip(values, _BY_TABLE[table], strict=True)])
 
 
 def _digest(values: list[object]) -> bytes:

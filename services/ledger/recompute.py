@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 DAY = 86_400_000_000
@@ -99,17 +100,19 @@ def buy_of(offset: int, t: int, body: dict[str, Any], event_id: str) -> Buy:
     )
 
 
-def features(body: dict[str, Any], t: int, earlier: list[Buy], outcomes: list[Known]) -> dict[str, float | None]:
+def features(
+    body: dict[str, Any], t: int, own: Mapping[str, float | None], earlier: list[Buy], outcomes: list[Known]
+) -> dict[str, float | None]:
     """Every feature of the purchase `body` at `t` (microseconds since 1970).
 
+    `own`: its `attributes`.
     `earlier`: the customer's other purchases at or below the vector's `as_of`, in log order, repeats left out.
     `outcomes`: the customer's outcomes at or below it, in log order, repeats included.
     """
-    answers = attributes(body, t)
     times = sorted((buy.t for buy in earlier), reverse=True)
     if len(times) > TOO_LATE_BEHIND and t < times[TOO_LATE_BEHIND]:
-        return answers | dict.fromkeys(_rolling({}, body, t, [], []), None)
-    return answers | _rolling({}, body, t, [buy for buy in earlier if buy.t <= t], outcomes)
+        return {**own, **dict.fromkeys(_rolling({}, body, t, [], []), None)}
+    return {**own, **_rolling({}, body, t, [buy for buy in earlier if buy.t <= t], outcomes)}
 
 
 def attributes(body: Mapping[str, Any], t: int) -> dict[str, float | None]:
@@ -175,8 +178,12 @@ def _deviation(cents: list[int]) -> float:
 
 def _distinct(ids: list[str | None]) -> float:
     # Told apart by 32-bit hashes: part of the definition, since that is what fits into a customer's state.
-    hashes = {hashlib.blake2b(name.encode(), digest_size=4).digest() for name in ids if name is not None}
-    return float(min(len(hashes), DISTINCT_CAP))
+    return float(min(len({_short(name) for name in ids if name is not None}), DISTINCT_CAP))
+
+
+@lru_cache(maxsize=65_536)
+def _short(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=4).digest()
 
 
 def _owed(buy: Buy, today: int) -> int:
@@ -209,6 +216,8 @@ def differences(
     `same_set`: whether what was served is of the feature set that is recomputed here. Of another one, that of a release
     before a feature was added, what both have is compared.
     """
+    if served == recomputed:  # to the last bit, as nearly always
+        return []
     return [
         name
         for name in sorted(served.keys() | recomputed.keys() if same_set else served.keys() & recomputed.keys())

@@ -5,6 +5,7 @@ Of records that the log no longer has, what they were as well.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -17,7 +18,7 @@ from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
 
 from services.ledger import chain
 from services.ledger.chain import ChainRow, KeptRecord
-from services.ledger.checks import LOADED, NOWHERE, Mirrored
+from services.ledger.checks import LOADED, NOWHERE, Mirrored, Rows
 from services.ledger.content import columns_of, of_row
 from services.ledger.expired import Beginnings, Expired, body_of, enter_loaded, expired_of
 from shared.contracts.topics import DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
@@ -43,20 +44,35 @@ def erased_events(client: bigquery.Client) -> frozenset[str]:
     return frozenset(row["event_id"] for row in rows)
 
 
-def rows_of(client: bigquery.Client, reads: BigQueryReadClient, table: str) -> dict[tuple[int, int], list[Mirrored]]:
+def rows_of(client: bigquery.Client, reads: BigQueryReadClient, table: str) -> Rows:
     """(partition, offset) → the table's rows of that record. What was loaded in bulk has no place and is left out; what
     else has none is under NOWHERE."""
-    found: dict[tuple[int, int], list[Mirrored]] = defaultdict(list)
-    wanted = {"kafka_partition", "kafka_offset", "event_id", "load_id", *columns_of(table)}
+    found: dict[tuple[int, int], tuple[Mirrored, ...]] = {}
+    nowhere: list[Mirrored] = []
+    compared = columns_of(table)
+    wanted = {"kafka_partition", "kafka_offset", "event_id", "load_id", *compared}
     full = client.get_table(f"{client.project}.{table}", timeout=TIMEOUT_SECONDS)
     for batch in _batches(reads, full, wanted):
-        for row in batch.to_pylist():
-            place = (row["kafka_partition"], row["kafka_offset"])
+        columns = {name: _plain(batch.column(name)) for name in batch.schema.names}
+        none = [None] * batch.num_rows
+        places = zip(columns["kafka_partition"], columns["kafka_offset"], strict=True)
+        ids, loads = columns.get("event_id", none), columns.get("load_id", none)
+        says = zip(*(columns[name] for name in compared), strict=True)
+        for place, event_id, load_id, values in zip(places, ids, loads, says, strict=True):
+            same_id = None if event_id is None else sys.intern(event_id)  # as in its record and its other rows
             if None not in place:
-                found[place].append(Mirrored(row.get("event_id"), of_row(table, row)))
-            elif table not in LOADED or row["load_id"] is None:
-                found[NOWHERE].append(Mirrored(row.get("event_id")))
-    return found
+                found[place] = (*found.get(place, ()), Mirrored(same_id, of_row(table, values)))
+            elif table not in LOADED or load_id is None:
+                nowhere.append(Mirrored(same_id))
+    return {**found, NOWHERE: nowhere} if nowhere else found
+
+
+def _plain(column: pa.Array) -> list[Any]:
+    """In Python's types; times as microseconds since 1970."""
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def _batches(reads: BigQueryReadClient, table: bigquery.Table, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
@@ -78,7 +94,9 @@ def _batches(reads: BigQueryReadClient, table: bigquery.Table, wanted: Collectio
     )
     for stream in session.streams:
         for page in reads.read_rows(stream.name, timeout=TIMEOUT_SECONDS).rows(session).pages:
-            yield page.to_arrow()
+            whole = page.to_arrow()
+            for start in range(0, whole.num_rows, ROWS_AT_ONCE):
+                yield whole.slice(start, ROWS_AT_ONCE)
 
 
 def ever(table: bigquery.Table) -> str:
@@ -102,6 +120,9 @@ TYPED = {
     DECISIONS.name: ("flit_ml_raw.raw_bnpl_prediction_logs", "event_id"),
 }
 """Topic → the table that says what its records were, and the columns that say it."""
+
+ROWS_AT_ONCE = 5_000
+"""In Python's types, which take much more room than Arrow's."""
 
 EVENTS_AT_ONCE = 5_000
 """In one query's list."""

@@ -28,7 +28,7 @@ from tests.chaos.world import RATE, World
 
 OUT = Path("out/chaos.json")
 INVARIANTS = tuple(f"P{number}" for number in range(1, 9))
-FAULTS_OF_A_SYSTEM = 8
+FAULTS_OF_A_SYSTEM = 4
 """Then a new one: each audit reads the whole log, which grows by some thousands of events with every fault."""
 
 START_S = 20.0

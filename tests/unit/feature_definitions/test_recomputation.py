@@ -103,7 +103,8 @@ def _walk(draws: list[dict[str, Any]]) -> None:
         now = max(START - 10**14, now + draw["gap"])
         accepted = _accept(number, now, draw)
         served = features_of(state, accepted)
-        naive = recompute.features(json.loads(json.dumps(_plain(accepted))), now, bought, outcomes)
+        body = json.loads(json.dumps(_plain(accepted)))
+        naive = recompute.features(body, now, recompute.attributes(body, now), bought, outcomes)
         assert list(served) == list(FEATURE_NAMES)
         assert recompute.differences(served, naive) == []
         state.add_purchase(accepted)

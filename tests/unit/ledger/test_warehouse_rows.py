@@ -10,7 +10,7 @@ import pytest
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
 
-from services.ledger.checks import LOADED, NOWHERE
+from services.ledger.checks import LOADED, NOWHERE, Rows
 from services.ledger.content import columns_of
 from services.ledger.warehouse_rows import ever, rows_of
 from shared.warehouse import tables
@@ -44,7 +44,7 @@ class Reads:
         return SimpleNamespace(rows=lambda _: SimpleNamespace(pages=[self._page]))
 
 
-def held(table: Table, rows: list[dict[str, Any]]) -> tuple[dict[tuple[int, int], list[Any]], types.ReadSession]:
+def held(table: Table, rows: list[dict[str, Any]]) -> tuple[Rows, types.ReadSession]:
     reads = Reads(rows)
     client = SimpleNamespace(project="p", get_table=lambda *_, **__: declared(table))
     found = rows_of(cast(bigquery.Client, client), cast(BigQueryReadClient, reads), table.id)
