@@ -25,9 +25,7 @@ Plain = Callable[[Any], object]
 
 
 def _moment(value: Any) -> object:
-    """Microseconds since 1970, as which a row has it; None for what isn't a time."""
-    if isinstance(value, int):
-        return value
+    """Microseconds since 1970; None for what isn't a time."""
     try:
         return micros_of(value)
     except (ValueError, AttributeError, TypeError):
@@ -152,7 +150,8 @@ def of_record(topic: str, body: Mapping[str, Any]) -> dict[str, bytes]:
 def of_row(table: str, values: Iterable[Any]) -> bytes:
     """Digest of what the row says. `values`: of `columns_of` the table, as BigQuery's client gives them, but for
     times, which are microseconds since 1970."""
-    return _digest([plain(value) for value, (_, _, plain) in zip(values, _BY_TABLE[table], strict=True)])
+    columns = zip(values, _BY_TABLE[table], strict=True)
+    return _digest([value if plain is _moment else plain(value) for value, (_, _, plain) in columns])
 
 
 def _digest(values: list[object]) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import operator
 import sys
 from array import array
@@ -74,12 +73,15 @@ def source_of(body: Mapping[str, Any]) -> str:
 
 
 def content_of(body: Mapping[str, Any]) -> bytes:
-    """Of a vector, or of a decision: eight bytes that differ where its features do. Raises UNREADABLE."""
+    """Of a vector, or of a decision: eight bytes that differ where its features do, as numbers. Raises UNREADABLE."""
     features, seen = body.get("features"), body.get("as_of")
-    told = json.dumps([features and sorted(features), seen], sort_keys=True).encode()
-    if features:
-        told += array("d", [math.nan if features[name] is None else features[name] for name in sorted(features)])
-    return hashlib.blake2b(told, digest_size=8).digest()
+    if features is not None and not isinstance(features, dict):
+        raise TypeError("features: an object was expected")
+    known = {} if features is None else {name: features[name] for name in sorted(features)}
+    lacking = [name for name, value in known.items() if value is None]
+    told = json.dumps([features is None, list(known), lacking, seen], sort_keys=True).encode()
+    values = array("d", [0.0 if value is None else value for value in known.values()])
+    return hashlib.blake2b(told + values.tobytes(), digest_size=8).digest()
 
 
 def sha256_of(value: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -277,7 +278,7 @@ def test_what_cannot_be_read_and_came_later_may_still_be_refused(value: dict[str
     "odd",
     [
         {"event_id": 7}, {"event_id": ["e0"]}, {"as_of": [1, 2]}, {"as_of": {"transactions": "1", "outcomes": -1}},
-        {"features": "none"}, {"features": {"amount": "1"}}, {"customer_id": 7},
+        {"features": "none"}, {"features": {"amount": "1"}}, {"features": [7]}, {"features": 7}, {"customer_id": 7},
     ],
     ids=str,
 )  # fmt: skip
@@ -286,6 +287,25 @@ def test_a_decision_of_odd_kinds_ends_no_audit(odd: dict[str, Any]) -> None:
     asked = {"channel": "rest", "customer_id": "c1", "feature_set_version": FEATURE_SET_VERSION}
     world.decisions[0] = record("risk-decisions", 0, "c1", json.loads(world.decisions[0].value) | asked | odd)
     assert "P5" in world.broken()
+
+
+@pytest.mark.parametrize("odd", [[7], "none", 7, {"amount": "1"}, {"amount": [1]}], ids=str)
+def test_features_of_odd_kinds_end_no_audit(odd: object) -> None:
+    for of_topic in ("vectors", "decisions"):
+        world = balanced_world()
+        records = getattr(world, of_topic)
+        body = json.loads(records[0].value) | {"features": odd}
+        records[0] = record(records[0].topic, 0, "c1", body)
+        assert "P5" in world.broken()
+
+
+@pytest.mark.parametrize("odd", [{"amount": None}, {"amount": math.nan}, {}, None], ids=str)
+def test_a_decision_on_other_features_than_its_vectors_is_found_whatever_it_has_instead(odd: object) -> None:
+    world = balanced_world()
+    body = json.loads(world.decisions[0].value)
+    body["features"] = body["features"] | odd if odd else odd
+    world.decisions[0] = record("risk-decisions", 0, "c1", body)
+    assert "P4" in world.broken()
 
 
 @pytest.mark.parametrize("odd", [{"reason": ["x"]}, {"value_sha256": {}}, {"topic": ["a"]}, {"offset": "1"}], ids=str)
