@@ -11,11 +11,18 @@ in which nobody needed it: a crowd that comes then would be let in on old news.
 All of this is about the process's own time. While Kafka or Redis is slow, requests wait without costing anything, and
 turning them away would help nobody: then there are as many places as there can be at all. The two are told apart by
 whether the event loop itself is late.
+
+Where it isn't, and people have to be turned away all the same, either each takes its time, as with a slow network, and
+more at once are answered more often; or they stand in a queue, as on a machine that does all it can, and more at once
+only wait longer. So from then on there are as many places as are answered in time at the pace of now (Little, "A proof
+for the queuing formula: L = λW", 1961); or, where even one of few takes longer than that, as many as keep the pace up
+with room to grow, as BBR has it for packets (Cardwell et al., "BBR: Congestion-based congestion control", 2016).
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +39,14 @@ BUSY_S = 0.025
 BEAT_S = 0.01
 FORGOTTEN_S = 30.0
 MOST_CUT = 0.5
+PACE_S = 0.25
+"""Over which answers are counted: some dozens of a crowd's."""
+FADES = 0.8
+"""What is left of a pace after as long in which it wasn't reached: Kafka may stop for a moment."""
+BEST_S = 5.0
+"""The quickest answer to one of few is that of the last one to two times as long in which there were any."""
+ROOM = 1.5
+"""To grow, in times of what keeps the pace up."""
 
 
 class Heartbeat:
@@ -52,6 +67,31 @@ class Heartbeat:
             await asyncio.sleep(BEAT_S)
             # Falls slowly: between two slow turns of a busy loop there may be a quick one.
             self._late_s = max(time.monotonic() - self._due_s, 0.8 * self._late_s)
+
+
+class Pace:
+    """How many are answered in a second, and how soon at best. Seconds by one clock."""
+
+    def __init__(self, now_s: float) -> None:
+        self._counted_since_s, self._count, self._per_second = now_s, 0, 0.0
+        self._best_since_s, self._best_s, self._best_before_s = now_s, math.inf, math.inf
+
+    def answered(self, now_s: float, took_s: float, *, of_few: bool) -> None:
+        """`of_few`: hardly anybody was before it, so that it waited for nobody."""
+        self._count += 1
+        counted_s = now_s - self._counted_since_s
+        if counted_s >= PACE_S:
+            self._per_second = max(self._count / counted_s, FADES * self._per_second)
+            self._counted_since_s, self._count = now_s, 0
+        if of_few:
+            if now_s - self._best_since_s >= BEST_S:
+                self._best_since_s, self._best_before_s, self._best_s = now_s, self._best_s, math.inf
+            self._best_s = min(self._best_s, took_s)
+
+    def at_once(self, within_s: float) -> float:
+        """How many may be in work so that each is answered within the time, or within what it takes by itself."""
+        best_s = min(self._best_s, self._best_before_s)
+        return self._per_second * max(within_s, ROOM * best_s if best_s < math.inf else 0.0)
 
 
 class Overloaded(Exception):
@@ -79,7 +119,9 @@ class Admission:
         self._starting = True
         self._in_work = 0
         self._whole = 0
-        self._cut_at_s = -1.0
+        self._cut_at_s = -math.inf
+        self._turned_away_at_s = -math.inf
+        self._pace = Pace(clock())
         self._needed_at_s = clock()
         """When more than half of the places were last in use."""
         ADMISSION_LIMIT.set(self.limit)
@@ -90,7 +132,7 @@ class Admission:
 
     def full(self, arrived_s: float) -> bool:
         """Whether there is no place for a request that arrived then."""
-        return max(self._in_work, self._whole) >= self._places(arrived_s)
+        return self._taken(max(self._in_work, self._whole), arrived_s)
 
     def count_whole(self, change: int) -> None:
         """A request is there as a whole, or was answered. Many may be before the first of them has its turn, and what
@@ -106,21 +148,34 @@ class Admission:
     def place(self, arrived_s: float) -> Iterator[None]:
         """Take a place. `arrived_s`: when the request was whole, by `clock`. Raises Overloaded."""
         self._forget()
-        if self._in_work >= self._places(arrived_s):
+        if self._taken(self._in_work, arrived_s):
             raise Overloaded
+        of_few = self._in_work < self._fewest
         self._in_work += 1
         IN_FLIGHT.set(self._in_work)
         try:
             yield
         finally:
+            self._pace.answered(self._clock(), self._clock() - arrived_s, of_few=of_few)
             self._learn(arrived_s)
             self._in_work -= 1
             IN_FLIGHT.set(self._in_work)
 
+    def _taken(self, places: int, arrived_s: float) -> bool:
+        """Whether with so many taken there is none left for a request that arrived then."""
+        taken = places >= self._places(arrived_s)
+        if taken:
+            self._turned_away_at_s = self._clock()
+        return taken
+
     def _places(self, arrived_s: float) -> float:
         """That there are for a request that arrived then: as it waited for its turn, the loop is busy."""
-        busy = self._clock() - arrived_s > BUSY_S or self._late_s() > BUSY_S
-        return self.limit if busy else self._most
+        now = self._clock()
+        if now - arrived_s > BUSY_S or self._late_s() > BUSY_S:
+            return self.limit
+        if now - self._turned_away_at_s > FORGOTTEN_S:
+            return self._most
+        return min(self._most, max(self._fewest, self._pace.at_once(self._within_s)))
 
     def _forget(self) -> None:
         if self._limit > self._first and self._clock() - self._needed_at_s > FORGOTTEN_S:

@@ -164,6 +164,71 @@ def test_while_others_are_slow_nobody_is_turned_away() -> None:
     assert admission.limit == FIRST, "Kafka was slow, not we"
 
 
+@pytest.mark.parametrize("per_second", [200.0, 400.0, 800.0])
+def test_in_a_queue_behind_others_no_more_wait_than_are_answered_in_time(per_second: float) -> None:
+    """The machine does all it can, though the loop itself is never late."""
+    clock = Clock()
+    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    took = crowd(admission, clock, clients=800, per_second=per_second, seconds=20.0)
+    settled = sorted(took[len(took) // 4 :])
+    assert settled[int(0.99 * len(settled))] <= 1.5 * WITHIN_S
+    assert len(took) >= 0.95 * 20.0 * per_second, "the machine was left waiting"
+
+
+def let_in(admission: Admission, clock: Clock, *, per_second: float, each_s: float, seconds: float) -> float:
+    """The share of those let in who come one after the other, whoever was let in before them, and take as long each."""
+    ends: list[tuple[float, int, object]] = []
+    asked, taken, begin = 0, 0, clock.now
+    while (due := begin + asked / per_second) < begin + seconds:
+        while ends and ends[0][0] <= due:
+            clock.now, _, place = heapq.heappop(ends)
+            place.__exit__(None, None, None)  # type: ignore[attr-defined]
+        clock.now = due
+        place = admission.place(due)
+        asked += 1
+        try:
+            place.__enter__()
+        except Overloaded:
+            continue
+        taken += 1
+        heapq.heappush(ends, (due + each_s, asked, place))
+    for clock.now, _, place in sorted(ends, key=lambda one: one[:2]):
+        place.__exit__(None, None, None)  # type: ignore[attr-defined]
+    return taken / asked
+
+
+def test_where_each_takes_long_by_itself_all_are_let_in_and_more_when_more_come() -> None:
+    clock = Clock()
+    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    assert let_in(admission, clock, per_second=100.0, each_s=0.5, seconds=20.0) == 1.0
+    assert let_in(admission, clock, per_second=400.0, each_s=0.5, seconds=20.0) == 1.0
+    # Then as many as there may ever be: 256 in half a second.
+    assert let_in(admission, clock, per_second=1000.0, each_s=0.5, seconds=20.0) >= 0.95 * 0.512
+
+
+def test_a_crowd_at_a_kafka_that_has_become_slow_is_let_in_again_once_that_is_known() -> None:
+    clock = Clock()
+    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    crowd(admission, clock, clients=800, per_second=400.0, seconds=20.0)
+    let_in(admission, clock, per_second=300.0, each_s=0.5, seconds=20.0)
+    assert let_in(admission, clock, per_second=300.0, each_s=0.5, seconds=20.0) >= 0.95
+
+
+def test_a_crowd_that_stays_is_not_tried_anew() -> None:
+    clock = Clock()
+    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    crowd(admission, clock, clients=800, per_second=400.0, seconds=1.0)
+    took = crowd(admission, clock, clients=800, per_second=400.0, seconds=3 * FORGOTTEN_S)
+    assert max(took[100:]) <= 2 * WITHIN_S
+
+
+def test_after_kafka_stood_still_nobody_is_turned_away() -> None:
+    clock = Clock()
+    admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
+    for each_s in (0.02, 2.0, 0.02):
+        assert let_in(admission, clock, per_second=100.0, each_s=each_s, seconds=2.0) == 1.0
+
+
 def test_a_request_that_waited_for_its_turn_tells_of_a_busy_loop() -> None:
     clock = Clock()
     admission = Admission(most=256, within_s=WITHIN_S, clock=clock)
