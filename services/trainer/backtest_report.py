@@ -45,7 +45,7 @@ def _side(side: Side, group: Group) -> dict[str, Any]:
         "approved_usd": round(float(side.approved_cents) / CENTS, 2),
         "expected_loss_usd": round(float(side.expected_loss_cents) / CENTS, 2),
         "with_known_outcome": side.known,
-        "default_rate": side.defaults / side.known if side.known else None,
+        "default_rate": side.default_rate,
         "profit_usd": round(float(side.profit_cents) / CENTS, 2),
         "profit_bp": side.profit_bp,
     }
@@ -63,7 +63,8 @@ def page(title: str, found: Mapping[str, Any], groups: Groups, curve: Sequence[t
     customers = f"of {found['customers_affected']:,} customers"
     said = (
         f"{found['changed']:,} of {found['purchases']:,} decisions change, {customers}. "
-        "Profit counts purchases with a known outcome alone: what was declined has none."
+        "Profit counts purchases with a known outcome alone: what was declined has none, but for what chance let "
+        "through, which stands for its kind. Limits of customers, and what held decisions back, are those of then."
     )
     table = f"<table><tr><th></th><th>as logged</th><th>as proposed</th></tr>{rows}</table>"
     style = "body{font:15px/1.5 sans-serif;max-width:60rem;margin:2rem auto}th{text-align:left;padding-right:2rem}"

@@ -13,7 +13,7 @@ import structlog
 from numpy.typing import NDArray
 
 from services.trainer import metrics, switch, tracking
-from services.trainer.archive import Archive
+from services.trainer.archive import Archive, NotKept
 from services.trainer.candidates import candidates_of
 from services.trainer.card import card_html
 from services.trainer.ceiling import Ceiling, ceiling, read_hidden
@@ -41,7 +41,9 @@ from shared.experiments import Experiment
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.policy import DEFAULT_POLICY, load_policy
-from shared.policy.backtest import backtest, profit_curve
+from shared.policy.backtest import backtest, profit_curve, with_known_chances
+from shared.policy.exploration import exploration_of
+from shared.policy.file import Exploration
 from shared.telemetry.metrics import DRIFT_SCORE, MODEL_AUC, MODEL_INFO
 
 log = structlog.get_logger()
@@ -228,22 +230,32 @@ class Trainer(Job):
         feature_set = files.manifest.feature_set_version if files else FEATURE_SET_VERSION
         logged = list(Past(self._warehouse).cases(since_us, until_us, as_of_us, feature_set))
         self._step("read")
-        cases = rescored(logged, files) if files else [case for case, _ in logged]
-        if not cases:
+        asked = rescored(logged, files) if files else [case for case, _ in logged]
+        if not asked:
             raise TrainingRefused("no decided purchase lies in that time")
-        groups = backtest(cases, policy, self._settings.trainer.economics)
+        cases, explored, unknown = with_known_chances(asked, self._exploration)
+        economics = self._settings.trainer.economics
+        groups = backtest(cases, policy, economics, explored)
         self._step("decided again")
         found = figures(groups)
         title = f"Policy {policy.name}" + (f" with model {arguments.model}" if arguments.model else "")
-        curve = profit_curve(cases, policy, self._settings.trainer.economics)
+        curve = profit_curve(cases, policy, economics, explored)
         report = self._report(f"backtest-{policy.name}.html", page(title, found, groups, curve))
         return {
             "policy": policy.name,
             "model": arguments.model,
             "left_out": len(logged) - len(cases),
+            "chances_unknown": unknown,
             **found,
             "html": report,
         }
+
+    def _exploration(self, policy: str) -> Exploration | None:
+        """None where the policy isn't kept."""
+        try:
+            return exploration_of(Archive(self._registry).policy(policy))
+        except (NotKept, ValueError):
+            return None
 
     def replay(self, arguments: Namespace) -> Answer:
         from services.trainer.replay import replay, summary, told

@@ -14,13 +14,13 @@ from google.cloud import bigquery
 
 from services.trainer.reprocess import Reprocessed, Wanted, reprocess
 from services.trainer.warehouse import QUERY_TIMEOUT_S, Warehouse, as_unavailable
-from shared.contracts.events import VectorState, Verdict
+from shared.contracts.events import VectorState
 from shared.contracts.identity import canonical_time, epoch_micros
 from shared.feature_definitions import feature_hash
 from shared.feature_definitions.replay import Features, LoggedOutcome, LoggedPurchase
 from shared.policy.backtest import LoggedCase
 from shared.settings import BigQuerySettings
-from shared.warehouse import tables, views
+from shared.warehouse import logged, tables, views
 from shared.warehouse.accepted import OUTCOME_COLUMNS, TRANSACTION_COLUMNS, accepted_outcome, accepted_transaction
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
 from shared.warehouse.columns import Row
@@ -71,7 +71,7 @@ _OF_SAMPLE = f"""
 
 _CASES = f"""
 SELECT
-  t.*, d.decision, d.probability_of_default, d.degraded, d.feature_set_version AS decided_on,
+  t.*, {logged.DECIDED},
   TO_JSON_STRING(
     IF(d.feature_set_version = '{{feature_set}}', d.features, COALESCE(f.features, d.features))) AS features,
   IF(d.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL, TRUE, FALSE) AS in_set, e.defaulted
@@ -111,8 +111,6 @@ WHERE feature_set_version = '{{feature_set}}' AND load_id IS NOT NULL AND event_
 BY_OFFSET = ("kafka_offset",)
 BY_LOAD = ("load_id", "load_row")
 """The order of what never had an offset. A load's name holds the first day of its run and its own."""
-
-_FEATURE_VALUES = msgspec.json.Decoder(dict[str, float | None])
 
 _encoder = msgspec.json.Encoder()
 
@@ -166,15 +164,7 @@ class Past:
         features are of the set (else those that were decided on)."""
         rows = self._rows(_CASES, since_us=since_us, until_us=until_us, as_of_us=as_of_us, feature_set=feature_set)
         for row in rows:
-            case = LoggedCase(
-                transaction=accepted_transaction(row).transaction,
-                features=_FEATURE_VALUES.decode(row["features"]),
-                decision=Verdict(row["decision"]),
-                probability=row["probability_of_default"],
-                degraded=row["degraded"],
-                defaulted=row["defaulted"],
-            )
-            yield case, row["in_set"]
+            yield logged.logged_case(row), row["in_set"]
 
     def present(self, feature_set: str, partition: int) -> set[str]:
         """Events of the partition that have features of this set from an earlier run."""

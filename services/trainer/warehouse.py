@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from services.trainer.examples import Examples, TooFewExamples, TrainingRefused
 from shared.contracts.identity import canonical_time, from_epoch_micros
+from shared.policy.exploration import Propensity
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables, views
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
@@ -116,8 +117,6 @@ class DriftRow(msgspec.Struct, frozen=True):
     window_to: str
     rows: int
 
-
-Propensity = Callable[[str], float]
 
 Measured = TypeVar("Measured", Evaluation, DriftRow)
 

@@ -1,26 +1,31 @@
 """What another policy or model would have decided on logged purchases, and what that would have been worth.
 
 A purchase that was declined has no repayment to learn from, so figures of what would newly be approved stand on those
-with a known outcome alone, and say how many these are. Pure.
+with a known outcome alone, and say how many these are. Each that was approved by chance stands for its kind there (see
+`exploration`). Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from shared.contracts.events import Transaction, Verdict
 from shared.contracts.money import minor_units
+from shared.policy.circumstances import ORDINARY, Circumstances
 from shared.policy.decide import apply
 from shared.policy.economics import BASIS_POINTS, Economics
-from shared.policy.file import Policy
+from shared.policy.exploration import stands_for, was_explored
+from shared.policy.file import Exploration, Policy
 
 VERDICTS = (Verdict.APPROVE, Verdict.REVIEW, Verdict.DECLINE)
 NO_SCORE = "no_model"
 """For a purchase that nobody gave a probability: the policy's fallback decides again."""
 
 EVERYTHING = "all purchases"
+ITSELF = Decimal(1)
+"""What most purchases stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,38 @@ class LoggedCase:
     degraded: str | None
     defaulted: bool | None
     """None: not known yet, or never to be known."""
+    circumstances: Circumstances = ORDINARY
+    """As far as they changed the decision. It is decided again in the same: whoever was beyond his limit still is, and
+    what was approved by chance is again, where the policy has it so."""
+    explored_under: str | None = None
+    """The policy that approved it by chance, where nobody would know of its kind otherwise."""
+
+
+Explored = Mapping[str, Exploration]
+"""Name of a policy → how it chose the purchases that it approved by chance."""
+NOTHING: Explored = {}
+
+
+def with_known_chances(
+    cases: Iterable[LoggedCase], exploration_of: Callable[[str], Exploration | None]
+) -> tuple[list[LoggedCase], Explored, int]:
+    """The cases, how each policy explored that approved one of them by chance, and of how many that isn't known: nobody
+    knows how many these stand for, and they are taken as if their outcome weren't known.
+
+    `exploration_of`: of a policy, by its name; None where it isn't kept any more. Asked once for each.
+    """
+    logged = list(cases)
+    found = {name: exploration_of(name) for name in {case.explored_under for case in logged} if name is not None}
+    explored = {name: exploration for name, exploration in found.items() if exploration is not None}
+    lacking = found.keys() - explored.keys()
+    return (
+        [
+            replace(case, defaulted=None, explored_under=None) if case.explored_under in lacking else case
+            for case in logged
+        ],
+        explored,
+        sum(case.explored_under in lacking and case.defaulted is not None for case in logged),
+    )
 
 
 @dataclass
@@ -45,20 +82,35 @@ class Side:
     expected_loss_cents: Decimal = Decimal(0)
     known: int = 0
     """Approved with a known outcome."""
+    stood_for: Decimal = Decimal(0)
+    """How many purchases these stand for; so do the figures that follow."""
     known_cents: Decimal = Decimal(0)
-    defaults: int = 0
+    defaults: Decimal = Decimal(0)
     profit_cents: Decimal = Decimal(0)
     """Earned on those with a known outcome, by the assumptions of Economics."""
 
-    def take(self, cents: Decimal, loss_rate: Decimal | None, defaulted: bool | None, economics: Economics) -> None:
+    def take(
+        self,
+        cents: Decimal,
+        loss_rate: Decimal | None,
+        defaulted: bool | None,
+        economics: Economics,
+        weight: Decimal = ITSELF,
+    ) -> None:
         self.approved += 1
         self.approved_cents += cents
         self.expected_loss_cents += (loss_rate or Decimal(0)) * cents
         if defaulted is not None:
             self.known += 1
-            self.known_cents += cents
-            self.defaults += defaulted
-            self.profit_cents += _earned(cents, defaulted, economics)
+            self.stood_for += weight
+            self.known_cents += weight * cents
+            self.defaults += weight * defaulted
+            self.profit_cents += weight * _earned(cents, defaulted, economics)
+
+    @property
+    def default_rate(self) -> float | None:
+        """Of those with a known outcome."""
+        return float(self.defaults / self.stood_for) if self.stood_for else None
 
     @property
     def profit_bp(self) -> float | None:
@@ -99,17 +151,25 @@ def segments_of(transaction: Transaction) -> dict[str, str]:
 
 
 def backtest(
-    cases: Iterable[LoggedCase], policy: Policy, economics: Economics, segments: Segments = segments_of
+    cases: Iterable[LoggedCase],
+    policy: Policy,
+    economics: Economics,
+    explored: Explored = NOTHING,
+    segments: Segments = segments_of,
 ) -> dict[tuple[str, str], Group]:
     """(dimension, value) to its purchases; `(EVERYTHING, "")` to all of them.
 
-    `cases`: with the probability that is to be decided on, the logged one or another model's.
+    `cases`: with the probability that is to be decided on, the logged one or another model's. `explored`: of the
+    policies that approved some of them by chance (KeyError for another one). What was logged is counted as it was:
+    these stand for themselves there.
     """
     groups: dict[tuple[str, str], Group] = {(EVERYTHING, ""): Group()}
     for case in cases:
         transaction = case.transaction
         degraded = None if case.probability is not None else case.degraded or NO_SCORE
-        verdict = apply(policy, transaction, case.features, case.probability, degraded).decision
+        again = apply(policy, transaction, case.features, case.probability, degraded, case.circumstances)
+        verdict = again.decision
+        weight = _weight(case, explored, policy.exploration if was_explored(again.policy_reasons) else None)
         cents = _cents(transaction, policy)
         loss_rate = None if case.probability is None else Decimal(repr(case.probability)) * policy.loss_given_default
         for key in ((EVERYTHING, ""), *segments(transaction).items()):
@@ -119,17 +179,20 @@ def backtest(
             group.moves[case.decision, verdict] = group.moves.get((case.decision, verdict), 0) + 1
             if verdict is not case.decision:
                 group.customers.add(transaction.customer_id)
-            for side, decision in ((group.logged, case.decision), (group.proposed, verdict)):
-                if decision is Verdict.APPROVE:
-                    side.take(cents, loss_rate, case.defaulted, economics)
+            if case.decision is Verdict.APPROVE:
+                group.logged.take(cents, loss_rate, case.defaulted, economics)
+            if verdict is Verdict.APPROVE:
+                group.proposed.take(cents, loss_rate, case.defaulted, economics, weight)
     return groups
 
 
-def profit_curve(cases: Iterable[LoggedCase], policy: Policy, economics: Economics) -> list[tuple[float, float]]:
+def profit_curve(
+    cases: Iterable[LoggedCase], policy: Policy, economics: Economics, explored: Explored = NOTHING
+) -> list[tuple[float, float]]:
     """(limit of the probability, earned in basis points of the volume with a known outcome) where everything up to the
-    limit is approved; one point for each hundredth of the cases."""
+    limit is approved; one point for each hundredth of the cases. `explored`: as of `backtest`."""
     ranked = sorted(
-        (case.probability, _cents(case.transaction, policy), case.defaulted)
+        (case.probability, _weight(case, explored) * _cents(case.transaction, policy), case.defaulted)
         for case in cases
         if case.probability is not None and case.defaulted is not None
     )
@@ -141,6 +204,11 @@ def profit_curve(cases: Iterable[LoggedCase], policy: Policy, economics: Economi
         if number % step == 0 or number == len(ranked):
             points.append((probability, float(earned / volume) * BASIS_POINTS))
     return points
+
+
+def _weight(case: LoggedCase, explored: Explored, again: Exploration | None = None) -> Decimal:
+    """How many purchases the case's outcome stands for. `again`: as of `stands_for`."""
+    return ITSELF if case.explored_under is None else stands_for(explored[case.explored_under], again)
 
 
 def _cents(transaction: Transaction, policy: Policy) -> Decimal:

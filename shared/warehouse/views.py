@@ -95,6 +95,9 @@ _EXPLORED = "policy_exploration"
 
 _AFTER_THE_FACT = f"(TIMESTAMP_DIFF(d.prediction_timestamp, d.occurred_at, HOUR) >= {DECIDED_AFTER_THE_FACT_HOURS})"
 
+EXPLORED = f"(NOT {_AFTER_THE_FACT} AND COALESCE(STRPOS(TO_JSON_STRING(d.reasons), '\"{_EXPLORED}\"') > 0, FALSE))"
+"""Whether chance alone let one row `d` of the decisions pass, so that its outcome stands for others' too."""
+
 CANCELLED = f"SELECT DISTINCT event_id FROM {_at(tables.DECISION_UPDATES)} WHERE kind = 'cancel'"
 
 OBSERVED = f"c.event_id IS NULL AND (COALESCE(v.verdict, d.decision) = 'approve' OR {_AFTER_THE_FACT})"
@@ -182,7 +185,7 @@ SELECT
   d.feature_set_version, d.features, d.feature_hash,
   d.decision, d.probability_of_default, d.expected_loss, d.model_version, d.policy_version, d.variant, d.degraded,
   d.channel,
-  NOT {_AFTER_THE_FACT} AND COALESCE(STRPOS(TO_JSON_STRING(d.reasons), '"{_EXPLORED}"') > 0, FALSE) AS explored,
+  {EXPLORED} AS explored,
   {OBSERVED} AS observed
 FROM {decisions} AS d
 JOIN {transactions} AS t ON t.event_id = d.event_id

@@ -7,6 +7,7 @@ from datetime import datetime
 from services.console.queries.query import Query, at, query
 from shared.warehouse import tables, views
 from shared.warehouse.accepted import TRANSACTION_COLUMNS
+from shared.warehouse.logged import DECIDED
 
 MOST_CASES = 1_000
 """Enough for a share to within three points, and decided again in a fifth of a second whenever a slider moves."""
@@ -41,11 +42,13 @@ def matured(since: datetime, until: datetime, as_of: datetime, every: int) -> Qu
     return query(
         f"""
 SELECT
-  {columns}, d.decision, d.probability_of_default, d.degraded, TO_JSON_STRING(d.features) AS features,
+  {columns}, {DECIDED}, TO_JSON_STRING(d.features) AS features,
   IF(TIMESTAMP_ADD(t.occurred_at, INTERVAL {views.DAYS_PER_INSTALMENT} * t.installments_count DAY) <= @as_of
      AND {views.OBSERVED}, o.defaulted, NULL) AS defaulted
 FROM (
-  SELECT event_id, prediction_timestamp, occurred_at, decision, probability_of_default, degraded, features
+  SELECT
+    event_id, prediction_timestamp, occurred_at, decision, probability_of_default, degraded, features, reasons,
+    policy_version
   FROM {at(tables.DECISIONS)}
   WHERE prediction_timestamp >= @since AND occurred_at >= @since AND occurred_at < @until
     AND customer_id IS NOT NULL AND MOD(kafka_offset, {every:d}) = 0

@@ -12,7 +12,12 @@ from services.console.queries import cases, decisions
 from services.console.views import what_if
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.policy import Policy, PolicyFileError, load_policy
-from shared.policy.backtest import LoggedCase
+from shared.policy.backtest import Explored, LoggedCase
+from shared.policy.exploration import exploration_of
+from shared.policy.file import Exploration
+
+UNREADABLE = (ArtifactRefused, PolicyFileError, OSError)
+"""A policy that isn't kept any more, or not to be had now."""
 
 DAYS = 120
 """Back from the stream's own time: long enough for what was bought in instalments to have matured."""
@@ -25,18 +30,18 @@ def show() -> None:
     st.title("What-if")
     with access.in_words():
         policy, told = _policy()
-        logged, decided = _cases()
+        logged, explored, decided = _cases()
         if not logged:
             st.info("No decision is in the warehouse yet: there is nothing to decide again.")
             return
         st.caption(
             f"{told} {len(logged):,} of {decided:,} decisions, drawn by their place in the log, are decided again with "
             "the trainer's own backtest. Profit counts purchases whose outcome is known alone: what was declined has "
-            "none."
+            "none, but for what chance let through, which stands for its kind."
         )
         proposed = _thresholds(policy)
         if proposed is not None:
-            _compared(logged, proposed)
+            _compared(logged, explored, proposed)
 
 
 def _policy() -> tuple[Policy, str]:
@@ -45,8 +50,8 @@ def _policy() -> tuple[Policy, str]:
     if latest is not None:
         name = latest["policy_version"]
         try:
-            return load_policy(access.registry().kept_policy(name)), f"Starts from the policy in service, {name}."
-        except (ArtifactRefused, PolicyFileError, OSError):
+            return _kept(name), f"Starts from the policy in service, {name}."
+        except UNREADABLE:
             return (
                 load_policy(),
                 f"The policy in service, {name}, isn't kept in the registry: starts from the default one.",
@@ -54,18 +59,30 @@ def _policy() -> tuple[Policy, str]:
     return load_policy(), "Starts from the default policy."
 
 
-def _cases() -> tuple[list[LoggedCase], int]:
-    """A share of the decisions, and how many there are."""
+def _cases() -> tuple[list[LoggedCase], Explored, int]:
+    """A share of the decisions, how some of them were made by chance, and how many there are."""
     row = access.lately(cases.clock, access.long)
     if row is None:
-        return [], 0
+        return [], {}, 0
     clock: datetime = row["moment"]
     # To the day, so that the same question is asked until the stream's next.
     until = clock.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     since = until - timedelta(days=DAYS)
     [counted] = access.long(cases.decided_between(since, until))
     every = max(1, -(-counted["decisions"] // cases.MOST_CASES))
-    return what_if.cases(access.long(cases.matured(since, until, until, every))), counted["decisions"]
+    return *what_if.cases(access.long(cases.matured(since, until, until, every)), _exploration_of), counted["decisions"]
+
+
+def _exploration_of(policy: str) -> Exploration | None:
+    try:
+        return exploration_of(_kept(policy))
+    except (*UNREADABLE, ValueError):
+        return None
+
+
+def _kept(policy: str) -> Policy:
+    """Raises UNREADABLE."""
+    return load_policy(access.registry().kept_policy(policy))
 
 
 def _thresholds(policy: Policy) -> Policy | None:
@@ -86,8 +103,8 @@ def _thresholds(policy: Policy) -> Policy | None:
     return what_if.moved(policy, Decimal(f"{approve:.4f}"), Decimal(f"{decline:.4f}"))
 
 
-def _compared(logged: list[LoggedCase], proposed: Policy) -> None:
-    trial = what_if.trial(logged, proposed, access.settings().trainer.economics)
+def _compared(logged: list[LoggedCase], explored: Explored, proposed: Policy) -> None:
+    trial = what_if.trial(logged, explored, proposed, access.settings().trainer.economics)
     before, after = trial.logged, trial.proposed
     with st.container(horizontal=True, gap="large"):
         st.metric(

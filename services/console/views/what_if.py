@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-import msgspec
-
 from services.console.queries.query import Row
-from shared.contracts.events import Verdict
 from shared.policy import Policy
-from shared.policy.backtest import EVERYTHING, Group, LoggedCase, Side, backtest, profit_curve
+from shared.policy.backtest import (
+    EVERYTHING,
+    Explored,
+    Group,
+    LoggedCase,
+    Side,
+    backtest,
+    profit_curve,
+    with_known_chances,
+)
 from shared.policy.economics import Economics
-from shared.warehouse.accepted import accepted_transaction
+from shared.policy.file import Exploration
+from shared.warehouse.logged import logged_case
 
 CENTS = 100
-_FEATURES = msgspec.json.Decoder(dict[str, float | None])
 
 
-def cases(rows: Sequence[Row]) -> list[LoggedCase]:
-    """Rows of `queries.cases.matured`."""
-    return [
-        LoggedCase(
-            transaction=accepted_transaction(row).transaction,
-            features=_FEATURES.decode(row["features"]),
-            decision=Verdict(row["decision"]),
-            probability=row["probability_of_default"],
-            degraded=row["degraded"],
-            defaulted=row["defaulted"],
-        )
-        for row in rows
-    ]
+def cases(
+    rows: Sequence[Row], exploration_of: Callable[[str], Exploration | None]
+) -> tuple[list[LoggedCase], Explored]:
+    """Rows of `queries.cases.matured`; as of `with_known_chances`."""
+    logged, explored, _ = with_known_chances(map(logged_case, rows), exploration_of)
+    return logged, explored
 
 
 def moved(policy: Policy, approve_up_to: Decimal, decline_above: Decimal) -> Policy:
@@ -59,7 +58,7 @@ class Figures:
         return Figures(
             approval_rate=side.approved / group.purchases if group.purchases else None,
             expected_loss=float(side.expected_loss_cents) / CENTS,
-            default_rate=side.defaults / side.known if side.known else None,
+            default_rate=side.default_rate,
             known=side.known,
             profit=float(side.profit_cents) / CENTS,
             profit_bp=side.profit_bp,
@@ -76,13 +75,13 @@ class Trial:
     """(limit of the probability, earned in basis points of the volume)."""
 
 
-def trial(logged: Sequence[LoggedCase], policy: Policy, economics: Economics) -> Trial:
-    """`logged`: at least one case."""
-    group = backtest(logged, policy, economics, lambda _: {})[EVERYTHING, ""]
+def trial(logged: Sequence[LoggedCase], explored: Explored, policy: Policy, economics: Economics) -> Trial:
+    """`logged`, `explored`: as of `cases`; at least one case."""
+    group = backtest(logged, policy, economics, explored, lambda _: {})[EVERYTHING, ""]
     return Trial(
         group.purchases,
         group.changed,
         Figures.of(group.logged, group),
         Figures.of(group.proposed, group),
-        profit_curve(logged, policy, economics),
+        profit_curve(logged, policy, economics, explored),
     )

@@ -32,10 +32,11 @@ from services.trainer.monitoring.reference import (
 from services.trainer.monitoring.soundness import Quality, freshness_of
 from services.trainer.monitoring.state import MonitorState
 from services.trainer.monitoring.tiles import Tile, tiles_by_day, window
-from services.trainer.warehouse import Propensity, Warehouse, WarehouseUnavailable
+from services.trainer.warehouse import Warehouse, WarehouseUnavailable
 from shared.contracts.identity import from_epoch_micros
 from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.files import ModelFiles
+from shared.policy.exploration import Propensity
 
 log = structlog.get_logger()
 

@@ -15,8 +15,9 @@ from services.trainer.monitoring.lent import Lent
 from services.trainer.monitoring.purchases import SEGMENTS, Purchases
 from services.trainer.monitoring.reference import MAX_ROWS, Arrivals
 from services.trainer.segments import UNKNOWN
-from services.trainer.warehouse import Propensity, Warehouse, decoded_features, examples_query, weights_of
+from services.trainer.warehouse import Warehouse, decoded_features, examples_query, weights_of
 from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
+from shared.policy.exploration import Propensity
 from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables, views
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from services.trainer.backtest_report import figures, page
 from services.trainer.evaluate import Economics
 from shared.contracts.events import Verdict
-from shared.policy import load_policy
-from shared.policy.backtest import EVERYTHING, LoggedCase, backtest, profit_curve
+from shared.policy import Circumstances, Policy, apply, circumstances_of, load_policy
+from shared.policy.backtest import EVERYTHING, LoggedCase, backtest, profit_curve, with_known_chances
+from shared.policy.exploration import exploration_of, was_explored
+from shared.policy.file import Exploration
 from tests import factories
 
 POLICY = load_policy()
@@ -96,6 +99,108 @@ def test_the_profit_curve_rises_over_good_loans_and_falls_over_defaults() -> Non
     assert earned[0.01] == pytest.approx(150.0)
     assert points[-1][0] == 0.5
     assert points[-1][1] == pytest.approx(0.5 * 300 - 0.5 * 6000)
+
+
+def exploring(share: str = "0.25", salt: str = "a secret of ours") -> Policy:
+    exploration = Exploration(share=share, salt=salt, up_to_loss_rate="0.2", most_expected_loss_usd="500")  # type: ignore[arg-type]  # read from text, as in the file
+    return POLICY.model_copy(update={"exploration": exploration})
+
+
+EXPLORING = exploring()
+EXPLORED = {EXPLORING.name: exploration_of(EXPLORING)}
+EVERYBODY = POLICY.model_copy(
+    update={
+        "thresholds": POLICY.thresholds.model_copy(update={"approve_up_to": Decimal(1), "decline_above": Decimal(1)})
+    }
+)
+RISKY = 0.1
+
+
+def logged_under(policy: Policy, number: int) -> LoggedCase:
+    """As a system that explores would have it: of what was declined nobody knows what became."""
+    transaction = factories.accepted(number, amount=100.0).transaction
+    made = apply(policy, transaction, {}, RISKY, None, Circumstances(exploring=True))
+    return LoggedCase(
+        transaction, {}, made.decision, RISKY, None,
+        defaulted=number % 10 == 0 if made.decision is Verdict.APPROVE else None,
+        circumstances=circumstances_of(made.policy_reasons),
+        explored_under=policy.name if was_explored(made.policy_reasons) else None,
+    )  # fmt: skip
+
+
+def test_what_chance_let_through_stands_for_its_kind_where_all_of_it_would_be_approved() -> None:
+    cases = [logged_under(EXPLORING, number) for number in range(4000)]
+    group = backtest(cases, EVERYBODY, ECONOMICS, EXPLORED)[EVERYTHING, ""]
+    # Binomial(4000, 0.25), four for each: six standard deviations are 657.
+    assert float(group.proposed.stood_for) == pytest.approx(4000, abs=657)
+    assert group.proposed.default_rate == pytest.approx(0.1, abs=0.05)
+    assert group.proposed.known == group.logged.known == group.logged.stood_for
+    assert group.proposed.profit_cents == 4 * group.logged.profit_cents
+    assert group.proposed.profit_bp == group.logged.profit_bp
+
+
+def test_the_curve_weighs_what_chance_let_through() -> None:
+    sure = [case(number, probability=0.01) for number in range(4000, 4100)]
+    risky = [logged_under(EXPLORING, number) for number in range(400)]
+    tried = sum(one.defaulted is not None for one in risky)
+    points = profit_curve([*sure, *risky], POLICY, ECONOMICS, EXPLORED)
+    earned_on_sure = ECONOMICS.margin_on_good * 10_000 * 100 / (100 + 4 * tried)
+    assert dict(points)[0.01] == pytest.approx(earned_on_sure)
+
+
+def test_a_policy_that_explores_changes_none_of_its_own_decisions() -> None:
+    cases = [logged_under(EXPLORING, number) for number in range(400)]
+    group = backtest(cases, EXPLORING, ECONOMICS, EXPLORED)[EVERYTHING, ""]
+    assert group.changed == 0
+    assert group.proposed == group.logged
+    assert group.logged.known > 0
+
+
+def test_without_exploration_what_chance_let_through_is_declined() -> None:
+    cases = [logged_under(EXPLORING, number) for number in range(400)]
+    group = backtest(cases, POLICY, ECONOMICS, EXPLORED)[EVERYTHING, ""]
+    assert group.changed == group.logged.approved > 0
+    assert group.proposed.approved == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "tried", "error"),
+    [(exploring("0.1"), 400, 114), (exploring("0.5"), 2000, 329), (exploring(salt="another secret"), 1000, 329)],
+    ids=["less is tried", "more is tried", "others are tried"],
+)
+def test_a_policy_that_explores_otherwise_tries_as_many_as_it_would(policy: Policy, tried: int, error: int) -> None:
+    """Of 4,000. Six standard deviations, of Binomial(4000, 0.1); (4000, 0.25), two for each; (4000, 0.0625), four."""
+    cases = [logged_under(EXPLORING, number) for number in range(4000)]
+    group = backtest(cases, policy, ECONOMICS, EXPLORED)[EVERYTHING, ""]
+    assert float(group.proposed.stood_for) == pytest.approx(tried, abs=error)
+
+
+def test_where_nobody_knows_how_often_chance_decided_the_outcome_is_as_if_unknown() -> None:
+    logged = [logged_under(EXPLORING, number) for number in range(400)]
+    tried = sum(one.defaulted is not None for one in logged)
+    asked: list[str] = []
+    cases, explored, unknown = with_known_chances(logged, asked.append)
+    assert (asked, explored, unknown) == ([EXPLORING.name], {}, tried)
+    group = backtest(cases, EVERYBODY, ECONOMICS, explored)[EVERYTHING, ""]
+    assert (group.proposed.approved, group.proposed.known, tried > 0) == (400, 0, True)
+    assert with_known_chances(logged, EXPLORED.get) == (logged, EXPLORED, 0)
+
+
+@pytest.mark.parametrize(
+    ("circumstances", "probability"),
+    [
+        (Circumstances(over_limit=True), 0.02),
+        (Circumstances(declines_held=True), 0.5),
+        (Circumstances(approvals_held=True), 0.02),
+    ],
+    ids=["beyond the limit", "declines held", "approvals held"],
+)
+def test_what_was_held_back_then_is_held_back_again(circumstances: Circumstances, probability: float) -> None:
+    plain = case(probability=probability)
+    made = apply(POLICY, plain.transaction, {}, probability, None, circumstances)
+    again = replace(plain, decision=made.decision, circumstances=circumstances_of(made.policy_reasons))
+    assert whole(again).changed == 0
+    assert whole(replace(plain, decision=made.decision)).changed == 1
 
 
 def test_the_report_is_one_page_with_its_figures_in_it() -> None:

@@ -17,13 +17,14 @@ from services.trainer.monitoring import purchases
 from services.trainer.monitoring.reference import decode_reference
 from services.trainer.segments import GROUPS, SEGMENTS
 from services.trainer.settings import TrainerSection, TrainerSettings
-from services.trainer.warehouse import Evaluation, Propensity, Warehouse, WarehouseUnavailable
+from services.trainer.warehouse import Evaluation, Warehouse, WarehouseUnavailable
 from shared.contracts.identity import epoch_micros
 from shared.experiments import Trials
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, load_policy
+from shared.policy.exploration import Propensity
 from shared.settings import ModelRegistrySettings
 from tests.research.simulated import simulated_history
 from tests.unit.scorer.parts import register
