@@ -43,9 +43,9 @@ PACE_S = 0.25
 """Over which answers are counted: some dozens of a crowd's."""
 FADES = 0.8
 """What is left of a pace after as long in which it wasn't reached: Kafka may stop for a moment."""
-BEST_S = 5.0
-"""The quickest answer to one of few is that of the last one to two times as long in which there were any."""
-ROOM = 1.5
+LATEST = 32
+"""Answers that weigh most in how long one of few takes."""
+ROOM = 2.0
 """To grow, in times of what keeps the pace up."""
 
 
@@ -70,11 +70,11 @@ class Heartbeat:
 
 
 class Pace:
-    """How many are answered in a second, and how soon at best. Seconds by one clock."""
+    """How many are answered in a second, and how long one of few takes. Seconds by one clock."""
 
     def __init__(self, now_s: float) -> None:
         self._counted_since_s, self._count, self._per_second = now_s, 0, 0.0
-        self._best_since_s, self._best_s, self._best_before_s = now_s, math.inf, math.inf
+        self._by_itself_s = 0.0
 
     def answered(self, now_s: float, took_s: float, *, of_few: bool) -> None:
         """`of_few`: hardly anybody was before it, so that it waited for nobody."""
@@ -84,14 +84,11 @@ class Pace:
             self._per_second = max(self._count / counted_s, FADES * self._per_second)
             self._counted_since_s, self._count = now_s, 0
         if of_few:
-            if now_s - self._best_since_s >= BEST_S:
-                self._best_since_s, self._best_before_s, self._best_s = now_s, self._best_s, math.inf
-            self._best_s = min(self._best_s, took_s)
+            self._by_itself_s += (took_s - self._by_itself_s) / LATEST
 
     def at_once(self, within_s: float) -> float:
         """How many may be in work so that each is answered within the time, or within what it takes by itself."""
-        best_s = min(self._best_s, self._best_before_s)
-        return self._per_second * max(within_s, ROOM * best_s if best_s < math.inf else 0.0)
+        return self._per_second * max(within_s, ROOM * self._by_itself_s)
 
 
 class Overloaded(Exception):
