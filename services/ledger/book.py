@@ -27,7 +27,7 @@ from services.ledger.reading import (
     source_of,
     transaction_of,
 )
-from services.ledger.recompute import Buy, Known, attributes, buy_of, differences, features
+from services.ledger.recompute import Buy, Known, Subject, buy_of, differences, features, subject_of
 from shared.contracts import identity
 from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
@@ -164,7 +164,7 @@ class Book:
         body, event_id, t = transaction_of(record)
         bought = buy_of(record.offset, t, body, event_id)
         customer = self.pseudonyms.of(Kind.CUSTOMER, body["customer_id"])
-        own = customer, own_of(body, t, attributes(body, t))
+        own = customer, own_of(subject_of(body, t))
         self._note(record, event_id, body)
         self.own[place[1:]] = own
         if event_id in self.purchases or event_id in self.gone:
@@ -198,10 +198,9 @@ class Book:
     def _vector(self, record: ConsumerRecord, place: Place) -> None:
         body = json.loads(record.value)
         seen = VectorSeen(event_id_of(body), place, body["state"], content_of(body))
-        t = micros_of(body["occurred_at"])
-        own = attributes(body["transaction"], t)
-        self._confirm(record.partition, body, body["transaction"], t, own)
-        self._confirm_source(record.partition, body, own_of(body["transaction"], t, own))
+        subject = subject_of(body["transaction"], micros_of(body["occurred_at"]))
+        self._confirm(record.partition, body, subject)
+        self._confirm_source(record.partition, body, own_of(subject))
         self._note(record, seen.event_id, body)
         self.vectors[seen.event_id].append(seen)
 
@@ -233,7 +232,7 @@ class Book:
             # Another customer's purchase may have come under the same id, and may lie before it.
             if decided is not None and decided["customer_id"] in self._names(body["customer_id"]):
                 del self.asked[event_id]
-                self._confirm(record.partition, decided, body, t, attributes(body, t))
+                self._confirm(record.partition, decided, subject_of(body, t))
 
     def _names(self, customer_id: str) -> tuple[str, str]:
         return customer_id, self.pseudonyms.of(Kind.CUSTOMER, customer_id)
@@ -244,8 +243,7 @@ class Book:
         if decided is None or (customer_id is not None and decided["customer_id"] not in self._names(customer_id)):
             return
         del self.asked[event_id]
-        t = micros_of(body["occurred_at"])
-        self._confirm(partition, decided, body, t, attributes(body, t), certain=False)
+        self._confirm(partition, decided, subject_of(body, micros_of(body["occurred_at"])), certain=False)
 
     def _update(self, record: ConsumerRecord, _: Place) -> None:
         body = json.loads(record.value)
@@ -279,19 +277,9 @@ class Book:
                 self.contents[table][place] = content
         self.records[record.topic][place] = event_id
 
-    def _confirm(
-        self,
-        partition: int,
-        body: dict[str, Any],
-        transaction: dict[str, Any],
-        t: int,
-        attributes: Mapping[str, float | None],
-        *,
-        certain: bool = True,
-    ) -> None:
+    def _confirm(self, partition: int, body: dict[str, Any], subject: Subject, *, certain: bool = True) -> None:
         """Compare a vector's features with a recomputation from exactly the records at or below its `as_of`.
 
-        `t`, `attributes`: of the purchase.
         `certain`: whether the purchase itself is as it was sent.
         """
         seen, own = body["as_of"], body["event_id"]
@@ -300,10 +288,10 @@ class Book:
             buy for buy in self.bought.get(customer, ()) if buy.offset <= seen["transactions"] and buy.event_id != own
         ]
         known = [outcome for outcome in self.outcomes.get(customer, ()) if outcome.offset <= seen["outcomes"]]
-        recomputed = features(transaction, t, attributes, earlier, known)
+        recomputed = features(subject, earlier, known)
         wrong = differences(body["features"], recomputed, same_set=is_of_this_release(body))
         lacking = self.expired.lacks_inputs(partition)
-        if wrong and not self._since_erasure(body, transaction, t, attributes, earlier, known, lacking=lacking):
+        if wrong and not self._since_erasure(body, subject, earlier, known, lacking):
             found = f"{own}: {', '.join(wrong)}"
             if lacking or not certain or self._is_strange(customer):
                 self.not_checkable.append(found)
@@ -337,12 +325,9 @@ class Book:
     def _since_erasure(
         self,
         body: dict[str, Any],
-        transaction: dict[str, Any],
-        t: int,
-        attributes: Mapping[str, float | None],
+        subject: Subject,
         earlier: list[Buy],
         known: list[Known],
-        *,
         lacking: bool,
     ) -> bool:
         """Whether the features are those of a state that was begun anew when the customer was erased: of what came
@@ -355,7 +340,7 @@ class Book:
         return any(
             not differences(
                 body["features"],
-                features(transaction, t, attributes, earlier[cut:], known[outcomes_cut:]),
+                features(subject, earlier[cut:], known[outcomes_cut:]),
                 same_set=is_of_this_release(body),
             )
             for cut in reversed(cuts)

@@ -24,14 +24,6 @@ CENTS_OF_CENTS = Decimal("0.0001")
 Plain = Callable[[Any], object]
 
 
-def _moment(value: Any) -> object:
-    """Microseconds since 1970; None for what isn't a time."""
-    try:
-        return micros_of(value)
-    except (ValueError, AttributeError, TypeError):
-        return None
-
-
 def _amount(value: Any) -> object:
     if value is None:
         return None
@@ -63,14 +55,26 @@ def _named(name: str) -> Callable[[Mapping[str, Any]], Any]:
     return lambda body: body.get(name)
 
 
+def _time(name: str) -> Callable[[Mapping[str, Any]], int | None]:
+    """In microseconds since 1970, as which a row has it; None for what isn't a time."""
+
+    def find(body: Mapping[str, Any]) -> int | None:
+        try:
+            return micros_of(body.get(name))
+        except (ValueError, AttributeError, TypeError):
+            return None
+
+    return find
+
+
 Column = tuple[str, Callable[[Mapping[str, Any]], Any], Plain]
 """The table's column, where the record has it, and the plain form of both."""
 
 COMPARED: dict[str, dict[str, tuple[Column, ...]]] = {
     TRANSACTIONS.name: {
-        "flit_bnpl_raw.raw_bnpl_txs_json": (("_timestamp", _named("occurred_at"), _moment),),
+        "flit_bnpl_raw.raw_bnpl_txs_json": (("_timestamp", _time("occurred_at"), _as_is),),
         "flit_bnpl_raw.transactions": (
-            ("occurred_at", _named("occurred_at"), _moment),
+            ("occurred_at", _time("occurred_at"), _as_is),
             ("amount", _named("amount"), _amount),
             ("currency", _named("currency"), _as_is),
         ),
@@ -79,12 +83,12 @@ COMPARED: dict[str, dict[str, tuple[Column, ...]]] = {
         "flit_bnpl_raw.outcomes": (
             ("defaulted", _named("defaulted"), _as_is),
             ("days_to_first_missed_payment", _named("days_to_first_missed_payment"), _as_is),
-            ("observed_at", _named("observed_at"), _moment),
+            ("observed_at", _time("observed_at"), _as_is),
         ),
     },
     FEATURES.name: {
         "flit_ml_raw.features": (
-            ("occurred_at", _named("occurred_at"), _moment),
+            ("occurred_at", _time("occurred_at"), _as_is),
             ("feature_set_version", _named("feature_set_version"), _as_is),
             ("feature_hash", _named("feature_hash"), _as_is),
             ("as_of_transactions", _of("as_of", "transactions"), _as_is),
@@ -94,7 +98,7 @@ COMPARED: dict[str, dict[str, tuple[Column, ...]]] = {
     },
     DECISIONS.name: {
         "flit_ml_raw.raw_bnpl_prediction_logs": (
-            ("prediction_timestamp", _named("decided_at"), _moment),
+            ("prediction_timestamp", _time("decided_at"), _as_is),
             ("decision", _named("decision"), _as_is),
             ("probability_of_default", _named("probability_of_default"), _number),
             ("expected_loss", _named("expected_loss"), _number),
@@ -104,7 +108,7 @@ COMPARED: dict[str, dict[str, tuple[Column, ...]]] = {
             ("feature_hash", _named("feature_hash"), _as_is),
             ("as_of_transactions", _of("as_of", "transactions"), _as_is),
             ("as_of_outcomes", _of("as_of", "outcomes"), _as_is),
-            ("occurred_at", _named("occurred_at"), _moment),
+            ("occurred_at", _time("occurred_at"), _as_is),
             ("reasons", _named("reasons"), _document),
             ("variant", _named("variant"), _as_is),
             ("shadow", _named("shadow"), _document),
@@ -150,8 +154,7 @@ def of_record(topic: str, body: Mapping[str, Any]) -> dict[str, bytes]:
 def of_row(table: str, values: Iterable[Any]) -> bytes:
     """Digest of what the row says. `values`: of `columns_of` the table, as BigQuery's client gives them, but for
     times, which are microseconds since 1970."""
-    columns = zip(values, _BY_TABLE[table], strict=True)
-    return _digest([value if plain is _moment else plain(value) for value, (_, _, plain) in columns])
+    return _digest([plain(value) for value, (_, _, plain) in zip(values, _BY_TABLE[table], strict=True)])
 
 
 def _digest(values: list[object]) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
+from services.ledger.recompute import Subject
 from shared.contracts import identity
 from shared.feature_definitions import FEATURE_SET_VERSION  # the set's name, and nothing of how it is made
 
@@ -38,9 +39,9 @@ def transaction_of(record: ConsumerRecord) -> tuple[dict[str, Any], str, int]:
     return body, sys.intern(event_id), t
 
 
-def own_of(body: Mapping[str, Any], t: int, attributes: Mapping[str, float | None]) -> int:
-    """What the features of a purchase at `t` take from itself, in a few bytes that stand for it within this audit."""
-    return hash((t, body["currency"], *attributes.values()))
+def own_of(subject: Subject) -> int:
+    """What the features of a purchase take from itself, in a few bytes that stand for it within this audit."""
+    return hash((subject.t, subject.body["currency"], *subject.attributes.values()))
 
 
 def refused_of(letter: Mapping[str, Any]) -> tuple[tuple[str, int, int], tuple[str, str, str]]:

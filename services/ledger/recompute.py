@@ -72,6 +72,21 @@ class Known:
     defaulted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The purchase that features are of."""
+
+    body: Mapping[str, Any]
+    t: int
+    """Microseconds since 1970."""
+    attributes: Mapping[str, float | None]
+    """The features that tell of itself alone."""
+
+
+def subject_of(body: Mapping[str, Any], t: int) -> Subject:
+    return Subject(body, t, attributes(body, t))
+
+
 def minor_of(amount: float, currency: str) -> int:
     scale: int = 10 ** DIGITS.get(currency, 2)
     return round(amount * scale)
@@ -100,19 +115,17 @@ def buy_of(offset: int, t: int, body: dict[str, Any], event_id: str) -> Buy:
     )
 
 
-def features(
-    body: dict[str, Any], t: int, own: Mapping[str, float | None], earlier: list[Buy], outcomes: list[Known]
-) -> dict[str, float | None]:
-    """Every feature of the purchase `body` at `t` (microseconds since 1970).
+def features(subject: Subject, earlier: list[Buy], outcomes: list[Known]) -> dict[str, float | None]:
+    """Every feature of the purchase.
 
-    `own`: its `attributes`.
     `earlier`: the customer's other purchases at or below the vector's `as_of`, in log order, repeats left out.
     `outcomes`: the customer's outcomes at or below it, in log order, repeats included.
     """
+    body, t, answers = subject.body, subject.t, dict(subject.attributes)
     times = sorted((buy.t for buy in earlier), reverse=True)
     if len(times) > TOO_LATE_BEHIND and t < times[TOO_LATE_BEHIND]:
-        return {**own, **dict.fromkeys(_rolling({}, body, t, [], []), None)}
-    return {**own, **_rolling({}, body, t, [buy for buy in earlier if buy.t <= t], outcomes)}
+        return answers | dict.fromkeys(_rolling({}, body, t, [], []), None)
+    return answers | _rolling({}, body, t, [buy for buy in earlier if buy.t <= t], outcomes)
 
 
 def attributes(body: Mapping[str, Any], t: int) -> dict[str, float | None]:
@@ -140,7 +153,7 @@ def attributes(body: Mapping[str, Any], t: int) -> dict[str, float | None]:
 
 
 def _rolling(
-    answers: dict[str, float | None], body: dict[str, Any], t: int, past: list[Buy], outcomes: list[Known]
+    answers: dict[str, float | None], body: Mapping[str, Any], t: int, past: list[Buy], outcomes: list[Known]
 ) -> dict[str, float | None]:
     currency = body["currency"]
     scale = 10 ** DIGITS.get(currency, 2)

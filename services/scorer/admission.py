@@ -118,6 +118,7 @@ class Admission:
         self._whole = 0
         self._cut_at_s = -math.inf
         self._turned_away_at_s = -math.inf
+        """When there was no place for somebody."""
         self._pace = Pace(clock())
         self._needed_at_s = clock()
         """When more than half of the places were last in use."""
@@ -153,8 +154,7 @@ class Admission:
         try:
             yield
         finally:
-            self._pace.answered(self._clock(), self._clock() - arrived_s, of_few=of_few)
-            self._learn(arrived_s)
+            self._learn(arrived_s, of_few=of_few)
             self._in_work -= 1
             IN_FLIGHT.set(self._in_work)
 
@@ -179,9 +179,10 @@ class Admission:
             self._limit, self._starting = self._first, True
             ADMISSION_LIMIT.set(self.limit)
 
-    def _learn(self, arrived_s: float) -> None:
+    def _learn(self, arrived_s: float, *, of_few: bool) -> None:
         now = self._clock()
         took_s = now - arrived_s
+        self._pace.answered(now, took_s, of_few=of_few)
         if 2 * self._in_work <= self._limit:
             # While most places are empty, neither an answer in time nor one that is late (the machine paused, Kafka is
             # slow) says anything about how many there might be.

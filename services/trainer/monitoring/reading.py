@@ -18,7 +18,6 @@ from services.trainer.segments import UNKNOWN
 from services.trainer.warehouse import Warehouse, decoded_features, examples_query, weights_of
 from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
 from shared.policy.exploration import Propensity
-from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables, views
 
 MAX_DAY_ROWS = 50_000
@@ -31,7 +30,6 @@ LATE_DAYS = 7
 MAX_OUTCOMES = 100_000
 """Of what a model never learnt from, drawn alike: some thousand defaults tell its slope to within a thirtieth."""
 
-_EXPLORED = PolicyReason.EXPLORATION.reason.code
 _FIRST = f"QUALIFY {views.FIRST_OF_EVENT}"
 _BETWEEN = "occurred_at >= TIMESTAMP_MICROS({first_us}) AND occurred_at < TIMESTAMP_MICROS({end_us})"
 _DECIDED_SINCE = views.decided_since("{first_us}")
@@ -88,14 +86,13 @@ _BEGAN = (
 _LENT = f"""
 SELECT UNIX_MICROS(d.occurred_at) AS occurred_us, d.model_version, d.probability_of_default AS probability,
   CAST(t.amount AS FLOAT64) AS amount, e.defaulted,
-  IF(d.explored AND NOT d.after_the_fact, d.policy_version, NULL) AS explored_under,
+  IF(d.explored, d.policy_version, NULL) AS explored_under,
   UNIX_MICROS(TIMESTAMP_ADD(d.occurred_at, INTERVAL {views.DAYS_PER_INSTALMENT} * t.installments_count DAY))
     AS mature_us
 FROM (
   SELECT event_id, occurred_at, prediction_timestamp, model_version, probability_of_default, policy_version, decision,
-    COALESCE(STRPOS(TO_JSON_STRING(reasons), '"{_EXPLORED}"') > 0, FALSE) AS explored,
-    TIMESTAMP_DIFF(prediction_timestamp, occurred_at, HOUR) >= {views.DECIDED_AFTER_THE_FACT_HOURS} AS after_the_fact
-  FROM `{{project}}.{tables.DECISIONS.id}` WHERE {_DECIDED_SINCE} AND {_BETWEEN} AND customer_id IS NOT NULL
+    {views.EXPLORED} AS explored
+  FROM `{{project}}.{tables.DECISIONS.id}` AS d WHERE {_DECIDED_SINCE} AND {_BETWEEN} AND customer_id IS NOT NULL
   {_FIRST}
 ) AS d
 JOIN (

@@ -22,7 +22,7 @@ from shared.policy.backtest import LoggedCase
 from shared.policy.economics import Economics
 from shared.policy.exploration import exploration_of
 from tests import factories
-from tests.unit.trainer.test_backtest import exploring
+from tests.unit.policy.test_exploration import policy_with
 from tests.unit.warehouse.test_logged import row as logged_row
 
 NOW = datetime(2026, 6, 1, 12, 0, 7, tzinfo=UTC)
@@ -196,7 +196,7 @@ def test_stricter_thresholds_approve_less_and_lose_less() -> None:
 def test_what_chance_let_through_under_a_policy_that_is_gone_counts_as_if_nobody_knew_its_outcome() -> None:
     names = ("kept", "gone", None)
     rows = [logged_row(defaulted=False, explored_under=name, probability_of_default=0.01) for name in names]
-    kept = exploration_of(exploring())
+    kept = exploration_of(policy_with())
     logged, explored = what_if.cases(rows, {"kept": kept}.get)
     assert [one.defaulted for one in logged] == [False, None, False]
     assert explored == {"kept": kept}

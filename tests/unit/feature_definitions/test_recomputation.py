@@ -104,7 +104,7 @@ def _walk(draws: list[dict[str, Any]]) -> None:
         accepted = _accept(number, now, draw)
         served = features_of(state, accepted)
         body = json.loads(json.dumps(_plain(accepted)))
-        naive = recompute.features(body, now, recompute.attributes(body, now), bought, outcomes)
+        naive = recompute.features(recompute.subject_of(body, now), bought, outcomes)
         assert list(served) == list(FEATURE_NAMES)
         assert recompute.differences(served, naive) == []
         state.add_purchase(accepted)

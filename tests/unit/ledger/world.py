@@ -139,3 +139,8 @@ def spoil_a_feature(world: World) -> None:
     body = json.loads(world.vectors[1].value)
     body["features"]["amount_sum_24h"] += 0.01
     world.vectors[1] = record("bnpl-features", 1, "c1", body)
+
+
+def only_the_first_is_judged(world: World) -> None:
+    place = partition_of(b"c1", PARTITIONS)
+    world.scope = {(topic, place): 1 for topic in ("bnpl-transactions", "bnpl-features", "risk-decisions")}

@@ -16,8 +16,8 @@ EXPLORING = Circumstances(exploring=True)
 RISKY = 0.10
 
 
-def policy_with(share: str = "0.25", up_to: str = "0.20", **changes: Any) -> Policy:
-    exploration = Exploration(share=share, salt="a secret of ours", up_to_loss_rate=up_to, most_expected_loss_usd="500")  # type: ignore[arg-type]  # read from text, as in the file
+def policy_with(share: str = "0.25", up_to: str = "0.20", salt: str = "a secret of ours", **changes: Any) -> Policy:
+    exploration = Exploration(share=share, salt=salt, up_to_loss_rate=up_to, most_expected_loss_usd="500")  # type: ignore[arg-type]  # read from text, as in the file
     return load_policy().model_copy(update={"exploration": exploration, **changes})
 
 
@@ -37,9 +37,7 @@ def test_about_its_share_of_the_would_be_declines_is_approved() -> None:
 
 
 def test_the_chosen_ones_are_the_same_every_time_and_others_under_another_salt() -> None:
-    policy = policy_with()
-    assert policy.exploration is not None
-    other = policy.model_copy(update={"exploration": policy.exploration.model_copy(update={"salt": "another secret"})})
+    policy, other = policy_with(), policy_with(salt="another secret")
     chosen = [number for number in range(400) if verdict(number, RISKY, policy) is Verdict.APPROVE]
     assert chosen == [number for number in range(400) if verdict(number, RISKY, policy) is Verdict.APPROVE]
     assert chosen != [number for number in range(400) if verdict(number, RISKY, other) is Verdict.APPROVE]

@@ -17,8 +17,8 @@ from shared.contracts.events import Verdict
 from shared.policy import Circumstances, Policy, apply, circumstances_of, load_policy
 from shared.policy.backtest import EVERYTHING, LoggedCase, backtest, profit_curve, with_known_chances
 from shared.policy.exploration import exploration_of, was_explored
-from shared.policy.file import Exploration
 from tests import factories
+from tests.unit.policy.test_exploration import policy_with
 
 POLICY = load_policy()
 ECONOMICS = Economics()
@@ -101,12 +101,7 @@ def test_the_profit_curve_rises_over_good_loans_and_falls_over_defaults() -> Non
     assert points[-1][1] == pytest.approx(0.5 * 300 - 0.5 * 6000)
 
 
-def exploring(share: str = "0.25", salt: str = "a secret of ours") -> Policy:
-    exploration = Exploration(share=share, salt=salt, up_to_loss_rate="0.2", most_expected_loss_usd="500")  # type: ignore[arg-type]  # read from text, as in the file
-    return POLICY.model_copy(update={"exploration": exploration})
-
-
-EXPLORING = exploring()
+EXPLORING = policy_with()
 EXPLORED = {EXPLORING.name: exploration_of(EXPLORING)}
 EVERYBODY = POLICY.model_copy(
     update={
@@ -165,7 +160,7 @@ def test_without_exploration_what_chance_let_through_is_declined() -> None:
 
 @pytest.mark.parametrize(
     ("policy", "tried", "error"),
-    [(exploring("0.1"), 400, 114), (exploring("0.5"), 2000, 329), (exploring(salt="another secret"), 1000, 329)],
+    [(policy_with("0.1"), 400, 114), (policy_with("0.5"), 2000, 329), (policy_with(salt="another secret"), 1000, 329)],
     ids=["less is tried", "more is tried", "others are tried"],
 )
 def test_a_policy_that_explores_otherwise_tries_as_many_as_it_would(policy: Policy, tried: int, error: int) -> None:
