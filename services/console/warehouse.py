@@ -56,7 +56,8 @@ class Warehouse:
         try:
             # No retries here either: the page is asked again by whoever looks at it.
             job = self._client.query(sql, job_config=config, retry=None, job_retry=None, timeout=CALL_TIMEOUT_S)
-            return [dict(row.items()) for row in job.result(timeout=ANSWER_TIMEOUT_S, retry=None)]
+            # By key: what a row gives with items() are deep copies.
+            return [dict(row) for row in job.result(timeout=ANSWER_TIMEOUT_S, retry=None)]
         except _AWAY as error:
             raise self._away(error) from error
 
