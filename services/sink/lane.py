@@ -15,7 +15,8 @@ import structlog
 from services.sink.bigquery import PartitionWriter, StreamLost
 from services.sink.gate import Gate
 from services.sink.metrics import VISIBLE_SECONDS
-from services.sink.pipeline import Built, KafkaRecord, Rules, build
+from services.sink.pipeline import Built, Rules, build
+from shared.contracts.log import StampedRecord
 from shared.kafka.errors import GaveUp
 from shared.telemetry.metrics import BATCH_SECONDS, EVENTS
 from shared.telemetry.process import patiently
@@ -74,7 +75,7 @@ class Lane:
         self._end_of_log = end_of_log
         self._gate = gate
         self._tracing = tracing
-        self._buffer: deque[KafkaRecord] = deque()
+        self._buffer: deque[StampedRecord] = deque()
         self._bytes = 0
         self._oldest_at = 0.0
         self._next_offset = 0
@@ -88,7 +89,7 @@ class Lane:
         """The offset to commit: all below it is settled."""
         self._task = asyncio.create_task(self._run(), name=f"lane-{topic}-{partition}")
 
-    def offer(self, records: Sequence[KafkaRecord]) -> None:
+    def offer(self, records: Sequence[StampedRecord]) -> None:
         """Take records; those that come from before a new beginning are passed over."""
         if not self.opened or self.seek_to is not None:
             return
@@ -178,7 +179,7 @@ class Lane:
         gate = self._gate
         return frozenset() if gate is None else await patiently(lambda: gate.refused(low, high), self._closing)
 
-    def _settle(self, records: Sequence[KafkaRecord], built: Built) -> None:
+    def _settle(self, records: Sequence[StampedRecord], built: Built) -> None:
         for record in records:
             self._buffer.popleft()
             self._bytes -= _size(record)
@@ -229,6 +230,6 @@ class Lane:
                 await self._closing.wait()
 
 
-def _size(record: KafkaRecord) -> int:
+def _size(record: StampedRecord) -> int:
     """About what a record holds in memory, in bytes."""
     return len(record.value or b"") + 500

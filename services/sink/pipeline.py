@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -22,6 +22,7 @@ from shared.contracts.enumerations import BLOCK_TYPES
 from shared.contracts.events import DeadLetter
 from shared.contracts.headers import schema_version_of
 from shared.contracts.identity import epoch_micros, partition_of
+from shared.contracts.log import StampedRecord
 from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
 from shared.contracts.records import (
     MAX_RECORD_BYTES,
@@ -38,28 +39,7 @@ from shared.warehouse.columns import Row, Table
 LAST_KAFKA_MS = 253_402_300_799_000
 """The end of the year 9999, where BigQuery's timestamps end; a record's own timestamp may be any 64-bit number."""
 
-
 MAX_INT64 = 2**63 - 1
-
-
-class KafkaRecord(Protocol):
-    """What is needed of a record."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
-
 
 Rows = list[tuple[Table, Row]]
 """Of one record: one row in each table that mirrors its topic."""
@@ -86,7 +66,7 @@ class Built:
     """Reason to how many records have none."""
 
 
-def build(topic: str, records: Sequence[KafkaRecord], rules: Rules, refused_offsets: frozenset[int]) -> Built:
+def build(topic: str, records: Sequence[StampedRecord], rules: Rules, refused_offsets: frozenset[int]) -> Built:
     """`refused_offsets`: of this partition, refused because of state."""
     rows: dict[Table, list[Row]] = {table: [] for table in tables.tables_of(topic)}
     refused: dict[str, int] = {}
@@ -103,7 +83,7 @@ def build(topic: str, records: Sequence[KafkaRecord], rules: Rules, refused_offs
     return Built(rows, written, refused)
 
 
-def rows_of(record: KafkaRecord, rules: Rules) -> Rows:
+def rows_of(record: StampedRecord, rules: Rules) -> Rows:
     """The rows of one record. Raises `Rejection` where the decoder refuses it."""
     built = _BUILDERS[record.topic](record, rules)
     place = {
@@ -119,7 +99,7 @@ def rows_of(record: KafkaRecord, rules: Rules) -> Rows:
     return built
 
 
-def _transaction(record: KafkaRecord, rules: Rules) -> Rows:
+def _transaction(record: StampedRecord, rules: Rules) -> Rows:
     accepted = decode_transaction(
         record.value,
         door=Door.TOPIC,
@@ -157,7 +137,7 @@ def _typed(accepted: AcceptedTransaction, misplaced: bool) -> Row:
     return row
 
 
-def _outcome(record: KafkaRecord, rules: Rules) -> Rows:
+def _outcome(record: StampedRecord, rules: Rules) -> Rows:
     accepted = decode_outcome(record.value, schema_version=schema_version_of(record.headers))
     outcome = accepted.outcome
     row: Row = {
@@ -171,7 +151,7 @@ def _outcome(record: KafkaRecord, rules: Rules) -> Rows:
     return [(tables.OUTCOMES, row)]
 
 
-def _is_misplaced(record: KafkaRecord, customer_id: str, rules: Rules) -> bool:
+def _is_misplaced(record: StampedRecord, customer_id: str, rules: Rules) -> bool:
     """Whether the record lies in a partition that isn't its key's. One that lies right must be the customer's.
 
     A misplaced record is only passed over where it lies, whatever is in it: it is judged where it was sent again.
@@ -183,7 +163,7 @@ def _is_misplaced(record: KafkaRecord, customer_id: str, rules: Rules) -> bool:
     return False
 
 
-def _vector(record: KafkaRecord, rules: Rules) -> Rows:
+def _vector(record: StampedRecord, rules: Rules) -> Rows:
     version = schema_version_of(record.headers)
     vector, occurred_us = read_vector(record.value, record.key, version)
     row: Row = {
@@ -202,7 +182,7 @@ def _vector(record: KafkaRecord, rules: Rules) -> Rows:
     return [(tables.FEATURES, row)]
 
 
-def _decision(record: KafkaRecord, rules: Rules) -> Rows:
+def _decision(record: StampedRecord, rules: Rules) -> Rows:
     decision = decode_decision(record.value)
     value = record.value or b""
     customer_id = rules.pseudonyms.once(Kind.CUSTOMER, decision.customer_id)
@@ -234,7 +214,7 @@ def _decision(record: KafkaRecord, rules: Rules) -> Rows:
     return [(tables.DECISIONS, row)]
 
 
-def _update(record: KafkaRecord, rules: Rules) -> Rows:
+def _update(record: StampedRecord, rules: Rules) -> Rows:
     update = decode_decision_update(record.value)
     row: Row = {
         "update_id": update.update_id,
@@ -249,7 +229,7 @@ def _update(record: KafkaRecord, rules: Rules) -> Rows:
     return [(tables.DECISION_UPDATES, row)]
 
 
-def _dead_letter(record: KafkaRecord, rules: Rules) -> Rows:
+def _dead_letter(record: StampedRecord, rules: Rules) -> Rows:
     # Not through the shared parser: a letter's value is far longer than any text that a purchase may hold.
     if record.value is None or len(record.value) > MAX_RECORD_BYTES:
         raise Rejection(RejectionReason.SIZE, "", f"a letter of at most {MAX_RECORD_BYTES} bytes")
@@ -282,7 +262,7 @@ def _dead_letter(record: KafkaRecord, rules: Rules) -> Rows:
 
 
 _letters = msgspec.json.Decoder(DeadLetter)
-_BUILDERS: dict[str, Callable[[KafkaRecord, Rules], Rows]] = {
+_BUILDERS: dict[str, Callable[[StampedRecord, Rules], Rows]] = {
     topics.TRANSACTIONS.name: _transaction,
     topics.OUTCOMES.name: _outcome,
     topics.FEATURES.name: _vector,
@@ -292,7 +272,7 @@ _BUILDERS: dict[str, Callable[[KafkaRecord, Rules], Rows]] = {
 }
 
 
-def _kafka_us(record: KafkaRecord) -> int:
+def _kafka_us(record: StampedRecord) -> int:
     return min(max(record.timestamp, 0), LAST_KAFKA_MS) * 1000
 
 

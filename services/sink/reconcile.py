@@ -23,8 +23,9 @@ from google.cloud import bigquery
 
 from services.sink.gate import RefusalIndex
 from services.sink.lane import SERVICE
-from services.sink.pipeline import KafkaRecord, Rules, build
+from services.sink.pipeline import Rules, build
 from shared.contracts import topics
+from shared.contracts.log import StampedRecord
 from shared.kafka.connection import client_arguments
 from shared.settings import KafkaSettings
 from shared.warehouse.clients import RETRY
@@ -168,9 +169,9 @@ async def _partition(
 
 async def windows(
     consumer: AIOKafkaConsumer, at: TopicPartition, end: int
-) -> AsyncIterator[tuple[list[KafkaRecord], int]]:
+) -> AsyncIterator[tuple[list[StampedRecord], int]]:
     """Records below `end`, some at a time, and the offset that each window ends before."""
-    window: list[KafkaRecord] = []
+    window: list[StampedRecord] = []
     while (position := await consumer.position(at)) < end:
         batch = await consumer.getmany(at, timeout_ms=500, max_records=WINDOW)
         window += [record for record in batch.get(at, ()) if record.offset < end]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import msgspec
 
 from shared.contracts.dead_letters import dead_letter
 from shared.contracts.events import encode
-from shared.contracts.headers import Headers, cloud_event
+from shared.contracts.headers import cloud_event
+from shared.contracts.log import KafkaRecord
 from shared.contracts.rejections import Rejection
 from shared.contracts.topics import DEAD_LETTERS
 from shared.kafka.producer import OutgoingRecord
@@ -18,24 +17,7 @@ LARGEST_LETTER_BYTES = 900_000
 into headers; a letter that can't be sent would stop the partition for good."""
 
 
-class Refused(Protocol):
-    """A record as it lay on its topic."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Headers: ...
-
-
-def letter_record(rejection: Rejection, record: Refused, *, service: str, received_at: str) -> OutgoingRecord:
+def letter_record(rejection: Rejection, record: KafkaRecord, *, service: str, received_at: str) -> OutgoingRecord:
     """The dead letter of a refused record. Headers and key are left out where they alone would make it too large.
 
     Its `ce_id` is the record's place, so that refusing it again gives the same letter. `received_at`: canonical time.

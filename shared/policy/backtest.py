@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from shared.contracts.events import Transaction, Verdict
 from shared.contracts.money import minor_units
@@ -51,11 +52,19 @@ Explored = Mapping[str, Exploration]
 NOTHING: Explored = {}
 
 
+class KnownChances(NamedTuple):
+    cases: list[LoggedCase]
+    explored: Explored
+    """How each policy explored that approved one of them by chance."""
+    unknown: int
+    """Of how many that isn't known."""
+
+
 def with_known_chances(
     cases: Iterable[LoggedCase], exploration_of: Callable[[str], Exploration | None]
-) -> tuple[list[LoggedCase], Explored, int]:
-    """The cases, how each policy explored that approved one of them by chance, and of how many that isn't known: nobody
-    knows how many these stand for, and they are taken as if their outcome weren't known.
+) -> KnownChances:
+    """Where nobody knows how a policy explored, nobody knows for how many purchases those stand that it approved by
+    chance: they are taken as if their outcome weren't known.
 
     `exploration_of`: of a policy, by its name; None where it isn't kept any more. Asked once for each.
     """
@@ -63,7 +72,7 @@ def with_known_chances(
     found = {name: exploration_of(name) for name in {case.explored_under for case in logged} if name is not None}
     explored = {name: exploration for name, exploration in found.items() if exploration is not None}
     lacking = found.keys() - explored.keys()
-    return (
+    return KnownChances(
         [
             replace(case, defaulted=None, explored_under=None) if case.explored_under in lacking else case
             for case in logged

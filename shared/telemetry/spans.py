@@ -23,8 +23,9 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from shared.contracts.headers import header, traceparent_of, with_traceparent
+from shared.contracts.log import KafkaRecord
 from shared.telemetry.trace_context import NO_PARENT, context_of, traceparent_naming
-from shared.telemetry.tracing import Processing, Received, Root, Sender
+from shared.telemetry.tracing import Processing, Root, Sender
 from shared.telemetry.web_spans import TracedApp
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class SpanTracing:
         self._tracer = provider.get_tracer("flit-risk")
 
     @contextmanager
-    def processing(self, records: Sequence[Received]) -> Iterator[Processing]:
+    def processing(self, records: Sequence[KafkaRecord]) -> Iterator[Processing]:
         started_ns = time.time_ns()
         spans = [self._process(record, started_ns) for record in records]
         done = False
@@ -63,7 +64,7 @@ class SpanTracing:
         finally:
             _end(spans, done)
 
-    def processed(self, records: Sequence[Received], started_ns: int) -> None:
+    def processed(self, records: Sequence[KafkaRecord], started_ns: int) -> None:
         _end([self._process(record, started_ns) for record in records], True)
 
     def root(self, name: str, event_id: str, started_ns: int, attributes: Mapping[str, str]) -> Root:
@@ -88,7 +89,7 @@ class SpanTracing:
         context = NO_PARENT if parent is None else context_of(parent)
         return self._tracer.start_span(name, context, kind, attributes, start_time=started_ns)
 
-    def _process(self, record: Received, started_ns: int) -> Span:
+    def _process(self, record: KafkaRecord, started_ns: int) -> Span:
         attributes: dict[str, str | int] = {
             "messaging.system": "kafka",
             "messaging.operation.type": "process",
@@ -106,7 +107,7 @@ class _Continued:
     def __init__(self, traces: Mapping[tuple[str, int, int], str]) -> None:
         self._traces = traces
 
-    def traceparent(self, record: Received) -> str | None:
+    def traceparent(self, record: KafkaRecord) -> str | None:
         return self._traces[_place(record)]
 
 
@@ -168,7 +169,7 @@ class _Ids(RandomIdGenerator):
         return super().generate_trace_id() if wanted is None else wanted
 
 
-def _place(record: Received) -> tuple[str, int, int]:
+def _place(record: KafkaRecord) -> tuple[str, int, int]:
     return record.topic, record.partition, record.offset
 
 

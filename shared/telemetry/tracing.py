@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from shared.contracts.headers import traceparent_of
+from shared.contracts.log import KafkaRecord
 from shared.settings import EXIT_BAD_SETTING
 
 if TYPE_CHECKING:
@@ -25,19 +26,6 @@ if TYPE_CHECKING:
 
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """OpenTelemetry's own, the first for traces alone. Its other variables hold as well, OTEL_TRACES_SAMPLER above all."""
-
-
-class Received(Protocol):
-    """A record as it lay on its topic."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
 class Sender(Protocol):
@@ -49,7 +37,7 @@ class Sender(Protocol):
 class Processing(Protocol):
     """The work on some records."""
 
-    def traceparent(self, record: Received) -> str | None:
+    def traceparent(self, record: KafkaRecord) -> str | None:
         """The trace that goes on with what follows from the record; None where it belongs to none."""
         ...
 
@@ -68,11 +56,11 @@ class Tracing(Protocol):
     @property
     def on(self) -> bool: ...
 
-    def processing(self, records: Sequence[Received]) -> AbstractContextManager[Processing]:
+    def processing(self, records: Sequence[KafkaRecord]) -> AbstractContextManager[Processing]:
         """Around the work on the records, until what follows from them is durable."""
         ...
 
-    def processed(self, records: Sequence[Received], started_ns: int) -> None:
+    def processed(self, records: Sequence[KafkaRecord], started_ns: int) -> None:
         """The same, told afterwards, where nothing is sent because of them. `started_ns`: since 1970."""
         ...
 
@@ -90,7 +78,7 @@ class Tracing(Protocol):
 
 
 class _HandedOn:
-    def traceparent(self, record: Received) -> str | None:
+    def traceparent(self, record: KafkaRecord) -> str | None:
         return traceparent_of(record.headers)
 
 
@@ -100,10 +88,10 @@ HANDED_ON: Processing = _HandedOn()
 class _Off:
     on = False
 
-    def processing(self, records: Sequence[Received]) -> AbstractContextManager[Processing]:
+    def processing(self, records: Sequence[KafkaRecord]) -> AbstractContextManager[Processing]:
         return nullcontext(HANDED_ON)
 
-    def processed(self, records: Sequence[Received], started_ns: int) -> None:
+    def processed(self, records: Sequence[KafkaRecord], started_ns: int) -> None:
         """Nothing to tell."""
 
     def root(self, name: str, event_id: str, started_ns: int, attributes: Mapping[str, str]) -> Root:

@@ -12,7 +12,7 @@ from services.console.queries import cases, decisions
 from services.console.views import what_if
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.policy import Policy, PolicyFileError, load_policy
-from shared.policy.backtest import Explored, LoggedCase
+from shared.policy.backtest import KnownChances
 from shared.policy.exploration import exploration_of
 from shared.policy.file import Exploration
 
@@ -30,18 +30,27 @@ def show() -> None:
     st.title("What-if")
     with access.in_words():
         policy, told = _policy()
-        logged, explored, decided = _cases()
-        if not logged:
+        known, decided = _cases()
+        if not known.cases:
             st.info("No decision is in the warehouse yet: there is nothing to decide again.")
             return
         st.caption(
-            f"{told} {len(logged):,} of {decided:,} decisions, drawn by their place in the log, are decided again with "
-            "the trainer's own backtest. Profit counts purchases whose outcome is known alone: what was declined has "
-            "none, but for what chance let through, which stands for its kind."
+            f"{told} {len(known.cases):,} of {decided:,} decisions, drawn by their place in the log, are decided again "
+            "with the trainer's own backtest. Profit counts purchases whose outcome is known alone: what was declined "
+            f"has none, but for what chance let through, which stands for its kind.{_unknown(known.unknown)}"
         )
         proposed = _thresholds(policy)
         if proposed is not None:
-            _compared(logged, explored, proposed)
+            _compared(known, proposed)
+
+
+def _unknown(chances: int) -> str:
+    if not chances:
+        return ""
+    return (
+        f" {chances:,} purchases were let through by chance under policies that aren't kept any more: nobody knows for"
+        " how many they stand, and their outcomes are left out."
+    )
 
 
 def _policy() -> tuple[Policy, str]:
@@ -59,18 +68,18 @@ def _policy() -> tuple[Policy, str]:
     return load_policy(), "Starts from the default policy."
 
 
-def _cases() -> tuple[list[LoggedCase], Explored, int]:
-    """A share of the decisions, how some of them were made by chance, and how many there are."""
+def _cases() -> tuple[KnownChances, int]:
+    """A share of the decisions, and how many there are."""
     row = access.lately(cases.clock, access.long)
     if row is None:
-        return [], {}, 0
+        return what_if.cases([], _exploration_of), 0
     clock: datetime = row["moment"]
     # To the day, so that the same question is asked until the stream's next.
     until = clock.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     since = until - timedelta(days=DAYS)
     [counted] = access.long(cases.decided_between(since, until))
     every = max(1, -(-counted["decisions"] // cases.MOST_CASES))
-    return *what_if.cases(access.long(cases.matured(since, until, until, every)), _exploration_of), counted["decisions"]
+    return what_if.cases(access.long(cases.matured(since, until, until, every)), _exploration_of), counted["decisions"]
 
 
 def _exploration_of(policy: str) -> Exploration | None:
@@ -103,8 +112,8 @@ def _thresholds(policy: Policy) -> Policy | None:
     return what_if.moved(policy, Decimal(f"{approve:.4f}"), Decimal(f"{decline:.4f}"))
 
 
-def _compared(logged: list[LoggedCase], explored: Explored, proposed: Policy) -> None:
-    trial = what_if.trial(logged, explored, proposed, access.settings().trainer.economics)
+def _compared(known: KnownChances, proposed: Policy) -> None:
+    trial = what_if.trial(known, proposed, access.settings().trainer.economics)
     before, after = trial.logged, trial.proposed
     with st.container(horizontal=True, gap="large"):
         st.metric(

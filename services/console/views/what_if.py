@@ -10,9 +10,8 @@ from services.console.queries.query import Row
 from shared.policy import Policy
 from shared.policy.backtest import (
     EVERYTHING,
-    Explored,
     Group,
-    LoggedCase,
+    KnownChances,
     Side,
     backtest,
     profit_curve,
@@ -25,12 +24,9 @@ from shared.warehouse.logged import logged_case
 CENTS = 100
 
 
-def cases(
-    rows: Sequence[Row], exploration_of: Callable[[str], Exploration | None]
-) -> tuple[list[LoggedCase], Explored]:
-    """Rows of `queries.cases.matured`; as of `with_known_chances`."""
-    logged, explored, _ = with_known_chances(map(logged_case, rows), exploration_of)
-    return logged, explored
+def cases(rows: Sequence[Row], exploration_of: Callable[[str], Exploration | None]) -> KnownChances:
+    """Of rows of `queries.cases.matured`."""
+    return with_known_chances(map(logged_case, rows), exploration_of)
 
 
 def moved(policy: Policy, approve_up_to: Decimal, decline_above: Decimal) -> Policy:
@@ -75,8 +71,9 @@ class Trial:
     """(limit of the probability, earned in basis points of the volume)."""
 
 
-def trial(logged: Sequence[LoggedCase], explored: Explored, policy: Policy, economics: Economics) -> Trial:
-    """`logged`, `explored`: as of `cases`; at least one case."""
+def trial(known: KnownChances, policy: Policy, economics: Economics) -> Trial:
+    """Of one case at least."""
+    logged, explored, _ = known
     group = backtest(logged, policy, economics, explored, lambda _: {})[EVERYTHING, ""]
     return Trial(
         group.purchases,

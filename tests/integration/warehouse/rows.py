@@ -8,7 +8,8 @@ from typing import Any
 from google.cloud.bigquery_storage_v1 import types
 
 from services.sink.append import OK, AppendConnection, freeze
-from services.sink.pipeline import KafkaRecord, Rules, build
+from services.sink.pipeline import Rules, build
+from shared.contracts.log import StampedRecord
 from shared.contracts.transactions import Limits
 from shared.settings import BigQuerySettings
 from shared.warehouse.clients import bigquery_client
@@ -35,7 +36,7 @@ def append(settings: BigQuerySettings, table: Table, rows: Sequence[Row]) -> Non
     connection.cancel()
 
 
-def write(settings: BigQuerySettings, records: Sequence[KafkaRecord]) -> None:
+def write(settings: BigQuerySettings, records: Sequence[StampedRecord]) -> None:
     """The rows of these records, as the sink would make them."""
     for topic in dict.fromkeys(record.topic for record in records):
         built = build(topic, [record for record in records if record.topic == topic], RULES, frozenset())

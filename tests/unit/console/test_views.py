@@ -18,7 +18,7 @@ from services.console.registered import Description, Part
 from services.console.views import audit, decision, drift, letters, live, models, review, what_if
 from shared.contracts.events import Verdict
 from shared.policy import load_policy
-from shared.policy.backtest import LoggedCase
+from shared.policy.backtest import KnownChances, LoggedCase
 from shared.policy.economics import Economics
 from shared.policy.exploration import exploration_of
 from tests import factories
@@ -183,10 +183,10 @@ def case(probability: float, defaulted: bool | None, number: int) -> LoggedCase:
 
 
 def test_stricter_thresholds_approve_less_and_lose_less() -> None:
-    logged = [case(0.01 + number / 1000, number % 10 == 0, number) for number in range(50)]
+    logged = KnownChances([case(0.01 + number / 1000, number % 10 == 0, number) for number in range(50)], {}, 0)
     policy = load_policy()
-    loose = what_if.trial(logged, {}, what_if.moved(policy, Decimal("0.05"), Decimal("0.06")), Economics())
-    strict = what_if.trial(logged, {}, what_if.moved(policy, Decimal("0.01"), Decimal("0.02")), Economics())
+    loose = what_if.trial(logged, what_if.moved(policy, Decimal("0.05"), Decimal("0.06")), Economics())
+    strict = what_if.trial(logged, what_if.moved(policy, Decimal("0.01"), Decimal("0.02")), Economics())
     assert strict.proposed.approval_rate is not None and loose.proposed.approval_rate is not None
     assert strict.proposed.approval_rate < loose.proposed.approval_rate
     assert strict.proposed.expected_loss < loose.proposed.expected_loss
@@ -197,10 +197,10 @@ def test_what_chance_let_through_under_a_policy_that_is_gone_counts_as_if_nobody
     names = ("kept", "gone", None)
     rows = [logged_row(defaulted=False, explored_under=name, probability_of_default=0.01) for name in names]
     kept = exploration_of(policy_with())
-    logged, explored = what_if.cases(rows, {"kept": kept}.get)
-    assert [one.defaulted for one in logged] == [False, None, False]
-    assert explored == {"kept": kept}
-    trial = what_if.trial(logged, explored, load_policy(), Economics())
+    known = what_if.cases(rows, {"kept": kept}.get)
+    assert [one.defaulted for one in known.cases] == [False, None, False]
+    assert (known.explored, known.unknown) == ({"kept": kept}, 1)
+    trial = what_if.trial(known, load_policy(), Economics())
     assert (trial.purchases, trial.proposed.known) == (3, 2)
     assert trial.proposed.profit == pytest.approx((4 + 1) * 9.9 * Economics().margin_on_good)
 

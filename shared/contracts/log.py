@@ -1,0 +1,28 @@
+"""A record as it lay on its topic, whoever's client has read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class KafkaRecord(Protocol):
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class StampedRecord(KafkaRecord, Protocol):
+    @property
+    def timestamp(self) -> int: ...
+
+    """Milliseconds since 1970; in a record of others, any 64-bit number at all."""
