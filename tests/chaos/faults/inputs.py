@@ -19,8 +19,11 @@ from tests.chaos.world import Message, World
 
 BURST_S, BURST_FACTOR = 60, 10
 SLICES_A_SECOND = 10
-CATCH_UP_S = 120.0
-"""From the end of a burst until nothing of it is left to do, in the warehouse neither."""
+CAPACITY_FACTOR = 3
+"""The least that a system is sized for, in times of its steady load."""
+CATCH_UP_S = BURST_S * (BURST_FACTOR - CAPACITY_FACTOR) / (CAPACITY_FACTOR - 1)
+"""From the end of a burst until nothing of it is left to do, in the warehouse neither: what has piled up by then, with
+what such a system has to spare."""
 
 REST_CLIENTS, REST_S = 4, 3.0
 CROWD_CLIENTS, CROWD_S = 800, 6.0
