@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-system test-slow chaos alerts calm trace soak year load availability capacity capacity-check fuzz bench backfill research notebook docs test-airflow airflow-lock up down status logs ledger lock fmt lint audit clean
+.PHONY: help setup demo test coverage test-system test-slow chaos alerts calm trace soak year load availability capacity capacity-check fuzz bench backfill research notebook docs test-airflow airflow-lock up down stop start env status logs ledger lock fmt lint audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Many tests wait for processes to start and to end, so one more at once than two cores; with more, whole systems starve each
@@ -88,11 +88,20 @@ bench: setup ## ours and its peers side by side, in one run on this machine (ONL
 backfill: setup ## a long history in bulk, into a warehouse of its own: read, loaded, features, training set (START, END, DAYS, DAILY, SEED)
 	@$(RUN) -m deploy.local.backfill
 
-up: setup ## the embedded stack with all services, kept running
+up: setup ## the embedded stack with all services, kept running; a new one gets a history and a first model (RATE, HISTORY_DAYS, HISTORY_DAILY)
 	@$(RUN) -m deploy.local.control up
 
 down: setup ## stop it
 	@$(RUN) -m deploy.local.control down
+
+stop: setup ## one service of it (SERVICE)
+	@$(RUN) -m deploy.local.control stop $(SERVICE)
+
+start: setup ## that service again (SERVICE)
+	@$(RUN) -m deploy.local.control start $(SERVICE)
+
+env: setup ## its settings for a shell, in which every command is then about it: eval "$$(make --silent env)"
+	@$(RUN) -m deploy.local.control env
 
 status: setup ## health, lag, throughput, model in service, addresses
 	@$(RUN) -m deploy.local.control status

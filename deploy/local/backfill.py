@@ -31,7 +31,7 @@ from rich.progress import (
 )
 
 from deploy.local.bigquery import BigQuery
-from deploy.local.demo_settings import DEFAULT_SEED
+from deploy.local.history import DEFAULT_SEED
 from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess, StartFailed
 from deploy.local.services import READY_TIMEOUT_SECONDS, Service

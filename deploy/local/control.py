@@ -1,30 +1,43 @@
-"""`make up`, `down`, `status`, `logs`, `ledger`: the embedded stack with all services, kept running."""
+"""The embedded stack with all services, kept running: `make up`, `down`, `stop`, `start`, `status`, `env`, `logs`,
+`ledger`."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from deploy.local.history import Beginning, BeginningSettings, Stopped
 from deploy.local.processes import StartFailed, log_tail
-from deploy.local.services import lag_by_topic, metrics_of, status_of
-from deploy.local.stack import DEFAULT_PORTS, EmbeddedStack
-from deploy.local.supervisor import SERVICES, RunningStack, Supervisor
+from deploy.local.services import READY_TIMEOUT_SECONDS, Service, lag_by_topic, metrics_of, status_of
+from deploy.local.stack import DEFAULT_PORTS, MARKER, EmbeddedStack
+from deploy.local.supervisor import SERVICES, RunningStack, Supervisor, held
+from shared.settings import load_settings
 from shared.telemetry import logging
 
 DATA_DIR = Path(".local/stack")
 UP_SECONDS = 180
-"""The first start fetches Kafka; later ones take about 15 seconds."""
+"""Without news: the first start fetches Kafka."""
 
 DOWN_SECONDS = 60
+BEFORE_PURCHASES_COME = ("simulator", "features", "scorer", "sink")
+STARTING = DATA_DIR / "starting"
+"""What the background process does, in words, until everything is ready."""
 SCORER_PORT = 8000
 CONSOLE_PORT = 8501
 
@@ -33,24 +46,36 @@ console = Console()
 
 def up() -> int:
     """Start in the background; return once everything is ready."""
-    if RunningStack.read(DATA_DIR) is not None:
+    running = RunningStack.read(DATA_DIR)
+    if running is not None and running.ready:
         console.print("already running: `make status` shows it, `make down` stops it")
         return 0
-    DATA_DIR.mkdir(parents=True, exist_ok=True)
     output = DATA_DIR.parent / "up.log"
-    with output.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "deploy.local.control", "run"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    deadline = time.monotonic() + UP_SECONDS
-    with console.status("starting Kafka, Valkey, BigQuery and the services"):
-        while RunningStack.read(DATA_DIR) is None:
-            if process.poll() is not None or time.monotonic() > deadline:
+    process = None
+    if running is None:
+        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        STARTING.unlink(missing_ok=True)
+        with output.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "deploy.local.control", "run"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        running = RunningStack(process.pid, {}, ready=False)
+    said, deadline = "", time.monotonic() + UP_SECONDS
+    with console.status("starting Kafka, Valkey, BigQuery and the services") as spinner:
+        while not running.ready:
+            # Of our own child only we know that it has ended.
+            there = _exists(running.pid) if process is None else process.poll() is None
+            if not there or time.monotonic() > deadline:
                 console.print("could not start:\n" + "\n".join(log_tail(output)))
-                process.terminate()
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(running.pid, signal.SIGTERM)
                 return 1
+            if STARTING.exists() and (now := STARTING.read_text()) not in ("", said):
+                said, deadline = now, time.monotonic() + UP_SECONDS
+                spinner.update(said)
             time.sleep(0.2)
+            running = RunningStack.read(DATA_DIR) or running
     return status()
 
 
@@ -60,12 +85,16 @@ def run() -> int:
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
+    new, beginning_settings = not (DATA_DIR / MARKER).exists(), load_settings(BeginningSettings)
     try:
-        with EmbeddedStack(DATA_DIR, ports=DEFAULT_PORTS) as stack:
+        stack = EmbeddedStack(DATA_DIR, ports=DEFAULT_PORTS)
+        beginning = Beginning(DATA_DIR, beginning_settings, new=new)
+        with stack:
             settings = {
                 "MODEL_REGISTRY__URI": str((DATA_DIR / "models").absolute()),
                 "SIMTOM__URL": os.environ.get("SIMTOM_URL") or "http://127.0.0.1:18000",
                 "SIMTOM__CUSTOMER_SCOPE": "profile" if os.environ.get("SIMTOM_URL") else "source",
+                "SIMULATOR__HISTORY_DAY_PAUSE_SECONDS": "0",
                 "SCORER__HTTP_PORT": str(SCORER_PORT),
                 "INGESTOR__RATE": os.environ.get("RATE") or "20",
                 "CONSOLE__PORT": str(CONSOLE_PORT),
@@ -73,18 +102,40 @@ def run() -> int:
                 "ALERTS__STATE": str((DATA_DIR / "alerts").absolute()),
             }
             supervisor = Supervisor(stack, DATA_DIR, settings)
+            running = RunningStack(os.getpid(), supervisor.environment, ready=False)
+            running.write(DATA_DIR)
+            shutil.rmtree(held(DATA_DIR), ignore_errors=True)
             try:
                 supervisor.prepare()
+                if beginning.needed:
+                    supervisor.start(BEFORE_PURCHASES_COME)
+                    _begin(beginning, supervisor, stopped)
                 supervisor.start()
-                RunningStack(os.getpid(), supervisor.environment).write(DATA_DIR)
+                replace(running, ready=True).write(DATA_DIR)
                 supervisor.keep_running(stopped)
             finally:
                 RunningStack.file(DATA_DIR).unlink(missing_ok=True)
+                STARTING.unlink(missing_ok=True)
                 supervisor.stop()
+    except Stopped:
+        return 0
     except StartFailed as error:
         console.print(str(error))
         return 1
     return 0
+
+
+def _begin(beginning: Beginning, supervisor: Supervisor, stopped: threading.Event) -> None:
+    """Bring the past in, while what ends is started again. Raises StartFailed, Stopped."""
+    ended = threading.Event()
+    scorer = supervisor.service("scorer").metrics_port
+    with ThreadPoolExecutor(1) as thread:
+        bringing = thread.submit(
+            lambda: asyncio.run(beginning.brought(supervisor.environment, scorer, STARTING.write_text, stopped))
+        )
+        bringing.add_done_callback(lambda _: ended.set())
+        supervisor.keep_running(ended)
+        bringing.result()
 
 
 def down() -> int:
@@ -130,8 +181,18 @@ def status() -> int:
     console.print(f"model in service: {model}", markup=False)
     console.print(f"checkout: http://127.0.0.1:{SCORER_PORT}/docs")
     console.print(f"console: http://127.0.0.1:{CONSOLE_PORT}")
+    console.print('for commands of your own: eval "$(make --silent env)"', markup=False)
+    return 0
+
+
+def env() -> int:
+    """The settings of the running services, for a shell: what is typed there is about them."""
+    running = RunningStack.read(DATA_DIR)
+    if running is None:
+        print("not running: `make up` starts it", file=sys.stderr)
+        return 1
     for name, value in running.environment.items():
-        console.print(f"[dim]{name}={value}[/]")
+        print(f"export {name}={shlex.quote(value)}")
     return 0
 
 
@@ -157,13 +218,49 @@ def _exists(pid: int) -> bool:
     return True
 
 
-COMMANDS = {"up": up, "run": run, "down": down, "status": status, "logs": logs, "ledger": ledger}
+def stop(name: str) -> int:
+    """One service, until it is started."""
+    if RunningStack.read(DATA_DIR) is None:
+        console.print("not running: `make up` starts it")
+        return 1
+    held(DATA_DIR).mkdir(exist_ok=True)
+    (held(DATA_DIR) / name).touch()
+    return _until(lambda: status_of(_service(name).metrics_port, "/live") is None, f"{name} stops")
+
+
+def start(name: str) -> int:
+    (held(DATA_DIR) / name).unlink(missing_ok=True)
+    return _until(_service(name).ready, f"{name} starts")
+
+
+def _service(name: str) -> Service:
+    return next(service for service in SERVICES if service.name == name)
+
+
+def _until(done: Callable[[], bool], what: str) -> int:
+    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+    with console.status(what):
+        while not done():
+            if time.monotonic() > deadline:
+                console.print(f"waited {READY_TIMEOUT_SECONDS} s: see `make logs`")
+                return 1
+            time.sleep(0.2)
+    return 0
+
+
+COMMANDS = {"up": up, "run": run, "down": down, "status": status, "env": env, "logs": logs, "ledger": ledger}
+OF_ONE = {"stop": stop, "start": start}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.local.control", description=__doc__)
-    parser.add_argument("command", choices=COMMANDS)
-    raise SystemExit(COMMANDS[parser.parse_args().command]())
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in COMMANDS:
+        commands.add_parser(name)
+    for name in OF_ONE:
+        commands.add_parser(name).add_argument("service", choices=[service.name for service in SERVICES])
+    given = parser.parse_args()
+    raise SystemExit(OF_ONE[given.command](given.service) if given.command in OF_ONE else COMMANDS[given.command]())
 
 
 if __name__ == "__main__":

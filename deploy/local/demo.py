@@ -19,6 +19,7 @@ from rich.console import Console
 from deploy.local import demo_result
 from deploy.local.demo_settings import DemoSettings
 from deploy.local.demo_view import DemoView
+from deploy.local.history import CATCH_UP_SECONDS, POLL_SECONDS, TOOL_SECONDS, in_service, last_answer, streamed
 from deploy.local.observer import Observer
 from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess, StartFailed
@@ -30,16 +31,8 @@ from services.ledger import warehouse_rows
 from services.ledger.log_reader import LogReader
 from shared.settings import KafkaSettings, load_settings
 
-POLL_SECONDS = 0.25
-CATCH_UP_SECONDS = 180
-"""How long the services may need after the last event of a part was ingested."""
-
 METRICS_SECONDS = 2.0
 """Between two looks at the services' metrics: writing them down takes a service some milliseconds off its work."""
-
-MODEL_SECONDS = 30
-TOOL_SECONDS = 300
-"""For a training or an audit: each takes a fraction of it."""
 
 MOST_RESTARTS = 3
 SERVICES = ("features", "scorer", "sink")
@@ -133,28 +126,12 @@ class Demo:
 
     async def _history(self, reader: LogReader) -> int:
         """Stream the days of history through the topics until all of it is decided and in the warehouse."""
-        first, last = self.settings.history
-        arguments = ["history", "--start", str(first), "--end", str(last)]
-        arguments += ["--daily", str(self.settings.history_daily), "--seed", str(self.settings.seed)]
+        arguments = self.settings.ingesting(*self.settings.history)
         ingestor = self._start(Service("ingestor", 0, arguments), name="history")
         progress = HistoryProgress(reader, expected=self.settings.history_days * self.settings.history_daily)
         with self.view.stages() as bars:
             progress.show(bars)
-
-            async def ingested() -> bool:
-                await progress.update()
-                return not ingestor.running
-
-            await self._until(ingested, float("inf"), "the history")
-            if ingestor.exit_code != 0:
-                raise StartFailed("the history", f"ended with status {ingestor.exit_code}", ingestor.log_file)
-            progress.all_ingested()
-
-            async def done() -> bool:
-                await progress.update()
-                return progress.settled
-
-            await self._until(done, CATCH_UP_SECONDS, "decisions and rows of the history")
+            await streamed(ingestor, progress, self._until)
         return progress.ingested
 
     async def _train(self) -> dict[str, Any]:
@@ -164,17 +141,8 @@ class Demo:
             await asyncio.to_thread(self._rates_from_scores)
         with self.view.console.status("training on matured outcomes"):
             await self._tool("trainer", arguments)
-            report: dict[str, Any] = json.loads(self._log("trainer").read_text().strip().splitlines()[-1])
-            wanted = f'version="{report["version"]}"'
-
-            async def in_service() -> bool:
-                samples = await asyncio.to_thread(metrics_of, self.ports["scorer"])
-                return any(
-                    name.startswith("flit_model_info{") and wanted in name and value == 1
-                    for name, value in samples.items()
-                )
-
-            await self._until(in_service, MODEL_SECONDS, f"the scorer to take over model {report['version']}")
+            report = last_answer(self._log("trainer"))
+            await in_service(report["version"], self.ports["scorer"], self._until)
         self.view.say(f"model {report['version']} ({report['family']}) in service")
         return report
 

@@ -7,9 +7,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import structlog
@@ -47,7 +47,8 @@ class _Kept:
     pause: float = FIRST_PAUSE_SECONDS
     restart_at: float | None = None
     restarts: int = 0
-    retired: bool = False
+    wanted: bool = False
+    """From its start until it is retired."""
 
 
 class Supervisor:
@@ -63,7 +64,8 @@ class Supervisor:
         longest_pause: float = LONGEST_PAUSE_SECONDS,
     ) -> None:
         """`settings`: for every service, beside the stack's addresses. `longest_pause`: seconds that a service which
-        ends again and again is left alone for."""
+        ends again and again is left alone for. A service whose name lies in the folder `held` is stopped meanwhile."""
+        self._held = held(data_dir)
         self._stack = stack
         self._logs = data_dir.absolute() / "logs"
         self._environment = {**stack.environment(), **settings}
@@ -85,12 +87,15 @@ class Supervisor:
                 environment=environment,
             ).run(READY_TIMEOUT_SECONDS)
 
-    def start(self) -> None:
-        """Start all services and wait until each is ready, starting again what ends. Raises StartFailed."""
-        for kept in self._kept:
+    def start(self, names: Collection[str] | None = None) -> None:
+        """Start the services of these names, or all that weren't started yet; wait until each is ready, starting again
+        what ends. Raises StartFailed."""
+        chosen = [kept for kept in self._kept if not kept.wanted and (names is None or kept.service.name in names)]
+        for kept in chosen:
+            kept.wanted = True
             self._start(kept)
         deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-        for kept in self._kept:
+        for kept in chosen:
             while not kept.service.ready():
                 if time.monotonic() > deadline:
                     raise StartFailed(kept.service.name, "was not ready in time", kept.process.log_file)
@@ -113,7 +118,7 @@ class Supervisor:
     def retire(self, name: str) -> None:
         """Stop one service for good: it is no longer started again."""
         kept = next(kept for kept in self._kept if kept.service.name == name)
-        kept.retired = True
+        kept.wanted = False
         kept.process.stop()
 
     def stop(self) -> None:
@@ -123,7 +128,11 @@ class Supervisor:
 
     def _look_after(self, kept: _Kept) -> None:
         now = time.monotonic()
-        if kept.retired:
+        if not kept.wanted:
+            return
+        if (self._held / kept.service.name).exists():
+            kept.process.stop()
+            kept.restart_at, kept.pause = now, FIRST_PAUSE_SECONDS
             return
         if kept.process.running:
             if now - kept.started_at > STEADY_SECONDS:
@@ -151,12 +160,19 @@ class Supervisor:
         )
 
 
+def held(data_dir: Path) -> Path:
+    """The folder of the names that are to be stopped."""
+    return data_dir.absolute() / "held"
+
+
 @dataclass(frozen=True, slots=True)
 class RunningStack:
     """What other commands need to know of a running stack; lies in its data folder."""
 
     pid: int
     environment: dict[str, str]
+    ready: bool
+    """Whether everything has been up; before, parts of it are still to come."""
 
     @staticmethod
     def file(data_dir: Path) -> Path:
@@ -170,7 +186,10 @@ class RunningStack:
             os.kill(content["pid"], 0)
         except (FileNotFoundError, ProcessLookupError):
             return None
-        return cls(content["pid"], content["environment"])
+        return cls(**content)
 
     def write(self, data_dir: Path) -> None:
-        self.file(data_dir).write_text(json.dumps({"pid": self.pid, "environment": self.environment}))
+        # In one go: others read it at any time.
+        written = self.file(data_dir).with_suffix(".new")
+        written.write_text(json.dumps(asdict(self)))
+        written.replace(self.file(data_dir))

@@ -15,7 +15,7 @@ import { connection, messageNamed } from "./contract.mjs";
 const message = messageNamed("decision");
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,
-  options: { group: { type: "string", default: "flit-kit-node" }, until: { type: "string" } },
+  options: { group: { type: "string", default: "kit-node" }, until: { type: "string" } },
 });
 if (positionals.length !== 1) {
   console.error("usage: consume.mjs FOLDER [--group NAME] [--until EVENT_ID]");
@@ -63,7 +63,7 @@ async function synced() {
   }
 }
 
-const consumer = connection("flit-kit-node").consumer({ groupId: given.group, retry: { retries: 5 } });
+const consumer = connection("kit-node").consumer({ groupId: given.group, retry: { retries: 5 } });
 const ended = new Promise((resolve, reject) => {
   consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error));
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, resolve);

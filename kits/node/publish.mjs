@@ -22,7 +22,7 @@ async function publish(purchase, producer) {
 }
 
 // Idempotent: the client's own retries neither double nor reorder.
-const producer = connection("flit-kit-node").producer({
+const producer = connection("kit-node").producer({
   idempotent: true,
   maxInFlightRequests: 1,
   createPartitioner: kafkajs.Partitioners.DefaultPartitioner,

@@ -77,7 +77,7 @@ def _stored(database: sqlite3.Connection, event_id: str | None) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("database", help="an SQLite file; made where there is none")
-    parser.add_argument("--group", default="flit-kit-python", help="consumers with the same name share the partitions")
+    parser.add_argument("--group", default="kit-python", help="consumers with the same name share the partitions")
     parser.add_argument("--until", metavar="EVENT_ID", help="end once this event's decision is stored")
     given = parser.parse_args()
     asyncio.run(consume(opened(given.database), given.group, given.until))

@@ -120,13 +120,6 @@ async def committed(kafka: KafkaSettings, group: str) -> dict[TopicPartition, in
     return {tp: at.offset for tp, at in offsets.items() if at.offset >= 0}
 
 
-async def members(kafka: KafkaSettings, group: str) -> int:
-    """How many processes are in the group now."""
-    async with _admin(kafka) as admin:
-        (answer,) = await admin.describe_consumer_groups([group])
-    return sum(len(described[5]) for described in answer.groups)
-
-
 @asynccontextmanager
 async def _admin(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**client_arguments(kafka))

@@ -30,6 +30,7 @@ from shared.contracts.topics import OUTCOMES, TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
 from shared.feature_state import EMPTY, FeatureStateStore, Move, Position, StatesLost
+from shared.kafka import groups
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 from shared.telemetry.tracing import HANDED_ON
@@ -297,7 +298,7 @@ async def rebuild_by_hand(
 ) -> None:
     """Throw the partitions' states away and make them anew. Raises OwnedByOthers while the service runs anywhere, and
     RecordsMissing, with nothing thrown away, where the states could not be made anew."""
-    running = await log_ends.members(kafka, GROUP)
+    running = await groups.members(kafka, GROUP)
     if running:
         raise OwnedByOthers(f"{running} running process(es) of {GROUP}: stop them first")
     for partition in partitions:

@@ -31,7 +31,7 @@ from shared.kafka.errors import TransientError
 from shared.kafka.producer import ReliableProducer
 from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging
-from shared.telemetry.operations import OperationsServer
+from shared.telemetry.operations import OperationsServer, operations_of_job
 from shared.telemetry.process import EXIT_FAILED, run
 from shared.telemetry.tracing import OFF, tracing_of
 
@@ -65,9 +65,8 @@ async def work(arguments: argparse.Namespace, settings: IngestorSettings, stop: 
         delivery = Delivery(archive or tracing.sender(producer), max_refused_share=section.max_refused_share)
         intake = Intake(source, delivery, scope=scope, limits=limits, now=lambda: datetime.now(UTC), stop=stop,
                         tracing=tracing)  # fmt: skip
-        operations = OperationsServer(settings.metrics.port, intake.ready, settings.metrics.host)
-        operations.start()
-        stack.callback(operations.stop)
+        serve = OperationsServer if section.mode == "live" else operations_of_job
+        stack.enter_context(serve(settings.metrics.port, intake.ready, settings.metrics.host))
         if section.mode == "live":
             await LiveIngest(intake, CursorStore(redis), generator=section.generator).run(
                 section.rate, section.max_events

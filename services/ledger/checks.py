@@ -25,11 +25,14 @@ from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, F
 
 REPAIRS = {
     "P1": "stream the days again (`python -m services.ingestor history`): what is there already has no second effect",
-    "P2": "a missing decision: set the offsets of flit-scorer back to the purchase's vector; what is decided stays so",
+    "P2": "a missing decision: stop the scorer, `python -m shared.kafka.groups rewind scorer bnpl-features PARTITION"
+    " OFFSET` to the purchase's vector, start it; what is decided stays so",
     "P3": "`python -m services.sink repair`; a row that says something else than its record: delete it first. No chain"
     " is made anew (docs/operations/evidence.md)",
-    "P4": "`python -m services.features rebuild --partition N`; vectors and decisions that were given stay as they are",
-    "P5": "set the offsets of flit-features back to it, then `python -m services.features rebuild --partition N`",
+    "P4": "stop the features service, `python -m services.features rebuild --partition N`, start it; vectors and"
+    " decisions that were given stay as they are",
+    "P5": "none by command: the record lies on its topic, where the finding says, for its producer to send it again,"
+    " mended",
     "P6": "as for what is missing: P2, P3 or P5",
     "P7": "the log of the service that stands still says why",
     "P8": "none: a decision can't be changed, only looked into",

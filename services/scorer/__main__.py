@@ -167,9 +167,7 @@ async def work(
             settings.kafka, service=SERVICE, topics=[topics.FEATURES.name], max_records=section.batch_records
         )
         ready = Readiness(consumer, stop)
-        operations = OperationsServer(settings.metrics.port, ready.reason, settings.metrics.host)
-        operations.start()
-        stack.callback(operations.stop)
+        stack.enter_context(OperationsServer(settings.metrics.port, ready.reason, settings.metrics.host))
         library, guard = ModelLibrary(registry, slot), KeyGuard(idempotency)
         use_cases = UseCases(
             decisions=checkout,

@@ -72,9 +72,7 @@ async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
             return Lane(at.topic, at.partition, writers, rules, batching, threads, end_of_log, gate, tracing)
 
         loop = SinkLoop(settings.kafka, make_lane)
-        operations = OperationsServer(settings.metrics.port, loop.ready, settings.metrics.host)
-        operations.start()
-        stack.callback(operations.stop)
+        operations = stack.enter_context(OperationsServer(settings.metrics.port, loop.ready, settings.metrics.host))
         await process.patiently(lambda: states.check_partitions(settings.kafka.partitions), stop)
         await process.patiently(lambda: prepared(settings), stop)
         log.info("started", operations_port=operations.port)

@@ -19,7 +19,7 @@ from shared.model_artifact.registry import ModelRegistry, PromotionConflict, Reg
 from shared.model_artifact.signing import KeyFileError, ManifestSigner, ManifestVerifier
 from shared.settings import EXIT_BAD_SETTING, ModelRegistrySettings, load_settings
 from shared.telemetry import logging
-from shared.telemetry.operations import OperationsServer
+from shared.telemetry.operations import OperationsServer, operations_of_job
 from shared.telemetry.process import EXIT_FAILED
 
 log = structlog.get_logger()
@@ -100,14 +100,8 @@ def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry
         warehouse.check()
         return {"warehouse": "ok", "registry": "ok"}
     with ExitStack() as stack:
-        try:
-            operations = OperationsServer(settings.metrics.port, lambda: None, settings.metrics.host)
-        except OSError as taken:
-            # Another training is at it. A job without metrics is better than none.
-            log.warning("metrics_not_served", port=settings.metrics.port, reason=str(taken))
-        else:
-            operations.start()
-            stack.callback(operations.stop)
+        serve = OperationsServer if arguments.command in lifecycle.COMMANDS else operations_of_job
+        stack.enter_context(serve(settings.metrics.port, lambda: None, settings.metrics.host))
         # To standard error, and only on a terminal: standard output holds the answer alone.
         # Scoring has a bar of its own, which counts rows; the loop has no end.
         hidden = True if arguments.command in (*score_command.COMMANDS, *lifecycle.COMMANDS) else None

@@ -37,12 +37,18 @@ OUTCOMES = Topic(
     "What was repaid, and when known",
 )
 FEATURES = Topic("bnpl-features", 30 * DAY_MS, ("features",), ("scorer", "sink"), "Feature vectors of purchases")
-DECISIONS = Topic("risk-decisions", 400 * DAY_MS, ("scorer",), ("sink", "consumers"), "One decision for each purchase")
+DECISIONS = Topic(
+    "risk-decisions",
+    400 * DAY_MS,
+    ("scorer",),
+    ("sink", "consumers", "case management"),
+    "One decision for each purchase",
+)
 DECISION_UPDATES = Topic(
     "decision-updates",
     400 * DAY_MS,
     ("scorer", "console"),
-    ("features", "sink", "trainer"),
+    ("features", "sink", "trainer", "case management"),
     "Verdicts and cancellations",
 )
 DEAD_LETTERS = Topic(

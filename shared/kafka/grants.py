@@ -122,7 +122,7 @@ ROLES: tuple[str, ...] = tuple(
     dict.fromkeys([role for topic in ALL for role in (*topic.written_by, *topic.read_by)] + list(_BESIDE))
 )
 
-OUTSIDE = frozenset({"producers", "repayment system", "consumers"})
+OUTSIDE = frozenset({"producers", "repayment system", "consumers", "case management"})
 """Roles of other people's systems, of which there may be several or none: they are granted by name."""
 
 OURS: dict[str, str] = {f"{OUR_PREFIX}{role}": role for role in ROLES if role not in OUTSIDE}

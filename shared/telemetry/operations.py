@@ -6,10 +6,14 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
+import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+log = structlog.get_logger()
 
 MOST_CONNECTIONS = 64
 """Open at once; a few probes and collectors need a handful. Each costs a thread and a file, and the files are the same
@@ -19,10 +23,14 @@ Readiness = Callable[[], str | None]
 """None: ready. Else why not, in a few words."""
 
 
+class PortTaken(SystemExit):
+    """Ends a service, which nobody could watch."""
+
+
 class OperationsServer:
     """Serves health and metrics from a thread of its own, so that a busy event loop doesn't look dead.
 
-    `ready` is called for each request of `/ready`; it must be quick and must not raise.
+    `ready` is called for each request of `/ready`; it must be quick and must not raise. Raises PortTaken.
     """
 
     def __init__(self, port: int, ready: Readiness, host: str = "127.0.0.1") -> None:
@@ -30,7 +38,7 @@ class OperationsServer:
         try:
             self._server = _BoundedServer((host, port), handler)
         except OSError as error:
-            raise SystemExit(f"METRICS__PORT: can't listen on {host}:{port}: {error.strerror}") from None
+            raise PortTaken(f"METRICS__PORT: can't listen on {host}:{port}: {error.strerror}") from None
         self._thread = threading.Thread(target=self._server.serve_forever, name="operations", daemon=True)
 
     @property
@@ -44,6 +52,23 @@ class OperationsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def operations_of_job(port: int, ready: Readiness, host: str = "127.0.0.1") -> AbstractContextManager[object]:
+    """For as long as a job takes. Where its port is taken, by the service itself or by another job, it goes on without:
+    a job that nobody watches is better than none."""
+    try:
+        return OperationsServer(port, ready, host)
+    except PortTaken as taken:
+        log.warning("metrics_not_served", reason=str(taken))
+        return contextlib.nullcontext()
 
 
 class _BoundedServer(ThreadingHTTPServer):

@@ -26,8 +26,8 @@ PLACEHOLDERS = {
 """What a document writes for a value of the reader's, and one that is of its kind."""
 
 PROGRAMS = frozenset({
-    "cat", "cd", "curl", "do", "done", "echo", "export", "for", "git", "grep", "kubectl", "openssl", "prometheus",
-    "rm", "sed", "sleep", "tail",
+    "cat", "cd", "curl", "do", "done", "echo", "eval", "export", "for", "git", "grep", "kubectl", "openssl",
+    "prometheus", "rm", "sed", "sleep", "source", "tail",
 })  # fmt: skip
 """Other than ours, as far as documents need them."""
 

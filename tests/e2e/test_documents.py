@@ -128,7 +128,7 @@ def test_the_published_purchase_was_read_back_as_a_decision(reader: Reader) -> N
     (said,) = (said for where, said in reader.said.items() if where.startswith(FIRST) and "published" in said)
     assert re.match(r"published: partition \d, offset \d+", said)
     read = [said for where, said in reader.said.items() if where.startswith(FIRST) and "published" not in said]
-    assert re.match(r"[0-9a-f]{32} (approve|review|decline) \[", read[0])
+    assert re.match(r"[0-9a-f]{32} order-1001 (approve|review|decline) \[", read[0])
     assert json.loads(read[1])["decision"] in {"approve", "review", "decline"}
 
 

@@ -72,12 +72,12 @@ def test_a_newcomer_gets_to_the_end_of_the_tutorial(clone: Path) -> None:
     demo = json.loads((clone / "out/demo.json").read_text())
     assert demo["missing_decisions"] == demo["duplicate_decisions"] == 0
     assert re.match(r"published: partition \d", of(said, "python publish.py"))
-    assert re.match(r"[0-9a-f]{32} (approve|review|decline) ", of(said, "read.py order-1001"))
+    assert re.match(r"[0-9a-f]{32} order-1001 (approve|review|decline) ", of(said, "read.py order-1001"))
     assert json.loads(of(said, "order-1002"))["decision"] in {"approve", "review", "decline"}
     assert of(said, "_stcore/health") == "ok"
     assert of(said, "is_weekend").strip() == '"is_weekend":1.0'
     assert re.search(r"\b1 would be sent", of(said, "--dry-run"))
-    assert re.match(r"[0-9a-f]{32} (approve|review|decline) ", of(said, "read.py order-2001"))
+    assert re.match(r"[0-9a-f]{32} order-2001 (approve|review|decline) ", of(said, "read.py order-2001"))
     assert json.loads((clone / "out/ledger.json").read_text())["balanced"]
 
 

@@ -18,7 +18,7 @@ from shared.kafka.admin import ensure_topics
 from shared.kafka.producer import OutgoingRecord, ReliableProducer
 from shared.settings import KafkaSettings
 
-OUTSIDERS = {"shop": "producers", "bank": "repayment system", "reporting": "consumers"}
+OUTSIDERS = {"shop": "producers", "bank": "repayment system", "reporting": "consumers", "reviews": "case management"}
 STRANGER = "stranger"
 """A user whom no rule is about."""
 

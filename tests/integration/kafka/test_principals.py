@@ -57,13 +57,16 @@ RIGHTS: dict[str, tuple[str, ...]] = {
     "shop": ("w", "-", "-", "-", "-", "-"),
     "bank": ("-", "w", "-", "-", "-", "-"),
     "reporting": ("-", "-", "-", "r", "-", "-"),
+    "reviews": ("-", "-", "-", "r", "r", "-"),
     STRANGER: ("-", "-", "-", "-", "-", "-"),
 }
 
-GROUPS = ("flit-features", "flit-scorer", "flit-sink", "flit-trainer", "reporting", "reporting.hourly", "reporting2")
+GROUPS = ("flit-features", "flit-scorer", "flit-sink", "flit-trainer", "reporting", "reporting.hourly", "reporting2",
+          "reviews")  # fmt: skip
 MEMBERS: dict[str, set[str]] = {
     **{f"flit-{service}": {f"flit-{service}"} for service in ("features", "scorer", "sink", "trainer")},
     "reporting": {"reporting", "reporting.hourly"},
+    "reviews": {"reviews"},
 }
 """Who may be in which group; who isn't named may be in none."""
 

@@ -14,7 +14,6 @@ from services.trainer.evaluate import Economics
 from services.trainer.examples import TrainingRefused
 from services.trainer.export import ExportRefused, run_onnx
 from services.trainer.families import Conditions, Inputs, ModelFamily, Sample
-from services.trainer.families.directions import direction, unjudged
 from services.trainer.families.found import DEFAULT_FAMILIES, load
 from services.trainer.families.linear import Logistic
 from services.trainer.families.neural_network import NeuralNetwork
@@ -239,11 +238,6 @@ def test_no_feature_moves_the_risk_against_its_direction(kind: str) -> None:
     raised[:, trained.feature_names.index("credit_rank")] += 1
     moved = candidate.raw_probability(raised) - candidate.raw_probability(inputs)
     assert moved.min() >= -1e-7
-
-
-def test_every_feature_of_the_set_has_been_judged_for_its_direction() -> None:
-    assert unjudged() == ()
-    assert (direction("defaults_known"), direction("purchases_24h"), direction("credit_score_rank")) == (1, 1, -1)
 
 
 def test_the_competition_begins_with_the_simplest_and_uses_only_declared_features() -> None:

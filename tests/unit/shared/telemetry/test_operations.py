@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from shared.telemetry.metrics import EVENTS
-from shared.telemetry.operations import MOST_CONNECTIONS, OperationsServer
+from shared.telemetry.operations import MOST_CONNECTIONS, OperationsServer, PortTaken, operations_of_job
 
 
 class _Service:
@@ -28,11 +28,28 @@ def service() -> _Service:
 
 @pytest.fixture
 def client(service: _Service) -> Iterator[httpx.Client]:
-    server = OperationsServer(0, service.ready)
-    server.start()
-    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as client:
+    with (
+        OperationsServer(0, service.ready) as server,
+        httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as client,
+    ):
         yield client
-    server.stop()
+
+
+def test_where_the_port_is_taken_a_service_ends_and_a_job_goes_on(client: httpx.Client, service: _Service) -> None:
+    taken = client.base_url.port or 0
+    with pytest.raises(PortTaken, match=f"METRICS__PORT: can't listen on 127.0.0.1:{taken}"):
+        OperationsServer(taken, service.ready)
+    with operations_of_job(taken, service.ready):
+        assert client.get("/live").status_code == 200  # the service's own
+
+
+def test_a_job_is_watched_for_as_long_as_it_takes(service: _Service) -> None:
+    with operations_of_job(0, service.ready) as operations:
+        assert isinstance(operations, OperationsServer)
+        live = f"http://127.0.0.1:{operations.port}/live"
+        assert httpx.get(live).status_code == 200
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(live)
 
 
 def test_a_service_that_is_not_ready_says_why_and_is_alive(client: httpx.Client) -> None:

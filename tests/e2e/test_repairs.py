@@ -1,0 +1,119 @@
+"""What the ledger says to do, done as it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from deploy.local.supervisor import held
+from services.ledger.log_reader import LogReader
+from shared.contracts.topics import DECISIONS, FEATURES, TRANSACTIONS
+from shared.kafka.producer import OutgoingRecord, ReliableProducer
+from tests.e2e.system import System
+from tests.unit.scorer.parts import body_of
+
+PURCHASES = 40
+GROUP = "flit-scorer"
+PATIENCE_S = 120
+
+
+@pytest.mark.timeout(600)
+async def test_a_decision_that_is_missing_is_made_by_rewinding_the_scorer(tmp_path: Path) -> None:
+    with System(tmp_path, ("features", "scorer", "sink")) as system:
+        await publish(system, 0)
+        await until_ends(system, DECISIONS.name, PURCHASES)
+        stop(system, "scorer")
+        await publish(system, PURCHASES)
+        await until_ends(system, FEATURES.name, 2 * PURCHASES)
+        passed = await pass_over(system)
+        start(system, "scorer")
+        found = system.ledger()
+        assert found["invariants"]["P2"]["violations"] == PURCHASES
+        assert "groups rewind scorer" in found["invariants"]["P2"]["repair"]
+        refused = rewind(system, *next(iter(passed.items())))
+        assert refused.returncode == 1 and "stop them first" in refused.stderr
+        stop(system, "scorer")
+        for partition, offset in passed.items():
+            done = rewind(system, partition, offset)
+            assert done.returncode == 0, done.stderr
+        start(system, "scorer")
+        await until_ends(system, DECISIONS.name, 2 * PURCHASES)
+        report = system.ledger()
+    assert report["balanced"], json.dumps(report["invariants"], indent=1)
+    assert report["invariants"]["P2"]["checked"] == 2 * PURCHASES
+
+
+async def publish(system: System, first: int) -> None:
+    bodies = [body_of(number) for number in range(first, first + PURCHASES)]
+    producer = ReliableProducer(system.kafka)
+    await producer.start()
+    try:
+        await producer.send_all(
+            [OutgoingRecord(TRANSACTIONS.name, json.loads(body)["customer_id"].encode(), body) for body in bodies]
+        )
+    finally:
+        await producer.stop()
+
+
+async def until_ends(system: System, topic: str, records: int) -> None:
+    reader = LogReader({"bootstrap_servers": system.kafka.bootstrap_servers})
+    await reader.start()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while sum((await reader.ends(topic)).values()) < records:  # noqa: ASYNC110 (a broker tells nobody)
+                await asyncio.sleep(0.1)
+    finally:
+        await reader.close()
+
+
+async def pass_over(system: System) -> dict[int, int]:
+    """What a careless hand does: the group's offsets are set to the end. Gives what they were."""
+    reader = LogReader({"bootstrap_servers": system.kafka.bootstrap_servers})
+    await reader.start()
+    try:
+        ends = await reader.ends(FEATURES.name)
+        before = await reader.committed(GROUP)
+    finally:
+        await reader.close()
+    async with asyncio.timeout(PATIENCE_S):
+        while not await committed(system, ends):  # noqa: ASYNC110 (one that has ended is a member for some seconds more)
+            await asyncio.sleep(0.5)
+    return {place.partition: before.get(place, 0) for place, end in ends.items() if before.get(place, 0) < end}
+
+
+async def committed(system: System, ends: dict[TopicPartition, int]) -> bool:
+    consumer = AIOKafkaConsumer(bootstrap_servers=system.kafka.bootstrap_servers, group_id=GROUP)
+    await consumer.start()
+    try:
+        consumer.assign(list(ends))
+        await consumer.commit({place: OffsetAndMetadata(end, "") for place, end in ends.items()})
+    except KafkaError:
+        return False
+    finally:
+        await consumer.stop()
+    return True
+
+
+def stop(system: System, name: str) -> None:
+    held(system.data_dir).mkdir(exist_ok=True)
+    (held(system.data_dir) / name).touch()
+    system.supervisor.process(name).wait(PATIENCE_S)
+
+
+def start(system: System, name: str) -> None:
+    (held(system.data_dir) / name).unlink()
+
+
+def rewind(system: System, partition: int, offset: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "shared.kafka.groups", "rewind", "scorer", FEATURES.name, str(partition), str(offset)],
+        env=system.environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
