@@ -32,7 +32,7 @@ SERVICES: tuple[Service, ...] = (
     Service("scorer", 9103),
     Service("sink", 9104),
     Service("ingestor", 9101, ("live",)),
-    Service("trainer", 9105, ("watch", "--every", "30")),
+    Service("trainer", 9105, ("watch", "--every", "120")),
     Service("console", 9108),
 )
 """In the order of their start: the ingestor when the others wait for its events, and who looks on at the end. The

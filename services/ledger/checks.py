@@ -25,8 +25,8 @@ from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, F
 
 REPAIRS = {
     "P1": "stream the days again (`python -m services.ingestor history`): what is there already has no second effect",
-    "P2": "a missing decision: stop the scorer, `python -m shared.kafka.groups rewind scorer bnpl-features PARTITION"
-    " OFFSET` to the purchase's vector, start it; what is decided stays so",
+    "P2": "a missing decision: stop the scorer, `python -m services.scorer rewind PARTITION OFFSET` to the purchase's"
+    " vector, start it; what is decided stays so",
     "P3": "`python -m services.sink repair`; a row that says something else than its record: delete it first. No chain"
     " is made anew (docs/operations/evidence.md)",
     "P4": "stop the features service, `python -m services.features rebuild --partition N`, start it; vectors and"

@@ -1,4 +1,4 @@
-"""The scorer's composition root: `python -m services.scorer [run | new-key OWNER]`."""
+"""The scorer's composition root: `python -m services.scorer [run | new-key OWNER | rewind PARTITION OFFSET]`."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ from services.scorer.ports import Ports
 from services.scorer.rate import Rate
 from services.scorer.reload import ModelReloader
 from services.scorer.restore import ClaimRestorer
+from services.scorer.rewind import rewind
 from services.scorer.server import listen, serve
 from services.scorer.settings import ScorerSettings
 from services.scorer.slot import ModelSlot
@@ -52,6 +53,7 @@ from shared.contracts import topics
 from shared.exposure import ExposureStore
 from shared.feature_state import FeatureStateStore
 from shared.kafka.consumer import BatchConsumer
+from shared.kafka.errors import GaveUp, TransientError
 from shared.kafka.producer import ReliableProducer
 from shared.kafka.watchdog import keep_watch
 from shared.model_artifact.opening import open_registry
@@ -229,6 +231,14 @@ def main() -> None:
         print(f"line for the file of SCORER__API_KEYS_FILE:\n{line}")
         return
     settings = load_settings(ScorerSettings)
+    if arguments.command == "rewind":
+        partition, offset, ttl = arguments.partition, arguments.offset, settings.scorer.claim_ttl_seconds
+        try:
+            before = asyncio.run(rewind(settings.kafka, partition, offset, claim_ttl_s=ttl))
+        except (GaveUp, TransientError) as error:
+            raise SystemExit(str(error)) from None
+        print(f"vectors of partition {partition} are taken in from {offset} on, again up to {before}")
+        return
     try:
         policy = load_policy(settings.scorer.policy_file)
         access = Access.load(settings.scorer.api_keys_file)
@@ -277,7 +287,7 @@ def _parse() -> argparse.Namespace:
         epilog="Settings come from the environment (see services/scorer/README.md).",
     )
     parser.add_argument("--check", action="store_true", help="try settings and connections, then exit")
-    commands = parser.add_subparsers(dest="command", metavar="{run,new-key}")
+    commands = parser.add_subparsers(dest="command", metavar="{run,new-key,rewind}")
     commands.add_parser("run", help="serve both doors (the default)")
     new = commands.add_parser("new-key", help="make an API key, and the line for the keys file")
     new.add_argument("owner", help="name of the caller")
@@ -285,6 +295,9 @@ def _parse() -> argparse.Namespace:
         "--scope", action="append", type=Scope, choices=list(Scope), help="may be repeated; default: decide and read"
     )
     new.add_argument("--expires", metavar="DAY", help="such as 2027-01-01, or a time; never by default")
+    again = commands.add_parser("rewind", help="while it is stopped: take vectors in again, for a missing decision")
+    again.add_argument("partition", type=int)
+    again.add_argument("offset", type=int, help="of the first vector")
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -76,12 +77,20 @@ WHERE occurred_at >= TIMESTAMP_MICROS({{first_us}}) AND occurred_at <= TIMESTAMP
 ORDER BY TO_HEX(MD5(event_id)) LIMIT {MAX_DRIFT_ROWS}
 """
 
-_CLOCK = f"SELECT UNIX_MICROS(MAX(occurred_at)) AS latest FROM `{{project}}.{tables.TRANSACTIONS.id}`"
+_CLOCK = f"""
+SELECT UNIX_MICROS(MAX(occurred_at)) AS latest FROM `{{project}}.{tables.TRANSACTIONS.id}`
+WHERE occurred_at >= TIMESTAMP_MICROS({{since_us}})
+"""
 
 _WATCHED = f"""
 SELECT UNIX_MICROS(MAX(observed_at)) AS latest FROM `{{project}}.{tables.OUTCOMES.id}`
-WHERE observed_at <= TIMESTAMP_MICROS({{as_of_us}}) AND misplaced IS NOT TRUE
+WHERE observed_at >= TIMESTAMP_MICROS({{since_us}}) AND observed_at <= TIMESTAMP_MICROS({{as_of_us}})
+  AND misplaced IS NOT TRUE
 """
+
+LATELY_US = 8 * 86_400_000_000
+"""Whoever looks for the latest of something looks at so much first, and at all of it only where nothing is there: asked
+each half minute, years of days would be read for it."""
 
 _AWAY = (GoogleAPIError, GoogleAuthError, OSError)
 """What the client raises where BigQuery refuses us, knows us not, or can't be reached."""
@@ -156,18 +165,24 @@ class Warehouse:
     def clock(self) -> int:
         """The stream's own time: that of its latest purchase, in microseconds. Raises TrainingRefused if there is
         none. In a replay of history it, not the wall clock, says what has matured."""
-        latest = self.rows(_CLOCK.format(project=self.project))["latest"][0].as_py()
+        latest = self._latest(_CLOCK, time.time_ns() // 1000)
         if latest is None:
             raise TrainingRefused("the warehouse holds no purchase yet")
-        return int(latest)
+        return latest
 
     def watched_until(self, as_of_us: int) -> int:
         """When the latest outcome was observed that was known at that moment, in microseconds; 0: none was.
 
         Nothing matures after it. A default shows weeks before a good loan does: where outcomes stop coming in, what
         runs its course from then on has a known outcome only if it is a bad one."""
-        sql = _WATCHED.format(project=self.project, as_of_us=as_of_us)
-        return int(self.rows(sql)["latest"][0].as_py() or 0)
+        return self._latest(_WATCHED, as_of_us, as_of_us=as_of_us) or 0
+
+    def _latest(self, sql: str, now_us: int, **bounds: int) -> int | None:
+        for since_us in (now_us - LATELY_US, 0):
+            latest = self.rows(sql.format(project=self.project, since_us=since_us, **bounds))["latest"][0].as_py()
+            if latest is not None:
+                return int(latest)
+        return None
 
     def matured_examples(self, as_of_us: int, feature_set: str, propensity: Propensity) -> Examples:
         """Every example that counts at that moment and that a lender has seen the outcome of, made with this version of

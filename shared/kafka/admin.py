@@ -25,6 +25,10 @@ log = structlog.get_logger()
 Description = Mapping[str, Any]
 """Of a topic, as the client gives it: `topic`, and `partitions` with their `leader`, -1 where there is none."""
 
+LONGEST_SEGMENT_MS = 7 * topics.DAY_MS
+SEGMENTS = 30
+"""Of a topic's retention, at least."""
+
 LED_WITHIN_S, LED_POLL_S = 30.0, 0.05
 """For new topics to get leaders: some tens of milliseconds, unless brokers are being elected."""
 
@@ -122,6 +126,9 @@ def _new_topic(topic: topics.Topic, settings: KafkaSettings) -> NewTopic:
         settings.replication_factor,
         topic_configs={
             "retention.ms": str(topic.retention_ms),
+            # Records go by whole segments: with Kafka's own week those of a quiet topic would outlive their time by as
+            # much, and vectors their claims.
+            "segment.ms": str(min(LONGEST_SEGMENT_MS, topic.retention_ms // SEGMENTS)),
             "cleanup.policy": "delete",
             # An acknowledged record has to outlive one broker, where there is more than one.
             "min.insync.replicas": str(max(1, settings.replication_factor - 1)),

@@ -37,11 +37,13 @@ async def test_a_decision_that_is_missing_is_made_by_rewinding_the_scorer(tmp_pa
         start(system, "scorer")
         found = system.ledger()
         assert found["invariants"]["P2"]["violations"] == PURCHASES
-        assert "groups rewind scorer" in found["invariants"]["P2"]["repair"]
+        assert "services.scorer rewind" in found["invariants"]["P2"]["repair"]
         refused = rewind(system, *next(iter(passed.items())))
         assert refused.returncode == 1 and "stop them first" in refused.stderr
         stop(system, "scorer")
         for partition, offset in passed.items():
+            too_far = rewind(system, partition, offset, SCORER__CLAIM_TTL_SECONDS="60")  # vectors older than claims
+            assert too_far.returncode == 1 and "as far back as claims" in too_far.stderr
             done = rewind(system, partition, offset)
             assert done.returncode == 0, done.stderr
         start(system, "scorer")
@@ -112,8 +114,8 @@ def start(system: System, name: str) -> None:
     (held(system.data_dir) / name).unlink()
 
 
-def rewind(system: System, partition: int, offset: int) -> subprocess.CompletedProcess[str]:
+def rewind(system: System, partition: int, offset: int, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "shared.kafka.groups", "rewind", "scorer", FEATURES.name, str(partition), str(offset)],
-        env=system.environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        [sys.executable, "-m", "services.scorer", "rewind", str(partition), str(offset)],
+        env=system.environment | settings, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip

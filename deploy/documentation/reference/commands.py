@@ -16,7 +16,6 @@ MODULES: Mapping[str, str] = {
     **{f"services.{service}": f"services.{service}.__main__" for service in SERVICES},
     "shared.kafka.admin": "shared.kafka.admin",
     "shared.kafka.acls": "shared.kafka.acls",
-    "shared.kafka.groups": "shared.kafka.groups",
     "shared.redis_grants": "shared.redis_grants",
     "shared.warehouse": "shared.warehouse.__main__",
     "shared.alerts": "shared.alerts.__main__",

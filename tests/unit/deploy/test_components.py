@@ -17,7 +17,7 @@ import yaml
 from deploy.gcp.rights import ACCOUNT_PREFIX, RIGHTS
 from deploy.local import kafka_jars
 from deploy.monitoring.operator import prometheus_rule
-from shared.contracts.topics import ALL, OUTCOMES, TRANSACTIONS
+from shared.contracts.topics import ALL, FEATURES, OUTCOMES, TRANSACTIONS
 from shared.kafka.grants import OUR_PREFIX, OURS, grants_of
 from tests.deployment import (
     AUTOSCALING,
@@ -251,7 +251,11 @@ def test_strimzis_users_have_the_declared_rights_and_no_others() -> None:
 
 def test_only_who_talks_to_the_brokers_gets_to_strimzis() -> None:
     (cluster,) = only("Kafka", STRIMZI).values()
-    (peer,) = cluster["spec"]["kafka"]["listeners"][0]["networkPolicyPeers"]
+    peer, scaler = cluster["spec"]["kafka"]["listeners"][0]["networkPolicyPeers"]
+    assert scaler["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "keda"}}
+    assert scaler["podSelector"] == {"matchLabels": {"app": "keda-operator"}}
+    kept_ms = 60_000 * cluster["spec"]["kafka"]["config"]["offsets.retention.minutes"]
+    assert kept_ms > FEATURES.retention_ms
     policy = only("NetworkPolicy", kustomize(PROD))["to-kafka"]
     assert peer["podSelector"] == policy["spec"]["podSelector"]
     assert peer["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "flit-risk"}}

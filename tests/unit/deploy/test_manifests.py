@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,6 +98,22 @@ def test_every_service_runs_and_only_dev_has_a_simulator() -> None:
         others = {"trainer", "console"} | ({"simulator"} if folder == DEV else set())
         assert set(kinds(folder, "Deployment")) == SERVICES | others
         assert set(kinds(folder, "CronJob")) == {"reconcile", "ledger"}
+
+
+def test_a_job_that_a_page_makes_after_a_cronjob_changes_what_that_has() -> None:
+    page = (DEPLOY.parent / "docs/operations/where-to-type.md").read_text()
+    made = re.findall(r"--from=cronjob/(\w+).*?--patch='(.*?\])'", page, re.S)
+    assert len(made) == 2
+    for name, patch in made:
+        job = kinds(PROD, "CronJob")[name]["spec"]["jobTemplate"]
+        for operation in json.loads(patch.replace("'$image'", "IMAGE")):
+            *above, last = operation["path"].split("/")[1:]
+            place = job
+            for step in above:
+                place = place[int(step)] if isinstance(place, list) else place[step]
+            assert (last in place) == (operation["op"] == "replace"), operation
+            if last == "serviceAccountName":
+                assert operation["value"] in kinds(PROD, "ServiceAccount")
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
