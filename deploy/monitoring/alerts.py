@@ -45,6 +45,9 @@ def _fails_each_time(*counters: str) -> str:
     return f"{times('=')} > 0 unless {times('!=')} > 0"
 
 
+REDIS_SHARE = 0.8
+"""Of its `maxmemory`: there is some time left to give it more."""
+
 OPTIONAL = "optional"
 """The label of targets that come and go, such as a training: nobody is told that they are away."""
 
@@ -82,6 +85,10 @@ ALERTS = (
     Alert(
         "RebuildGaps", "ticket", "max by (topic, partition) (flit_features_rebuild_gaps) > 0", "0m",
         "A rebuild needs records that neither the log nor the warehouse has.",
+    ),
+    Alert(
+        "RedisFull", "page", f"max(flit_scorer_redis_memory_ratio) > {REDIS_SHARE}", "5m",
+        "Redis is nearly full: then it refuses writes, and purchases wait.",
     ),
     Alert(
         "NoModel", "page", 'max(flit_degraded{service="scorer"}) == 1', "5m",

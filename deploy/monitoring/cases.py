@@ -92,6 +92,7 @@ CASES = (
     Case("FeatureDrift", "ticket", {'flit_drift_score{feature="amount"}': gauge((0.02, 0.3, 0.02)),
                                     CONCERN: gauge((0, 1, 0))},
          {"feature": "amount"}),
+    Case("RedisFull", "page", {"flit_scorer_redis_memory_ratio": gauge((0.5, 0.85, 0.5))}),
     Case("PolicyRefused", "ticket", {"flit_scorer_policy_refused_total": counter((0, 6, 0))}),
     _on_off('flit_scorer_limiter_holds{what="declines"}', "LimiterHolds", "ticket", what="declines"),
     Case("ExperimentUnwatched", "ticket", {'flit_guard_looks_total{result="failed"}': counter((0, 2, 0)),

@@ -36,6 +36,7 @@ from services.scorer.idempotency import IdempotencyKeys, KeyGuard
 from services.scorer.keys import Access, KeysFileError, KeysReloader, Scope, new_key
 from services.scorer.library import ModelLibrary
 from services.scorer.limiter import Limiter
+from services.scorer.memory import watch_memory
 from services.scorer.metrics import SERVICE
 from services.scorer.models import Models
 from services.scorer.policies import PolicyReloader, PolicySlot
@@ -216,6 +217,7 @@ async def work(
                 keys = KeysReloader(section.api_keys_file, access, interval_s=section.reload_seconds)
                 doors.create_task(keys.run(stop))
             doors.create_task(restorer.run(stop))
+            doors.create_task(watch_memory(patient, stop))
             doors.create_task(tell_of_claims_that_outlive_their_topic(settings.kafka, section.claim_ttl_seconds))
     log.info("stopped")
 

@@ -17,4 +17,5 @@ RESTORED = Counter("flit_scorer_claims_restored_total", "Claims written again fr
 ANSWERS = Counter("flit_scorer_answers_total", "REST answers", ["status", "reason"])
 IN_FLIGHT = Gauge("flit_scorer_requests_in_flight", "REST requests being answered")
 LIMITER_HOLDS = Gauge("flit_scorer_limiter_holds", "1 while the policy's limiter has a person look instead", ["what"])
+REDIS_MEMORY = Gauge("flit_scorer_redis_memory_ratio", "Of what Redis may hold, what it holds; 0 without a limit")
 ADMISSION_LIMIT = Gauge("flit_scorer_admission_limit_requests", "Checkouts let in at once, as found by their latency")

@@ -32,6 +32,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("the brokers are slow", parts.brokers_are_slow, ("CheckoutSlow", "DecisionsLate", "FeaturesStale")),
     Fault("the brokers are away", parts.brokers_are_away, ("CheckoutFails",)),
     Fault("Redis hangs while purchases come", parts.redis_hangs_while_purchases_come, ("ConsumerLag",)),
+    Fault("Redis is nearly full", parts.redis_is_nearly_full, ("RedisFull",), quick=True),
     Fault("the warehouse refuses appends", parts.warehouse_refuses_appends, ("SinkWaits", "SinkWritesNothing")),
     Fault("the warehouse stands still in turns", parts.warehouse_stands_again_and_again, ("RowsLate",)),
     Fault("the registry is empty", models.registry_is_empty, ("NoModel", "DecisionsDegraded")),

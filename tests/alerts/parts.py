@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from deploy.local.services import status_of
-from deploy.monitoring.alerts import AUDIT_HOURS
+from deploy.monitoring.alerts import AUDIT_HOURS, REDIS_SHARE
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import TRANSACTIONS
 from shared.warehouse import tables
@@ -28,6 +28,8 @@ HOP_S = 0.2
 """More for each piece that goes to a broker or comes from it; a hop is several of them."""
 STANDS_S, WORKS_S = 12.0, 1.5
 """The warehouse, in turns: rows are late from ten seconds on, and the sink waits for fifteen."""
+NEARLY = 0.05
+"""Beyond what the alert allows; as much again is left for what comes meanwhile."""
 EXPIRED, LACKING = 20, 5
 """So many records of a partition are no longer in the log; that with this offset isn't in the warehouse either."""
 
@@ -67,6 +69,17 @@ async def redis_hangs_while_purchases_come(floor: Floor) -> None:
         await floor.fires("ConsumerLag")
     finally:
         valkey.resume()
+
+
+async def redis_is_nearly_full(floor: Floor) -> None:
+    client = redis.Redis.from_url(floor.world.system.stack.valkey.url)
+    before = client.config_get("maxmemory")["maxmemory"] or 0
+    client.config_set("maxmemory", int(client.info("memory")["used_memory"] / (REDIS_SHARE + NEARLY)))
+    try:
+        await floor.fires("RedisFull")
+    finally:
+        client.config_set("maxmemory", before)
+        client.close()
 
 
 async def brokers_are_slow(floor: Floor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.monitoring.alerts import OURS
+from deploy.monitoring.alerts import OURS, REDIS_SHARE
 from deploy.monitoring.dashboards.panels import Dashboard, Panel, Query
 from deploy.monitoring.objectives import FAST, OBJECTIVES, Objective
 
@@ -53,6 +53,10 @@ SYSTEM = Dashboard(
         Panel(
             "Memory", "Resident memory of each process.", "bytes",
             [Query(f"max by (job) (process_resident_memory_bytes{{{OURS}}})", "{{job}}")],
+        ),
+        Panel(
+            "Redis", "What it holds, of what it may: full, it refuses writes.", "percentunit",
+            [Query("max(flit_scorer_redis_memory_ratio)", "in use")], limits=(REDIS_SHARE,), alerts=("RedisFull",),
         ),
         Panel(
             "Processor", "Cores that each process keeps busy.", "none",
