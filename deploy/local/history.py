@@ -147,7 +147,8 @@ class Beginning:
                 say(
                     "training a first model"
                     if progress.settled
-                    else f"history from {first} on: {progress.ingested:,} purchases, {progress.decided:,} decided"
+                    else f"history from {first} on: {progress.ingested:,} purchases, {progress.decided:,} decided,"
+                    f" {progress.sunk:,} in the warehouse"
                 )
                 await asyncio.sleep(POLL_SECONDS)
 

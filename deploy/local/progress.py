@@ -16,6 +16,8 @@ class HistoryProgress:
         self._expected = expected
         self.ingested = 0
         self.decided = 0
+        self.sunk = 0
+        """Decisions in the warehouse."""
         self.settled = False
         """Whether nothing is under way: every service has taken in all that there is."""
         self._bars: Progress | None = None
@@ -35,7 +37,7 @@ class HistoryProgress:
         committed = {group: await self._reader.committed(f"flit-{group}") for group in ("features", "scorer", "sink")}
         self.ingested = sum(ends[TRANSACTIONS.name].values())
         self.decided = sum(ends[DECISIONS.name].values())
-        sunk = sum(offset for partition, offset in committed["sink"].items() if partition.topic == DECISIONS.name)
+        self.sunk = sum(offset for partition, offset in committed["sink"].items() if partition.topic == DECISIONS.name)
         read_by = {
             "features": (TRANSACTIONS, OUTCOMES),
             "scorer": (FEATURES,),
@@ -48,5 +50,9 @@ class HistoryProgress:
             for partition, end in ends[topic.name].items()
         )
         if self._bars is not None:
-            for name, count in (("ingested", self.ingested), ("decided", self.decided), ("in the warehouse", sunk)):
+            for name, count in (
+                ("ingested", self.ingested),
+                ("decided", self.decided),
+                ("in the warehouse", self.sunk),
+            ):
                 self._bars.update(self._tasks[name], completed=count, total=max(self._expected, count))

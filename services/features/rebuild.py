@@ -298,9 +298,8 @@ async def rebuild_by_hand(
 ) -> None:
     """Throw the partitions' states away and make them anew. Raises OwnedByOthers while the service runs anywhere, and
     RecordsMissing, with nothing thrown away, where the states could not be made anew."""
-    running = await groups.members(kafka, GROUP)
-    if running:
-        raise OwnedByOthers(f"{running} running process(es) of {GROUP}: stop them first")
+    if count := await groups.running(kafka, GROUP):
+        raise OwnedByOthers(f"{count} running process(es) of {GROUP}: stop them first")
     for partition in partitions:
         await rebuilder.check(partition)
     for partition in partitions:

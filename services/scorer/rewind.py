@@ -14,10 +14,10 @@ from aiokafka.structs import OffsetAndMetadata
 
 from services.scorer.metrics import SERVICE
 from shared.contracts.topics import FEATURES
-from shared.kafka.connection import SESSION_TIMEOUT_MS, client_arguments
+from shared.kafka.connection import client_arguments
 from shared.kafka.errors import GaveUp, TransientError
 from shared.kafka.grants import OUR_PREFIX
-from shared.kafka.groups import members
+from shared.kafka.groups import running
 from shared.settings import KafkaSettings
 
 GROUP = f"{OUR_PREFIX}{SERVICE}"
@@ -40,11 +40,8 @@ async def rewind(kafka: KafkaSettings, partition: int, offset: int, *, claim_ttl
     place = TopicPartition(FEATURES.name, partition)
     consumer = AIOKafkaConsumer(**client_arguments(kafka), group_id=GROUP, enable_auto_commit=False)
     try:
-        if running := await members(kafka, GROUP):
-            raise NotRewound(
-                f"{running} scorer(s) run: stop them first; one that was killed is forgotten after "
-                f"{SESSION_TIMEOUT_MS // 1000} seconds"
-            )
+        if count := await running(kafka, GROUP):
+            raise NotRewound(f"{count} scorer(s) run: stop them first")
         await consumer.start()
         consumer.assign([place])
         committed = await consumer.committed(place)

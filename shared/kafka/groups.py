@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 from aiokafka.admin import AIOKafkaAdminClient
 
-from shared.kafka.connection import client_arguments
+from shared.kafka.connection import SESSION_TIMEOUT_MS, client_arguments
 from shared.settings import KafkaSettings
 
+POLL_S = 0.5
 
-async def members(kafka: KafkaSettings, group: str) -> int:
-    """How many processes are in the group now; one that was killed is for a while. Raises KafkaError."""
+
+async def running(kafka: KafkaSettings, group: str) -> int:
+    """How many processes of the group run. One that has ended by now may be a member for a while, so that is waited for
+    where there are any. Raises KafkaError."""
+    deadline = time.monotonic() + SESSION_TIMEOUT_MS / 1000 + 2
+    while (count := await _members(kafka, group)) and time.monotonic() < deadline:  # noqa: ASYNC110 (nobody tells)
+        await asyncio.sleep(POLL_S)
+    return count
+
+
+async def _members(kafka: KafkaSettings, group: str) -> int:
     admin = AIOKafkaAdminClient(**client_arguments(kafka))
     try:
         await admin.start()
