@@ -118,22 +118,27 @@ class Beginning:
     """The past of a stack that is kept in a folder. Interrupted, it goes on where it was."""
 
     def __init__(self, folder: Path, settings: BeginningSettings, *, new: bool) -> None:
-        self._settings = settings
         self._logs = folder.absolute() / "logs"
         self._pending = folder / "history.json"
-        """There for as long as it isn't done; later, live purchases have come, and nothing may come before them."""
+        """What the ingestor is told, for as long as it isn't done: the same each time, or days would have other events.
+        Later, live purchases have come, and nothing may come before them."""
         if new and settings.history_days:
-            self._pending.write_text(json.dumps([str(day) for day in settings.history]))
+            self._pending.write_text(json.dumps(settings.ingesting(*settings.history)))
 
     @property
     def needed(self) -> bool:
         return self._pending.exists()
 
+    @property
+    def arguments(self) -> list[str]:
+        """What the ingestor is told, where it is needed."""
+        arguments: list[str] = json.loads(self._pending.read_text())
+        return arguments
+
     async def brought(
         self, environment: Mapping[str, str], scorer_port: int, say: Callable[[str], object], stop: threading.Event
     ) -> None:
         """`environment`: of every process. `scorer_port`: its operations port. Raises StartFailed, Stopped."""
-        first, last = (date.fromisoformat(day) for day in json.loads(self._pending.read_text()))
         reader = LogReader({"bootstrap_servers": environment["KAFKA__BOOTSTRAP_SERVERS"]})
         progress = HistoryProgress(reader, expected=0)
 
@@ -147,12 +152,12 @@ class Beginning:
                 say(
                     "training a first model"
                     if progress.settled
-                    else f"history from {first} on: {progress.ingested:,} purchases, {progress.decided:,} decided,"
-                    f" {progress.sunk:,} in the warehouse"
+                    else f"history: {progress.ingested:,} purchases, {progress.decided:,} decided, "
+                    f"{progress.sunk:,} in the warehouse"
                 )
                 await asyncio.sleep(POLL_SECONDS)
 
-        ingestor = self._process(Service("ingestor", 0, self._settings.ingesting(first, last)), environment)
+        ingestor = self._process(Service("ingestor", 0, self.arguments), environment)
         trainer = self._process(Service("trainer", 0, ("train", "--promote")), environment)
 
         async def trained() -> bool:
