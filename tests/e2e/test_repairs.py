@@ -25,6 +25,7 @@ GROUP = "flit-scorer"
 PATIENCE_S = 120
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_a_decision_that_is_missing_is_made_by_rewinding_the_scorer(tmp_path: Path) -> None:
     with System(tmp_path, ("features", "scorer", "sink")) as system:
