@@ -24,7 +24,7 @@ from rich.table import Table
 
 from deploy.local.history import Beginning, BeginningSettings, Stopped
 from deploy.local.processes import StartFailed, log_tail
-from deploy.local.services import READY_TIMEOUT_SECONDS, Service, lag_by_topic, metrics_of, status_of
+from deploy.local.services import READY_TIMEOUT_SECONDS, lag_by_topic, metrics_of, status_of
 from deploy.local.stack import DEFAULT_PORTS, MARKER, EmbeddedStack
 from deploy.local.supervisor import SERVICES, RunningStack, Supervisor, held
 from shared.settings import load_settings
@@ -35,9 +35,11 @@ UP_SECONDS = 180
 """Without news: the first start fetches Kafka."""
 
 DOWN_SECONDS = 60
+POLL_SECONDS = 0.2
 BEFORE_PURCHASES_COME = ("simulator", "features", "scorer", "sink")
 STARTING = DATA_DIR / "starting"
 """What the background process does, in words, until everything is ready."""
+NOT_RUNNING = "not running: `make up` starts it"
 SCORER_PORT = 8000
 CONSOLE_PORT = 8501
 
@@ -74,7 +76,7 @@ def up() -> int:
             if STARTING.exists() and (now := STARTING.read_text()) not in ("", said):
                 said, deadline = now, time.monotonic() + UP_SECONDS
                 spinner.update(said)
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
             running = RunningStack.read(DATA_DIR) or running
     return status()
 
@@ -143,14 +145,11 @@ def down() -> int:
     if running is None:
         console.print("not running")
         return 0
-    os.kill(running.pid, signal.SIGTERM)
-    deadline = time.monotonic() + DOWN_SECONDS
-    with console.status("finishing what is in hand"):
-        while _exists(running.pid):
-            if time.monotonic() > deadline:
-                console.print(f"process {running.pid} still runs: see {DATA_DIR.parent / 'up.log'}")
-                return 1
-            time.sleep(0.2)
+    pid = running.pid
+    os.kill(pid, signal.SIGTERM)
+    if not _until(lambda: not _exists(pid), "finishing what is in hand", DOWN_SECONDS):
+        console.print(f"process {pid} still runs: see {DATA_DIR.parent / 'up.log'}")
+        return 1
     console.print(f"stopped; data stays in {DATA_DIR}")
     return 0
 
@@ -159,7 +158,7 @@ def status() -> int:
     """Health, lag, throughput since the start, model in service, addresses."""
     running = RunningStack.read(DATA_DIR)
     if running is None:
-        console.print("not running: `make up` starts it")
+        console.print(NOT_RUNNING)
         return 1
     table = Table(title="services", title_justify="left")
     for column in ("service", "health", "lag", "events so far", "metrics"):
@@ -189,7 +188,7 @@ def env() -> int:
     """The settings of the running services, for a shell: what is typed there is about them."""
     running = RunningStack.read(DATA_DIR)
     if running is None:
-        print("not running: `make up` starts it", file=sys.stderr)
+        print(NOT_RUNNING, file=sys.stderr)
         return 1
     for name, value in running.environment.items():
         print(f"export {name}={shlex.quote(value)}")
@@ -204,7 +203,7 @@ def logs() -> int:
 def ledger() -> int:
     running = RunningStack.read(DATA_DIR)
     if running is None:
-        console.print("not running: `make up` starts it")
+        console.print(NOT_RUNNING)
         return 1
     environment = {**os.environ, **running.environment, "LEDGER__SCORER_URL": f"http://127.0.0.1:{SCORER_PORT}"}
     return subprocess.call([sys.executable, "-m", "services.ledger"], env=environment)
@@ -218,38 +217,38 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def stop(name: str) -> int:
-    """One service, until it is started."""
+def stop_or_start(command: str, name: str) -> int:
+    """One service: stopped until it is started."""
     if RunningStack.read(DATA_DIR) is None:
-        console.print("not running: `make up` starts it")
+        console.print(NOT_RUNNING)
         return 1
-    held(DATA_DIR).mkdir(exist_ok=True)
-    (held(DATA_DIR) / name).touch()
-    return _until(lambda: status_of(_service(name).metrics_port, "/live") is None, f"{name} stops")
+    service = next(service for service in SERVICES if service.name == name)
+    mark = held(DATA_DIR) / name
+    if command == "stop":
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
+        done = _until(lambda: status_of(service.metrics_port, "/live") is None, f"{name} stops", READY_TIMEOUT_SECONDS)
+    else:
+        mark.unlink(missing_ok=True)
+        done = _until(service.ready, f"{name} starts", READY_TIMEOUT_SECONDS)
+    if not done:
+        console.print(f"waited {READY_TIMEOUT_SECONDS} s: see `make logs`")
+    return 0 if done else 1
 
 
-def start(name: str) -> int:
-    (held(DATA_DIR) / name).unlink(missing_ok=True)
-    return _until(_service(name).ready, f"{name} starts")
-
-
-def _service(name: str) -> Service:
-    return next(service for service in SERVICES if service.name == name)
-
-
-def _until(done: Callable[[], bool], what: str) -> int:
-    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+def _until(done: Callable[[], bool], what: str, seconds: float) -> bool:
+    """Whether it came to be so in that time."""
+    deadline = time.monotonic() + seconds
     with console.status(what):
         while not done():
             if time.monotonic() > deadline:
-                console.print(f"waited {READY_TIMEOUT_SECONDS} s: see `make logs`")
-                return 1
-            time.sleep(0.2)
-    return 0
+                return False
+            time.sleep(POLL_SECONDS)
+    return True
 
 
 COMMANDS = {"up": up, "run": run, "down": down, "status": status, "env": env, "logs": logs, "ledger": ledger}
-OF_ONE = {"stop": stop, "start": start}
+OF_ONE = ("stop", "start")
 
 
 def main() -> None:
@@ -260,7 +259,9 @@ def main() -> None:
     for name in OF_ONE:
         commands.add_parser(name).add_argument("service", choices=[service.name for service in SERVICES])
     given = parser.parse_args()
-    raise SystemExit(OF_ONE[given.command](given.service) if given.command in OF_ONE else COMMANDS[given.command]())
+    if given.command in OF_ONE:
+        raise SystemExit(stop_or_start(given.command, given.service))
+    raise SystemExit(COMMANDS[given.command]())
 
 
 if __name__ == "__main__":

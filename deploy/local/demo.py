@@ -126,8 +126,7 @@ class Demo:
 
     async def _history(self, reader: LogReader) -> int:
         """Stream the days of history through the topics until all of it is decided and in the warehouse."""
-        arguments = self.settings.ingesting(*self.settings.history)
-        ingestor = self._start(Service("ingestor", 0, arguments), name="history")
+        ingestor = self._start(Service("ingestor", 0, self.settings.ingesting), name="history")
         progress = HistoryProgress(reader, expected=self.settings.history_days * self.settings.history_daily)
         with self.view.stages() as bars:
             progress.show(bars)

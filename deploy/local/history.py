@@ -57,8 +57,10 @@ class HistorySettings(BaseSettings):
         last = datetime.now(UTC).date() - timedelta(days=1)
         return last - timedelta(days=self.history_days - 1), last
 
-    def ingesting(self, first: date, last: date) -> list[str]:
+    @property
+    def ingesting(self) -> list[str]:
         """What the ingestor is told."""
+        first, last = self.history
         days = ["--start", str(first), "--end", str(last)]
         return ["history", *days, "--daily", str(self.history_daily), "--seed", str(self.seed)]
 
@@ -123,7 +125,7 @@ class Beginning:
         """What the ingestor is told, for as long as it isn't done: the same each time, or days would have other events.
         Later, live purchases have come, and nothing may come before them."""
         if new and settings.history_days:
-            self._pending.write_text(json.dumps(settings.ingesting(*settings.history)))
+            self._pending.write_text(json.dumps(settings.ingesting))
 
     @property
     def needed(self) -> bool:

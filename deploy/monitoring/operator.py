@@ -10,29 +10,24 @@ from typing import Any
 
 import yaml
 
-from deploy.monitoring.rules import RUNBOOKS, Document, alerting_rules, recording_rules
+from deploy.monitoring.alerts import Alert
+from deploy.monitoring.rules import Document, alerting_rules, recording_rules, rule_of
 
 _RECONCILE = '{namespace="flit-risk",cronjob="reconcile"}'
 _PROVEN = f"max(kube_cronjob_status_last_successful_time{_RECONCILE})"
+_NEVER_PROVEN = f"max(kube_cronjob_created{_RECONCILE}) unless on () {_PROVEN}"
 NIGHT_S = 26 * 3600
 """From one night's to the next, with two hours for itself."""
 
+UNPROVEN = Alert(
+    # It fails where rows and log differ.
+    "RowsUnproven", "page", f"time() - ({_PROVEN} or ({_NEVER_PROVEN})) > {NIGHT_S}", "10m",
+    "No reconciliation of the log with the warehouse has ended well since the night before last.",
+)  # fmt: skip
+
 
 def nightly_rules() -> Document:
-    """Fires where no reconciliation has ended well for a night: it failed, which it does where rows and log differ, or
-    was not done."""
-    never = f"time() - max(kube_cronjob_created{_RECONCILE}) > {NIGHT_S} unless on () {_PROVEN}"
-    rule = {
-        "alert": "RowsUnproven",
-        "expr": f"time() - {_PROVEN} > {NIGHT_S} or ({never})",
-        "for": "10m",
-        "labels": {"severity": "page"},
-        "annotations": {
-            "summary": "No reconciliation of the log with the warehouse has ended well since the night before last.",
-            "runbook": f"{RUNBOOKS}/RowsUnproven.md",
-        },
-    }
-    return {"groups": [{"name": "nightly", "rules": [rule]}]}
+    return {"groups": [{"name": "nightly", "rules": [rule_of(UNPROVEN)]}]}
 
 
 def prometheus_rule() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from deploy.monitoring.alerts import ALERTS, Severity
+from deploy.monitoring.alerts import ALERTS, Alert
 from deploy.monitoring.objectives import FAST, LEAST_EVENTS, OBJECTIVES, SLOW, WINDOWS, Burn, Objective
 
 RUNBOOKS = "docs/operations/runbooks"
@@ -25,7 +25,7 @@ def recording_rules() -> Document:
 
 def alerting_rules() -> Document:
     burning = [rule for objective in OBJECTIVES for rule in _burn_rules(objective)]
-    single = [_rule(alert.name, alert.severity, alert.expression, alert.lasts) for alert in ALERTS]
+    single = [rule_of(alert) for alert in ALERTS]
     return {"groups": [{"name": "budgets", "rules": burning}, {"name": "conditions", "rules": single}]}
 
 
@@ -35,13 +35,17 @@ def alert_names() -> list[str]:
 
 def annotations_of(alert: str) -> dict[str, str]:
     summaries = {each.alert: each.summary for each in OBJECTIVES} | {each.name: each.summary for each in ALERTS}
-    return {"summary": summaries[alert], "runbook": f"{RUNBOOKS}/{alert}.md"}
+    return _annotations(alert, summaries[alert])
+
+
+def _annotations(alert: str, summary: str) -> dict[str, str]:
+    return {"summary": summary, "runbook": f"{RUNBOOKS}/{alert}.md"}
 
 
 def _burn_rules(objective: Objective) -> list[Document]:
     return [
-        _rule(objective.alert, "page", _burning(objective, FAST), "2m"),
-        _rule(objective.alert, "ticket", _burning(objective, SLOW), "15m"),
+        rule_of(Alert(objective.alert, "page", _burning(objective, FAST), "2m", objective.summary)),
+        rule_of(Alert(objective.alert, "ticket", _burning(objective, SLOW), "15m", objective.summary)),
     ]
 
 
@@ -59,11 +63,11 @@ def _burning(objective: Objective, burns: Sequence[Burn]) -> str:
 _SECONDS = {"1h": 3600, "6h": 21_600, "3d": 259_200}
 
 
-def _rule(name: str, severity: Severity, expression: str, lasts: str) -> Document:
+def rule_of(alert: Alert) -> Document:
     return {
-        "alert": name,
-        "expr": expression,
-        "for": lasts,
-        "labels": {"severity": severity},
-        "annotations": annotations_of(name),
+        "alert": alert.name,
+        "expr": alert.expression,
+        "for": alert.lasts,
+        "labels": {"severity": alert.severity},
+        "annotations": _annotations(alert.name, alert.summary),
     }

@@ -37,19 +37,14 @@ def serve(settings: ConsoleSettings) -> None:
     from streamlit import config
     from streamlit.web import bootstrap
 
-    operations = OperationsServer(
-        settings.metrics.port, lambda: not_ready(settings.console.host, settings.console.port), settings.metrics.host
-    )
-    operations.start()
-    chosen = options(settings.console)
-    # As its own command does it: the configuration first, for the server is built from it.
-    flags = {name.replace(".", "_"): value for name, value in chosen.items()}
-    bootstrap.load_config_options(flag_options=flags)
-    assert config.get_option("server.port") == settings.console.port
-    try:
+    host, port = settings.console.host, settings.console.port
+    with OperationsServer(settings.metrics.port, lambda: not_ready(host, port), settings.metrics.host):
+        chosen = options(settings.console)
+        # As its own command does it: the configuration first, for the server is built from it.
+        flags = {name.replace(".", "_"): value for name, value in chosen.items()}
+        bootstrap.load_config_options(flag_options=flags)
+        assert config.get_option("server.port") == port
         bootstrap.run(str(FOLDER / "app.py"), False, [], flags)
-    finally:
-        operations.stop()
 
 
 def not_ready(host: str, port: int) -> str | None:

@@ -10,11 +10,10 @@ from typing import Any
 import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from shared.contracts.topics import FEATURES
 from shared.feature_state import Position
-from shared.kafka.connection import client_arguments
+from shared.kafka.connection import admin_client, client_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 
@@ -115,16 +114,6 @@ async def seek(consumer: AIOKafkaConsumer, done: Mapping[TopicPartition, int]) -
 
 async def committed(kafka: KafkaSettings, group: str) -> dict[TopicPartition, int]:
     """The offsets that a group has committed."""
-    async with _admin(kafka) as admin:
+    async with admin_client(kafka) as admin:
         offsets: dict[TopicPartition, Any] = await admin.list_consumer_group_offsets(group)
     return {tp: at.offset for tp, at in offsets.items() if at.offset >= 0}
-
-
-@asynccontextmanager
-async def _admin(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**client_arguments(kafka))
-    try:
-        await admin.start()
-        yield admin
-    finally:
-        await admin.close()

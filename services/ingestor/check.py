@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.ingestor.source import SimtomSource, SourceBroken, SourceRefused
 from shared.contracts import topics
-from shared.kafka.connection import client_arguments
+from shared.kafka.connection import admin_client
 from shared.kafka.errors import GaveUp
 from shared.settings import KafkaSettings
 
@@ -26,12 +25,8 @@ async def check(kafka: KafkaSettings, redis: Redis, source: SimtomSource) -> dic
     """For each dependency `ok`, or what is wrong with it."""
 
     async def brokers() -> None:
-        admin = AIOKafkaAdminClient(**client_arguments(kafka))
-        try:
-            await admin.start()
+        async with admin_client(kafka) as admin:
             missing = set(NEEDED_TOPICS) - set(await admin.list_topics())
-        finally:
-            await admin.close()
         if missing:
             raise NotThere("no topic " + ", ".join(sorted(missing)))
 

@@ -52,9 +52,7 @@ def main() -> None:
 
 async def repeat(settings: LedgerSettings, every_s: float, stop: asyncio.Event) -> None:
     """Audit until `stop` is set. What an audit can't go on without ends the process; the metrics then end with it."""
-    operations = OperationsServer(settings.metrics.port, lambda: None, settings.metrics.host)
-    operations.start()
-    try:
+    with OperationsServer(settings.metrics.port, lambda: None, settings.metrics.host):
         while not stop.is_set():
             auditing = asyncio.ensure_future(audit(settings, lambda _: None))
             await process.first_of(stop.wait(), auditing)
@@ -64,8 +62,6 @@ async def repeat(settings: LedgerSettings, every_s: float, stop: asyncio.Event) 
             write(result, settings)
             metrics.show(result)
             await process.sleep_unless(stop, every_s)
-    finally:
-        operations.stop()
 
 
 def _seconds(text: str) -> float:

@@ -36,16 +36,16 @@ async def serve(settings: SimulatorSettings, stop: asyncio.Event) -> None:
         timeout_graceful_shutdown=GRACE_S,
     )
     server = Server(config)
-    operations = OperationsServer(
-        settings.metrics.port, lambda: None if server.started else "starting", settings.metrics.host
-    )
-    operations.start()
-    serving = asyncio.create_task(server.serve())
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
-        await serving
-    finally:
-        stopping.cancel()
-        operations.stop()
+
+    def not_ready() -> str | None:
+        return None if server.started else "starting"
+
+    with OperationsServer(settings.metrics.port, not_ready, settings.metrics.host):
+        serving = asyncio.create_task(server.serve())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            server.should_exit = True
+            await serving
+        finally:
+            stopping.cancel()

@@ -12,11 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from services.sink.lane import SERVICE
 from shared.contracts import topics
-from shared.kafka.connection import client_arguments
+from shared.kafka.connection import admin_client, client_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 
@@ -99,9 +98,7 @@ async def _read(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], 
 async def unwritten(kafka: KafkaSettings, found: Traces, patience_s: float) -> dict[str, int]:
     """Topic → partitions in which the sink has still to write some of these records, after waiting so long for it."""
     deadline = time.monotonic() + patience_s
-    admin = AIOKafkaAdminClient(**client_arguments(kafka))
-    await admin.start()
-    try:
+    async with admin_client(kafka) as admin:
         while True:
             offsets = await admin.list_consumer_group_offsets(f"flit-{SERVICE}")
             committed = {tp: at.offset for tp, at in offsets.items()}
@@ -113,8 +110,6 @@ async def unwritten(kafka: KafkaSettings, found: Traces, patience_s: float) -> d
             if not behind or time.monotonic() > deadline:
                 return behind
             await asyncio.sleep(POLL_SECONDS)
-    finally:
-        await admin.close()
 
 
 class Signs:

@@ -23,6 +23,6 @@ class KafkaRecord(Protocol):
 
 class StampedRecord(KafkaRecord, Protocol):
     @property
-    def timestamp(self) -> int: ...
-
-    """Milliseconds since 1970; in a record of others, any 64-bit number at all."""
+    def timestamp(self) -> int:
+        """Milliseconds since 1970; in a record of others, any 64-bit number at all."""
+        ...

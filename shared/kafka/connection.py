@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from shared.kafka import reading
@@ -38,6 +41,17 @@ def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
         password = settings.sasl_password
         arguments["sasl_plain_password"] = None if password is None else password.get_secret_value()
     return arguments
+
+
+@asynccontextmanager
+async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """For as long as the block takes. Raises BadTlsFile, KafkaError."""
+    admin = AIOKafkaAdminClient(**client_arguments(settings))
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
 
 
 def _tls(settings: KafkaSettings) -> ssl.SSLContext:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from aiokafka.admin import AIOKafkaAdminClient
-
-from shared.kafka.connection import SESSION_TIMEOUT_MS, client_arguments
+from shared.kafka.connection import SESSION_TIMEOUT_MS, admin_client
 from shared.settings import KafkaSettings
 
 POLL_S = 0.5
@@ -23,10 +21,6 @@ async def running(kafka: KafkaSettings, group: str) -> int:
 
 
 async def _members(kafka: KafkaSettings, group: str) -> int:
-    admin = AIOKafkaAdminClient(**client_arguments(kafka))
-    try:
-        await admin.start()
+    async with admin_client(kafka) as admin:
         (answer,) = await admin.describe_consumer_groups([group])
-    finally:
-        await admin.close()
     return sum(len(described[5]) for described in answer.groups)

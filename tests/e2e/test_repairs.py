@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -15,9 +14,9 @@ from aiokafka.structs import OffsetAndMetadata
 
 from deploy.local.supervisor import held
 from services.ledger.log_reader import LogReader
-from shared.contracts.topics import DECISIONS, FEATURES, TRANSACTIONS
+from shared.contracts.topics import DECISIONS, FEATURES, TRANSACTIONS, Topic
 from shared.kafka.producer import OutgoingRecord, ReliableProducer
-from tests.e2e.system import System
+from tests.e2e.system import Log, System, until
 from tests.unit.scorer.parts import body_of
 
 PURCHASES = 40
@@ -29,11 +28,16 @@ PATIENCE_S = 120
 @pytest.mark.timeout(600)
 async def test_a_decision_that_is_missing_is_made_by_rewinding_the_scorer(tmp_path: Path) -> None:
     with System(tmp_path, ("features", "scorer", "sink")) as system:
+        log = Log(system.stack.kafka.bootstrap_servers)
+
+        async def holds(topic: Topic, records: int) -> bool:
+            return await log.count(topic.name) >= records
+
         await publish(system, 0)
-        await until_ends(system, DECISIONS.name, PURCHASES)
+        await until(lambda: holds(DECISIONS, PURCHASES), "the first decisions")
         stop(system, "scorer")
         await publish(system, PURCHASES)
-        await until_ends(system, FEATURES.name, 2 * PURCHASES)
+        await until(lambda: holds(FEATURES, 2 * PURCHASES), "all vectors")
         passed = await pass_over(system)
         start(system, "scorer")
         found = system.ledger()
@@ -48,7 +52,7 @@ async def test_a_decision_that_is_missing_is_made_by_rewinding_the_scorer(tmp_pa
             done = rewind(system, partition, offset)
             assert done.returncode == 0, done.stderr
         start(system, "scorer")
-        await until_ends(system, DECISIONS.name, 2 * PURCHASES)
+        await until(lambda: holds(DECISIONS, 2 * PURCHASES), "the missing decisions")
         report = system.ledger()
     assert report["balanced"], json.dumps(report["invariants"], indent=1)
     assert report["invariants"]["P2"]["checked"] == 2 * PURCHASES
@@ -66,17 +70,6 @@ async def publish(system: System, first: int) -> None:
         await producer.stop()
 
 
-async def until_ends(system: System, topic: str, records: int) -> None:
-    reader = LogReader({"bootstrap_servers": system.kafka.bootstrap_servers})
-    await reader.start()
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while sum((await reader.ends(topic)).values()) < records:  # noqa: ASYNC110 (a broker tells nobody)
-                await asyncio.sleep(0.1)
-    finally:
-        await reader.close()
-
-
 async def pass_over(system: System) -> dict[int, int]:
     """What a careless hand does: the group's offsets are set to the end. Gives what they were."""
     reader = LogReader({"bootstrap_servers": system.kafka.bootstrap_servers})
@@ -86,9 +79,8 @@ async def pass_over(system: System) -> dict[int, int]:
         before = await reader.committed(GROUP)
     finally:
         await reader.close()
-    async with asyncio.timeout(PATIENCE_S):
-        while not await committed(system, ends):  # noqa: ASYNC110 (one that has ended is a member for some seconds more)
-            await asyncio.sleep(0.5)
+    # One that has ended is a member for some seconds more.
+    await until(lambda: committed(system, ends), "the group to have no member")
     return {place.partition: before.get(place, 0) for place, end in ends.items() if before.get(place, 0) < end}
 
 

@@ -108,9 +108,8 @@ PATCH = re.compile(r"patch (hpa|scaledobject) (\w+) (--type merge )?--patch '([^
 
 def test_a_command_for_more_of_a_service_leaves_no_fewer_than_may_run_already() -> None:
     most = {name: one["spec"]["maxReplicaCount"] for name, one in only("ScaledObject", kustomize(BASE, KEDA)).items()}
-    named = [
-        found for page in PAGES for found in SCALE.findall(page.read_text()) if found[1] != "0"
-    ]  # stopped on purpose
+    # To nothing: it is to be stopped.
+    named = [found for page in PAGES for found in SCALE.findall(page.read_text()) if found[1] != "0"]
     assert {"scorer", "features", "sink"} == {name for name, _ in named}
     for name, number in named:
         # How many scorers run, no page can know.
