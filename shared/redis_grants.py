@@ -88,7 +88,7 @@ USERS: dict[str, User] = {
     "flit-operators": User(
         writes=(STATES, CLAIMS, EXPOSURES, REPLAYED),
         reads=(POSITIONS, REFUSED),
-        commands=("get", "del", "zrangebyscore", "zadd", "zremrangebyscore", "zmscore"),
+        commands=("get", "mget", "del", "zrangebyscore", "zadd", "zremrangebyscore", "zmscore"),
     ),
 }
 

@@ -7,6 +7,7 @@ with one line that names the variable.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import ssl
@@ -14,7 +15,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -164,6 +165,21 @@ class BigQuerySettings(Section):
     def is_emulator(self) -> bool:
         return bool(self.rest_endpoint)
 
+    @property
+    def insecure(self) -> str | None:
+        """What keeps these settings out of production; None: nothing. An emulator on this machine sends nothing out."""
+        hosts = [urlsplit(self.rest_endpoint).hostname, urlsplit(f"//{self.grpc_endpoint}").hostname]
+        if self.is_emulator and not all(_is_loopback(host) for host in hosts):
+            return "BIGQUERY__REST_ENDPOINT and BIGQUERY__GRPC_ENDPOINT must be empty, which is Google's own,"
+        return None
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
 
 class SimtomSettings(Section):
     url: str = "http://127.0.0.1:18000"
@@ -267,8 +283,9 @@ class ServiceSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _production_is_encrypted(self) -> ServiceSettings:
-        for section in (getattr(self, "kafka", None), getattr(self, "redis", None)):
-            insecure = section.insecure if isinstance(section, KafkaSettings | RedisSettings) else None
+        for section in (getattr(self, name, None) for name in ("kafka", "redis", "bigquery")):
+            remote = isinstance(section, KafkaSettings | RedisSettings | BigQuerySettings)
+            insecure = section.insecure if section is not None and remote else None
             if self.profile == "production" and insecure:
                 raise ValueError(f"{insecure} in the production profile")
         return self

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from shared.experiments import CHAMPION
+
 Severity = Literal["page", "ticket"]
 """page: customers notice, or soon will. ticket: it waits for a working day."""
 
@@ -61,6 +63,11 @@ ALWAYS = ("ingestor", "features", "scorer", "sink")
 no series is left that could be 0, and only the absence tells. The others may be left out on purpose."""
 GONE = " or ".join(f'absent(up{{job="{job}"}})' for job in ALWAYS)
 
+UNGUARDED = (
+    f'sum(rate(flit_decisions_total{{variant!~"|{CHAMPION}"}}[10m])) > 0'
+    ' unless sum(increase(flit_guard_looks_total{result!="failed"}[10m])) > 0'
+)
+
 ALERTS = (
     Alert(
         "ServiceDown", "page", f'up{{{OURS},{OPTIONAL}!="yes"}} == 0 or {GONE}', "2m",
@@ -75,7 +82,7 @@ ALERTS = (
         "A service is thousands of records behind a topic.",
     ),
     Alert(
-        "TopicHalted", "page", "max by (topic) (flit_features_halted) == 1", "1m",
+        "TopicHalted", "page", "max by (topic) (flit_features_halted or flit_scorer_halted) == 1", "1m",
         "A topic is not read, since most of what it brings would be refused.",
     ),
     Alert(
@@ -116,8 +123,9 @@ ALERTS = (
         "The share of declines or approvals left its bounds: people look at purchases in the policy's place.",
     ),
     Alert(
-        "ExperimentUnwatched", "ticket", _fails_each_time("flit_guard_looks_total"), "5m",
-        "The guard of experiments fails at every look: nobody would stop a bad arm.",
+        # Also where there is no guard, or one that hangs: then nothing counts, and nothing fails.
+        "ExperimentUnwatched", "ticket", f"({_fails_each_time('flit_guard_looks_total')}) or ({UNGUARDED})", "5m",
+        "The guard of experiments fails at every look, or makes none: nobody would stop a bad arm.",
     ),
     Alert(
         # Of the loop, which counts its rounds as well as its looks, or of a monitor that runs by itself.

@@ -97,6 +97,8 @@ CASES = (
     _on_off('flit_scorer_limiter_holds{what="declines"}', "LimiterHolds", "ticket", what="declines"),
     Case("ExperimentUnwatched", "ticket", {'flit_guard_looks_total{result="failed"}': counter((0, 2, 0)),
                                            'flit_guard_looks_total{result="kept"}': counter((2, 0, 2))}),
+    Case("ExperimentUnwatched", "ticket", {'flit_decisions_total{variant="canary"}': counter((60, 60, 60)),
+                                           'flit_guard_looks_total{result="kept"}': counter((2, 0, 2))}),
     Case("ModelsUnwatched", "ticket", {'flit_watch_rounds_total{result="failed"}': counter((0, 2, 0)),
                                        'flit_watch_rounds_total{result="idle"}': counter((2, 0, 2))}),
     _on_off('flit_monitor_concern{concern="broken input"}', "ModelConcern", "ticket", concern="broken input"),

@@ -7,12 +7,15 @@ ScorerRefused    a refusal; `status`, `reason` as the scorer says them
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
+NOTHING_MORE: Mapping[str, str] = MappingProxyType({})
 TIMEOUT_S = 5.0
 """Of one call. A promotion loads and tries the model first, which takes a second or two."""
 
@@ -70,10 +73,10 @@ class Scorer:
         return Standing.ADMINISTRATOR
 
     def verdict(self, event_id: str, verdict: str, *, actor: str | None, note: str | None, key: str) -> dict[str, Any]:
-        """The update as it was recorded. The same verdict sent twice is one; another one after it is refused
-        (`conflict`): the event's id is its idempotency key. Raises ScorerAway, ScorerRefused."""
+        """The update as it was recorded. The same verdict sent twice is one; another one after it, whoever gave the
+        first, is refused (`conflict`). Raises ScorerAway, ScorerRefused."""
         said = {"verdict": verdict} | ({"actor": actor} if actor else {}) | ({"note": note} if note else {})
-        return self._update(event_id, "verdict", said, key)
+        return self._update(event_id, "verdict", said, key, {"If-None-Match": "*"})
 
     def cancel(self, event_id: str, *, note: str | None, key: str) -> dict[str, Any]:
         """Raises ScorerAway, ScorerRefused."""
@@ -82,20 +85,22 @@ class Scorer:
     def promote(self, version: str, *, instead_of: str | None, key: str) -> dict[str, Any]:
         """The pointers afterwards. Refused where another model than `instead_of` is in service by now. Raises
         ScorerAway, ScorerRefused."""
-        headers = {"If-Match": f'"{instead_of}"'} if instead_of else {}
+        headers = _if_match(instead_of)
         path = f"/v1/models/{quote(version, safe='')}/promote"
         pointers: dict[str, Any] = self._call("POST", path, key, headers=headers).json()
         return pointers
 
-    def rollback(self, *, key: str) -> dict[str, Any]:
-        """The pointers afterwards. Raises ScorerAway, ScorerRefused."""
-        pointers: dict[str, Any] = self._call("POST", "/v1/models/rollback", key).json()
+    def rollback(self, *, instead_of: str | None, key: str) -> dict[str, Any]:
+        """The pointers afterwards. Refused likewise. Raises ScorerAway, ScorerRefused."""
+        pointers: dict[str, Any] = self._call("POST", "/v1/models/rollback", key, headers=_if_match(instead_of)).json()
         return pointers
 
-    def _update(self, event_id: str, what: str, said: dict[str, Any], key: str) -> dict[str, Any]:
+    def _update(
+        self, event_id: str, what: str, said: dict[str, Any], key: str, further: Mapping[str, str] = NOTHING_MORE
+    ) -> dict[str, Any]:
         # A hash: an id may be as long as a key may be, and holds what a header can't.
         digest = hashlib.sha256(event_id.encode()).hexdigest()[:32]
-        headers = {"Idempotency-Key": f"console-{what}-{digest}"}
+        headers = {"Idempotency-Key": f"console-{what}-{digest}", **further}
         taken: dict[str, Any] = self._call(
             "POST", f"{_decision(event_id)}/{what}", key, json=said, headers=headers
         ).json()
@@ -131,3 +136,7 @@ def _problem(answer: httpx.Response) -> dict[str, Any]:
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
+
+
+def _if_match(version: str | None) -> dict[str, str]:
+    return {"If-Match": f'"{version}"'} if version else {}

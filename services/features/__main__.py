@@ -20,7 +20,6 @@ from services.features.handler import BatchHandler, SkippedRecords
 from services.features.pipeline import SERVICE
 from services.features.prehistory import Prehistory, RecordsMissing
 from services.features.rebuild import OwnedByOthers, Rebuilder, rebuild_by_hand
-from services.features.refusal_limit import RefusalLimit
 from services.features.settings import FeaturesSettings
 from shared.contracts.identity import canonical_time
 from shared.feature_definitions.stored import LayoutMismatch
@@ -28,6 +27,7 @@ from shared.feature_state import FeatureStateStore, FencedOff, PartitionCountMis
 from shared.kafka.admin import check_topics
 from shared.kafka.errors import TopicMismatch
 from shared.kafka.producer import ReliableProducer
+from shared.kafka.refusal_limit import RefusalLimit
 from shared.kafka.watchdog import Stalled, keep_watch
 from shared.settings import load_settings
 from shared.telemetry import logging, process

@@ -17,11 +17,11 @@ from services.features.metrics import HALTED
 from services.features.pipeline import SERVICE, LogRecord
 from services.features.prehistory import RecordsMissing
 from services.features.rebuild import Rebuilder
-from services.features.refusal_limit import TooManyRefused
 from services.features.settings import FeaturesSettings
 from services.features.transport import FAUST_LOG, BatchTransport
 from shared.contracts.topics import OUTCOMES, TRANSACTIONS
 from shared.feature_state import StatesLost
+from shared.kafka.refusal_limit import TooManyRefused
 
 log = structlog.get_logger()
 
@@ -113,9 +113,9 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
 
     @property
     def excused(self) -> bool:
-        """Whether standing still is right: a dependency is away, or states are being rebuilt (which has a watch of its
-        own)."""
-        return self._handler.waiting or self.rebuilding
+        """Whether standing still is right: a dependency is away. Partitions that are being rebuilt are no part of
+        `progress`; the others go on meanwhile."""
+        return self._handler.waiting
 
     @property
     def held_up(self) -> Collection[TP]:
@@ -128,7 +128,12 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         return self._rebuilding is not None
 
     def progress(self) -> dict[TP, int]:
-        """Of each assigned partition the offset up to which records are in the states."""
+        """Of each assigned partition the offset up to which records are in the states, and are committed where a commit
+        is under way: one that never ends is a standstill too."""
+        return {tp: self.consumer.committed_at_least(tp, done) for tp, done in self._progress.items()}
+
+    def taken_in(self) -> dict[TP, int]:
+        """Of each assigned partition the offset up to which records are in the states, committed or not."""
         return dict(self._progress)
 
     async def resume_points(self, assigned: set[TP]) -> Mapping[TP, ResumePoint]:
@@ -303,7 +308,7 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         while True:
             await asyncio.sleep(LOOK_FOR_LOSS_SECONDS)
             try:
-                if self.positioned and not self.rebuilding and await self._handler.has_lost_states():
+                if self.positioned and await self._handler.has_lost_states():
                     log.error("states_lost", error="positions are gone")
                     await self._begin_anew()
             except Exception as error:  # noqa: BLE001 - a watch that ends without a word would be none

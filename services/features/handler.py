@@ -15,7 +15,6 @@ import structlog
 from services.features.metrics import POSITION, REROUTED
 from services.features.outgoing import records_of
 from services.features.pipeline import SERVICE, BatchResult, Decoded, LogRecord, customers_of, decode, process
-from services.features.refusal_limit import RefusalLimit
 from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.topics import TRANSACTIONS
 from shared.contracts.transactions import Limits
@@ -23,6 +22,7 @@ from shared.feature_definitions import CustomerState
 from shared.feature_state import EMPTY, FeatureStateStore, FencedOff, Move, Position, Standing
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
+from shared.kafka.refusal_limit import RefusalLimit
 from shared.telemetry.metrics import BATCH_SECONDS, EVENTS, INPUT_WARNINGS
 from shared.telemetry.metrics import DEAD_LETTERS as DEAD_LETTERS_COUNTED
 from shared.telemetry.tracing import OFF as UNTRACED

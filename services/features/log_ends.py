@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from shared.contracts.headers import REPLAYED_FROM_HEADER, header
 from shared.contracts.topics import FEATURES
 from shared.feature_state import Position
 from shared.kafka.connection import admin_client, client_arguments
@@ -80,7 +81,8 @@ async def target_of(consumer: AIOKafkaConsumer, partition: int, acknowledged: Po
                 heard = time.monotonic()
                 for record in records:
                     as_of = _as_of(record.value)
-                    if as_of is not None:
+                    # One that was sent again says nothing of where the latest are.
+                    if as_of is not None and header(record.headers, REPLAYED_FROM_HEADER) is None:
                         transactions = max(transactions, as_of.transactions + 1)
                         outcomes = max(outcomes, as_of.outcomes)
             if time.monotonic() - heard > SILENCE_SECONDS:

@@ -109,6 +109,8 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         self._generation = 0
         self._seeking = asyncio.Lock()
         self._read_offset = _Forgetful()
+        self._behind: dict[TP, int] = {}
+        """Partitions whose commit is under way or failed → what is committed of them."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -143,6 +145,37 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
                 self._seeks = self._thread.seeks + 1
                 await self.seek_wait(offsets)
             return offsets
+
+    async def perform_seek(self) -> None:
+        """Also commit anew what was taken in before: the commit of that may have been lost with the process, or with
+        the brokers, and where nothing comes any more nobody else would."""
+        await super().perform_seek()
+        self._behind = {}
+        for tp, done in self.app.taken_in().items():
+            if done >= 0:
+                self._to_commit(tp, done + 1)
+
+    async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
+        """Faust takes what it couldn't commit for committed, and an unending commit for none. Here both are behind."""
+        for tp in offsets:
+            self._behind.setdefault(tp, self._committed_offset[tp] or offsets[tp])
+        committed: bool = await super()._commit_offsets(offsets, start_new_transaction=start_new_transaction)
+        for tp, offset in offsets.items():
+            if committed:
+                self._behind.pop(tp, None)
+            elif tp in self.assignment():
+                self._to_commit(tp, offset)
+        return committed
+
+    def _to_commit(self, tp: TP, offset: int) -> None:
+        """With the next commit."""
+        self._committed_offset[tp] = None
+        self._acked[tp].append(offset - 1)
+        self._acked_index[tp].add(offset - 1)
+
+    def committed_at_least(self, tp: TP, done: int) -> int:
+        """`done`, or the last offset that is committed where a commit of that partition is behind."""
+        return min(done, self._behind[tp] - 1) if tp in self._behind else done
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """The offsets inside a batch are no gaps: nothing to keep track of."""

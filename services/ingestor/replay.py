@@ -28,6 +28,7 @@ from services.ingestor.pipeline import NOT_FROM_KAFKA, Reading, Record, Refused,
 from services.ingestor.simtom import CustomerScope, Run
 from shared.contracts import topics
 from shared.contracts.events import DeadLetter
+from shared.contracts.headers import REPLAYED_FROM_HEADER
 from shared.contracts.transactions import Limits
 from shared.kafka.connection import client_arguments
 from shared.kafka.errors import TransientError
@@ -36,7 +37,6 @@ from shared.settings import KafkaSettings
 
 log = structlog.get_logger()
 
-REPLAYED_FROM_HEADER = "replayed_from"
 MEMORY_KEY = "ingestor:replayed"
 """A sorted set: where a replayed record lay, scored by when it was replayed (seconds since 1970)."""
 
@@ -88,7 +88,9 @@ def records_of(
             return "of an unknown topic"
         key = None if letter.key_base64 is None else base64.b64decode(letter.key_base64)
         kept = [(name, text.encode()) for name, text in letter.headers.items() if name != REPLAYED_FROM_HEADER]
-        return [OutgoingRecord(letter.topic, key, value, [*kept, mark])]
+        # With pseudonyms a vector's key doesn't give its partition, which is its purchase's.
+        partition = letter.partition if letter.topic == topics.FEATURES.name else None
+        return [OutgoingRecord(letter.topic, key, value, [*kept, mark], partition)]
     run = Run.of_source(letter.topic)
     if run is None:
         return "of an unknown source"

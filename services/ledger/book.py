@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -13,12 +14,13 @@ from typing import Any
 from aiokafka import ConsumerRecord
 
 from services.ledger.content import of_record
-from services.ledger.expired import Expired
+from services.ledger.expired import Expired, is_undecided
 from services.ledger.reading import (
     UNREADABLE,
     asked_of,
     content_of,
     event_id_of,
+    is_decided_on,
     is_of_this_release,
     micros_of,
     own_of,
@@ -31,6 +33,7 @@ from services.ledger.recompute import Buy, Known, Subject, buy_of, differences, 
 from shared.contracts import identity
 from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
+from shared.contracts.rejections import RejectionReason
 from shared.contracts.topics import (
     BY_NAME,
     DEAD_LETTERS,
@@ -66,6 +69,7 @@ class VectorSeen:
 
     event_id: str
     place: Place
+    customer_id: str
     state: str
     content: bytes
     """Of its features, and up to where they were made."""
@@ -92,6 +96,10 @@ class Book:
     """Table → (partition, offset) → digest of what the record's row there has to say."""
     letters: dict[Place, list[tuple[str, str, str]]] = field(default_factory=lambda: defaultdict(list))
     """Where the refused record lay → (reason, SHA-256 stated, SHA-256 of the bytes kept) of each of its letters."""
+    undecided: set[Place] = field(default_factory=set)
+    """Vectors that were refused a decision, since their event was decided for another purchase. They are in order."""
+    unanswered: list[str] = field(default_factory=list)
+    """Vectors of another customer than their event was decided for, without a letter."""
     refused: dict[Place, tuple[str, str]] = field(default_factory=dict)
     """Of records that have a letter: SHA-256 of their value, and of what a letter keeps of it."""
     unread: list[str] = field(default_factory=list)
@@ -120,6 +128,8 @@ class Book:
 
     asked: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Decisions made over REST whose features are still to be checked."""
+    contested: set[str] = field(default_factory=set)
+    """Events of which a second body was refused: the checkout may have decided on that one, a moment before."""
 
     def __post_init__(self) -> None:
         for event_id, source in self.expired.events:
@@ -132,7 +142,22 @@ class Book:
             self.outcomes[self.pseudonyms.once(Kind.CUSTOMER, customer_id)].append(known)
 
     def was_refused(self, place: Place) -> bool:
-        """Whether the record has a letter, on the log or in the warehouse only."""
+        """Whether the record has a letter, on the log or in the warehouse only, and so no effect."""
+        return self._has_letter(place) and not self.is_undecided(place)
+
+    def was_refused_a_decision(self, event_id: str) -> bool:
+        """Whether all its vectors were: their event was claimed for another purchase."""
+        on_the_log = self.vectors.get(event_id, ())
+        if not on_the_log and event_id not in self.expired.vectors:
+            return False
+        return not self.expired.vectors.get(event_id, False) and all(
+            self.is_undecided(vector.place) for vector in on_the_log
+        )
+
+    def is_undecided(self, place: Place) -> bool:
+        return place in self.undecided or place in self.expired.undecided
+
+    def _has_letter(self, place: Place) -> bool:
         return place in self.letters or place in self.expired.refused
 
     def judged(self, place: Place) -> bool:
@@ -158,6 +183,8 @@ class Book:
         body = json.loads(record.value)
         refused, stated = refused_of(body)
         self.letters[refused].append(stated)
+        if is_undecided(refused[0], stated[0]):
+            self.undecided.add(refused)
         self._note(record, None, body)
 
     def _transaction(self, record: ConsumerRecord, place: Place) -> None:
@@ -197,7 +224,7 @@ class Book:
 
     def _vector(self, record: ConsumerRecord, place: Place) -> None:
         body = json.loads(record.value)
-        seen = VectorSeen(event_id_of(body), place, body["state"], content_of(body))
+        seen = VectorSeen(event_id_of(body), place, body["customer_id"], body["state"], content_of(body))
         subject = subject_of(body["transaction"], micros_of(body["occurred_at"]))
         self._confirm(record.partition, body, subject)
         self._confirm_source(record.partition, body, own_of(subject))
@@ -214,6 +241,12 @@ class Book:
 
     def _judge_decision(self, body: dict[str, Any]) -> None:
         vectors = self.vectors.get(body["event_id"], ())
+        for vector in vectors:
+            if self.judged(vector.place) and not self._has_letter(vector.place) and self._is_another(vector, body):
+                self.unanswered.append(
+                    f"{vector.event_id}: decided for another customer than that of its vector at {vector.place}, which "
+                    "has no letter"
+                )
         if body["channel"] == "stream" and vectors and content_of(body) not in {each.content for each in vectors}:
             self.mismatches.append(f"{body['event_id']}: decided on features that no vector of it has")
         if body["channel"] == "rest" and body["degraded"] is None:
@@ -226,13 +259,20 @@ class Book:
         """
         place = (record.topic, record.partition, record.offset)
         known = (record.partition, record.offset) in self.records[record.topic]
-        if self.asked and known and not self.was_refused(place) and place not in self.misplaced:
+        refused = self.was_refused(place) and not self._is_second_body(place)
+        if self.asked and known and not refused and place not in self.misplaced:
             body, event_id, t = transaction_of(record)
             decided = self.asked.get(event_id)
             # Another customer's purchase may have come under the same id, and may lie before it.
-            if decided is not None and decided["customer_id"] in self._names(body["customer_id"]):
-                del self.asked[event_id]
-                self._confirm(record.partition, decided, subject_of(body, t))
+            if decided is None or decided["customer_id"] not in self._names(body["customer_id"]):
+                return
+            if event_id in self.contested and not is_decided_on(decided, body, t):
+                return
+            del self.asked[event_id]
+            self._confirm(record.partition, decided, subject_of(body, t))
+
+    def _is_second_body(self, place: Place) -> bool:
+        return any(reason == RejectionReason.CONFLICT.value for reason, _, _ in self.letters.get(place, ()))
 
     def _names(self, customer_id: str) -> tuple[str, str]:
         return customer_id, self.pseudonyms.of(Kind.CUSTOMER, customer_id)
@@ -250,7 +290,7 @@ class Book:
         self._note(record, body.get("event_id"), body)
 
     def _is_refused(self, record: ConsumerRecord, place: Place) -> bool:
-        if not self.was_refused(place):
+        if not self._has_letter(place):
             return False
         for name, origin in record.headers:
             if name == REROUTED_HEADER and (found := ORIGIN.fullmatch((origin or b"").decode("utf-8", "replace"))):
@@ -258,7 +298,12 @@ class Book:
                 self.refused_elsewhere.add((topic, int(partition), int(offset)))
         value = record.value or b""
         self.refused[place] = (sha256_of(value), sha256_of(value[:KEPT_BYTES]))
+        if not self.was_refused(place):
+            return False
         self._note(record, None)
+        if record.topic == TRANSACTIONS.name and self._is_second_body(place):
+            with contextlib.suppress(*UNREADABLE):
+                self.contested.add(transaction_of(record)[1])
         return True
 
     def _is_misplaced(self, record: ConsumerRecord, place: Place) -> bool:
@@ -316,6 +361,11 @@ class Book:
         elif customer != self.pseudonyms.once(Kind.CUSTOMER, body["customer_id"]):
             told = self.not_checkable if self._is_strange(body["customer_id"]) else self.mismatches
             told.append(f"{body['event_id']}: its vector is another customer's, or of another key's pseudonym")
+
+    def _is_another(self, vector: VectorSeen, decided: Mapping[str, Any]) -> bool:
+        both = vector.customer_id, decided["customer_id"]
+        of_vector, of_decision = (self.pseudonyms.once(Kind.CUSTOMER, customer_id) for customer_id in both)
+        return of_vector != of_decision and not any(self._is_strange(customer_id) for customer_id in both)
 
     def _is_strange(self, customer_id: str) -> bool:
         """Whether it is a pseudonym that no purchase's customer has by this key: his purchase comes before all that is

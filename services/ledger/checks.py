@@ -1,7 +1,7 @@
 """The checks, pure: books in, violations out. Each names the very records that don't balance.
 
 P1  every acknowledged event is on bnpl-transactions
-P2  every event has exactly one decision
+P2  every event has exactly one decision; another purchase under its id, a letter
 P3  every record has exactly one row in the warehouse, or was refused
 P4  features equal a recomputation from exactly the records at or below their as_of
 P5  every refused record is in dead-letters, once, with its own bytes
@@ -112,7 +112,7 @@ def one_decision(book: Book, answers: Mapping[str, bytes], why_not: str | None =
     finding, gone = Finding("P2", "every event has exactly one decision, the same bytes at both doors"), book.expired
     for event_id, purchase in book.purchases.items():
         found = book.decisions.get(event_id)
-        if not found and not book.judged(purchase.place):
+        if not found and (not book.judged(purchase.place) or book.was_refused_a_decision(event_id)):
             continue
         if not found and event_id not in gone.decisions and gone.lacks(DECISIONS.name, purchase.place[1]):
             finding.not_checkable.append(f"{event_id} at {purchase.place}: no decision, and decisions are gone")
@@ -125,6 +125,7 @@ def one_decision(book: Book, answers: Mapping[str, bytes], why_not: str | None =
             finding.violations.append(f"{event_id} at {purchase.place}: no decision")
         elif found and len({digest for _, digest, _, _ in found}) > 1:
             finding.violations.append(f"{event_id}: different decisions at {[place for place, *_ in found]}")
+    finding.violations.extend(book.unanswered)
     for event_id in book.decisions.keys() - book.purchases.keys() - book.gone:
         if gone.lacks(TRANSACTIONS.name, book.decisions[event_id][0][0][1]):
             finding.not_checkable.append(f"{event_id}: a decision without a purchase, and purchases are gone")
@@ -239,7 +240,7 @@ def durable_before_commit(
                 finding.violations.append(f"features committed past {purchase.place} without a vector")
     for event_id, vectors in book.vectors.items():
         for vector in vectors:
-            if below("flit-scorer", vector.place):
+            if below("flit-scorer", vector.place) and not book.is_undecided(vector.place):
                 decided = event_id in book.decisions or event_id in book.expired.decisions
                 if not decided and book.expired.lacks(DECISIONS.name, vector.place[1]):
                     finding.not_checkable.append(f"scorer committed past {vector.place}, and decisions are gone")

@@ -16,6 +16,7 @@ from typing import Any
 from services.ledger.recompute import DIGITS, PERIODS, Buy, Known
 from shared.contracts import identity
 from shared.contracts.enumerations import BLOCK_TYPES
+from shared.contracts.rejections import RejectionReason
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
 
 Beginnings = Mapping[tuple[str, int], int]
@@ -39,11 +40,14 @@ class Expired:
     """(customer, purchase), in log order within each partition."""
     outcomes: list[tuple[str, Known]] = field(default_factory=list)
     """(customer, outcome), likewise."""
-    vectors: set[str] = field(default_factory=set)
+    vectors: dict[str, bool] = field(default_factory=dict)
+    """Event id → whether one of its vectors was not refused a decision."""
     decisions: set[str] = field(default_factory=set)
     """Event ids."""
     refused: dict[tuple[str, int, int], str | None] = field(default_factory=dict)
     """Places of refused records whose letters are gone → SHA-256 of the value."""
+    undecided: set[tuple[str, int, int]] = field(default_factory=set)
+    """Places of vectors with a letter, on the log or not, since their event was decided for another purchase."""
     incomplete: set[tuple[str, int]] = field(default_factory=set)
     """(topic, partition) of which rows are missing."""
     emptied: set[int] = field(default_factory=set)
@@ -80,7 +84,9 @@ def expired_of(beginnings: Beginnings, rows: Mapping[str, Iterable[Row]], letter
     first_letters = {place: first for place, first in found.beginnings.items() if place[0] == DEAD_LETTERS.name}
     for row in letters:
         source = (row["source_topic"], row["source_partition"], row["source_offset"])
-        if source[2] is not None and source[2] < found.beginnings.get(source[:2], 0):
+        if is_undecided(source[0], row["reason"]):
+            found.undecided.add(source)  # and has its row
+        elif source[2] is not None and source[2] < found.beginnings.get(source[:2], 0):
             accounted[source[:2]].add(source[2])
         if row["kafka_offset"] is None:
             continue
@@ -98,6 +104,11 @@ def expired_of(beginnings: Beginnings, rows: Mapping[str, Iterable[Row]], letter
     return found
 
 
+def is_undecided(topic: str, reason: str | None) -> bool:
+    """Whether a letter refuses a vector its decision, and nothing else: the vector keeps its row."""
+    return topic == FEATURES.name and reason == RejectionReason.CONFLICT.value
+
+
 def _lacks(place: tuple[str, int], first: int, accounted: set[int]) -> bool:
     return place[0] in (*COUNTED, DEAD_LETTERS.name) and len(accounted) < first
 
@@ -112,7 +123,8 @@ def enter_loaded(found: Expired, purchases: Iterable[Row], outcomes: Iterable[Ro
 
 def _enter(found: Expired, topic: str, row: Row) -> None:
     if topic == FEATURES.name:
-        found.vectors.add(row["event_id"])
+        event_id, place = row["event_id"], (topic, row["kafka_partition"], row["kafka_offset"])
+        found.vectors[event_id] = found.vectors.get(event_id, False) or place not in found.undecided
     elif topic == DECISIONS.name:
         found.decisions.add(row["event_id"])
     elif row["misplaced"]:

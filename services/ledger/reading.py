@@ -65,7 +65,19 @@ def asked_of(body: Mapping[str, Any]) -> dict[str, Any]:
         "as_of": {name: operator.index(seen[name]) for name in ("transactions", "outcomes")},
         "features": {name: None if value is None else value + 0.0 for name, value in body["features"].items()},
         "feature_set_version": body["feature_set_version"],
+        "transaction_id": body["transaction_id"],
+        "occurred_at": body["occurred_at"],
     }
+
+
+def is_decided_on(asked: Mapping[str, Any], purchase: Mapping[str, Any], t: int) -> bool:
+    """Whether a decision over REST (`asked_of`) was made of this body, of several under its event id. `t`: of it."""
+    amount = asked["features"].get("amount")
+    return (
+        asked["transaction_id"] == purchase["transaction_id"]
+        and micros_of(asked["occurred_at"]) == t
+        and amount in (None, float(purchase["amount"]))
+    )
 
 
 def source_of(body: Mapping[str, Any]) -> str:

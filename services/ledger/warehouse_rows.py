@@ -134,7 +134,7 @@ def expired(client: bigquery.Client, beginnings: Beginnings) -> Expired:
         return Expired()
     rows = {topic: _below(client, topic, beginnings) for topic in TYPED}
     letters = (
-        "SELECT kafka_partition, kafka_offset, source_topic, source_partition, source_offset, value_sha256"
+        "SELECT kafka_partition, kafka_offset, source_topic, source_partition, source_offset, reason, value_sha256"
         f" FROM `{client.project}.flit_ml_raw.dead_letters`"
     )
     return expired_of(beginnings, rows, _asked(client, letters))

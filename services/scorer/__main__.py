@@ -34,7 +34,7 @@ from services.scorer.gathering import GatheringRedis
 from services.scorer.guard import PartitionGuard, Readiness
 from services.scorer.idempotency import IdempotencyKeys, KeyGuard
 from services.scorer.keys import Access, KeysFileError, KeysReloader, Scope, new_key
-from services.scorer.library import ModelLibrary
+from services.scorer.library import ModelLibrary, PolicyLibrary
 from services.scorer.limiter import Limiter
 from services.scorer.memory import watch_memory
 from services.scorer.metrics import SERVICE
@@ -56,6 +56,7 @@ from shared.feature_state import FeatureStateStore
 from shared.kafka.consumer import BatchConsumer
 from shared.kafka.errors import GaveUp, TransientError
 from shared.kafka.producer import ReliableProducer
+from shared.kafka.refusal_limit import RefusalLimit
 from shared.kafka.watchdog import keep_watch
 from shared.model_artifact.opening import open_registry
 from shared.model_artifact.registry import ModelRegistry, RegistryAway, RegistryUnsupported
@@ -137,8 +138,11 @@ async def work(
             ExposureStore(of_stream),
             confirm=PartitionGuard(FeatureStateStore(patient, pseudonyms=pseudonyms.mark), partitions).confirm,
             chunk_records=section.chunk_records,
+            refusals=RefusalLimit(section.max_refused_share, section.refusals_per_minute),
+            halt_seconds=section.halt_seconds,
             keep_partition=pseudonyms.on,
             limiter=limiter,
+            judged_for_s=section.claim_ttl_seconds,
             tracing=tracing,
         )
         confirm = PartitionGuard(states, partitions).confirm
@@ -164,6 +168,7 @@ async def work(
             partitions=partitions,
             publish_timeout_s=publish_timeout_s,
             pseudonyms=pseudonyms,
+            judged_for_s=section.claim_ttl_seconds,
             limiter=limiter,
         )
         consumer = BatchConsumer(
@@ -172,12 +177,19 @@ async def work(
         ready = Readiness(consumer, stop)
         stack.enter_context(OperationsServer(settings.metrics.port, ready.reason, settings.metrics.host))
         library, guard = ModelLibrary(registry, slot), KeyGuard(idempotency)
+        earlier = PolicyLibrary(registry, policies)
         use_cases = UseCases(
             decisions=checkout,
             batches=Batch(checkout, guard),
-            explanations=Explanations(checkout, library),
+            explanations=Explanations(checkout, library, earlier),
             updates=Updates(
-                checkout, guard, producer, exposures, partitions=partitions, publish_timeout_s=publish_timeout_s
+                checkout,
+                guard,
+                producer,
+                exposures,
+                earlier,
+                partitions=partitions,
+                publish_timeout_s=publish_timeout_s,
             ),
             customers=Customers(states, confirm, partitions=partitions, pseudonyms=pseudonyms),
             models=Models(registry, library, reloader),

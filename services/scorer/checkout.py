@@ -8,7 +8,6 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import structlog
 
 from services.scorer.claims import ANY_BODY, Claim, IndexIncomplete
@@ -21,10 +20,11 @@ from services.scorer.outgoing import decision_record, transaction_record
 from services.scorer.ports import Ports
 from services.scorer.reserving import Reserving
 from services.scorer.rounds import Found, Rounds
-from shared.contracts.events import AsOf, Decision, Transaction, VectorState, encode
+from shared.contracts.events import AsOf, Decision, VectorState, encode
 from shared.contracts.identity import EPOCH, canonical_time, partition_of
 from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.rejections import Rejection, RejectionReason
+from shared.contracts.topics import FEATURES
 from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
 from shared.deciding import Degraded
 from shared.exposure.store import Placed
@@ -104,10 +104,12 @@ class Checkout:
         clock: Clock = utc_now,
         pseudonyms: Pseudonyms = OFF,
         limiter: Limiter | None = None,
+        judged_for_s: int = FEATURES.retention_ms // 1000,
     ) -> None:
+        """`judged_for_s` as in `Reserving`."""
         self._ports = ports
         self._decider = decider
-        self._reserving = Reserving(decider, ports.exposures, limiter, clock)
+        self._reserving = Reserving(decider, ports.exposures, limiter, clock, judged_for_s=judged_for_s)
         self._cohorts = Cohorts()
         self._rounds = Rounds(ports, self._reserving)
         self._limits = limits
@@ -273,14 +275,14 @@ class Checkout:
 
     async def _confirmed(self, marking: Awaitable[bool], placed: Placed, claim: Claim) -> bool:
         """Whoever made the claim may have given up, and suspended it, while it was produced here."""
-        return await marking and await _done(self._reserving.confirm([(placed, claim)]), claim)
+        return await marking and await _done(self._reserving.settle([(placed, claim)]), claim)
 
     async def _suspend(self, placed: Placed, claim: Claim) -> None:
         try:
             await self._reserving.suspend(placed)
             found = await self._ports.claims.lookup(claim.event_id)
             if found is not None and found.published:  # by somebody else, meanwhile
-                await self._reserving.confirm([(placed, claim)])
+                await self._reserving.settle([(placed, claim)])
         except TransientError as error:
             log.warning("reservation_not_suspended", error=str(error)[:200])
 
@@ -343,35 +345,11 @@ async def _done(step: Awaitable[None], claim: Claim) -> bool:
 def _same_body(claim: Claim, accepted: AcceptedTransaction) -> Claim:
     """The claim, if it was made for this purchase; raises `Rejection` (conflict) otherwise."""
     unknown = claim.fingerprint == ANY_BODY
-    if not (_speaks_of(claim, accepted.transaction) if unknown else claim.fingerprint == accepted.fingerprint):
+    if not (claim.about().is_of(accepted.transaction) if unknown else claim.fingerprint == accepted.fingerprint):
         CLAIMS.labels("rest", "conflict").inc()
         raise _conflict()
     CLAIMS.labels("rest", "lost" if claim.published else "repaired").inc()
     return claim
-
-
-class _About(msgspec.Struct):
-    """What a decision tells of its purchase; its other fields may be those of another release."""
-
-    customer_id: str
-    transaction_id: str
-    occurred_at: str
-    features: dict[str, float | None]
-
-
-def _speaks_of(claim: Claim, transaction: Transaction) -> bool:
-    """Whether a restored claim's decision is about this purchase, as far as a decision tells what it was made of.
-
-    Without this, one event's id with any body would get that event's decision: another customer's approval, and what
-    is known of him.
-    """
-    told = msgspec.json.decode(claim.decision, type=_About)
-    amount = told.features.get("amount")
-    return (told.customer_id, told.transaction_id, told.occurred_at) == (
-        transaction.customer_id,
-        transaction.transaction_id,
-        transaction.occurred_at,
-    ) and amount in (None, transaction.amount)
 
 
 def _conflict() -> Rejection:

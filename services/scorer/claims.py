@@ -23,18 +23,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
-from shared.claim_keys import key_of
+from shared.claim_keys import FINGERPRINT_BYTES, HEAD_BYTES, key_of
+from shared.contracts.events import Transaction
 from shared.kafka.errors import TransientError
 from shared.redis_errors import transient
 from shared.redis_scripts import set_all
 
 CLAIMED, PUBLISHED = b"c", b"p"
-FINGERPRINT_BYTES = 16
-_HEAD = 1 + FINGERPRINT_BYTES
-
 ANY_BODY = bytes(FINGERPRINT_BYTES)
 """Fingerprint of a restored claim: the topic tells the decision, not the body that it was made of."""
 
@@ -65,6 +64,31 @@ class IndexIncomplete(TransientError):
     """Redis may have lost claims: until they are restored, nobody can say whether an event has its decision."""
 
 
+class About(msgspec.Struct):
+    """What a decision tells of its purchase; its other fields may be those of another release."""
+
+    customer_id: str
+    transaction_id: str
+    occurred_at: str
+    features: dict[str, float | None]
+
+    def is_of(self, transaction: Transaction) -> bool:
+        """Whether the decision is about this purchase, as far as a decision tells what it was made of.
+
+        Without this, one event's id with any body would get that event's decision: another customer's approval, and
+        what is known of him.
+        """
+        amount = self.features.get("amount")
+        return (self.customer_id, self.transaction_id, self.occurred_at) == (
+            transaction.customer_id,
+            transaction.transaction_id,
+            transaction.occurred_at,
+        ) and amount in (None, transaction.amount)
+
+
+_ABOUT = msgspec.json.Decoder(About)
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The one decision of an event."""
@@ -76,12 +100,16 @@ class Claim:
     """Exactly as on the topic."""
     published: bool = False
 
+    def about(self) -> About:
+        """Raises msgspec.DecodeError."""
+        return _ABOUT.decode(self.decision)
+
     def encode(self, *, published: bool) -> bytes:
         return (PUBLISHED if published else CLAIMED) + self.fingerprint + self.decision
 
     @staticmethod
     def decode(event_id: str, value: bytes) -> Claim:
-        return Claim(event_id, value[1:_HEAD], value[_HEAD:], value[:1] == PUBLISHED)
+        return Claim(event_id, value[1:HEAD_BYTES], value[HEAD_BYTES:], value[:1] == PUBLISHED)
 
 
 class ClaimStore:

@@ -34,7 +34,9 @@ class Cohorts:
         """Cohort to how many of it have not arrived."""
         self._number = 0
         self._gathering: list[asyncio.Future[int]] = []
-        self._leaves: asyncio.TimerHandle | None = None
+        self._leaves: asyncio.Handle | None = None
+        self._leaves_at = 0.0
+        """By the loop's clock. Of our own: what uvloop gives for a call within less than a millisecond doesn't tell."""
 
     @asynccontextmanager
     async def member(self) -> AsyncIterator[None]:
@@ -62,7 +64,7 @@ class Cohorts:
         self._gathering.append(place)
         if self._leaves is None:
             # With the loop's next turn at the earliest: who comes in this one belongs together.
-            self._leaves = loop.call_later(self._patience_s(), self._set_out)
+            self._leave_at(loop.time() + self._patience_s())
         return place
 
     def _make_way(self) -> None:
@@ -70,9 +72,13 @@ class Cohorts:
             self._set_out()
         elif self._leaves is not None:
             sooner = asyncio.get_running_loop().time() + self._gather_s
-            if sooner < self._leaves.when():
+            if sooner < self._leaves_at:
                 self._leaves.cancel()
-                self._leaves = asyncio.get_running_loop().call_at(sooner, self._set_out)
+                self._leave_at(sooner)
+
+    def _leave_at(self, moment: float) -> None:
+        self._leaves_at = moment
+        self._leaves = asyncio.get_running_loop().call_at(moment, self._set_out)
 
     def _patience_s(self) -> float:
         if not self._under_way:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from services.scorer.checkout import Unavailable
-from services.scorer.library import ModelLibrary
+from services.scorer.library import ModelLibrary, PolicyLibrary
 from services.scorer.ports import Decisions
 from shared.contracts.events import Decision, Reason, Verdict
 from shared.deciding import NO_MODEL, matrix_of
@@ -59,9 +59,10 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 class Explanations:
-    def __init__(self, decisions: Decisions, library: ModelLibrary) -> None:
+    def __init__(self, decisions: Decisions, library: ModelLibrary, policies: PolicyLibrary) -> None:
         self._decisions = decisions
         self._library = library
+        self._policies = policies
 
     async def explain(self, event_id: str, asked_by: str | None) -> bytes | None:
         """The explanation, None for an event without a decision. Raises Unavailable."""
@@ -84,7 +85,7 @@ class Explanations:
             calibration=score.get("calibration"),
             probability_of_default=decision.probability_of_default,
             reasons=decision.reasons,
-            adverse_action=adverse_action(decision),
+            adverse_action=adverse_action(decision, await self._policies.declining(decision.policy_version)),
         )
 
     async def _score(self, decision: Decision) -> dict[str, Any]:

@@ -1,16 +1,23 @@
-"""Models by version: those in service, and those that decided earlier."""
+"""Models by version and policies by name: those in service, and those that decided earlier."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
 
+import structlog
+
+from services.scorer.policies import PolicySlot
 from services.scorer.slot import ModelSlot
 from shared.deciding.onnx_model import OnnxModel
+from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
+from shared.policy import PolicyFileError, load_policy
+
+log = structlog.get_logger()
 
 KEPT = 4
-"""Earlier models in memory: an analyst asks about one after the other of the same day."""
+"""Earlier ones in memory: an analyst asks about one after the other of the same day."""
 
 
 class ModelLibrary:
@@ -33,3 +40,27 @@ class ModelLibrary:
                 self._earlier.popitem(last=False)
         self._earlier.move_to_end(version)
         return model
+
+
+class PolicyLibrary:
+    def __init__(self, registry: ModelRegistry, slot: PolicySlot) -> None:
+        self._registry = registry
+        self._slot = slot
+        self._earlier: OrderedDict[str, frozenset[str]] = OrderedDict()
+
+    async def declining(self, name: str) -> frozenset[str] | None:
+        """The codes by which a policy declines; None for one that isn't kept, or can't be read now."""
+        serving = self._slot.current
+        if serving.name == name:
+            return serving.declining
+        if name not in self._earlier:
+            try:
+                policy = await asyncio.to_thread(lambda: load_policy(self._registry.kept_policy(name)))
+            except (ArtifactRefused, PolicyFileError, OSError) as error:
+                log.warning("policy_of_then_unknown", policy=name, error=str(error)[:200])
+                return None
+            self._earlier[name] = policy.declining
+            while len(self._earlier) > KEPT:
+                self._earlier.popitem(last=False)
+        self._earlier.move_to_end(name)
+        return self._earlier[name]

@@ -10,9 +10,11 @@ MODEL_REFUSED = Counter("flit_scorer_model_refused_total", "Promoted models that
 MODEL_FAILURES = Counter("flit_scorer_model_failures_total", "Times that the model in service failed to answer")
 POLICY_INFO = Gauge("flit_scorer_policy_info", "The policy in service: 1", ["policy"])
 POLICY_REFUSED = Counter("flit_scorer_policy_refused_total", "Looks at a policy file that could not be put in service")
+POLICIES_UNKEPT = Gauge("flit_scorer_policies_unkept", "Policies that the registry couldn't take yet")
 CLAIMS = Counter("flit_scorer_claims_total", "Claims by what came of them", ["channel", "result"])
 """won; lost: decided before, and published; repaired: claimed before, not published, now produced; conflict: claimed
-for another body of the same event."""
+for another purchase under the same event id."""
+HALTED = Gauge("flit_scorer_halted", "1 while a topic is not read since too much of it would be refused", ["topic"])
 RESTORED = Counter("flit_scorer_claims_restored_total", "Claims written again from risk-decisions")
 ANSWERS = Counter("flit_scorer_answers_total", "REST answers", ["status", "reason"])
 IN_FLIGHT = Gauge("flit_scorer_requests_in_flight", "REST requests being answered")

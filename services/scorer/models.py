@@ -54,17 +54,21 @@ class Models:
         except ArtifactRefused as error:
             raise _refused(error) from None
         except PromotionConflict as error:
-            raise Problem(409, "switched", str(error), field="If-Match", expected=error.found or "none") from None
+            raise _switched_before(error) from None
         except OSError as error:
             raise Unavailable("registry-unavailable", f"the registry can't be changed: {error}") from None
         return await self._switched("promoted", by)
 
-    async def rollback(self, by: str) -> bytes:
-        """Raises Problem, Unavailable."""
+    async def rollback(self, by: str, expected: str | None) -> bytes:
+        """`expected` as in `promote`: the version that is to go. Raises Problem, Unavailable."""
         try:
-            await asyncio.to_thread(self._registry.rollback, by)
+            await asyncio.to_thread(
+                self._registry.rollback, by, expected=msgspec.UNSET if expected is None else expected
+            )
         except ArtifactRefused as error:
             raise _refused(error) from None
+        except PromotionConflict as error:
+            raise _switched_before(error) from None
         except OSError as error:
             raise Unavailable("registry-unavailable", f"the registry can't be changed: {error}") from None
         return await self._switched("rolled_back", by)
@@ -105,6 +109,10 @@ class Models:
             "metrics": manifest.metrics,
             "signed": manifest.signature is not None,
         }
+
+
+def _switched_before(error: PromotionConflict) -> Problem:
+    return Problem(409, "switched", str(error), field="If-Match", expected=error.found or "none")
 
 
 def _refused(error: ArtifactRefused) -> Problem:

@@ -150,11 +150,15 @@ CANCEL: dict[str, Any] = {
 }
 VERDICT: dict[str, Any] = {
     "summary": "A reviewer's verdict",
-    "description": "Answered with what a notice has to tell, where it is a decline.",
+    "description": "Answered with what a notice has to tell, where it is a decline. With `If-None-Match: *` only where "
+    "nobody has given another one in this way (422 `conflict`), whoever it was; the same one sent again is the same.",
     "responses": {202: _VERDICT_TAKEN, **_ASKED, **_SENT, **_OF_EVENT},
     "openapi_extra": {
         "security": _KEYED,
-        "parameters": [_KEY_HEADER],
+        "parameters": [
+            _KEY_HEADER,
+            {"name": "If-None-Match", "in": "header", "schema": {"type": "string", "enum": ["*"]}},
+        ],
         "requestBody": _takes(_reference("ReviewVerdict"), example={"verdict": "approve", "note": "known customer"}),
     },
 }
@@ -179,6 +183,7 @@ MODELS: dict[str, Any] = {
     "responses": {200: _answer("The latest, and those that have a part", {"type": "object"}), **_ASKED},
     "openapi_extra": {"security": _KEYED},
 }
+_IF_MATCH = {"name": "If-Match", "in": "header", "schema": {"type": "string"}}
 PROMOTE: dict[str, Any] = {
     "summary": "Put a model in service",
     "description": "With `If-Match`, only where that version is in service now. No request in work is dropped, and "
@@ -186,13 +191,15 @@ PROMOTE: dict[str, Any] = {
     "responses": {200: _POINTERS, **_ASKED, **_SWITCH},
     "openapi_extra": {
         "security": _KEYED,
-        "parameters": [{"name": "If-Match", "in": "header", "schema": {"type": "string"}}],
+        "parameters": [_IF_MATCH],
     },
 }
 ROLLBACK: dict[str, Any] = {
     "summary": "Put the model before back in service",
+    "description": "With `If-Match`, only where that version, which is to go, is in service now: going back twice "
+    "would put back what was to go.",
     "responses": {200: _POINTERS, **_ASKED, **_SWITCH},
-    "openapi_extra": {"security": _KEYED},
+    "openapi_extra": {"security": _KEYED, "parameters": [_IF_MATCH]},
 }
 LIVE: dict[str, Any] = {"summary": "Whether the process runs", "responses": {200: _TEXT}}
 READY: dict[str, Any] = {"summary": "Whether it should get requests", "responses": {200: _TEXT, 503: _TEXT}}

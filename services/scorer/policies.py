@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from services.scorer.metrics import POLICY_INFO, POLICY_REFUSED
+from services.scorer.metrics import POLICIES_UNKEPT, POLICY_INFO, POLICY_REFUSED
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import Policy, PolicyFileError, load_policy
 from shared.telemetry.process import sleep_unless
@@ -28,7 +28,8 @@ class PolicyReloader:
 
     Guarantee: the slot only ever holds a policy that was checked whole. A file that isn't sound is refused, logged once
     and counted at each look; the last good one stays. Every policy in service lies in the registry under its name, as
-    the file's own bytes, comments included; a registry that can't be written doesn't hold up a policy.
+    the file's own bytes, comments included; a registry that can't be written doesn't hold up a policy, and gets it
+    later: without it its decisions could be neither replayed nor, where it explored, learnt from.
     """
 
     def __init__(self, path: Path, slot: PolicySlot, registry: ModelRegistry, *, interval_s: float) -> None:
@@ -40,6 +41,9 @@ class PolicyReloader:
         """Hash of the file that was read last."""
         self._told = ""
         """The fault that was logged last."""
+        self._unkept: dict[str, bytes] = {}
+        """Policies that were in service, by name, and that the registry couldn't take yet."""
+        self._told_unkept: set[str] = set()
         POLICY_INFO.labels(slot.current.name).set(1)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -50,16 +54,20 @@ class PolicyReloader:
 
     def look(self) -> bool:
         """Whether another policy was put in service."""
+        self._keep()
         try:
             content = self._path.read_bytes()
             if hashlib.sha256(content).digest() == self._seen:
                 return False
             policy = load_policy(self._path)
+            if self._path.read_bytes() != content:
+                return False  # it is being written: at the next look
         except (OSError, PolicyFileError) as error:
             self._refused(str(error))
             return False
         self._seen, self._told = hashlib.sha256(content).digest(), ""
-        self._keep(policy, content)
+        self._unkept[policy.name] = content
+        self._keep()
         before = self._slot.current
         if policy.name == before.name:
             return False
@@ -69,11 +77,20 @@ class PolicyReloader:
         log.info("policy_in_service", policy=policy.name, before=before.name)
         return True
 
-    def _keep(self, policy: Policy, content: bytes) -> None:
-        try:
-            self._registry.keep_policy(policy.name, content)
-        except OSError as error:
-            log.warning("policy_not_kept", policy=policy.name, error=str(error))
+    def _keep(self) -> None:
+        for name, content in list(self._unkept.items()):
+            try:
+                self._registry.keep_policy(name, content)
+            except OSError as error:
+                if name not in self._told_unkept:
+                    self._told_unkept.add(name)
+                    log.warning("policy_not_kept", policy=name, error=str(error))
+                continue
+            del self._unkept[name]
+            if name in self._told_unkept:
+                self._told_unkept.remove(name)
+                log.info("policy_kept_at_last", policy=name)
+        POLICIES_UNKEPT.set(len(self._unkept))
 
     def _refused(self, detail: str) -> None:
         POLICY_REFUSED.inc()

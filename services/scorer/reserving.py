@@ -13,6 +13,8 @@ from services.scorer.decider import Clock, Decider, utc_now
 from services.scorer.limiter import Limiter
 from services.scorer.ports import Exposures
 from shared.contracts.events import Decision, FeatureVector, Reason, Transaction, Verdict
+from shared.contracts.identity import epoch_micros
+from shared.contracts.topics import DAY_MS, FEATURES
 from shared.deciding import Channel
 from shared.exposure import Standing, reservation_of
 from shared.exposure.store import Placed
@@ -25,18 +27,26 @@ class Reserving:
 
     Between the two a crash leaves a reservation that ends by itself. Whoever publishes a claim settles it first, so a
     published decision always is on the account. Whoever made a claim and can't publish it suspends it (`suspend`), and
-    may do so while another publishes it: so whoever publishes another's claim settles it again once it is marked
-    (`confirm`), and whoever suspends one looks whether it has been marked since.
+    may do so while another publishes it: so whoever publishes another's claim settles it again once it is marked, and
+    whoever suspends one looks whether it has been marked since.
     """
 
     def __init__(
-        self, decider: Decider, exposures: Exposures, limiter: Limiter | None = None, clock: Clock = utc_now
+        self,
+        decider: Decider,
+        exposures: Exposures,
+        limiter: Limiter | None = None,
+        clock: Clock = utc_now,
+        *,
+        judged_for_s: int = FEATURES.retention_ms // 1000,
     ) -> None:
-        """`limiter`: of the process, the same at both doors."""
+        """`limiter`: of the process, the same at both doors. `judged_for_s`: how long after its decision somebody may
+        give a verdict on a purchase."""
         self._decider = decider
         self._exposures = exposures
         self._limiter = limiter or Limiter()
         self._clock = clock
+        self._judged_for_ms = judged_for_s * 1000
 
     async def decide(self, vectors: Sequence[tuple[Placed, FeatureVector]], channel: Channel) -> list[Decision]:
         """One decision for each vector, given with its place on the customer's account. Raises TransientError."""
@@ -60,17 +70,14 @@ class Reserving:
         return partition, transaction.customer_id, reservation_of(transaction, self._decider.policy)
 
     async def settle(self, claims: Sequence[tuple[Placed, Claim]]) -> None:
-        """What each purchase counts for, by the event's one decision. Raises TransientError."""
-        await self._exposures.settle([(placed, standing_of(claim.decision)) for placed, claim in claims])
-
-    async def confirm(self, claims: Sequence[tuple[Placed, Claim]]) -> None:
-        """The same once more, of those that somebody has suspended meanwhile. Raises TransientError."""
-        await self._exposures.confirm([(placed, standing_of(claim.decision)) for placed, claim in claims])
+        """What each purchase counts for, by the event's one decision, unless the account knows already. Raises
+        TransientError."""
+        await self._exposures.settle([(placed, self._standing(claim)) for placed, claim in claims])
 
     async def hold(self, placed: Placed, claim: Claim) -> bool:
         """Whether the account has room for what was claimed a while ago: its reservation may have ended since, and
         others may have taken its place. Raises TransientError."""
-        if standing_of(claim.decision) is not Standing.COUNTS:
+        if self._standing(claim) == Standing.RELEASED:
             return True
         return (await self._exposures.reserve([placed], self._limit_cents(), self._now_ms()))[0]
 
@@ -87,6 +94,9 @@ class Reserving:
         """Nobody was told the decision yet: unless somebody is soon, the purchase never was. Raises TransientError."""
         await self._exposures.suspend(placed, self._now_ms())
 
+    def _standing(self, claim: Claim) -> int:
+        return standing_of(claim.decision, self._judged_for_ms)
+
     def _limit_cents(self) -> int | None:
         limit = self._decider.policy.exposure
         return None if limit is None else limit.limit_cents
@@ -100,14 +110,23 @@ class _Told(msgspec.Struct):
 
     decision: Verdict
     reasons: list[Reason]
+    decided_at: str = ""
 
 
 _TOLD = msgspec.json.Decoder(_Told)
 
 
-def standing_of(decision: bytes) -> Standing:
-    """Of an approved purchase, and of one in review that stays within the limit: it counts. A reviewer's verdict, or
-    the checkout that calls it off, may change that. Raises msgspec.DecodeError."""
+def standing_of(decision: bytes, judged_for_ms: int) -> int:
+    """What a purchase counts for by its decision alone: a `Standing`; or milliseconds since 1970 up to which it counts.
+
+    An approved one counts. One in review that stays within the limit counts for as long as somebody may judge it
+    (`judged_for_ms` after its decision, and a day, since the two are timed by different clocks): what nobody judges was
+    never bought. A reviewer's verdict, or the checkout that calls it off, changes that. Raises msgspec.DecodeError, and
+    ValueError for a review whose time can't be read.
+    """
     told = _TOLD.decode(decision)
-    counts = told.decision is not Verdict.DECLINE and not circumstances_of(told.reasons).over_limit
-    return Standing.COUNTS if counts else Standing.RELEASED
+    if told.decision is Verdict.DECLINE or circumstances_of(told.reasons).over_limit:
+        return Standing.RELEASED
+    if told.decision is Verdict.REVIEW:
+        return epoch_micros(told.decided_at) // 1000 + judged_for_ms + DAY_MS
+    return Standing.COUNTS

@@ -32,7 +32,7 @@ from shared.contracts.headers import EXPOSURE_HEADER, header
 from shared.contracts.records import decode_decision_update
 from shared.contracts.rejections import Rejection
 from shared.contracts.topics import DECISION_UPDATES, DECISIONS
-from shared.exposure import ExposureStore, Reservation
+from shared.exposure import ExposureStore, Reservation, Standing
 from shared.kafka.connection import client_arguments
 from shared.kafka.errors import TransientError
 from shared.redis_errors import transient
@@ -193,7 +193,7 @@ class ClaimRestorer:
                     decided = _decided(record.value)
                     if decided is None:
                         continue
-                    _restore_account(pipe, place.partition, decided, record)
+                    _restore_account(pipe, place.partition, decided, record, self._ttl_ms, now_ms)
                     if left_ms > 0:
                         claim = Claim(decided.event_id, ANY_BODY, record.value)
                         # The first decision of an event counts; a claim that is there already is at least as good.
@@ -268,13 +268,17 @@ def _decided(value: bytes | None) -> _Decided | None:
         return None
 
 
-def _restore_account(pipe: Any, partition: int, decided: _Decided, record: Any) -> None:
+def _restore_account(
+    pipe: Any, partition: int, decided: _Decided, record: Any, judged_for_ms: int, now_ms: int
+) -> None:
     terms = header(record.headers, EXPOSURE_HEADER)
     if terms is None or decided.customer_id is None:
         return  # decided by a release that kept no accounts
     try:
         reservation = Reservation.parse(decided.event_id, terms)
-        standing = standing_of(record.value)
+        standing = standing_of(record.value, judged_for_ms)
     except (ValueError, msgspec.DecodeError):
         return  # as above
+    if 0 < standing < now_ms:
+        standing = Standing.RELEASED  # of a review that is over: a verdict that was given in time makes it count yet
     ExposureStore.restore(pipe, (partition, decided.customer_id, reservation), standing)

@@ -44,6 +44,12 @@ class ScorerSection(Section):
     """Taken from the topic at most at once."""
     chunk_records: int = Field(default=64, ge=1, le=4096)
     """Decided without a pause at most. Longer makes the stream a little faster and a checkout wait."""
+    refusals_per_minute: int = Field(default=1000, ge=0)
+    """Beyond so many refused vectors in a minute, and beyond the share, bnpl-features is left alone for a while; 0:
+    never. A features service of another release would else have all of it in the dead letters."""
+    max_refused_share: float = Field(default=0.5, ge=0, le=1)
+    halt_seconds: float = Field(default=60.0, gt=0)
+    """For which it is left alone, before the next try."""
     redis_timeout_ms: int = Field(default=50, ge=1, le=5000)
     """Of each question of a checkout; after it the fallback decides. Usually a millisecond is enough: what takes 50 of
     them is broken, and a checkout page has no time to find out. A machine with too little CPU wants more."""

@@ -13,6 +13,7 @@ import structlog
 from services.scorer.checkout import Unavailable
 from services.scorer.decider import Clock, utc_now
 from services.scorer.idempotency import KeyGuard
+from services.scorer.library import PolicyLibrary
 from services.scorer.outgoing import update_record
 from services.scorer.ports import Decisions, Exposures, Sender
 from shared.contracts.events import Decision, DecisionUpdate, UpdateKind, Verdict, encode
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 MAX_BODY_BYTES = 8_192
 MAX_NOTE_LENGTH = 1_000
 _DECISION = msgspec.json.Decoder(Decision)
+_ANYBODY = ""
+"""No caller's name."""
 
 
 class VerdictTaken(DecisionUpdate, frozen=True, kw_only=True):
@@ -49,6 +52,12 @@ class Said:
     note: str | None
     caller: str
     idempotency_key: str | None
+    only_first: bool = False
+    """Only where nobody else has said something of the kind in this way before."""
+
+    def bound_to(self, event_id: str) -> tuple[str, str | None]:
+        """Whose key it is, and which: the first word on an event is one for all callers."""
+        return (_ANYBODY, f"{self.kind.value} {event_id}") if self.only_first else (self.caller, self.idempotency_key)
 
     @property
     def fingerprint(self) -> bytes:
@@ -66,6 +75,7 @@ class Updates:
         keys: KeyGuard,
         sender: Sender,
         exposures: Exposures,
+        policies: PolicyLibrary,
         *,
         partitions: int,
         publish_timeout_s: float,
@@ -75,6 +85,7 @@ class Updates:
         self._keys = keys
         self._sender = sender
         self._exposures = exposures
+        self._policies = policies
         self._partitions = partitions
         self._publish_timeout_s = publish_timeout_s
         self._clock = clock
@@ -89,7 +100,7 @@ class Updates:
         if found is None:
             return None
         decision = _DECISION.decode(found)
-        async with self._keys.held(said.caller, said.idempotency_key, said.fingerprint):
+        async with self._keys.held(*said.bound_to(event_id), said.fingerprint):
             update = DecisionUpdate(
                 update_id=_update_id(event_id, said),
                 event_id=event_id,
@@ -112,11 +123,11 @@ class Updates:
                 # Recorded it is; sent again with its key it is the same update, and then the account follows as well.
                 log.warning("exposure_not_changed", event_id=event_id, error=str(error)[:200])
                 raise Unavailable("state-unavailable", "the customer's account can't be changed right now") from error
-            return encode(update if update.verdict is None else _verdict_taken(decision, update))
+            return encode(update if update.verdict is None else await self._verdict_taken(decision, update))
 
-
-def _verdict_taken(decision: Decision, update: DecisionUpdate) -> VerdictTaken:
-    return VerdictTaken(**msgspec.structs.asdict(update), adverse_action=after_verdict(decision, update))
+    async def _verdict_taken(self, decision: Decision, update: DecisionUpdate) -> VerdictTaken:
+        notice = after_verdict(decision, update, await self._policies.declining(decision.policy_version))
+        return VerdictTaken(**msgspec.structs.asdict(update), adverse_action=notice)
 
 
 def standing_after(update: DecisionUpdate) -> Standing:
@@ -136,7 +147,7 @@ def read_cancellation(body: bytes, caller: str, key: str | None) -> Said:
     return Said(UpdateKind.CANCEL, None, caller, _note(told), caller, key)
 
 
-def read_verdict(body: bytes, caller: str, key: str | None) -> Said:
+def read_verdict(body: bytes, caller: str, key: str | None, *, only_first: bool = False) -> Said:
     """`{"verdict": "approve" | "decline", "actor": …, "note": …}`; `actor` is the owner of the key where it is left
     out. Raises `Rejection`."""
     told = _object(body, {"verdict", "actor", "note"})
@@ -148,7 +159,7 @@ def read_verdict(body: bytes, caller: str, key: str | None) -> Said:
     check_id(actor, "actor")
     if not actor:
         raise Rejection(RejectionReason.LENGTH, "actor", "who gives the verdict")
-    return Said(UpdateKind.VERDICT, Verdict(told["verdict"]), actor, _note(told), caller, key)
+    return Said(UpdateKind.VERDICT, Verdict(told["verdict"]), actor, _note(told), caller, key, only_first)
 
 
 def _object(body: bytes, fields: set[str]) -> JsonObject:
@@ -171,7 +182,8 @@ def _note(told: JsonObject) -> str | None:
 
 
 def _update_id(event_id: str, said: Said) -> str:
-    if said.idempotency_key is None:
+    whose, key = said.bound_to(event_id)
+    if key is None:
         return uuid.uuid4().hex
-    parts = (event_id, said.kind.value, said.caller, said.idempotency_key)
+    parts = (event_id, said.kind.value, whose, key)
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import cast
 
 import structlog
 from google.api_core.exceptions import GoogleAPIError
@@ -22,7 +23,7 @@ from redis.exceptions import RedisError
 
 from services.sink import erasure_rows
 from services.sink.erasure_log import Traces, traces, unwritten
-from shared.claim_keys import key_of
+from shared.claim_keys import customer_of, key_of
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import BY_NAME
 from shared.exposure import ExposureStore
@@ -135,7 +136,11 @@ async def _redis(parts: Parts, done: Erasure, names: Sequence[str], partition: i
     deleted = sum([await states.erase(partition, name) for name in names])
     keys = [key_of(event_id) for event_id in sorted(events)]
     for begin in range(0, len(keys), KEYS_AT_ONCE):
-        done.claims += int(await parts.redis.delete(*keys[begin : begin + KEYS_AT_ONCE]))
+        some = keys[begin : begin + KEYS_AT_ONCE]
+        held = zip(some, cast(list[bytes | None], await parts.redis.mget(some)), strict=True)
+        # Under an event id of his another customer's purchase may have been decided: that claim stays.
+        his = [key for key, claim in held if claim is not None and customer_of(claim) in (*names, None)]
+        done.claims += int(await parts.redis.delete(*his)) if his else 0
     deadline = time.monotonic() + MOVE_SECONDS
     while deleted and await states.position(partition) == before and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.1)

@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 from google.cloud import bigquery
 
-from services.sink.gate import RefusalIndex
+from services.sink.gate import Gate, RefusalIndex
 from services.sink.lane import SERVICE
 from services.sink.pipeline import Rules, build
 from shared.contracts import topics
@@ -116,10 +116,11 @@ async def group_reader(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
 
 
 async def refusals_between(index: RefusalIndex, at: TopicPartition, low: int, high: int) -> frozenset[int]:
-    """Offsets in [low, high) that were refused because of state."""
-    if at.topic != topics.TRANSACTIONS.name:
+    """Offsets in [low, high) that were refused because of state. Raises TransientError, also where the states are being
+    rebuilt: who was refused isn't known then, and a row of such a record could not be taken back."""
+    if at.topic != topics.TRANSACTIONS.name or low >= high:
         return frozenset()
-    return frozenset(await index.refused_between(at.partition, low, high - 1))
+    return await Gate(index, at.partition).refused(low, high - 1)
 
 
 async def _undisturbed(

@@ -32,7 +32,13 @@ class Archive:
         return self._once(self._models, version, lambda: OnnxModel(self._registry.load(version)))
 
     def policy(self, name: str) -> Policy:
-        return self._once(self._policies, name, lambda: load_policy(self._registry.kept_policy(name)))
+        return self._once(self._policies, name, lambda: self._kept(name))
+
+    def _kept(self, name: str) -> Policy:
+        policy = load_policy(self._registry.kept_policy(name))
+        if policy.name != name:  # decisions made again by it would be those of another policy
+            raise PolicyFileError(f"what is kept under this name is {policy.name}")
+        return policy
 
     def _once(self, known: dict[str, Kept], name: str, load: Callable[[], Kept]) -> Kept:
         if name in self._lacking:

@@ -62,7 +62,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
     promote = commands.add_parser("promote", help="put a registered version in service, whatever the gate says")
     promote.add_argument("version")
-    commands.add_parser("rollback", help="put the previous version back in service")
+    back = commands.add_parser("rollback", help="put the previous version back in service")
+    back.add_argument("version", nargs="?", help="the one to take out; refused where it is out already")
 
     shadow = commands.add_parser("shadow", help="versions that answer beside each decision and never decide")
     shadow.add_argument("versions", nargs="*", metavar="VERSION", help="in place of those that do now; none: nobody")

@@ -278,7 +278,9 @@ class Trainer(Job):
 
         guard = self._settings.trainer.guard
         experiment, until_us = self._experiment(arguments.name)
-        seen = exposures.read(self._warehouse, experiment, exposures.window(experiment, guard.settle_seconds), until_us)
+        champion = None if arguments.name else self._registry.pointer("current")
+        since_us = exposures.window(experiment, guard.settle_seconds, champion)
+        seen = exposures.read(self._warehouse, experiment, since_us, until_us)
         self._step("read")
         found = analyse(seen, experiment, guard.limits, self._settings.trainer.economics, guard.alpha)
         courses = {arm.name: course(seen, arm.name, guard.alpha) for arm in experiment.arms}

@@ -22,9 +22,10 @@ def promote(registry: ModelRegistry, arguments: Namespace) -> dict[str, Any]:
     return {"current": registry.current(), "previous": registry.previous()}
 
 
-def rollback(registry: ModelRegistry, _: Namespace) -> dict[str, Any]:
-    """The previous version again. Raises ArtifactRefused if there is none."""
-    version = registry.rollback(BY_HAND)
+def rollback(registry: ModelRegistry, arguments: Namespace) -> dict[str, Any]:
+    """The previous version again. Raises ArtifactRefused if there is none, PromotionConflict where another than the one
+    to take out is in service."""
+    version = registry.rollback(BY_HAND, expected=arguments.version or msgspec.UNSET)
     log.info("rolled_back", version=version, by=BY_HAND)
     return {"current": version, "previous": registry.previous()}
 

@@ -19,6 +19,9 @@ TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 REROUTED_HEADER = "rerouted"
 """On a record that was sent again to the partition that its key belongs to."""
 
+REPLAYED_FROM_HEADER = "replayed_from"
+"""On a record that was refused, and sent again out of its dead letter: where it lay before."""
+
 MISFRAMED_HEADER = "misframed"
 """On a record whose own bytes contradict each other: put there by whoever reads it (shared.kafka.reading)."""
 

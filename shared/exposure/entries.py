@@ -1,7 +1,7 @@
 """One purchase's line on an account, as it lies in Redis: its name and its entry.
 
 A purchase is settled soon, and lies there for months: then it is packed, 9 bytes beside the 16 of its name. Kept as
-text is what is reserved, for a minute, and what doesn't fit:
+text is what is reserved, for a minute or for a review, and what doesn't fit:
 
     packed     1 (counts) or 2 (released), cents (4 bytes), day (2), period (1), instalments (1); big-endian
     as text    "<standing> <cents> <day> <period> <instalments>"
@@ -17,7 +17,7 @@ import struct
 from shared.exposure.account import Reservation, Standing
 
 _PACKED = struct.Struct(">BIHBB")
-_TAGS = {Standing.COUNTS: 1, Standing.RELEASED: 2}
+_TAGS: dict[int, int] = {Standing.COUNTS: 1, Standing.RELEASED: 2}
 
 
 NO_ID = b"\xff"
@@ -29,11 +29,11 @@ def name_of(event_id: str) -> bytes:
     return NO_ID + hashlib.blake2b(event_id.encode(), digest_size=15).digest()
 
 
-def entry_of(standing: Standing, held: Reservation) -> bytes:
+def entry_of(standing: int, held: Reservation) -> bytes:
     try:
         return _PACKED.pack(_TAGS[standing], held.cents, held.day, held.period_days, held.instalments)
-    except struct.error:
-        return f"{standing.value} {held.text()}".encode()
+    except (KeyError, struct.error):
+        return f"{int(standing)} {held.text()}".encode()
 
 
 LUA = """

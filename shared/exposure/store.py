@@ -2,9 +2,9 @@
 
     {pN}:x:<customer_id>    hash: the purchase's name → its entry (entries.py)
 
-A purchase counts, was released, or is reserved until some moment, for whoever claims the decision. He makes it count,
-or releases it; if he dies before, it ends by itself. Purchases of before they had names stand under their event ids,
-and are moved when they change.
+A purchase counts, was released, or is reserved until some moment: for whoever claims the decision, who makes it count
+or releases it, and if he dies before, it ends by itself; or for whoever judges a review. Purchases of before they had
+names stand under their event ids, and are moved when they change.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ for i = 1, #KEYS do
     local s, c, d, p, n = read(account[k + 1])
     local lapsed = s > 0 and s < now
     if account[k] == name or account[k] == event then
-      mine, released = mine or s == 0 or (s > 0 and not lapsed), released or s < 0
+      mine, released = mine or s == 0 or (s > 0 and not lapsed and c >= cents), released or s < 0
     elseif lapsed or d + p * n < day - 30 then
       redis.call('HDEL', KEYS[i], account[k])
     elseif s >= 0 then
@@ -74,16 +74,17 @@ return granted
 )
 """KEYS: an account for each purchase. ARGV: now and how long a reservation lasts (milliseconds), the limit (cents;
 below 0: none); then for each purchase its name, event, cents, day, period, instalments, and how long to keep the
-account (milliseconds). Gives 1 or 0 for each. One that holds its reservation already gets it again; one that was
-released has its decision, and stays released."""
+account (milliseconds). Gives 1 or 0 for each. One that holds its reservation already gets it again, but for more than
+it holds: two bodies may come under one event before either is claimed. One that was released has its decision, and
+stays released."""
 
 _SETTLE = (
     entries.LUA
     + """
 for i = 1, #KEYS do
-  local at = 1 + (i - 1) * 4
+  local at = (i - 1) * 4
   local held = redis.call('HGET', KEYS[i], ARGV[at + 1]) or redis.call('HGET', KEYS[i], ARGV[at + 2])
-  if ARGV[1] == '' or not held or (read(held)) > 0 then
+  if not held or (read(held)) > 0 then
     redis.call('HSET', KEYS[i], ARGV[at + 1], ARGV[at + 3])
     redis.call('HDEL', KEYS[i], ARGV[at + 2])
     local keep = tonumber(ARGV[at + 4])
@@ -92,8 +93,8 @@ for i = 1, #KEYS do
 end
 """
 )
-"""KEYS: an account for each purchase. ARGV: empty, or whether to leave what is settled; then for each its name, event,
-the entry, how long to keep the account."""
+"""KEYS: an account for each purchase. ARGV: for each its name, event, the entry, how long to keep the account. What is
+settled stays: a process that slept meanwhile must not undo a cancellation or a verdict."""
 
 _TAKE_BACK = (
     entries.LUA
@@ -156,14 +157,21 @@ class ExposureStore:
         await asyncio.gather(*(reserve(numbers) for numbers in _by_partition(wanted).values()))
         return granted
 
-    async def settle(self, decided: Sequence[tuple[Placed, Standing]]) -> None:
-        """What each purchase counts for good, whatever the account held of it."""
-        await self._settle(decided, "")
+    async def settle(self, decided: Sequence[tuple[Placed, int]]) -> None:
+        """What each purchase counts, where the account doesn't hold that already: what was called off or judged since
+        stays so. Of each a `Standing`, or up to when it counts (milliseconds since 1970)."""
 
-    async def confirm(self, decided: Sequence[tuple[Placed, Standing]]) -> None:
-        """What each purchase counts for good, where the account doesn't hold that already: what was called off or
-        judged since stays so."""
-        await self._settle(decided, "what isn't settled")
+        async def settle(numbers: Sequence[int]) -> None:
+            arguments: list[Any] = []
+            for number in numbers:
+                (_, _, held), standing = decided[number]
+                name, entry = entries.name_of(held.event_id), entries.entry_of(standing, held)
+                arguments += [name, held.event_id, entry, _kept_ms(held)]
+            await self._run(_SETTLE, [_key(*decided[number][0][:2]) for number in numbers], arguments)
+
+        await asyncio.gather(
+            *(settle(numbers) for numbers in _by_partition([placed for placed, _ in decided]).values())
+        )
 
     async def take_back(self, wanted: Sequence[Placed]) -> None:
         """Reservations that came to nothing. What is settled stays."""
@@ -175,19 +183,6 @@ class ExposureStore:
 
         await asyncio.gather(*(take_back(numbers) for numbers in _by_partition(wanted).values()))
 
-    async def _settle(self, decided: Sequence[tuple[Placed, Standing]], which: str) -> None:
-        async def settle(numbers: Sequence[int]) -> None:
-            arguments: list[Any] = [which]
-            for number in numbers:
-                (_, _, held), standing = decided[number]
-                name, entry = entries.name_of(held.event_id), entries.entry_of(standing, held)
-                arguments += [name, held.event_id, entry, _kept_ms(held)]
-            await self._run(_SETTLE, [_key(*decided[number][0][:2]) for number in numbers], arguments)
-
-        await asyncio.gather(
-            *(settle(numbers) for numbers in _by_partition([placed for placed, _ in decided]).values())
-        )
-
     async def suspend(self, placed: Placed, now_ms: int) -> None:
         """It counts for a while longer, as a reservation."""
         await self._change([placed[0]], placed[1], placed[2].event_id, now_ms + self._pending_ms)
@@ -197,7 +192,7 @@ class ExposureStore:
         await self._change(partitions, customer_id, event_id, standing.value)
 
     @staticmethod
-    def restore(pipe: Any, placed: Placed, standing: Standing) -> None:
+    def restore(pipe: Any, placed: Placed, standing: int) -> None:
         """Queue, on a pipeline, what a decision on the topic says that a purchase counts for."""
         partition, customer_id, held = placed
         key = _key(partition, customer_id)

@@ -204,13 +204,17 @@ class ModelRegistry(Trying):
                 self._write_pointer("previous", now)
             self._write_pointer("current", Pointer(version, _now(), by))
 
-    def rollback(self, by: str) -> str:
+    def rollback(self, by: str, *, expected: str | msgspec.UnsetType = msgspec.UNSET) -> str:
         """Puts the previous model back in service and returns its version; the two change places.
 
-        Raises `ArtifactRefused` if there is none, or if it no longer verifies.
+        `expected`: the version that is to be taken out. If another one is in service, somebody was sooner, and going
+        back once more would put back the very model that was to go: `PromotionConflict`, nothing moved. Raises
+        `ArtifactRefused` if there is none before, or if it no longer verifies.
         """
         with self._locked():
             now, before = self.pointer("current"), self.pointer("previous")
+            if not isinstance(expected, msgspec.UnsetType) and not _is(expected, now):
+                raise PromotionConflict(expected, now.version if now else None)
             if before is None or (now is not None and now.version == before.version):
                 raise ArtifactRefused(ArtifactFault.MISSING, "there is no previous model to return to")
             self.load(before.version).must_explain()

@@ -11,7 +11,7 @@ Not legal advice: the mapping is a proposal that a lender's own counsel has to c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -20,6 +20,9 @@ from shared.contracts.events import Decision, DecisionUpdate, Reason, Verdict
 from shared.policy.reasons import FEATURE_REASONS, PolicyReason
 
 MOST_REASONS = 4
+
+POLICY_PREFIX = "policy_"
+"""Of every code of the policy; that of a feature is its name."""
 
 
 class SampleReason(StrEnum):
@@ -101,22 +104,27 @@ def sample_reason(code: str) -> SampleReason:
     return _BY_CODE.get(code, SampleReason.OTHER)
 
 
-def adverse_action(decision: Decision) -> AdverseActionNotice | None:
-    """The notice of a declined purchase; None where nothing adverse was decided (a review is not, until it ends)."""
+def adverse_action(decision: Decision, declining: Collection[str] | None) -> AdverseActionNotice | None:
+    """The notice of a declined purchase; None where nothing adverse was decided (a review is not, until it ends).
+
+    `declining`: the codes by which the decision's own policy declines (`Policy.declining`); None: not known any more.
+    """
     if decision.decision is not Verdict.DECLINE:
         return None
-    return _notice(decision, _decisive(decision.reasons), decided_at=decision.decided_at, automated=True)
+    return _notice(decision, _decisive(decision.reasons, declining), decided_at=decision.decided_at, automated=True)
 
 
-def after_verdict(decision: Decision, update: DecisionUpdate) -> AdverseActionNotice | None:
-    """The notice of a purchase that a person declined; None for any other update.
+def after_verdict(
+    decision: Decision, update: DecisionUpdate, declining: Collection[str] | None
+) -> AdverseActionNotice | None:
+    """The notice of a purchase that a person declined; None for any other update. `declining` as in `adverse_action`.
 
     Its reasons are those that the person was shown, less what only says why it was a person's turn. What else was
     decisive for him is for his letter to add; there may be nothing but that.
     """
     if update.verdict is not Verdict.DECLINE:
         return None
-    shown = _decisive(decision.reasons) if decision.decision is Verdict.DECLINE else decision.reasons
+    shown = _decisive(decision.reasons, declining) if decision.decision is Verdict.DECLINE else decision.reasons
     about_the_purchase = [reason for reason in shown if reason.code not in _CIRCUMSTANCES]
     return _notice(decision, about_the_purchase, decided_at=update.updated_at, automated=False)
 
@@ -144,8 +152,15 @@ def _notice(decision: Decision, reasons: Sequence[Reason], *, decided_at: str, a
     )
 
 
-def _decisive(reasons: Sequence[Reason]) -> list[Reason]:
-    """Where a rule of the policy has declined, it and no feature: whatever raised the risk a little stands in the
-    decision as well, also where the score alone would have approved, and is no reason then (12 CFR 1002.9(b)(2): the
-    principal reasons are those that were decisive)."""
-    return [reason for reason in reasons if reason.code not in FEATURE_REASONS] or list(reasons)
+def _decisive(reasons: Sequence[Reason], declining: Collection[str] | None) -> list[Reason]:
+    """Those that were decisive, as principal reasons have to be (12 CFR 1002.9(b)(2)).
+
+    Where a rule of the policy has declined, it and no feature: whatever raised the risk a little stands in the decision
+    as well, also where the score alone would have approved. Where the score has declined, its features and no rule that
+    only asks for a person's look. All of them where the policy of then isn't known any more.
+    """
+    if declining is None:
+        return list(reasons)
+    by_rule = [reason for reason in reasons if reason.code in declining]
+    by_score = [reason for reason in reasons if not reason.code.startswith(POLICY_PREFIX)]
+    return by_rule or by_score or list(reasons)

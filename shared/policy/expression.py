@@ -24,6 +24,9 @@ Value = Decimal | str | bool | None
 Facts = Mapping[str, Value]
 Term = Callable[[Facts], Any]
 
+LARGEST = Decimal("1e30")
+"""Of a number that is written. With the depth bounded no product of such numbers overflows."""
+
 NOTHING_ELSE = "names, numbers, texts, comparisons, and, or, not, in, known(…): nothing else"
 
 MAX_LENGTH = 1000
@@ -95,6 +98,16 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Decimal, Decimal], Decimal]] = {
 }
 
 
+def _decimal(text: str, column: int) -> Decimal:
+    try:
+        number = Decimal(text.replace("_", ""))
+    except ArithmeticError:  # 0x10, 0b1: Python's parser takes them
+        raise ExpressionError("a number in decimal digits", column) from None
+    if abs(number) > LARGEST or (number and abs(number) < 1 / LARGEST):
+        raise ExpressionError(f"a number between 1/{LARGEST} and {LARGEST}", column)
+    return number
+
+
 class _Compiler:
     def __init__(self, text: str, names: Mapping[str, Kind], lists: Mapping[str, frozenset[str]]) -> None:
         self._text = text
@@ -129,7 +142,7 @@ class _Compiler:
             return Kind.FLAG, lambda _: value
         if isinstance(value, int | float):
             # From the text: 0.1 as it was written, not as a binary float nearly is it.
-            number = Decimal((ast.get_source_segment(self._text, node) or str(value)).replace("_", ""))
+            number = _decimal(ast.get_source_segment(self._text, node) or str(value), node.col_offset)
             return Kind.NUMBER, lambda _: number
         if isinstance(value, str):
             return Kind.TEXT, lambda _: value

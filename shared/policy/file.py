@@ -25,6 +25,7 @@ from shared.contracts.money import MINOR_DIGITS
 from shared.policy.document import Document, DocumentError, read_document
 from shared.policy.expression import Condition, ExpressionError, compile_condition
 from shared.policy.facts import NAMES, PROHIBITED
+from shared.policy.reasons import PolicyReason
 
 DEFAULT_POLICY = Path(__file__).with_name("default.yaml")
 
@@ -179,6 +180,16 @@ class Policy(_Part):
             if twice:
                 raise ValueError(f"there are two of {what} {sorted(twice)[0]}")
         return self
+
+    @cached_property
+    def declining(self) -> frozenset[str]:
+        """Codes of the reasons by which this policy declines; its other reasons only have a person look."""
+        of_rules = {rule.code for rule in self.rules if rule.verdict is Verdict.DECLINE}
+        if self.exposure is not None and self.exposure.beyond is Verdict.DECLINE:
+            of_rules.add(PolicyReason.EXPOSURE_LIMIT.reason.code)
+        if self.everything == "decline":
+            of_rules.add(PolicyReason.EVERYTHING.reason.code)
+        return frozenset(of_rules)
 
     @cached_property
     def name(self) -> str:

@@ -25,6 +25,8 @@ from tests.system.prometheus import installed
 OUT = Path("out/calm.json")
 MINUTES, RATE = 60.0, 20
 TELL_EVERY_S = 300.0
+UNSEEN_S = 30.0
+"""An alert that fired for less would have to clear before anybody was told."""
 
 
 def main() -> None:
@@ -61,11 +63,15 @@ async def _watch(floor: Floor, seconds: float, console: Console) -> dict[str, An
         asking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asking
-    return report_of(floor.timeline.changes, began, seconds, decided)
+    gap_s = floor.timeline.longest_gap_s(began, began + seconds)
+    return report_of(floor.timeline.changes, began, seconds, decided, gap_s)
 
 
-def report_of(changes: list[Change], began: float, seconds: float, decided: int) -> dict[str, Any]:
-    """Passed: something was decided all the time, and no rule fired, also before the time began to count."""
+def report_of(
+    changes: list[Change], began: float, seconds: float, decided: int, unseen_s: float = 0.0
+) -> dict[str, Any]:
+    """Passed: something was decided all the time, no rule fired, also before the time began to count, and somebody
+    looked all the time: `unseen_s` is the longest time in which Prometheus didn't say how its alerts are."""
     seen = [
         {
             "alert": change.rule.alert,
@@ -77,8 +83,14 @@ def report_of(changes: list[Change], began: float, seconds: float, decided: int)
         if change.state != QUIET
     ]
     fired = [each for each in seen if each["state"] == FIRING]
-    passed = decided > 0 and not fired
-    return {"minutes": round(seconds / 60, 1), "decisions": decided, "alerts": seen, "passed": passed}
+    passed = decided > 0 and not fired and unseen_s < UNSEEN_S
+    return {
+        "minutes": round(seconds / 60, 1),
+        "decisions": decided,
+        "alerts": seen,
+        "longest_unseen_seconds": round(unseen_s, 1),
+        "passed": passed,
+    }
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 LOOK_S = 0.5
@@ -34,11 +35,13 @@ class Timeline:
     """Looks in a thread of its own, from `with` until its end."""
 
     def __init__(self, alerts: Callable[[], list[dict[str, Any]]]) -> None:
-        """`alerts`: as /api/v1/alerts has them. A look that fails with OSError is left out."""
+        """`alerts`: as /api/v1/alerts has them. A look that fails with OSError or ValueError is left out, and shows as
+        a gap between looks (`longest_gap_s`)."""
         self._alerts = alerts
         self._changes: list[Change] = []
         self._states: dict[Rule, str] = {}
         self._lock = threading.Lock()
+        self._looked: list[float] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look_on, name="timeline", daemon=True)
 
@@ -54,6 +57,12 @@ class Timeline:
     def changes(self) -> list[Change]:
         with self._lock:
             return list(self._changes)
+
+    def longest_gap_s(self, began: float, ended: float) -> float:
+        """In which nobody looked, of the time between these moments of the monotonic clock."""
+        with self._lock:
+            seen = [began, *(at for at in self._looked if began <= at <= ended), ended]
+        return max(later - earlier for earlier, later in pairwise(seen))
 
     def state(self, rule: Rule) -> str:
         with self._lock:
@@ -89,6 +98,8 @@ class Timeline:
         while not self._stop.wait(LOOK_S):
             try:
                 alerts = self._alerts()
-            except OSError:
+            except (OSError, ValueError):
                 continue
             self.note(alerts, time.monotonic())
+            with self._lock:
+                self._looked.append(time.monotonic())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -17,6 +18,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from deploy.local.bigquery import BigQuery
 from deploy.local.kafka import Kafka, Node
@@ -26,6 +28,7 @@ from deploy.local.services import Service, metrics_of
 from deploy.local.stack import CACHE_DIR
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import DECISIONS
+from shared.kafka.connection import admin_client
 from shared.model_artifact.registry import ModelRegistry
 from tests import factories
 from tests.chaos.proxy import Proxy
@@ -168,6 +171,21 @@ class World:
     async def works(self) -> None:
         """Wait until decisions go on."""
         await self.log.grows(DECISIONS.name, PROGRESS)
+
+    async def in_sync(self) -> None:
+        """Wait until every partition has all its copies in sync, as whoever takes brokers away one by one has to: with
+        the last copy that has everything the partition itself is gone, until that one is back."""
+
+        async def whole() -> bool:
+            with contextlib.suppress(KafkaError):
+                async with admin_client(self.system.kafka) as admin:
+                    topics = await admin.describe_topics()
+                return all(
+                    set(each["isr"]) == set(each["replicas"]) for topic in topics for each in topic["partitions"]
+                )
+            return False
+
+        await until(whole, "all copies of all partitions to be in sync", PATIENCE_SECONDS)
 
     async def wait(self, low_s: float, high_s: float) -> None:
         """A time drawn by the seed: how long a fault lasts, or the point that it hits."""

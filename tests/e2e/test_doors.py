@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from shared.contracts.identity import from_epoch_micros
-from shared.contracts.topics import DECISIONS, TRANSACTIONS
+from shared.contracts.topics import DEAD_LETTERS, DECISIONS, FEATURES, TRANSACTIONS
 from shared.kafka.producer import OutgoingRecord, ReliableProducer
 from tests.e2e.system import System, until
 from tests.factories import SECOND_US, transaction
@@ -26,18 +27,20 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 class Doors:
-    """A producer, a checkout and a consumer of decisions."""
+    """A producer, a checkout, and a consumer of decisions and of what was refused."""
 
     def __init__(self, system: System) -> None:
         self.rest = httpx.AsyncClient(base_url=system.http, timeout=30)
         self.producer = ReliableProducer(system.kafka)
         self.consumer = AIOKafkaConsumer(
             DECISIONS.name,
+            DEAD_LETTERS.name,
             bootstrap_servers=system.kafka.bootstrap_servers,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
         )
         self.decided: dict[str, list[bytes]] = {}
+        self.letters: list[dict[str, Any]] = []
 
     async def publish(self, body: dict[str, Any]) -> None:
         record = OutgoingRecord(TRANSACTIONS.name, body["customer_id"].encode(), json.dumps(body).encode())
@@ -62,8 +65,23 @@ class Doors:
         await until(there, f"a decision of {event_id}")
         return self.decided[event_id]
 
+    async def refused(self, customer_id: str) -> tuple[str, str]:
+        """Topic and reason of the one letter about a record with this key, once it is there."""
+        key = base64.b64encode(customer_id.encode()).decode()
+
+        async def there() -> bool:
+            await self._read()
+            return any(letter["key_base64"] == key for letter in self.letters)
+
+        await until(there, f"a letter about {customer_id}")
+        ((topic, reason),) = {(each["topic"], each["reason"]) for each in self.letters if each["key_base64"] == key}
+        return topic, reason
+
     async def _read(self) -> None:
-        for records in (await self.consumer.getmany(timeout_ms=100)).values():
+        for partition, records in (await self.consumer.getmany(timeout_ms=100)).items():
+            if partition.topic == DEAD_LETTERS.name:
+                self.letters += [json.loads(record.value) for record in records]
+                continue
             for record in records:
                 self.decided.setdefault(json.loads(record.value)["event_id"], []).append(record.value)
 
@@ -123,6 +141,15 @@ async def test_another_body_under_the_same_event_is_refused(doors: Doors) -> Non
     await doors.ask(body)
     answer = await doors.rest.post("/v1/decisions", json={**body, "amount": 1.0})
     assert (answer.status_code, answer.json()["reason"]) == (422, "conflict")
+
+
+async def test_another_customers_purchase_under_a_taken_id_gets_a_letter_in_place_of_a_decision(doors: Doors) -> None:
+    body = fresh()
+    answered = await doors.ask(body)
+    others = {**fresh(), "event_id": body["event_id"], "customer_id": f"someone-else-{body['event_id']}"}
+    await doors.publish(others)
+    assert await doors.refused(others["customer_id"]) == (FEATURES.name, "conflict")
+    assert set(await doors.on_topic(body["event_id"])) == {answered}
 
 
 async def test_the_ledger_balances_over_everything_that_was_asked(doors: Doors, system: System) -> None:

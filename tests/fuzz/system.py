@@ -27,6 +27,7 @@ from tests.fuzz.payloads import Mutator, fresh_outcome, fresh_purchase
 SETTINGS = {
     # What is sent is nothing but refusals: no producer to be protected from.
     "FEATURES__REFUSALS_PER_MINUTE": "0",
+    "SCORER__REFUSALS_PER_MINUTE": "0",
     "SCORER__RATE_PER_SECOND": "1000000",
     "SCORER__RATE_BURST": "1000000",
 }

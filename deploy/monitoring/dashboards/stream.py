@@ -26,7 +26,7 @@ STREAM = Dashboard(
         ),
         Panel(
             "Topics halted", "Topics that are left alone, for most of what they bring would be refused.", "none",
-            [Query("sum(flit_features_halted) or vector(0)", "halted")], kind="stat", limits=(1,),
+            [Query("sum(flit_features_halted or flit_scorer_halted) or vector(0)", "halted")], kind="stat", limits=(1,),
             alerts=("TopicHalted",), width=6,
         ),
         Panel(

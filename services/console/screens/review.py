@@ -16,6 +16,11 @@ DAYS = 30
 SHOWN = 50
 GIVEN = 20
 GIVEN_ALREADY = "Somebody has given a verdict on this purchase already: nothing was recorded."
+SENT_BEFORE = (
+    "A verdict on this purchase was sent before, by somebody else or with another note: nothing was recorded now. If "
+    "it does not appear below within a minute it may not have arrived; then the very same one, note included, can be "
+    "sent again."
+)
 _SENT = "verdicts_sent"
 
 
@@ -70,8 +75,7 @@ def _judge(waiting: list[view.Waiting], sent: set[str]) -> None:
 
 
 def _give(event_id: str, verdict: str, note: str | None, who: operators.Operator, sent: set[str]) -> None:
-    """Not a second time, whoever gave the first: the warehouse is asked once more, and the scorer knows the event's
-    idempotency key."""
+    """Not a second time, whoever gave the first: the warehouse is asked once more, and the scorer takes the first."""
     if who.key is None:
         return
     said = access.warehouse().rows(decisions.said_of(event_id, access.days_back(DAYS)))
@@ -83,7 +87,7 @@ def _give(event_id: str, verdict: str, note: str | None, who: operators.Operator
     except ScorerRefused as refused:
         if refused.reason != RejectionReason.CONFLICT:
             raise
-        st.warning(GIVEN_ALREADY, icon=":material/warning:")
+        st.warning(SENT_BEFORE, icon=":material/warning:")
         return
     sent.add(event_id)
     st.session_state["verdict_told"] = wording.verdict_taken(taken)

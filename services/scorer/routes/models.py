@@ -16,7 +16,7 @@ from services.scorer.keys import Scope
 class Models(Protocol):
     async def listing(self) -> bytes: ...
     async def promote(self, version: str, by: str, expected: str | None) -> bytes: ...
-    async def rollback(self, by: str) -> bytes: ...
+    async def rollback(self, by: str, expected: str | None) -> bytes: ...
 
 
 def add(app: FastAPI, door: Door, models: Models) -> None:
@@ -29,14 +29,17 @@ def add(app: FastAPI, door: Door, models: Models) -> None:
     @app.post("/v1/models/{version}/promote", **openapi.PROMOTE)
     async def promote(version: str, request: Request) -> Response:
         caller = door.admit(request, Scope.ADMIN)
-        expected = request.headers.get("if-match")
         with as_problems():
-            return json_answer(
-                await models.promote(version, caller.name, None if expected is None else expected.strip('"'))
-            )
+            return json_answer(await models.promote(version, caller.name, _expected(request)))
 
     @app.post("/v1/models/rollback", **openapi.ROLLBACK)
     async def rollback(request: Request) -> Response:
         caller = door.admit(request, Scope.ADMIN)
         with as_problems():
-            return json_answer(await models.rollback(caller.name))
+            return json_answer(await models.rollback(caller.name, _expected(request)))
+
+
+def _expected(request: Request) -> str | None:
+    """The version that has to be in service."""
+    told = request.headers.get("if-match")
+    return None if told is None else told.strip('"')

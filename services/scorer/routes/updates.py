@@ -40,7 +40,8 @@ def add(app: FastAPI, door: Door, updates: Updates) -> None:
         with as_problems():
             check_id(event_id, "event_id")
             body = await door.body(request, caller, MAX_BODY_BYTES)
-            said = read_verdict(body, caller.name, idempotency_key(request))
+            only_first = request.headers.get("if-none-match", "").strip() == "*"
+            said = read_verdict(body, caller.name, idempotency_key(request), only_first=only_first)
             with door.place(request):
                 taken = await updates.take(event_id, said, None)
         if taken is None:

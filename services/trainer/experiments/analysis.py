@@ -160,16 +160,22 @@ def _groups(rows: Exposures, dimension: str) -> dict[str, Count]:
 
 
 def _profit(rows: Exposures, economics: Economics) -> NDArray[np.float64]:
-    """[n] earned, in the purchases' currency: nothing where not approved; NaN where approved and not matured."""
+    """[n] earned, in US dollars: nothing where not approved, NaN where not matured or not known.
+
+    NaN too where a purchase that wasn't approved hasn't matured, though nothing is earned on it for certain: else the
+    latest weeks would be those of purchases turned away alone, and the arm that turns away more would seem to lose by
+    it.
+    """
     earned = np.where(np.isnan(rows.defaulted), np.nan, earnings(rows.defaulted, economics) * rows.amount)
-    return np.where(rows.decision == APPROVE, earned, 0.0)
+    return np.where(rows.matured, np.where(rows.decision == APPROVE, earned, 0.0), np.nan)
 
 
 def _profit_of_customers(rows: Exposures, economics: Economics) -> NDArray[np.float64]:
-    """Of each customer with nothing left to mature, over all of their purchases."""
-    _, places = np.unique(rows.customer_id.astype(str), return_inverse=True)
-    earned = np.bincount(places, weights=_profit(rows, economics)) if len(rows) else np.empty(0)
-    return np.asarray(earned[~np.isnan(earned)], dtype=np.float64)
+    """Of each customer, over the purchases that have matured."""
+    earned = _profit(rows, economics)
+    known = ~np.isnan(earned)
+    _, places = np.unique(rows.customer_id[known].astype(str), return_inverse=True)
+    return np.asarray(np.bincount(places, weights=earned[known]) if known.any() else np.empty(0), dtype=np.float64)
 
 
 def course(exposures: Exposures, arm: str, alpha: float) -> list[tuple[int, float, float, float]]:

@@ -17,6 +17,8 @@ from shared.contracts.identity import epoch_micros
 from shared.deciding import Degraded
 from shared.experiments import CHAMPION, Experiment
 from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
+from shared.model_artifact.registry import Pointer
+from shared.policy import load_policy
 from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables
 from shared.warehouse.views import DAYS_PER_INSTALMENT
@@ -54,7 +56,8 @@ SELECT
   d.probability_of_default AS probability, UNIX_MICROS(d.prediction_timestamp) AS decided_us,
   UNIX_MICROS(d.kafka_timestamp) - UNIX_MICROS(t.kafka_timestamp) AS latency_us,
   d.declined, d.own, d.shadow, UNIX_MICROS(d.occurred_at) AS occurred_us, t.installments_count AS instalments,
-  CAST(t.amount AS FLOAT64) AS amount, t.customer_age_bracket AS age_bracket, t.customer_state AS state, o.defaulted
+  CAST(t.amount AS FLOAT64) AS amount, t.currency, t.customer_age_bracket AS age_bracket, t.customer_state AS state,
+  o.defaulted
 FROM (
   SELECT event_id, customer_id, variant, decision, degraded, model_version, probability_of_default,
     prediction_timestamp, occurred_at, kafka_timestamp,
@@ -65,7 +68,7 @@ FROM (
     PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1
 ) AS d
 LEFT JOIN (
-  SELECT event_id, kafka_timestamp, installments_count, amount, customer_age_bracket, customer_state
+  SELECT event_id, kafka_timestamp, installments_count, amount, currency, customer_age_bracket, customer_state
   FROM `{{project}}.{tables.TRANSACTIONS.id}`
   WHERE occurred_at >= TIMESTAMP_MICROS({{earliest_us}}) AND misplaced IS NOT TRUE
   QUALIFY ROW_NUMBER() OVER (
@@ -109,11 +112,14 @@ class Exposures:
     latency_s: NDArray[np.float64]
     """From the purchase's record to the decision's; NaN where the purchase isn't in the warehouse."""
     amount: NDArray[np.float64]
+    """In US dollars, by the size that the default policy gives to currencies: they are added up, and compared."""
     age_bracket: NDArray[np.object_]
     """`unknown` where the source doesn't say. As `state` for measuring fairness alone."""
     state: NDArray[np.object_]
     defaulted: NDArray[np.float64]
-    """1, 0, or NaN where the outcome hasn't matured."""
+    """1, 0, or NaN where the outcome hasn't matured, or isn't known."""
+    matured: NDArray[np.bool_]
+    """Whether the purchase is old enough for its outcome to be known, whatever was decided."""
 
     def __len__(self) -> int:
         return len(self.arm)
@@ -148,10 +154,17 @@ class Exposures:
         return self.take((self.decision == APPROVE) & ~np.isnan(self.defaulted) & ~np.isnan(self.probability))
 
 
-def window(experiment: Experiment, settle_s: float) -> int:
+def window(experiment: Experiment, settle_s: float, champion: Pointer | None = None) -> int:
     """From when on decisions count, in microseconds. Scorers take an experiment over within their own interval; until
-    then its customers are the champion's, and would make the arms unequal."""
-    return epoch_micros(experiment.started_at) + int(settle_s * MICROS_PER_SECOND)
+    then its customers are the champion's, and would make the arms unequal.
+
+    `champion`: where it came into service while the experiment ran, decisions count from then on: what its arm decided
+    before was another model's, and says nothing of whether an arm does worse than this one.
+    """
+    began = epoch_micros(experiment.started_at)
+    if champion is not None:
+        began = max(began, epoch_micros(champion.promoted_at))
+    return began + int(settle_s * MICROS_PER_SECOND)
 
 
 def read(warehouse: Warehouse, experiment: Experiment, since_us: int, until_us: int) -> Exposures:
@@ -190,6 +203,8 @@ def _ordered(columns: dict[str, list[Any]], watched_us: int = 0) -> Exposures:
     occurred_us = numbers("occurred_us")
     mature_us = occurred_us + numbers("instalments") * DAYS_PER_INSTALMENT * MICROS_PER_DAY
     matured = mature_us <= min(occurred_us.max(initial=0.0), watched_us)
+    units = load_policy().units_per_usd
+    per_usd = np.array([float(units.get(each, 1)) for each in texts("currency", "USD")])
     return Exposures(
         customer_id=texts("customer_id"),
         arm=texts("variant", CHAMPION),
@@ -204,8 +219,9 @@ def _ordered(columns: dict[str, list[Any]], watched_us: int = 0) -> Exposures:
         occurred_us=occurred_us.astype(np.int64),
         decided_us=numbers("decided_us").astype(np.int64),
         latency_s=numbers("latency_us") / MICROS_PER_SECOND,
-        amount=numbers("amount"),
+        amount=numbers("amount") / per_usd,
         age_bracket=texts("age_bracket"),
         state=texts("state"),
         defaulted=np.where(matured, numbers("defaulted"), np.nan),
+        matured=matured,
     )

@@ -69,7 +69,8 @@ class Guard:
         metrics.EXPERIMENT_EVIDENCE.clear()
         if experiment is None:
             return Look(None)
-        since_us, until_us = exposures.window(experiment, self._settle_s), self._now()
+        since_us = exposures.window(experiment, self._settle_s, self._registry.pointer("current"))
+        until_us = self._now()
         if until_us <= since_us:
             return Look(experiment)
         seen = exposures.read(self._warehouse, experiment, since_us, until_us)

@@ -38,17 +38,23 @@ async def all_down(world: World) -> None:
 
 
 async def lose_one_broker(world: World) -> None:
+    await world.in_sync()
     broker = world.dice.choice(list(world.system.stack.kafka.brokers.values()))
     broker.kill()
-    await world.works()  # with the two that are left
-    await asyncio.to_thread(world.system.stack.kafka.start)
+    try:
+        await world.works()  # with the two that are left
+    finally:
+        await asyncio.to_thread(world.system.stack.kafka.start)
 
 
 async def roll_brokers(world: World) -> None:
     for broker in world.system.stack.kafka.brokers.values():
+        await world.in_sync()
         await asyncio.to_thread(broker.stop)
-        await world.works()
-        await asyncio.to_thread(world.system.stack.kafka.start)
+        try:
+            await world.works()
+        finally:
+            await asyncio.to_thread(world.system.stack.kafka.start)
 
 
 async def lose_two_brokers(world: World) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ from services.trainer.experiments.exposures import Exposures, read
 from services.trainer.warehouse import Warehouse
 from shared.contracts.identity import canonical_time, epoch_micros, from_epoch_micros
 from shared.experiments import Arm, Experiment, Trials
-from shared.model_artifact.registry import ModelRegistry
+from shared.model_artifact.registry import ModelRegistry, Pointer
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from shared.warehouse.clients import bigquery_client
@@ -122,7 +123,9 @@ def running(bigquery_endpoints: BigQuerySettings, tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("experiment")
     ensure_warehouse(settings)
     registry = ModelRegistry(str(folder / "models"))
-    registry.promote(register(registry), "test")
+    # In service since before the experiment began, as the decisions in the warehouse have it.
+    champion = Pointer(register(registry), "2026-01-01T00:00:00.000000Z", "test")
+    (registry.root / "current").write_bytes(msgspec.json.encode(champion))
     started_us = epoch_micros(canonical_time(datetime.now(UTC))) - 3600 * 1_000_000
     experiment = Experiment(
         "trial", "salt", [Arm("canary", 0.3, register(registry, intercept=3.0))], from_epoch_micros(started_us), "test"

@@ -38,6 +38,7 @@ def test_a_verdict_sent_twice_has_the_same_idempotency_key_and_another_events_ha
     keys = [request.headers["idempotency-key"] for request in sent]
     assert keys[0] == keys[1] and len(set(keys)) == 4
     assert all(len(key) <= 128 for key in keys)
+    assert sent[0].headers["if-none-match"] == "*"
     assert sent[0].headers["authorization"] == "Bearer secret"
     assert json.loads(sent[0].content) == {"verdict": "approve", "actor": "anna"}
 
@@ -49,6 +50,14 @@ def test_a_promotion_names_the_model_that_it_replaces() -> None:
 
     assert scorer(take).promote("b", instead_of="a", key="k") == {"if_match": '"a"'}
     assert scorer(take).promote("b", instead_of=None, key="k") == {"if_match": None}
+
+
+def test_a_rollback_names_the_model_that_is_to_go() -> None:
+    def take(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/v1/models/rollback"
+        return httpx.Response(200, json={"if_match": request.headers.get("if-match")})
+
+    assert scorer(take).rollback(instead_of="a", key="k") == {"if_match": '"a"'}
 
 
 @pytest.mark.parametrize(

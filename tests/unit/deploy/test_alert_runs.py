@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -104,6 +105,20 @@ def test_an_hour_is_calm_if_something_was_decided_and_nothing_fired(
     states: list[str], decided: int, passed: bool
 ) -> None:
     changes = [Change(10.0 + number, DOWN, state) for number, state in enumerate(states)]
-    report = report_of(changes, 10.0, 3600, decided)
+    report = report_of(changes, 10.0, 3600, decided, unseen_s=0.6)
     assert report["passed"] is passed
     assert [each["state"] for each in report["alerts"]] == [state for state in states if state != QUIET]
+
+
+def test_an_hour_in_which_nobody_looked_is_no_calm_one() -> None:
+    assert report_of([], 0.0, 3600, 1000, unseen_s=0.6)["passed"]
+    assert not report_of([], 0.0, 3600, 1000, unseen_s=3000.0)["passed"]
+
+
+def test_a_look_that_fails_shows_as_a_gap() -> None:
+    def alerts() -> list[dict[str, Any]]:
+        raise ValueError("half an answer")
+
+    with Timeline(alerts) as timeline:
+        began = time.monotonic()
+        assert timeline.longest_gap_s(began, began + 60) == 60

@@ -17,8 +17,7 @@ DAY = 20_605
 
 class Accounts(Protocol):
     async def reserve(self, wanted: Sequence[Placed], limit_cents: int | None, now_ms: int) -> list[bool]: ...
-    async def settle(self, decided: Sequence[tuple[Placed, Standing]]) -> None: ...
-    async def confirm(self, decided: Sequence[tuple[Placed, Standing]]) -> None: ...
+    async def settle(self, decided: Sequence[tuple[Placed, int]]) -> None: ...
     async def take_back(self, wanted: Sequence[Placed]) -> None: ...
     async def suspend(self, placed: Placed, now_ms: int) -> None: ...
     async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None: ...
@@ -60,6 +59,20 @@ async def the_same_event_is_reserved_once(accounts: Accounts) -> None:
     assert not await granted(accounts, purchase("c"))
 
 
+async def another_body_under_the_same_event_reserves_what_it_asks_for(accounts: Accounts) -> None:
+    assert await granted(accounts, purchase("a", 100))
+    assert not await granted(accounts, purchase("a", 30_000)), "more than the limit, whoever asked before"
+    assert await granted(accounts, purchase("a", 20_000))
+    assert not await granted(accounts, purchase("b")), "the greater of the two is held"
+    assert await granted(accounts, purchase("a", 100)), "the lesser of them fits in"
+    assert not await granted(accounts, purchase("b"))
+    await accounts.settle([(purchase("a", 100), Standing.COUNTS)])
+    assert await granted(accounts, purchase("b")), "what was claimed counts"
+    assert await granted(accounts, purchase("a", 30_000)), "it has its decision: whatever is made of this comes second"
+    assert await granted(accounts, purchase("c"))
+    assert not await granted(accounts, purchase("d"))
+
+
 async def what_is_released_is_free_again(accounts: Accounts) -> None:
     first, second, third = purchase("a"), purchase("b"), purchase("c")
     assert await granted(accounts, first)
@@ -93,6 +106,18 @@ async def what_is_settled_counts_until_it_is_due(accounts: Accounts) -> None:
     assert await granted(accounts, purchase("b", day=DAY + 14), now_ms=late), "a quarter of it was due by then"
 
 
+async def what_waits_for_a_verdict_counts_for_as_long_as_one_may_be_given(accounts: Accounts) -> None:
+    waits, judged = purchase("a", 20_000), purchase("b", 5_000)
+    until = NOW_MS + 100 * PENDING_MS
+    for each in (waits, judged):
+        assert await granted(accounts, each)
+    await accounts.settle([(waits, until), (judged, until)])
+    await accounts.change([1], "anna", "b", Standing.COUNTS)
+    assert not await granted(accounts, purchase("c", 1), now_ms=until)
+    assert await granted(accounts, purchase("c", 20_000), now_ms=until + 1)
+    assert not await granted(accounts, purchase("d", 1), now_ms=until + 1), "what was approved counts on"
+
+
 async def a_suspended_one_counts_for_a_while(accounts: Accounts) -> None:
     first = purchase("a", 20_000)
     assert await granted(accounts, first)
@@ -119,13 +144,13 @@ async def a_change_of_what_is_not_there_changes_nothing(accounts: Accounts) -> N
     assert await granted(accounts, purchase("b", 25_000))
 
 
-async def what_is_confirmed_counts_again_where_it_was_suspended_and_nowhere_else(accounts: Accounts) -> None:
+async def what_is_settled_again_counts_where_it_was_suspended_and_nowhere_else(accounts: Accounts) -> None:
     suspended, called_off, lapsed = purchase("a", 20_000), purchase("b", 1_000), purchase("c", 5_000)
     for each in (suspended, called_off):
         assert await granted(accounts, each)
     await accounts.settle([(suspended, Standing.COUNTS), (called_off, Standing.RELEASED)])
     await accounts.suspend(suspended, NOW_MS)
-    await accounts.confirm([(each, Standing.COUNTS) for each in (suspended, called_off, lapsed)])
+    await accounts.settle([(each, Standing.COUNTS) for each in (suspended, called_off, lapsed)])
     late = NOW_MS + 2 * PENDING_MS
     assert not await granted(accounts, purchase("d", 1), now_ms=late)
     await accounts.change([1], "anna", "c", Standing.RELEASED)
@@ -148,14 +173,16 @@ CONTRACT = (
     many_at_once_do_not_pass_it_together,
     many_in_one_call_do_not_pass_it_together,
     the_same_event_is_reserved_once,
+    another_body_under_the_same_event_reserves_what_it_asks_for,
     what_is_released_is_free_again,
     one_that_was_released_stays_so_when_it_is_asked_for_again,
     what_nobody_claims_ends_by_itself,
     what_is_settled_counts_until_it_is_due,
+    what_waits_for_a_verdict_counts_for_as_long_as_one_may_be_given,
     a_suspended_one_counts_for_a_while,
     a_verdict_changes_what_counts,
     a_change_of_what_is_not_there_changes_nothing,
-    what_is_confirmed_counts_again_where_it_was_suspended_and_nowhere_else,
+    what_is_settled_again_counts_where_it_was_suspended_and_nowhere_else,
     what_is_taken_back_was_only_reserved,
 )
 

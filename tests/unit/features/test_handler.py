@@ -10,13 +10,13 @@ import pytest
 
 from services.features.handler import Batch, BatchHandler, SkippedRecords
 from services.features.pipeline import LogRecord
-from services.features.refusal_limit import RefusalLimit
 from shared.contracts.topics import DEAD_LETTERS, FEATURES, TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
 from shared.feature_state import FencedOff, Move, Position, Standing, StatesLost
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
+from shared.kafka.refusal_limit import RefusalLimit
 from tests.unit.features.records import CUSTOMER, HOME, PARTITIONS, outcome, purchase, raw
 
 NOW = "2026-06-02T00:00:00.000000Z"

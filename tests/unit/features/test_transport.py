@@ -13,10 +13,10 @@ from faust.types import TP
 
 from services.features.app import BUFFERED_BATCHES, FeaturesApp, ResumePoint
 from services.features.handler import BatchHandler
-from services.features.refusal_limit import RefusalLimit
 from services.features.settings import FeaturesSettings
 from services.features.transport import BatchConsumer, ConsumerThread, Fetched, FetchedBatch
 from shared.contracts.transactions import Limits
+from shared.kafka.refusal_limit import RefusalLimit
 
 ZERO = TP("bnpl-transactions", 0)
 
@@ -202,3 +202,66 @@ async def test_faust_s_own_producer_never_connects(app: FeaturesApp) -> None:
     await app.producer.on_start()
     assert app.producer._producer is None
     await app.producer.on_stop()
+
+
+class Brokers:
+    """What they answer to a commit, and what they were asked to commit."""
+
+    def __init__(self, app: FeaturesApp, consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answer: asyncio.Future[bool] | bool = True
+        self.asked: list[dict[TP, int]] = []
+        consumer._thread.assigned = {ZERO}
+        monkeypatch.setattr(consumer, "_commit", self._commit)
+        monkeypatch.setattr(app.producer, "flush", _nothing)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        self.asked.append(dict(offsets))
+        return self.answer if isinstance(self.answer, bool) else await self.answer
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def test_what_was_taken_in_before_is_committed_anew_and_nothing_of_what_is_being_rebuilt(
+    app: FeaturesApp, consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brokers, other = Brokers(app, consumer, monkeypatch), TP(ZERO.topic, 1)
+    consumer._thread.assigned = {ZERO, other}
+    monkeypatch.setattr(app, "resume_points", resume_at_50)
+    app._progress = {ZERO: 41}
+    await consumer.perform_seek()
+    assert await consumer.force_commit()
+    assert brokers.asked == [{ZERO: 42}]
+
+
+async def test_a_commit_that_failed_is_made_again_though_nothing_else_comes(
+    app: FeaturesApp, consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brokers = Brokers(app, consumer, monkeypatch)
+    consumer._committed_offset[ZERO], app._progress = 10, {ZERO: 19}
+    consumer._acked[ZERO].append(19)
+    brokers.answer = False
+    assert not await consumer.force_commit()
+    assert app.progress() == {ZERO: 9}, "what isn't committed is no progress"
+    brokers.answer = True
+    assert await consumer.force_commit()
+    assert brokers.asked == [{ZERO: 20}, {ZERO: 20}]
+    assert app.progress() == {ZERO: 19}
+
+
+async def test_a_commit_that_never_ends_is_a_standstill(
+    app: FeaturesApp, consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brokers = Brokers(app, consumer, monkeypatch)
+    brokers.answer = asyncio.get_running_loop().create_future()
+    consumer._committed_offset[ZERO], app._progress = 10, {ZERO: 19}
+    consumer._acked[ZERO].append(19)
+    committing = asyncio.ensure_future(consumer.force_commit())
+    while not brokers.asked:
+        await asyncio.sleep(0)
+    app._progress = {ZERO: 500}
+    assert app.progress() == {ZERO: 9}
+    brokers.answer.set_result(True)
+    assert await committing
+    assert app.progress() == {ZERO: 500}

@@ -18,7 +18,16 @@ from shared.contracts.enumerations import BLOCK_TYPES
 from shared.contracts.identity import partition_of
 from shared.feature_definitions import FEATURE_SET_VERSION
 from tests.factories import START_US, accepted, transaction
-from tests.unit.ledger.world import PARTITIONS, World, add_letter, balanced_world, record, spoil_a_feature
+from tests.unit.ledger.world import (
+    PARTITIONS,
+    World,
+    add_anothers_purchase,
+    add_letter,
+    add_letter_of_the_vector,
+    balanced_world,
+    record,
+    spoil_a_feature,
+)
 
 HOME = partition_of(b"c1", PARTITIONS)
 BLOCK_COLUMNS = [f"{block}_{name}" for block, kind in BLOCK_TYPES.items() for name in kind.__struct_fields__]
@@ -143,7 +152,7 @@ def letter_row(world: World, **changes: Any) -> dict[str, Any]:
     return {
         "kafka_partition": HOME, "kafka_offset": 0, "source_topic": letter["topic"],
         "source_partition": letter["partition"], "source_offset": letter["offset"],
-        "value_sha256": letter["value_sha256"], **changes,
+        "reason": letter["reason"], "value_sha256": letter["value_sha256"], **changes,
     }  # fmt: skip
 
 
@@ -155,6 +164,27 @@ def test_a_refused_record_whose_letter_expired_is_judged_by_the_row_of_the_lette
     assert verdicts(world) == dict.fromkeys(ALL_NAMES, True)
     world.expired = expired_of({("dead-letters", HOME): 1}, {}, [letter | {"value_sha256": "another"}])
     assert verdicts(world) == only("P5", False)
+
+
+@pytest.mark.parametrize("gone", [["bnpl-features"], ["dead-letters"], ["bnpl-features", "dead-letters"]], ids=str)
+def test_a_purchase_that_was_refused_a_decision_stays_answered(gone: list[str]) -> None:
+    world = balanced_world()
+    where = add_anothers_purchase(world, "e9")
+    add_letter_of_the_vector(world, where)
+    world.acknowledged["shop"] = 3
+    letter = letter_row(world, kafka_partition=where[0])
+    vector = {"kafka_partition": where[0], "kafka_offset": where[1], "event_id": "e9"}
+    first = {"bnpl-features": where[1] + 1, "dead-letters": 1}
+    beginnings = {(topic, where[0]): first[topic] for topic in gone}
+    rows = {}
+    if "bnpl-features" in gone:
+        rows["bnpl-features"] = [vector]
+        world.vectors.pop()
+    world.expired = expired_of(beginnings, rows, [letter])
+    if "dead-letters" in gone:
+        world.letters.clear()
+    assert not world.findings()["P2"].violations
+    assert not world.findings()["P3"].violations
 
 
 def test_a_record_that_cannot_be_read_is_no_fault_of_the_log_where_letters_are_gone() -> None:

@@ -98,6 +98,9 @@ def balanced_world() -> World:
         state.add_purchase(bought)
         decision = {
             "event_id": body["event_id"],
+            "customer_id": "c1",
+            "transaction_id": body["transaction_id"],
+            "occurred_at": body["occurred_at"],
             "degraded": None,
             "channel": "stream",
             "model_version": "m1",
@@ -133,6 +136,33 @@ def add_letter(world: World, value: bytes) -> None:
     }  # fmt: skip
     world.letters.append(record("dead-letters", 0, "c1", letter))
     world.rows["flit_ml_raw.dead_letters"] = {(place, 0): [Mirrored(None)]}
+
+
+def add_anothers_purchase(world: World, event_id: str = "e0") -> tuple[int, int]:
+    """Another customer's, with its vector, under an id that is taken. Gives where both lie."""
+    place = partition_of(b"c2", PARTITIONS), 5
+    body = world.purchases[0] | {"customer_id": "c2", "event_id": event_id}
+    vector = json.loads(world.vectors[0].value) | {
+        "event_id": event_id, "customer_id": "c2", "transaction": body, "as_of": {"transactions": 4, "outcomes": -1},
+    }  # fmt: skip
+    world.transactions.append(record("bnpl-transactions", 5, "c2", body))
+    world.vectors.append(record("bnpl-features", 5, "c2", vector))
+    for table in (*checks.TABLES["bnpl-transactions"], *checks.TABLES["bnpl-features"]):
+        world.rows[table][place] = [Mirrored(event_id)]
+    world.ends |= {(topic, place[0]): 10 for topic in checks.TABLES}
+    world.committed["flit-features"]["bnpl-transactions", place[0]] = 6
+    world.committed["flit-scorer"]["bnpl-features", place[0]] = 6
+    return place
+
+
+def add_letter_of_the_vector(world: World, place: tuple[int, int], reason: str = "conflict") -> None:
+    value = world.vectors[-1].value
+    letter = {
+        "reason": reason, "topic": "bnpl-features", "partition": place[0], "offset": place[1],
+        "value_base64": base64.b64encode(value).decode(), "value_sha256": hashlib.sha256(value).hexdigest(),
+    }  # fmt: skip
+    world.letters.append(record("dead-letters", 0, "c2", letter))
+    world.rows["flit_ml_raw.dead_letters"] = {(place[0], 0): [Mirrored(None)]}
 
 
 def spoil_a_feature(world: World) -> None:

@@ -171,6 +171,17 @@ def test_promotion_moves_current_and_remembers_what_was(registry: ModelRegistry)
     assert (registry.current(), registry.previous()) == (first, second)
 
 
+def test_a_rollback_of_a_model_that_is_out_already_does_not_put_it_back(registry: ModelRegistry) -> None:
+    first, second = two_models(registry)
+    registry.promote(first, "test")
+    registry.promote(second, "test")
+    assert registry.rollback("the ladder", expected=second) == first
+    with pytest.raises(PromotionConflict) as conflict:
+        registry.rollback("a person, a moment later", expected=second)
+    assert (conflict.value.expected, conflict.value.found) == (second, first)
+    assert (registry.current(), registry.previous()) == (first, second)
+
+
 def test_a_promotion_that_believes_in_another_current_moves_nothing(registry: ModelRegistry) -> None:
     first, second = two_models(registry)
     registry.promote(first, "test")

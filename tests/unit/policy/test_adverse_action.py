@@ -20,6 +20,7 @@ from shared.policy.adverse_action import (
 from shared.policy.reasons import PolicyReason
 
 (EXAMPLE,) = OTHERS["decision"]
+DECLINING = frozenset({"policy_blocked"})
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "reasons.md"
 
 
@@ -31,11 +32,11 @@ def decided(verdict: Verdict, *codes: str) -> Decision:
 
 @pytest.mark.parametrize("verdict", [Verdict.APPROVE, Verdict.REVIEW])
 def test_only_a_decline_is_adverse(verdict: Verdict) -> None:
-    assert adverse_action(decided(verdict, "income_rank")) is None
+    assert adverse_action(decided(verdict, "income_rank"), DECLINING) is None
 
 
 def test_a_notice_says_what_was_decisive_in_the_decisions_own_words_and_order() -> None:
-    notice = adverse_action(decided(Verdict.DECLINE, "night_share_30d", "income_rank"))
+    notice = adverse_action(decided(Verdict.DECLINE, "night_share_30d", "income_rank"), DECLINING)
     assert notice is not None
     assert [(reason.code, reason.sample_reason) for reason in notice.principal_reasons] == [
         ("night_share_30d", "Other, as stated"),
@@ -46,9 +47,28 @@ def test_a_notice_says_what_was_decisive_in_the_decisions_own_words_and_order() 
 
 
 def test_what_a_rule_has_declined_is_not_put_down_to_features_that_had_no_part_in_it() -> None:
-    notice = adverse_action(decided(Verdict.DECLINE, "policy_blocked", "credit_score_rank", "tenure_days"))
+    told = ["policy_blocked", "policy_amount_cap", "credit_score_rank", "tenure_days"]
+    notice = adverse_action(decided(Verdict.DECLINE, *told), DECLINING)
     assert notice is not None
     assert [reason.code for reason in notice.principal_reasons] == ["policy_blocked"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "declining", "told"),
+    [
+        (["policy_amount_cap", "income_rank"], DECLINING, ["income_rank"]),
+        (["policy_everything", "income_rank", "gone_feature"], DECLINING, ["income_rank", "gone_feature"]),
+        (["policy_amount_cap", "income_rank"], None, ["policy_amount_cap", "income_rank"]),
+        (["policy_amount_cap"], DECLINING, ["policy_amount_cap"]),
+    ],
+    ids=["a rule that asks for a look", "everything to people", "policy of then unknown", "nothing else told"],
+)
+def test_what_the_score_has_declined_is_not_put_down_to_rules_that_had_no_part_in_it(
+    codes: list[str], declining: frozenset[str] | None, told: list[str]
+) -> None:
+    notice = adverse_action(decided(Verdict.DECLINE, *codes), declining)
+    assert notice is not None
+    assert [reason.code for reason in notice.principal_reasons] == told
 
 
 def said(verdict: Verdict | None) -> DecisionUpdate:
@@ -61,12 +81,12 @@ def said(verdict: Verdict | None) -> DecisionUpdate:
 
 @pytest.mark.parametrize("verdict", [Verdict.APPROVE, None])
 def test_a_review_that_ends_well_for_the_customer_needs_no_notice(verdict: Verdict | None) -> None:
-    assert after_verdict(decided(Verdict.REVIEW, "income_rank"), said(verdict)) is None
+    assert after_verdict(decided(Verdict.REVIEW, "income_rank"), said(verdict), DECLINING) is None
 
 
 def test_a_review_that_a_person_ends_with_a_decline_has_a_notice_without_what_only_made_it_a_review() -> None:
     reviewed = decided(Verdict.REVIEW, "policy_decline_rate", "policy_exposure_limit", "income_rank")
-    notice = after_verdict(reviewed, said(Verdict.DECLINE))
+    notice = after_verdict(reviewed, said(Verdict.DECLINE), DECLINING)
     assert notice is not None
     assert [reason.code for reason in notice.principal_reasons] == ["policy_exposure_limit", "income_rank"]
     assert (notice.automated, notice.decided_at) == (False, "2026-06-02T08:00:00.000000Z")
@@ -84,13 +104,13 @@ def test_a_review_that_a_person_ends_with_a_decline_has_a_notice_without_what_on
 def test_a_person_who_declines_gives_only_reasons_that_were_decisive(
     verdict: Verdict, codes: list[str], told: list[str]
 ) -> None:
-    notice = after_verdict(decided(verdict, *codes), said(Verdict.DECLINE))
+    notice = after_verdict(decided(verdict, *codes), said(Verdict.DECLINE), DECLINING)
     assert notice is not None
     assert [reason.code for reason in notice.principal_reasons] == told
 
 
 def test_no_more_than_four_reasons_are_told() -> None:
-    notice = adverse_action(decided(Verdict.DECLINE, "a", "b", "c", "d", "e"))
+    notice = adverse_action(decided(Verdict.DECLINE, "a", "b", "c", "d", "e"), DECLINING)
     assert notice is not None
     assert [reason.code for reason in notice.principal_reasons] == ["a", "b", "c", "d"]
 

@@ -39,6 +39,8 @@ class FakeClaims:
     away: bool = False
     away_for_marks: bool = False
     incomplete: bool = False
+    claimed: list[str] = field(default_factory=list)
+    """Events, each time that one was."""
 
     async def lookup(self, event_id: str) -> Claim | None:
         self._answer()
@@ -50,6 +52,7 @@ class FakeClaims:
     async def claim(self, wanted: Sequence[Claim]) -> list[Claim]:
         self._answer()
         await asyncio.sleep(0)  # where the real one waits for its answer, another may come first
+        self.claimed += [claim.event_id for claim in wanted]
         return [self.held.setdefault(claim.event_id, claim) for claim in wanted]
 
     async def mark_published(self, claims: Sequence[Claim], offsets: Mapping[int, int]) -> None:
@@ -134,8 +137,10 @@ class FakeExposures:
                 del account[event_id]
         others = [entry for event_id, entry in account.items() if event_id != mine.event_id]
         owed = sum(held.open_on(mine.day) for standing, held in others if standing >= 0)
-        before = account[mine.event_id][0] if mine.event_id in account else None
-        if before == 0 or (before is not None and before >= now_ms):
+        before, holds = None, 0
+        if mine.event_id in account:
+            before, holds = account[mine.event_id][0], account[mine.event_id][1].cents
+        if before == 0 or (before is not None and before >= now_ms and holds >= mine.cents):
             return True
         if limit_cents is not None and owed + mine.cents > limit_cents:
             return False
@@ -143,13 +148,11 @@ class FakeExposures:
             account[mine.event_id] = (now_ms + PENDING_MS, mine)
         return True
 
-    async def settle(self, decided: Sequence[tuple[Placed, Standing]]) -> None:
+    async def settle(self, decided: Sequence[tuple[Placed, int]]) -> None:
         await self._answer()
-        for (partition, customer_id, held), standing in decided:
-            self.accounts.setdefault((partition, customer_id), {})[held.event_id] = (standing.value, held)
-
-    async def confirm(self, decided: Sequence[tuple[Placed, Standing]]) -> None:
-        await self.settle([each for each in decided if self._open(each[0])])
+        for placed, standing in decided:
+            if self._open(placed):
+                self.accounts.setdefault(placed[:2], {})[placed[2].event_id] = (int(standing), placed[2])
 
     async def take_back(self, wanted: Sequence[Placed]) -> None:
         await self._answer()

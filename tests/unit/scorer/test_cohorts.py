@@ -122,3 +122,16 @@ async def test_one_who_gives_up_holds_nobody_up() -> None:
     who.comes("b")
     await turns()
     assert who.away == ["a", "b"]
+
+
+async def test_a_handle_that_does_not_tell_its_time_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What uvloop gives for a call that is due before it was asked for, on a machine that is very busy."""
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "call_at", lambda _, call: loop.call_soon(call))
+    cohorts = Cohorts(gather_s=FOR_EVER_S / 2, longest_wait_s=FOR_EVER_S)
+    cohorts._under_way = dict.fromkeys((1, 2, 3), 1)
+    waiting = cohorts._join()
+    cohorts._arrived(1)
+    cohorts._arrived(2)
+    await turns()
+    assert waiting.done()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,14 +11,15 @@ import numpy as np
 import pytest
 
 from services.scorer.explanation import Explanations
-from services.scorer.library import KEPT, ModelLibrary
+from services.scorer.library import KEPT, ModelLibrary, PolicyLibrary
+from services.scorer.policies import PolicySlot
 from services.scorer.slot import ModelSlot
 from shared.contracts.events import Decision, Verdict, encode
 from shared.deciding import Lineup, decide
 from shared.deciding.onnx_model import OnnxModel
 from shared.model_artifact.manifest import Calibration
 from shared.model_artifact.registry import ModelRegistry
-from shared.policy import load_policy
+from shared.policy import DEFAULT_POLICY, load_policy
 from tests.unit.scorer.parts import NAMES, NOW, a_vector, register
 from tests.unit.scorer.rest import URL, Asked, assert_problem, client_of
 
@@ -44,10 +46,15 @@ def decided_by(model: OnnxModel | None, number: int = 1, degraded: str | None = 
     return decision
 
 
+def explaining(registry: ModelRegistry, *decisions: Decision, slot: ModelSlot | None = None) -> Explanations:
+    models = ModelLibrary(registry, slot or ModelSlot())
+    return Explanations(Decided(*decisions), models, PolicyLibrary(registry, PolicySlot(load_policy())))
+
+
 @pytest.fixture
 async def asking(registry: ModelRegistry, model: OnnxModel) -> AsyncIterator[Any]:
     async def ask(*decisions: Decision, slot: ModelSlot | None = None) -> httpx.Response:
-        explanations = Explanations(Decided(*decisions), ModelLibrary(registry, slot or ModelSlot()))
+        explanations = explaining(registry, *decisions, slot=slot)
         async with client_of(Asked(), explanations=explanations) as client:
             return await client.get(f"{URL}/{decisions[0].event_id}/explanation")
 
@@ -85,6 +92,35 @@ async def test_a_declined_purchase_comes_with_its_notice(asking: Any, model: Onn
     assert notice["rights"]
 
 
+async def test_the_notice_of_what_the_score_declined_names_no_rule_that_only_has_a_person_look(
+    asking: Any, model: OnnxModel
+) -> None:
+    decision = decided_by(model, customer={"tenure_days": 0, "credit_score_range": "poor"}, amount=1_200)
+    told = [reason.code for reason in decision.reasons]
+    assert decision.decision is Verdict.DECLINE
+    assert told[0] == "policy_amount_cap", "in the decision it stands, as the default policy has it"
+    notice = (await asking(decision)).json()["adverse_action"]
+    assert [reason["code"] for reason in notice["principal_reasons"]] == told[1:]
+
+
+async def test_the_policy_of_then_tells_which_rules_decline(
+    registry: ModelRegistry, tmp_path: Path, model: OnnxModel
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        DEFAULT_POLICY.read_text()
+        .replace('version: "3"', 'version: "then"')
+        .replace("policy_blocked", "policy_refused")
+    )
+    then = load_policy(file)
+    registry.keep_policy(then.name, file.read_bytes())
+    library = PolicyLibrary(registry, PolicySlot(load_policy()))
+    assert "policy_refused" in then.declining
+    assert await library.declining(then.name) == then.declining
+    assert await library.declining(load_policy().name) == load_policy().declining
+    assert await library.declining("1-0123456789ab") is None
+
+
 async def test_an_approved_one_has_none(asking: Any, model: OnnxModel) -> None:
     decision = decided_by(model, customer={"tenure_days": 3000, "credit_score_range": "excellent"})
     assert decision.decision is Verdict.APPROVE
@@ -120,6 +156,6 @@ async def test_earlier_models_are_kept_for_a_while(registry: ModelRegistry) -> N
 
 
 async def test_an_event_without_a_decision_is_not_found(registry: ModelRegistry) -> None:
-    explanations = Explanations(Decided(), ModelLibrary(registry, ModelSlot()))
+    explanations = explaining(registry)
     async with client_of(Asked(), explanations=explanations) as client:
         assert_problem(await client.get(f"{URL}/none/explanation"), 404, "not-found")

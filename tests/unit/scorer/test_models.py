@@ -63,6 +63,19 @@ async def test_a_rollback_puts_the_one_before_back(
     assert slot.current.version == first
 
 
+async def test_a_rollback_that_is_asked_for_twice_goes_back_once(
+    client: httpx.AsyncClient, registry: ModelRegistry
+) -> None:
+    first, second = register(registry), register(registry, intercept=-3.0)
+    for version in (first, second):
+        await client.post(f"{URL}/{version}/promote")
+    named = {"If-Match": f'"{second}"'}
+    assert (await client.post(f"{URL}/rollback", headers=named)).status_code == 200
+    answer = await client.post(f"{URL}/rollback", headers=named)
+    assert assert_problem(answer, 409, "switched")["expected"] == first
+    assert registry.current() == first
+
+
 async def test_there_is_nothing_to_roll_back_to_at_first(client: httpx.AsyncClient, registry: ModelRegistry) -> None:
     await client.post(f"{URL}/{register(registry)}/promote")
     assert_problem(await client.post(f"{URL}/rollback"), 404, "not-found")

@@ -11,7 +11,7 @@ from services.scorer.metrics import POLICY_INFO
 from services.scorer.policies import PolicyReloader, PolicySlot
 from services.scorer.slot import ModelSlot
 from shared.model_artifact.registry import ModelRegistry
-from shared.policy import DEFAULT_POLICY, load_policy
+from shared.policy import DEFAULT_POLICY, Policy, load_policy
 from tests.unit.scorer.parts import a_vector
 
 TEXT = DEFAULT_POLICY.read_text()
@@ -98,6 +98,38 @@ def test_a_registry_that_cannot_be_written_holds_up_no_policy(path: Path, slot: 
     with capture_logs() as lines:
         assert reloader.look()
     assert [line["event"] for line in lines] == ["policy_not_kept", "policy_in_service"]
+
+
+def test_a_policy_that_could_not_be_kept_is_kept_later_though_another_has_followed(
+    path: Path, reloader: PolicyReloader, registry: ModelRegistry
+) -> None:
+    in_the_way = registry.root / "policies"
+    registry.root.mkdir(parents=True, exist_ok=True)
+    in_the_way.write_text("a file where the folder belongs")
+    reloader.look()
+    path.write_text(STRICT)
+    with capture_logs() as lines:
+        assert reloader.look()
+        assert not reloader.look()
+    assert [line["event"] for line in lines] == ["policy_not_kept", "policy_in_service"], "each is told once"
+    in_the_way.unlink()
+    assert not reloader.look()
+    assert set(kept(registry).values()) == {TEXT, STRICT}
+
+
+def test_a_file_that_is_being_written_is_read_at_the_next_look(
+    path: Path, slot: PolicySlot, reloader: PolicyReloader, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def and_meanwhile(_: Path) -> Policy:
+        policy = load_policy(path)
+        path.write_text(STRICT)
+        return policy
+
+    monkeypatch.setattr("services.scorer.policies.load_policy", and_meanwhile)
+    assert not reloader.look()
+    monkeypatch.setattr("services.scorer.policies.load_policy", load_policy)
+    assert reloader.look()
+    assert kept(registry) == {slot.current.name: STRICT}
 
 
 async def test_the_watch_ends_when_told_to(reloader: PolicyReloader) -> None:

@@ -17,13 +17,14 @@ from services.scorer.claims import Claim, IndexIncomplete
 from services.scorer.reserving import Reserving, standing_of
 from services.scorer.stream import StreamDoor
 from shared.contracts.events import Decision, Verdict, encode
-from shared.contracts.identity import partition_of
-from shared.contracts.topics import DECISIONS, FEATURES, TRANSACTIONS
+from shared.contracts.identity import epoch_micros, partition_of
+from shared.contracts.topics import DAY_MS, DECISIONS, FEATURES, TRANSACTIONS
 from shared.deciding.onnx_model import OnnxModel
 from shared.exposure import Reservation, Standing
 from shared.exposure.store import PENDING_MS
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
+from shared.kafka.refusal_limit import RefusalLimit
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import circumstances_of
 from tests.unit.scorer.fakes import FakeClaims, FakeExposures, FakeSender, Outside, clock
@@ -135,8 +136,9 @@ async def test_the_standing_follows_from_the_decisions_own_bytes(tmp_path: Path)
     within, *_, beyond = await decided(outside, *bodies(30, 99.0))
     review = msgspec.structs.replace(within, decision=Verdict.REVIEW)
     decline = msgspec.structs.replace(within, decision=Verdict.DECLINE)
-    found = [standing_of(encode(decision)) for decision in (within, review, decline, beyond)]
-    assert found == [Standing.COUNTS, Standing.COUNTS, Standing.RELEASED, Standing.RELEASED]
+    found = [standing_of(encode(decision), 1_000) for decision in (within, review, decline, beyond)]
+    until = epoch_micros(review.decided_at) // 1000 + 1_000 + DAY_MS
+    assert found == [Standing.COUNTS, until, Standing.RELEASED, Standing.RELEASED]
 
 
 async def test_whoever_publishes_a_claim_settles_it_first() -> None:
@@ -184,7 +186,14 @@ async def by_stream(outside: Outside) -> None:
         FEATURES.name, PARTITION, 0, NOW_MS, 0, vector.customer_id.encode(), encode(vector), None, 0, 0, []
     )
     await StreamDoor(
-        outside.decider(), outside.claims, outside.sender, outside.exposures, confirm=ready, chunk_records=8
+        outside.decider(),
+        outside.claims,
+        outside.sender,
+        outside.exposures,
+        confirm=ready,
+        refusals=RefusalLimit(1, 0),
+        halt_seconds=60,
+        chunk_records=8,
     ).handle({TopicPartition(FEATURES.name, PARTITION): [record]})
 
 

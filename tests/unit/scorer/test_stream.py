@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from prometheus_client import REGISTRY
 
-from services.scorer.claims import Claim
-from services.scorer.stream import StreamDoor
+from services.scorer.claims import ANY_BODY, Claim
+from services.scorer.stream import Halted, StreamDoor
 from shared.contracts.events import FeatureVector, encode
 from shared.contracts.headers import header
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS, FEATURES
+from shared.exposure import reservation_of
 from shared.kafka.errors import TransientError
+from shared.kafka.refusal_limit import RefusalLimit
 from tests.unit.scorer.fakes import FakeClaims, FakeSender, Outside
 from tests.unit.scorer.parts import a_vector, accepted
 
@@ -23,7 +27,10 @@ async def _ready() -> None:
     return None
 
 
-def door(outside: Outside, chunk_records: int = 64) -> StreamDoor:
+NO_LIMIT = RefusalLimit(1, 0)
+
+
+def door(outside: Outside, chunk_records: int = 64, refusals: RefusalLimit = NO_LIMIT, **others: Any) -> StreamDoor:
     return StreamDoor(
         outside.decider(),
         outside.claims,
@@ -31,6 +38,9 @@ def door(outside: Outside, chunk_records: int = 64) -> StreamDoor:
         outside.exposures,
         confirm=_ready,
         chunk_records=chunk_records,
+        refusals=refusals,
+        halt_seconds=60,
+        **others,
     )
 
 
@@ -114,12 +124,93 @@ async def test_a_published_claim_is_left_alone() -> None:
 
 
 async def test_the_claim_of_another_body_stays_the_events_one_decision() -> None:
-    theirs = encode_like_rest()
-    vector = a_vector(1)
-    left = Claim(vector.event_id, b"another body 16b", theirs)
+    """Over REST a moment ago: the features service didn't know of it. Its checkout publishes it, on its own terms."""
+    vector = a_vector(1, amount=12.0, event_id=a_vector(1).event_id)
+    left = Claim(vector.event_id, accepted(1).fingerprint, encode_like_rest())
     outside = Outside(claims=FakeClaims({vector.event_id: left}))
-    await door(outside).handle(of([vector]))
+    await door(outside).handle(of([vector, vector]))
+    assert outside.sender.on(DECISIONS.name) == []
+    assert letters(outside) == [("conflict", 0), ("conflict", 1)]
+    assert outside.claims.held == {vector.event_id: left}
+    assert not await owes(outside, vector)
+
+
+@pytest.mark.parametrize("known_body", [True, False], ids=["its own claim", "a restored claim"])
+@pytest.mark.parametrize("published", [True, False])
+async def test_another_customers_purchase_under_a_taken_id_gets_a_letter_and_nothing_else(
+    known_body: bool, published: bool
+) -> None:
+    mine, theirs = a_vector(1), a_vector(2, event_id=a_vector(1).event_id)
+    fingerprint = accepted(1).fingerprint if known_body else ANY_BODY
+    left = Claim(mine.event_id, fingerprint, encode_like_rest(), published)
+    outside = Outside(claims=FakeClaims({mine.event_id: left}))
+    await door(outside).handle(of([theirs]))
+    assert outside.sender.on(DECISIONS.name) == []
+    assert letters(outside) == [("conflict", 0)]
+    assert outside.claims.held == {mine.event_id: left}
+    assert not await owes(outside, theirs)
+
+
+async def test_two_customers_purchases_under_one_id_in_a_batch_are_told_apart() -> None:
+    outside = Outside()
+    first, other = a_vector(1), a_vector(2, event_id=a_vector(1).event_id)
+    await door(outside).handle(of([first, other, a_vector(3), first]))
+    sent = [msgspec.json.decode(value)["customer_id"] for value in outside.sender.on(DECISIONS.name)]
+    assert sent == [first.customer_id, a_vector(3).customer_id]
+    assert letters(outside) == [("conflict", 1)]
+    assert await owes(outside, first)
+    assert not await owes(outside, other)
+
+
+async def test_an_event_that_was_decided_for_the_later_of_two_bodies_is_that_ones() -> None:
+    theirs = encode_like_rest()
+    left = Claim(a_vector(1).event_id, accepted(1).fingerprint, theirs)
+    outside = Outside(claims=FakeClaims({left.event_id: left}))
+    other = a_vector(2, event_id=left.event_id)
+    await door(outside).handle(of([other, a_vector(1), other]))
     assert outside.sender.on(DECISIONS.name) == [theirs]
+    assert letters(outside) == [("conflict", 0), ("conflict", 2)]
+    assert outside.claims.held[left.event_id].published
+    assert await owes(outside, a_vector(1))
+
+
+async def test_one_id_for_everything_is_refused_in_one_go() -> None:
+    outside = Outside()
+    await door(outside).handle(of([a_vector(number, event_id="the same") for number in range(1, 65)]))
+    assert len(outside.sender.on(DECISIONS.name)) == 1
+    assert letters(outside) == [("conflict", offset) for offset in range(1, 64)]
+    assert outside.claims.claimed == ["the same"]
+
+
+async def test_a_claim_that_tells_nothing_is_the_events_decision_all_the_same() -> None:
+    left = Claim(a_vector(1).event_id, ANY_BODY, b'{"event_id":"x"}', published=True)
+    outside = Outside(claims=FakeClaims({left.event_id: left}))
+    await door(outside).handle(of([a_vector(1)]))
+    assert outside.sender.sent == []
+
+
+async def test_a_topic_of_which_most_would_be_refused_is_left_alone_and_taken_up_where_it_was() -> None:
+    outside, now = Outside(), [1000.0]
+    batch: dict[TopicPartition, list[ConsumerRecord]] = {PLACE: [record(i, b"{", b"k") for i in range(10)]}
+    batch[PLACE].append(record(10, encode(a_vector(1)), a_vector(1).customer_id.encode()))
+    limited = door(outside, 2, RefusalLimit(0.5, 4, lambda: now[0]), clock=lambda: now[0])
+    for refused_so_far, pause in ((4, 59), (4, 2), (8, 61)):
+        with pytest.raises(Halted):
+            await limited.handle(batch)
+        assert len(outside.sender.on(DEAD_LETTERS.name)) == refused_so_far
+        assert REGISTRY.get_sample_value("flit_scorer_halted", {"topic": FEATURES.name}) == 1
+        now[0] += pause
+    await limited.handle(batch)
+    assert len(outside.sender.on(DEAD_LETTERS.name)) == 10
+    assert len(outside.sender.on(DECISIONS.name)) == 1
+    assert REGISTRY.get_sample_value("flit_scorer_halted", {"topic": FEATURES.name}) == 0
+
+
+async def test_a_restored_claim_is_that_of_its_purchase() -> None:
+    left = Claim(a_vector(1).event_id, ANY_BODY, encode_like_rest(), published=True)
+    outside = Outside(claims=FakeClaims({left.event_id: left}))
+    await door(outside).handle(of([a_vector(1)]))
+    assert outside.sender.sent == []
 
 
 async def test_a_poison_vector_gets_one_letter_and_its_neighbours_their_decisions() -> None:
@@ -168,11 +259,27 @@ async def test_nothing_is_decided_before_it_is_confirmed_that_it_may_be() -> Non
         raise TransientError("redis: away")
 
     waiting = StreamDoor(
-        outside.decider(), outside.claims, outside.sender, outside.exposures, confirm=not_yet, chunk_records=8
-    )
+        outside.decider(), outside.claims, outside.sender, outside.exposures, confirm=not_yet, chunk_records=8,
+        refusals=NO_LIMIT, halt_seconds=60,
+    )  # fmt: skip
     with pytest.raises(TransientError):
         await waiting.handle(of([a_vector(1)]))
     assert outside.claims.held == {}
+
+
+def letters(outside: Outside) -> list[tuple[str, int]]:
+    """(reason, offset) of each."""
+    bodies = [msgspec.json.decode(letter) for letter in outside.sender.on(DEAD_LETTERS.name)]
+    return [(body["reason"], body["offset"]) for body in bodies]
+
+
+async def owes(outside: Outside, vector: FeatureVector) -> bool:
+    """Whether the purchase is on its customer's account: a limit just above it leaves no room for another like it."""
+    bought = vector.transaction
+    placed = (PLACE.partition, bought.customer_id, reservation_of(bought, outside.decider().policy))
+    again = replace(placed[2], event_id="another")
+    room = await outside.exposures.reserve([(*placed[:2], again)], placed[2].cents, 0)
+    return not room[0]
 
 
 def encode_like_rest() -> bytes:

@@ -10,10 +10,14 @@ import pytest
 
 from services.scorer.idempotency import KeyGuard
 from services.scorer.keys import Access, Scope, new_key
+from services.scorer.library import PolicyLibrary
+from services.scorer.policies import PolicySlot
 from services.scorer.updates import Updates
 from shared.contracts.events import DecisionUpdate, UpdateKind, Verdict
 from shared.contracts.records import decode_decision_update
 from shared.contracts.topics import DECISION_UPDATES
+from shared.model_artifact.registry import ModelRegistry
+from shared.policy import load_policy
 from tests.unit.scorer.fakes import FakeClaims, FakeSender, Outside, clock
 from tests.unit.scorer.parts import NOW, accepted, body_of
 from tests.unit.scorer.rest import JSON, URL, assert_problem, client_of
@@ -21,12 +25,13 @@ from tests.unit.scorer.rest import JSON, URL, assert_problem, client_of
 EVENT = accepted().transaction.event_id
 
 
-def updates_of(outside: Outside) -> Updates:
+def updates_of(outside: Outside, folder: Path) -> Updates:
     return Updates(
         outside.checkout(),
         KeyGuard(outside.keys),
         outside.sender,
         outside.exposures,
+        PolicyLibrary(ModelRegistry(str(folder)), PolicySlot(load_policy())),
         partitions=4,
         publish_timeout_s=0.1,
         clock=clock,
@@ -34,8 +39,8 @@ def updates_of(outside: Outside) -> Updates:
 
 
 @pytest.fixture
-async def client(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(outside.checkout(), updates=updates_of(outside)) as found:
+async def client(outside: Outside, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(outside.checkout(), updates=updates_of(outside, tmp_path)) as found:
         assert (await found.post(URL, content=body_of(), headers=JSON)).status_code == 200
         yield found
 
@@ -133,6 +138,26 @@ async def test_with_a_key_a_repeated_update_is_the_same_one(client: httpx.AsyncC
     assert_problem(answer, 422, "conflict")
 
 
+async def test_of_two_reviewers_the_first_is_heard_where_they_ask_for_that(tmp_path: Path) -> None:
+    outside = Outside()
+    keys = {owner: new_key(owner, [Scope.DECIDE, Scope.REVIEW]) for owner in ("anna", "ben")}
+    path = tmp_path / "keys"
+    path.write_text("".join(f"{line}\n" for _, line in keys.values()))
+    async with client_of(outside.checkout(), Access.load(path), updates=updates_of(outside, tmp_path)) as client:
+        said = {owner: {"Authorization": f"Bearer {key}"} for owner, (key, _) in keys.items()}
+        assert (await client.post(URL, content=body_of(), headers=JSON | said["anna"])).status_code == 200
+        first = {"If-None-Match": "*"}
+        for _ in range(2):
+            answer = await say(client, "verdict", {"verdict": "approve"}, **said["anna"], **first)
+            assert answer.status_code == 202
+        others = await say(client, "verdict", {"verdict": "decline"}, **said["ben"], **first)
+        assert_problem(others, 422, "conflict")
+        assert {(update.verdict, update.actor) for update in published(outside)} == {(Verdict.APPROVE, "anna")}
+        assert len({update.update_id for update in published(outside)}) == 1
+        corrected = await say(client, "verdict", {"verdict": "decline"}, **said["ben"])
+        assert corrected.status_code == 202, "who doesn't ask for that corrects it"
+
+
 async def test_without_a_key_each_is_an_update_of_its_own(client: httpx.AsyncClient, outside: Outside) -> None:
     for verdict in ("approve", "decline", "approve"):
         assert (await say(client, "verdict", {"verdict": verdict})).status_code == 202
@@ -144,24 +169,24 @@ async def test_who_did_not_ask_for_the_decision_cannot_call_the_purchase_off(tmp
     keys = {owner: new_key(owner, [Scope.DECIDE]) for owner in ("a", "b")}
     path = tmp_path / "keys"
     path.write_text("".join(f"{line}\n" for _, line in keys.values()))
-    async with client_of(outside.checkout(), Access.load(path), updates=updates_of(outside)) as client:
+    async with client_of(outside.checkout(), Access.load(path), updates=updates_of(outside, tmp_path)) as client:
         said = {owner: {"Authorization": f"Bearer {key}"} for owner, (key, _) in keys.items()}
         assert (await client.post(URL, content=body_of(), headers=JSON | said["a"])).status_code == 200
         assert_problem(await say(client, "cancel", **said["b"]), 404, "not-found")
         assert (await say(client, "cancel", **said["a"])).status_code == 202
 
 
-async def test_without_kafka_nothing_is_taken() -> None:
+async def test_without_kafka_nothing_is_taken(tmp_path: Path) -> None:
     outside = Outside()
-    async with client_of(outside.checkout(), updates=updates_of(outside)) as client:
+    async with client_of(outside.checkout(), updates=updates_of(outside, tmp_path)) as client:
         await client.post(URL, content=body_of(), headers=JSON)
         outside.sender.refused_topics = {DECISION_UPDATES.name}
         assert_problem(await say(client, "cancel"), 503, "kafka-unavailable")
 
 
-async def test_without_redis_nothing_is_taken() -> None:
+async def test_without_redis_nothing_is_taken(tmp_path: Path) -> None:
     outside = Outside(claims=FakeClaims(away=True), sender=FakeSender())
-    async with client_of(outside.checkout(), updates=updates_of(outside)) as client:
+    async with client_of(outside.checkout(), updates=updates_of(outside, tmp_path)) as client:
         assert_problem(await say(client, "cancel"), 503, "state-unavailable")
 
 

@@ -114,6 +114,8 @@ def test_production_starts_where_everything_is_encrypted(monkeypatch: pytest.Mon
         ({"KAFKA__SECURITY_PROTOCOL": "SSL"}, "KAFKA__SSL_CERTFILE"),
         ({"KAFKA__SASL_PASSWORD": ""}, "KAFKA__SASL_PASSWORD"),
         ({"KAFKA__SSL_KEYFILE": "/key.pem"}, "KAFKA__SSL_CERTFILE"),
+        ({"BIGQUERY__REST_ENDPOINT": "http://bigquery.example.com:9050"}, "BIGQUERY__REST_ENDPOINT"),
+        ({"BIGQUERY__GRPC_ENDPOINT": "10.0.0.7:9060"}, "BIGQUERY__GRPC_ENDPOINT"),
     ],
 )
 def test_production_refuses_what_is_not_encrypted_or_anonymous_and_tells_no_secret(

@@ -36,6 +36,7 @@ from shared.deciding.onnx_model import OnnxModel
 from shared.experiments import Arm, Experiment
 from shared.feature_definitions import FEATURE_SET_VERSION, MODEL_FEATURES, feature_hash
 from shared.feature_definitions.replay import replay
+from shared.kafka.refusal_limit import RefusalLimit
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, load_policy
 from shared.warehouse.columns import Row, Table
@@ -176,6 +177,8 @@ class Desk:
             self._exposures,
             limiter=self._limiter,
             confirm=_ready,
+            refusals=RefusalLimit(1, 0),
+            halt_seconds=60,
             chunk_records=chunk,
         )
         streamed = [vector for i, vector in enumerate(vectors) if i % EVERY_THIRD_OVER_REST]

@@ -22,7 +22,7 @@ from shared.contracts.identity import epoch_micros
 from shared.experiments import Trials
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import ArtifactRefused
-from shared.model_artifact.registry import ModelRegistry
+from shared.model_artifact.registry import ModelRegistry, PromotionConflict
 from shared.policy import DEFAULT_POLICY, load_policy
 from shared.policy.exploration import Propensity
 from shared.settings import ModelRegistrySettings
@@ -204,7 +204,10 @@ def test_promotion_and_return_by_hand(trainer: Trainer, registry: ModelRegistry)
     second = trainer.train(earlier)["version"]
     assert registry.current() == first
     assert switch.promote(registry, parse(["promote", second])) == {"current": second, "previous": first}
-    assert switch.rollback(registry, parse(["rollback"])) == {"current": first, "previous": second}
+    assert switch.rollback(registry, parse(["rollback", second])) == {"current": first, "previous": second}
+    with pytest.raises(PromotionConflict):
+        switch.rollback(registry, parse(["rollback", second]))
+    assert switch.rollback(registry, parse(["rollback"])) == {"current": second, "previous": first}
     with pytest.raises(ArtifactRefused):
         switch.promote(registry, parse(["promote", "0" * 16]))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,22 @@ def test_an_arms_figures_are_those_of_its_decisions() -> None:
     earned = np.where(approved.defaulted == 1, -0.6, 0.03) @ approved.amount
     assert arm["profit_bp"] == pytest.approx(earned / mine.amount.sum() * 10_000)
     assert sum(each["decisions"] for each in arm["approved_by"]["age bracket"].values()) == len(mine)
+
+
+def test_profit_is_that_of_purchases_old_enough_whatever_was_decided() -> None:
+    """Else the latest weeks would be those of what was turned away, which is known to earn nothing at once."""
+    half = len(EXPOSURES) // 2
+    young = np.arange(len(EXPOSURES)) >= half
+    seen = replace(EXPOSURES, matured=~young, defaulted=np.where(young, np.nan, EXPOSURES.defaulted))
+    found = analyse(seen, EXPERIMENT, LIMITS, Economics(), LIMITS.alpha)
+    settled = analyse(EXPOSURES.take(np.flatnonzero(~young)), EXPERIMENT, LIMITS, Economics(), LIMITS.alpha)
+    assert found["arms"]["canary"]["profit_bp"] == settled["arms"]["canary"]["profit_bp"]
+    profit = found["against_champion"]["canary"]["profit_of_a_customer"]
+    assert profit == settled["against_champion"]["canary"]["profit_of_a_customer"]
+    nothing = replace(EXPOSURES, matured=np.zeros(len(young), dtype=bool), defaulted=np.full(len(young), np.nan))
+    early = analyse(nothing, EXPERIMENT, LIMITS, Economics(), LIMITS.alpha)
+    assert early["arms"]["canary"]["profit_bp"] is None
+    assert early["against_champion"]["canary"]["profit_of_a_customer"] is None
 
 
 def test_differences_hold_what_was_planted_in_both_intervals() -> None:

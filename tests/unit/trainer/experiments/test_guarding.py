@@ -61,6 +61,7 @@ class WarehouseOf:
             "latency_us": [int(each * 1e6) for each in e.latency_s],
             "occurred_us": [epoch_micros(STARTED)] * len(e),
             "instalments": [0] * len(e),
+            "currency": ["USD"] * len(e),
             "amount": e.amount.tolist(),
             "age_bracket": [None if i % 7 == 0 else each for i, each in enumerate(e.age_bracket)],
             "state": e.state.tolist(),
@@ -160,6 +161,20 @@ def test_an_experiment_that_was_replaced_meanwhile_is_left_alone(registry: Model
     assert running is not None
     assert running.salt == "another"
     assert warehouse.evaluations == []
+
+
+def test_a_champion_that_came_meanwhile_is_not_judged_by_the_one_before(registry: ModelRegistry) -> None:
+    trial = begun(registry)
+    registry.promote(register(registry, intercept=-3.0), "test")
+    pointer = registry.pointer("current")
+    assert pointer is not None
+    promoted_us = epoch_micros(pointer.promoted_at)
+    assert promoted_us > epoch_micros(STARTED)
+    warehouse = bad(trial)
+    guard(warehouse, registry, now_us=promoted_us + 10_000_000).look()
+    assert warehouse.asked == [], "nothing was decided beside it yet"
+    guard(warehouse, registry, now_us=promoted_us + 3_600_000_000).look()
+    assert f"TIMESTAMP_MICROS({promoted_us + 10_000_000})" in warehouse.asked[0]
 
 
 def test_decisions_from_before_the_scorers_knew_of_it_are_not_asked_for(registry: ModelRegistry) -> None:

@@ -91,4 +91,5 @@ def traffic(
         age_bracket=age,
         state=np.array(STATES, dtype=object)[number // len(AGES) % len(STATES)],
         defaulted=(draws.random(decisions) < truth).astype(np.float64),
+        matured=np.ones(decisions, dtype=bool),
     )

@@ -69,4 +69,5 @@ def decided(
         age_bracket=age,
         state=np.array([f"S{i % 20:02d}" for i in range(rows)], dtype=object),
         defaulted=defaulted if matured else np.full(rows, np.nan),
+        matured=np.full(rows, matured),
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.features.refusal_limit import WINDOW_S, RefusalLimit, TooManyRefused
+from shared.kafka.refusal_limit import WINDOW_S, RefusalLimit, TooManyRefused
 
 
 class Clock:
