@@ -210,12 +210,14 @@ class Brokers:
     def __init__(self, app: FeaturesApp, consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answer: asyncio.Future[bool] | bool = True
         self.asked: list[dict[TP, int]] = []
+        self.was_asked = asyncio.Event()
         consumer._thread.assigned = {ZERO}
         monkeypatch.setattr(consumer, "_commit", self._commit)
         monkeypatch.setattr(app.producer, "flush", _nothing)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         self.asked.append(dict(offsets))
+        self.was_asked.set()
         return self.answer if isinstance(self.answer, bool) else await self.answer
 
 
@@ -258,8 +260,7 @@ async def test_a_commit_that_never_ends_is_a_standstill(
     consumer._committed_offset[ZERO], app._progress = 10, {ZERO: 19}
     consumer._acked[ZERO].append(19)
     committing = asyncio.ensure_future(consumer.force_commit())
-    while not brokers.asked:
-        await asyncio.sleep(0)
+    await brokers.was_asked.wait()
     app._progress = {ZERO: 500}
     assert app.progress() == {ZERO: 9}
     brokers.answer.set_result(True)
