@@ -79,6 +79,7 @@ CASES = (
          {f'flit_consumer_lag_records{{service="sink",topic="bnpl-features",partition="{partition}"}}':
               gauge((100, 3000, 100)) for partition in (0, 1)},
          {"service": "sink", "topic": "bnpl-features"}),
+    _on_off('flit_scorer_halted{topic="bnpl-features"}', "TopicHalted", "page", topic="bnpl-features"),
     _on_off('flit_features_halted{topic="bnpl-outcomes"}', "TopicHalted", "page", topic="bnpl-outcomes"),
     _on_off('flit_features_rebuilding{partition="2"}', "StatesRebuilding", "ticket", partition="2"),
     Case("RebuildGaps", "ticket",

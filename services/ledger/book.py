@@ -98,7 +98,7 @@ class Book:
     """Where the refused record lay → (reason, SHA-256 stated, SHA-256 of the bytes kept) of each of its letters."""
     undecided: set[Place] = field(default_factory=set)
     """Vectors that were refused a decision, since their event was decided for another purchase. They are in order."""
-    unanswered: list[str] = field(default_factory=list)
+    unanswered: set[str] = field(default_factory=set)
     """Vectors of another customer than their event was decided for, without a letter."""
     refused: dict[Place, tuple[str, str]] = field(default_factory=dict)
     """Of records that have a letter: SHA-256 of their value, and of what a letter keeps of it."""
@@ -243,9 +243,9 @@ class Book:
         vectors = self.vectors.get(body["event_id"], ())
         for vector in vectors:
             if self.judged(vector.place) and not self._has_letter(vector.place) and self._is_another(vector, body):
-                self.unanswered.append(
+                self.unanswered.add(
                     f"{vector.event_id}: decided for another customer than that of its vector at {vector.place}, which "
-                    "has no letter"
+                    "has no letter: rewind the scorer to that vector"
                 )
         if body["channel"] == "stream" and vectors and content_of(body) not in {each.content for each in vectors}:
             self.mismatches.append(f"{body['event_id']}: decided on features that no vector of it has")

@@ -125,7 +125,7 @@ def one_decision(book: Book, answers: Mapping[str, bytes], why_not: str | None =
             finding.violations.append(f"{event_id} at {purchase.place}: no decision")
         elif found and len({digest for _, digest, _, _ in found}) > 1:
             finding.violations.append(f"{event_id}: different decisions at {[place for place, *_ in found]}")
-    finding.violations.extend(book.unanswered)
+    finding.violations.extend(sorted(book.unanswered))
     for event_id in book.decisions.keys() - book.purchases.keys() - book.gone:
         if gone.lacks(TRANSACTIONS.name, book.decisions[event_id][0][0][1]):
             finding.not_checkable.append(f"{event_id}: a decision without a purchase, and purchases are gone")

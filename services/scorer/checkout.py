@@ -279,12 +279,16 @@ class Checkout:
 
     async def _suspend(self, placed: Placed, claim: Claim) -> None:
         try:
-            await self._reserving.suspend(placed)
-            found = await self._ports.claims.lookup(claim.event_id)
-            if found is not None and found.published:  # by somebody else, meanwhile
+            if not await self._is_published(claim):
+                await self._reserving.suspend(placed)
+            if await self._is_published(claim):  # by somebody else, meanwhile
                 await self._reserving.settle([(placed, claim)])
         except TransientError as error:
             log.warning("reservation_not_suspended", error=str(error)[:200])
+
+    async def _is_published(self, claim: Claim) -> bool:
+        found = await self._ports.claims.lookup(claim.event_id)
+        return found is not None and found.published
 
     async def _marked_by_another(self, claim: Claim) -> bool:
         """Whether the claim's maker, who is probably at it right now, has published it within a moment."""

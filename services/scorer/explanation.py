@@ -85,8 +85,16 @@ class Explanations:
             calibration=score.get("calibration"),
             probability_of_default=decision.probability_of_default,
             reasons=decision.reasons,
-            adverse_action=adverse_action(decision, await self._policies.declining(decision.policy_version)),
+            adverse_action=await self._notice(decision),
         )
+
+    async def _notice(self, decision: Decision) -> AdverseActionNotice | None:
+        if decision.decision is not Verdict.DECLINE:
+            return None
+        try:
+            return adverse_action(decision, await self._policies.declining(decision.policy_version))
+        except OSError as error:
+            raise Unavailable("registry-unavailable", f"policy {decision.policy_version}: {error}") from None
 
     async def _score(self, decision: Decision) -> dict[str, Any]:
         try:

@@ -90,13 +90,18 @@ class KeyGuard:
         self._keys = keys
 
     @asynccontextmanager
-    async def held(self, caller: str, key: str | None, fingerprint: bytes) -> AsyncIterator[None]:
-        """`fingerprint`: 16 bytes of the request. Raises `Rejection` (conflict) and InFlight."""
+    async def held(
+        self, caller: str, key: str | None, fingerprint: bytes, *, required: bool = False
+    ) -> AsyncIterator[None]:
+        """`fingerprint`: 16 bytes of the request. `required`: not without the key. Raises `Rejection` (conflict),
+        InFlight, and TransientError for a required key that can't be bound."""
         bound: bool | Exception = False
         if key is not None:
             try:
                 (bound,) = await self._keys.bind_all([(caller, key, fingerprint)])
             except TransientError as error:
+                if required:
+                    raise
                 log.warning("idempotency_key_not_bound", error=str(error)[:200])
         if isinstance(bound, Exception):
             raise bound

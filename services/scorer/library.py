@@ -49,14 +49,14 @@ class PolicyLibrary:
         self._earlier: OrderedDict[str, frozenset[str]] = OrderedDict()
 
     async def declining(self, name: str) -> frozenset[str] | None:
-        """The codes by which a policy declines; None for one that isn't kept, or can't be read now."""
+        """The codes by which a policy declines; None for one that isn't kept. Raises OSError where that isn't known."""
         serving = self._slot.current
         if serving.name == name:
             return serving.declining
         if name not in self._earlier:
             try:
                 policy = await asyncio.to_thread(lambda: load_policy(self._registry.kept_policy(name)))
-            except (ArtifactRefused, PolicyFileError, OSError) as error:
+            except (ArtifactRefused, PolicyFileError) as error:
                 log.warning("policy_of_then_unknown", policy=name, error=str(error)[:200])
                 return None
             self._earlier[name] = policy.declining

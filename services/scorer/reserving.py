@@ -84,7 +84,7 @@ class Reserving:
     async def take_back(self, placed: Sequence[Placed]) -> None:
         """What was reserved, and can't be claimed: the accounts may have been empty ones, and what is owed is about to
         be restored. Raises TransientError."""
-        await self._exposures.take_back(placed)
+        await self._exposures.take_back(placed, self._now_ms())
 
     def note(self, placed: Placed, decision: Decision) -> None:
         """One that was made here, and is the event's."""

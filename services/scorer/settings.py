@@ -48,8 +48,9 @@ class ScorerSection(Section):
     """Beyond so many refused vectors in a minute, and beyond the share, bnpl-features is left alone for a while; 0:
     never. A features service of another release would else have all of it in the dead letters."""
     max_refused_share: float = Field(default=0.5, ge=0, le=1)
-    halt_seconds: float = Field(default=60.0, gt=0)
-    """For which it is left alone, before the next try."""
+    halt_seconds: float = Field(default=60.0, gt=0, le=90)
+    """For which it is left alone, before the next try. Well below the two minutes after which a consumer that polls
+    nothing has to leave its group."""
     redis_timeout_ms: int = Field(default=50, ge=1, le=5000)
     """Of each question of a checkout; after it the fallback decides. Usually a millisecond is enough: what takes 50 of
     them is broken, and a checkout page has no time to find out. A machine with too little CPU wants more."""

@@ -88,6 +88,8 @@ class StreamDoor:
         self._batch: Batch | None = None
         """The one in hand, and how many of its records are done: what was refused isn't refused anew at each try."""
         self._done = 0
+        self._conflicts = 0
+        """Refused in the chunk before, and not yet held against the limit."""
 
     async def handle(self, batch: Batch) -> None:
         self._look_whether_halted()
@@ -119,6 +121,7 @@ class StreamDoor:
 
     async def _decide_sorted(self, chunk: Chunk, started: float) -> list[ConsumerRecord]:
         """Gives those that are to be looked at once more."""
+        self._stop_where_too_many(chunk)
         vectors = vectors_of(chunk)
         accounts = {
             vector.event_id: self._reserving.place(chunk.partition_of(vector.event_id), vector.transaction)
@@ -134,8 +137,9 @@ class StreamDoor:
         except IndexIncomplete:
             await self._reserving.take_back(list(accounts.values()))
             raise
+        unreadable = len(chunk.letters)
         refused, later = chunk.refuse_conflicts({claim.event_id: claim for claim in held})
-        self._stop_where_too_many(chunk)
+        self._conflicts = len(chunk.letters) - unreadable
         results = [_result(mine, theirs, refused) for mine, theirs in zip(wanted, held, strict=True)]
         for decision, result in zip(decisions, results, strict=True):
             if result == "won":
@@ -170,9 +174,13 @@ class StreamDoor:
         return later
 
     def _stop_where_too_many(self, chunk: Chunk) -> None:
-        """Before anything of the chunk is sent; what was claimed stays claimed. Raises Halted."""
+        """Before anything of the chunk is reserved or claimed. Raises Halted.
+
+        Which of its vectors contradict a claim isn't known yet: those of the chunk before count.
+        """
+        refused, self._conflicts = len(chunk.letters) + self._conflicts, 0
         try:
-            self._refusals.check({TOPIC: (chunk.size, len(chunk.letters))})
+            self._refusals.check({TOPIC: (chunk.size, refused)})
         except TooManyRefused as many:
             log.error(
                 "topic_halted", topic=many.topic, refused=many.refused, records=many.records,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -100,7 +102,7 @@ class Updates:
         if found is None:
             return None
         decision = _DECISION.decode(found)
-        async with self._keys.held(*said.bound_to(event_id), said.fingerprint):
+        async with self._bound(event_id, said):
             update = DecisionUpdate(
                 update_id=_update_id(event_id, said),
                 event_id=event_id,
@@ -125,8 +127,25 @@ class Updates:
                 raise Unavailable("state-unavailable", "the customer's account can't be changed right now") from error
             return encode(update if update.verdict is None else await self._verdict_taken(decision, update))
 
+    @asynccontextmanager
+    async def _bound(self, event_id: str, said: Said) -> AsyncIterator[None]:
+        """Without its key an update is one of its own; but who asked to be heard only as the first must be that."""
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(
+                    self._keys.held(*said.bound_to(event_id), said.fingerprint, required=said.only_first)
+                )
+            except TransientError as error:
+                why = "whether a verdict was given before can't be looked up right now"
+                raise Unavailable("state-unavailable", why) from error
+            yield
+
     async def _verdict_taken(self, decision: Decision, update: DecisionUpdate) -> VerdictTaken:
-        notice = after_verdict(decision, update, await self._policies.declining(decision.policy_version))
+        declining = None
+        if decision.decision is Verdict.DECLINE:
+            with contextlib.suppress(OSError):  # the verdict is recorded: its answer must not wait for the registry
+                declining = await self._policies.declining(decision.policy_version)
+        notice = after_verdict(decision, update, declining)
         return VerdictTaken(**msgspec.structs.asdict(update), adverse_action=notice)
 
 

@@ -28,8 +28,15 @@ GRACE_DAYS = 30
 history, whose days lie behind, are kept for longer than they need to be."""
 _DAY_MS = 86_400_000
 
+_WAITS_FOR_A_VERDICT = """
+local function judged_later(s, now, patience) return s > now + 2 * patience end
+"""
+"""A review counts up to a time that is weeks away, a reservation for `patience` (twice that, as clocks differ): the one
+is settled, the other isn't."""
+
 _RESERVE = (
     entries.LUA
+    + _WAITS_FOR_A_VERDICT
     + """
 local now, patience, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local function open_on(today, cents, day, period, count)
@@ -48,7 +55,8 @@ for i = 1, #KEYS do
     local s, c, d, p, n = read(account[k + 1])
     local lapsed = s > 0 and s < now
     if account[k] == name or account[k] == event then
-      mine, released = mine or s == 0 or (s > 0 and not lapsed and c >= cents), released or s < 0
+      local counts = s == 0 or judged_later(s, now, patience) or (s > 0 and not lapsed and c >= cents)
+      mine, released = mine or counts, released or s < 0
     elseif lapsed or d + p * n < day - 30 then
       redis.call('HDEL', KEYS[i], account[k])
     elseif s >= 0 then
@@ -98,16 +106,35 @@ settled stays: a process that slept meanwhile must not undo a cancellation or a 
 
 _TAKE_BACK = (
     entries.LUA
+    + _WAITS_FOR_A_VERDICT
     + """
+local now, patience = tonumber(ARGV[1]), tonumber(ARGV[2])
 for i = 1, #KEYS do
-  for at = 2 * i - 1, 2 * i do
+  for at = 2 * i + 1, 2 * i + 2 do
     local held = redis.call('HGET', KEYS[i], ARGV[at])
-    if held and (read(held)) > 0 then redis.call('HDEL', KEYS[i], ARGV[at]) end
+    local s = held and read(held)
+    if s and s > 0 and not judged_later(s, now, patience) then redis.call('HDEL', KEYS[i], ARGV[at]) end
   end
 end
 """
 )
-"""KEYS: an account for each purchase. ARGV: for each its name and event."""
+"""KEYS: an account for each purchase. ARGV: now and how long a reservation lasts (milliseconds); for each its name and
+event."""
+
+_SUSPEND = (
+    entries.LUA
+    + """
+local held = redis.call('HGET', KEYS[1], ARGV[1]) or redis.call('HGET', KEYS[1], ARGV[2])
+if held then
+  local s, c, d, p, n = read(held)
+  if s >= 0 then
+    redis.call('HSET', KEYS[1], ARGV[1], written(tonumber(ARGV[3]), c, d, p, n))
+    redis.call('HDEL', KEYS[1], ARGV[2])
+  end
+end
+"""
+)
+"""KEYS: the account. ARGV: the purchase's name, its event, and up to when it counts; one that was released stays so."""
 
 _CHANGE = (
     entries.LUA
@@ -173,19 +200,22 @@ class ExposureStore:
             *(settle(numbers) for numbers in _by_partition([placed for placed, _ in decided]).values())
         )
 
-    async def take_back(self, wanted: Sequence[Placed]) -> None:
-        """Reservations that came to nothing. What is settled stays."""
+    async def take_back(self, wanted: Sequence[Placed], now_ms: int) -> None:
+        """Reservations that came to nothing. What is settled stays, and so does what waits for a verdict."""
 
         async def take_back(numbers: Sequence[int]) -> None:
             events = [wanted[number][2].event_id for number in numbers]
-            arguments = [each for event_id in events for each in (entries.name_of(event_id), event_id)]
+            arguments: list[Any] = [now_ms, self._pending_ms]
+            arguments += [each for event_id in events for each in (entries.name_of(event_id), event_id)]
             await self._run(_TAKE_BACK, [_key(*wanted[number][:2]) for number in numbers], arguments)
 
         await asyncio.gather(*(take_back(numbers) for numbers in _by_partition(wanted).values()))
 
     async def suspend(self, placed: Placed, now_ms: int) -> None:
-        """It counts for a while longer, as a reservation."""
-        await self._change([placed[0]], placed[1], placed[2].event_id, now_ms + self._pending_ms)
+        """It counts for a while longer, as a reservation, unless it was released since."""
+        partition, customer_id, held = placed
+        arguments = [entries.name_of(held.event_id), held.event_id, now_ms + self._pending_ms]
+        await self._run(_SUSPEND, [_key(partition, customer_id)], arguments)
 
     async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None:
         """The standing of a purchase that is on the customer's account. `partitions`: where that may be."""

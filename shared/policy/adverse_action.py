@@ -157,10 +157,11 @@ def _decisive(reasons: Sequence[Reason], declining: Collection[str] | None) -> l
 
     Where a rule of the policy has declined, it and no feature: whatever raised the risk a little stands in the decision
     as well, also where the score alone would have approved. Where the score has declined, its features and no rule that
-    only asks for a person's look. All of them where the policy of then isn't known any more.
+    only asks for a person's look; where those have crowded the features out of a decision's four, that is all that can
+    be said. All of them where the policy of then isn't known any more.
     """
     if declining is None:
         return list(reasons)
     by_rule = [reason for reason in reasons if reason.code in declining]
     by_score = [reason for reason in reasons if not reason.code.startswith(POLICY_PREFIX)]
-    return by_rule or by_score or list(reasons)
+    return by_rule or by_score or [PolicyReason.ESTIMATED_RISK.reason]

@@ -35,7 +35,7 @@ from tests.unit.scorer.parts import register
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800), needed]
 
 SERVICES = ("simulator", "features", "scorer", "sink", "ingestor")
-OF_RARE_FAULTS = frozenset({"flit_features_halted", "flit_features_rebuild_gaps"})
+OF_RARE_FAULTS = frozenset({"flit_features_halted", "flit_scorer_halted", "flit_features_rebuild_gaps"})
 """In alerts alone, or beside a nought on their panels; `make alerts` brings them about (tests/alerts)."""
 INTERVAL = "5m"
 """In place of Grafana's own interval: what was brought about is less than that ago."""

@@ -18,7 +18,7 @@ DAY = 20_605
 class Accounts(Protocol):
     async def reserve(self, wanted: Sequence[Placed], limit_cents: int | None, now_ms: int) -> list[bool]: ...
     async def settle(self, decided: Sequence[tuple[Placed, int]]) -> None: ...
-    async def take_back(self, wanted: Sequence[Placed]) -> None: ...
+    async def take_back(self, wanted: Sequence[Placed], now_ms: int) -> None: ...
     async def suspend(self, placed: Placed, now_ms: int) -> None: ...
     async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None: ...
 
@@ -118,6 +118,29 @@ async def what_waits_for_a_verdict_counts_for_as_long_as_one_may_be_given(accoun
     assert not await granted(accounts, purchase("d", 1), now_ms=until + 1), "what was approved counts on"
 
 
+async def what_waits_for_a_verdict_is_settled(accounts: Accounts) -> None:
+    waits = purchase("a", 20_000)
+    assert await granted(accounts, waits)
+    await accounts.settle([(waits, NOW_MS + 100 * PENDING_MS)])
+    assert await granted(accounts, purchase("a", 24_000)), (
+        "another body under its id, or other rates: it has its decision"
+    )
+    await accounts.take_back([waits], NOW_MS)
+    late = NOW_MS + 10 * PENDING_MS
+    assert not await granted(accounts, purchase("b", 5_001), now_ms=late)
+    await accounts.change([1], "anna", "a", Standing.COUNTS)
+    assert not await granted(accounts, purchase("b", 5_001), now_ms=NOW_MS + 200 * PENDING_MS)
+
+
+async def what_was_called_off_is_not_suspended(accounts: Accounts) -> None:
+    called_off = purchase("a", 20_000)
+    assert await granted(accounts, called_off)
+    await accounts.settle([(called_off, Standing.COUNTS)])
+    await accounts.change([1], "anna", "a", Standing.RELEASED)
+    await accounts.suspend(called_off, NOW_MS)
+    assert await granted(accounts, purchase("b", 25_000))
+
+
 async def a_suspended_one_counts_for_a_while(accounts: Accounts) -> None:
     first = purchase("a", 20_000)
     assert await granted(accounts, first)
@@ -163,7 +186,7 @@ async def what_is_taken_back_was_only_reserved(accounts: Accounts) -> None:
     for each in (counts, reserved):
         assert await granted(accounts, each)
     await accounts.settle([(counts, Standing.COUNTS)])
-    await accounts.take_back([counts, reserved, never])
+    await accounts.take_back([counts, reserved, never], NOW_MS)
     assert not await granted(accounts, purchase("d", 5_001))
     assert await granted(accounts, purchase("d", 5_000))
 
@@ -179,6 +202,8 @@ CONTRACT = (
     what_nobody_claims_ends_by_itself,
     what_is_settled_counts_until_it_is_due,
     what_waits_for_a_verdict_counts_for_as_long_as_one_may_be_given,
+    what_waits_for_a_verdict_is_settled,
+    what_was_called_off_is_not_suspended,
     a_suspended_one_counts_for_a_while,
     a_verdict_changes_what_counts,
     a_change_of_what_is_not_there_changes_nothing,

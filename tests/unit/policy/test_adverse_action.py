@@ -59,7 +59,7 @@ def test_what_a_rule_has_declined_is_not_put_down_to_features_that_had_no_part_i
         (["policy_amount_cap", "income_rank"], DECLINING, ["income_rank"]),
         (["policy_everything", "income_rank", "gone_feature"], DECLINING, ["income_rank", "gone_feature"]),
         (["policy_amount_cap", "income_rank"], None, ["policy_amount_cap", "income_rank"]),
-        (["policy_amount_cap"], DECLINING, ["policy_amount_cap"]),
+        (["policy_amount_cap"], DECLINING, ["policy_estimated_risk"]),
     ],
     ids=["a rule that asks for a look", "everything to people", "policy of then unknown", "nothing else told"],
 )

@@ -85,8 +85,11 @@ class FakeStates:
 class FakeKeys:
     bound: dict[tuple[str, str], tuple[bytes, bool]] = field(default_factory=dict)
     """(caller, key) to fingerprint and whether it is in flight."""
+    away: bool = False
 
     async def bind_all(self, wanted: Sequence[Bound]) -> list[bool | Exception]:
+        if self.away:
+            raise TransientError("redis: away")
         return [self._bind(*each) for each in wanted]
 
     def _bind(self, caller: str, key: str, fingerprint: bytes) -> bool | Exception:
@@ -117,6 +120,10 @@ class FakeAskers:
         return (caller, event_id) in self.noted
 
 
+def _judged_later(standing: int, now_ms: int) -> bool:
+    return standing > now_ms + 2 * PENDING_MS
+
+
 @dataclass
 class FakeExposures:
     """Customers' accounts: as the scripts keep them, without their key's life."""
@@ -140,7 +147,9 @@ class FakeExposures:
         before, holds = None, 0
         if mine.event_id in account:
             before, holds = account[mine.event_id][0], account[mine.event_id][1].cents
-        if before == 0 or (before is not None and before >= now_ms and holds >= mine.cents):
+        if before is not None and (before == 0 or _judged_later(before, now_ms)):
+            return True
+        if before is not None and before >= now_ms and holds >= mine.cents:
             return True
         if limit_cents is not None and owed + mine.cents > limit_cents:
             return False
@@ -154,10 +163,11 @@ class FakeExposures:
             if self._open(placed):
                 self.accounts.setdefault(placed[:2], {})[placed[2].event_id] = (int(standing), placed[2])
 
-    async def take_back(self, wanted: Sequence[Placed]) -> None:
+    async def take_back(self, wanted: Sequence[Placed], now_ms: int) -> None:
         await self._answer()
         for partition, customer_id, held in wanted:
-            if self._open((partition, customer_id, held)):
+            entry = self.accounts.get((partition, customer_id), {}).get(held.event_id)
+            if entry is not None and entry[0] > 0 and not _judged_later(entry[0], now_ms):
                 self.accounts.get((partition, customer_id), {}).pop(held.event_id, None)
 
     def _open(self, placed: Placed) -> bool:
@@ -166,7 +176,9 @@ class FakeExposures:
         return held is None or held[0] > 0
 
     async def suspend(self, placed: Placed, now_ms: int) -> None:
-        await self._change([placed[0]], placed[1], placed[2].event_id, now_ms + PENDING_MS)
+        held = self.accounts.get(placed[:2], {}).get(placed[2].event_id)
+        if held is None or held[0] >= 0:
+            await self._change([placed[0]], placed[1], placed[2].event_id, now_ms + PENDING_MS)
 
     async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None:
         await self._change(partitions, customer_id, event_id, standing.value)

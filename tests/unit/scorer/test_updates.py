@@ -158,6 +158,16 @@ async def test_of_two_reviewers_the_first_is_heard_where_they_ask_for_that(tmp_p
         assert corrected.status_code == 202, "who doesn't ask for that corrects it"
 
 
+async def test_who_asks_to_be_heard_only_as_the_first_is_told_where_that_is_not_known(
+    client: httpx.AsyncClient, outside: Outside
+) -> None:
+    outside.keys.away = True
+    first = await say(client, "verdict", {"verdict": "approve"}, **{"If-None-Match": "*"})
+    assert_problem(first, 503, "state-unavailable")
+    assert not published(outside)
+    assert (await say(client, "verdict", {"verdict": "approve"}, **{"Idempotency-Key": "one"})).status_code == 202
+
+
 async def test_without_a_key_each_is_an_update_of_its_own(client: httpx.AsyncClient, outside: Outside) -> None:
     for verdict in ("approve", "decline", "approve"):
         assert (await say(client, "verdict", {"verdict": verdict})).status_code == 202
