@@ -7,7 +7,6 @@ with one line that names the variable.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import ssl
@@ -30,6 +29,7 @@ from shared.contracts.pseudonyms import Pseudonyms
 from shared.contracts.topics import DEFAULT_PARTITIONS
 from shared.contracts.transactions import Limits
 from shared.kafka.errors import BadTlsFile
+from shared.loopback import is_loopback
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -169,16 +169,9 @@ class BigQuerySettings(Section):
     def insecure(self) -> str | None:
         """What keeps these settings out of production; None: nothing. An emulator on this machine sends nothing out."""
         hosts = [urlsplit(self.rest_endpoint).hostname, urlsplit(f"//{self.grpc_endpoint}").hostname]
-        if self.is_emulator and not all(_is_loopback(host) for host in hosts):
+        if self.is_emulator and not all(host == "localhost" or is_loopback(host or "") for host in hosts):
             return "BIGQUERY__REST_ENDPOINT and BIGQUERY__GRPC_ENDPOINT must be empty, which is Google's own,"
         return None
-
-
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 class SimtomSettings(Section):
@@ -284,10 +277,10 @@ class ServiceSettings(BaseSettings):
     @model_validator(mode="after")
     def _production_is_encrypted(self) -> ServiceSettings:
         for section in (getattr(self, name, None) for name in ("kafka", "redis", "bigquery")):
-            remote = isinstance(section, KafkaSettings | RedisSettings | BigQuerySettings)
-            insecure = section.insecure if section is not None and remote else None
-            if self.profile == "production" and insecure:
-                raise ValueError(f"{insecure} in the production profile")
+            if not isinstance(section, KafkaSettings | RedisSettings | BigQuerySettings):
+                continue
+            if self.profile == "production" and section.insecure:
+                raise ValueError(f"{section.insecure} in the production profile")
         return self
 
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from enum import Enum
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
-NOTHING_MORE: Mapping[str, str] = MappingProxyType({})
 TIMEOUT_S = 5.0
 """Of one call. A promotion loads and tries the model first, which takes a second or two."""
 
@@ -96,11 +94,11 @@ class Scorer:
         return pointers
 
     def _update(
-        self, event_id: str, what: str, said: dict[str, Any], key: str, further: Mapping[str, str] = NOTHING_MORE
+        self, event_id: str, what: str, said: dict[str, Any], key: str, further: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         # A hash: an id may be as long as a key may be, and holds what a header can't.
         digest = hashlib.sha256(event_id.encode()).hexdigest()[:32]
-        headers = {"Idempotency-Key": f"console-{what}-{digest}", **further}
+        headers = {"Idempotency-Key": f"console-{what}-{digest}", **(further or {})}
         taken: dict[str, Any] = self._call(
             "POST", f"{_decision(event_id)}/{what}", key, json=said, headers=headers
         ).json()

@@ -14,6 +14,7 @@ from typing import Any
 from aiokafka import ConsumerRecord
 
 from services.ledger.content import of_record
+from services.ledger.entries import Place, Purchase, VectorSeen
 from services.ledger.expired import Expired, is_undecided
 from services.ledger.reading import (
     UNREADABLE,
@@ -49,30 +50,6 @@ ORIGIN = re.compile(r"(.+)-([0-9]{1,9})-([0-9]{1,18})")
 
 KEPT_BYTES = 65_536
 """Of a refused value, a letter keeps so much."""
-
-Place = tuple[str, int, int]
-"""Topic, partition, offset."""
-
-
-@dataclass(slots=True)
-class Purchase:
-    """An accepted purchase: the first record of its event id that wasn't refused or lying in a wrong partition."""
-
-    place: Place
-    event_id: str
-    customer_id: str
-
-
-@dataclass(slots=True)
-class VectorSeen:
-    """A vector as it came by: what later checks need of it."""
-
-    event_id: str
-    place: Place
-    customer_id: str
-    state: str
-    content: bytes
-    """Of its features, and up to where they were made."""
 
 
 @dataclass

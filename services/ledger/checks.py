@@ -19,7 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from services.ledger.book import Book, Place
+from services.ledger.book import Book
+from services.ledger.entries import Place
 from shared.contracts.rejections import RejectionReason
 from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
 

@@ -18,13 +18,12 @@ from services.scorer.limiter import Limiter
 from services.scorer.metrics import CLAIMS, SERVICE
 from services.scorer.outgoing import decision_record, transaction_record
 from services.scorer.ports import Ports
-from services.scorer.reserving import Reserving
+from services.scorer.reserving import JUDGED_FOR_S, Reserving
 from services.scorer.rounds import Found, Rounds
 from shared.contracts.events import AsOf, Decision, VectorState, encode
 from shared.contracts.identity import EPOCH, canonical_time, partition_of
 from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.rejections import Rejection, RejectionReason
-from shared.contracts.topics import FEATURES
 from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
 from shared.deciding import Degraded
 from shared.exposure.store import Placed
@@ -104,7 +103,7 @@ class Checkout:
         clock: Clock = utc_now,
         pseudonyms: Pseudonyms = OFF,
         limiter: Limiter | None = None,
-        judged_for_s: int = FEATURES.retention_ms // 1000,
+        judged_for_s: int = JUDGED_FOR_S,
     ) -> None:
         """`judged_for_s` as in `Reserving`."""
         self._ports = ports

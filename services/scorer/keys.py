@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 import time
@@ -27,6 +26,7 @@ import structlog
 
 from services.scorer.problems import Problem
 from services.scorer.rate import Rate
+from shared.loopback import is_loopback
 from shared.telemetry.process import sleep_unless
 
 log = structlog.get_logger()
@@ -109,7 +109,7 @@ class Access:
         where no keys are set.
         """
         if self._keys is None:
-            if client is None or not _is_loopback(client):
+            if client is None or not is_loopback(client):
                 raise Problem(403, "forbidden", "without keys only this machine may ask", expected="a loopback address")
             if host is not None and not _is_local_name(host):
                 # A browser here that shows a stranger's page, whose name was made to lead to this machine.
@@ -180,16 +180,9 @@ def new_key(owner: str, scopes: Collection[Scope], expires: str | None = None) -
     return key, line
 
 
-def _is_loopback(client: str) -> bool:
-    try:
-        return ipaddress.ip_address(client).is_loopback
-    except ValueError:
-        return False
-
-
 def _is_local_name(host: str) -> bool:
     name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-    return name.lower() == "localhost" or _is_loopback(name.removeprefix("[").removesuffix("]"))
+    return name.lower() == "localhost" or is_loopback(name.removeprefix("[").removesuffix("]"))
 
 
 def _read(path: Path) -> dict[str, _Key]:

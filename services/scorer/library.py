@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import structlog
 
@@ -12,55 +14,61 @@ from services.scorer.slot import ModelSlot
 from shared.deciding.onnx_model import OnnxModel
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
-from shared.policy import PolicyFileError, load_policy
+from shared.policy import Policy, PolicyFileError, load_policy
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 KEPT = 4
 """Earlier ones in memory: an analyst asks about one after the other of the same day."""
+
+
+class _Latest(Generic[T]):
+    """The last few that were loaded."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, T] = OrderedDict()
+
+    async def get(self, name: str, load: Callable[[], T]) -> T:
+        """Raises what `load` raises."""
+        if name not in self._held:
+            # In a thread: reading, hashing, and a model's first run take longer than a checkout may wait.
+            self._held[name] = await asyncio.to_thread(load)
+            while len(self._held) > KEPT:
+                self._held.popitem(last=False)
+        self._held.move_to_end(name)
+        return self._held[name]
 
 
 class ModelLibrary:
     def __init__(self, registry: ModelRegistry, slot: ModelSlot) -> None:
         self._registry = registry
         self._slot = slot
-        self._earlier: OrderedDict[str, OnnxModel] = OrderedDict()
+        self._earlier: _Latest[OnnxModel] = _Latest()
 
     async def get(self, version: str) -> OnnxModel:
         """Raises ArtifactRefused and OSError for one that can't be loaded (any more)."""
         serving = self._slot.current
         if serving is not None and serving.version == version:
             return serving
-        model = self._earlier.get(version)
-        if model is None:
-            # In a thread: hashing, parsing and the first run take longer than a checkout may wait.
-            model = await asyncio.to_thread(lambda: OnnxModel(self._registry.load(version)))
-            self._earlier[version] = model
-            while len(self._earlier) > KEPT:
-                self._earlier.popitem(last=False)
-        self._earlier.move_to_end(version)
-        return model
+        return await self._earlier.get(version, lambda: OnnxModel(self._registry.load(version)))
 
 
 class PolicyLibrary:
     def __init__(self, registry: ModelRegistry, slot: PolicySlot) -> None:
         self._registry = registry
         self._slot = slot
-        self._earlier: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._earlier: _Latest[Policy] = _Latest()
 
     async def declining(self, name: str) -> frozenset[str] | None:
         """The codes by which a policy declines; None for one that isn't kept. Raises OSError where that isn't known."""
         serving = self._slot.current
         if serving.name == name:
             return serving.declining
-        if name not in self._earlier:
-            try:
-                policy = await asyncio.to_thread(lambda: load_policy(self._registry.kept_policy(name)))
-            except (ArtifactRefused, PolicyFileError) as error:
-                log.warning("policy_of_then_unknown", policy=name, error=str(error)[:200])
-                return None
-            self._earlier[name] = policy.declining
-            while len(self._earlier) > KEPT:
-                self._earlier.popitem(last=False)
-        self._earlier.move_to_end(name)
-        return self._earlier[name]
+        try:
+            policy = await self._earlier.get(name, lambda: load_policy(self._registry.kept_policy(name)))
+        except (ArtifactRefused, PolicyFileError) as error:
+            log.warning("policy_of_then_unknown", policy=name, error=str(error)[:200])
+            return None
+        return policy.declining

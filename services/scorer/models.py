@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -46,31 +48,15 @@ class Models:
         if not _VERSION.fullmatch(version):
             expected_form = f"{VERSION_HEX_DIGITS} hex digits"
             raise Problem(422, RejectionReason.SHAPE, "no version", field="version", expected=expected_form)
-        try:
+        with _told_to_the_caller():
             await self._library.get(version)
-            await asyncio.to_thread(
-                self._registry.promote, version, by, expected=msgspec.UNSET if expected is None else expected
-            )
-        except ArtifactRefused as error:
-            raise _refused(error) from None
-        except PromotionConflict as error:
-            raise _switched_before(error) from None
-        except OSError as error:
-            raise Unavailable("registry-unavailable", f"the registry can't be changed: {error}") from None
+            await asyncio.to_thread(self._registry.promote, version, by, expected=_or_any(expected))
         return await self._switched("promoted", by)
 
     async def rollback(self, by: str, expected: str | None) -> bytes:
         """`expected` as in `promote`: the version that is to go. Raises Problem, Unavailable."""
-        try:
-            await asyncio.to_thread(
-                self._registry.rollback, by, expected=msgspec.UNSET if expected is None else expected
-            )
-        except ArtifactRefused as error:
-            raise _refused(error) from None
-        except PromotionConflict as error:
-            raise _switched_before(error) from None
-        except OSError as error:
-            raise Unavailable("registry-unavailable", f"the registry can't be changed: {error}") from None
+        with _told_to_the_caller():
+            await asyncio.to_thread(self._registry.rollback, by, expected=_or_any(expected))
         return await self._switched("rolled_back", by)
 
     async def _switched(self, what: str, by: str) -> bytes:
@@ -111,8 +97,22 @@ class Models:
         }
 
 
-def _switched_before(error: PromotionConflict) -> Problem:
-    return Problem(409, "switched", str(error), field="If-Match", expected=error.found or "none")
+def _or_any(expected: str | None) -> str | msgspec.UnsetType:
+    return msgspec.UNSET if expected is None else expected
+
+
+@contextmanager
+def _told_to_the_caller() -> Iterator[None]:
+    """Why the registry wasn't changed. Raises Problem, Unavailable."""
+    try:
+        yield
+    except ArtifactRefused as error:
+        raise _refused(error) from None
+    except PromotionConflict as error:
+        switched = error.found or "none"
+        raise Problem(409, "switched", str(error), field="If-Match", expected=switched) from None
+    except OSError as error:
+        raise Unavailable("registry-unavailable", f"the registry can't be changed: {error}") from None
 
 
 def _refused(error: ArtifactRefused) -> Problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -43,7 +44,6 @@ class PolicyReloader:
         """The fault that was logged last."""
         self._unkept: dict[str, bytes] = {}
         """Policies that were in service, by name, and that the registry couldn't take yet."""
-        self._told_unkept: set[str] = set()
         POLICY_INFO.labels(slot.current.name).set(1)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -54,7 +54,7 @@ class PolicyReloader:
 
     def look(self) -> bool:
         """Whether another policy was put in service."""
-        self._keep()
+        self._keep(dict(self._unkept))
         try:
             content = self._path.read_bytes()
             if hashlib.sha256(content).digest() == self._seen:
@@ -66,8 +66,7 @@ class PolicyReloader:
             self._refused(str(error))
             return False
         self._seen, self._told = hashlib.sha256(content).digest(), ""
-        self._unkept[policy.name] = content
-        self._keep()
+        self._keep({policy.name: content})
         before = self._slot.current
         if policy.name == before.name:
             return False
@@ -77,19 +76,17 @@ class PolicyReloader:
         log.info("policy_in_service", policy=policy.name, before=before.name)
         return True
 
-    def _keep(self) -> None:
-        for name, content in list(self._unkept.items()):
+    def _keep(self, policies: Mapping[str, bytes]) -> None:
+        for name, content in policies.items():
             try:
                 self._registry.keep_policy(name, content)
             except OSError as error:
-                if name not in self._told_unkept:
-                    self._told_unkept.add(name)
+                if name not in self._unkept:
                     log.warning("policy_not_kept", policy=name, error=str(error))
-                continue
-            del self._unkept[name]
-            if name in self._told_unkept:
-                self._told_unkept.remove(name)
-                log.info("policy_kept_at_last", policy=name)
+                self._unkept[name] = content
+            else:
+                if self._unkept.pop(name, None) is not None:
+                    log.info("policy_kept_at_last", policy=name)
         POLICIES_UNKEPT.set(len(self._unkept))
 
     def _refused(self, detail: str) -> None:

@@ -20,6 +20,9 @@ from shared.exposure import Standing, reservation_of
 from shared.exposure.store import Placed
 from shared.policy import circumstances_of
 
+JUDGED_FOR_S = FEATURES.retention_ms // 1000
+"""As long as claims live by default, without which nobody can give a verdict."""
+
 
 class Reserving:
     """A purchase that isn't declined is reserved on its customer's account before its decision is claimed; once the
@@ -38,7 +41,7 @@ class Reserving:
         limiter: Limiter | None = None,
         clock: Clock = utc_now,
         *,
-        judged_for_s: int = FEATURES.retention_ms // 1000,
+        judged_for_s: int = JUDGED_FOR_S,
     ) -> None:
         """`limiter`: of the process, the same at both doors. `judged_for_s`: how long after its decision somebody may
         give a verdict on a purchase."""

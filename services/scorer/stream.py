@@ -16,7 +16,7 @@ from services.scorer.limiter import Limiter
 from services.scorer.metrics import CLAIMS, HALTED, SERVICE
 from services.scorer.outgoing import decision_record
 from services.scorer.ports import Claims, Exposures, Sender
-from services.scorer.reserving import Reserving
+from services.scorer.reserving import JUDGED_FOR_S, Reserving
 from services.scorer.sorting import Chunk, sort_out, vectors_of
 from shared.contracts import topics
 from shared.contracts.events import Decision, FeatureVector, encode
@@ -66,7 +66,7 @@ class StreamDoor:
         keep_partition: bool = False,
         limiter: Limiter | None = None,
         tracing: Tracing = OFF,
-        judged_for_s: int = topics.FEATURES.retention_ms // 1000,
+        judged_for_s: int = JUDGED_FOR_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`confirm`: called before anything is decided; raises where this process must not decide (yet).

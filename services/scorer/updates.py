@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -102,43 +101,41 @@ class Updates:
         if found is None:
             return None
         decision = _DECISION.decode(found)
-        async with self._bound(event_id, said):
-            update = DecisionUpdate(
-                update_id=_update_id(event_id, said),
-                event_id=event_id,
-                customer_id=decision.customer_id,
-                kind=said.kind,
-                verdict=said.verdict,
-                actor=said.actor,
-                note=said.note,
-                updated_at=canonical_time(self._clock()),
-            )
-            try:
-                await self._sender.send_all([update_record(update)], deadline_s=self._publish_timeout_s)
-            except TransientError as error:
-                log.warning("update_not_published", event_id=event_id, error=str(error)[:200])
-                raise Unavailable("kafka-unavailable", "the update can't be recorded right now") from error
-            try:
-                places = partitions_of(update.customer_id, self._partitions)
-                await self._exposures.change(places, update.customer_id, event_id, standing_after(update))
-            except TransientError as error:
-                # Recorded it is; sent again with its key it is the same update, and then the account follows as well.
-                log.warning("exposure_not_changed", event_id=event_id, error=str(error)[:200])
-                raise Unavailable("state-unavailable", "the customer's account can't be changed right now") from error
-            return encode(update if update.verdict is None else await self._verdict_taken(decision, update))
+        # Without its key an update is one of its own; but who asked to be heard only as the first must be that.
+        held = self._keys.held(*said.bound_to(event_id), said.fingerprint, required=said.only_first)
+        try:
+            async with held:
+                return await self._record(decision, said)
+        except TransientError as error:
+            why = "whether a verdict was given before can't be looked up right now"
+            raise Unavailable("state-unavailable", why) from error
 
-    @asynccontextmanager
-    async def _bound(self, event_id: str, said: Said) -> AsyncIterator[None]:
-        """Without its key an update is one of its own; but who asked to be heard only as the first must be that."""
-        async with AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(
-                    self._keys.held(*said.bound_to(event_id), said.fingerprint, required=said.only_first)
-                )
-            except TransientError as error:
-                why = "whether a verdict was given before can't be looked up right now"
-                raise Unavailable("state-unavailable", why) from error
-            yield
+    async def _record(self, decision: Decision, said: Said) -> bytes:
+        """The update, once the topic has it and the account follows. Raises Unavailable."""
+        event_id = decision.event_id
+        update = DecisionUpdate(
+            update_id=_update_id(event_id, said),
+            event_id=event_id,
+            customer_id=decision.customer_id,
+            kind=said.kind,
+            verdict=said.verdict,
+            actor=said.actor,
+            note=said.note,
+            updated_at=canonical_time(self._clock()),
+        )
+        try:
+            await self._sender.send_all([update_record(update)], deadline_s=self._publish_timeout_s)
+        except TransientError as error:
+            log.warning("update_not_published", event_id=event_id, error=str(error)[:200])
+            raise Unavailable("kafka-unavailable", "the update can't be recorded right now") from error
+        try:
+            places = partitions_of(update.customer_id, self._partitions)
+            await self._exposures.change(places, update.customer_id, event_id, standing_after(update))
+        except TransientError as error:
+            # Recorded it is; sent again with its key it is the same update, and then the account follows as well.
+            log.warning("exposure_not_changed", event_id=event_id, error=str(error)[:200])
+            raise Unavailable("state-unavailable", "the customer's account can't be changed right now") from error
+        return encode(update if update.verdict is None else await self._verdict_taken(decision, update))
 
     async def _verdict_taken(self, decision: Decision, update: DecisionUpdate) -> VerdictTaken:
         declining = None

@@ -121,36 +121,23 @@ end
 """KEYS: an account for each purchase. ARGV: now and how long a reservation lasts (milliseconds); for each its name and
 event."""
 
-_SUSPEND = (
-    entries.LUA
-    + """
-local held = redis.call('HGET', KEYS[1], ARGV[1]) or redis.call('HGET', KEYS[1], ARGV[2])
-if held then
-  local s, c, d, p, n = read(held)
-  if s >= 0 then
-    redis.call('HSET', KEYS[1], ARGV[1], written(tonumber(ARGV[3]), c, d, p, n))
-    redis.call('HDEL', KEYS[1], ARGV[2])
-  end
-end
-"""
-)
-"""KEYS: the account. ARGV: the purchase's name, its event, and up to when it counts; one that was released stays so."""
-
 _CHANGE = (
     entries.LUA
     + """
 for i = 1, #KEYS do
   local held = redis.call('HGET', KEYS[i], ARGV[1]) or redis.call('HGET', KEYS[i], ARGV[2])
   if held then
-    local _, c, d, p, n = read(held)
-    redis.call('HSET', KEYS[i], ARGV[1], written(tonumber(ARGV[3]), c, d, p, n))
-    redis.call('HDEL', KEYS[i], ARGV[2])
+    local s, c, d, p, n = read(held)
+    if ARGV[4] == '' or s >= 0 then
+      redis.call('HSET', KEYS[i], ARGV[1], written(tonumber(ARGV[3]), c, d, p, n))
+      redis.call('HDEL', KEYS[i], ARGV[2])
+    end
   end
 end
 """
 )
-"""KEYS: accounts. ARGV: the purchase's name, its event and its new standing; an account that doesn't hold it stays as
-it is."""
+"""KEYS: accounts. ARGV: the purchase's name, its event and its new standing, and empty, or whether to leave what was
+released; an account that doesn't hold it stays as it is."""
 
 Placed = tuple[int, str, Reservation]
 """The customer's partition, the customer, the reservation."""
@@ -214,8 +201,8 @@ class ExposureStore:
     async def suspend(self, placed: Placed, now_ms: int) -> None:
         """It counts for a while longer, as a reservation, unless it was released since."""
         partition, customer_id, held = placed
-        arguments = [entries.name_of(held.event_id), held.event_id, now_ms + self._pending_ms]
-        await self._run(_SUSPEND, [_key(partition, customer_id)], arguments)
+        until = now_ms + self._pending_ms
+        await self._change([partition], customer_id, held.event_id, until, "what isn't released")
 
     async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None:
         """The standing of a purchase that is on the customer's account. `partitions`: where that may be."""
@@ -236,9 +223,11 @@ class ExposureStore:
         async with transient():
             return bool(await self._redis.delete(_key(partition, customer_id)))
 
-    async def _change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: int) -> None:
+    async def _change(
+        self, partitions: Iterable[int], customer_id: str, event_id: str, standing: int, which: str = ""
+    ) -> None:
         for partition in partitions:
-            arguments = [entries.name_of(event_id), event_id, standing]
+            arguments = [entries.name_of(event_id), event_id, standing, which]
             await self._run(_CHANGE, [_key(partition, customer_id)], arguments)
 
     async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.admin import CreateAclsRequest_v1, DeleteAclsRequest_v1, DescribeAclsRequest_v1
 from aiokafka.protocol.api import Request
 
-from shared.kafka.connection import client_arguments
+from shared.kafka.connection import admin_client
 from shared.kafka.errors import GaveUp, TransientError
 from shared.kafka.grants import OURS, ROLES, Grant, Operation, Resource, Rule, commands, named, rules
 from shared.settings import KafkaSettings, ServiceSettings, load_settings
@@ -158,14 +158,11 @@ async def _send(admin: AIOKafkaAdminClient, message: _Message) -> Any:
 
 @asynccontextmanager
 async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**client_arguments(settings))
     try:
-        await admin.start()
-        yield admin
+        async with admin_client(settings) as admin:
+            yield admin
     except (KafkaError, OSError) as error:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
-    finally:
-        await admin.close()
 
 
 class AclSettings(ServiceSettings):

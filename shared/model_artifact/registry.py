@@ -193,8 +193,7 @@ class ModelRegistry(Trying):
         with self._locked():
             now = self.pointer("current")
             found = now.version if now else None
-            if not isinstance(expected, msgspec.UnsetType) and not _is(expected, now):
-                raise PromotionConflict(expected.version if isinstance(expected, Pointer) else expected, found)
+            _must_be(expected, now)
             if given is not None and not given(self.trials()):
                 raise PromotionConflict(f"{found}, to be replaced by {version}", f"{found}, which is to stay")
             if found == version:
@@ -213,8 +212,7 @@ class ModelRegistry(Trying):
         """
         with self._locked():
             now, before = self.pointer("current"), self.pointer("previous")
-            if not isinstance(expected, msgspec.UnsetType) and not _is(expected, now):
-                raise PromotionConflict(expected, now.version if now else None)
+            _must_be(expected, now)
             if before is None or (now is not None and now.version == before.version):
                 raise ArtifactRefused(ArtifactFault.MISSING, "there is no previous model to return to")
             self.load(before.version).must_explain()
@@ -290,8 +288,14 @@ def held(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _is(expected: Pointer | str | None, now: Pointer | None) -> bool:
-    return now == expected if isinstance(expected, Pointer) else (now.version if now else None) == expected
+def _must_be(expected: Pointer | str | msgspec.UnsetType | None, now: Pointer | None) -> None:
+    """Raises PromotionConflict where something else is in service."""
+    found = now.version if now else None
+    if isinstance(expected, Pointer):
+        if now != expected:
+            raise PromotionConflict(expected.version, found)
+    elif not isinstance(expected, msgspec.UnsetType) and found != expected:
+        raise PromotionConflict(expected, found)
 
 
 def _check_version(version: str) -> str:

@@ -67,9 +67,7 @@ async def _watch(floor: Floor, seconds: float, console: Console) -> dict[str, An
     return report_of(floor.timeline.changes, began, seconds, decided, gap_s)
 
 
-def report_of(
-    changes: list[Change], began: float, seconds: float, decided: int, unseen_s: float = 0.0
-) -> dict[str, Any]:
+def report_of(changes: list[Change], began: float, seconds: float, decided: int, unseen_s: float) -> dict[str, Any]:
     """Passed: something was decided all the time, no rule fired, also before the time began to count, and somebody
     looked all the time: `unseen_s` is the longest time in which Prometheus didn't say how its alerts are."""
     seen = [

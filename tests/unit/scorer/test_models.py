@@ -27,6 +27,13 @@ async def client(registry: ModelRegistry, slot: ModelSlot) -> AsyncIterator[http
         yield found
 
 
+async def promoted_in_turn(client: httpx.AsyncClient, registry: ModelRegistry) -> tuple[str, str]:
+    first, second = register(registry), register(registry, intercept=-3.0)
+    for version in (first, second):
+        await client.post(f"{URL}/{version}/promote")
+    return first, second
+
+
 async def test_a_promoted_model_is_in_service_when_the_answer_comes(
     client: httpx.AsyncClient, registry: ModelRegistry, slot: ModelSlot
 ) -> None:
@@ -43,9 +50,7 @@ async def test_a_promoted_model_is_in_service_when_the_answer_comes(
 async def test_the_model_that_decides_tells_when_it_was_trained_and_the_one_before_no_longer(
     client: httpx.AsyncClient, registry: ModelRegistry
 ) -> None:
-    first, second = register(registry), register(registry, intercept=-3.0)
-    for version in (first, second):
-        await client.post(f"{URL}/{version}/promote")
+    first, second = await promoted_in_turn(client, registry)
     told = {version: REGISTRY.get_sample_value("flit_model_trained_timestamp_seconds", {"version": version})
             for version in (first, second)}  # fmt: skip
     assert told == {first: None, second: epoch_micros(NOW) / 1e6}
@@ -54,9 +59,7 @@ async def test_the_model_that_decides_tells_when_it_was_trained_and_the_one_befo
 async def test_a_rollback_puts_the_one_before_back(
     client: httpx.AsyncClient, registry: ModelRegistry, slot: ModelSlot
 ) -> None:
-    first, second = register(registry), register(registry, intercept=-3.0)
-    for version in (first, second):
-        await client.post(f"{URL}/{version}/promote")
+    first, _ = await promoted_in_turn(client, registry)
     answer = await client.post(f"{URL}/rollback")
     assert answer.json()["current"]["version"] == first
     assert slot.current is not None
@@ -66,9 +69,7 @@ async def test_a_rollback_puts_the_one_before_back(
 async def test_a_rollback_that_is_asked_for_twice_goes_back_once(
     client: httpx.AsyncClient, registry: ModelRegistry
 ) -> None:
-    first, second = register(registry), register(registry, intercept=-3.0)
-    for version in (first, second):
-        await client.post(f"{URL}/{version}/promote")
+    first, second = await promoted_in_turn(client, registry)
     named = {"If-Match": f'"{second}"'}
     assert (await client.post(f"{URL}/rollback", headers=named)).status_code == 200
     answer = await client.post(f"{URL}/rollback", headers=named)
