@@ -166,7 +166,7 @@ def test_an_operator_judges_a_purchase_once_whoever_tries_again(running: Running
         turned_to(seen, "Review queue", False)
         entered(seen, running.key)
         seen.page.get_by_role("button", name="Decline").click()
-        expect(seen.page.get_by_text("has given a verdict on this purchase already")).to_be_visible()
+        expect(seen.page.get_by_text("A verdict on this purchase was sent before")).to_be_visible()
     said = asyncio.run(_updates(running.kafka))
     assert [(one["verdict"], one["actor"]) for one in said] == [("approve", "anna")]
 
