@@ -10,11 +10,12 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
-from shared.kafka import reading
+from shared.kafka import reading, rebootstrap
 from shared.kafka.errors import BadTlsFile
 from shared.settings import KafkaSettings
 
 reading.install()
+rebootstrap.install()
 
 SESSION_TIMEOUT_MS = 10_000
 """A process that is silent for so long is taken for dead, and its partitions go to others."""

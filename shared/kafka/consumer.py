@@ -36,8 +36,9 @@ class BatchConsumer:
 
     `handle` returns only once its effects are durable; only then are the offsets committed, every half a second and
     before partitions are given back. A `TransientError` that it raises is waited out: the same batch is given again.
-    Anything else propagates uncommitted: the process exits, and the batch comes again after its restart. `on_assigned`
-    and `on_revoked` never run beside `handle`.
+    Where the group deals partitions out anew meanwhile, the batch is given up: its records come again, here or to
+    another member. Anything else propagates uncommitted: the process exits, and the batch comes again after its
+    restart. `on_assigned` and `on_revoked` never run beside `handle`.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class BatchConsumer:
         self._start_offsets = start_offsets
         self._busy = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
+        self._given_back = 0
+        """How often partitions were: what was polled before is not ours any more, or is polled again."""
         self._done: dict[TopicPartition, int] = {}
         self._commits: OffsetCommits | None = None
         self.assigned = False
@@ -113,34 +116,34 @@ class BatchConsumer:
             commits.begin_if_due()
             await self._note_beginnings(consumer)
             return
-        async with self._busy:
-            # Partitions may have been taken away between the poll and the lock: their records are not ours any more.
-            mine = consumer.assignment()
-            batch = {partition: records for partition, records in batch.items() if partition in mine}
-            started = time.perf_counter()
-            if not batch or not await self._handle(handle, batch, stop):
-                return
-            BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
-            reached = {partition: records[-1].offset + 1 for partition, records in batch.items()}
-            self._done.update(reached)
-            commits.add(reached)
-        commits.begin_if_due()
+        if await self._handle(handle, batch, commits, stop):
+            commits.begin_if_due()
 
-    async def _handle(self, handle: Handle, batch: Batch, stop: asyncio.Event) -> bool:
-        """Whether the batch is done. False: stopped while a dependency was away; its records come again."""
-        pause = FIRST_PAUSE_S
+    async def _handle(self, handle: Handle, batch: Batch, commits: OffsetCommits, stop: asyncio.Event) -> bool:
+        """Whether the batch is done. False: stopped while a dependency was away, or given up; it comes again."""
+        polled, pause, started = self._given_back, FIRST_PAUSE_S, time.perf_counter()
         while True:
-            try:
-                await handle(batch)
-                self.excused = False
-                return True
-            except TransientError as error:
-                self.excused = True
-                if stop.is_set():
+            # Held for one try only: who waits for a dependency must not keep the group waiting, it would put him out.
+            async with self._busy:
+                if self._given_back != polled:
+                    self.excused = False
                     return False
-                log.warning("waiting_for_dependency", error=str(error))
-                await sleep_unless(stop, pause)
-                pause = min(pause * 2, LONGEST_PAUSE_S)
+                try:
+                    await handle(batch)
+                except TransientError as error:
+                    self.excused = True
+                    log.warning("waiting_for_dependency", error=str(error))
+                else:
+                    self.excused = False
+                    BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
+                    reached = {partition: records[-1].offset + 1 for partition, records in batch.items()}
+                    self._done.update(reached)
+                    commits.add(reached)
+                    return True
+            if stop.is_set():
+                return False
+            await sleep_unless(stop, pause)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
 
     @property
     def positioned(self) -> bool:
@@ -173,8 +176,9 @@ class BatchConsumer:
             log.info("assigned", partitions=sorted(f"{p.topic}-{p.partition}" for p in partitions))
 
     async def partitions_revoked(self, partitions: set[TopicPartition]) -> None:
-        """Called by the client on a rebalance: waits for the batch in hand."""
+        """Called by the client on a rebalance: waits for what is being handled."""
         self.assigned = False
+        self._given_back += 1
         async with self._busy:
             if self._commits is not None:
                 await self._commits.flush()

@@ -11,13 +11,15 @@ import asyncio
 import contextlib
 import json
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from shared.contracts.topics import DECISIONS
-from tests.alerts.floor import Floor, now
+from tests.alerts.floor import AUDIT_EVERY_S, Floor, now
 from tests.alerts.timeline import FIRING, QUIET, Change
 from tests.chaos.world import World
 from tests.system.prometheus import installed
@@ -27,6 +29,8 @@ MINUTES, RATE = 60.0, 20
 TELL_EVERY_S = 300.0
 UNSEEN_S = 30.0
 """An alert that fired for less would have to clear before anybody was told."""
+AUDIT_AGE_S = 3 * AUDIT_EVERY_S
+"""Of the last one, in the end."""
 
 
 def main() -> None:
@@ -59,17 +63,36 @@ async def _watch(floor: Floor, seconds: float, console: Console) -> dict[str, An
             states = [f"{one.rule.alert} {one.state}" for one in floor.timeline.changes]
             console.print(f"{(now() - began) / 60:.0f} min; {', '.join(states) or 'quiet'}")
         decided = await floor.world.log.count(DECISIONS.name) - before
+        looking, audit_age_s = floor.on_lookers(), floor.audit_age_s()
     finally:
         asking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asking
     gap_s = floor.timeline.longest_gap_s(began, began + seconds)
-    return report_of(floor.timeline.changes, began, seconds, decided, gap_s)
+    seen = Seen(decided, gap_s, looking, audit_age_s)
+    return report_of(floor.timeline.changes, began, seconds, seen)
 
 
-def report_of(changes: list[Change], began: float, seconds: float, decided: int, unseen_s: float) -> dict[str, Any]:
-    """Passed: something was decided all the time, no rule fired, also before the time began to count, and somebody
-    looked all the time: `unseen_s` is the longest time in which Prometheus didn't say how its alerts are."""
+@dataclass(frozen=True)
+class Seen:
+    """What there was to see, and whether somebody saw it."""
+
+    decided: int
+    unseen_s: float
+    """The longest time in which Prometheus didn't say how its alerts are."""
+    looking: Mapping[str, bool]
+    """Which of audits, guard and monitor were there in the end: without them most of what they tell of can't fire."""
+    audit_age_s: float | None
+    """Of the last audit, in the end."""
+
+    @property
+    def enough(self) -> bool:
+        audited = self.audit_age_s is not None and self.audit_age_s < AUDIT_AGE_S
+        return self.decided > 0 and self.unseen_s < UNSEEN_S and all(self.looking.values()) and audited
+
+
+def report_of(changes: list[Change], began: float, seconds: float, watched: Seen) -> dict[str, Any]:
+    """Passed: no rule fired, also before the time began to count, and enough was seen to say so."""
     seen = [
         {
             "alert": change.rule.alert,
@@ -81,13 +104,14 @@ def report_of(changes: list[Change], began: float, seconds: float, decided: int,
         if change.state != QUIET
     ]
     fired = [each for each in seen if each["state"] == FIRING]
-    passed = decided > 0 and not fired and unseen_s < UNSEEN_S
     return {
         "minutes": round(seconds / 60, 1),
-        "decisions": decided,
+        "decisions": watched.decided,
         "alerts": seen,
-        "longest_unseen_seconds": round(unseen_s, 1),
-        "passed": passed,
+        "longest_unseen_seconds": round(watched.unseen_s, 1),
+        "looking": dict(watched.looking),
+        "last_audit_seconds_ago": None if watched.audit_age_s is None else round(watched.audit_age_s),
+        "passed": not fired and watched.enough,
     }
 
 

@@ -19,6 +19,8 @@ class Fault:
     alerts: tuple[str, ...]
     quick: bool = False
     """Seconds, and without audits, guard and monitor."""
+    begun: bool = False
+    """By a fault before: an alert that fires already counts."""
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -45,7 +47,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("a producer sends what is refused", parts.producer_sends_what_is_refused, ("RecordsRefused", "TopicHalted")),
     Fault("the source sends what is refused", parts.source_sends_what_is_refused, ("SourceStopped",)),
     Fault("records are gone", parts.records_are_gone, ("RebuildGaps", "StatesRebuilding")),
-    Fault("the audits end", parts.audits_end, ("LedgerSilent",)),
+    Fault("the audits end", parts.audits_end, ("LedgerSilent",), begun=True),
 )  # fmt: skip
 """In this order: audits while there is little to audit; the end of the audits a day later, as the rules count here."""
 

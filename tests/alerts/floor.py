@@ -66,6 +66,7 @@ class Floor:
         self.world.registry.promote(self.world.model, "alerts")
         self.began = 0.0
         """When the fault began that is looked at."""
+        self._lookers: dict[str, Extra] = {}
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -110,7 +111,7 @@ class Floor:
         )  # fmt: skip
         reads = self.past.environment | {"BIGQUERY__REST_ENDPOINT": f"http://127.0.0.1:{self.monitor_s_link.port}"}
         monitor = self.world.extra("trainer", "monitor", "monitor", "--every", "2", **reads)
-        jobs: dict[str, Extra] = {"ledger": self.ledger, "guard": guard, "trainer": monitor}
+        jobs = self._lookers = {"ledger": self.ledger, "guard": guard, "trainer": monitor}
         for extra in jobs.values():
             running.callback(extra.process.stop)
         guard.process.start()
@@ -127,6 +128,26 @@ class Floor:
         arm = Arm("half", 0.5, self.trained_now(-2.2))
         trial = Experiment("alerts", "salt", [arm], canonical_time(datetime.now(UTC)), "alerts")
         self.world.registry.change_trials(lambda _: Trials(experiment=trial))
+
+    @contextlib.contextmanager
+    def running_with(self, service: str, **environment: str) -> Iterator[None]:
+        """Started again with these settings as well; and without them in the end, whatever happened."""
+        process = self.world.process(service)
+        try:
+            with self.world.restarted_with(service, **environment):
+                process.kill()
+                yield
+        finally:
+            process.kill()
+
+    def on_lookers(self) -> dict[str, bool]:
+        """Which of those who look on are still there."""
+        return {job: extra.process.running for job, extra in self._lookers.items()}
+
+    def audit_age_s(self) -> float | None:
+        """How long ago the last audit was finished; None: there was none."""
+        found = self.prometheus.query("time() - max(flit_ledger_last_audit_timestamp_seconds)")
+        return float(found[0]["value"][1]) if found else None
 
     def scaled(self, seconds: float) -> float:
         """How long a time of the rules lasts here."""

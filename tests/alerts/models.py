@@ -23,12 +23,10 @@ WEEK = 7
 
 
 async def registry_is_empty(floor: Floor) -> None:
-    process, folder = floor.world.process("scorer"), floor.world.data_dir / "no-models"
+    folder = floor.world.data_dir / "no-models"
     folder.mkdir(exist_ok=True)
-    with floor.world.restarted_with("scorer", MODEL_REGISTRY__URI=str(folder)):
-        process.kill()
+    with floor.running_with("scorer", MODEL_REGISTRY__URI=str(folder)):
         await floor.fires("NoModel", "DecisionsDegraded", patience_s=START_S + 60)
-    process.kill()
 
 
 async def promoted_model_is_damaged(floor: Floor) -> None:

@@ -80,7 +80,8 @@ async def _one(floor: Floor, fault: Fault, patience_s: float) -> list[Outcome]:
     trouble = None
     floor.began = now()
     try:
-        await floor.quiet(rules, patience_s)
+        if not fault.begun:
+            await floor.quiet(rules, patience_s)
         floor.began = now()
         await fault.inject(floor)
         ended = now()

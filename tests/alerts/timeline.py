@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from http.client import HTTPException
 from itertools import pairwise
 from typing import Any, Self
 
@@ -35,8 +36,8 @@ class Timeline:
     """Looks in a thread of its own, from `with` until its end."""
 
     def __init__(self, alerts: Callable[[], list[dict[str, Any]]]) -> None:
-        """`alerts`: as /api/v1/alerts has them. A look that fails with OSError or ValueError is left out, and shows as
-        a gap between looks (`longest_gap_s`)."""
+        """`alerts`: as /api/v1/alerts has them. A look that has no answer, or only a part of one, is left out, and
+        shows as a gap between looks (`longest_gap_s`)."""
         self._alerts = alerts
         self._changes: list[Change] = []
         self._states: dict[Rule, str] = {}
@@ -98,7 +99,7 @@ class Timeline:
         while not self._stop.wait(LOOK_S):
             try:
                 alerts = self._alerts()
-            except (OSError, ValueError):
+            except (OSError, ValueError, KeyError, HTTPException):
                 continue
             self.note(alerts, time.monotonic())
             with self._lock:

@@ -52,7 +52,7 @@ def main() -> None:
         FLAMES.benchmark = name
         with console.status(f"{name}: starting") as status:
             found += BENCHMARKS[name](arguments.rounds, lambda done, name=name: status.update(f"{name}: {done}"))  # type: ignore[misc]
-    report.write(found, OUT)
+            report.write(found, OUT)
     (console if console.is_terminal else Console(width=WIDTH)).print(report.table(found))
 
 

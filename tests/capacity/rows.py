@@ -10,6 +10,8 @@ from shared.warehouse.tables import DECISIONS, FEATURES, RAW_TRANSACTIONS, TRANS
 OF_A_PURCHASE = (RAW_TRANSACTIONS, TRANSACTIONS, FEATURES, DECISIONS)
 """Each purchase has one row in each of them; an outcome's is small beside these."""
 READ_S = 300.0
+STREAMS = 10
+"""At once. A message of the emulator holds up to 65,536 rows, which would be too large for one."""
 
 
 def row_bytes(settings: BigQuerySettings) -> dict[str, float]:
@@ -17,8 +19,11 @@ def row_bytes(settings: BigQuerySettings) -> dict[str, float]:
     client, reads = bigquery_client(settings), read_client(settings)
     found = {}
     for table in OF_A_PURCHASE:
-        rows = client.list_rows(f"{client.project}.{table.id}", timeout=READ_S).to_arrow(bqstorage_client=reads)
-        if not rows.num_rows:
+        rows = client.list_rows(f"{client.project}.{table.id}", timeout=READ_S)
+        size, count = 0, 0
+        for batch in rows.to_arrow_iterable(bqstorage_client=reads, max_stream_count=STREAMS):
+            size, count = size + batch.nbytes, count + batch.num_rows
+        if not count:
             raise RuntimeError(f"{table.id} has no rows")
-        found[table.id] = rows.nbytes / rows.num_rows
+        found[table.id] = size / count
     return found

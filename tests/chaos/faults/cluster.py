@@ -65,6 +65,23 @@ async def lose_two_brokers(world: World) -> None:
     await asyncio.to_thread(world.system.stack.kafka.start)
 
 
+async def lose_brokers_in_turn(world: World) -> None:
+    """Two, and when they are back, the one that was left: for a while it was the only one that clients knew."""
+    brokers = list(world.system.stack.kafka.brokers.values())
+    left = world.dice.choice(brokers)
+    for broker in brokers:
+        if broker is not left:
+            broker.kill()
+    await world.wait(4.0, 8.0)
+    await asyncio.to_thread(world.system.stack.kafka.start)
+    await world.in_sync()
+    left.kill()
+    try:
+        await world.works()
+    finally:
+        await asyncio.to_thread(world.system.stack.kafka.start)
+
+
 FAULTS: tuple[Fault, ...] = (
     Fault("restart-kafka", "kafka", restart_kafka),
     Fault("full-broker", "kafka", full_broker),
@@ -72,4 +89,5 @@ FAULTS: tuple[Fault, ...] = (
     Fault("lose-one-broker", "kafka", lose_one_broker, brokers=3),
     Fault("roll-brokers", "kafka", roll_brokers, brokers=3, seconds=60),
     Fault("lose-two-brokers", "kafka", lose_two_brokers, brokers=3),
+    Fault("lose-brokers-in-turn", "kafka", lose_brokers_in_turn, brokers=3, seconds=60),
 )

@@ -50,20 +50,21 @@ class Member:
     def __init__(self, kafka: KafkaSettings, topic: str, name: str | None) -> None:
         settings = kafka.model_copy(update={"group_instance_id": name})
         self.held: set[int] = set()
+        self.seen: list[int] = []
         self.revoked = 0
         self._consumer = BatchConsumer(
             settings, service=f"test-{topic}", topics=[topic], on_assigned=self._take, on_revoked=self._lose
         )
         self._stop = asyncio.Event()
-        self._task = asyncio.create_task(self._consumer.run(self._ignore, self._stop))
+        self._task = asyncio.create_task(self._consumer.run(self._note, self._stop))
 
     async def stop(self) -> None:
         self._stop.set()
         async with asyncio.timeout(60):
             await self._task
 
-    async def _ignore(self, _: Batch) -> None:
-        """Nothing to do."""
+    async def _note(self, batch: Batch) -> None:
+        self.seen += numbers_of(batch)
 
     async def _take(self, partitions: set[TopicPartition]) -> None:
         self.held = {partition.partition for partition in partitions}
@@ -71,6 +72,10 @@ class Member:
     async def _lose(self, partitions: set[TopicPartition]) -> None:
         if partitions:
             self.revoked += 1
+
+
+def numbers_of(batch: Batch) -> list[int]:
+    return [int(record.value or b"") for records in batch.values() for record in records]
 
 
 async def until(done: Callable[[], bool], patience_s: float = 40.0) -> None:
@@ -87,7 +92,7 @@ async def consume(
     max_records: int = 3,
 ) -> None:
     async def take(batch: Batch) -> None:
-        await handle([int(record.value or b"") for records in batch.values() for record in records])
+        await handle(numbers_of(batch))
 
     consumer = BatchConsumer(kafka, service=f"test-{topic}", topics=[topic], max_records=max_records)
     async with asyncio.timeout(60):
@@ -202,6 +207,31 @@ async def test_a_dependency_that_is_away_is_waited_for_with_the_same_batch(kafka
 
     await consume(kafka, topic, away_at_first, stop)
     assert given[0] == given[1] == given[2]
+
+
+async def test_who_waits_for_a_dependency_lets_the_group_deal_out_anew(kafka: KafkaSettings, topic: str) -> None:
+    """Nor does the member that waits lose its place, or what it waited with."""
+    given: list[int] = []
+    away, stop = asyncio.Event(), asyncio.Event()
+    away.set()
+
+    async def handle(batch: Batch) -> None:
+        if away.is_set():
+            raise TransientError("away")
+        given.extend(numbers_of(batch))
+
+    waits = BatchConsumer(kafka, service=f"test-{topic}", topics=[topic], max_records=3)
+    running = asyncio.create_task(waits.run(handle, stop))
+    await until(lambda: waits.excused)
+    client = waits._consumer
+    assert client is not None
+    comes = Member(kafka, topic, None)
+    await until(lambda: len(comes.held) == 1)  # long before the group would put the other one out
+    assert len(client.assignment()) == 1
+    away.clear()
+    await until(lambda: sorted(given + comes.seen) == list(range(RECORDS)))  # each once
+    stop.set()
+    await asyncio.gather(running, comes.stop())
 
 
 async def test_a_consumer_that_fetches_no_more_is_ended_and_says_where_it_stands(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from deploy.monitoring.rules import alert_names, alerting_rules, recording_rules
-from tests.alerts.calm import report_of
+from tests.alerts.calm import Seen, report_of
 from tests.alerts.faults import FAULTS
 from tests.alerts.rules import rules_of
 from tests.alerts.shortened import UNITS_S, shortened, shortened_expression
@@ -72,6 +73,9 @@ def test_an_objective_s_alert_stands_for_its_page_and_its_ticket() -> None:
     assert rules_of("ServiceDown") == [DOWN]
 
 
+SEEN = Seen(decided=1000, unseen_s=0.6, looking={"ledger": True, "guard": True}, audit_age_s=500.0)
+
+
 def said(rule: Rule, state: str) -> dict[str, Any]:
     return {"labels": {"alertname": rule.alert, "severity": rule.severity, "job": "sink"}, "state": state}
 
@@ -105,14 +109,18 @@ def test_an_hour_is_calm_if_something_was_decided_and_nothing_fired(
     states: list[str], decided: int, passed: bool
 ) -> None:
     changes = [Change(10.0 + number, DOWN, state) for number, state in enumerate(states)]
-    report = report_of(changes, 10.0, 3600, decided, unseen_s=0.6)
+    report = report_of(changes, 10.0, 3600, replace(SEEN, decided=decided))
     assert report["passed"] is passed
     assert [each["state"] for each in report["alerts"]] == [state for state in states if state != QUIET]
 
 
-def test_an_hour_in_which_nobody_looked_is_no_calm_one() -> None:
-    assert report_of([], 0.0, 3600, 1000, unseen_s=0.6)["passed"]
-    assert not report_of([], 0.0, 3600, 1000, unseen_s=3000.0)["passed"]
+@pytest.mark.parametrize(
+    "blind",
+    [{"unseen_s": 3000.0}, {"looking": {"ledger": True, "guard": False}}, {"audit_age_s": None}, {"audit_age_s": 3000}],
+)
+def test_an_hour_in_which_nobody_looked_is_no_calm_one(blind: dict[str, Any]) -> None:
+    assert report_of([], 0.0, 3600, SEEN)["passed"]
+    assert not report_of([], 0.0, 3600, replace(SEEN, **blind))["passed"]
 
 
 def test_a_look_that_fails_shows_as_a_gap() -> None:
