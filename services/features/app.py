@@ -234,6 +234,16 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         await self.stop_taking_in()
         await super()._on_partitions_revoked(revoked)
 
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        await super()._on_partitions_assigned(assigned, generation_id)
+        if not assigned:
+            # Faust seeks, and so asks where to go on, only where there is something. One more process than there are
+            # partitions waits for its turn, and is in order.
+            self._progress = {}
+            self._rebuilder.show_only(set(), set())
+            self.positioned = True
+            log.info("assigned", offsets={})
+
     async def crash(self, reason: BaseException) -> None:
         """Faust calls this for what it can't mend, and would stay up, doing nothing."""
         self._fail(reason)
@@ -297,12 +307,18 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
     def _go_on(self, topic: str) -> None:
         """Try the topic again: by now its producer may be in order, or its records past the bad stretch."""
         log.info("topic_tried_again", topic=topic)
-        HALTED.labels(topic).set(0)
-        del self._halted[topic]
-        self.consumer.resume_partitions({tp for tp in self.consumer.assignment() if tp.topic == topic})
-        task = asyncio.ensure_future(self._begin_anew())
+        task = asyncio.ensure_future(self._try_again(topic))
         self._going_on.add(task)
         task.add_done_callback(self._going_on.discard)
+
+    async def _try_again(self, topic: str) -> None:
+        # First, nothing that was fetched so far is taken any more: after a rebalance meanwhile some of the topic may
+        # have been passed over, and what follows that would show a hole.
+        await self._handler.release()
+        del self._halted[topic]
+        HALTED.labels(topic).set(0)
+        self.consumer.resume_partitions({tp for tp in self.consumer.assignment() if tp.topic == topic})
+        await self._begin_anew()
 
     async def _look_for_loss(self) -> None:
         while True:

@@ -75,7 +75,8 @@ async def work(arguments: argparse.Namespace, settings: IngestorSettings, stop: 
             days = Range(section.start, section.end, section.daily, section.seed)
             cursors = archive or CursorStore(redis)
             with TerminalProgress(days.start, days.end) as progress:
-                await HistoryIngest(intake, cursors, progress, generator=section.generator).run(days)
+                ingest = HistoryIngest(intake, cursors, progress, generator=section.generator)
+                await ingest.run(days, again=section.again, first_read=section.first_read)
 
 
 def _report(answers: dict[str, str]) -> None:

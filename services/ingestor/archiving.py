@@ -42,6 +42,10 @@ class ArchiveWriter:
             await asyncio.to_thread(run.begin, cursor.fields())
             self._sealed = cursor
 
+    async def rewind(self, source: str) -> None:
+        """Settings refuse it: days in files are done once, and a folder is begun anew by giving another one."""
+        raise NotImplementedError(source)
+
     def _of_the_run(self) -> RunArchive:
         if self._run is None:
             raise AssertionError("a reading begins with its cursor")

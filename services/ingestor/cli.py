@@ -7,7 +7,7 @@ from collections.abc import MutableMapping, Sequence
 
 from shared.contracts.rejections import RejectionReason
 
-_FLAGS = ("mode", "generator", "rate", "max_events", "start", "end", "daily", "seed", "archive")
+_FLAGS = ("mode", "generator", "rate", "max_events", "start", "end", "daily", "seed", "archive", "again", "first_read")
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -36,6 +36,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     history.add_argument(
         "--to", dest="archive", metavar="FOLDER", help="into files there, for `python -m services.sink load`, not Kafka"
     )
+
+    history.add_argument(
+        "--again", action="store_const", const="true", help="also the days that are done: the same events once more"
+    )
+    history.add_argument(
+        "--first-read", metavar="DAY",
+        help="where Redis lost the run's cursor: the day on which it was first called (`history_begun` in its log)",
+    )  # fmt: skip
 
     replay = commands.add_parser("replay-dead-letters", help="send refused records again, each of them once")
     replay.add_argument("--reason", choices=[reason.value for reason in RejectionReason], help="only this reason")

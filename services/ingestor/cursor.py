@@ -65,6 +65,10 @@ class Cursor:
         return values
 
 
+PROGRESS = ("completed_day", "completed_events", "acknowledged", "digest")
+"""The fields that say how far a run has come."""
+
+
 class CursorStore:
     """The hash `ingestor:<source>`. Every call raises TransientError while Redis is away."""
 
@@ -82,6 +86,13 @@ class CursorStore:
         """Absolute values in one command: saved twice, or after a missed save, it is still right."""
         try:
             await self._redis.hset(f"ingestor:{source}", mapping=dict[Any, Any](cursor.fields()))
+        except (RedisError, OSError) as error:
+            raise TransientError(f"Redis: {error!r}") from error
+
+    async def rewind(self, source: str) -> None:
+        """To the beginning of the run; the day that tenures are counted from stays."""
+        try:
+            await self._redis.hdel(f"ingestor:{source}", *PROGRESS)
         except (RedisError, OSError) as error:
             raise TransientError(f"Redis: {error!r}") from error
 

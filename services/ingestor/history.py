@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -19,6 +20,8 @@ from shared.kafka.errors import TransientError
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 REDIS_PAUSE_S = 1.0
 
 
@@ -27,6 +30,8 @@ class Cursors(Protocol):
 
     async def load(self, source: str) -> Cursor: ...
     async def save(self, source: str, cursor: Cursor) -> None: ...
+    async def rewind(self, source: str) -> None:
+        """To the beginning; when the run was first read stays known."""
 
 
 class Progress(Protocol):
@@ -58,11 +63,17 @@ class HistoryIngest:
         self._progress = progress
         self._generator = generator
 
-    async def run(self, days: Range) -> None:
-        """Read the range to its end. Raises Stopped, SourceRefused, SourceChanged, TooManyRefused."""
+    async def run(self, days: Range, *, again: bool = False, first_read: date | None = None) -> None:
+        """Read the range to its end. `again`: also the days that are done. `first_read`: the source's day when the run
+        was read first, where the cursor that holds it is lost.
+
+        Raises Stopped, SourceRefused, SourceChanged, TooManyRefused.
+        """
         run = Run.history(self._generator, days.start, days.seed)
         body = history_body(days.start, days.end, days.daily, days.seed)
         lines_before: int | None = None
+        if again:
+            await self._patiently(lambda: self._cursors.rewind(run.source))
         while True:
             # Each reading begins with what is kept: of what isn't, nothing is known to have been delivered.
             cursor = await self._load(run)
@@ -72,10 +83,10 @@ class HistoryIngest:
                 return
             try:
                 async with self._intake.open(run, body) as session:
-                    session.count_from(await self._first_server_day(run, tracker, session))
-                    lines = await self._read(session, run, tracker)
+                    session.count_from(await self._first_server_day(run, tracker, session, first_read))
+                    lines, whole = await self._read(session, run, tracker)
                 # A stream cut short looks like a last day without events: two equal answers tell them apart.
-                if tracker.day == days.end or lines == lines_before:
+                if (whole and lines and tracker.day == days.end) or lines == lines_before:
                     await self._finish(run, tracker)
                 else:
                     lines_before = lines
@@ -83,10 +94,12 @@ class HistoryIngest:
             except SourceBroken as error:
                 await self._intake.after_break(error, run)
 
-    async def _read(self, session: Session, run: Run, tracker: DayTracker) -> int:
-        lines = 0
+    async def _read(self, session: Session, run: Run, tracker: DayTracker) -> tuple[int, bool]:
+        """How many lines came, and whether nothing looks as if more should have."""
+        lines, whole = 0, session.delimited
         while results := await session.next_batch():
             lines += len(results)
+            whole = whole and all(result.line.ended for result in results)
             pending: list[Accepted | Refused] = []
             for result in results:
                 if isinstance(result, Accepted) and tracker.begins_new_day(result.day):
@@ -98,13 +111,14 @@ class HistoryIngest:
                 elif isinstance(result, Accepted):
                     tracker.add(result.event_id)
             await self._acknowledge(pending, session, run, tracker)
-        return lines
+        return lines, whole
 
-    async def _first_server_day(self, run: Run, tracker: DayTracker, session: Session) -> date:
+    async def _first_server_day(self, run: Run, tracker: DayTracker, session: Session, first_read: date | None) -> date:
         """On record before anything of the run is on Kafka."""
         day = tracker.cursor.server_day
         if day is None:
-            day = session.server_day
+            day = first_read or session.server_day
+            log.info("history_begun", source=run.source, first_read=day.isoformat())
             tracker.cursor = replace(tracker.cursor, server_day=day)
             await self._save(run, tracker.cursor)
         return day
@@ -137,20 +151,15 @@ class HistoryIngest:
         self._progress.day_completed(day, events, cursor.acknowledged)
 
     async def _load(self, run: Run) -> Cursor:
-        while True:
-            try:
-                return await self._cursors.load(run.source)
-            except TransientError as error:
-                await self._wait_for_redis(error)
+        return await self._patiently(lambda: self._cursors.load(run.source))
 
     async def _save(self, run: Run, cursor: Cursor) -> None:
+        await self._patiently(lambda: self._cursors.save(run.source, cursor))
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                await self._cursors.save(run.source, cursor)
-                return
+                return await ask()
             except TransientError as error:
-                await self._wait_for_redis(error)
-
-    async def _wait_for_redis(self, error: TransientError) -> None:
-        log.warning("waiting_for_redis", error=str(error))
-        await pause(self._intake.stop, REDIS_PAUSE_S)
+                log.warning("waiting_for_redis", error=str(error))
+                await pause(self._intake.stop, REDIS_PAUSE_S)

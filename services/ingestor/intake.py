@@ -139,6 +139,11 @@ class Session:
         """The day by the source's own clock."""
         return self._stream.clock.day()
 
+    @property
+    def delimited(self) -> bool:
+        """A stream of this kind that is cut off breaks; it doesn't just end."""
+        return self._stream.delimited
+
     def count_from(self, day: date) -> None:
         """Count tenures from this day, in place of the source's present one."""
         self._server_day = day

@@ -40,6 +40,11 @@ class IngestorSection(Section):
     """Of the history. 0 would mean none to the source, and then the run could never be resumed."""
     archive: Path | None = None
     """A folder for the history's days, in place of Kafka; `python -m services.sink load` takes them from there."""
+    again: bool = False
+    """Bring the history's days once more, also those that are done."""
+    first_read: date | None = None
+    """The day on which the history was first called, where Redis has lost its cursor: tenures are counted from it, and
+    from another day the same events would have other bodies."""
     batch_lines: int = Field(default=1000, ge=1, le=20_000)
     """Lines held at most: what is sent and acknowledged together, and what is read ahead meanwhile."""
     max_refused_share: float = Field(default=0.5, gt=0.0, le=1.0)
@@ -54,6 +59,8 @@ class IngestorSection(Section):
             raise ValueError("the history mode needs INGESTOR__START and INGESTOR__END")
         if self.mode == "live" and self.archive is not None:
             raise ValueError("INGESTOR__ARCHIVE is for a history, whose days end")
+        if self.again and self.archive is not None:
+            raise ValueError("INGESTOR__AGAIN is for topics; for files, give another folder")
         if self.start is not None and self.end is not None:
             days = (self.end - self.start).days + 1
             if not 1 <= days <= MAX_HISTORY_DAYS:

@@ -87,7 +87,10 @@ def history_body(start: date | None, end: date | None, daily: int, seed: int) ->
 class LineStream:
     """The lines of one answer, read ahead by at most one batch: with that full, the socket is left unread."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], *, batch_lines: int, clock: ServerClock) -> None:
+    def __init__(
+        self, chunks: AsyncIterator[bytes], *, batch_lines: int, clock: ServerClock, delimited: bool = True
+    ) -> None:
+        """`delimited`: the answer says where it ends, so that one that was cut off breaks."""
         self._chunks = chunks
         self._batch_lines = batch_lines
         self._splitter = LineSplitter()
@@ -97,6 +100,7 @@ class LineStream:
         self._ended = False
         self._reading = asyncio.create_task(self._read())
         self.clock = clock
+        self.delimited = delimited
         self._oldest_s = 0.0
         self.batch_arrived_s = 0.0
         """When the oldest line of the last batch arrived (`time.perf_counter`)."""
@@ -212,7 +216,9 @@ class SimtomSource:
             try:
                 await _refuse_other_answers(answer)
                 clock = ServerClock(answer.headers.get("date"))
-                stream = LineStream(answer.aiter_raw(), batch_lines=self._batch_lines, clock=clock)
+                stream = LineStream(
+                    answer.aiter_raw(), batch_lines=self._batch_lines, clock=clock, delimited=_is_delimited(answer)
+                )
                 try:
                     yield stream
                 finally:
@@ -226,6 +232,12 @@ class SimtomSource:
 def silence_of(rate: float) -> float:
     """Seconds without an event after which a live stream of this rate (events/s) is taken for broken."""
     return GAPS_OF_SILENCE / rate
+
+
+def _is_delimited(answer: httpx.Response) -> bool:
+    """Otherwise it ends with its connection, whoever closed that: a proxy, for one, whose own source died."""
+    chunked = "chunked" in answer.headers.get("transfer-encoding", "")
+    return chunked or "content-length" in answer.headers or answer.http_version == "HTTP/2"
 
 
 async def _refuse_other_answers(answer: httpx.Response) -> None:

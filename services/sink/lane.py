@@ -232,4 +232,5 @@ class Lane:
 
 def _size(record: StampedRecord) -> int:
     """About what a record holds in memory, in bytes."""
-    return len(record.value or b"") + 500
+    marks = sum(len(name) + len(content or b"") for name, content in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + marks + 500

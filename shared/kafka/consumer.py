@@ -118,6 +118,7 @@ class BatchConsumer:
             return
         if await self._handle(handle, batch, commits, stop):
             commits.begin_if_due()
+            await self._note_beginnings(consumer)
 
     async def _handle(self, handle: Handle, batch: Batch, commits: OffsetCommits, stop: asyncio.Event) -> bool:
         """Whether the batch is done. False: stopped while a dependency was away, or given up; it comes again."""

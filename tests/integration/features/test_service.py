@@ -198,6 +198,26 @@ async def test_three_processes_share_the_partitions_and_keep_both_topics_of_each
     assert not any(features.events("gave_up") for features in (first, second, third))
 
 
+async def test_one_process_more_than_there_are_partitions_waits_for_its_turn(rig: Rig) -> None:
+    processes = [await rig.start(KAFKA__STALL_SECONDS="20") for _ in range(PARTITIONS + 1)]
+
+    async def all_ready() -> bool:
+        return all([await features.is_ready() for features in processes])
+
+    await until(all_ready)
+    shares = [set(features.events("assigned")[-1]["offsets"]) for features in processes]
+    assert sorted(len(share) for share in shares) == [0, 2, 2, 2, 2]
+    busy = next(features for features, share in zip(processes, shares, strict=True) if share)
+    await rig.send(mixed(200, seed=6))
+    await until(rig.has_caught_up)
+    processes.remove(busy)
+    assert await busy.terminate() == 0
+    await until(all_ready)
+    await rig.send(mixed(200, seed=7))
+    await until(rig.has_caught_up)
+    assert not any(features.events("gave_up") for features in processes)
+
+
 async def test_an_idempotent_outside_producer_s_transactions_leave_no_hole(rig: Rig) -> None:
     """Their markers take offsets and are no records."""
     features = await rig.start_ready()

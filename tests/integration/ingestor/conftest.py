@@ -68,8 +68,8 @@ class Rig:
                 process.kill()
                 await process.wait()
 
-    async def run_history(self, url: str) -> int:
-        async with self.ingestor(url, *self.history_arguments()) as process, asyncio.timeout(WAIT_SECONDS):
+    async def run_history(self, url: str, *flags: str) -> int:
+        async with self.ingestor(url, *self.history_arguments(), *flags) as process, asyncio.timeout(WAIT_SECONDS):
             return await process.wait()
 
     def history_arguments(self) -> list[str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import orjson
 import pytest
 
 from shared.contracts.headers import header
@@ -70,12 +71,20 @@ async def test_a_run_killed_in_the_middle_of_a_day_is_resumed_and_nothing_is_mis
     assert (cursor["completed_day"], cursor["acknowledged"]) == ("2026-06-04", str(len(EVENTS)))
 
 
-async def test_a_finished_range_asks_for_nothing_when_it_is_run_again(rig: Rig) -> None:
+async def test_a_finished_range_asks_for_nothing_unless_it_is_to_come_once_more(rig: Rig) -> None:
     async with RecordedSource([Script(EVENTS)]) as source:
         assert await rig.run_history(source.url) == 0
         assert await rig.run_history(source.url) == 0
         assert len(source.requests) == 1
-    assert len(await rig.transactions(rig.history_source)) == len(EVENTS)
+        assert len(await rig.transactions(rig.history_source)) == len(EVENTS)
+        first_read = (await rig.cursor(rig.history_source))["server_day"]
+        assert await rig.run_history(source.url, "--again") == 0
+        assert len(source.requests) == 2
+    cursor = await rig.cursor(rig.history_source)
+    assert (cursor["acknowledged"], cursor["server_day"]) == (str(len(EVENTS)), first_read)
+    twice = await rig.transactions(rig.history_source)
+    assert set(Counter(value["event_id"] for value in twice).values()) == {2}
+    assert len({orjson.dumps(value) for value in twice}) == len(EVENTS)
 
 
 async def test_other_events_under_the_same_run_end_the_process_before_they_mix(rig: Rig) -> None:

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from aiokafka.errors import CorruptRecordException
 
-from shared.kafka.connection import client_arguments
+from shared.kafka.connection import admin_client, client_arguments
 from shared.kafka.consumer import Batch, BatchConsumer
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord, ReliableProducer
@@ -232,6 +232,27 @@ async def test_who_waits_for_a_dependency_lets_the_group_deal_out_anew(kafka: Ka
     await until(lambda: sorted(given + comes.seen) == list(range(RECORDS)))  # each once
     stop.set()
     await asyncio.gather(running, comes.stop())
+
+
+async def test_where_a_quiet_partition_stands_is_known_beside_a_busy_one(kafka: KafkaSettings, unique: str) -> None:
+    topic = f"quiet-{unique}"
+    async with admin_client(kafka) as admin:
+        await admin.create_topics([NewTopic(topic, 2, 1)])
+    producer = ReliableProducer(kafka)
+    await producer.start()
+    await producer.send_all([OutgoingRecord(topic, None, b"%d" % number, partition=0) for number in range(RECORDS)])
+    await producer.stop()
+    consumer = BatchConsumer(kafka, service=f"test-{topic}", topics=[topic], max_records=1)
+    stop, known = asyncio.Event(), []
+
+    async def handle(batch: Batch) -> None:
+        known.append(consumer.progress()[TopicPartition(topic, 1)])
+        if len(known) == RECORDS // 2:  # so far no poll came back empty
+            stop.set()
+
+    async with asyncio.timeout(60):
+        await consumer.run(handle, stop)
+    assert known[-1] == -1
 
 
 async def test_a_consumer_that_fetches_no_more_is_ended_and_says_where_it_stands(

@@ -33,6 +33,8 @@ class Answer:
     content_type: str = "text/plain; charset=utf-8"
     date: str = "Mon, 23 Nov 2026 08:00:00 GMT"
     """By the source's own clock."""
+    framing: str = "chunked"
+    """Empty: it ends with its connection."""
 
 
 class _Stream(httpx.AsyncByteStream):
@@ -60,7 +62,7 @@ class Source:
             self._stop.set()
             raise httpx.ConnectError("no more answers")
         answer = self._answers.pop(0)
-        headers = {"date": answer.date, "content-type": answer.content_type}
+        headers = {"date": answer.date, "content-type": answer.content_type, "transfer-encoding": answer.framing}
         return httpx.Response(answer.status, headers=headers, stream=_Stream(answer))
 
 
@@ -94,6 +96,10 @@ class Cursors(CursorStore):
     async def save(self, source: str, cursor: Cursor) -> None:
         self._fail()
         self.saved[source] = cursor
+
+    async def rewind(self, source: str) -> None:
+        self._fail()
+        self.saved[source] = Cursor(server_day=self.saved.get(source, Cursor()).server_day)
 
     def _fail(self) -> None:
         if self.failures:

@@ -37,13 +37,26 @@ def crash_in_batch(number: int) -> Any:
 
 
 async def run_history(
-    *answers: Answer, days: Range = FOUR_DAYS, topics: Topics | None = None, cursors: Cursors | None = None
+    *answers: Answer,
+    days: Range = FOUR_DAYS,
+    topics: Topics | None = None,
+    cursors: Cursors | None = None,
+    again: bool = False,
+    first_read: date | None = None,
 ) -> tuple[Source, Topics, Cursors, Days]:
     stop = asyncio.Event()
     source, topics, cursors, reported = Source(*answers, stop=stop), topics or Topics(), cursors or Cursors(), Days()
     ingest = HistoryIngest(intake_of(source, topics, stop), cursors, reported, generator="bnpl")
-    await ingest.run(days)
+    await ingest.run(days, again=again, first_read=first_read)
     return source, topics, cursors, reported
+
+
+def bodies_of(topics: Topics) -> dict[str, bytes | None]:
+    return {
+        dict(record.headers)["ce_id"].decode(): record.value
+        for record in topics.records
+        if record.topic == "bnpl-transactions"
+    }
 
 
 def event_ids(topics: Topics) -> Counter[str]:
@@ -126,6 +139,48 @@ async def test_last_days_without_events_are_believed_the_second_time() -> None:
     assert len(source.requests) == 2
     assert len(event_ids(topics)) == 402
     assert cursors.saved[SOURCE].completed_day == date(2026, 6, 9)
+
+
+@pytest.mark.parametrize("kept", [0, 350, 401], ids=["nothing", "a part of the last day", "all but one"])
+async def test_the_end_of_an_answer_that_ends_with_its_connection_is_believed_the_second_time(kept: int) -> None:
+    """A proxy may have closed it, whose own source died."""
+    source, topics, cursors, _ = await run_history(
+        Answer(EVENTS[:kept], framing=""), Answer(EVENTS, framing=""), Answer(EVENTS, framing="")
+    )
+    assert len(source.requests) == 3
+    assert len(event_ids(topics)) == cursors.saved[SOURCE].acknowledged == 402
+
+
+async def test_a_single_day_without_a_line_is_believed_the_second_time() -> None:
+    day = Range(date(2026, 6, 1), date(2026, 6, 1), 1200, 7)
+    source, topics, cursors, _ = await run_history(Answer(), Answer(EVENTS[:110]), days=day)
+    assert len(source.requests) == 2
+    assert len(event_ids(topics)) == cursors.saved[SOURCE].acknowledged == 110
+
+
+async def test_an_answer_that_ends_within_a_line_was_cut_short() -> None:
+    cut = Answer([*EVENTS[:390], EVENTS[390][:100]])
+    source, topics, cursors, _ = await run_history(cut, Answer(EVENTS))
+    assert len(source.requests) == 2
+    assert len(event_ids(topics)) == cursors.saved[SOURCE].acknowledged == 402
+
+
+async def test_a_finished_range_can_be_brought_once_more_with_the_same_bytes() -> None:
+    _, first, cursors, _ = await run_history(Answer(EVENTS))
+    later = Answer(EVENTS, date="Thu, 26 Nov 2026 08:00:00 GMT")
+    _, again, cursors, _ = await run_history(later, cursors=cursors, again=True)
+    assert bodies_of(again) == bodies_of(first)
+    assert cursors.saved[SOURCE].acknowledged == 402
+
+
+async def test_without_its_cursor_a_run_can_be_told_when_it_was_read_first() -> None:
+    _, first, _, _ = await run_history(Answer(EVENTS))
+    later = Answer(EVENTS, date="Thu, 26 Nov 2026 08:00:00 GMT")
+    _, other, _, _ = await run_history(later)
+    assert bodies_of(other) != bodies_of(first)
+    later = Answer(EVENTS, date="Thu, 26 Nov 2026 08:00:00 GMT")
+    _, again, _, _ = await run_history(later, first_read=date(2026, 11, 23))
+    assert bodies_of(again) == bodies_of(first)
 
 
 async def test_a_finished_range_is_not_asked_for_again() -> None:

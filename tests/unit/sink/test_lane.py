@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -225,6 +225,18 @@ async def test_a_full_lane_asks_for_a_pause_and_sends_what_it_has() -> None:
         await until(lambda: lane.done == 3)
         fullness.append(lane.full)
     assert fullness == [False, True, False]
+
+
+async def test_headers_fill_a_lane_as_values_do() -> None:
+    writer = FakeWriter(tables.DECISION_UPDATES, goes_on=asyncio.Event())
+    async with running([writer], batching=Batching(linger_s=60, max_rows=100, buffer_bytes=10_000)) as lane:
+        await begun(lane)
+        (update,) = updates(0)
+        lane.offer([update])
+        assert not lane.full
+        (update,) = updates(1)
+        lane.offer([replace(update, headers=[("note", bytes(10_000))])])
+        assert lane.full
 
 
 async def test_transactions_go_no_further_than_they_were_judged() -> None:
