@@ -199,7 +199,7 @@ async def test_three_processes_share_the_partitions_and_keep_both_topics_of_each
 
 
 async def test_one_process_more_than_there_are_partitions_waits_for_its_turn(rig: Rig) -> None:
-    processes = [await rig.start(KAFKA__STALL_SECONDS="20") for _ in range(PARTITIONS + 1)]
+    processes = [await rig.start(KAFKA__STALL_SECONDS="45") for _ in range(PARTITIONS + 1)]
 
     async def all_ready() -> bool:
         return all([await features.is_ready() for features in processes])
