@@ -18,6 +18,7 @@ from shared.contracts.headers import (
     schema_version_of,
 )
 from shared.contracts.identity import from_record_timestamp, partition_of
+from shared.contracts.log import size_of
 from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.records import AcceptedOutcome, decode_outcome
 from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
@@ -46,12 +47,6 @@ class LogRecord:
     key: bytes | None
     value: bytes | None
     headers: Headers = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        """Bytes of key, value and headers."""
-        marks = sum(len(name) + len(content or b"") for name, content in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +82,7 @@ def decode(record: LogRecord, *, partitions: int, limits: Limits, pseudonyms: Ps
         return Rejection(RejectionReason.KEY, "key", "the customer_id as the record's key")
     home = partition_of(record.key, partitions)
     if home != record.partition:
-        if record.size > LARGEST_REROUTED_BYTES:
+        if size_of(record) > LARGEST_REROUTED_BYTES:
             return Rejection(RejectionReason.SIZE, "", f"at most {LARGEST_REROUTED_BYTES} bytes in the wrong partition")
         return Misplaced(home)
     try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -65,8 +65,8 @@ class Cursor:
         return values
 
 
-PROGRESS = ("completed_day", "completed_events", "acknowledged", "digest")
-"""The fields that say how far a run has come."""
+PROGRESS = tuple(each.name for each in fields(Cursor) if each.name != "server_day")
+"""What says how far a run has come."""
 
 
 class CursorStore:

@@ -16,7 +16,7 @@ from services.sink.bigquery import PartitionWriter, StreamLost
 from services.sink.gate import Gate
 from services.sink.metrics import VISIBLE_SECONDS
 from services.sink.pipeline import Built, Rules, build
-from shared.contracts.log import StampedRecord
+from shared.contracts.log import StampedRecord, size_of
 from shared.kafka.errors import GaveUp
 from shared.telemetry.metrics import BATCH_SECONDS, EVENTS
 from shared.telemetry.process import patiently
@@ -232,5 +232,4 @@ class Lane:
 
 def _size(record: StampedRecord) -> int:
     """About what a record holds in memory, in bytes."""
-    marks = sum(len(name) + len(content or b"") for name, content in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + marks + 500
+    return size_of(record) + 500

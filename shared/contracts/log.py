@@ -21,6 +21,12 @@ class KafkaRecord(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
+def size_of(record: KafkaRecord) -> int:
+    """Bytes of key, value and headers."""
+    marks = sum(len(name) + len(content or b"") for name, content in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + marks
+
+
 class StampedRecord(KafkaRecord, Protocol):
     @property
     def timestamp(self) -> int:

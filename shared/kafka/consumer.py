@@ -112,11 +112,7 @@ class BatchConsumer:
             log.warning("poll_failed", error=repr(error))
             await sleep_unless(stop, FIRST_PAUSE_S)
             return
-        if not batch:
-            commits.begin_if_due()
-            await self._note_beginnings(consumer)
-            return
-        if await self._handle(handle, batch, commits, stop):
+        if not batch or await self._handle(handle, batch, commits, stop):
             commits.begin_if_due()
             await self._note_beginnings(consumer)
 

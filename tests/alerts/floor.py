@@ -132,13 +132,11 @@ class Floor:
     @contextlib.contextmanager
     def running_with(self, service: str, **environment: str) -> Iterator[None]:
         """Started again with these settings as well; and without them in the end, whatever happened."""
-        process = self.world.process(service)
         try:
             with self.world.restarted_with(service, **environment):
-                process.kill()
                 yield
         finally:
-            process.kill()
+            self.world.process(service).kill()
 
     def on_lookers(self) -> dict[str, bool]:
         """Which of those who look on are still there."""

@@ -148,6 +148,7 @@ class World:
         before = {name: own.get(name) for name in environment}
         own.update(environment)
         try:
+            self.process(service).kill()
             yield
         finally:
             for name, value in before.items():

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from aiokafka.admin import NewTopic
 
 from deploy.local.kafka import Kafka, Node
 from deploy.local.kafka_security import ADMINISTRATOR, KafkaSecurity
@@ -15,6 +16,7 @@ from deploy.local.stack import CACHE_DIR
 from shared.contracts.topics import ALL
 from shared.kafka import acls, grants
 from shared.kafka.admin import ensure_topics
+from shared.kafka.connection import admin_client
 from shared.kafka.producer import OutgoingRecord, ReliableProducer
 from shared.settings import KafkaSettings
 
@@ -37,6 +39,21 @@ class Secured:
     @property
     def administrator(self) -> KafkaSettings:
         return self.sasl(ADMINISTRATOR)
+
+
+@pytest.fixture
+def kafka(kafka_bootstrap: str) -> KafkaSettings:
+    """The suite's broker."""
+    return KafkaSettings(bootstrap_servers=kafka_bootstrap)
+
+
+@pytest.fixture
+async def empty_topic(kafka: KafkaSettings, unique: str) -> str:
+    """Of two partitions."""
+    name = f"topic-{unique}"
+    async with admin_client(kafka) as admin:
+        await admin.create_topics([NewTopic(name, 2, 1)])
+    return name
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from aiokafka.errors import CorruptRecordException
 
-from shared.kafka.connection import admin_client, client_arguments
 from shared.kafka.consumer import Batch, BatchConsumer
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord, ReliableProducer
@@ -23,25 +21,20 @@ RECORDS = 20
 
 
 @pytest.fixture
-def kafka(kafka_bootstrap: str) -> KafkaSettings:
-    return KafkaSettings(bootstrap_servers=kafka_bootstrap)
-
-
-@pytest.fixture
-async def topic(kafka: KafkaSettings, unique: str) -> str:
+async def topic(kafka: KafkaSettings, empty_topic: str) -> str:
     """With `RECORDS` records."""
-    admin = AIOKafkaAdminClient(**client_arguments(kafka))
-    await admin.start()
-    await admin.create_topics([NewTopic(f"numbers-{unique}", 2, 1)])
-    await admin.close()
+    await fill(kafka, empty_topic, [number % 2 for number in range(RECORDS)])
+    return empty_topic
+
+
+async def fill(kafka: KafkaSettings, topic: str, partitions: Sequence[int]) -> None:
+    """With a number for each of `partitions`, counted from 0."""
     producer = ReliableProducer(kafka)
     await producer.start()
-    name = f"numbers-{unique}"
     await producer.send_all(
-        [OutgoingRecord(name, None, b"%d" % number, partition=number % 2) for number in range(RECORDS)]
+        [OutgoingRecord(topic, None, b"%d" % number, partition=place) for number, place in enumerate(partitions)]
     )
     await producer.stop()
-    return name
 
 
 class Member:
@@ -234,19 +227,15 @@ async def test_who_waits_for_a_dependency_lets_the_group_deal_out_anew(kafka: Ka
     await asyncio.gather(running, comes.stop())
 
 
-async def test_where_a_quiet_partition_stands_is_known_beside_a_busy_one(kafka: KafkaSettings, unique: str) -> None:
-    topic = f"quiet-{unique}"
-    async with admin_client(kafka) as admin:
-        await admin.create_topics([NewTopic(topic, 2, 1)])
-    producer = ReliableProducer(kafka)
-    await producer.start()
-    await producer.send_all([OutgoingRecord(topic, None, b"%d" % number, partition=0) for number in range(RECORDS)])
-    await producer.stop()
-    consumer = BatchConsumer(kafka, service=f"test-{topic}", topics=[topic], max_records=1)
+async def test_where_a_quiet_partition_stands_is_known_beside_a_busy_one(
+    kafka: KafkaSettings, empty_topic: str
+) -> None:
+    await fill(kafka, empty_topic, [0] * RECORDS)
+    consumer = BatchConsumer(kafka, service=f"test-{empty_topic}", topics=[empty_topic], max_records=1)
     stop, known = asyncio.Event(), []
 
     async def handle(batch: Batch) -> None:
-        known.append(consumer.progress()[TopicPartition(topic, 1)])
+        known.append(consumer.progress()[TopicPartition(empty_topic, 1)])
         if len(known) == RECORDS // 2:  # so far no poll came back empty
             stop.set()
 
