@@ -26,7 +26,7 @@ ALLOWED = _OF_EVERY_LINE | frozenset({
     # What it is about.
     "event_id", "erasure_id", "source", "generator", "mode", "seed", "day", "topic", "partition", "partitions",
     "offset", "offsets", "place", "path", "name", "kind", "code", "command", "status", "reason", "reasons", "because",
-    "detail", "error", "trace_id",
+    "detail", "error", "trace_id", "first_read",
     # How much, how far, how long.
     "acknowledged", "complete", "created", "changes", "ended", "events", "first", "highest", "last", "letters", "lines",
     "records", "refused", "rows", "seconds", "again_in", "taken_in", "after", "up_to", "whole",
@@ -37,7 +37,7 @@ ALLOWED = _OF_EVERY_LINE | frozenset({
     "step", "what", "concern", "blind", "as_of", "drift", "performance", "poisoned", "trigger", "why", "since",
     "gate", "gates", "passed", "figures", "stage",
     # Where it is served.
-    "address", "port", "operations_port",
+    "address", "port", "operations_port", "brokers",
 })  # fmt: skip
 
 TEXT_LIMIT = 1000
