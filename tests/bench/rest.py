@@ -1,6 +1,6 @@
 """The REST door with everything on (key, idempotency, claim, exposure, both topics acknowledged, real Valkey and Kafka)
-beside MLServer, beside FastAPI with nothing but ONNX, and beside a FastAPI route that does nothing: one process each,
-the same booster, sixteen connections."""
+beside MLServer, BentoML and FastAPI with nothing but ONNX, and beside a FastAPI route that does nothing: one process
+each, the same booster, sixteen connections."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ from deploy.local.stack import EmbeddedStack
 from services.scorer.keys import Scope, new_key
 from shared.contracts.identity import canonical_time
 from shared.contracts.topics import DECISIONS, TRANSACTIONS
-from tests.bench import booster
-from tests.bench import mlserver as peer
+from tests.bench import bentoml, booster, mlserver
 from tests.bench.load import Answers, pack
 from tests.bench.report import Finding, at_least, at_most, finding
 from tests.e2e.system import Log, until
@@ -49,8 +48,9 @@ WARM_S, ROUND_S, PACED_S = 3.0, 6.0, 10.0
 WITHOUT_VALKEY_PER_SECOND = 200.0
 DEADLINE_MS = 100
 
-OURS, MLSERVER, BARE, EMPTY = "scorer", peer.NAME, "FastAPI + ONNX", "FastAPI, empty route"
-ALL = (OURS, MLSERVER, BARE, EMPTY)
+OURS, MLSERVER, BENTOML = "scorer", mlserver.NAME, bentoml.NAME
+BARE, EMPTY = "FastAPI + ONNX", "FastAPI, empty route"
+ALL = (OURS, MLSERVER, BENTOML, BARE, EMPTY)
 
 Step = Callable[[str], None]
 
@@ -81,7 +81,8 @@ class Servers:
         with ExitStack() as running:
             trained = booster.train(self.folder / "models")
             self.width = len(trained.files.manifest.feature_names)
-            (self.folder / "model.onnx").write_bytes(trained.files.onnx)
+            model = self.folder / "model.onnx"
+            model.write_bytes(trained.files.onnx)
             running.enter_context(self.stack)
             environment = self._services["scorer"].full_environment(self.stack.environment())
             subprocess.run(
@@ -93,14 +94,18 @@ class Servers:
             # What is measured is the scorer: the others would take the cores that it is measured on.
             features.stop()
             assert scorer.running
-            mlserver = peer.mlserver(self.folder / "mlserver", trained.xgboost)
-            self.ports[MLSERVER] = mlserver.port
-            process = ManagedProcess("mlserver", mlserver.command, log_file=self.folder / "mlserver.log")
-            self._run(process, running, mlserver.ready)
-            routes = [sys.executable, "-m", "tests.bench.peers.routes", str(self.ports[EMPTY])]
+            peer = mlserver.mlserver(self.folder / "mlserver", trained.xgboost)
+            self.ports[MLSERVER] = peer.port
+            process = ManagedProcess("mlserver", peer.command, log_file=self.folder / "mlserver.log")
+            self._run(process, running, peer.ready)
+            other = bentoml.bentoml(self.folder / "bentoml", model)
+            self.ports[BENTOML] = other.port
             process = ManagedProcess(
-                "routes", [*routes, str(self.folder / "model.onnx")], log_file=self.folder / "routes.log"
+                "bentoml", other.command, log_file=self.folder / "bentoml.log", environment=other.environment
             )
+            self._run(process, running, other.ready)
+            routes = [sys.executable, "-m", "tests.bench.peers.routes", str(self.ports[EMPTY])]
+            process = ManagedProcess("routes", [*routes, str(model)], log_file=self.folder / "routes.log")
             self._run(process, running, lambda: status_of(self.ports[EMPTY], "/openapi.json") == 200)
             self._running = running.pop_all()
         return self
@@ -151,7 +156,7 @@ class Servers:
             elif server == MLSERVER:
                 inputs = {"name": "x", "shape": [1, self.width], "datatype": "FP32", "data": self._vector()}
                 yield _request("/v2/models/risk/infer", {"inputs": [inputs]})
-            elif server == BARE:
+            elif server in (BENTOML, BARE):
                 yield _request("/score", {"features": self._vector()})
             else:
                 yield _request("/empty", {})
@@ -225,6 +230,7 @@ def rest(rounds: int, step: Step) -> list[Finding]:
             peer=(MLSERVER, rates[MLSERVER]), limit=(EMPTY, rates[EMPTY]),
             targets=[at_least("ratio", 2.5), at_least("of_limit", 0.35)],
         ),
+        finding("REST decisions", "requests/s", rates[OURS], peer=(BENTOML, rates[BENTOML])),
         finding("REST decisions", "requests/s", rates[OURS], peer=(BARE, rates[BARE])),
         finding(
             "REST p99 at half of its rate", "ms", p99, limit=("15 ms", [15.0] * rounds), targets=[at_most("ours", 15.0)]
