@@ -124,7 +124,7 @@ notebook: setup ## JupyterLab on the warehouse that `make research` has made
 # The theme would advertise its successor before each build.
 docs: setup ## the documentation site, into site/; fails on any warning
 	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
-	@echo "the documentation is in site/index.html; to read it while you write: $(BIN)/python -m mkdocs serve"
+	@echo "the documentation is in site/index.html; to search it, and to read it while you write: PYTHONPATH=. $(BIN)/python -m mkdocs serve"
 
 test-airflow: setup ## the Airflow DAGs, run whole in Airflow's own environment on the embedded warehouse
 	@$(RUN) -m pytest -m airflow --timeout 1800

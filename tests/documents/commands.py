@@ -17,7 +17,7 @@ from deploy.documentation.reference.settings import settings_of, variables
 from deploy.documentation.repository import ROOT, SERVICES
 from deploy.local.backfill import BackfillSettings
 from deploy.local.demo_settings import DemoSettings
-from tests.deployment import compose
+from tests.deployment import compose, stages
 
 PLACEHOLDERS = {
     "VERSION": "0123456789abcdef", "EVENT_ID": "order-1", "TIME": "2026-06-01", "DAY": "2026-06-01", "N": "1",
@@ -82,7 +82,7 @@ def _problems(command: list[str], *, usage: bool) -> Iterator[str]:
         if not (ROOT / program).exists():
             yield f"{program} isn't installed"
     elif program == "docker":
-        yield from _of_compose(rest)
+        yield from _of_docker(rest)
     elif program not in PROGRAMS:
         yield f"{program} is no program that a document may ask for"
 
@@ -136,8 +136,15 @@ def _of_arguments(module: str, arguments: list[str]) -> Iterator[str]:
         yield f"{module} {shlex.join(arguments)}: {said.getvalue().splitlines()[-1]}"
 
 
-def _of_compose(words: list[str]) -> Iterator[str]:
-    """`docker compose -f FILE … VERB SERVICE`."""
+def _of_docker(words: list[str]) -> Iterator[str]:
+    """`docker compose -f FILE … VERB SERVICE`, `docker build -f FILE --target STAGE …`."""
+    if words[:1] == ["build"]:
+        options = dict(itertools.pairwise(words))
+        if not (ROOT / options["-f"]).is_file():
+            yield f"{options['-f']} isn't there"
+        if options.get("--target", "service") not in stages():
+            yield f"the Dockerfile has no stage {options['--target']}"
+        return
     if words[:1] != ["compose"]:
         yield f"docker {' '.join(words[:1])} is not used here"
         return

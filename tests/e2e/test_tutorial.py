@@ -77,7 +77,7 @@ def test_a_newcomer_gets_to_the_end_of_the_tutorial(clone: Path) -> None:
     assert of(said, "_stcore/health") == "ok"
     assert of(said, "is_weekend").strip() == '"is_weekend":1.0'
     assert re.search(r"\b1 would be sent", of(said, "--dry-run"))
-    assert re.match(r"[0-9a-f]{32} order-2001 (approve|review|decline) ", of(said, "read.py order-2001"))
+    assert re.match(r"[0-9a-f]{32} order-3001 (approve|review|decline) ", of(said, "read.py order-3001"))
     assert json.loads((clone / "out/ledger.json").read_text())["balanced"]
 
 

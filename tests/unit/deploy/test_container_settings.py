@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,17 @@ def test_values_are_ones_that_the_service_starts_with(container: Container, monk
     settings = load(container, monkeypatch)
     assert settings.metrics.host == "0.0.0.0"
     assert settings.metrics.port == 9100
+
+
+def test_what_compose_passes_on_is_the_service_s_own_where_nobody_sets_it() -> None:
+    passed_on = {
+        name for _, name in re.findall(r"(\w+): \"\$\{(\w+__\w+):-", (DEPLOY / "docker-compose.yml").read_text())
+    }
+    assert "LIMITS__MAX_AMOUNT" in passed_on
+    for container in IN_COMPOSE:
+        defaults = variables(settings_of(container))
+        for name in passed_on & set(container.environment):
+            assert float(container.environment[name]) == defaults[name], (container.name, name)
 
 
 @pytest.mark.parametrize("container", ALL, ids=lambda one: one.where)

@@ -40,13 +40,13 @@ def test_a_browser_loads_nothing_from_elsewhere(site: Path) -> None:
 
 
 def test_pages_have_what_is_included_and_made_and_drawn(site: Path) -> None:
-    assert "aiokafka" in (site / "how-to/publish/index.html").read_text()
-    assert "SCORER__HTTP_PORT" in (site / "reference/settings/index.html").read_text()
-    assert "<svg" in (site / "explanation/architecture/index.html").read_text()
+    assert "aiokafka" in (site / "how-to/publish.html").read_text()
+    assert "SCORER__HTTP_PORT" in (site / "reference/settings.html").read_text()
+    assert "<svg" in (site / "explanation/architecture.html").read_text()
     assert "<!-- include" not in "".join(page.read_text() for page in site.rglob("*.html"))
 
 
 def test_a_page_for_each_kind_of_user_is_one_click_away(site: Path) -> None:
     home = (site / "index.html").read_text()
     for kind in ("producer", "consumer", "checkout", "operator", "analyst", "data-scientist"):
-        assert re.search(rf'href="?for/{kind}/', home), kind
+        assert re.search(rf'href="?for/{kind}\.html', home), kind
