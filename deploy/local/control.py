@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.history import Beginning, BeginningSettings, Stopped
+from deploy.local.ports import check_free
 from deploy.local.processes import StartFailed, log_tail
 from deploy.local.services import READY_TIMEOUT_SECONDS, lag_by_topic, metrics_of, status_of
 from deploy.local.stack import DEFAULT_PORTS, MARKER, EmbeddedStack
@@ -42,6 +43,9 @@ STARTING = DATA_DIR / "starting"
 NOT_RUNNING = "not running: `make up` starts it"
 SCORER_PORT = 8000
 CONSOLE_PORT = 8501
+SIMULATOR_PORT = 18000
+MORE_PORTS = {"simulator": [SIMULATOR_PORT], "scorer": [SCORER_PORT], "console": [CONSOLE_PORT]}
+"""Of services, beside those of their metrics."""
 
 console = Console()
 
@@ -89,12 +93,13 @@ def run() -> int:
         signal.signal(number, lambda *_: stopped.set())
     new, beginning_settings = not (DATA_DIR / MARKER).exists(), load_settings(BeginningSettings)
     try:
+        check_free({service.name: [service.metrics_port, *MORE_PORTS.get(service.name, ())] for service in SERVICES})
         stack = EmbeddedStack(DATA_DIR, ports=DEFAULT_PORTS)
         beginning = Beginning(DATA_DIR, beginning_settings, new=new)
         with stack:
             settings = {
                 "MODEL_REGISTRY__URI": str((DATA_DIR / "models").absolute()),
-                "SIMTOM__URL": os.environ.get("SIMTOM_URL") or "http://127.0.0.1:18000",
+                "SIMTOM__URL": os.environ.get("SIMTOM_URL") or f"http://127.0.0.1:{SIMULATOR_PORT}",
                 "SIMTOM__CUSTOMER_SCOPE": "profile" if os.environ.get("SIMTOM_URL") else "source",
                 "SIMULATOR__HISTORY_DAY_PAUSE_SECONDS": "0",
                 "SCORER__HTTP_PORT": str(SCORER_PORT),

@@ -9,7 +9,7 @@ import random
 import socket
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -28,12 +28,13 @@ restarts, another process would find its port free: so no two processes look in 
 
 
 class PortTaken(StartFailed):
-    """A port that was asked for is in use. Names the port and the setting to change."""
+    """A port that was asked for is in use. Names the port and the setting to change, where one does."""
 
-    def __init__(self, name: str, port: int, setting: str) -> None:
+    def __init__(self, name: str, port: int, setting: str | None = None) -> None:
         self.port = port
         self.setting = setting
-        super().__init__(name, f"can't listen: port {port} is in use by another process; free it or change {setting}")
+        way_out = "free it" if setting is None else f"free it or change {setting}"
+        super().__init__(name, f"can't listen: port {port} is in use by another process; {way_out}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,14 @@ def is_free(port: int) -> bool:
                 return False
             raise
     return True
+
+
+def check_free(ports: Mapping[str, Collection[int]]) -> None:
+    """Raises PortTaken for the first that is in use, in the name of whom it is for."""
+    for name, numbers in ports.items():
+        for port in numbers:
+            if not is_free(port):
+                raise PortTaken(name, port)
 
 
 def is_listening(port: int) -> bool:

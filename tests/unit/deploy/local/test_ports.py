@@ -7,7 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.local.ports import FREE_RANGE, SLICE_PORTS, Ports, PortTaken, free_ports, is_free, is_listening
+from deploy.local.ports import (
+    FREE_RANGE,
+    SLICE_PORTS,
+    Ports,
+    PortTaken,
+    check_free,
+    free_ports,
+    is_free,
+    is_listening,
+)
 from deploy.local.processes import StartFailed
 from shared.settings import BigQuerySettings, KafkaSettings, RedisSettings
 
@@ -54,6 +63,13 @@ def test_no_two_processes_look_in_the_same_slice() -> None:
 def test_a_port_that_is_listened_on_is_not_free(taken: int) -> None:
     assert is_listening(taken)
     assert not is_free(taken)
+
+
+def test_a_service_s_taken_port_is_told_before_anything_starts(taken: int) -> None:
+    (free,) = free_ports(1)
+    check_free({"scorer": [free]})
+    with pytest.raises(PortTaken, match=rf"^console can't listen: port {taken} .*; free it$"):
+        check_free({"scorer": [free], "console": [free, taken]})
 
 
 def test_a_taken_port_is_reported_with_the_setting_to_change(taken: int) -> None:
