@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prints the digest of each foreign image of docker-compose.yml, as its registry has it now:
 #
-#   deploy/pin-digests.sh > deploy/.env
+#   deploy/pin-digests.sh > digests && mv digests deploy/.env
 #
 # Compose reads deploy/.env by itself, and from then on pulls those bytes and no others.
 set -eu

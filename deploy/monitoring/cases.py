@@ -209,8 +209,8 @@ def _leak(objective: Objective) -> dict[str, Any]:
 
 
 def _too_few(objective: Objective) -> dict[str, Any]:
-    """Every event of an hour is bad, and there are fewer than a hundred of them."""
-    series = series_of(objective, (0, 0, 0), (0, 1, 0))
+    """A third of a quiet hour's events are bad, and there are fewer than ten of them."""
+    series = series_of(objective, (0.25, 0.25, 0.25), (0, 0.125, 0))
     return _of(f"{objective.alert}: too few to tell", series, [_look(WELL + WRONG - 2, objective.alert, [])])
 
 

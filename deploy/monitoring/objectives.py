@@ -28,8 +28,8 @@ SLOW = (Burn(1, "3d", "6h"),)
 
 WINDOWS = ("5m", "30m", "1h", "6h", "3d")
 
-LEAST_EVENTS = 100
-"""In the long window. Of fewer, one bad event alone would be a burnt budget."""
+LEAST_BAD = 10
+"""Bad events in the long window. On a quiet day a few of them are a large share, and tell of nothing that goes on."""
 
 
 @dataclass(frozen=True, slots=True)

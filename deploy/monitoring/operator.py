@@ -1,6 +1,7 @@
 """`python -m deploy.monitoring.operator`: the rules as the Prometheus operator takes them, on standard output.
 
-With one more, of what Kubernetes alone runs: the nightly reconciliation. It needs kube-state-metrics.
+With some more, of what Kubernetes alone runs: the nightly reconciliation, audits that are jobs, a trainer in every
+deployment. The first two need kube-state-metrics.
 """
 
 from __future__ import annotations
@@ -25,14 +26,24 @@ UNPROVEN = Alert(
     "No reconciliation of the log with the warehouse has ended well since the night before last.",
 )  # fmt: skip
 
+UNBALANCED = Alert(
+    # Its metrics end with its pod; what a failed job leaves is that it failed.
+    "LedgerUnbalanced", "page",
+    'max by (job_name) (kube_job_status_failed{namespace="flit-risk",job_name=~"ledger-.*"}) > 0', "0m",
+    "The audit found something lost, doubled, changed or made up, or could not tell.",
+)  # fmt: skip
+NO_TRAINER = Alert(
+    "ServiceDown", "page", 'absent(up{job="trainer"})', "10m", "Nothing is left of the trainer, which looks after models.",
+)  # fmt: skip
 
-def nightly_rules() -> Document:
-    return {"groups": [{"name": "nightly", "rules": [rule_of(UNPROVEN)]}]}
+
+def cluster_rules() -> Document:
+    return {"groups": [{"name": "cluster", "rules": [rule_of(each) for each in (UNPROVEN, UNBALANCED, NO_TRAINER)]}]}
 
 
 def prometheus_rule() -> dict[str, Any]:
     """One object with all groups, recorded ones first."""
-    groups = [group for rules in (recording_rules(), alerting_rules(), nightly_rules()) for group in rules["groups"]]
+    groups = [group for rules in (recording_rules(), alerting_rules(), cluster_rules()) for group in rules["groups"]]
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deploy.monitoring.alerts import ALERTS, Alert
-from deploy.monitoring.objectives import FAST, LEAST_EVENTS, OBJECTIVES, SLOW, WINDOWS, Burn, Objective
+from deploy.monitoring.objectives import FAST, LEAST_BAD, OBJECTIVES, SLOW, WINDOWS, Burn, Objective
 
 RUNBOOKS = "docs/operations/runbooks"
 
@@ -53,7 +53,7 @@ def _burning(objective: Objective, burns: Sequence[Burn]) -> str:
     parts = []
     for burn in burns:
         limit = f"{burn.factor:g} * {objective.budget:g}"
-        enough = f"{objective.total.replace('{window}', burn.long)} * {_SECONDS[burn.long]} >= {LEAST_EVENTS}"
+        enough = f"{objective.bad.replace('{window}', burn.long)} * {_SECONDS[burn.long]} >= {LEAST_BAD}"
         parts.append(
             f"({objective.recorded(burn.long)} > {limit} and {objective.recorded(burn.short)} > {limit} and {enough})"
         )

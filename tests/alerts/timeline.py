@@ -73,12 +73,12 @@ class Timeline:
         """When the rule first was firing, or first wasn't, at or after `since`; None: not yet."""
         state, changes = QUIET, [one for one in self.changes if one.rule == rule]
         for change in changes:
-            if change.at >= since:
+            if change.at > since:
                 break
             state = change.state
         if (state == FIRING) == firing:
             return since
-        later = (one.at for one in changes if one.at >= since and (one.state == FIRING) == firing)
+        later = (one.at for one in changes if one.at > since and (one.state == FIRING) == firing)
         return next(later, None)
 
     def note(self, alerts: Iterable[dict[str, Any]], at: float) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deploy.monitoring.__main__ import FOLDER
-from deploy.monitoring.operator import nightly_rules
+from deploy.monitoring.operator import cluster_rules
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -31,7 +31,7 @@ def test_every_alert_fires_when_it_should_and_clears_afterwards(promtool: str) -
 
 
 def test_a_night_without_a_reconciliation_that_ends_well_is_told(promtool: str, tmp_path: Path) -> None:
-    (rule,) = nightly_rules()["groups"][0]["rules"]
+    rule = next(rule for rule in cluster_rules()["groups"][0]["rules"] if rule["alert"] == "RowsUnproven")
     alert = {"exp_labels": rule["labels"], "exp_annotations": rule["annotations"]}
     of = '{namespace="flit-risk",cronjob="reconcile"}'
 
@@ -54,9 +54,40 @@ def test_a_night_without_a_reconciliation_that_ends_well_is_told(promtool: str, 
     # The first and the second night; then not before the end of the fifth day.
     sometimes = f"_x{looks} {day}+0x{looks - 1} {2 * day}+0x{3 * looks - 1} {5 * day}+0x{looks - 1}"
     missed = test({50: False, 73: False, 75: True, 119: True, 121: False}, sometimes)
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump(nightly_rules()))
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(cluster_rules()))
     (tmp_path / "test.yml").write_text(
         yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "5m", "tests": [never, missed]})
+    )
+    tested = run(promtool, "test", "rules", tmp_path / "test.yml")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_an_audit_that_fails_as_a_job_and_a_trainer_that_is_gone_are_told(promtool: str, tmp_path: Path) -> None:
+    rules = {rule["alert"]: rule for rule in cluster_rules()["groups"][0]["rules"]}
+    job = {"job_name": "ledger-1764000000"}
+
+    def fires(alert: str, labels: dict[str, str]) -> dict[str, object]:
+        rule = rules[alert]
+        return {"exp_labels": {**rule["labels"], **labels}, "exp_annotations": rule["annotations"]}
+
+    def look(minute: int, alert: str, *expected: dict[str, object]) -> dict[str, object]:
+        return {"eval_time": f"{minute}m", "alertname": alert, "exp_alerts": list(expected)}
+
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": 'kube_job_status_failed{namespace="flit-risk",job_name="ledger-1764000000"}', "values": "0x9 1x20"},
+            {"series": 'kube_job_status_failed{namespace="of-others",job_name="ledger-1"}', "values": "1x30"},
+            {"series": 'up{job="trainer",instance="a"}', "values": "1x9 _x20"},
+        ],
+        "alert_rule_test": [
+            look(8, "LedgerUnbalanced"), look(12, "LedgerUnbalanced", fires("LedgerUnbalanced", job)),
+            look(8, "ServiceDown"), look(28, "ServiceDown", fires("ServiceDown", {"job": "trainer"})),
+        ],
+    }  # fmt: skip
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(cluster_rules()))
+    (tmp_path / "test.yml").write_text(
+        yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [test]})
     )
     tested = run(promtool, "test", "rules", tmp_path / "test.yml")
     assert tested.returncode == 0, tested.stdout + tested.stderr

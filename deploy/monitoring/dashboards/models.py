@@ -81,7 +81,7 @@ MODELS = Dashboard(
         ),
         Panel(
             "Promotions", "Trainings of the last day, by whether the model went into service.", "none",
-            [Query("sum by (result) (last_over_time(flit_promotions_total[1d]))", "{{result}}")], kind="bargauge",
+            [Query("sum by (result) (increase(flit_promotions_total[1d]))", "{{result}}")], kind="bargauge",
         ),
     ],
 )  # fmt: skip

@@ -210,12 +210,15 @@ def test_the_operators_rules_are_all_of_those_that_prometheus_reads_from_files()
     files = [
         yaml.safe_load((DEPLOY / "monitoring/rules" / f"{name}.yml").read_text()) for name in ("recording", "alerts")
     ]
-    *ours, nightly = prometheus_rule()["spec"]["groups"]
+    *ours, cluster = prometheus_rule()["spec"]["groups"]
     assert ours == [group for file in files for group in file["groups"]]
-    (rule,) = nightly["rules"]
-    assert (DEPLOY.parent / rule["annotations"]["runbook"]).is_file()
-    for name in re.findall(r'cronjob="(\w+)"', rule["expr"]):
-        assert name in only("CronJob", kustomize(PROD))
+    objects = kustomize(PROD)
+    for rule in cluster["rules"]:
+        assert (DEPLOY.parent / rule["annotations"]["runbook"]).is_file()
+        for name in re.findall(r'(?:cronjob="|job_name=~")(\w+)', rule["expr"]):
+            assert name in only("CronJob", objects)
+        for name in re.findall(r'up\{job="(\w+)"', rule["expr"]):
+            assert name in only("Deployment", objects)
 
 
 def test_strimzi_runs_the_kafka_that_the_tests_run_and_makes_no_topic_by_itself() -> None:

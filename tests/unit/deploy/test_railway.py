@@ -154,7 +154,7 @@ def test_a_service_is_given_what_production_gives_it_and_every_name_is_a_setting
     container = next(one for one in ours(kubernetes_containers(PROD)) if one.name == name)
     assert names(name) <= set(variables(settings_of(container)))
     # Where its image serves metrics, each image says itself.
-    assert names(name) - {"SCORER__DRAIN_SECONDS"} == set(of_production(name)) - {"METRICS__HOST", "METRICS__PORT"}
+    assert names(name) == set(of_production(name)) - {"METRICS__HOST", "METRICS__PORT"}
 
 
 @pytest.mark.parametrize("name", [*SERVICES, "prepare"])
