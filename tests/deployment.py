@@ -18,8 +18,9 @@ REPOSITORY = Path(__file__).parents[1]
 DEPLOY = REPOSITORY / "deploy"
 COMPOSE = DEPLOY / "docker-compose.yml"
 BASE, DEV, PROD = (DEPLOY / "k8s" / folder for folder in ("base", "overlays/dev", "overlays/prod"))
-AUTOSCALING, KEDA, MONITORING, REGISTRY = (
-    DEPLOY / "k8s/components" / name for name in ("autoscaling", "keda", "monitoring", "registry-in-bucket")
+AUTOSCALING, KEDA, MONITORING, REGISTRY, LOAD_BALANCER = (
+    DEPLOY / "k8s/components" / name
+    for name in ("autoscaling", "keda", "monitoring", "registry-in-bucket", "google-load-balancer")
 )
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 

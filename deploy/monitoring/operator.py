@@ -33,7 +33,8 @@ UNBALANCED = Alert(
     "The audit found something lost, doubled, changed or made up, or could not tell.",
 )  # fmt: skip
 NO_TRAINER = Alert(
-    "ServiceDown", "page", 'absent(up{job="trainer"})', "10m", "Nothing is left of the trainer, which looks after models.",
+    "ServiceDown", "page", 'absent(up{job="trainer"})', "10m",
+    "Nothing is left of the trainer, who looks after models.",
 )  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +18,10 @@ from rich.table import Table
 from tests.alerts.faults import BY_NAME, FAULTS
 from tests.alerts.floor import FACTOR, RATE, Floor
 from tests.alerts.run import Outcome, run
+from tests.result import Result
 from tests.system.prometheus import installed
 
-OUT = Path("out/alerts.json")
+OUT = Result(Path("out/alerts.json"))
 
 
 def main() -> None:
@@ -38,15 +38,19 @@ def main() -> None:
     chosen = [fault for fault in FAULTS if not arguments.fault or fault.name in arguments.fault]
     console.print(f"{len(chosen)} faults, the rules {arguments.factor:g} times as fast")
     whole = not all(fault.quick for fault in chosen)
+    OUT.begin()
     with (
         tempfile.TemporaryDirectory(prefix="alerts-") as folder,
         Floor(Path(folder), factor=arguments.factor, rate=arguments.rate, whole=whole) as floor,
     ):
-        outcomes = asyncio.run(run(floor, chosen, console.print))
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps([outcome.row() for outcome in outcomes], indent=2) + "\n")
+        outcomes = asyncio.run(run(floor, chosen, console.print, _leave))
+    _leave(outcomes)
     console.print(_table(outcomes))
     raise SystemExit(0 if all(outcome.passed for outcome in outcomes) else 1)
+
+
+def _leave(outcomes: Sequence[Outcome]) -> None:
+    OUT.leave([outcome.row() for outcome in outcomes])
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,16 @@ from shared.contracts.topics import DECISIONS
 from tests.alerts.floor import AUDIT_EVERY_S, Floor, now
 from tests.alerts.timeline import FIRING, QUIET, Change
 from tests.chaos.world import World
+from tests.result import Result
 from tests.system.prometheus import installed
 
-OUT = Path("out/calm.json")
+OUT = Result(Path("out/calm.json"))
 MINUTES, RATE = 60.0, 20
 TELL_EVERY_S = 300.0
 UNSEEN_S = 30.0
 """An alert that fired for less would have to clear before anybody was told."""
+ENOUGH = 0.9
+"""Of the purchases that the source should have brought: a system that does nothing is calm."""
 AUDIT_AGE_S = 3 * AUDIT_EVERY_S
 """Of the last one, in the end."""
 
@@ -41,18 +43,18 @@ def main() -> None:
     if not installed:
         parser.error("prometheus is not installed: it is a package of Debian")
     console = Console()
+    OUT.begin()
     with (
         tempfile.TemporaryDirectory(prefix="calm-") as folder,
         Floor(Path(folder), factor=1, rate=arguments.rate) as floor,
     ):
-        report = asyncio.run(_watch(floor, arguments.minutes * 60, console))
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(report, indent=2) + "\n")
+        report = asyncio.run(_watch(floor, arguments.minutes * 60, arguments.rate, console))
+    OUT.leave(report)
     console.print_json(data=report)
     raise SystemExit(0 if report["passed"] else 1)
 
 
-async def _watch(floor: Floor, seconds: float, console: Console) -> dict[str, Any]:
+async def _watch(floor: Floor, seconds: float, rate: int, console: Console) -> dict[str, Any]:
     asking = asyncio.create_task(floor.ask())
     try:
         await World.works(floor.world)
@@ -64,12 +66,13 @@ async def _watch(floor: Floor, seconds: float, console: Console) -> dict[str, An
             console.print(f"{(now() - began) / 60:.0f} min; {', '.join(states) or 'quiet'}")
         decided = await floor.world.log.count(DECISIONS.name) - before
         looking, audit_age_s = floor.on_lookers(), floor.audit_age_s()
+        broken = floor.prometheus.broken_rules()
     finally:
         asking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asking
     gap_s = floor.timeline.longest_gap_s(began, began + seconds)
-    seen = Seen(decided, gap_s, looking, audit_age_s)
+    seen = Seen(decided, gap_s, looking, audit_age_s, rate * seconds, broken)
     return report_of(floor.timeline.changes, began, seconds, seen)
 
 
@@ -84,11 +87,16 @@ class Seen:
     """Which of audits, guard and monitor were there in the end: without them most of what they tell of can't fire."""
     audit_age_s: float | None
     """Of the last audit, in the end."""
+    wanted: float
+    """Purchases that the source should have brought."""
+    broken_rules: Sequence[str] = ()
+    """That Prometheus could not work out, in the end."""
 
     @property
     def enough(self) -> bool:
         audited = self.audit_age_s is not None and self.audit_age_s < AUDIT_AGE_S
-        return self.decided > 0 and self.unseen_s < UNSEEN_S and all(self.looking.values()) and audited
+        busy = self.decided >= ENOUGH * self.wanted > 0
+        return busy and self.unseen_s < UNSEEN_S and all(self.looking.values()) and audited and not self.broken_rules
 
 
 def report_of(changes: list[Change], began: float, seconds: float, watched: Seen) -> dict[str, Any]:
@@ -110,6 +118,7 @@ def report_of(changes: list[Change], began: float, seconds: float, watched: Seen
         "alerts": seen,
         "longest_unseen_seconds": round(watched.unseen_s, 1),
         "looking": dict(watched.looking),
+        "broken_rules": list(watched.broken_rules),
         "last_audit_seconds_ago": None if watched.audit_age_s is None else round(watched.audit_age_s),
         "passed": not fired and watched.enough,
     }

@@ -53,8 +53,14 @@ class Outcome:
         }
 
 
-async def run(floor: Floor, faults: Sequence[Fault], tell: Callable[[str], None]) -> list[Outcome]:
-    """All of them; what fires for longer than its fault lasts is waited for at the end."""
+async def run(
+    floor: Floor,
+    faults: Sequence[Fault],
+    tell: Callable[[str], None],
+    keep: Callable[[Sequence[Outcome]], None] = lambda _: None,
+) -> list[Outcome]:
+    """All of them; what fires for longer than its fault lasts is waited for at the end. `keep`: given them all after
+    each, while it isn't known yet which have cleared."""
     asking = asyncio.create_task(floor.ask())
     patience_s = floor.scaled(LONGEST_RANGE_S) + SLACK_S
     try:
@@ -65,6 +71,7 @@ async def run(floor: Floor, faults: Sequence[Fault], tell: Callable[[str], None]
             outcomes += found
             for outcome in found:
                 tell(_line(outcome))
+            keep(outcomes)
         deadline = now() + patience_s
         for outcome in outcomes:
             await _cleared(floor, outcome, deadline)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import subprocess
 import tempfile
 import time
@@ -28,8 +27,9 @@ from tests.availability.calls import PATIENCE_S, Caller, Calls
 from tests.availability.pair import SECOND, Pair
 from tests.availability.plan import ROLLING_RESTART, Event, draw
 from tests.load.purchases import Purchases
+from tests.result import Result
 
-OUT = Path("out/availability.json")
+OUT = Result(Path("out/availability.json"))
 MINUTES, EVENTS, CALLS = 60.0, 50, 10
 """In an hour 216,000 purchases, all of which the ledger reads afterwards."""
 GREATEST_EVENTS, GREATEST_CALLS = 300, 100
@@ -55,13 +55,14 @@ def main() -> None:
     if not 1 <= arguments.events <= GREATEST_EVENTS or not 1 <= arguments.calls <= GREATEST_CALLS:
         parser.error(f"--events must be from 1 to {GREATEST_EVENTS}, --calls from 1 to {GREATEST_CALLS}")
     console = Console()
+    OUT.begin()
     try:
         made = run(arguments.minutes * 60, arguments.events, arguments.calls, arguments.seed, console)
     except (StartFailed, AssertionError) as error:
+        OUT.leave({"passed": False, "trouble": str(error)})
         console.print(f"availability: FAILED, {error}", markup=False)
         raise SystemExit(1) from None
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(made, indent=2) + "\n")
+    OUT.leave(made)
     console.print(closing(made), markup=False, soft_wrap=True)
     raise SystemExit(0 if made["passed"] else 1)
 
@@ -80,7 +81,6 @@ def run(seconds: float, events: int, rate: int, seed: int, console: Console) -> 
                 )
             with console.status("the ledger"):
                 pair.retire_the_source()
-                asyncio.run(pair.loaded.settled())
                 report = _audit(pair)
         finally:
             pair.stop()
@@ -90,8 +90,9 @@ def run(seconds: float, events: int, rate: int, seed: int, console: Console) -> 
 def _audit(pair: Pair) -> dict[str, Any]:
     """The ledger's report; one that does not balance where there is none."""
     try:
+        asyncio.run(pair.loaded.settled())
         return pair.loaded.ledger(quiet=True, patience_s=AUDIT_S)
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+    except (AssertionError, OSError, ValueError, subprocess.TimeoutExpired) as error:
         return {"balanced": False, "invariants": {}, "trouble": repr(error)}
 
 
@@ -111,7 +112,10 @@ def _under_load(
                 _wait_until(began + event.at_s, began, tick)
                 happened.append(_do(event, pair, time.monotonic() - began))
                 step(_line(happened[-1]))
-            _wait_until(began + seconds, began, tick)
+                if happened[-1]["back_after_s"] is None:
+                    break
+            else:
+                _wait_until(began + seconds, began, tick)
         finally:
             calls = caller.stop()
         return calls, happened, balancer.lost
@@ -124,27 +128,31 @@ def _wait_until(moment: float, began: float, tick: Callable[[float], None]) -> N
 
 
 def _do(event: Event, pair: Pair, at_s: float) -> dict[str, Any]:
-    """Do it, and wait until all that it hit is ready again. Raises AssertionError where it isn't in time."""
+    """Do it, and wait until all that it hit is ready again; `back_after_s` is None where it isn't in time."""
     began = time.monotonic()
-    if event.kind == ROLLING_RESTART:
-        for name in PROCESSES:
-            pair.restart(name)
-    else:
-        pair.crash(event.process)
-    back_s = round(time.monotonic() - began, 1)
+    try:
+        if event.kind == ROLLING_RESTART:
+            for name in PROCESSES:
+                pair.restart(name)
+        else:
+            pair.crash(event.process)
+        back_s: float | None = round(time.monotonic() - began, 1)
+    except AssertionError:
+        back_s = None
     return {"at_s": round(at_s, 1), "kind": event.kind, "process": event.process, "back_after_s": back_s}
 
 
 def _line(happened: dict[str, Any]) -> str:
     what = happened["kind"] if not happened["process"] else f"{happened['kind']} of {happened['process']}"
-    return f"{happened['at_s']:7.1f} s  {what}: back after {happened['back_after_s']:.1f} s"
+    back_s = happened["back_after_s"]
+    return f"{happened['at_s']:7.1f} s  {what}: " + ("NOT BACK" if back_s is None else f"back after {back_s:.1f} s")
 
 
 def result(
     calls: Calls, happened: Sequence[dict[str, Any]], lost: int, report: dict[str, Any], asked: dict[str, Any]
 ) -> dict[str, Any]:
     """As out/availability.json has it."""
-    complete = len(happened) == len(PROCESSES) + 1
+    complete = len(happened) == len(PROCESSES) + 1 and all(each["back_after_s"] is not None for each in happened)
     return {
         "asked": asked,
         "calls": calls.sent,
@@ -159,6 +167,7 @@ def result(
         "happened": list(happened),
         "decisions": report["invariants"].get("P2", {}).get("checked"),
         "ledger_balanced": report["balanced"],
+        "trouble": report.get("trouble"),
         "passed": complete and calls.sent > 0 and calls.answered == calls.sent and bool(report["balanced"]),
     }
 

@@ -21,8 +21,9 @@ from tests.bench.sink import sink
 from tests.bench.start import start
 from tests.bench.state import state
 from tests.bench.stream import stream
+from tests.result import Result
 
-OUT = Path("out/bench.json")
+OUT = Result(Path("out/bench.json"))
 ROUNDS = 5
 WIDTH = 170
 """Of the table: a line for each benchmark, also where nobody looks at it on a terminal."""
@@ -48,11 +49,12 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console()
     found: list[Finding] = []
+    OUT.begin()
     for name in arguments.only or BENCHMARKS:
         FLAMES.benchmark = name
         with console.status(f"{name}: starting") as status:
             found += BENCHMARKS[name](arguments.rounds, lambda done, name=name: status.update(f"{name}: {done}"))  # type: ignore[misc]
-            report.write(found, OUT)
+            OUT.leave(report.lines_of(found))
     (console if console.is_terminal else Console(width=WIDTH)).print(report.table(found))
 
 

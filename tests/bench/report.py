@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 from rich.table import Table
 
@@ -78,10 +76,9 @@ def _ratio(ours: Sequence[float], others: Sequence[float]) -> float:
     return median(one / other for one, other in zip(ours, others, strict=True))
 
 
-def write(found: Sequence[Finding], path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
-    lines = [{name: value for name, value in asdict(each).items() if name != "targets"} for each in found]
-    path.write_text(json.dumps(lines, indent=2) + "\n")
+def lines_of(found: Sequence[Finding]) -> list[dict[str, Any]]:
+    """As out/bench.json has them."""
+    return [{name: value for name, value in asdict(each).items() if name != "targets"} for each in found]
 
 
 def table(found: Sequence[Finding]) -> Table:

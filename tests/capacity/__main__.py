@@ -8,7 +8,6 @@ themselves.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,8 +26,9 @@ from tests.capacity.loads import PACED_S
 from tests.capacity.measure import measure
 from tests.load.driving import LocustFailed
 from tests.load.running import LoadedSystem
+from tests.result import Result
 
-OUT = Path("out/capacity.json")
+OUT = Result(Path("out/capacity.json"))
 
 
 def main() -> None:
@@ -70,6 +70,7 @@ def _check(seconds: float, console: Console) -> int:
     if figures is None:
         console.print(NOT_MEASURED)
         return 1
+    OUT.begin()
     with _system(console) as (loaded, folder):
         found = compare(figures, loaded, folder, console.print, seconds)
     return _tell(found, console)
@@ -77,8 +78,7 @@ def _check(seconds: float, console: Console) -> int:
 
 def _tell(found: Sequence[Compared], console: Console) -> int:
     rows = [{**asdict(each), "apart": each.apart, "close": each.close} for each in found]
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(rows, indent=2) + "\n")
+    OUT.leave(rows)
     table = Table(title="the model against the system", title_justify="left")
     for column in ("load", "what", "unit", "predicted", "measured", "apart"):
         table.add_column(column, justify="right" if column in ("predicted", "measured", "apart") else "left")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import subprocess
 import tempfile
@@ -25,8 +24,9 @@ from tests.chaos.controls.fault_points import Deed, Order, give
 from tests.chaos.faults import BY_NAME, FAULTS, Fault
 from tests.chaos.faults.inputs import caught_up
 from tests.chaos.world import RATE, World
+from tests.result import Result
 
-OUT = Path("out/chaos.json")
+OUT = Result(Path("out/chaos.json"))
 INVARIANTS = tuple(f"P{number}" for number in range(1, 9))
 FAULTS_OF_A_SYSTEM = 4
 """Then a new one: each audit reads the whole log, which grows by some thousands of events with every fault."""
@@ -58,11 +58,13 @@ def main() -> None:
     console.print(
         f"{len(chosen)} faults on {len(plan)} systems, {len(controls)} controls: about {expected_s / 60:.0f} min"
     )
+    OUT.begin()
     with Run(console, expected_s) as run:
         rows = asyncio.run(faults(chosen, arguments.seed, run, rate=arguments.rate))
-        rows += [asyncio.run(control(name, arguments.seed, run, rate=arguments.rate)) for name in controls]
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(rows, indent=2) + "\n")
+        OUT.leave(rows)
+        for name in controls:
+            rows.append(asyncio.run(control(name, arguments.seed, run, rate=arguments.rate)))
+            OUT.leave(rows)
     console.print(_table(rows))
     raise SystemExit(0 if all(row["passed"] for row in rows) else 1)
 

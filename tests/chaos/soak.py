@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import subprocess
 import tempfile
 import time
@@ -20,8 +19,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tests.chaos.world import World
+from tests.result import Result
 
-OUT = Path("out/soak.json")
+OUT = Result(Path("out/soak.json"))
 RATE = 300
 VICTIMS = ("features", "scorer", "sink", "ingestor")
 LONGEST_PAUSE_S = 3.0
@@ -37,11 +37,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000)
     arguments = parser.parse_args()
     console = Console()
-    OUT.parent.mkdir(exist_ok=True)
+    OUT.begin()
     with Progress(console=console) as progress:
 
         def keep(rows: list[dict[str, Any]]) -> None:
-            OUT.write_text(json.dumps(rows, indent=2) + "\n")
+            OUT.leave(rows)
             console.print(told(rows[-1]), markup=False)
 
         rows = asyncio.run(soak(arguments.kills, arguments.seed, progress, keep))

@@ -25,8 +25,9 @@ from rich.progress import Progress
 from tests.fuzz.decoders import check
 from tests.fuzz.payloads import Mutator, seeds
 from tests.fuzz.system import fuzz_system
+from tests.result import Result
 
-OUT = Path("out/fuzz.json")
+OUT = Result(Path("out/fuzz.json"))
 CHUNK = 2_000
 GUIDED_SHARE = 0.02
 """Of the runs: coverage costs an order of magnitude in speed."""
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=50_000, help="payloads for its REST door")
     arguments = parser.parse_args()
     console = Console()
+    OUT.begin()
     result: dict[str, Any] = {"seed": arguments.seed}
     began = time.monotonic()
     result["decoders"] = decoders(arguments.runs, arguments.seed)
@@ -50,8 +52,7 @@ def main() -> None:
     if arguments.records or arguments.requests:
         result["system"] = asyncio.run(fuzz_system(arguments.seed, arguments.records, arguments.requests, console))
     result["passed"] = result.get("system", {}).get("passed", True)
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2) + "\n")
+    OUT.leave(result)
     console.print("passed" if result["passed"] else f"FAILED: see {OUT}")
     raise SystemExit(0 if result["passed"] else 1)
 

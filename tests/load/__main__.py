@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
+import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from tests.load.driving import LocustFailed, Target, drive, planned
 from tests.load.running import LoadedSystem
 from tests.load.seen import CHECKOUT, PUBLISH, Seen
 from tests.load.shapes import SHAPES, Rates
+from tests.result import Result
 
 OUT = Path("out/load")
 RATE, GREATEST_RATE = 60, 120
@@ -37,6 +39,17 @@ GREATEST_REMOTE_RATE = 2000
 """Of one locust process."""
 ENOUGH = 0.95
 """Of the planned purchases: fewer, and the client was the one that could not keep up."""
+QUIET_S, LAST_ONES_S = 2.0, 120.0
+"""Between two looks at a system that runs already, after the last purchase; how long the last decisions may take."""
+TROUBLES = (
+    LocustFailed,
+    StartFailed,
+    AssertionError,
+    RuntimeError,
+    subprocess.SubprocessError,
+    OSError,  # metrics that can't be read
+    ValueError,  # an audit that left no report
+)
 
 
 @dataclass
@@ -56,6 +69,13 @@ class Run:
         return sum(each.requests for each in self.seen if each.name == name)
 
     @property
+    def undecided(self) -> bool:
+        """Whether fewer purchases of the stream were decided than were published, where the services say so: what
+        never came out is late in no count of theirs."""
+        decided = [each.events for each in self.services if each.objective.alert == "DecisionsLate"]
+        return bool(decided) and sum(decided) < self.count(PUBLISH)
+
+    @property
     def troubles(self) -> list[str]:
         """Why it fails; empty: it passes."""
         plan = planned(self.shape, self.base, self.seconds)
@@ -73,6 +93,8 @@ class Run:
         lost = sum(each.failures for each in self.seen if each.name == PUBLISH)
         if lost:
             found.append(f"{PUBLISH}: {lost:,} records were not acknowledged")
+        if self.undecided:
+            found.append(f"{PUBLISH}: fewer decisions than the {self.count(PUBLISH):,} records that were published")
         if self.balanced is False:
             found.append("the ledger does not balance: out/load/ledger.json")
         return found
@@ -114,15 +136,17 @@ def main() -> None:
     most = GREATEST_REMOTE_RATE if arguments.url else GREATEST_RATE
     if not 2 <= rate <= most:
         parser.error(f"--rate must be from 2 to {most}")
-    console = Console()
+    console, result = Console(), Result(OUT / f"{arguments.shape}.json")
+    result.begin()
     try:
         if arguments.shape == "ceiling":
             raise SystemExit(ceiling(arguments.url, arguments.minutes, OUT))
         run = _against(arguments, rate, console) if arguments.url else _of_our_own(arguments, rate, console)
-    except (LocustFailed, StartFailed, AssertionError, OSError) as error:  # the last: metrics that can't be read
+    except TROUBLES as error:
+        result.leave({"shape": arguments.shape, "passed": False, "troubles": [str(error)]})
         console.print(f"load {arguments.shape}: FAILED, {error}", markup=False)
         raise SystemExit(1) from None
-    (OUT / f"{run.shape}.json").write_text(json.dumps(run.as_json(), indent=2) + "\n")
+    result.leave(run.as_json())
     console.print(_table(run))
     for trouble in run.troubles:
         console.print(f"  {trouble}", markup=False, soft_wrap=True)
@@ -141,7 +165,7 @@ def _of_our_own(arguments: argparse.Namespace, rate: int, console: Console) -> R
             asyncio.run(loaded.settled())
         run.services = kept(before, loaded.look())
         report = loaded.ledger()
-    (OUT / "ledger.json").write_text(json.dumps(report, indent=2) + "\n")
+    Result(OUT / "ledger.json").leave(report)
     run.balanced = bool(report["balanced"])
     return run
 
@@ -151,7 +175,12 @@ def _against(arguments: argparse.Namespace, rate: int, console: Console) -> Run:
     target = Target(arguments.url, os.environ.get("LOAD_KEY", ""), arguments.kafka)
     run = _drive(target, arguments, rate, console)
     if arguments.metrics:
-        run.services = kept(before, look(arguments.metrics))
+        with console.status("waiting for the last decisions"):
+            until = time.monotonic() + LAST_ONES_S
+            run.services = kept(before, look(arguments.metrics))
+            while run.undecided and time.monotonic() < until:
+                time.sleep(QUIET_S)
+                run.services = kept(before, look(arguments.metrics))
     return run
 
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from shared.contracts.identity import canonical_time
 from tests.factories import transaction
 from tests.load.running import LoadedSystem
+from tests.result import Result
 
 SCRIPT = Path(__file__).with_name("ceiling.lua")
 THREADS, CONNECTIONS = 2, 16
@@ -49,9 +50,8 @@ def ceiling(url: str | None, minutes: float | None, out: Path) -> int:
             with console.status(f"wrk, {seconds} s"):
                 found = ask(wrk, url, os.environ.get("LOAD_KEY", ""), seconds, folder)
     passed = bool(found["requests"]) and not found["not_2xx"] and not found["lost"] and balanced is not False
-    out.mkdir(parents=True, exist_ok=True)
     made = {**found, "connections": CONNECTIONS, "ledger_balanced": balanced, "passed": passed}
-    (out / "ceiling.json").write_text(json.dumps(made, indent=2) + "\n")
+    Result(out / "ceiling.json").leave(made)
     console.print(
         f"load ceiling: {'passed' if passed else 'FAILED'}, {found['requests'] / found['seconds']:,.0f} calls/s over "
         f"{CONNECTIONS} connections, p50 {found['p50_ms']:.0f} ms, p99 {found['p99_ms']:.0f} ms, "

@@ -58,6 +58,11 @@ class Prometheus:
         found: list[dict[str, Any]] = self._asked("alerts")["alerts"]
         return found
 
+    def broken_rules(self) -> list[str]:
+        """Those that it could not work out when it last tried, or has never tried to."""
+        rules = [rule for group in self._asked("rules")["groups"] for rule in group["rules"]]
+        return [rule["name"] for rule in rules if rule["health"] != "ok"]
+
     def _asked(self, what: str) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.url}/api/v1/{what}", timeout=30) as answer:
             data: dict[str, Any] = json.load(answer)["data"]

@@ -64,7 +64,7 @@ def test_a_night_without_a_reconciliation_that_ends_well_is_told(promtool: str, 
 
 def test_an_audit_that_fails_as_a_job_and_a_trainer_that_is_gone_are_told(promtool: str, tmp_path: Path) -> None:
     rules = {rule["alert"]: rule for rule in cluster_rules()["groups"][0]["rules"]}
-    job = {"job_name": "ledger-1764000000"}
+    job = {"job_name": "ledger-17"}
 
     def fires(alert: str, labels: dict[str, str]) -> dict[str, object]:
         rule = rules[alert]
@@ -76,7 +76,7 @@ def test_an_audit_that_fails_as_a_job_and_a_trainer_that_is_gone_are_told(promto
     test = {
         "interval": "1m",
         "input_series": [
-            {"series": 'kube_job_status_failed{namespace="flit-risk",job_name="ledger-1764000000"}', "values": "0x9 1x20"},
+            {"series": 'kube_job_status_failed{namespace="flit-risk",job_name="ledger-17"}', "values": "0x9 1x20"},
             {"series": 'kube_job_status_failed{namespace="of-others",job_name="ledger-1"}', "values": "1x30"},
             {"series": 'up{job="trainer",instance="a"}', "values": "1x9 _x20"},
         ],

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import shutil
 import sys
 import tempfile
@@ -27,12 +26,13 @@ from deploy.local.processes import ManagedProcess
 from deploy.local.progress import HistoryProgress
 from services.ledger.log_reader import LogReader
 from tests.e2e.system import System, until
+from tests.result import Result
 from tests.year import story
 from tests.year.drawing import draw
 from tests.year.plan import YearPlan
 from tests.year.turnstile import Turnstile
 
-OUT = Path("out/year.json")
+OUT = Result(Path("out/year.json"))
 PICTURE = Path("out/year.png")
 PATIENCE_S = 3 * 3600.0
 SETTLE_S = 900.0
@@ -45,9 +45,10 @@ each would wait for the other."""
 def main() -> None:
     plan = YearPlan.of(_arguments())
     console = Console()
+    OUT.begin()
     with tempfile.TemporaryDirectory(prefix="year-") as folder:
         found = asyncio.run(run(plan, Path(folder), console))
-    OUT.write_text(json.dumps(found, indent=2) + "\n")
+    OUT.leave(found)
     draw(found, PICTURE)
     console.print(story.table(found))
     broken = story.broken_promises(found)
@@ -103,9 +104,8 @@ async def run(plan: YearPlan, folder: Path, console: Console) -> dict[str, Any]:
         finally:
             reader.stop()
             watch.stop()
-            OUT.parent.mkdir(exist_ok=True)
             for process in (watch, reader):
-                shutil.copy(process.log_file, OUT.parent / f"year-{process.name}.log")
+                shutil.copy(process.log_file, OUT.path.parent / f"year-{process.name}.log")
         report = await asyncio.to_thread(system.ledger, patience=SETTLE_S)
         return story.told(plan, system, watch.log_file, hidden) | {"ledger_balanced": report["balanced"]}
 

@@ -44,7 +44,7 @@ def test_calls_that_were_never_answered_are_one_long_gap() -> None:
     assert Calls(began=100.0, ended=110.0, sent=9).worst_gap_s == 10.0
 
 
-HAPPENED = [{"kind": "crash"}] * (len(PROCESSES) + 1)
+HAPPENED = [{"kind": "crash", "back_after_s": 2.5}] * (len(PROCESSES) + 1)
 BALANCED = {"balanced": True, "invariants": {"P2": {"checked": 1000}}}
 
 
@@ -65,3 +65,8 @@ def test_a_ledger_that_does_not_balance_fails_it() -> None:
 
 def test_a_run_in_which_not_everything_happened_fails() -> None:
     assert result(calls(), HAPPENED[1:], 3, BALANCED, {})["passed"] is False
+
+
+def test_a_process_that_is_not_back_fails_it() -> None:
+    gone = {"kind": "crash", "back_after_s": None}
+    assert result(calls(), [*HAPPENED[1:], gone], 3, BALANCED, {})["passed"] is False

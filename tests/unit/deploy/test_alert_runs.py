@@ -73,7 +73,7 @@ def test_an_objective_s_alert_stands_for_its_page_and_its_ticket() -> None:
     assert rules_of("ServiceDown") == [DOWN]
 
 
-SEEN = Seen(decided=1000, unseen_s=0.6, looking={"ledger": True, "guard": True}, audit_age_s=500.0)
+SEEN = Seen(decided=990, unseen_s=0.6, looking={"ledger": True, "guard": True}, audit_age_s=500.0, wanted=1000.0)
 
 
 def said(rule: Rule, state: str) -> dict[str, Any]:
@@ -92,6 +92,7 @@ def test_a_timeline_tells_when_a_rule_fired_and_when_it_had_cleared() -> None:
     assert timeline.first(DOWN, 3.5, firing=False) == 5.0, "pending is no longer firing"
     assert timeline.first(SLOW, 0.0, firing=True) is None
     assert [change.state for change in timeline.changes] == [PENDING, FIRING, PENDING]
+    assert timeline.first(DOWN, 3.0, firing=False) == 5.0, "from the very moment that it fired on"
     assert timeline.state(DOWN) == PENDING and timeline.state(SLOW) == QUIET
 
 
@@ -103,9 +104,9 @@ def test_a_rule_that_never_fired_has_not_cleared_before_it_was_looked_at() -> No
 
 @pytest.mark.parametrize(
     ("states", "decided", "passed"),
-    [([], 9, True), ([PENDING, QUIET], 9, True), ([PENDING, FIRING, QUIET], 9, False), ([], 0, False)],
+    [([], 950, True), ([PENDING, QUIET], 950, True), ([PENDING, FIRING, QUIET], 950, False), ([], 800, False)],
 )
-def test_an_hour_is_calm_if_something_was_decided_and_nothing_fired(
+def test_an_hour_is_calm_if_what_came_was_decided_and_nothing_fired(
     states: list[str], decided: int, passed: bool
 ) -> None:
     changes = [Change(10.0 + number, DOWN, state) for number, state in enumerate(states)]
@@ -116,7 +117,13 @@ def test_an_hour_is_calm_if_something_was_decided_and_nothing_fired(
 
 @pytest.mark.parametrize(
     "blind",
-    [{"unseen_s": 3000.0}, {"looking": {"ledger": True, "guard": False}}, {"audit_age_s": None}, {"audit_age_s": 3000}],
+    [
+        {"unseen_s": 3000.0},
+        {"looking": {"ledger": True, "guard": False}},
+        {"audit_age_s": None},
+        {"audit_age_s": 3000},
+        {"broken_rules": ["SinkWaits"]},
+    ],
 )
 def test_an_hour_in_which_nobody_looked_is_no_calm_one(blind: dict[str, Any]) -> None:
     assert report_of([], 0.0, 3600, SEEN)["passed"]

@@ -17,6 +17,7 @@ from tests.deployment import (
     BASE,
     DEPLOY,
     DEV,
+    LOAD_BALANCER,
     PROD,
     REGISTRY,
     Object,
@@ -80,6 +81,14 @@ class Cluster:
             _has_port(rule, port, {}) and any(_in_block(peer, address) for peer in rule["to"])
             for policy in self._of(self.labels[source], "Egress")
             for rule in policy.get("egress", ())
+        )
+
+    def lets_address_in(self, target: str, address: str, port: int) -> bool:
+        """Whether an address outside the cluster reaches a pod."""
+        return any(
+            _has_port(rule, port, self.ports[target]) and any(_in_block(peer, address) for peer in rule["from"])
+            for policy in self._of(self.labels[target], "Ingress")
+            for rule in policy.get("ingress", ())
         )
 
     def _allowed(
@@ -288,6 +297,16 @@ def test_with_the_registry_in_a_bucket_whoever_has_rights_there_reaches_it_and_n
         for private in ("10.0.0.1", "172.20.0.1", "192.168.1.1", "169.254.169.254"):
             assert not cluster.lets_out(pod, private, 443), pod
     assert not before.lets_out("scorer", "142.250.1.1", 443), "without a bucket it asks Google nothing"
+
+
+def test_googles_load_balancer_reaches_the_rest_door_and_nothing_else() -> None:
+    before, cluster = Cluster(PROD), Cluster(PROD, LOAD_BALANCER)
+    for pod, ports in cluster.ports.items():
+        for port in {8000, *ports.values()}:
+            for address in ("130.211.1.1", "35.191.7.7"):
+                assert cluster.lets_address_in(pod, address, port) == (pod == "scorer" and port == 8000), (pod, port)
+                assert not before.lets_address_in(pod, address, port)
+            assert not cluster.lets_address_in(pod, "203.0.113.1", port), (pod, port)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

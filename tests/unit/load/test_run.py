@@ -9,10 +9,12 @@ from tests.load.__main__ import Run
 from tests.load.seen import CHECKOUT, PUBLISH, Seen, objective
 from tests.load.shapes import Rates
 
+SERVICES = [Kept(objective("RowsLate"), 300, 0), Kept(objective("DecisionsLate"), 2880, 0)]
+
 
 def good() -> Run:
     seen = [Seen(CHECKOUT, 720, 0, {20.0: 720}), Seen(PUBLISH, 2880, 0, {3.0: 2880})]
-    return Run("steady", Rates(12, 48), 60.0, seen, [Kept(objective("RowsLate"), 300, 0)], seen[0].kept(), True)
+    return Run("steady", Rates(12, 48), 60.0, seen, SERVICES, seen[0].kept(), True)
 
 
 def test_a_run_that_kept_everything_passes() -> None:
@@ -23,6 +25,12 @@ def test_a_run_that_kept_everything_passes() -> None:
 def test_an_objective_that_was_broken_fails_it_and_is_named() -> None:
     (trouble,) = replace(good(), services=[Kept(objective("RowsLate"), 300, 4)]).troubles
     assert trouble == "RowsLate as the services counted: 98.667% good, not 99.00%"
+
+
+def test_purchases_that_never_got_a_decision_fail_it() -> None:
+    lost = replace(good(), services=[SERVICES[0], Kept(objective("DecisionsLate"), 2879, 0)])
+    assert lost.undecided and not replace(good(), services=[]).undecided
+    assert lost.troubles == ["bnpl-transactions: fewer decisions than the 2,880 records that were published"]
 
 
 def test_an_unbalanced_ledger_fails_it() -> None:
