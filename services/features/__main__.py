@@ -32,6 +32,7 @@ from shared.kafka.watchdog import Stalled, keep_watch
 from shared.settings import load_settings
 from shared.telemetry import logging, process
 from shared.telemetry.operations import OperationsServer
+from shared.telemetry.pulse import Pulse
 from shared.telemetry.tracing import tracing_of
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def main() -> None:
     if arguments.command == "rebuild":
         process.run(functools.partial(rebuild, arguments.partition, settings))
         return
-    process.run(functools.partial(check if arguments.check else serve, settings))
+    process.run(functools.partial(check if arguments.check else serve, settings), pulse=Pulse())
 
 
 if __name__ == "__main__":

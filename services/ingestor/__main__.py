@@ -33,6 +33,7 @@ from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging
 from shared.telemetry.operations import OperationsServer, operations_of_job
 from shared.telemetry.process import EXIT_FAILED, run
+from shared.telemetry.pulse import Pulse
 from shared.telemetry.tracing import OFF, tracing_of
 
 log = structlog.get_logger()
@@ -104,7 +105,7 @@ def main() -> None:
             log.error("given_up", kind=type(error).__name__, error=str(error))
             raise SystemExit(EXIT_FAILED) from None
 
-    run(guarded, uvloop.run)
+    run(guarded, uvloop.run, pulse=Pulse())
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging
 from shared.telemetry.operations import OperationsServer
 from shared.telemetry.process import EXIT_FAILED, run
+from shared.telemetry.pulse import Pulse
 from shared.telemetry.tracing import tracing_of
 
 log = structlog.get_logger()
@@ -276,7 +277,7 @@ def main() -> None:
     except OSError as error:
         raise SystemExit(_bad_setting("SCORER__HTTP_HOST or SCORER__HTTP_PORT", error)) from None
     logging.configure(SERVICE, settings.log.level, settings.log.format)
-    run(lambda stop: work(settings, policy, access, registry, listener, stop), uvloop.run)
+    run(lambda stop: work(settings, policy, access, registry, listener, stop), uvloop.run, pulse=Pulse())
 
 
 async def _check(settings: ScorerSettings, registry: ModelRegistry) -> None:

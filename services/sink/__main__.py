@@ -33,6 +33,7 @@ from shared.kafka.watchdog import keep_watch
 from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging, process
 from shared.telemetry.operations import OperationsServer
+from shared.telemetry.pulse import Pulse
 from shared.telemetry.tracing import tracing_of
 from shared.warehouse.clients import bigquery_client
 from shared.warehouse.schema import Change, SchemaConflict, WarehouseUnreachable, pending_changes
@@ -211,7 +212,7 @@ def main() -> None:
         "load": functools.partial(load_history, folder=arguments.folder),
     }
     work = check if arguments.check else works[arguments.command]
-    process.run(functools.partial(work, settings))
+    process.run(functools.partial(work, settings), pulse=Pulse())
 
 
 if __name__ == "__main__":

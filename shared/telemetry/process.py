@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import structlog
 
 from shared.kafka.errors import GaveUp, TransientError
+from shared.telemetry.pulse import Pulse
 
 log = structlog.get_logger()
 
@@ -77,7 +78,7 @@ def _set_deadline() -> None:
     deadline.start()
 
 
-async def _main(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+async def _main(work: Callable[[asyncio.Event], Awaitable[None]], pulse: Pulse | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -88,7 +89,16 @@ async def _main(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, begin_to_stop)
-    await work(stop)
+    if pulse is None:
+        await work(stop)
+        return
+    beating = asyncio.create_task(pulse.beat())
+    pulse.watch()
+    try:
+        await work(stop)
+    finally:
+        pulse.stop()
+        beating.cancel()
 
 
 def _give_up() -> None:
@@ -99,18 +109,21 @@ def _give_up() -> None:
 def run(
     work: Callable[[asyncio.Event], Awaitable[None]],
     runner: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run,
+    *,
+    pulse: Pulse | None = None,
 ) -> None:
     """Run `work` until it returns. SIGTERM and SIGINT set its event: it then finishes its batch and leaves, or is ended
     with status 1 after `STOP_DEADLINE_S`.
 
     An error that nobody caught is logged (GaveUp in one line, any other with its traceback) and ends the process with
     status 1, for the supervisor to start it again.
-    `runner`: such as `uvloop.run`.
+    `runner`: such as `uvloop.run`. `pulse`: ends it, too, where its event loop stands still; for those that never work
+    for long without giving way.
     """
     # A crash in a library's native code leaves where it happened in the log, not only an exit status.
     faulthandler.enable()
     try:
-        runner(_main(work))
+        runner(_main(work, pulse))
     except Exception as error:
         ends = _leaves(error)
         if all(isinstance(end, GaveUp) for end in ends):
