@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from deploy.gcp.rights import ACCOUNT_PREFIX, RIGHTS, Rights
 from shared.warehouse.tables import DATASETS
 
-APIS = ("bigquery", "bigquerystorage", "iam", "storage")
-"""Of googleapis.com."""
+APIS = ("bigquery", "bigquerystorage", "iam", "iamcredentials", "storage")
+"""Of googleapis.com. The last but one is what a pod's token is exchanged by."""
 
 
 @dataclass(frozen=True, slots=True)
