@@ -131,12 +131,12 @@ _WITHIN = {
     "RowsLate": _histogram("flit_sink_visible_seconds", "10.0", 'topic="risk-decisions",'),
 }
 _BAD = {
-    "CheckoutFails": 'flit_scorer_answers_total{status="503",reason="overloaded"}',
+    "CheckoutFails": 'flit_scorer_checkouts_total{status="503"}',
     "DecisionsDegraded": 'flit_decisions_total{channel="stream",decision="review",variant="",degraded="no_model"}',
     "RecordsRefused": 'flit_dead_letters_total{service="features",reason="range"}',
 }
 _GOOD = {
-    "CheckoutFails": 'flit_scorer_answers_total{status="200",reason=""}',
+    "CheckoutFails": 'flit_scorer_checkouts_total{status="200"}',
     "DecisionsDegraded": DECIDED,
     "RecordsRefused": 'flit_events_total{service="features",topic="bnpl-transactions",result="ok"}',
 }

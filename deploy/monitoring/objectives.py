@@ -112,8 +112,9 @@ OBJECTIVES = (
         "CheckoutFails",
         "checkout_failed",
         0.9995,
-        Counter("flit_scorer_answers_total"),
-        Counter("flit_scorer_answers_total", (Matcher("status", "=~", "5.."),)),
+        # What is refused for what was sent, or for who sent it, is neither good nor bad of us.
+        Counter("flit_scorer_checkouts_total", (Matcher("status", "=~", "200|5.."),)),
+        Counter("flit_scorer_checkouts_total", (Matcher("status", "=~", "5.."),)),
         "bad",
         "Checkouts get errors in place of answers, faster than the 99.95% objective allows.",
     ),

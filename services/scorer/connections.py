@@ -15,7 +15,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from services.scorer.door import RETRY_AFTER_S, overloaded
-from services.scorer.metrics import ANSWERS
+from services.scorer.metrics import ANSWERS, CHECKOUTS
 from services.scorer.problems import Problem, answer
 from services.scorer.routes.decisions import DECIDE_PATH
 
@@ -148,6 +148,7 @@ class BoundedHttp(HttpToolsProtocol):
         # Nobody reads its body, so nobody else waits for the rest of it.
         self._expect_head(self.limits.read_seconds)
         ANSWERS.labels("503", "overloaded").inc()
+        CHECKOUTS.labels("503").inc()
         self.transport.write(_OVERLOADED)
 
     def _note_arrival(self) -> None:

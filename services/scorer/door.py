@@ -19,7 +19,7 @@ from services.scorer.body import read_body
 from services.scorer.checkout import Question, Unavailable
 from services.scorer.idempotency import HEADER, InFlight, check_key
 from services.scorer.keys import Access, Caller, Scope
-from services.scorer.metrics import ANSWERS
+from services.scorer.metrics import ANSWERS, CHECKOUTS
 from services.scorer.problems import PRIVATE, Problem, traceparent
 from services.scorer.rate import Rate, TokenBuckets
 from shared.contracts.rejections import Rejection, RejectionReason
@@ -174,6 +174,24 @@ def idempotency_key(request: Request) -> str | None:
     """Raises `Rejection` for one that is none."""
     key = request.headers.get(HEADER)
     return None if key is None else check_key(key)
+
+
+@contextmanager
+def counted() -> Iterator[None]:
+    """A checkout, by what it is answered. One that is cut off is answered nothing."""
+    status = 500
+    try:
+        yield
+        status = 200
+    except Problem as problem:
+        status = problem.status
+        raise
+    except asyncio.CancelledError:
+        status = 0
+        raise
+    finally:
+        if status:
+            CHECKOUTS.labels(str(status)).inc()
 
 
 @contextmanager

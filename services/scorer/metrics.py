@@ -17,6 +17,8 @@ for another purchase under the same event id."""
 HALTED = Gauge("flit_scorer_halted", "1 while a topic is not read since too much of it would be refused", ["topic"])
 RESTORED = Counter("flit_scorer_claims_restored_total", "Claims written again from risk-decisions")
 ANSWERS = Counter("flit_scorer_answers_total", "REST answers", ["status", "reason"])
+CHECKOUTS = Counter("flit_scorer_checkouts_total", "Purchases asked over REST, by the answer's status", ["status"])
+"""Apart from `ANSWERS`: what an operator or a stranger is answered says nothing of checkouts."""
 IN_FLIGHT = Gauge("flit_scorer_requests_in_flight", "REST requests being answered")
 LIMITER_HOLDS = Gauge("flit_scorer_limiter_holds", "1 while the policy's limiter has a person look instead", ["what"])
 REDIS_MEMORY = Gauge("flit_scorer_redis_memory_ratio", "Of what Redis may hold, what it holds; 0 without a limit")

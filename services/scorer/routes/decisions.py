@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from services.scorer import openapi
 from services.scorer.checkout import Question
-from services.scorer.door import Door, as_problems, json_answer
+from services.scorer.door import Door, as_problems, counted, json_answer
 from services.scorer.keys import Caller, Scope
 from services.scorer.problems import Problem
 from shared.contracts.transactions import check_id
@@ -40,16 +40,16 @@ def add(
 
     @app.post(DECIDE_PATH, **openapi.DECIDE)
     async def decide(request: Request) -> Response:
-        caller = door.admit(request, Scope.DECIDE)
-        with as_problems():
+        with counted(), as_problems():
+            caller = door.admit(request, Scope.DECIDE)
             deadline_s = door.deadline_s(request)
             question = door.question(request, caller, await door.body(request, caller, max_body_bytes))
             return json_answer(await door.in_time(request, deadline_s, lambda: decisions.decide(question)))
 
     @app.post("/v1/decisions/batch", **openapi.DECIDE_BATCH)
     async def decide_batch(request: Request) -> Response:
-        caller = door.admit(request, Scope.DECIDE)
-        with as_problems():
+        with counted(), as_problems():
+            caller = door.admit(request, Scope.DECIDE)
             question = door.question(request, caller, await door.body(request, caller, max_batch_bytes))
             purchases = batches.split(question.body)
             door.charge(caller, len(purchases) - 1)

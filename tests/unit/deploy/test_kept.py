@@ -20,9 +20,9 @@ def a_look(*samples: tuple[str, dict[str, str], float], where: str = "scorer") -
 
 def answers(ok: float, failed: float, refused: float = 0.0) -> Look:
     return a_look(
-        ("flit_scorer_answers_total", {"status": "200", "reason": ""}, ok),
-        ("flit_scorer_answers_total", {"status": "503", "reason": "overloaded"}, failed),
-        ("flit_scorer_answers_total", {"status": "422", "reason": "conflict"}, refused),
+        ("flit_scorer_checkouts_total", {"status": "200"}, ok),
+        ("flit_scorer_checkouts_total", {"status": "503"}, failed),
+        ("flit_scorer_checkouts_total", {"status": "422"}, refused),
     )
 
 
@@ -37,9 +37,9 @@ def test_errors_beyond_the_budget_break_it() -> None:
     assert not found.held
 
 
-def test_a_refused_body_is_no_failure_of_the_service() -> None:
-    (found,) = kept(answers(0, 0), answers(10, 0, refused=90), [BY_NAME["CheckoutFails"]])
-    assert (found.events, found.bad) == (100, 0)
+def test_a_refused_body_is_neither_good_nor_bad_of_the_service() -> None:
+    (found,) = kept(answers(0, 0), answers(10, 1, refused=90), [BY_NAME["CheckoutFails"]])
+    assert (found.events, found.bad) == (11, 1)
 
 
 def test_what_is_above_the_bound_of_a_histogram_is_bad() -> None:
@@ -77,8 +77,8 @@ def test_where_nothing_was_counted_nothing_is_held() -> None:
     assert not found.held
 
 
-EXPOSITION = b"""# TYPE flit_scorer_answers counter
-flit_scorer_answers_total{status="200",reason=""} 7.0
+EXPOSITION = b"""# TYPE flit_scorer_checkouts counter
+flit_scorer_checkouts_total{status="200"} 7.0
 """
 
 

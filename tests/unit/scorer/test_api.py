@@ -11,6 +11,7 @@ import pytest
 
 from services.scorer.checkout import Question, Unavailable
 from services.scorer.idempotency import InFlight
+from services.scorer.metrics import CHECKOUTS
 from shared.contracts.rejections import RejectionReason
 from shared.contracts.topics import DECISIONS
 from tests.unit.scorer.fakes import FakeSender, FakeStates, Outside
@@ -99,6 +100,26 @@ async def test_what_the_use_case_cannot_answer_is_a_problem(
     assert_problem(answer, status, reason)
     assert answer.headers.get("retry-after") == retry
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, 200), (InFlight(), 409), (Unavailable("pending", "not yet"), 503), (RuntimeError("ours"), 500)],
+)
+async def test_checkouts_are_counted_by_what_they_are_answered_and_others_are_not(
+    error: Exception | None, status: int
+) -> None:
+    def counted() -> dict[str, float]:
+        (metric,) = CHECKOUTS.collect()
+        return {sample.labels["status"]: sample.value for sample in metric.samples if sample.name.endswith("_total")}
+
+    async with client_of(Asked(raising(error) if error else None)) as client:
+        before = counted()
+        await client.post(URL, content=b"{}", headers=JSON)
+        after = counted()
+        assert after == {**before, str(status): before.get(str(status), 0.0) + 1}
+        await client.get(f"{URL}/one")
+        assert counted() == after
 
 
 async def test_without_redis_the_answer_is_200_and_says_that_it_is_degraded() -> None:
