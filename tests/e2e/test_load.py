@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -27,16 +28,15 @@ PATIENT = {"SCORER__REDIS_TIMEOUT_MS": "5000", "SCORER__PUBLISH_TIMEOUT_MS": "20
 """A test machine on which other tests run is no outage."""
 
 
-async def test_what_locust_sent_is_on_the_topic_and_decided_and_its_reports_are_left(tmp_path: Path) -> None:
+def test_what_locust_sent_is_on_the_topic_and_decided_and_its_reports_are_left(tmp_path: Path) -> None:
     out = tmp_path / "out" / "steady"
     with LoadedSystem(tmp_path, PATIENT) as loaded:
-        log = Log(loaded.kafka)
-        before, already = watching.moment(loaded), await log.count(TRANSACTIONS.name)
+        before, already = watching.moment(loaded), asyncio.run(Log(loaded.kafka).count(TRANSACTIONS.name))
         target = Target(loaded.url, loaded.key, loaded.kafka)
         seen = {each.name: each for each in drive(target, "steady", RATES, SECONDS, out)}
-        await loaded.settled()
+        asyncio.run(loaded.settled())
         span = watching.between(before, watching.moment(loaded))
-        arrived = await log.count(TRANSACTIONS.name) - already
+        arrived = asyncio.run(Log(loaded.kafka).count(TRANSACTIONS.name)) - already
         report = loaded.ledger(quiet=True)
     plan = planned("steady", RATES, SECONDS)
     assert seen[CHECKOUT].requests >= 0.5 * plan.checkouts
