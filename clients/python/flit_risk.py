@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import TracebackType
@@ -111,7 +112,7 @@ class FlitRisk:
     def decide_batch(self, purchases: Sequence[Mapping[str, Any]]) -> list[Decision | Problem]:
         """In the order of the purchases, of which there are at most `MOST_IN_A_BATCH`. Raises Problem for the whole."""
         answers = self._call("POST", "/v1/decisions/batch", json=list(purchases))
-        return [Decision.of(answer) if "decision" in answer else Problem(answer) for answer in answers]
+        return [Decision.of(answer) if "decision" in answer else _told(answer) for answer in answers]
 
     def find(self, event_id: str) -> Decision | None:
         """The decision of an event, None where there is none (yet). Raises Problem."""
@@ -144,7 +145,8 @@ class FlitRisk:
 
     def _update(self, event_id: str, what: str, body: Mapping[str, Any], key: str | None) -> dict[str, Any]:
         said = {name: value for name, value in body.items() if value is not None}
-        headers = {"Idempotency-Key": key} if key else {}
+        # Without a key each is an update of its own, and one that is sent again for want of an answer would be two.
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
         path = f"/v1/decisions/{quote(event_id, safe='')}/{what}"
         answer: dict[str, Any] = self._call("POST", path, json=said, headers=headers)
         return answer
@@ -187,6 +189,10 @@ def _problem(answer: httpx.Response) -> Problem:
     except ValueError:
         body = {}
     body = body if isinstance(body, dict) else {}
-    body = {"status": answer.status_code, "detail": answer.reason_phrase} | body
-    later = answer.status_code in _LATER or body.get("reason") == "in-flight"
+    return _told({"status": answer.status_code, "detail": answer.reason_phrase} | body)
+
+
+def _told(body: Mapping[str, Any]) -> Problem:
+    """Of an answer, or of one of a batch: Unavailable where asking again is what helps."""
+    later = body.get("status") in _LATER or body.get("reason") == "in-flight"
     return Unavailable(body) if later else Problem(body)

@@ -63,8 +63,10 @@ def _judge(waiting: list[view.Waiting], sent: set[str]) -> None:
         note = st.text_input("Note (optional)", key=f"note_{one.event_id}", max_chars=1000)
         who = operators.operator()
         with st.container(horizontal=True):
-            approve = st.button("Approve", key="verdict_approve", disabled=bool(who.trouble), type="primary")
-            decline = st.button("Decline", key="verdict_decline", disabled=bool(who.trouble))
+            # A press belongs to the purchase that was shown: where another has taken its place meanwhile, it is lost.
+            of = one.event_id
+            approve = st.button("Approve", key=f"verdict_approve_{of}", disabled=bool(who.trouble), type="primary")
+            decline = st.button("Decline", key=f"verdict_decline_{of}", disabled=bool(who.trouble))
             look = st.button("Look at the decision", key="review_open")
         if who.trouble:
             st.caption(f"Verdicts are off. {who.trouble}")

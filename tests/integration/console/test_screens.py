@@ -146,7 +146,8 @@ def test_the_queue_holds_reviews_without_a_verdict_the_longest_waiting_first(con
     assert len(judged) == 1 and waiting >= reviewed - judged
     times = [row["prediction_timestamp"] for row in rows]
     assert times == sorted(times)
-    assert test.button(key="verdict_approve").disabled
+    shown = test.selectbox(key="review_pick").value
+    assert test.button(key=f"verdict_approve_{shown}").disabled, "and it is that purchase's own"
     assert "Enter an operator's key" in seen(test)
     assert "anna" in str(test.table[0].value)
 

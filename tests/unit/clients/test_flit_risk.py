@@ -144,3 +144,17 @@ def test_updates_say_what_they_were_given_and_no_more() -> None:
         {"verdict": "decline", "actor": "anna"},
     ]
     assert service.requests[1].headers["idempotency-key"] == "k"
+
+
+def test_an_update_that_is_sent_again_is_the_same_update() -> None:
+    risk, service = client(problem(503, "state-unavailable", **{"Retry-After": "0"}), httpx.Response(202, json={}))
+    risk.verdict("1", "decline")
+    risk.verdict("1", "approve")
+    first, again, other = (request.headers["idempotency-key"] for request in service.requests)
+    assert first == again != other
+
+
+def test_of_a_batch_what_may_be_asked_again_says_so() -> None:
+    items = [{"status": status, "reason": reason} for status, reason in ((503, "pending"), (422, "range"))]
+    risk, _ = client(httpx.Response(200, json=items))
+    assert [type(answer) for answer in risk.decide_batch([PURCHASE, PURCHASE])] == [Unavailable, Problem]
