@@ -206,7 +206,10 @@ def main() -> None:
     if arguments.command == "rebuild":
         process.run(functools.partial(rebuild, arguments.partition, settings))
         return
-    process.run(functools.partial(check if arguments.check else serve, settings), pulse=Pulse())
+    if arguments.check:
+        process.run(functools.partial(check, settings))
+        return
+    process.run(functools.partial(serve, settings), pulse=Pulse())
 
 
 if __name__ == "__main__":

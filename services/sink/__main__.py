@@ -212,7 +212,8 @@ def main() -> None:
         "load": functools.partial(load_history, folder=arguments.folder),
     }
     work = check if arguments.check else works[arguments.command]
-    process.run(functools.partial(work, settings), pulse=Pulse())
+    # The others may wait for a person, or work on one thing for as long as it takes.
+    process.run(functools.partial(work, settings), pulse=Pulse() if work is serve else None)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import contextlib
 import faulthandler
 import os
 import signal
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -93,7 +94,7 @@ async def _main(work: Callable[[asyncio.Event], Awaitable[None]], pulse: Pulse |
         await work(stop)
         return
     beating = asyncio.create_task(pulse.beat())
-    pulse.watch()
+    pulse.watch(_stuck)
     try:
         await work(stop)
     finally:
@@ -103,6 +104,12 @@ async def _main(work: Callable[[asyncio.Event], Awaitable[None]], pulse: Pulse |
 
 def _give_up() -> None:
     log.error("stop_given_up", seconds=STOP_DEADLINE_S)
+    os._exit(EXIT_FAILED)
+
+
+def _stuck() -> None:
+    log.error("event_loop_stuck")
+    faulthandler.dump_traceback(sys.stderr)  # where it stands
     os._exit(EXIT_FAILED)
 
 

@@ -1,22 +1,14 @@
-"""Ends a process whose event loop stands still: whoever watches from within the loop stands still with it."""
+"""Tells when an event loop stands still, from outside of it: whoever watches from within stands still with it."""
 
 from __future__ import annotations
 
 import asyncio
-import faulthandler
-import os
-import sys
 import threading
 from collections.abc import Callable
-
-import structlog
-
-log = structlog.get_logger()
 
 STUCK_AFTER_S = 120.0
 """Nothing that a service does without giving way takes a tenth of it, on a busy machine either."""
 LOOK_S = 5.0
-EXIT_STUCK = 1
 
 
 class Pulse:
@@ -35,9 +27,9 @@ class Pulse:
             self._beats += 1
             await asyncio.sleep(self._look_s / 2)
 
-    def watch(self, end: Callable[[], None] | None = None) -> None:
-        """Start to look. `end`: called once in place of ending the process."""
-        threading.Thread(target=self._watch, args=(end or self._end,), name="pulse", daemon=True).start()
+    def watch(self, end: Callable[[], None]) -> None:
+        """Start to look. `end`: called once, in the thread that looks, where the loop stands still."""
+        threading.Thread(target=self._watch, args=(end,), name="pulse", daemon=True).start()
 
     def stop(self) -> None:
         """Look no more."""
@@ -54,8 +46,3 @@ class Pulse:
             if not self.look():
                 end()
                 return
-
-    def _end(self) -> None:
-        log.error("event_loop_stuck", seconds=self._most * self._look_s)
-        faulthandler.dump_traceback(sys.stderr)  # where it stands
-        os._exit(EXIT_STUCK)

@@ -44,7 +44,6 @@ def main() -> None:
         Floor(Path(folder), factor=arguments.factor, rate=arguments.rate, whole=whole) as floor,
     ):
         outcomes = asyncio.run(run(floor, chosen, console.print, _leave))
-    _leave(outcomes)
     console.print(_table(outcomes))
     raise SystemExit(0 if all(outcome.passed for outcome in outcomes) else 1)
 

@@ -59,8 +59,8 @@ async def run(
     tell: Callable[[str], None],
     keep: Callable[[Sequence[Outcome]], None] = lambda _: None,
 ) -> list[Outcome]:
-    """All of them; what fires for longer than its fault lasts is waited for at the end. `keep`: given them all after
-    each, while it isn't known yet which have cleared."""
+    """All of them; what fires for longer than its fault lasts is waited for at the end. `keep`: given what there is
+    after each, while it isn't known yet which have cleared, and in the end."""
     asking = asyncio.create_task(floor.ask())
     patience_s = floor.scaled(LONGEST_RANGE_S) + SLACK_S
     try:
@@ -75,6 +75,7 @@ async def run(
         deadline = now() + patience_s
         for outcome in outcomes:
             await _cleared(floor, outcome, deadline)
+        keep(outcomes)
         return outcomes
     finally:
         asking.cancel()

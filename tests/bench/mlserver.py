@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.environments import environment_of
 from deploy.local.ports import free_ports
-from deploy.local.services import status_of
+from tests.bench.http_peer import HttpPeer
 
 NAME, MODEL = "MLServer 1.7.1", "risk"
 LOCK = Path(__file__).parent / "peers" / "mlserver.lock"
 
 
-@dataclass(frozen=True)
-class MLServer:
-    """How to start it, and where it is then."""
-
-    command: list[str]
-    port: int
-
-    def ready(self) -> bool:
-        return status_of(self.port, f"/v2/models/{MODEL}/ready") == 200
-
-
-def mlserver(folder: Path, booster: bytes, *, kafka: dict[str, object] | None = None) -> MLServer:
+def mlserver(folder: Path, booster: bytes, *, kafka: dict[str, object] | None = None) -> HttpPeer:
     """`folder`: made for it. `kafka`: settings of its Kafka runtime; unset, it isn't there."""
     folder.mkdir()
     (folder / "model.json").write_bytes(booster)
@@ -47,4 +35,5 @@ def mlserver(folder: Path, booster: bytes, *, kafka: dict[str, object] | None = 
     }
     (folder / "settings.json").write_text(json.dumps(settings))
     (folder / "model-settings.json").write_text(json.dumps(model))
-    return MLServer([str(environment_of(LOCK) / "bin" / "mlserver"), "start", str(folder)], port)
+    command = [str(environment_of(LOCK) / "bin" / "mlserver"), "start", str(folder)]
+    return HttpPeer(command, port, f"/v2/models/{MODEL}/ready")

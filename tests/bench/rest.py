@@ -24,12 +24,13 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess
-from deploy.local.services import READY_TIMEOUT_SECONDS, Service, status_of
+from deploy.local.services import READY_TIMEOUT_SECONDS, Service
 from deploy.local.stack import EmbeddedStack
 from services.scorer.keys import Scope, new_key
 from shared.contracts.identity import canonical_time
 from shared.contracts.topics import DECISIONS, TRANSACTIONS
 from tests.bench import bentoml, booster, mlserver
+from tests.bench.http_peer import HttpPeer
 from tests.bench.load import Answers, pack
 from tests.bench.report import Finding, at_least, at_most, finding
 from tests.e2e.system import Log, until
@@ -94,19 +95,17 @@ class Servers:
             # What is measured is the scorer: the others would take the cores that it is measured on.
             features.stop()
             assert scorer.running
-            peer = mlserver.mlserver(self.folder / "mlserver", trained.xgboost)
-            self.ports[MLSERVER] = peer.port
-            process = ManagedProcess("mlserver", peer.command, log_file=self.folder / "mlserver.log")
-            self._run(process, running, peer.ready)
-            other = bentoml.bentoml(self.folder / "bentoml", model)
-            self.ports[BENTOML] = other.port
-            process = ManagedProcess(
-                "bentoml", other.command, log_file=self.folder / "bentoml.log", environment=other.environment
-            )
-            self._run(process, running, other.ready)
-            routes = [sys.executable, "-m", "tests.bench.peers.routes", str(self.ports[EMPTY])]
-            process = ManagedProcess("routes", [*routes, str(model)], log_file=self.folder / "routes.log")
-            self._run(process, running, lambda: status_of(self.ports[EMPTY], "/openapi.json") == 200)
+            routes = [sys.executable, "-m", "tests.bench.peers.routes", str(self.ports[EMPTY]), str(model)]
+            peers = {
+                MLSERVER: mlserver.mlserver(self.folder / "mlserver", trained.xgboost),
+                BENTOML: bentoml.bentoml(self.folder / "bentoml", model),
+                EMPTY: HttpPeer(routes, self.ports[EMPTY], "/openapi.json"),
+            }
+            for name, peer in peers.items():
+                self.ports[name] = peer.port
+                log = self.folder / f"port-{peer.port}.log"
+                process = ManagedProcess(name, peer.command, log_file=log, environment=peer.environment)
+                self._run(process, running, peer.ready)
             self._running = running.pop_all()
         return self
 

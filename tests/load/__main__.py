@@ -177,10 +177,11 @@ def _against(arguments: argparse.Namespace, rate: int, console: Console) -> Run:
     if arguments.metrics:
         with console.status("waiting for the last decisions"):
             until = time.monotonic() + LAST_ONES_S
-            run.services = kept(before, look(arguments.metrics))
-            while run.undecided and time.monotonic() < until:
-                time.sleep(QUIET_S)
+            while True:
                 run.services = kept(before, look(arguments.metrics))
+                if not run.undecided or time.monotonic() > until:
+                    break
+                time.sleep(QUIET_S)
     return run
 
 

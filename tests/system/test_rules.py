@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,15 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=800)
+
+
+def assert_cluster_rules(promtool: str, folder: Path, tests: Sequence[Mapping[str, object]], *, every: str) -> None:
+    """promtool's own tests of the rules that Kubernetes alone has, worked out so often."""
+    (folder / "rules.yml").write_text(yaml.safe_dump(cluster_rules()))
+    document = {"rule_files": ["rules.yml"], "evaluation_interval": every, "tests": tests}
+    (folder / "test.yml").write_text(yaml.safe_dump(document))
+    tested = run(promtool, "test", "rules", folder / "test.yml")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
 def test_prometheus_takes_the_configuration_and_every_rule(promtool: str) -> None:
@@ -54,12 +64,7 @@ def test_a_night_without_a_reconciliation_that_ends_well_is_told(promtool: str, 
     # The first and the second night; then not before the end of the fifth day.
     sometimes = f"_x{looks} {day}+0x{looks - 1} {2 * day}+0x{3 * looks - 1} {5 * day}+0x{looks - 1}"
     missed = test({50: False, 73: False, 75: True, 119: True, 121: False}, sometimes)
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump(cluster_rules()))
-    (tmp_path / "test.yml").write_text(
-        yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "5m", "tests": [never, missed]})
-    )
-    tested = run(promtool, "test", "rules", tmp_path / "test.yml")
-    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert_cluster_rules(promtool, tmp_path, [never, missed], every="5m")
 
 
 def test_an_audit_that_fails_as_a_job_and_a_trainer_that_is_gone_are_told(promtool: str, tmp_path: Path) -> None:
@@ -85,12 +90,7 @@ def test_an_audit_that_fails_as_a_job_and_a_trainer_that_is_gone_are_told(promto
             look(8, "ServiceDown"), look(28, "ServiceDown", fires("ServiceDown", {"job": "trainer"})),
         ],
     }  # fmt: skip
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump(cluster_rules()))
-    (tmp_path / "test.yml").write_text(
-        yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [test]})
-    )
-    tested = run(promtool, "test", "rules", tmp_path / "test.yml")
-    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert_cluster_rules(promtool, tmp_path, [test], every="1m")
 
 
 def test_a_rule_that_is_wrong_fails_its_test(promtool: str, tmp_path: Path) -> None:
