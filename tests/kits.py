@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,8 +118,14 @@ async def purchases_lie_where_their_keys_belong(kit: Kit, system: System, name: 
 
 async def what_breaks_the_contract_is_not_sent(kit: Kit, system: System) -> None:
     before = len(await log_of(system, topics.TRANSACTIONS))
-    lines = [json.dumps(purchase("bad-1", "eve", amount=-1)), json.dumps({"transaction_id": "bad-2"}), "{"]
+    lines = [
+        json.dumps(purchase("bad-1", "eve", amount=-1)),
+        json.dumps({"transaction_id": "bad-2"}),
+        "{",
+        "[]",
+        json.dumps(purchase("bad-5", "eve", amount=math.nan)),
+    ]
     said = kit.refused(system, *lines)
-    assert [line.split(":")[0] for line in said] == ["line 1", "line 2", "line 3"]
+    assert [line.split(":")[0] for line in said] == [f"line {number}" for number in range(1, 6)]
     assert "amount" in said[0] and "customer_id" in said[1]
     assert len(await log_of(system, topics.TRANSACTIONS)) == before

@@ -5,8 +5,9 @@
     Problem(Exception)      a refusal; `status`, `reason`, `field`, `expected` as the service says them
       Unavailable           nothing was answered in time: asking again later is safe
 
-Every call may be sent again: one event has one decision, whichever request asked first. So a lost connection, 429, 503
-and the 409 of a request that is still being answered are tried again, for as long as `patience_s` lasts.
+Every call may be sent again: one event has one decision, whichever request asked first. So a lost connection, 429, 502,
+503, 504 (the service's own, or a proxy's) and the 409 of a request that is still being answered are tried again, for as
+long as `patience_s` lasts.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Verdict = Literal["approve", "review", "decline"]
 
 MOST_IN_A_BATCH = 1000
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
-_LATER = frozenset({429, 503})
+_LATER = frozenset({429, 502, 503, 504})
 
 
 class Problem(Exception):
@@ -174,13 +175,20 @@ class FlitRisk:
                 problem = _problem(answer)
                 if not isinstance(problem, Unavailable):
                     raise problem
-                wait_s = max(pause_s, float(answer.headers.get("retry-after", 0)))
+                wait_s = max(pause_s, _retry_after(answer))
             # Not all at the same moment again: those that were turned away together would come together.
             wait_s *= random.uniform(0.75, 1.25)
             if time.monotonic() + wait_s > give_up_at:
                 raise problem
             time.sleep(wait_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    """Seconds. The service says them as a number; a proxy may say a date, which its clock and ours have to agree on:
+    then our own pause has to do."""
+    said = answer.headers.get("retry-after", "")
+    return float(said) if said.isascii() and said.isdecimal() else 0.0
 
 
 def _problem(answer: httpx.Response) -> Problem:

@@ -19,12 +19,16 @@ from aiokafka import AIOKafkaProducer
 from contract import SERVERS, ContractBroken, Message
 
 
-async def publish(purchase: dict[str, Any], message: Message, producer: AIOKafkaProducer) -> str:
-    """Its event id, once all replicas in sync have the record. Raises ContractBroken before anything is sent."""
+async def publish(purchase: Any, message: Message, producer: AIOKafkaProducer) -> str:
+    """Its event id, once all replicas in sync have the record. Raises ContractBroken, or ValueError for a number that
+    JSON doesn't have, before anything is sent."""
+    if not isinstance(purchase, dict):
+        raise ContractBroken("$: a purchase is an object")
     # Its own id makes it the same event when it is sent again, also by another process.
     purchase.setdefault(message.event_field, uuid.uuid4().hex)
     message.check(purchase)
-    await producer.send_and_wait(message.topic, json.dumps(purchase).encode(), key=message.key(purchase))
+    value = json.dumps(purchase, allow_nan=False).encode()
+    await producer.send_and_wait(message.topic, value, key=message.key(purchase))
     return message.event(purchase)
 
 
@@ -38,7 +42,7 @@ async def main() -> int:
         for number, line in enumerate(sys.stdin, 1):
             try:
                 print(await publish(json.loads(line), message, producer), flush=True)
-            except (ContractBroken, json.JSONDecodeError) as wrong:
+            except ValueError as wrong:
                 print(f"line {number}: {wrong}", file=sys.stderr)
                 refused += 1
     finally:

@@ -84,8 +84,8 @@ def contributions(explained: Explained) -> tuple[go.Figure, str]:
     return laid_out, said
 
 
-def scores(found: Mapping[str, float], drifted: Sequence[str]) -> tuple[go.Figure, str]:
-    """Drift by feature, the largest at the top."""
+def scores(found: Mapping[str, float], drifted: Sequence[str], score: str) -> tuple[go.Figure, str]:
+    """Drift by feature, the largest at the top. `score`: what the figures are."""
     names = list(found)[::-1]
     figure = go.Figure(
         go.Bar(
@@ -97,7 +97,7 @@ def scores(found: Mapping[str, float], drifted: Sequence[str]) -> tuple[go.Figur
     )
     said = f"{len(drifted)} of {len(found)} features have drifted."
     height = BAR_HEIGHT * len(names) + 90
-    return _laid_out(figure, x="drift score (distance to the training window)", y="", height=height), said
+    return _laid_out(figure, x=score, y="", height=height), said
 
 
 def course(points: Sequence[tuple[datetime, float]], *, y: str) -> tuple[go.Figure, str]:

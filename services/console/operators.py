@@ -50,8 +50,8 @@ def enter() -> None:
             )
 
 
-def operator() -> Operator:
-    """Whoever looks at this page now."""
+def operator(*, anew: bool = False) -> Operator:
+    """Whoever looks at this page now. `anew`: whatever the scorer said of the key before."""
     name = (st.session_state.get("operator_name") or "").strip() or None
     try:
         key = access.settings().console.operator_key or st.session_state.get("operator_key") or None
@@ -60,7 +60,8 @@ def operator() -> Operator:
     if key is None:
         return Operator(None, name, None, NO_KEY)
     asked, standing = st.session_state.get("operator_checked", (None, None))
-    if asked != key:
+    if asked != key or anew:
+        st.session_state.pop("operator_checked", None)
         try:
             standing = access.scorer().standing(key)
         except ScorerAway as away:

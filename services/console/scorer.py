@@ -117,7 +117,11 @@ class Scorer:
         if answer.is_success:
             return answer
         problem = _problem(answer)
-        if answer.status_code in (429, 503) or problem.get("reason") == "in-flight":
+        if (
+            answer.is_server_error
+            or answer.status_code == httpx.codes.TOO_MANY_REQUESTS
+            or problem.get("reason") == "in-flight"
+        ):
             raise ScorerAway(f"The scorer can't answer right now: {problem.get('detail', answer.reason_phrase)}.")
         raise ScorerRefused(
             answer.status_code, str(problem.get("reason", "")), str(problem.get("detail", answer.reason_phrase))

@@ -35,6 +35,17 @@ def clock(since: datetime) -> Query:
     )
 
 
+def watched(since: datetime) -> Query:
+    """`moment`: up to when outcomes are in. What matured later isn't known for good or bad alike: a default is seen
+    before the term is over, a loan that is repaid only then."""
+    return query(
+        f"""
+SELECT MAX(observed_at) AS moment FROM {at(tables.OUTCOMES)} WHERE observed_at >= @since AND misplaced IS NOT TRUE
+""",
+        since=since,
+    )
+
+
 def matured(since: datetime, until: datetime, as_of: datetime, every: int) -> Query:
     """Each `every`-th decision on purchases of [since, until), with its outcome where that has matured by `as_of` and a
     lender would have seen it. Drawn by the place in the log, which tells nothing of the purchase."""

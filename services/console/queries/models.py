@@ -10,9 +10,13 @@ from shared.warehouse import tables
 MATURED = "matured"
 """The kind of an evaluation on purchases whose outcome was known."""
 
+MONTHLY = "four weeks"
+"""The periods of live performance that are shown: in a day or a week too few mature for a figure to mean much."""
+
 MOST_ROWS = 500
 MOST_SCORES = 5_000
 """Of drift: a hundred features, looked at fifty times."""
+MOST_COMPARISONS = 20
 
 
 def evaluations(since: datetime) -> Query:
@@ -31,28 +35,52 @@ LIMIT {MOST_ROWS}
 
 
 def performance(since: datetime) -> Query:
-    """Live performance by window, the oldest window first."""
+    """Live performance by window of four weeks, as it is known by now, the latest window first. A window of which too
+    little has matured has none."""
     return query(
         f"""
 SELECT evaluated_at, model_version, window_from, window_to, `rows` AS examples, auc, brier, ece
 FROM {at(tables.MODEL_PERFORMANCE)}
-WHERE evaluated_at >= @since
-ORDER BY window_to, evaluated_at
+WHERE evaluated_at >= @since AND period = @period AND auc IS NOT NULL
+QUALIFY ROW_NUMBER() OVER (PARTITION BY model_version, window_to ORDER BY evaluated_at DESC) = 1
+ORDER BY window_to DESC, model_version
 LIMIT {MOST_ROWS}
+""",
+        since=since,
+        period=MONTHLY,
+    )
+
+
+_OF_FEATURES = "evaluated_at >= @since AND IFNULL(kind, 'feature') = 'feature'"
+
+
+def comparisons(since: datetime) -> Query:
+    """What features were compared with, and over how many days, the latest first. Of the command `drift`, which looks
+    at a window of its caller's choice: 0 days, against ''."""
+    return query(
+        f"""
+SELECT IFNULL(window_days, 0) AS days, IFNULL(against, '') AS against, MAX(evaluated_at) AS latest
+FROM {at(tables.DRIFT_METRICS)}
+WHERE {_OF_FEATURES}
+GROUP BY days, against
+ORDER BY latest DESC, days DESC, against DESC
+LIMIT {MOST_COMPARISONS}
 """,
         since=since,
     )
 
 
-def drift(since: datetime) -> Query:
-    """A score for each feature of each look, the latest look first."""
+def drift(since: datetime, days: int, against: str) -> Query:
+    """A score for each feature of each look of one of the `comparisons`, the latest look first."""
     return query(
         f"""
 SELECT evaluated_at, model_version, window_from, window_to, `rows` AS events, feature, score, drifted
 FROM {at(tables.DRIFT_METRICS)}
-WHERE evaluated_at >= @since
+WHERE {_OF_FEATURES} AND IFNULL(window_days, 0) = @days AND IFNULL(against, '') = @against
 ORDER BY evaluated_at DESC, feature
 LIMIT {MOST_SCORES}
 """,
         since=since,
+        days=days,
+        against=against,
     )

@@ -16,24 +16,29 @@ SHOWN = 15
 def show() -> None:
     st.title("Drift")
     with access.in_words():
-        found = drift.looks(access.steady(models.drift(access.days_back(DAYS))))
-        if not found:
+        since = access.days_back(DAYS)
+        compared = [drift.Comparison(row["days"], row["against"]) for row in access.steady(models.comparisons(since))]
+        if not compared:
             st.info(
                 "Drift has not been looked at yet: `python -m services.trainer drift` compares the model's training "
                 "window with the last days."
             )
             return
-        _newest(found[0])
+        one = compared[0]
+        if len(compared) > 1:
+            one = st.selectbox("Comparison", compared, format_func=str, key="drift_comparison")
+        found = drift.looks(access.steady(models.drift(since, one.days, one.against)))
+        _newest(found[0], one)
         _over_time(found)
 
 
-def _newest(look: drift.Look) -> None:
+def _newest(look: drift.Look, compared: drift.Comparison) -> None:
     with st.container(horizontal=True, gap="large"):
         st.metric("Drifted features", f"{len(look.drifted)} of {len(look.scores)}", width="content")
         st.metric("Events compared", f"{look.events:,}", width="content")
         st.metric("Looked at (UTC)", wording.moment(look.evaluated_at)[:16], width="content")
-    st.caption(f"Purchases of {look.window} against the training window of model {look.model_version}.")
-    figure, said = charts.scores(dict(list(look.scores.items())[:SHOWN]), look.drifted)
+    st.caption(f"Purchases of {look.window} against {compared.other} (model {look.model_version}).")
+    figure, said = charts.scores(dict(list(look.scores.items())[:SHOWN]), look.drifted, compared.score)
     st.plotly_chart(figure, config=charts.CONFIG, key="scores", alt=said)
     st.caption(
         f"{len(look.drifted)} of {len(look.scores)} features have drifted; shown are the {SHOWN} that moved most."

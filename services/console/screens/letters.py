@@ -73,6 +73,11 @@ def _confirm(reason: str, limit: int, would: str) -> None:
     with access.in_words():
         st.markdown(f"The ingestor says: **{wording.plain(would)}**. Each is sent once, whoever asks again.")
         if st.button(f"Send at most {limit:,} letters of “{reason}” again", key="letters_sure", type="primary"):
+            # The ingestor asks nobody who sent for it: what this session knew of the key may have changed since.
+            off = operators.operator(anew=True).administration_off
+            if off:
+                st.error(off)
+                return
             with st.spinner("Sending"):
                 st.session_state["letters_told"] = commands.replay_letters(reason, limit, dry_run=False)
             st.rerun()

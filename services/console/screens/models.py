@@ -58,15 +58,15 @@ def _measured(parts: Parts, known: dict[str, Description]) -> list[Row]:
 
 def _course(performance: list[Row]) -> None:
     lines: dict[str, list[tuple[object, float]]] = {}
-    for row in performance:
-        if row["auc"] is not None and row["window_to"] is not None:
-            lines.setdefault(row["model_version"], []).append((row["window_to"], row["auc"]))
+    for row in reversed(performance):
+        lines.setdefault(row["model_version"], []).append((row["window_to"], row["auc"]))
     st.subheader("Live performance")
     if not lines:
         st.caption("Nothing has been measured on matured outcomes yet.")
         return
     figure, said = charts.performance(lines)  # type: ignore[arg-type]
     st.plotly_chart(figure, config=charts.CONFIG, key="performance", alt=said)
+    st.caption("Of what each decided in four weeks, on the purchases of these weeks that have matured by now.")
 
 
 def _card(known: dict[str, Description]) -> None:

@@ -75,11 +75,17 @@ def _cases() -> tuple[KnownChances, int]:
         return what_if.cases([], _exploration_of), 0
     clock: datetime = row["moment"]
     # To the day, so that the same question is asked until the stream's next.
-    until = clock.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    until = _day_of(clock) + timedelta(days=1)
     since = until - timedelta(days=DAYS)
+    seen = access.lately(cases.watched, access.long)
+    as_of = since if seen is None else _day_of(min(clock, seen["moment"]))
     [counted] = access.long(cases.decided_between(since, until))
     every = max(1, -(-counted["decisions"] // cases.MOST_CASES))
-    return what_if.cases(access.long(cases.matured(since, until, until, every)), _exploration_of), counted["decisions"]
+    return what_if.cases(access.long(cases.matured(since, until, as_of, every)), _exploration_of), counted["decisions"]
+
+
+def _day_of(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _exploration_of(policy: str) -> Exploration | None:

@@ -10,8 +10,30 @@ from services.console.queries.query import Row
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the last days are held against."""
+
+    days: int
+    """How many of the last days; 0: as many as whoever asked `drift` wanted."""
+    against: str
+    """`reference`, `before`, or '' of `drift`."""
+
+    @property
+    def other(self) -> str:
+        return f"the {self.days} days before" if self.against == "before" else "the training window"
+
+    @property
+    def score(self) -> str:
+        """What its figures are."""
+        return "population stability index" if self.days else "Wasserstein's distance, in deviations"
+
+    def __str__(self) -> str:
+        return f"{self.days} days against {self.other}" if self.days else f"On demand, against {self.other}"
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
-    """One comparison of a model's training window with a later one."""
+    """One comparison of some days with others."""
 
     evaluated_at: datetime
     model_version: str

@@ -21,12 +21,9 @@ METRICS = {
 def side_by_side(
     parts: Sequence[Part], known: Mapping[str, Description], evaluations: Sequence[Row], performance: Sequence[Row]
 ) -> dict[str, dict[str, str]]:
-    """Version and part → what is told of it, by name. `evaluations`: on matured purchases, the latest first.
-    `performance`: the latest last."""
-    matured: dict[str, Row] = {}
-    for row in evaluations:
-        matured.setdefault(row["model_version"], row)
-    live = {row["model_version"]: row for row in performance}
+    """Version and part → what is told of it, by name. `evaluations`: on matured purchases. `performance`: live. The
+    latest of both first."""
+    matured, live = _first_of_each(evaluations), _first_of_each(performance)
     columns: dict[str, dict[str, str]] = {}
     for part in parts:
         description = known.get(part.version)
@@ -52,6 +49,13 @@ def as_table(columns: Mapping[str, Mapping[str, str]]) -> list[dict[str, str]]:
     """A row for each thing that is told, a column for each version: which reads on a phone as well."""
     names = list(dict.fromkeys(name for column in columns.values() for name in column))
     return [{"": name} | {version: column.get(name, "–") for version, column in columns.items()} for name in names]
+
+
+def _first_of_each(rows: Sequence[Row]) -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    for row in rows:
+        found.setdefault(row["model_version"], row)
+    return found
 
 
 def _figure(value: Any) -> str:

@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from services.console import access
+from services.console import access, commands
 from services.console.queries import review
+from services.console.scorer import Scorer
 from shared.contracts.events import Verdict
 from shared.settings import BigQuerySettings
 from shared.warehouse.schema import ensure_warehouse
-from tests.integration.console.world import DRIFTING, World, made
+from tests.integration.console.world import DRIFTING, LIVE_AUC, World, made
 
 pytestmark = pytest.mark.integration
 
@@ -159,6 +161,7 @@ def test_models_stand_side_by_side_with_their_parts(console: World) -> None:
     assert champion is not None
     assert table.set_index("")[champion]["Part"] == "champion"
     assert table.set_index("")[champion]["AUC, matured since"] == "0.571"
+    assert table.set_index("")[champion]["AUC, live"] == str(LIVE_AUC)
     assert test.button(key="promote").disabled and test.button(key="rollback").disabled
 
 
@@ -167,6 +170,19 @@ def test_drift_names_what_has_drifted(console: World) -> None:
     shown = {metric.label: metric.value for metric in test.metric}
     assert shown["Drifted features"] == "1 of 3"
     assert test.selectbox(key="drift_feature").options[0] == DRIFTING
+
+
+def test_drift_shows_one_comparison_at_a_time(console: World) -> None:
+    test = looked_at("drift")
+    comparisons = test.selectbox(key="drift_comparison")
+    assert comparisons.options == [
+        "On demand, against the training window", "7 days against the training window",
+        "7 days against the 7 days before",
+    ]  # fmt: skip
+    comparisons.select_index(1).run()
+    shown = {metric.label: metric.value for metric in test.metric}
+    assert shown["Drifted features"] == "2 of 2"
+    assert test.selectbox(key="drift_feature").options == ["tenure days", DRIFTING]
 
 
 def test_a_stricter_policy_approves_fewer(console: World) -> None:
@@ -187,6 +203,39 @@ def test_what_is_in_a_letter_is_behind_a_click(console: World) -> None:
     test.toggle[0].set_value(True).run()
     assert test.code[0].value == "{"
     assert test.button(key="letters_replay").disabled
+
+
+def test_a_key_that_was_revoked_since_replays_nothing(console: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bool] = []
+
+    def replay(reason: str, limit: int, *, dry_run: bool) -> str:
+        sent.append(dry_run)
+        return "2 letters"
+
+    known = [True]
+    door = httpx.MockTransport(
+        lambda request: (
+            httpx.Response(200, json={}) if known[0] else httpx.Response(401, json={"reason": "unauthorized"})
+        )
+    )
+    monkeypatch.setattr(access, "scorer", lambda: Scorer("http://scorer", None, door))
+    monkeypatch.setattr(commands, "replay_letters", replay)
+    test = looked_at("letters", operator_key="flit_admin")
+
+    def sure() -> None:
+        # Both, for here a press runs the whole page, which a dialog isn't part of that nobody has just opened.
+        test.button(key="letters_replay").click()
+        test.button(key="letters_sure").click().run()
+
+    test.button(key="letters_replay").click().run()
+    sure()
+    assert sent == [True, True, False]
+
+    test.button(key="letters_replay").click().run()
+    known[0] = False
+    sure()
+    assert "doesn't know this key" in seen(test)
+    assert False not in sent[3:]
 
 
 def test_health_says_who_is_away_and_how_old_the_warehouse_is(console: World) -> None:

@@ -34,6 +34,8 @@ PACE = timedelta(milliseconds=500)
 """Between decisions, or a little less: so all of them are of the last quarter of an hour."""
 
 DRIFTING = "amount"
+LIVE_AUC = 0.612
+"""Of the last four weeks of which enough has matured."""
 
 
 @dataclass(frozen=True)
@@ -150,3 +152,40 @@ def _measured(settings: BigQuerySettings, version: str) -> None:
             for name, score in ((DRIFTING, 0.31), ("tenure_days", 0.04), ("credit_limit", 0.02))
         ]
     )
+    _monitored(warehouse, version, now)
+
+
+def _monitored(warehouse: Warehouse, version: str, now: datetime) -> None:
+    """As the monitor does: live figures of several periods, one of them known better since, and drift of several
+    comparisons in one look, of other things than features as well."""
+
+    def row(ago: int, **told: object) -> dict[str, object]:
+        measured = canonical_time(now - timedelta(hours=1 + ago))
+        return {"evaluated_at": measured, "model_version": version, "rows": 90, **told}
+
+    def window(days: int, ended: int) -> dict[str, str]:
+        end = now - timedelta(days=ended)
+        return {"window_from": canonical_time(end - timedelta(days=days)), "window_to": canonical_time(end)}
+
+    month = {"period": "four weeks", **window(28, 30)}
+    warehouse.insert(
+        tables.MODEL_PERFORMANCE,
+        [
+            row(2, auc=0.9, **month),
+            row(1, auc=LIVE_AUC, **month),
+            row(0, period="four weeks", **window(28, 2)),
+            row(0, auc=0.8, period="four weeks", **window(28, 58)),
+            row(0, auc=0.7, period="day", **window(1, 1)),
+        ],
+    )
+    warehouse.insert(
+        tables.DRIFT_METRICS,
+        [
+            row(0, feature=name, score=score, drifted=score > 0.2, kind=kind, window_days=7, against=against,
+                **window(7, 0))
+            for kind, name, against, score in (
+                ("feature", "tenure_days", "reference", 0.4), ("feature", DRIFTING, "reference", 0.3),
+                ("feature", "tenure_days", "before", 0.1), ("prediction", "probability", "reference", 0.9),
+            )
+        ],
+    )  # fmt: skip

@@ -69,7 +69,14 @@ def test_its_decision_has_fields_of_the_contracts() -> None:
 
 @pytest.mark.parametrize(
     "passing",
-    [problem(503, "kafka-unavailable"), problem(429, "rate"), problem(409, "in-flight"), httpx.ConnectError("refused")],
+    [
+        problem(503, "kafka-unavailable"),
+        problem(429, "rate"),
+        problem(409, "in-flight"),
+        httpx.Response(502, text="<html>Bad Gateway</html>"),
+        httpx.Response(504, headers={"Retry-After": "Wed, 01 Jul 2026 12:00:00 GMT"}),
+        httpx.ConnectError("refused"),
+    ],
 )
 def test_what_passes_is_tried_again(passing: httpx.Response | Exception, pauses: list[float]) -> None:
     risk, service = client(passing, passing, httpx.Response(200, json=body()))

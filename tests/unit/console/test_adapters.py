@@ -77,7 +77,13 @@ def test_away_and_refused_are_told_apart_and_neither_says_the_key() -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
-    for handler in (broken, refusing(503, "overloaded"), refusing(429, "rate"), refusing(409, "in-flight")):
+    for handler in (
+        broken,
+        refusing(503, "overloaded"),
+        refusing(502, ""),
+        refusing(429, "rate"),
+        refusing(409, "in-flight"),
+    ):
         with pytest.raises(ScorerAway) as away:
             scorer(handler).cancel("e", note=None, key="secret")
         assert "secret" not in str(away.value)

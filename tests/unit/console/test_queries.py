@@ -26,7 +26,8 @@ LISTS = (
     review.given(SINCE, 10),
     models.evaluations(SINCE),
     models.performance(SINCE),
-    models.drift(SINCE),
+    models.comparisons(SINCE),
+    models.drift(SINCE, 7, "reference"),
     letters.latest(SINCE, "syntax", 10),
     letters.one(0, 1, SINCE),
     cases.matured(SINCE, UNTIL, UNTIL, 3),
@@ -38,6 +39,7 @@ AGGREGATES = (
     letters.by_reason_and_day(SINCE),
     cases.decided_between(SINCE, UNTIL),
     cases.clock(SINCE),
+    cases.watched(SINCE),
 )
 TABLES = {table.id: table for table in tables.ALL}
 

@@ -136,9 +136,10 @@ def test_the_latest_evaluation_of_a_version_counts() -> None:
         {"model_version": "v", "metrics": {"auc": 0.58}},
         {"model_version": "v", "metrics": {"auc": 0.51}},
     ]
-    columns = models.side_by_side([Part("v", "champion"), Part("v", "shadow")], known, evaluations, [])
+    performance: list[Row] = [{"model_version": "v", "auc": 0.57}, {"model_version": "v", "auc": 0.61}]
+    columns = models.side_by_side([Part("v", "champion"), Part("v", "shadow")], known, evaluations, performance)
     assert list(columns) == ["v", "v (shadow)"]
-    assert columns["v"]["AUC, matured since"] == "0.58"
+    assert columns["v"]["AUC, matured since"] == "0.58" and columns["v"]["AUC, live"] == "0.57"
     assert columns["v"]["May decide"].startswith("no")
     table = models.as_table(columns)
     assert table[0] == {"": "Part", "v": "champion", "v (shadow)": "shadow"}
@@ -156,6 +157,15 @@ def test_looks_are_told_apart_by_time_and_model_the_latest_first() -> None:
     assert [look.evaluated_at for look in found] == [NOW, earlier]
     assert list(found[0].scores) == ["b", "a"] and found[0].drifted == ["b"]
     assert drift.course(found, "a") == [(earlier, 0.05), (NOW, 0.01)]
+
+
+def test_a_comparison_says_with_what() -> None:
+    told = {str(drift.Comparison(*one)) for one in ((7, "reference"), (7, "before"), (0, ""))}
+    assert told == {
+        "7 days against the training window",
+        "7 days against the 7 days before",
+        "On demand, against the training window",
+    }
 
 
 @pytest.mark.parametrize(
