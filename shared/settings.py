@@ -209,7 +209,8 @@ class MetricsSettings(Section):
 
 
 class LimitsSettings(Section):
-    max_amount: float = Field(default=_DEFAULT_LIMITS.max_amount, gt=0)
+    max_amount: float = Field(default=_DEFAULT_LIMITS.max_amount, gt=0, le=1e9)
+    """In the purchase's currency. A billion: what is added up of a customer in smallest units still fits 64 bits."""
     max_body_bytes: int = Field(default=_DEFAULT_LIMITS.max_body_bytes, gt=0)
     max_future_seconds: int = Field(default=_DEFAULT_LIMITS.max_future_seconds, ge=0)
     max_lateness_seconds: int = Field(default=_DEFAULT_LIMITS.max_lateness_seconds, ge=0)

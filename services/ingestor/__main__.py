@@ -23,9 +23,11 @@ from services.ingestor.history import HistoryIngest, Range
 from services.ingestor.intake import Intake
 from services.ingestor.live import LiveIngest
 from services.ingestor.progress import TerminalProgress
+from services.ingestor.reading import BeginningGone
 from services.ingestor.replay import Choice, Replay
 from services.ingestor.settings import IngestorSettings
 from services.ingestor.source import SimtomSource, SourceRefused
+from services.ingestor.sparing import SparingSender
 from services.ingestor.stopping import Stopped
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import ReliableProducer
@@ -63,7 +65,8 @@ async def work(arguments: argparse.Namespace, settings: IngestorSettings, stop: 
             print(await replay.run(Choice(arguments.reason, arguments.limit, arguments.dry_run, arguments.repeated)))
             return
         tracing = OFF if archive is not None else tracing_of("ingestor")
-        delivery = Delivery(archive or tracing.sender(producer), max_refused_share=section.max_refused_share)
+        sparing = SparingSender(tracing.sender(producer), settings.kafka)
+        delivery = Delivery(archive or sparing, max_refused_share=section.max_refused_share)
         intake = Intake(source, delivery, scope=scope, limits=limits, now=lambda: datetime.now(UTC), stop=stop,
                         tracing=tracing)  # fmt: skip
         serve = OperationsServer if section.mode == "live" else operations_of_job
@@ -76,7 +79,8 @@ async def work(arguments: argparse.Namespace, settings: IngestorSettings, stop: 
             days = Range(section.start, section.end, section.daily, section.seed)
             cursors = archive or CursorStore(redis)
             with TerminalProgress(days.start, days.end) as progress:
-                ingest = HistoryIngest(intake, cursors, progress, generator=section.generator)
+                topics = sparing if archive is None else None
+                ingest = HistoryIngest(intake, cursors, progress, topics, generator=section.generator)
                 await ingest.run(days, again=section.again, first_read=section.first_read)
 
 
@@ -101,7 +105,7 @@ def main() -> None:
         except SourceRefused as error:
             print(f"bad setting {error}", file=sys.stderr)
             raise SystemExit(EXIT_BAD_SETTING) from None
-        except (SourceChanged, TooManyRefused, TransientError) as error:
+        except (SourceChanged, TooManyRefused, BeginningGone, TransientError) as error:
             log.error("given_up", kind=type(error).__name__, error=str(error))
             raise SystemExit(EXIT_FAILED) from None
 

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-REDIS_PAUSE_S = 1.0
+PAUSE_S = 1.0
 
 
 class Cursors(Protocol):
@@ -32,6 +32,14 @@ class Cursors(Protocol):
     async def save(self, source: str, cursor: Cursor) -> None: ...
     async def rewind(self, source: str) -> None:
         """To the beginning; when the run was first read stays known."""
+
+
+class Topics(Protocol):
+    """What has been delivered, as it stands there. Raises TransientError where the brokers are away."""
+
+    async def look(self, source: str, *, whole: bool) -> None:
+        """Send nothing from here on that is there already. Raises BeginningGone (`whole`: nothing may be missing of
+        what ever was there)."""
 
 
 class Progress(Protocol):
@@ -54,26 +62,35 @@ class HistoryIngest:
     """Delivers a range of days: every event at least once, the cursor moving by completed days.
 
     The source can only be asked for the whole range again. The days that are done are passed over then; the day that
-    was in hand is sent again, under the same event ids.
+    was in hand is sent again, under the same event ids. Where the cursor says nothing (a first reading, one that is to
+    be made again, or one whose cursor was lost), what the topics hold of it is passed over event by event.
     """
 
-    def __init__(self, intake: Intake, cursors: Cursors, progress: Progress, *, generator: str) -> None:
+    def __init__(
+        self, intake: Intake, cursors: Cursors, progress: Progress, topics: Topics | None = None, *, generator: str
+    ) -> None:
+        """`topics`: None where it isn't delivered to any."""
         self._intake = intake
         self._cursors = cursors
         self._progress = progress
+        self._topics = topics
         self._generator = generator
 
     async def run(self, days: Range, *, again: bool = False, first_read: date | None = None) -> None:
         """Read the range to its end. `again`: also the days that are done. `first_read`: the source's day when the run
         was read first, where the cursor that holds it is lost.
 
-        Raises Stopped, SourceRefused, SourceChanged, TooManyRefused.
+        Raises Stopped, SourceRefused, SourceChanged, TooManyRefused, and BeginningGone where it is to be read `again`
+        and retention has taken some of the topics.
         """
         run = Run.history(self._generator, days.start, days.seed)
         body = history_body(days.start, days.end, days.daily, days.seed)
         lines_before: int | None = None
         if again:
+            await self._look(run, whole=True)
             await self._patiently(lambda: self._cursors.rewind(run.source))
+        elif (await self._load(run)).server_day is None:
+            await self._look(run, whole=False)
         while True:
             # Each reading begins with what is kept: of what isn't, nothing is known to have been delivered.
             cursor = await self._load(run)
@@ -150,6 +167,10 @@ class HistoryIngest:
         log.info("day_completed", day=day.isoformat(), events=events, acknowledged=cursor.acknowledged)
         self._progress.day_completed(day, events, cursor.acknowledged)
 
+    async def _look(self, run: Run, *, whole: bool) -> None:
+        if (topics := self._topics) is not None:
+            await self._patiently(lambda: topics.look(run.source, whole=whole))
+
     async def _load(self, run: Run) -> Cursor:
         return await self._patiently(lambda: self._cursors.load(run.source))
 
@@ -161,5 +182,5 @@ class HistoryIngest:
             try:
                 return await ask()
             except TransientError as error:
-                log.warning("waiting_for_redis", error=str(error))
-                await pause(self._intake.stop, REDIS_PAUSE_S)
+                log.warning("waiting_for_dependency", error=str(error))
+                await pause(self._intake.stop, PAUSE_S)

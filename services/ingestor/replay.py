@@ -17,20 +17,18 @@ from datetime import date
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.ingestor.delivery import Sender
 from services.ingestor.lines import Line
 from services.ingestor.pipeline import NOT_FROM_KAFKA, Reading, Record, Refused, read_line
+from services.ingestor.reading import read_topic
 from services.ingestor.simtom import CustomerScope, Run
 from shared.contracts import topics
 from shared.contracts.events import DeadLetter
 from shared.contracts.headers import REPLAYED_FROM_HEADER
 from shared.contracts.transactions import Limits
-from shared.kafka.connection import client_arguments
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
 from shared.settings import KafkaSettings
@@ -42,9 +40,6 @@ MEMORY_KEY = "ingestor:replayed"
 
 MEMORY_SECONDS = topics.DEAD_LETTERS.retention_ms // 1000
 """A letter lives no longer than this, so neither need the memory of it."""
-
-BATCH_LETTERS = 500
-FETCH_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,24 +175,8 @@ class Replay:
 
 async def read_letters(settings: KafkaSettings) -> AsyncIterator[list[DeadLetter]]:
     """The letters from the beginning to the end that the topic has now, in batches. Raises TransientError."""
-    consumer = AIOKafkaConsumer(**client_arguments(settings), enable_auto_commit=False)
-    try:
-        await consumer.start()
-        partitions = [TopicPartition(topics.DEAD_LETTERS.name, number) for number in range(settings.partitions)]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        open_ones = {partition for partition in partitions if await consumer.position(partition) < ends[partition]}
-        while open_ones:
-            batch = await consumer.getmany(*open_ones, timeout_ms=FETCH_MS, max_records=BATCH_LETTERS)
-            records = [record for partition, got in batch.items() for record in got if record.offset < ends[partition]]
-            if records:
-                yield [letter for record in records if (letter := _decode(record.value)) is not None]
-            open_ones = {p for p in open_ones if await consumer.position(p) < ends[p]}
-    except (KafkaError, OSError) as error:
-        raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
-    finally:
-        await consumer.stop()
+    async for records in read_topic(settings, topics.DEAD_LETTERS.name):
+        yield [letter for record in records if (letter := _decode(record.value)) is not None]
 
 
 _decoder = msgspec.json.Decoder(DeadLetter)

@@ -251,5 +251,6 @@ async def _refuse_other_answers(answer: httpx.Response) -> None:
             break
     if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.UNPROCESSABLE_ENTITY) and not is_page:
         detail = page[:300].decode("utf-8", "replace")
-        raise SourceRefused(f"{answer.request.method} {answer.request.url} answers {answer.status_code}: {detail}")
+        # The path alone: whoever names a user in the address names his password, too.
+        raise SourceRefused(f"{answer.request.method} {answer.request.url.path} answers {answer.status_code}: {detail}")
     raise SourceBroken(f"the source answers {answer.status_code}, no stream", page[:MAX_VALUE_BYTES])

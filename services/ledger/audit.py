@@ -112,14 +112,19 @@ def _by_place(parts: Iterable[Mapping[TopicPartition, int]]) -> dict[tuple[str, 
 async def _settled_ends(
     reader: LogReader, patience: float
 ) -> tuple[dict[str, dict[TopicPartition, int]], dict[str, int]]:
-    """Ends of all topics such that everything that follows from the transactions read is below them."""
+    """Ends of all topics such that everything that follows from the inputs is below them, and what the groups lack."""
     deadline = time.monotonic() + patience
     ends: Ends = {}
     lag: dict[str, int] = {}
     for topic in (TRANSACTIONS, OUTCOMES):
         ends[topic.name] = await reader.ends(topic.name)
     inputs = ends[TRANSACTIONS.name] | ends[OUTCOMES.name]
-    lag["flit-features"] = sum((await reader.caught_up("flit-features", inputs, deadline)).values())
+    lacking = await reader.caught_up("flit-features", inputs, deadline)
+    lag["flit-features"] = sum(lacking.values())
+    # What it takes in from here on has its vectors beyond the ends that are read below: that it is late is all that can
+    # be said of it.
+    for topic in (TRANSACTIONS, OUTCOMES):
+        ends[topic.name] = {place: end - lacking.get(place, 0) for place, end in ends[topic.name].items()}
     ends[FEATURES.name] = await reader.ends(FEATURES.name)
     lag["flit-scorer"] = sum((await reader.caught_up("flit-scorer", ends[FEATURES.name], deadline)).values())
     for topic in (DECISIONS, DECISION_UPDATES, DEAD_LETTERS):

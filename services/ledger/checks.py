@@ -25,7 +25,8 @@ from shared.contracts.rejections import RejectionReason
 from shared.contracts.topics import DEAD_LETTERS, DECISION_UPDATES, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
 
 REPAIRS = {
-    "P1": "stream the days again (`python -m services.ingestor history`): what is there already has no second effect",
+    "P1": "bring the days once more (`python -m services.ingestor backfill … --again`): what the topics hold of them is"
+    " not sent again",
     "P2": "a missing decision: stop the scorer, `python -m services.scorer rewind PARTITION OFFSET` to the purchase's"
     " vector, start it; what is decided stays so",
     "P3": "`python -m services.sink repair`; a row that says something else than its record: delete it first. No chain"

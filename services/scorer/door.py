@@ -165,7 +165,8 @@ def _asked_for_s(request: Request) -> float | None:
     text = request.headers.get(DEADLINE_HEADER)
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= LONGEST_DEADLINE_MS):
+    # Leading zeros and all: a number of any length would take its time, or be too long for a float.
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= LONGEST_DEADLINE_MS):
         raise Rejection(RejectionReason.RANGE, DEADLINE_HEADER, f"whole milliseconds, 1 to {LONGEST_DEADLINE_MS}")
     return int(text) / 1000
 

@@ -225,7 +225,7 @@ def _parse(parts: list[str]) -> _Key | None:
             rate = Rate(per_second, int(options.get("burst", max(1, round(2 * per_second)))))
             if not 0 < rate.per_second < 1e9 or rate.burst < 1:
                 return None
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         return None
     return _Key(bytes.fromhex(parts[1]), Caller(parts[2], scopes, rate), expires)
 

@@ -17,7 +17,7 @@ from services.scorer.problems import Problem
 from services.scorer.reload import ModelReloader
 from shared.contracts.rejections import RejectionReason
 from shared.model_artifact.manifest import VERSION_HEX_DIGITS, ArtifactFault, ArtifactRefused
-from shared.model_artifact.registry import ModelRegistry, PromotionConflict
+from shared.model_artifact.registry import ModelRegistry, Pointer, PromotionConflict
 
 log = structlog.get_logger()
 
@@ -61,14 +61,23 @@ class Models:
 
     async def _switched(self, what: str, by: str) -> bytes:
         await self._reloader.look()
-        current, previous = self._registry.pointer("current"), self._registry.pointer("previous")
+        try:
+            current, previous = await asyncio.to_thread(self._pointers)
+        except (ArtifactRefused, OSError) as error:
+            log.warning(what, by=by, error=str(error)[:200])
+            raise Unavailable(
+                "registry-unavailable", f"done, but what is in service now can't be read: {error}"
+            ) from None
         log.info(
             what, by=by, version=current.version if current else None, before=previous.version if previous else None
         )
         return msgspec.json.encode({"current": current, "previous": previous})
 
+    def _pointers(self) -> tuple[Pointer | None, Pointer | None]:
+        return self._registry.pointer("current"), self._registry.pointer("previous")
+
     def _listing(self) -> dict[str, Any]:
-        current, previous = self._registry.pointer("current"), self._registry.pointer("previous")
+        current, previous = self._pointers()
         trials = self._registry.trials()
         arms = {arm.model_version: arm.name for arm in trials.experiment.arms} if trials.experiment else {}
         versions = self._registry.versions()

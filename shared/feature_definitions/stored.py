@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,17 +21,31 @@ class LayoutMismatch(Exception):
     """The bytes were written by another version of this module."""
 
 
-class _Tile(msgspec.Struct, array_like=True):
+class _Wide(NamedTuple):
+    """Money whose squares have outgrown the integers of MessagePack: two thousand purchases at the cap, in a currency
+    of three decimals. A state that holds any has all of its money so."""
+
+    n: int
+    total: int
+    squares: bytes
+    """Big-endian."""
+    largest: int
+
+
+M = TypeVar("M", Money, _Wide)
+
+
+class _Tile(msgspec.Struct, Generic[M], array_like=True):
     number: int
     n: int
     nights: int
     categories: int
     devices: list[int]
     methods: list[int]
-    money: dict[str, Money]
+    money: dict[str, M]
 
 
-class _Stored(msgspec.Struct, array_like=True):
+class _Stored(msgspec.Struct, Generic[M], array_like=True):
     layout: int
     purchases: list[Purchase]
     seen: dict[int, int]
@@ -38,29 +53,33 @@ class _Stored(msgspec.Struct, array_like=True):
     known: dict[int, tuple[int, int]]
     settled: tuple[int, int] = (0, 0)
     folded_until_us: int | None = None
-    tiles: list[list[_Tile]] = []
+    tiles: list[list[_Tile[M]]] = []
     due: list[tuple[str, int, int]] = []
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Stored)
+_decoder = msgspec.msgpack.Decoder(_Stored[Money])
+_wide_decoder = msgspec.msgpack.Decoder(_Stored[_Wide])
 
 
 def dump(state: CustomerState) -> bytes:
     """Bytes of a state; canonical, since every part has one order."""
-    return _encoder.encode(
-        _Stored(
-            LAYOUT,
-            state.purchases,
-            state.seen,
-            state.outcomes,
-            dict(sorted(state.known.items())),
-            state.settled,
-            state.folded_until_us,
-            [[_tile(number, totals) for number, totals in sorted(tiles.items())] for tiles in state.tiles],
-            [(currency, day, minor) for (currency, day), minor in sorted(state.due.items())],
-        )
+    stored = _Stored(
+        LAYOUT,
+        state.purchases,
+        state.seen,
+        state.outcomes,
+        dict(sorted(state.known.items())),
+        state.settled,
+        state.folded_until_us,
+        [[_tile(number, totals) for number, totals in sorted(tiles.items())] for tiles in state.tiles],
+        [(currency, day, minor) for (currency, day), minor in sorted(state.due.items())],
     )
+    try:
+        return _encoder.encode(stored)
+    except OverflowError:
+        wide = [[_with_money(tile, _widened) for tile in tiles] for tiles in stored.tiles]
+        return _encoder.encode(msgspec.structs.replace(stored, tiles=wide))
 
 
 def load(state: CustomerState, data: bytes) -> None:
@@ -68,7 +87,7 @@ def load(state: CustomerState, data: bytes) -> None:
     try:
         held = _decoder.decode(data)
     except msgspec.DecodeError as error:
-        raise LayoutMismatch(str(error)) from None
+        held = _wide(data, error)
     if held.layout != LAYOUT:
         raise LayoutMismatch(f"layout {held.layout}, this code reads {LAYOUT}")
     state.purchases = held.purchases
@@ -81,7 +100,31 @@ def load(state: CustomerState, data: bytes) -> None:
     state.due = {(currency, day): minor for currency, day, minor in held.due}
 
 
-def _tile(number: int, totals: Totals) -> _Tile:
+def _wide(data: bytes, error: msgspec.DecodeError) -> _Stored[Money]:
+    """`error`: why it isn't stored as most are. Raises LayoutMismatch."""
+    try:
+        held = _wide_decoder.decode(data)
+    except msgspec.DecodeError:
+        raise LayoutMismatch(str(error)) from None
+    tiles = [[_with_money(tile, _narrowed) for tile in tiles] for tiles in held.tiles]
+    narrow: _Stored[Money] = msgspec.structs.replace(held, tiles=tiles)  # type: ignore[assignment]
+    return narrow
+
+
+def _with_money(tile: _Tile[Any], changed: Callable[[Any], Any]) -> _Tile[Any]:
+    return msgspec.structs.replace(tile, money={name: changed(money) for name, money in tile.money.items()})
+
+
+def _widened(money: Money) -> _Wide:
+    squares = money.squares.to_bytes((money.squares.bit_length() + 7) // 8, "big")
+    return _Wide(money.n, money.total, squares, money.largest)
+
+
+def _narrowed(money: _Wide) -> Money:
+    return Money(money.n, money.total, int.from_bytes(money.squares, "big"), money.largest)
+
+
+def _tile(number: int, totals: Totals) -> _Tile[Money]:
     return _Tile(
         number,
         totals.n,
@@ -93,7 +136,7 @@ def _tile(number: int, totals: Totals) -> _Tile:
     )
 
 
-def _totals(tile: _Tile) -> Totals:
+def _totals(tile: _Tile[Money]) -> Totals:
     totals = Totals()
     totals.n, totals.nights, totals.categories = tile.n, tile.nights, tile.categories
     totals.devices, totals.methods, totals.money = set(tile.devices), set(tile.methods), tile.money

@@ -2,11 +2,14 @@
 
 A broker checks a compressed batch by walking over its records field by field. It doesn't compare a record's own length
 with its fields, and it doesn't look at names of headers. aiokafka does both, and raises for the whole batch: every
-consumer of the partition would stop there for good, on one record that anybody who may write can send. So where it
-raises, the batch is read as the broker read it:
+consumer of the partition would stop there for good, on one record that anybody who may write can send. So batches are
+unpacked here, within bounds (`unpacking`), and where aiokafka raises, the batch is read as the broker read it:
 
 - a header's name that is no UTF-8 has its unreadable bytes replaced, as Java's clients do;
-- a record whose length isn't that of its fields gets the header `misframed`, for which it is refused (`syntax`).
+- a length below zero is nothing (null), whichever it is;
+- a record whose length isn't that of its fields gets the header `misframed`, for which it is refused (`syntax`);
+- a batch that can't be unpacked, or taken apart from some record on, becomes one record there with the same header: the
+  batch's last, whose value is the batch as it stands on the topic.
 
 `install` puts this in the place of aiokafka's own reader (docs/adr/0015).
 """
@@ -14,17 +17,17 @@ raises, the batch is read as the broker read it:
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from aiokafka import codec
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 
 from shared.contracts.headers import MISFRAMED_HEADER
+from shared.kafka.unpacking import NONE, UnpackingFailed, unpack
 
 log = structlog.get_logger()
 
@@ -37,13 +40,8 @@ _HEAD = struct.Struct(">qiibIhiqqqhii")
 """Of a whole batch, up to its records: base offset, length, leader epoch, format, checksum, attributes, last offset
 delta, first and last timestamp, producer id, epoch and sequence, number of records."""
 _CODEC_BITS, _APPEND_TIME_BIT = 0b111, 0b1000
-_UNPACK: dict[int, Callable[[bytes], bytes]] = {
-    0: bytes,
-    1: codec.gzip_decode,
-    2: codec.snappy_decode,
-    3: codec.lz4_decode,
-    4: codec.zstd_decode,
-}
+_LENGTH_AT, _ATTRIBUTES_AT = 8, 21
+_LENGTH, _ATTRIBUTES = struct.Struct(">i"), struct.Struct(">h")
 _LONGEST_VARINT = 10
 
 
@@ -96,34 +94,67 @@ class _ForgivingBatch:
         return next(self._batch)
 
     def __iter__(self) -> Iterator[Any]:
+        head = _HEAD.unpack_from(self._raw)
+        if head[3] != NEWEST_FORMAT:
+            yield from self._batch
+            return
+        try:
+            plain = unpacked(self._raw)
+        except UnpackingFailed as error:
+            log.warning("batch_not_unpacked", offset=head[0], error=str(error)[:200])
+            yield _as_one_record(self._raw)
+            return
         read = 0
-        records = iter(self._batch)
-        while True:
-            try:
-                record = next(records)
-            except StopIteration:
-                return
-            except (CorruptRecordException, UnicodeDecodeError) as error:
-                log.warning("batch_read_field_by_field", offset=self._batch.base_offset, error=str(error)[:200])
-                break
-            read += 1
-            yield record
-        yield from fieldwise(self._raw)[read:]
+        batch = self._batch if plain is self._raw else MemoryRecords(plain).next_batch()
+        try:
+            for record in batch:
+                read += 1
+                yield record
+            return
+        except Exception as error:  # noqa: BLE001 – whatever it is: a batch that isn't passed is fetched for ever
+            log.warning("batch_read_field_by_field", offset=head[0], error=str(error)[:200])
+        try:
+            for record in fieldwise(plain, skip=read):
+                read += 1
+                yield record
+        except CorruptRecordException as error:
+            log.warning("batch_not_readable", offset=head[0], record=read, error=str(error)[:200])
+            yield _as_one_record(self._raw)
 
 
-def fieldwise(raw: bytes | memoryview) -> list[FieldwiseRecord]:
-    """The records of one batch, without trust in their own lengths.
+def unpacked(raw: bytes | memoryview) -> bytes | memoryview:
+    """The batch as if it had never been compressed, but for its checksum; itself if it wasn't. Raises
+    UnpackingFailed."""
+    attributes = _HEAD.unpack_from(raw)[5]
+    if attributes & _CODEC_BITS == NONE:
+        return raw
+    data = unpack(attributes & _CODEC_BITS, bytes(raw[_HEAD.size :]))
+    head = bytearray(raw[: _HEAD.size])
+    _LENGTH.pack_into(head, _LENGTH_AT, len(head) + len(data) - _OVERHEAD.size)
+    _ATTRIBUTES.pack_into(head, _ATTRIBUTES_AT, attributes & ~_CODEC_BITS)
+    return bytes(head) + data
 
-    Raises CorruptRecordException where the fields don't fit the batch either, which no broker lets in.
+
+def _as_one_record(raw: bytes | memoryview) -> FieldwiseRecord:
+    """In the place of all of a batch that nothing can be read of, or of its rest: nothing of it is lost, and the
+    partition goes on behind it."""
+    head = _HEAD.unpack_from(raw)
+    base_offset, attributes, last_delta, last_ms = head[0], head[5], head[6], head[8]
+    headers: list[tuple[str, bytes | None]] = [(MISFRAMED_HEADER, str(len(raw)).encode())]
+    append_time = int(bool(attributes & _APPEND_TIME_BIT))
+    return FieldwiseRecord(base_offset + last_delta, last_ms, append_time, None, bytes(raw), headers)
+
+
+def fieldwise(raw: bytes | memoryview, skip: int = 0) -> Iterator[FieldwiseRecord]:
+    """The records of one batch that is not compressed, but for the first ones, without trust in their own lengths.
+
+    Raises CorruptRecordException where the fields don't fit the batch either.
     """
     head = _HEAD.unpack_from(raw)
     base_offset, attributes, first_ms, last_ms, count = head[0], head[5], head[7], head[8], head[12]
-    if head[3] != NEWEST_FORMAT or (attributes & _CODEC_BITS) not in _UNPACK:
-        raise CorruptRecordException(f"format {head[3]} with attributes {attributes}")
-    data = _UNPACK[attributes & _CODEC_BITS](bytes(raw[_HEAD.size :]))
     append_time = bool(attributes & _APPEND_TIME_BIT)
-    records, cursor = [], _Cursor(data)
-    for _ in range(count):
+    cursor = _Cursor(bytes(raw[_HEAD.size :]))
+    for number in range(count):
         length = cursor.varint()
         begin = cursor.at
         cursor.take(1)  # attributes of the record: none are defined
@@ -138,8 +169,8 @@ def fieldwise(raw: bytes | memoryview) -> list[FieldwiseRecord]:
             headers.append((name, cursor.bytes_or_none()))
         if cursor.at - begin != length:
             headers.append((MISFRAMED_HEADER, str(length).encode()))
-        records.append(FieldwiseRecord(offset, timestamp, int(append_time), key, value, headers))
-    return records
+        if number >= skip:
+            yield FieldwiseRecord(offset, timestamp, int(append_time), key, value, headers)
 
 
 class _Cursor:
@@ -156,7 +187,7 @@ class _Cursor:
 
     def bytes_or_none(self) -> bytes | None:
         length = self.varint()
-        return None if length == -1 else self.take(length)
+        return None if length < 0 else self.take(length)
 
     def varint(self) -> int:
         value = 0

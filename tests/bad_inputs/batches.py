@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-GZIP = 1
+GZIP, LZ4 = 1, 3
 _HEAD = struct.Struct(">qiibI")
 """Base offset, length of what follows it, leader epoch, format, checksum of what follows."""
 _BODY = struct.Struct(">hiqqqhii")
 """Attributes, last offset delta, first and last timestamp, producer id, epoch and sequence, number of records."""
 _LENGTH_STARTS_AT = 12
+LENGTH_AT, LENGTH = 8, struct.Struct(">i")
+"""Of the batch, behind its base offset: of all that follows the length itself."""
 
 
 def varint(value: int) -> bytes:
@@ -30,12 +32,17 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def record(key: bytes, value: bytes, *, number: int = 0, headers: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
-    """One record as it stands in a batch, its length before it. `number`: its place in the batch."""
-    marks = b"".join(varint(len(name)) + name + varint(len(content)) + content for name, content in headers)
+def record(key: bytes, value: bytes, *, number: int = 0, headers: Sequence[tuple[bytes, bytes | int]] = ()) -> bytes:
+    """One record as it stands in a batch, its length before it. `number`: its place in the batch. A number in the place
+    of a header's value: its length, with nothing behind it."""
+    marks = b"".join(_sized(name) + _sized(content) for name, content in headers)
     body = b"\0" + varint(0) + varint(number)
     body += varint(len(key)) + key + varint(len(value)) + value + varint(len(headers)) + marks
     return varint(len(body)) + body
+
+
+def _sized(content: bytes | int) -> bytes:
+    return varint(content) if isinstance(content, int) else varint(len(content)) + content
 
 
 def resized(whole: bytes, length: int) -> bytes:

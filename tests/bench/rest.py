@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ from services.scorer.keys import Scope, new_key
 from shared.contracts.identity import canonical_time
 from shared.contracts.topics import DECISIONS, TRANSACTIONS
 from tests.bench import bentoml, booster, mlserver
+from tests.bench.flames import FLAMES
 from tests.bench.http_peer import HttpPeer
 from tests.bench.load import Answers, pack
 from tests.bench.report import Finding, at_least, at_most, finding
@@ -90,11 +91,11 @@ class Servers:
                 [sys.executable, "-m", "shared.kafka.admin", "create-topics"],
                 env=environment, check=True, capture_output=True,
             )  # fmt: skip
-            scorer, features = self._start("scorer", running), self._start("features", running)
+            self.scorer, features = self._start("scorer", running), self._start("features", running)
             asyncio.run(self._seed())
             # What is measured is the scorer: the others would take the cores that it is measured on.
             features.stop()
-            assert scorer.running
+            assert self.scorer.running
             routes = [sys.executable, "-m", "tests.bench.peers.routes", str(self.ports[EMPTY]), str(model)]
             peers = {
                 MLSERVER: mlserver.mlserver(self.folder / "mlserver", trained.xgboost),
@@ -209,7 +210,8 @@ def rest(rounds: int, step: Step) -> list[Finding]:
             rates: dict[str, list[float]] = {server: [] for server in ALL}
             for number in range(rounds):
                 for server in ALL:
-                    answers = servers.load(server, ROUND_S)
+                    with FLAMES.of(servers.scorer.pid, OURS) if server == OURS else nullcontext():
+                        answers = servers.load(server, ROUND_S)
                     assert set(answers.statuses) == {200}, (server, answers.statuses)
                     rates[server].append(answers.rate)
                 step(f"round {number + 1}")

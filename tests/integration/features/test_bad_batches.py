@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, codec
 from aiokafka.errors import KafkaError
 
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import TRANSACTIONS
+from shared.kafka import unpacking
 from shared.kafka.connection import client_arguments
 from tests.bad_inputs import batches
 from tests.integration.features.conftest import PARTITIONS, Rig, until
@@ -29,6 +31,7 @@ def value(number: int) -> bytes:
 
 MISFRAMED_LONGER = batches.resized(batches.record(KEY, value(1), number=1), len(batches.record(KEY, value(1))) + 7)
 MISFRAMED_SHORTER = batches.resized(batches.record(KEY, value(1), number=1), 20)
+NULL_IN_AN_ODD_WAY = batches.record(KEY, value(1), number=1, headers=[(b"\xff\xfe", -7)])
 NAMED_ODDLY = batches.record(KEY, value(1), number=1, headers=[(b"\xff\xfe", b"x")])
 
 
@@ -57,8 +60,14 @@ def between(middle: bytes) -> bytes:
         (MISFRAMED_LONGER, ["syntax"], {"event-0", "event-2", "event-3"}),
         (MISFRAMED_SHORTER, ["syntax"], {"event-0", "event-2", "event-3"}),
         (NAMED_ODDLY, [], {"event-0", "event-1", "event-2", "event-3"}),
+        (NULL_IN_AN_ODD_WAY, [], {"event-0", "event-1", "event-2", "event-3"}),
     ],
-    ids=["longer than its fields", "shorter than its fields", "a header's name that is no text"],
+    ids=[
+        "longer than its fields",
+        "shorter than its fields",
+        "a header's name that is no text",
+        "a length of minus seven",
+    ],
 )
 async def test_a_batch_with_a_corrupt_record_costs_that_record_and_no_other(
     rig: Rig, middle: bytes, reasons: list[str], vectors: set[str]
@@ -66,6 +75,36 @@ async def test_a_batch_with_a_corrupt_record_costs_that_record_and_no_other(
     features = await rig.start_ready()
     try:
         await produce(rig, between(middle))
+    except KafkaError as refused:
+        pytest.fail(f"the broker is expected to let it in: {refused!r}")
+    await rig.send([purchase(3)])
+    await until(rig.has_caught_up)
+    assert [letter["reason"] for letter in await rig.letters()] == reasons
+    assert {vector["event_id"] for vector in await rig.vectors()} == vectors
+    assert await features.terminate() == 0
+
+
+BOMB = batches.batch(batches.record(KEY, bytes(2 * unpacking.MOST_BYTES)), 1, NOW_MS)
+PACKED = batches.record(KEY, value(0))
+JUNK_BEHIND_GZIP = batches.packed(gzip.compress(PACKED) + b"junk", 1, NOW_MS, codec=batches.GZIP)
+JUNK_BEHIND_LZ4 = batches.packed(codec.lz4_encode(PACKED) + b"junk", 1, NOW_MS, codec=batches.LZ4)
+
+
+@pytest.mark.parametrize(
+    ("content", "reasons", "vectors"),
+    [
+        (JUNK_BEHIND_GZIP, [], {"event-0", "event-3"}),
+        (JUNK_BEHIND_LZ4, [], {"event-0", "event-3"}),
+        (BOMB, ["syntax"], {"event-3"}),
+    ],
+    ids=["junk behind gzip", "junk behind LZ4", "a bomb"],
+)
+async def test_a_compressed_batch_that_the_broker_lets_in_stops_nobody(
+    rig: Rig, content: bytes, reasons: list[str], vectors: set[str]
+) -> None:
+    features = await rig.start_ready()
+    try:
+        await produce(rig, content)
     except KafkaError as refused:
         pytest.fail(f"the broker is expected to let it in: {refused!r}")
     await rig.send([purchase(3)])

@@ -105,6 +105,9 @@ class Rig:
         stored = await self.redis.hgetall(f"ingestor:{source}")
         return {str(name): str(value) for name, value in stored.items()}
 
+    async def lose_cursor(self, source: str) -> None:
+        await self.redis.delete(f"ingestor:{source}")
+
 
 @pytest.fixture
 async def rig(kafka_bootstrap: str, redis_url: str, unique: str) -> AsyncIterator[Rig]:

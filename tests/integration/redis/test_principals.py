@@ -235,6 +235,8 @@ async def ingestor_works(settings: RedisSettings) -> None:
     cursors = CursorStore(client)
     await cursors.save("simtom/bnpl", Cursor(acknowledged=3))
     assert (await cursors.load("simtom/bnpl")).acknowledged == 3
+    await cursors.rewind("simtom/bnpl")
+    assert await cursors.load("simtom/bnpl") == Cursor()
     await client.aclose()
 
 

@@ -93,6 +93,18 @@ def test_features_equal_a_naive_recomputation_for_customers_with_many_purchases(
     )
 
 
+def test_features_equal_a_naive_recomputation_at_the_highest_amounts_there_are() -> None:
+    """A billion each, in a currency of three decimals: sums of squares beyond 64 bits, once purchases are folded."""
+    plain = {"count": 4, "frequency": "monthly", "device": None, "category": None, "method": None}
+    _walk(
+        [
+            plain | {"gap": 10**10, "cents": 99_999_999_900 + number, "currency": "KWD", "outcome": "none",
+                     "observed_in_days": 0}
+            for number in range(60)
+        ]
+    )  # fmt: skip
+
+
 def _walk(draws: list[dict[str, Any]]) -> None:
     """Log the purchases one by one; before each, compare the served features with the naive ones."""
     state = CustomerState()

@@ -201,7 +201,7 @@ async def test_other_people_under_the_same_run_are_noticed_before_they_mix() -> 
 
 
 async def test_the_cursor_waits_for_redis_and_no_day_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.ingestor.history.REDIS_PAUSE_S", 0.001)
+    monkeypatch.setattr("services.ingestor.history.PAUSE_S", 0.001)
     _, topics, cursors, _ = await run_history(Answer(EVENTS), cursors=Cursors(failures=20))
     assert len(event_ids(topics)) == cursors.saved[SOURCE].acknowledged == 402
 

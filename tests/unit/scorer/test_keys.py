@@ -74,6 +74,8 @@ def test_an_owner_may_have_two_keys_at_once_and_a_rate_of_its_own(tmp_path: Path
         (f"{SHOP} expires=soon", 1),
         (f"{SHOP} rate=0", 1),
         (f"{SHOP} rate=nan", 1),
+        (f"{SHOP} rate=inf", 1),
+        (f"{SHOP} rate=1e308 burst=1", 1),
         (f"{SHOP} burst=5", 1),
         (f"{SHOP} rate=1 burst=0", 1),
         (f"{SHOP} colour=red", 1),

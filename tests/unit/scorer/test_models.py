@@ -12,7 +12,7 @@ from services.scorer.reload import ModelReloader
 from services.scorer.slot import ModelSlot
 from shared.contracts.identity import epoch_micros
 from shared.experiments import Arm, Experiment, Trials
-from shared.model_artifact.registry import ModelRegistry
+from shared.model_artifact.registry import ModelRegistry, Pointer
 from tests.unit.scorer.parts import NAMES, NOW, register
 from tests.unit.scorer.rest import Asked, assert_problem, client_of
 
@@ -54,6 +54,22 @@ async def test_the_model_that_decides_tells_when_it_was_trained_and_the_one_befo
     told = {version: REGISTRY.get_sample_value("flit_model_trained_timestamp_seconds", {"version": version})
             for version in (first, second)}  # fmt: skip
     assert told == {first: None, second: epoch_micros(NOW) / 1e6}
+
+
+async def test_a_switch_stands_where_it_can_not_be_read_back(
+    client: httpx.AsyncClient, registry: ModelRegistry, slot: ModelSlot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, read = register(registry), registry.pointer
+
+    def pointer(name: str) -> Pointer | None:
+        if name == "previous" and slot.current is not None:  # the switch is done
+            raise OSError("away")
+        return read(name)
+
+    monkeypatch.setattr(registry, "pointer", pointer)
+    answer = await client.post(f"{URL}/{version}/promote")
+    assert_problem(answer, 503, "registry-unavailable")
+    assert slot.current is not None and slot.current.version == version
 
 
 async def test_a_rollback_puts_the_one_before_back(
