@@ -78,6 +78,10 @@ class BatchResult:
 
 def decode(record: LogRecord, *, partitions: int, limits: Limits, pseudonyms: Pseudonyms = OFF) -> Decoded:
     """Decode one record of either input topic. Everything after it knows the customer by his pseudonym only."""
+    try:
+        version = schema_version_of(record.headers)
+    except Rejection as rejection:
+        return rejection  # its key isn't to be trusted either
     if record.key is None:
         return Rejection(RejectionReason.KEY, "key", "the customer_id as the record's key")
     home = partition_of(record.key, partitions)
@@ -85,19 +89,19 @@ def decode(record: LogRecord, *, partitions: int, limits: Limits, pseudonyms: Ps
         if size_of(record) > LARGEST_REROUTED_BYTES:
             return Rejection(RejectionReason.SIZE, "", f"at most {LARGEST_REROUTED_BYTES} bytes in the wrong partition")
         return Misplaced(home)
+    received_us = record.timestamp_ms * MICROS_PER_MILLI
     try:
-        version = schema_version_of(record.headers)
         if record.topic == TRANSACTIONS.name:
             accepted = decode_transaction(
                 record.value,
                 door=Door.TOPIC,
-                received_us=record.timestamp_ms * MICROS_PER_MILLI,
+                received_us=received_us,
                 limits=limits,
                 schema_version=version,
             )
             _check_key(record.key, accepted.transaction.customer_id)
             return pseudonyms.transaction(accepted)
-        known = decode_outcome(record.value, schema_version=version)
+        known = decode_outcome(record.value, received_us=received_us, schema_version=version)
         _check_key(record.key, known.outcome.customer_id)
         return replace(known, outcome=pseudonyms.outcome(known.outcome))
     except Rejection as rejection:

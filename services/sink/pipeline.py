@@ -138,7 +138,9 @@ def _typed(accepted: AcceptedTransaction, misplaced: bool) -> Row:
 
 
 def _outcome(record: StampedRecord, rules: Rules) -> Rows:
-    accepted = decode_outcome(record.value, schema_version=schema_version_of(record.headers))
+    accepted = decode_outcome(
+        record.value, received_us=record.timestamp * 1000, schema_version=schema_version_of(record.headers)
+    )
     outcome = accepted.outcome
     row: Row = {
         "event_id": outcome.event_id,

@@ -10,7 +10,7 @@ from shared.contracts import versions
 from shared.contracts.events import Decision, DecisionUpdate, FeatureVector, Outcome, encode
 from shared.contracts.identity import epoch_micros
 from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
-from shared.contracts.transactions import check_id, convert, normalise_time
+from shared.contracts.transactions import check_id, check_not_far_ahead, check_not_long_ago, convert, normalise_time
 from shared.contracts.versions import Versions
 from shared.contracts.wire import MAX_EXACT_INTEGER, MAX_TEXT_LENGTH, parse_object
 
@@ -42,9 +42,14 @@ class AcceptedOutcome:
 
 
 def decode_outcome(
-    raw: bytes | None, *, schema_version: str | None = None, known_versions: Versions = versions.OUTCOME
+    raw: bytes | None,
+    *,
+    received_us: int | None = None,
+    schema_version: str | None = None,
+    known_versions: Versions = versions.OUTCOME,
 ) -> AcceptedOutcome:
-    """Decode one outcome. `schema_version`: of the header; where there is none, the body's own field counts.
+    """Decode one outcome. `received_us`: when its record was stamped, microseconds since 1970; None: `observed_at` is
+    held against no clock. `schema_version`: of the header; where there is none, the body's own field counts.
 
     Raises `Rejection`.
     """
@@ -65,6 +70,9 @@ def decode_outcome(
     check_id(body["event_id"], "event_id")
     check_id(body["customer_id"], "customer_id")
     observed_us = normalise_time(body, "observed_at")
+    if received_us is not None:
+        check_not_long_ago("observed_at", observed_us - received_us)
+        check_not_far_ahead("observed_at", observed_us - received_us)
     body.setdefault("days_to_first_missed_payment", None)
     days = body["days_to_first_missed_payment"]
     if isinstance(days, int) and not isinstance(days, bool) and not 0 <= days <= MAX_DAYS_TO_MISSED_PAYMENT:

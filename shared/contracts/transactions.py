@@ -62,6 +62,11 @@ CANONICAL_LENGTH = len("2026-06-01T00:06:06.000000Z")
 """Of a time that matches `_TIME`, only the canonical form is so long and ends in Z with a T in the middle."""
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 """Outside of these a time is a placeholder or a slip, not a moment of a purchase."""
+LONGEST_AGO_DAYS, LONGEST_AHEAD_DAYS = 1800, 360
+"""From when a record came. BigQuery takes rows that are streamed into a table by days from 1,825 days back to 366 days
+ahead, and refuses all others for ever: one record beyond would hold up its partition's mirror. Some days are left for
+the way there."""
+_DAY_US = 86_400_000_000
 _FIRST_US, _END_US = (
     (datetime(year, 1, 1, tzinfo=UTC) - identity.EPOCH) // _MICROSECOND for year in (FIRST_YEAR, LAST_YEAR + 1)
 )
@@ -139,6 +144,7 @@ def decode_transaction(
         )
     if ahead_us > 0:
         warnings.append(InputWarning.SKEW)
+    check_not_long_ago("occurred_at", ahead_us)
     _check_blocks(body, warnings)
     enumerations.normalise(body, warnings)
     amount_minor = _check_amount(body, limits, warnings)
@@ -156,6 +162,18 @@ def decode_transaction(
         warnings=tuple(dict.fromkeys(warnings)),
         document=received,
     )
+
+
+def check_not_long_ago(field: str, ahead_us: int) -> None:
+    """`ahead_us`: of when its record came. Raises `Rejection` (date)."""
+    if ahead_us < -LONGEST_AGO_DAYS * _DAY_US:
+        raise Rejection(RejectionReason.DATE, field, f"at most {LONGEST_AGO_DAYS} days before it is sent")
+
+
+def check_not_far_ahead(field: str, ahead_us: int) -> None:
+    """Likewise, of what may lie ahead at all. Raises `Rejection` (future)."""
+    if ahead_us > LONGEST_AHEAD_DAYS * _DAY_US:
+        raise Rejection(RejectionReason.FUTURE, field, f"at most {LONGEST_AHEAD_DAYS} days after it is sent")
 
 
 def fingerprint(transaction: Transaction) -> bytes:

@@ -84,6 +84,7 @@ def dump(state: CustomerState) -> bytes:
 
 def load(state: CustomerState, data: bytes) -> None:
     """Fill an empty state from bytes. Raises LayoutMismatch."""
+    held: _Stored[Any]
     try:
         held = _decoder.decode(data)
     except msgspec.DecodeError as error:
@@ -100,15 +101,14 @@ def load(state: CustomerState, data: bytes) -> None:
     state.due = {(currency, day): minor for currency, day, minor in held.due}
 
 
-def _wide(data: bytes, error: msgspec.DecodeError) -> _Stored[Money]:
+def _wide(data: bytes, error: msgspec.DecodeError) -> _Stored[Any]:
     """`error`: why it isn't stored as most are. Raises LayoutMismatch."""
     try:
-        held = _wide_decoder.decode(data)
+        held: _Stored[Any] = _wide_decoder.decode(data)
     except msgspec.DecodeError:
         raise LayoutMismatch(str(error)) from None
     tiles = [[_with_money(tile, _narrowed) for tile in tiles] for tiles in held.tiles]
-    narrow: _Stored[Money] = msgspec.structs.replace(held, tiles=tiles)  # type: ignore[assignment]
-    return narrow
+    return msgspec.structs.replace(held, tiles=tiles)
 
 
 def _with_money(tile: _Tile[Any], changed: Callable[[Any], Any]) -> _Tile[Any]:

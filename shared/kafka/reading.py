@@ -118,7 +118,7 @@ class _ForgivingBatch:
                 read += 1
                 yield record
         except CorruptRecordException as error:
-            log.warning("batch_not_readable", offset=head[0], record=read, error=str(error)[:200])
+            log.warning("batch_not_readable", offset=head[0], records=read, error=str(error)[:200])
             yield _as_one_record(self._raw)
 
 

@@ -35,5 +35,5 @@ def test_the_features_service_takes_each_purchase() -> None:
     for number, each in enumerate(purchases(NUMBERS)):
         assert each.key is not None
         home = partition_of(each.key, PARTITIONS)
-        read = LogRecord(each.topic, home, number, 2_000_000_000_000, each.key, each.value, each.headers)
+        read = LogRecord(each.topic, home, number, 1_800_000_000_000, each.key, each.value, each.headers)
         assert isinstance(decode(read, partitions=PARTITIONS, limits=Limits()), AcceptedTransaction)

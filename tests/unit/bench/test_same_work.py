@@ -19,7 +19,7 @@ from tests.bench.peers.vectors import vector_of
 
 def records(count: int, customers: int) -> list[LogRecord]:
     return [
-        LogRecord(sent.topic, sent.partition or 0, offset, purchases.START_US // 1000 + 10**12, sent.key, sent.value)
+        LogRecord(sent.topic, sent.partition or 0, offset, purchases.START_US // 1000 + 10**10, sent.key, sent.value)
         for offset, sent in enumerate(purchases.purchases(range(count), customers))
     ]
 

@@ -22,9 +22,9 @@ from shared.contracts.records import (
 from shared.contracts.rejections import InputWarning, Rejection
 from shared.contracts.transactions import BLOCKS, Door, Limits, decode_transaction
 from shared.contracts.wire import parse_object
-from tests.factories import START_US, accepted, outcome, transaction, transaction_bytes
+from tests.factories import DAY_US, START_US, accepted, outcome, transaction, transaction_bytes
 
-FAR = START_US * 2
+FAR = START_US + 500 * DAY_US
 
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(

@@ -22,7 +22,7 @@ from shared.contracts.transactions import (
     check_id,
     decode_transaction,
 )
-from tests.factories import START_US, transaction
+from tests.factories import DAY_US, START_US, transaction
 
 MINUTE_US = 60 * 1_000_000
 LIMITS = Limits(max_future_seconds=60)
@@ -156,5 +156,14 @@ def test_a_time_whose_moment_lies_outside_is_refused_as_every_later_reader_would
 
 
 def test_a_time_whose_text_lies_at_the_edge_and_its_moment_within_is_accepted() -> None:
-    accepted = decode(transaction(0, occurred_at="1970-01-01T01:00:00+01:00"))
+    body = json.dumps(transaction(0, occurred_at="1970-01-01T01:00:00+01:00")).encode()
+    accepted = decode_transaction(body, door=Door.TOPIC, received_us=DAY_US, limits=LIMITS)
     assert accepted.transaction.occurred_at == "1970-01-01T00:00:00.000000Z"
+
+
+def test_a_purchase_of_long_ago_is_refused() -> None:
+    """Five years less some days: no row of it could be streamed into a table by days."""
+    old = identity.from_epoch_micros(START_US - 1800 * DAY_US)
+    assert decode(transaction(0, occurred_at=old)).transaction.occurred_at == old
+    older = identity.from_epoch_micros(START_US - 1800 * DAY_US - 1)
+    assert refused(transaction(0, occurred_at=older)) == ("date", "occurred_at", 422)

@@ -40,7 +40,7 @@ from shared.contracts.records import (
 from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
 from shared.contracts.transactions import convert
 from shared.contracts.wire import parse_object
-from tests.factories import START_US, accepted, outcome
+from tests.factories import DAY_US, START_US, accepted, outcome
 
 WHEN = from_epoch_micros(START_US)
 AS_OF = AsOf(transactions=7, outcomes=-1)
@@ -260,3 +260,14 @@ def test_a_letter_keeps_64_kib_and_says_how_much_there_was(size: int) -> None:
     assert len(base64.b64decode(found.value_base64 or "")) == min(size, 65_536)
     assert found.value_bytes == size
     assert len(encode(found)) < 100_000
+
+
+@pytest.mark.parametrize(("days", "reason"), [(-1800, None), (0, None), (360, None), (-1801, "date"), (361, "future")])
+def test_what_no_warehouse_takes_is_refused_by_the_clock_of_its_record(days: int, reason: str | None) -> None:
+    raw = json.dumps(outcome(0, observed_us=START_US + days * DAY_US)).encode()
+    assert decode_outcome(raw).observed_us == START_US + days * DAY_US
+    if reason is None:
+        decode_outcome(raw, received_us=START_US)
+        return
+    with pytest.raises(Rejection, match=f"{reason}: observed_at"):
+        decode_outcome(raw, received_us=START_US)

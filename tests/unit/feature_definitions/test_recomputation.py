@@ -42,7 +42,10 @@ def _accept(number: int, t_us: int, draw: dict[str, Any]) -> AcceptedTransaction
         "payment": {"method_id": draw["method"]},
     }
     return decode_transaction(
-        json.dumps(body).encode(), door=Door.TOPIC, received_us=10**17, limits=Limits(max_amount=1e9)
+        json.dumps(body).encode(),
+        door=Door.TOPIC,
+        received_us=START + 600 * 86_400_000_000,
+        limits=Limits(max_amount=1e9),
     )
 
 

@@ -17,6 +17,7 @@ from services.ledger.expired import Expired
 from shared.contracts.identity import partition_of
 from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
 from shared.feature_definitions import FEATURE_SET_VERSION, CustomerState, features_of
+from tests.factories import DAY_US, START_US
 
 PARTITIONS = 4
 
@@ -31,7 +32,9 @@ def record(
 
 def accepted(body: dict[str, Any]) -> AcceptedTransaction:
     """As the door at the topic reads it."""
-    return decode_transaction(json.dumps(body).encode(), door=Door.TOPIC, received_us=2**60, limits=Limits())
+    return decode_transaction(
+        json.dumps(body).encode(), door=Door.TOPIC, received_us=START_US + 500 * DAY_US, limits=Limits()
+    )
 
 
 @dataclass
