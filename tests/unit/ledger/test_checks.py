@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -246,6 +248,20 @@ def test_a_refused_record_with_its_own_bytes_balances() -> None:
     world = balanced_world()
     add_letter(world, b"{broken")
     assert all(finding.balanced for finding in world.findings().values())
+
+
+@pytest.mark.parametrize(("line", "balanced"), [(-1, True), (7, False)])
+def test_each_outage_of_a_source_has_its_own_page_and_each_line_its_own_bytes(line: int, balanced: bool) -> None:
+    world = balanced_world()
+    for number, page in enumerate((b"<html>one</html>", b"<html>two</html>")):
+        letter = {
+            "reason": "syntax", "topic": "simtom/bnpl/2026-06-01.7", "partition": -1, "offset": line,
+            "value_base64": base64.b64encode(page).decode(), "value_sha256": hashlib.sha256(page).hexdigest(),
+        }  # fmt: skip
+        world.letters.append(record("dead-letters", number, "c1", letter))
+    place = partition_of(b"c1", PARTITIONS)
+    world.rows["flit_ml_raw.dead_letters"] = {(place, number): [Mirrored(None)] for number in range(2)}
+    assert ("P5" in world.broken()) is not balanced
 
 
 def test_a_repeat_of_the_same_bytes_is_the_same_decision() -> None:
