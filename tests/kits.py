@@ -69,12 +69,13 @@ def purchase(order: str, customer: str, **fields: Any) -> dict[str, Any]:
 
 async def log_of(system: System, topic: topics.Topic) -> list[ConsumerRecord[bytes, bytes]]:
     """All records of a topic."""
-    reader = AIOKafkaConsumer(bootstrap_servers=system.kafka.bootstrap_servers, enable_auto_commit=False)
+    reader = AIOKafkaConsumer(
+        bootstrap_servers=system.kafka.bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
     await reader.start()
     try:
         partitions = [TopicPartition(topic.name, number) for number in range(system.kafka.partitions)]
         reader.assign(partitions)
-        await reader.seek_to_beginning(*partitions)
         ends = await reader.end_offsets(partitions)
         found: list[ConsumerRecord[bytes, bytes]] = []
         while len(found) < sum(ends.values()):

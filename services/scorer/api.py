@@ -22,6 +22,7 @@ from services.scorer.routes import customers, decisions, explanation, health, mo
 from services.scorer.routes.customers import Customers
 from services.scorer.routes.decisions import DECIDE_PATH, Batches, Decisions
 from services.scorer.routes.explanation import Explanations
+from services.scorer.routes.ids import keep_slashes
 from services.scorer.routes.models import Models
 from services.scorer.routes.updates import Updates
 
@@ -92,6 +93,7 @@ class _App(FastAPI):
         ):
             await self._straight(scope, receive, send)
         else:
+            keep_slashes(scope)
             await super().__call__(scope, receive, send)
 
 
@@ -111,4 +113,4 @@ async def _our_fault(request: Request, error: Exception) -> Response:
 
 
 def _route(request: Request) -> str:
-    return str(getattr(request.scope.get("route"), "path", "none"))
+    return str(getattr(request.scope.get("route"), "path_format", "none"))

@@ -86,10 +86,12 @@ class Checkout:
     """Guarantee: an answer that isn't degraded for want of state is on risk-decisions, byte for byte, and its purchase
     is on bnpl-transactions.
 
-    Order: reserve, claim, produce the purchase and settle, produce the decision, mark, answer. The purchase before its
+    Order: reserve, claim, produce the purchase, produce the decision and settle, mark, answer. The purchase before its
     decision, so that no crash leaves a decision without its purchase; a purchase without a decision is completed by the
-    stream, from the claim. Where Kafka is away, the claim stays: the caller is told to ask again, and then gets that
-    decision, produced at last. If he never does, nobody was promised anything, and claim and reservation expire.
+    stream, from the claim. So from the purchase's acknowledgement on it counts, whatever becomes of this request, and
+    not before. Where Kafka is away, the claim stays: the caller is told to ask again, and then gets that decision,
+    produced at last. If he never does, and the purchase isn't there, nobody was promised anything, and claim and
+    reservation expire.
     """
 
     def __init__(
@@ -159,7 +161,7 @@ class Checkout:
                     (accepted.transaction.event_id, partition, accepted.transaction.customer_id)
                 )
                 if key is not None:
-                    bound = await self._rounds.bind.ask((question.caller, key, accepted.fingerprint))
+                    bound = await self._rounds.bind.ask((question.caller, key, accepted.fingerprint)) is True
                 claim, mine = await self._claimed(accepted, addressed, canonical_time(now), await looking)
                 if not question.sees_all:  # known from here on to have the very body that was decided on
                     await _noted(self._rounds.note.ask((question.caller, claim.event_id)), claim)
@@ -188,10 +190,11 @@ class Checkout:
             finally:
                 DECISION_SECONDS.labels("rest").observe(time.perf_counter() - started)
 
-    async def find(self, event_id: str, asked_by: str | None = None) -> bytes | None:
+    async def find(self, event_id: str, asked_by: str | None = None, *, on_its_way: bool = False) -> bytes | None:
         """The decision of an event, if the topic has it. Raises Unavailable where Redis is away.
 
-        `asked_by`: only if this caller has asked for it before; None: in any case.
+        `asked_by`: only if this caller has asked for it before; None: in any case. `on_its_way`: raise Unavailable
+        (pending), too, where there is one that the topic doesn't have yet.
         """
         try:
             if asked_by is not None and not await self._ports.askers.has_asked(asked_by, event_id):
@@ -199,6 +202,8 @@ class Checkout:
             claim = await self._ports.claims.lookup(event_id)
         except TransientError as error:
             raise Unavailable("state-unavailable", "decisions can't be looked up right now") from error
+        if on_its_way and claim is not None and not claim.published:
+            raise Unavailable("pending", "it is decided, and the decision is being recorded")
         return claim.decision if claim is not None and claim.published else None
 
     async def _claimed(
@@ -251,19 +256,17 @@ class Checkout:
             raise Unavailable("limit-reached", "it was approved before, and the limit has no room for it any more")
         partition = addressed.partition if self._pseudonyms.on else None
         record = decision_record(claim, traceparent, partition, exposure=addressed.placed[2].text())
+        await self._send(addressed.purchase)
         settling = self._rounds.settle.ask((addressed.placed, claim))
         try:
-            await self._send(addressed.purchase)
             place = await self._send(record)
         except Unavailable:
             await asyncio.wait((settling,))
-            await self._suspend(addressed.placed, claim)
             raise
         if await _done(settling, claim):
             # Not while it isn't on the account: the stream finds the claim unmarked, settles it, and produces the same
             # bytes again.
-            marking = _done(self._rounds.mark.ask((claim, place)), claim)
-            return marking if mine else self._confirmed(marking, addressed.placed, claim)
+            return _done(self._rounds.mark.ask((claim, place)), claim)
         return None
 
     async def _held(self, placed: Placed, claim: Claim) -> bool:
@@ -271,23 +274,6 @@ class Checkout:
             return await self._reserving.hold(placed, claim)
         except TransientError as error:
             raise Unavailable("state-unavailable", "the customer's account can't be looked up right now") from error
-
-    async def _confirmed(self, marking: Awaitable[bool], placed: Placed, claim: Claim) -> bool:
-        """Whoever made the claim may have given up, and suspended it, while it was produced here."""
-        return await marking and await _done(self._reserving.settle([(placed, claim)]), claim)
-
-    async def _suspend(self, placed: Placed, claim: Claim) -> None:
-        try:
-            if not await self._is_published(claim):
-                await self._reserving.suspend(placed)
-            if await self._is_published(claim):  # by somebody else, meanwhile
-                await self._reserving.settle([(placed, claim)])
-        except TransientError as error:
-            log.warning("reservation_not_suspended", error=str(error)[:200])
-
-    async def _is_published(self, claim: Claim) -> bool:
-        found = await self._ports.claims.lookup(claim.event_id)
-        return found is not None and found.published
 
     async def _marked_by_another(self, claim: Claim) -> bool:
         """Whether the claim's maker, who is probably at it right now, has published it within a moment."""

@@ -73,9 +73,10 @@ class Door:
         self.charge(caller, 1)
         return caller
 
-    def charge(self, caller: Caller, requests: int) -> None:
-        """Count so many requests against the caller's rate. Raises Problem (429)."""
-        wait_s = self._buckets.take(caller.name, caller.rate or self._rate, requests)
+    def charge(self, caller: Caller, requests: int, *, charged: int = 0) -> None:
+        """Count so many requests against the caller's rate, beside those that were `charged` for the same call before.
+        Raises Problem (429)."""
+        wait_s = self._buckets.take(caller.name, caller.rate or self._rate, requests, taken=charged)
         if wait_s:
             raise Problem.later(429, "rate", "more requests than this caller may make", math.ceil(wait_s))
 

@@ -89,7 +89,9 @@ _PURCHASE: dict[str, Any] = {
 DECIDE: dict[str, Any] = {
     "summary": "Decide a purchase",
     "description": "One event has one decision: asking again with the same body gives the same bytes, at any time and "
-    "whether it was first asked here or came over the stream. `degraded` says why a fallback decided.",
+    "whether it was first asked here or came over the stream. `degraded` says why a fallback decided; `rebuilding` and "
+    "`state_unavailable` mark a provisional answer, which stands on no topic: asked again later, the event has its "
+    "decision.",
     "responses": {
         200: _DECISION,
         **_ASKED,

@@ -31,16 +31,19 @@ class TokenBuckets:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
 
-    def take(self, caller: str, rate: Rate, tokens: int = 1) -> float:
+    def take(self, caller: str, rate: Rate, tokens: int = 1, *, taken: int = 0) -> float:
         """Take tokens: 0, or the seconds until there are so many again. Of a full bucket more can be taken than it
-        holds, and then it is paid for afterwards: a batch larger than the bucket would never be let in."""
+        holds, and then it is paid for afterwards: a batch larger than the bucket would never be let in.
+
+        `taken`: for the same request before. A bucket that was full then is full enough for the rest.
+        """
         now = self._clock()
         bucket = self._buckets.get(caller)
         if bucket is None:
             bucket = self._buckets[caller] = _Bucket(float(rate.burst), now)
         filled = bucket.tokens + (now - bucket.filled_at_s) * rate.per_second
         bucket.tokens, bucket.filled_at_s = min(float(rate.burst), filled), now
-        needed = min(float(tokens), float(rate.burst))
+        needed = min(float(tokens), float(rate.burst - taken))
         if bucket.tokens < needed - ROUNDING:
             return (needed - bucket.tokens) / rate.per_second
         bucket.tokens -= tokens

@@ -39,6 +39,8 @@ class ModelReloader:
         """Of those that are to be tried."""
         self._told: str | None = None
         """The fault that was logged last."""
+        self._looking = asyncio.Lock()
+        """A switch over REST looks, too: of two looks at once the earlier one could put its model in last."""
         self._update_gauges(None)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -50,6 +52,10 @@ class ModelReloader:
 
     async def look(self) -> bool:
         """Whether what is in service changed."""
+        async with self._looking:
+            return await self._look()
+
+    async def _look(self) -> bool:
         serving = self._slot.current
         try:
             version = await asyncio.to_thread(self._registry.current)

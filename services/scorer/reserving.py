@@ -28,10 +28,9 @@ class Reserving:
     """A purchase that isn't declined is reserved on its customer's account before its decision is claimed; once the
     claim tells what the one decision is, the purchase counts, or is released (`settle`).
 
-    Between the two a crash leaves a reservation that ends by itself. Whoever publishes a claim settles it first, so a
-    published decision always is on the account. Whoever made a claim and can't publish it suspends it (`suspend`), and
-    may do so while another publishes it: so whoever publishes another's claim settles it again once it is marked, and
-    whoever suspends one looks whether it has been marked since.
+    Between the two a crash leaves a reservation that ends by itself. Nobody settles a claim before its purchase is on
+    the topic, from where on the stream is bound to publish it; and everybody who publishes one settles it before he
+    marks it. So what is settled stays, until somebody calls it off or judges it.
     """
 
     def __init__(
@@ -92,10 +91,6 @@ class Reserving:
     def note(self, placed: Placed, decision: Decision) -> None:
         """One that was made here, and is the event's."""
         self._limiter.note(decision, placed[2].cents)
-
-    async def suspend(self, placed: Placed) -> None:
-        """Nobody was told the decision yet: unless somebody is soon, the purchase never was. Raises TransientError."""
-        await self._exposures.suspend(placed, self._now_ms())
 
     def _standing(self, claim: Claim) -> int:
         return standing_of(claim.decision, self._judged_for_ms)

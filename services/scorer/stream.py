@@ -163,13 +163,6 @@ class StreamDoor:
             acknowledged = await self._sender.send_all([*outgoing, *chunk.letters])
             if unpublished:
                 await self._claims.mark_published(unpublished, greatest_offsets(acknowledged[: len(outgoing)]))
-                repaired = [
-                    (accounts[claim.event_id], claim)
-                    for claim, result in zip(held, results, strict=True)
-                    if result == "repaired"
-                ]
-                if repaired:
-                    await self._reserving.settle(repaired)
         _count(chunk, decisions, vectors, results, time.perf_counter() - started)
         return later
 

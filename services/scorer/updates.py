@@ -67,8 +67,8 @@ class Said:
 
 
 class Updates:
-    """Guarantee: what was answered 202 is on the topic. With an Idempotency-Key the same update has the same
-    `update_id` however often it is sent; without one each is an update of its own. The customer's account follows."""
+    """Guarantee: what was answered 202 is on the topic. With an Idempotency-Key the same update is recorded once,
+    however often it is sent; without one each is an update of its own. The customer's account follows."""
 
     def __init__(
         self,
@@ -94,18 +94,21 @@ class Updates:
     async def take(self, event_id: str, said: Said, asked_by: str | None) -> bytes | None:
         """The update, once the topic has it; None for an event without a decision.
 
-        `asked_by`: only of a decision that this caller has asked for before; None: of any. Raises Unavailable,
-        `Rejection` (conflict) and InFlight for a key that was used otherwise.
+        `asked_by`: only of a decision that this caller has asked for before; None: of any. Raises Unavailable, also of
+        a decision that is on its way to the topic, `Rejection` (conflict) and InFlight for a key that was used
+        otherwise.
         """
-        found = await self._decisions.find(event_id, asked_by)
+        found = await self._decisions.find(event_id, asked_by, on_its_way=True)
         if found is None:
             return None
         decision = _DECISION.decode(found)
         # Without its key an update is one of its own; but who asked to be heard only as the first must be that.
         held = self._keys.held(*said.bound_to(event_id), said.fingerprint, required=said.only_first)
         try:
-            async with held:
-                return await self._record(decision, said)
+            async with held as key:
+                # Said once more, it must not follow what somebody has said since.
+                key.answer = key.answer or await self._record(decision, said)
+                return key.answer
         except TransientError as error:
             why = "whether a verdict was given before can't be looked up right now"
             raise Unavailable("state-unavailable", why) from error
@@ -148,8 +151,9 @@ class Updates:
 
 def standing_after(update: DecisionUpdate) -> Standing:
     """Whether the purchase counts from then on."""
-    released = update.kind is UpdateKind.CANCEL or update.verdict is Verdict.DECLINE
-    return Standing.RELEASED if released else Standing.COUNTS
+    if update.kind is UpdateKind.CANCEL:
+        return Standing.CANCELLED
+    return Standing.RELEASED if update.verdict is Verdict.DECLINE else Standing.COUNTS
 
 
 def partitions_of(customer_id: str, partitions: int) -> Iterable[int]:
@@ -201,5 +205,7 @@ def _update_id(event_id: str, said: Said) -> str:
     whose, key = said.bound_to(event_id)
     if key is None:
         return uuid.uuid4().hex
-    parts = (event_id, said.kind.value, whose, key)
+    parts = [event_id, said.kind.value, whose, key]
+    if said.only_first:  # the first word may fail, and another be the first
+        parts.append(said.fingerprint.hex())
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]

@@ -21,7 +21,9 @@ class Standing(IntEnum):
 
     COUNTS = 0
     RELEASED = -1
-    """Declined, called off, or in review beyond the limit: kept, since a reviewer's verdict may let it through yet."""
+    """Declined, or in review beyond the limit: kept, since a reviewer's verdict may let it through yet."""
+    CANCELLED = -2
+    """Called off: no verdict makes it count again."""
 
 
 @dataclass(frozen=True, slots=True)

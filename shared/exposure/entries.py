@@ -1,7 +1,7 @@
 """One purchase's line on an account, as it lies in Redis: its name and its entry.
 
 A purchase is settled soon, and lies there for months: then it is packed, 9 bytes beside the 16 of its name. Kept as
-text is what is reserved, for a minute or for a review, and what doesn't fit:
+text is what is reserved, for a minute or for a review, what was called off, and what doesn't fit:
 
     packed     1 (counts) or 2 (released), cents (4 bytes), day (2), period (1), instalments (1); big-endian
     as text    "<standing> <cents> <day> <period> <instalments>"
@@ -47,7 +47,7 @@ local function read(entry)
   return 1 - tag, c, d, p, n
 end
 local function written(s, c, d, p, n)
-  if s <= 0 and c < 2^32 and d < 2^16 and p < 256 and n < 256 then
+  if (s == 0 or s == -1) and c < 2^32 and d < 2^16 and p < 256 and n < 256 then
     return struct.pack('>BI4I2BB', 1 - s, c, d, p, n)
   end
   return string.format('%.0f %.0f %.0f %.0f %.0f', s, c, d, p, n)

@@ -128,7 +128,7 @@ for i = 1, #KEYS do
   local held = redis.call('HGET', KEYS[i], ARGV[1]) or redis.call('HGET', KEYS[i], ARGV[2])
   if held then
     local s, c, d, p, n = read(held)
-    if ARGV[4] == '' or s >= 0 then
+    if s ~= -2 then
       redis.call('HSET', KEYS[i], ARGV[1], written(tonumber(ARGV[3]), c, d, p, n))
       redis.call('HDEL', KEYS[i], ARGV[2])
     end
@@ -136,8 +136,8 @@ for i = 1, #KEYS do
 end
 """
 )
-"""KEYS: accounts. ARGV: the purchase's name, its event and its new standing, and empty, or whether to leave what was
-released; an account that doesn't hold it stays as it is."""
+"""KEYS: accounts. ARGV: the purchase's name, its event and its new standing. What was called off stays so, and an
+account that doesn't hold the purchase stays as it is."""
 
 Placed = tuple[int, str, Reservation]
 """The customer's partition, the customer, the reservation."""
@@ -198,15 +198,11 @@ class ExposureStore:
 
         await asyncio.gather(*(take_back(numbers) for numbers in _by_partition(wanted).values()))
 
-    async def suspend(self, placed: Placed, now_ms: int) -> None:
-        """It counts for a while longer, as a reservation, unless it was released since."""
-        partition, customer_id, held = placed
-        until = now_ms + self._pending_ms
-        await self._change([partition], customer_id, held.event_id, until, "what isn't released")
-
     async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None:
         """The standing of a purchase that is on the customer's account. `partitions`: where that may be."""
-        await self._change(partitions, customer_id, event_id, standing.value)
+        for partition in partitions:
+            arguments = [entries.name_of(event_id), event_id, standing.value]
+            await self._run(_CHANGE, [_key(partition, customer_id)], arguments)
 
     @staticmethod
     def restore(pipe: Any, placed: Placed, standing: int) -> None:
@@ -222,13 +218,6 @@ class ExposureStore:
         """Delete a customer's account; whether there was one."""
         async with transient():
             return bool(await self._redis.delete(_key(partition, customer_id)))
-
-    async def _change(
-        self, partitions: Iterable[int], customer_id: str, event_id: str, standing: int, which: str = ""
-    ) -> None:
-        for partition in partitions:
-            arguments = [entries.name_of(event_id), event_id, standing, which]
-            await self._run(_CHANGE, [_key(partition, customer_id)], arguments)
 
     async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         async with transient():

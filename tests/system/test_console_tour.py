@@ -173,12 +173,11 @@ def test_an_operator_judges_a_purchase_once_whoever_tries_again(running: Running
 
 async def _updates(servers: str) -> list[dict[str, Any]]:
     """What is on decision-updates now."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest")
     await consumer.start()
     try:
         partitions = [TopicPartition(topics.DECISION_UPDATES.name, number) for number in range(PARTITIONS)]
         consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
         ends, said = await consumer.end_offsets(partitions), []
         while any([await consumer.position(one) < ends[one] for one in partitions]):
             batch = await consumer.getmany(timeout_ms=200)

@@ -20,7 +20,7 @@ class Customers(Protocol):
 
 
 def add(app: FastAPI, door: Door, customers: Customers) -> None:
-    @app.get("/v1/customers/{customer_id}/features", **openapi.CUSTOMER)
+    @app.get("/v1/customers/{customer_id:id}/features", **openapi.CUSTOMER)
     async def features(customer_id: str, request: Request) -> Response:
         door.admit(request, Scope.READ)
         with as_problems():

@@ -52,11 +52,11 @@ def add(
             caller = door.admit(request, Scope.DECIDE)
             question = door.question(request, caller, await door.body(request, caller, max_batch_bytes))
             purchases = batches.split(question.body)
-            door.charge(caller, len(purchases) - 1)
+            door.charge(caller, len(purchases) - 1, charged=1)
             with door.place(request):
                 return json_answer(await batches.decide(question, purchases))
 
-    @app.get("/v1/decisions/{event_id}", **openapi.FIND)
+    @app.get("/v1/decisions/{event_id:id}", **openapi.FIND)
     async def find(event_id: str, request: Request) -> Response:
         caller = door.admit(request, Scope.READ, Scope.DECIDE)
         with as_problems():

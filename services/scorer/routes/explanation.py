@@ -20,7 +20,7 @@ class Explanations(Protocol):
 
 
 def add(app: FastAPI, door: Door, explanations: Explanations) -> None:
-    @app.get("/v1/decisions/{event_id}/explanation", **openapi.EXPLAIN)
+    @app.get("/v1/decisions/{event_id:id}/explanation", **openapi.EXPLAIN)
     async def explain(event_id: str, request: Request) -> Response:
         caller = door.admit(request, Scope.READ, Scope.DECIDE)
         with as_problems():

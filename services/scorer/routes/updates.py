@@ -21,7 +21,7 @@ class Updates(Protocol):
 
 
 def add(app: FastAPI, door: Door, updates: Updates) -> None:
-    @app.post("/v1/decisions/{event_id}/cancel", status_code=202, **openapi.CANCEL)
+    @app.post("/v1/decisions/{event_id:id}/cancel", status_code=202, **openapi.CANCEL)
     async def cancel(event_id: str, request: Request) -> Response:
         caller = door.admit(request, Scope.DECIDE)
         with as_problems():
@@ -34,7 +34,7 @@ def add(app: FastAPI, door: Door, updates: Updates) -> None:
             raise no_decision()
         return json_answer(taken, 202)
 
-    @app.post("/v1/decisions/{event_id}/verdict", status_code=202, **openapi.VERDICT)
+    @app.post("/v1/decisions/{event_id:id}/verdict", status_code=202, **openapi.VERDICT)
     async def verdict(event_id: str, request: Request) -> Response:
         caller = door.admit(request, Scope.REVIEW)
         with as_problems():

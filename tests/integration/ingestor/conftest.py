@@ -78,12 +78,13 @@ class Rig:
 
     async def records(self, topic: str) -> list[ConsumerRecord]:
         """All that stands on the topic now."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka.bootstrap_servers, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.kafka.bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
+        )
         await consumer.start()
         try:
             partitions = [TopicPartition(topic, number) for number in range(self.kafka.partitions)]
             consumer.assign(partitions)
-            await consumer.seek_to_beginning(*partitions)
             ends = await consumer.end_offsets(partitions)
             found: list[ConsumerRecord] = []
             while any([await consumer.position(partition) < ends[partition] for partition in partitions]):

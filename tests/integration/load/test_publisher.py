@@ -38,7 +38,6 @@ async def test_what_is_answered_ok_lies_where_its_key_belongs(settings: KafkaSet
     async with AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, auto_offset_reset="earliest") as consumer:
         partitions = [TopicPartition(TRANSACTIONS.name, number) for number in range(settings.partitions)]
         consumer.assign(partitions)
-        await consumer.seek_to_beginning()
         found: dict[str, tuple[int, bytes]] = {}
         async for record in consumer:
             own = json.loads(record.value)["event_id"]

@@ -136,13 +136,12 @@ class Rig:
 
     async def records(self, topic: str) -> list[ConsumerRecord]:
         """All that stands on the topic now, by partition and offset."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.parts.kafka.bootstrap_servers)
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.parts.kafka.bootstrap_servers, auto_offset_reset="earliest")
         await consumer.start()
         try:
             places = [TopicPartition(topic, number) for number in range(self.parts.kafka_settings.partitions)]
             ends = await consumer.end_offsets(places)
             consumer.assign(places)
-            await consumer.seek_to_beginning(*places)
             found: list[ConsumerRecord] = []
             while [place for place in places if await consumer.position(place) < ends[place]]:
                 for records in (await consumer.getmany(timeout_ms=200)).values():

@@ -158,7 +158,7 @@ async def bind(keys: IdempotencyKeys, caller: str, key: str, fingerprint: bytes)
     (answer,) = await keys.bind_all([(caller, key, fingerprint)])
     if isinstance(answer, Exception):
         raise answer
-    return answer
+    return answer is True
 
 
 async def test_a_key_is_bound_while_in_flight_and_after(rig: Rig, unique: str) -> None:

@@ -19,7 +19,6 @@ class Accounts(Protocol):
     async def reserve(self, wanted: Sequence[Placed], limit_cents: int | None, now_ms: int) -> list[bool]: ...
     async def settle(self, decided: Sequence[tuple[Placed, int]]) -> None: ...
     async def take_back(self, wanted: Sequence[Placed], now_ms: int) -> None: ...
-    async def suspend(self, placed: Placed, now_ms: int) -> None: ...
     async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None: ...
 
 
@@ -132,22 +131,16 @@ async def what_waits_for_a_verdict_is_settled(accounts: Accounts) -> None:
     assert not await granted(accounts, purchase("b", 5_001), now_ms=NOW_MS + 200 * PENDING_MS)
 
 
-async def what_was_called_off_is_not_suspended(accounts: Accounts) -> None:
+async def what_was_called_off_stays_so_whatever_is_said_afterwards(accounts: Accounts) -> None:
     called_off = purchase("a", 20_000)
     assert await granted(accounts, called_off)
     await accounts.settle([(called_off, Standing.COUNTS)])
-    await accounts.change([1], "anna", "a", Standing.RELEASED)
-    await accounts.suspend(called_off, NOW_MS)
+    await accounts.change([1], "anna", "a", Standing.CANCELLED)
+    for standing in (Standing.COUNTS, Standing.RELEASED, Standing.COUNTS):
+        await accounts.change([1], "anna", "a", standing)
+    await accounts.settle([(called_off, Standing.COUNTS)])
+    assert await granted(accounts, called_off), "it has its decision"
     assert await granted(accounts, purchase("b", 25_000))
-
-
-async def a_suspended_one_counts_for_a_while(accounts: Accounts) -> None:
-    first = purchase("a", 20_000)
-    assert await granted(accounts, first)
-    await accounts.settle([(first, Standing.COUNTS)])
-    await accounts.suspend(first, NOW_MS)
-    assert not await granted(accounts, purchase("b"), now_ms=NOW_MS + PENDING_MS)
-    assert await granted(accounts, purchase("b"), now_ms=NOW_MS + PENDING_MS + 1)
 
 
 async def a_verdict_changes_what_counts(accounts: Accounts) -> None:
@@ -163,17 +156,15 @@ async def a_verdict_changes_what_counts(accounts: Accounts) -> None:
 
 async def a_change_of_what_is_not_there_changes_nothing(accounts: Accounts) -> None:
     await accounts.change([1], "anna", "a", Standing.COUNTS)
-    await accounts.suspend(purchase("a"), NOW_MS)
     assert await granted(accounts, purchase("b", 25_000))
 
 
-async def what_is_settled_again_counts_where_it_was_suspended_and_nowhere_else(accounts: Accounts) -> None:
-    suspended, called_off, lapsed = purchase("a", 20_000), purchase("b", 1_000), purchase("c", 5_000)
-    for each in (suspended, called_off):
+async def what_is_settled_again_changes_nothing_but_counts_where_it_had_lapsed(accounts: Accounts) -> None:
+    counts, called_off, lapsed = purchase("a", 20_000), purchase("b", 1_000), purchase("c", 5_000)
+    for each in (counts, called_off):
         assert await granted(accounts, each)
-    await accounts.settle([(suspended, Standing.COUNTS), (called_off, Standing.RELEASED)])
-    await accounts.suspend(suspended, NOW_MS)
-    await accounts.settle([(each, Standing.COUNTS) for each in (suspended, called_off, lapsed)])
+    await accounts.settle([(counts, Standing.COUNTS), (called_off, Standing.RELEASED)])
+    await accounts.settle([(each, Standing.COUNTS) for each in (counts, called_off, lapsed)])
     late = NOW_MS + 2 * PENDING_MS
     assert not await granted(accounts, purchase("d", 1), now_ms=late)
     await accounts.change([1], "anna", "c", Standing.RELEASED)
@@ -203,11 +194,10 @@ CONTRACT = (
     what_is_settled_counts_until_it_is_due,
     what_waits_for_a_verdict_counts_for_as_long_as_one_may_be_given,
     what_waits_for_a_verdict_is_settled,
-    what_was_called_off_is_not_suspended,
-    a_suspended_one_counts_for_a_while,
+    what_was_called_off_stays_so_whatever_is_said_afterwards,
     a_verdict_changes_what_counts,
     a_change_of_what_is_not_there_changes_nothing,
-    what_is_settled_again_counts_where_it_was_suspended_and_nowhere_else,
+    what_is_settled_again_changes_nothing_but_counts_where_it_had_lapsed,
     what_is_taken_back_was_only_reserved,
 )
 

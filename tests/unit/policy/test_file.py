@@ -119,3 +119,25 @@ def test_the_place_of_a_quoted_condition_is_counted_from_inside_the_quotes(edite
     path = edited("when: amount_usd > 1000", 'when: "nobody > 1000"')
     with pytest.raises(PolicyFileError, match=r":12: rules\.0\.when: there is no fact nobody"):
         load_policy(path)
+
+
+@pytest.mark.parametrize(("text", "line", "column"), [
+    ("amount_usd > 1000 and\n      nobody > 1", 2, 6),
+    ("nobody > 1000", 1, 6),
+    ("amount_usd > 1000\n      and (nobody > 1)", 2, 11),
+])  # fmt: skip
+def test_the_place_in_a_condition_of_several_lines_is_that_of_the_word(
+    edited: Edited, text: str, line: int, column: int
+) -> None:
+    path = edited("when: amount_usd > 1000", f"when: >-\n      {text}")
+    sign = next(number for number, read in enumerate(path.read_text().splitlines(), 1) if read.endswith("when: >-"))
+    with pytest.raises(PolicyFileError) as refused:
+        load_policy(path)
+    assert str(refused.value).startswith(f"{path}:{sign + line}:{column + 1}: rules.0.when: there is no fact nobody")
+
+
+@pytest.mark.parametrize("value", ["2026-02-30", "0x_", "&x [*x]", "!!binary x"])
+def test_what_yaml_can_not_make_a_value_of_is_refused_like_anything_else(edited: Edited, value: str) -> None:
+    path = edited('limit_usd: "2000"', f"limit_usd: {value}")
+    with pytest.raises(PolicyFileError, match="policy"):
+        load_policy(path)

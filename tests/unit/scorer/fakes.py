@@ -83,27 +83,36 @@ class FakeStates:
 
 @dataclass
 class FakeKeys:
-    bound: dict[tuple[str, str], tuple[bytes, bool]] = field(default_factory=dict)
-    """(caller, key) to fingerprint and whether it is in flight."""
+    bound: dict[tuple[str, str], tuple[bytes, bool, bytes]] = field(default_factory=dict)
+    """(caller, key) to fingerprint, whether it is in flight, and the answer that is kept."""
     away: bool = False
+    in_flight_s: float = 5.0
+    was_renewed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def bind_all(self, wanted: Sequence[Bound]) -> list[bool | Exception]:
+    async def bind_all(self, wanted: Sequence[Bound]) -> list[bool | bytes | Exception]:
         if self.away:
             raise TransientError("redis: away")
         return [self._bind(*each) for each in wanted]
 
-    def _bind(self, caller: str, key: str, fingerprint: bytes) -> bool | Exception:
+    def _bind(self, caller: str, key: str, fingerprint: bytes) -> bool | bytes | Exception:
         if (caller, key) not in self.bound:
-            self.bound[caller, key] = (fingerprint, True)
+            self.bound[caller, key] = (fingerprint, True, b"")
             return True
-        known, in_flight = self.bound[caller, key]
+        known, in_flight, answer = self.bound[caller, key]
         if known != fingerprint:
             return Rejection(RejectionReason.CONFLICT, "Idempotency-Key", "the body that it was first used with")
-        return InFlight() if in_flight else False
+        return InFlight() if in_flight else answer or False
 
-    async def release_all(self, bound: Sequence[Bound]) -> None:
+    async def release_all(self, bound: Sequence[Bound], answer: bytes = b"") -> None:
         for caller, key, fingerprint in bound:
-            self.bound[caller, key] = (fingerprint, False)
+            self.bound[caller, key] = (fingerprint, False, answer)
+
+    async def renew(self, bound: Bound) -> None:
+        self.was_renewed.set()
+
+    def lapse(self) -> None:
+        """As time passes: what is in flight and wasn't renewed."""
+        self.bound = {name: held for name, held in self.bound.items() if not held[1]}
 
 
 @dataclass
@@ -175,20 +184,12 @@ class FakeExposures:
         held = self.accounts.get(placed[:2], {}).get(placed[2].event_id)
         return held is None or held[0] > 0
 
-    async def suspend(self, placed: Placed, now_ms: int) -> None:
-        held = self.accounts.get(placed[:2], {}).get(placed[2].event_id)
-        if held is None or held[0] >= 0:
-            await self._change([placed[0]], placed[1], placed[2].event_id, now_ms + PENDING_MS)
-
     async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None:
-        await self._change(partitions, customer_id, event_id, standing.value)
-
-    async def _change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: int) -> None:
         await self._answer()
         for partition in partitions:
             account = self.accounts.get((partition, customer_id), {})
-            if event_id in account:
-                account[event_id] = (standing, account[event_id][1])
+            if event_id in account and account[event_id][0] != Standing.CANCELLED:
+                account[event_id] = (standing.value, account[event_id][1])
 
     async def _answer(self) -> None:
         await asyncio.sleep(0)

@@ -35,7 +35,7 @@ class Asked:
             self._does(question)
         return b'{"as": "it is" }'
 
-    async def find(self, event_id: str, asked_by: str | None) -> bytes | None:
+    async def find(self, event_id: str, asked_by: str | None, *, on_its_way: bool = False) -> bytes | None:
         self.looked_up.append((event_id, asked_by))
         if self._does is not None:
             self._does(Question(event_id.encode()))

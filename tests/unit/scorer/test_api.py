@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import jsonschema
@@ -212,6 +213,14 @@ async def test_a_deadline_that_is_none_is_refused(value: str) -> None:
     async with client_of(Asked()) as client:
         answer = await client.post(URL, content=body_of(), headers=headers)  # type: ignore[arg-type]
         assert assert_problem(answer, 422, "range")["field"] == "Deadline-Ms"
+
+
+@pytest.mark.parametrize("event_id", ["shop/4711", "a/explanation", "/", "a//b/", "a%2Fb", "x\u00e9/\u20ac"])
+async def test_an_id_may_hold_slashes(event_id: str) -> None:
+    asked = Asked()
+    async with client_of(asked) as client:
+        assert_problem(await client.get(f"{URL}/{quote(event_id, safe='')}"), 404, "not-found")
+    assert [event for event, _ in asked.looked_up] == [event_id]
 
 
 @pytest.mark.parametrize("path", [URL, f"{URL}/x"])

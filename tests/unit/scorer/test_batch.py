@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -11,7 +12,7 @@ from services.scorer.checkout import Question
 from services.scorer.idempotency import KeyGuard
 from services.scorer.rate import Rate
 from shared.contracts.topics import DECISIONS
-from tests.unit.scorer.fakes import FakeSender, Outside
+from tests.unit.scorer.fakes import FakeKeys, FakeSender, Outside
 from tests.unit.scorer.parts import accepted, body_of
 from tests.unit.scorer.rest import BATCH_LIMIT, JSON, URL, assert_problem, client_of
 
@@ -73,6 +74,19 @@ async def test_a_key_belongs_to_one_batch(client: httpx.AsyncClient) -> None:
     again = await client.post(BATCH_URL, content=array(body_of(1)), headers=headers)
     assert (first.status_code, first.content) == (again.status_code, again.content)
     assert_problem(await client.post(BATCH_URL, content=array(body_of(2)), headers=headers), 422, "conflict")
+
+
+async def test_a_key_is_held_for_as_long_as_its_batch_takes() -> None:
+    class Slow(FakeSender):
+        async def send_all(self, *arguments: object, **more: object) -> list[object]:
+            await outside.keys.was_renewed.wait()
+            return await super().send_all(*arguments, **more)  # type: ignore[arg-type]
+
+    outside = Outside(sender=Slow(), keys=FakeKeys(in_flight_s=0.002))
+    batch = Batch(outside.checkout(), KeyGuard(outside.keys))
+    async with asyncio.timeout(10):
+        await batch.decide(Question(array(body_of(1)), "shop", "monday"), [body_of(1)])
+    assert not outside.keys.bound["shop", "monday"][1], "and released with its answer"
 
 
 async def test_without_kafka_no_more_purchases_wait_than_were_on_their_way() -> None:

@@ -176,7 +176,7 @@ async def test_an_idempotency_key_is_bound_to_its_first_body_for_its_caller() ->
 
 
 async def test_an_idempotency_key_in_flight_is_told_so() -> None:
-    outside = Outside(keys=FakeKeys({("shop", "key"): (accepted(1).fingerprint, True)}))
+    outside = Outside(keys=FakeKeys({("shop", "key"): (accepted(1).fingerprint, True, b"")}))
     with pytest.raises(InFlight):
         await outside.checkout().decide(Question(body_of(1), "shop", "key"))
 
@@ -185,7 +185,7 @@ async def test_a_key_is_released_when_the_answer_was_a_failure() -> None:
     outside = Outside(sender=FakeSender(refused_topics={TRANSACTIONS.name}))
     with pytest.raises(Unavailable):
         await outside.checkout().decide(Question(body_of(1), "shop", "key"))
-    assert outside.keys.bound["shop", "key"] == (accepted(1).fingerprint, False)
+    assert outside.keys.bound["shop", "key"] == (accepted(1).fingerprint, False, b"")
 
 
 async def test_only_what_the_topic_holds_is_found() -> None:

@@ -30,7 +30,7 @@ class Decided:
     def __init__(self, *decisions: Decision) -> None:
         self._decisions = {decision.event_id: encode(decision) for decision in decisions}
 
-    async def find(self, event_id: str, asked_by: str | None) -> bytes | None:
+    async def find(self, event_id: str, asked_by: str | None, *, on_its_way: bool = False) -> bytes | None:
         return self._decisions.get(event_id)
 
 

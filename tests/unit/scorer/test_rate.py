@@ -52,3 +52,14 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_back() -> None:
         refused = await client.get("/v1/decisions/unknown")
     assert (refused.status_code, refused.json()["reason"]) == (429, "rate")
     assert refused.headers["retry-after"] == "2"
+
+
+@given(purchases=st.integers(1, 1000), burst=st.integers(1, 1200))
+def test_a_batch_of_any_size_passes_a_bucket_that_was_full(purchases: int, burst: int) -> None:
+    """Its own request is charged first, before its body is read."""
+    clock, rate = Clock(), Rate(per_second=1.0, burst=burst)
+    buckets = TokenBuckets(clock)
+    assert buckets.take("shop", rate) == 0.0
+    assert buckets.take("shop", rate, purchases - 1, taken=1) == 0.0
+    clock.now_s += max(0.0, purchases - burst)
+    assert buckets.take("shop", rate) == (1.0 if purchases >= burst else 0.0), "and it is paid for"

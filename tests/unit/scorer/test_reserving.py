@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -163,18 +163,6 @@ class Interrupted(FakeSender):
         return await super().send_all(records, deadline_s=deadline_s)
 
 
-class MarkedLate(FakeClaims):
-    """Before a mark is made, something else happens."""
-
-    meanwhile: Callable[[], Awaitable[object]] | None = None
-
-    async def mark_published(self, claims: Sequence[Claim], offsets: Mapping[int, int]) -> None:
-        if self.meanwhile is not None:
-            happens, self.meanwhile = self.meanwhile, None
-            await happens()
-        await super().mark_published(claims, offsets)
-
-
 async def by_rest(outside: Outside) -> None:
     await outside.checkout().decide(Question(bodies(1, 99.0)[0]))
 
@@ -215,21 +203,20 @@ async def test_a_checkout_that_gives_up_after_another_has_published_leaves_the_p
     assert [standing for standing, _ in account(outside).values()] == [0]
 
 
-@pytest.mark.parametrize("publish", [by_rest, by_stream])
-async def test_a_checkout_that_gives_up_while_another_publishes_leaves_the_purchase_on_the_account(
-    tmp_path: Path, publish: Callable[[Outside], Awaitable[None]]
-) -> None:
+async def test_what_is_on_its_topic_counts_though_its_decision_was_told_to_nobody(tmp_path: Path) -> None:
+    """The stream is bound to publish it: what comes meanwhile has to leave room for it."""
     outside = outside_with_a_model(tmp_path)
     outside.sender = FakeSender(refused_topics={DECISIONS.name})
-    outside.claims = claims = MarkedLate()
-    with pytest.raises(Unavailable):
-        await by_rest(outside)
+    checkout = outside.checkout()
+    for body in bodies(40, 99.0)[:20]:
+        with pytest.raises(Unavailable):
+            await checkout.decide(Question(body))
+    assert [standing for standing, _ in account(outside).values()] == [Standing.COUNTS] * 20
+    for body in bodies(40, 99.0)[20:]:
+        with pytest.raises(Unavailable):
+            await checkout.decide(Question(body))
     outside.sender.refused_topics.clear()
-    ((_, held),) = account(outside).values()
-    placed = (PARTITION, "cust_000001", held)
-    claims.meanwhile = lambda: outside.exposures.suspend(placed, NOW_MS)  # as the one that gave up does
-    await publish(outside)
-    assert [standing for standing, _ in account(outside).values()] == [0]
+    assert sum(held.cents for standing, held in account(outside).values() if standing >= 0) == 20 * 9_900
 
 
 async def test_what_was_claimed_a_while_ago_passes_the_limit_no_more_than_anything_else(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from services.scorer.updates import Updates
 from shared.contracts.events import DecisionUpdate, UpdateKind, Verdict
 from shared.contracts.records import decode_decision_update
 from shared.contracts.topics import DECISION_UPDATES
+from shared.exposure import Standing
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import load_policy
 from tests.unit.scorer.fakes import FakeClaims, FakeSender, Outside, clock
@@ -131,9 +133,10 @@ async def test_an_event_without_a_decision_has_nothing_to_be_said_about(client: 
 
 
 async def test_with_a_key_a_repeated_update_is_the_same_one(client: httpx.AsyncClient, outside: Outside) -> None:
-    for _ in range(2):
-        assert (await say(client, "cancel", **{"Idempotency-Key": "once"})).status_code == 202
-    assert len({update.update_id for update in published(outside)}) == 1
+    key = {"Idempotency-Key": "once"}
+    first, second = [await say(client, "cancel", **key) for _ in range(2)]
+    assert (first.status_code, first.content) == (202, second.content)
+    assert len(published(outside)) == 1
     answer = await say(client, "cancel", {"note": "another"}, **{"Idempotency-Key": "once"})
     assert_problem(answer, 422, "conflict")
 
@@ -152,10 +155,51 @@ async def test_of_two_reviewers_the_first_is_heard_where_they_ask_for_that(tmp_p
             assert answer.status_code == 202
         others = await say(client, "verdict", {"verdict": "decline"}, **said["ben"], **first)
         assert_problem(others, 422, "conflict")
-        assert {(update.verdict, update.actor) for update in published(outside)} == {(Verdict.APPROVE, "anna")}
-        assert len({update.update_id for update in published(outside)}) == 1
+        assert [(update.verdict, update.actor) for update in published(outside)] == [(Verdict.APPROVE, "anna")]
         corrected = await say(client, "verdict", {"verdict": "decline"}, **said["ben"])
         assert corrected.status_code == 202, "who doesn't ask for that corrects it"
+
+
+async def test_what_is_sent_again_does_not_follow_what_was_said_since(
+    client: httpx.AsyncClient, outside: Outside
+) -> None:
+    first = {"Idempotency-Key": "anna-1"}
+    told = await say(client, "verdict", {"verdict": "approve"}, **first)
+    assert (await say(client, "verdict", {"verdict": "decline"}, **{"Idempotency-Key": "ben-1"})).status_code == 202
+    again = await say(client, "verdict", {"verdict": "approve"}, **first)
+    assert (again.status_code, again.content) == (202, told.content)
+    assert [update.verdict for update in published(outside)] == [Verdict.APPROVE, Verdict.DECLINE]
+
+
+async def test_a_word_that_was_not_recorded_binds_nobody_for_long(client: httpx.AsyncClient, outside: Outside) -> None:
+    first = {"If-None-Match": "*"}
+    outside.sender.refused_topics.add(DECISION_UPDATES.name)
+    failed = await say(client, "verdict", {"verdict": "approve"}, **first)
+    assert_problem(failed, 503, "kafka-unavailable")
+    outside.sender.refused_topics.clear()
+    at_once = await say(client, "verdict", {"verdict": "approve"}, **first)
+    assert_problem(at_once, 409, "in-flight")  # it may be on its way still
+    outside.keys.lapse()
+    assert (await say(client, "verdict", {"verdict": "decline"}, **first)).status_code == 202
+    assert [update.verdict for update in published(outside)] == [Verdict.DECLINE]
+
+
+async def test_no_verdict_brings_back_what_was_called_off(client: httpx.AsyncClient, outside: Outside) -> None:
+    assert (await say(client, "cancel")).status_code == 202
+    assert (await say(client, "verdict", {"verdict": "approve"})).status_code == 202
+    (account,) = outside.exposures.accounts.values()
+    assert [standing for standing, _ in account.values()] == [Standing.CANCELLED]
+
+
+async def test_what_is_said_of_a_decision_on_its_way_is_to_be_said_again(
+    client: httpx.AsyncClient, outside: Outside
+) -> None:
+    """It would be forgotten, and the purchase would count."""
+    for event_id, claim in list(outside.claims.held.items()):
+        outside.claims.held[event_id] = replace(claim, published=False)
+    answer = await say(client, "cancel")
+    assert_problem(answer, 503, "pending")
+    assert answer.headers["retry-after"] == "1"
 
 
 async def test_who_asks_to_be_heard_only_as_the_first_is_told_where_that_is_not_known(
