@@ -161,6 +161,21 @@ async def bind(keys: IdempotencyKeys, caller: str, key: str, fingerprint: bytes)
     return answer is True
 
 
+async def test_a_key_is_renewed_by_its_own_request_alone_and_keeps_an_answer(rig: Rig, unique: str) -> None:
+    keys, mine = IdempotencyKeys(rig.redis, ttl_s=60, in_flight_s=30), ("shop", unique, b"a" * 16)
+    assert await bind(keys, *mine)
+    (name,) = [key async for key in rig.redis.scan_iter("i:*") if await rig.redis.get(key) == b"i" + b"a" * 16]
+    await rig.redis.pexpire(name, 5_000)
+    await keys.renew(("shop", unique, b"b" * 16))
+    assert await rig.redis.pttl(name) <= 5_000
+    await keys.renew(mine)
+    assert await rig.redis.pttl(name) > 20_000
+    await keys.release_all([mine], b"the answer")
+    assert await keys.bind_all([mine]) == [b"the answer"]
+    await keys.renew(mine)
+    assert await rig.redis.pttl(name) > 30_000, "it is kept as an answer is"
+
+
 async def test_a_key_is_bound_while_in_flight_and_after(rig: Rig, unique: str) -> None:
     keys = IdempotencyKeys(rig.redis, ttl_s=60, in_flight_s=30)
     assert await bind(keys, "shop", unique, b"a" * 16)
