@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shared.feature_definitions.state import DEFAULT_PERIOD_DAYS, PERIOD_DAYS
 from shared.warehouse import tables
 from shared.warehouse.columns import Table
 from shared.warehouse.tables import BNPL_RAW, ML
@@ -17,8 +18,16 @@ DECIDED_AFTER_THE_FACT_HOURS = 24
 """From so long after the purchase on, a decision kept nobody from lending: the purchase stood already, as in a history
 that is taken over from an earlier system. Its outcome is known whatever was decided."""
 
-DAYS_PER_INSTALMENT = 14
-"""Payments are bi-weekly: so many days after the purchase for each instalment, the loan has run its course."""
+DAYS_PER_INSTALMENT = DEFAULT_PERIOD_DAYS
+"""Of the standard terms: payments are bi-weekly."""
+
+
+def plan_days(purchase: str) -> str:
+    """How many days after it the loan of a purchase has run its course; NULL where it states no plan. As features count
+    what is open. `purchase`: the table's name in the query."""
+    others = {name: days for name, days in PERIOD_DAYS.items() if days != DEFAULT_PERIOD_DAYS}
+    cases = " ".join(f"WHEN {purchase}.installments_frequency = '{name}' THEN {days}" for name, days in others.items())
+    return f"(CASE {cases} ELSE {DEFAULT_PERIOD_DAYS} END * {purchase}.installments_count)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +188,7 @@ def _examples(outcomes: str, join: str, decisions: str, transactions: str, loade
     return f"""
 SELECT
   d.event_id, d.transaction_id, d.customer_id, d.occurred_at, d.prediction_timestamp AS decided_at,
-  TIMESTAMP_ADD(d.occurred_at, INTERVAL {DAYS_PER_INSTALMENT} * t.installments_count DAY) AS mature_at,
+  TIMESTAMP_ADD(d.occurred_at, INTERVAL {plan_days("t")} DAY) AS mature_at,
   t.source, t.amount, t.currency, t.installments_count, t.source_scores_risk_level AS source_risk_level,
   o.defaulted, o.days_to_first_missed_payment, o.observed_at,
   d.feature_set_version, d.features, d.feature_hash,
@@ -196,7 +205,7 @@ WHERE d.customer_id IS NOT NULL
 UNION ALL
 SELECT
   f.event_id, t.transaction_id, f.customer_id, f.occurred_at, CAST(NULL AS TIMESTAMP) AS decided_at,
-  TIMESTAMP_ADD(f.occurred_at, INTERVAL {DAYS_PER_INSTALMENT} * t.installments_count DAY) AS mature_at,
+  TIMESTAMP_ADD(f.occurred_at, INTERVAL {plan_days("t")} DAY) AS mature_at,
   t.source, t.amount, t.currency, t.installments_count, t.source_scores_risk_level AS source_risk_level,
   o.defaulted, o.days_to_first_missed_payment, o.observed_at,
   f.feature_set_version, f.features, f.feature_hash,

@@ -54,7 +54,7 @@ def matured(since: datetime, until: datetime, as_of: datetime, every: int) -> Qu
         f"""
 SELECT
   {columns}, {DECIDED}, TO_JSON_STRING(d.features) AS features,
-  IF(TIMESTAMP_ADD(t.occurred_at, INTERVAL {views.DAYS_PER_INSTALMENT} * t.installments_count DAY) <= @as_of
+  IF(TIMESTAMP_ADD(t.occurred_at, INTERVAL {views.plan_days("t")} DAY) <= @as_of
      AND {views.OBSERVED}, o.defaulted, NULL) AS defaulted
 FROM (
   SELECT

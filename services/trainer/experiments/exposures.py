@@ -21,7 +21,7 @@ from shared.model_artifact.registry import Pointer
 from shared.policy import load_policy
 from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables
-from shared.warehouse.views import DAYS_PER_INSTALMENT
+from shared.warehouse.views import plan_days
 
 APPROVE, DECLINE = Verdict.APPROVE.value, Verdict.DECLINE.value
 
@@ -55,7 +55,7 @@ SELECT
   d.event_id, d.customer_id, d.variant, d.decision, d.degraded, d.model_version,
   d.probability_of_default AS probability, UNIX_MICROS(d.prediction_timestamp) AS decided_us,
   UNIX_MICROS(d.kafka_timestamp) - UNIX_MICROS(t.kafka_timestamp) AS latency_us,
-  d.declined, d.own, d.shadow, UNIX_MICROS(d.occurred_at) AS occurred_us, t.installments_count AS instalments,
+  d.declined, d.own, d.shadow, UNIX_MICROS(d.occurred_at) AS occurred_us, {plan_days("t")} AS plan_days,
   CAST(t.amount AS FLOAT64) AS amount, t.currency, t.customer_age_bracket AS age_bracket, t.customer_state AS state,
   o.defaulted
 FROM (
@@ -68,7 +68,8 @@ FROM (
     PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1
 ) AS d
 LEFT JOIN (
-  SELECT event_id, kafka_timestamp, installments_count, amount, currency, customer_age_bracket, customer_state
+  SELECT event_id, kafka_timestamp, installments_count, installments_frequency, amount, currency, customer_age_bracket,
+    customer_state
   FROM `{{project}}.{tables.TRANSACTIONS.id}`
   WHERE occurred_at >= TIMESTAMP_MICROS({{earliest_us}}) AND misplaced IS NOT TRUE
   QUALIFY ROW_NUMBER() OVER (
@@ -201,7 +202,7 @@ def _ordered(columns: dict[str, list[Any]], watched_us: int = 0) -> Exposures:
         return np.array(values, dtype=np.float64)[order]
 
     occurred_us = numbers("occurred_us")
-    mature_us = occurred_us + numbers("instalments") * DAYS_PER_INSTALMENT * MICROS_PER_DAY
+    mature_us = occurred_us + numbers("plan_days") * MICROS_PER_DAY
     matured = mature_us <= min(occurred_us.max(initial=0.0), watched_us)
     units = load_policy().units_per_usd
     per_usd = np.array([float(units.get(each, 1)) for each in texts("currency", "USD")])

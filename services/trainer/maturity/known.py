@@ -1,6 +1,7 @@
 """What a lender knows of each purchase at a moment: payment periods watched, and in which of them a payment was missed.
 
-A plan of n instalments has n periods of 14 days. A period counts once the whole of it lies before the moment: a default
+A plan of n instalments has n periods of 14 days, by the standard terms; one of other terms has as many as it takes to
+hold it. A period counts once the whole of it lies before the moment: a default
 that shows in the middle of one is counted at its end, when the purchases that paid can be told from it as well.
 """
 
@@ -41,7 +42,7 @@ class Known:
     examples: Examples
     """Their label is 1 where a default is known, and else says nothing: see `repaid`."""
     periods: NDArray[np.int64]
-    """Instalments of the plan."""
+    """Of the plan."""
     watched: NDArray[np.int64]
     """Whole periods that lie before the moment, at most `periods`."""
     missed_in: NDArray[np.int64]
@@ -105,7 +106,7 @@ def known_at(as_of_us: int, examples: Examples, outcomes: Outcomes) -> Known:
     observed, missed_days = outcomes.observed_us[made], outcomes.missed_days[made]
     seen = (observed != NONE_YET) & (observed <= as_of_us)
     until_us = int(observed[seen].max(initial=0))
-    periods = (examples.mature_us - examples.occurred_us) // PERIOD_US
+    periods = -((examples.occurred_us - examples.mature_us) // PERIOD_US)  # rounded up
     watched = np.clip((until_us - examples.occurred_us) // PERIOD_US, 0, periods)
     # Where a producer doesn't say after how many days, then no later than it was seen.
     days = np.where(np.isnan(missed_days), (observed - examples.occurred_us) / MICROS_PER_DAY, missed_days)

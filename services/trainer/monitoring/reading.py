@@ -87,8 +87,7 @@ _LENT = f"""
 SELECT UNIX_MICROS(d.occurred_at) AS occurred_us, d.model_version, d.probability_of_default AS probability,
   CAST(t.amount AS FLOAT64) AS amount, e.defaulted,
   IF(d.explored, d.policy_version, NULL) AS explored_under,
-  UNIX_MICROS(TIMESTAMP_ADD(d.occurred_at, INTERVAL {views.DAYS_PER_INSTALMENT} * t.installments_count DAY))
-    AS mature_us
+  UNIX_MICROS(TIMESTAMP_ADD(d.occurred_at, INTERVAL {views.plan_days("t")} DAY)) AS mature_us
 FROM (
   SELECT event_id, occurred_at, prediction_timestamp, model_version, probability_of_default, policy_version, decision,
     {views.EXPLORED} AS explored
@@ -96,7 +95,7 @@ FROM (
   {_FIRST}
 ) AS d
 JOIN (
-  SELECT event_id, amount, installments_count FROM `{{project}}.{tables.TRANSACTIONS.id}`
+  SELECT event_id, amount, installments_count, installments_frequency FROM `{{project}}.{tables.TRANSACTIONS.id}`
   WHERE {_BETWEEN} AND misplaced IS NOT TRUE AND installments_count IS NOT NULL
   {_FIRST}
 ) AS t ON t.event_id = d.event_id

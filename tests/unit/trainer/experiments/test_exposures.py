@@ -24,7 +24,7 @@ def test_where_outcomes_come_once_a_night_nothing_matures_before_the_last_of_the
         "customer_id": ["a", "b", "c"],
         "decided_us": [0, DAY, 57 * DAY],
         "occurred_us": [0, DAY, 57 * DAY],
-        "instalments": [4, 4, 4],
+        "plan_days": [56, 56, 56],
         "defaulted": [0.0, 1.0, None],
     }
     for watched_days, matured in ((56, [True, False, False]), (57, [True, True, False]), (90, [True, True, False])):
@@ -38,7 +38,7 @@ def test_amounts_are_of_one_size_whatever_the_currency() -> None:
         "customer_id": ["a", "b", "c"],
         "decided_us": [0, 1, 2],
         "occurred_us": [0, 1, 2],
-        "instalments": [4, 4, 4],
+        "plan_days": [56, 56, 56],
         "defaulted": [None, None, None],
     }
     told = columns | OTHERS | {"currency": ["USD", "JPY", None], "amount": [100.0, 15_000.0, None]}

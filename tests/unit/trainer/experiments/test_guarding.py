@@ -60,7 +60,7 @@ class WarehouseOf:
             "decided_us": e.decided_us.tolist(),
             "latency_us": [int(each * 1e6) for each in e.latency_s],
             "occurred_us": [epoch_micros(STARTED)] * len(e),
-            "instalments": [0] * len(e),
+            "plan_days": [0] * len(e),
             "currency": ["USD"] * len(e),
             "amount": e.amount.tolist(),
             "age_bracket": [None if i % 7 == 0 else each for i, each in enumerate(e.age_bracket)],
