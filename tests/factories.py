@@ -60,7 +60,7 @@ def transaction_bytes(number: int = 0, /, *, t_us: int | None = None, **changes:
 def accepted(number: int = 0, /, *, t_us: int | None = None, **changes: Any) -> AcceptedTransaction:
     """The same, decoded, long after it occurred."""
     raw = transaction_bytes(number, t_us=t_us, **changes)
-    return decode_transaction(raw, door=Door.TOPIC, received_us=START_US + 1700 * DAY_US, limits=Limits())
+    return decode_transaction(raw, door=Door.TOPIC, received_us=START_US + 1200 * DAY_US, limits=Limits())
 
 
 def outcome(number: int = 0, /, *, defaulted: bool = False, observed_us: int, **changes: Any) -> dict[str, Any]:

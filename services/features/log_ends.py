@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared.contracts.headers import REPLAYED_FROM_HEADER, header
 from shared.contracts.topics import FEATURES
+from shared.contracts.wire import UNREADABLE
 from shared.feature_state import Position
 from shared.kafka.connection import admin_client, client_arguments
 from shared.kafka.errors import TransientError
@@ -96,7 +97,7 @@ def _as_of(value: bytes | None) -> _AsOf | None:
     """None for what the scorer will refuse: anybody may have put it there."""
     try:
         return _VECTOR.decode(value or b"").as_of
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 

@@ -40,6 +40,8 @@ class Cursor:
     server_day: date | None = None
     """The source's day when the run was begun, which tenures are counted from: the source draws them as so many days
     before the day it is asked, so counted from the day of a later reading the same event would have another body."""
+    again: bool = False
+    """The days are being read once more: of those that are not complete yet, the topics may hold any event."""
 
     @staticmethod
     def of(fields: Mapping[str, str]) -> Cursor:
@@ -50,6 +52,7 @@ class Cursor:
             acknowledged=int(fields.get("acknowledged", 0)),
             digest=fields.get("digest", ""),
             server_day=_day(fields.get("server_day")),
+            again=fields.get("again") == "1",
         )
 
     def fields(self) -> dict[str, str]:
@@ -57,6 +60,7 @@ class Cursor:
             "completed_events": str(self.completed_events),
             "acknowledged": str(self.acknowledged),
             "digest": self.digest,
+            "again": str(int(self.again)),
         }
         if self.completed_day is not None:
             values["completed_day"] = self.completed_day.isoformat()
@@ -65,7 +69,7 @@ class Cursor:
         return values
 
 
-PROGRESS = tuple(each.name for each in fields(Cursor) if each.name != "server_day")
+PROGRESS = tuple(each.name for each in fields(Cursor) if each.name not in ("server_day", "again"))
 """What says how far a run has come."""
 
 
@@ -92,6 +96,7 @@ class CursorStore:
     async def rewind(self, source: str) -> None:
         """To the beginning of the run; the day that tenures are counted from stays."""
         try:
+            await self._redis.hset(f"ingestor:{source}", "again", "1")
             await self._redis.hdel(f"ingestor:{source}", *PROGRESS)
         except (RedisError, OSError) as error:
             raise TransientError(f"Redis: {error!r}") from error
@@ -155,7 +160,7 @@ class DayTracker:
     def finish(self) -> Cursor:
         """The stream came to its end: every day of the range is complete."""
         self._close(completed=self.last_day)
-        self.cursor = replace(self.cursor, completed_day=self.last_day)
+        self.cursor = replace(self.cursor, completed_day=self.last_day, again=False)
         return self.cursor
 
     def _close(self, *, completed: date) -> Cursor | None:

@@ -89,11 +89,15 @@ class HistoryIngest:
         if again:
             await self._look(run, whole=True)
             await self._patiently(lambda: self._cursors.rewind(run.source))
-        elif (await self._load(run)).server_day is None:
-            await self._look(run, whole=False)
+        looked = again
         while True:
             # Each reading begins with what is kept: of what isn't, nothing is known to have been delivered.
             cursor = await self._load(run)
+            # A first reading, or one whose cursor was lost, perhaps just now; one that is to be made again, by this
+            # call or by one that didn't come to its end.
+            if cursor.server_day is None or ((cursor.again or cursor.completed_day is None) and not looked):
+                await self._look(run, whole=False)
+                looked = True
             tracker = DayTracker(cursor, days.start, days.end)
             if tracker.is_finished:
                 log.info("history_complete", source=run.source, acknowledged=cursor.acknowledged)

@@ -29,6 +29,7 @@ from shared.contracts import topics
 from shared.contracts.events import DeadLetter
 from shared.contracts.headers import REPLAYED_FROM_HEADER
 from shared.contracts.transactions import Limits
+from shared.contracts.wire import UNREADABLE
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
 from shared.settings import KafkaSettings
@@ -185,6 +186,6 @@ _decoder = msgspec.json.Decoder(DeadLetter)
 def _decode(value: bytes | None) -> DeadLetter | None:
     try:
         return _decoder.decode(value or b"")
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         log.warning("no_dead_letter", error=str(error))
         return None

@@ -32,6 +32,7 @@ from shared.contracts.headers import EXPOSURE_HEADER, header
 from shared.contracts.records import decode_decision_update
 from shared.contracts.rejections import Rejection
 from shared.contracts.topics import DECISION_UPDATES, DECISIONS
+from shared.contracts.wire import UNREADABLE
 from shared.exposure import ExposureStore, Reservation, Standing
 from shared.kafka.connection import client_arguments
 from shared.kafka.errors import TransientError
@@ -210,9 +211,13 @@ class ClaimRestorer:
         places = [TopicPartition(DECISION_UPDATES.name, number) for number in range(self._kafka.partitions)]
         start, ends = await self._first_of_interest(consumer, places), await consumer.end_offsets(places)
         accounts = ExposureStore(connection)
+        renewed = time.monotonic()
         async for fetched in _records(consumer, start, ends):
             for records in fetched.values():
                 for record in records:
+                    if time.monotonic() - renewed > LOCK_MS / 3000:
+                        renewed = time.monotonic()
+                        await connection.pexpire(LOCK, LOCK_MS)
                     try:
                         update = decode_decision_update(record.value)
                     except Rejection:
@@ -264,7 +269,7 @@ def _decided(value: bytes | None) -> _Decided | None:
     """None for what is no decision: anybody may have put it there."""
     try:
         return _DECIDED.decode(value or b"")
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 
@@ -277,7 +282,7 @@ def _restore_account(
     try:
         reservation = Reservation.parse(decided.event_id, terms)
         standing = standing_of(record.value, judged_for_ms)
-    except (ValueError, msgspec.DecodeError):
+    except (ValueError, *UNREADABLE):
         return  # as above
     if 0 < standing < now_ms:
         standing = Standing.RELEASED  # of a review that is over: a verdict that was given in time makes it count yet

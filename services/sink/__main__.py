@@ -82,6 +82,13 @@ async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
             parts.create_task(keep_watch(loop, settings.kafka, SERVICE, stop))
 
 
+async def of_this_system(settings: SinkSettings, states: FeatureStateStore) -> None:
+    """Raise what says so where the partition count or the key of pseudonyms is another than the system's: a command
+    with the wrong settings would look in the wrong places, find nothing, and say that it is done."""
+    await states.check_partitions(settings.kafka.partitions)
+    await check_topics(settings.kafka, SERVICE)
+
+
 async def prepared(settings: SinkSettings) -> None:
     """Raise SchemaConflict unless the warehouse is as declared; TransientError where it doesn't answer."""
     try:
@@ -126,9 +133,10 @@ async def mend(settings: SinkSettings, _: asyncio.Event) -> None:
     from services.sink.report import print_report
 
     client, writes = bigquery_client(settings.bigquery), write_client(settings.bigquery)
-    states = FeatureStateStore.connect(settings.redis.address)
+    states = FeatureStateStore.connect(settings.redis.address, pseudonyms=settings.privacy.pseudonyms().mark)
     rules = rules_of(settings)
     try:
+        await of_this_system(settings, states)
         before = await reconcile(settings.kafka, client, states, rules)
         try:
             done = await repair(settings.kafka, client, writes, states, rules, before)
@@ -155,6 +163,7 @@ async def forget_customer(settings: SinkSettings, _: asyncio.Event, *, patience_
         settings.redis.address, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
     )
     try:
+        await of_this_system(settings, FeatureStateStore(redis, pseudonyms=settings.privacy.pseudonyms().mark))
         parts = Parts(settings.kafka, redis, bigquery_client(settings.bigquery), patience_s)
         done = await erase(parts, customer_id, also=[settings.privacy.pseudonyms().of(Kind.CUSTOMER, customer_id)])
     finally:
@@ -171,6 +180,11 @@ async def load_history(settings: SinkSettings, stop: asyncio.Event, *, folder: P
     from shared.archive import ArchiveDamaged
 
     await prepared(settings)
+    states = FeatureStateStore.connect(settings.redis.address, pseudonyms=settings.privacy.pseudonyms().mark)
+    try:
+        await states.check_partitions(settings.kafka.partitions)
+    finally:
+        await states.close()
     with LoadProgress() as progress:
         try:
             written = await asyncio.to_thread(

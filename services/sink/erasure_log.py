@@ -142,13 +142,15 @@ def from_base64(text: object) -> bytes | None:
 def event_of(value: bytes | None) -> str | None:
     """The event id that a record states; None where it states none, or can't be read."""
     stated = _object(value).get("event_id")
-    return stated if isinstance(stated, str) else None
+    if not isinstance(stated, str) or (not stated.isascii() and any("\ud800" <= sign <= "\udfff" for sign in stated)):
+        return None  # half a character is in no id, and in no key of Redis
+    return stated
 
 
 def _object(value: bytes | None) -> dict[str, Any]:
     """Of a record's JSON; empty where there is none."""
     try:
         body = json.loads(value or b"")
-    except ValueError:
+    except (ValueError, RecursionError):  # a record that was refused is his as well
         return {}
     return body if isinstance(body, dict) else {}

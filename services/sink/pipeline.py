@@ -32,6 +32,7 @@ from shared.contracts.records import (
 )
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
+from shared.contracts.wire import UNREADABLE
 from shared.feature_definitions.received import read_vector
 from shared.warehouse import tables
 from shared.warehouse.columns import Row, Table
@@ -237,7 +238,7 @@ def _dead_letter(record: StampedRecord, rules: Rules) -> Rows:
         raise Rejection(RejectionReason.SIZE, "", f"a letter of at most {MAX_RECORD_BYTES} bytes")
     try:
         letter = _letters.decode(record.value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Rejection(RejectionReason.SHAPE, "", f"a dead letter ({error})") from None
     for name in ("partition", "offset", "value_bytes"):
         if not -MAX_INT64 <= getattr(letter, name) <= MAX_INT64:

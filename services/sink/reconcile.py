@@ -27,12 +27,16 @@ from services.sink.pipeline import Rules, build
 from shared.contracts import topics
 from shared.contracts.log import StampedRecord
 from shared.kafka.connection import client_arguments
+from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 from shared.warehouse.clients import RETRY
 from shared.warehouse.columns import Table
 from shared.warehouse.tables import tables_of
 
 log = structlog.get_logger()
+
+SILENCE_SECONDS = 30.0
+"""Without a record for so long nothing will come any more."""
 
 WINDOW = 20_000
 """Records compared at a time."""
@@ -147,7 +151,8 @@ async def _partition(
     consumer.assign([at])
     first = (await consumer.beginning_offsets([at]))[at]
     newest = (await consumer.end_offsets([at]))[at]
-    end = max(first, await consumer.committed(at) or 0)
+    # A log that has lost its end holds less than was committed: what it held can't be compared any more.
+    end = min(newest, max(first, await consumer.committed(at) or 0))
     if since_ms is not None:
         recent = (await consumer.offsets_for_times({at: since_ms}))[at]
         first = min(end, newest if recent is None else max(first, recent.offset))
@@ -171,10 +176,16 @@ async def _partition(
 async def windows(
     consumer: AIOKafkaConsumer, at: TopicPartition, end: int
 ) -> AsyncIterator[tuple[list[StampedRecord], int]]:
-    """Records below `end`, some at a time, and the offset that each window ends before."""
+    """Records below `end`, some at a time, and the offset that each window ends before. Raises TransientError where
+    none comes any more."""
     window: list[StampedRecord] = []
+    heard = time.monotonic()
     while (position := await consumer.position(at)) < end:
         batch = await consumer.getmany(at, timeout_ms=500, max_records=WINDOW)
+        if batch:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > SILENCE_SECONDS:
+            raise TransientError(f"no records of {at.topic}-{at.partition} for {SILENCE_SECONDS:.0f} s")
         window += [record for record in batch.get(at, ()) if record.offset < end]
         if len(window) >= WINDOW:
             yield window, window[-1].offset + 1

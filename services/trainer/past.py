@@ -162,7 +162,9 @@ class Past:
     def cases(self, since_us: int, until_us: int, as_of_us: int, feature_set: str) -> Iterator[tuple[LoggedCase, bool]]:
         """Decisions on purchases in [since, until), with outcomes that have matured by `as_of_us`; and whether the
         features are of the set (else those that were decided on)."""
-        rows = self._rows(_CASES, since_us=since_us, until_us=until_us, as_of_us=as_of_us, feature_set=feature_set)
+        # What ran its course later than outcomes are in is known only where it defaulted, which shows sooner.
+        known_us = min(as_of_us, self._warehouse.watched_until(as_of_us))
+        rows = self._rows(_CASES, since_us=since_us, until_us=until_us, as_of_us=known_us, feature_set=feature_set)
         for row in rows:
             yield logged.logged_case(row), row["in_set"]
 

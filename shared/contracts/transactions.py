@@ -62,10 +62,11 @@ CANONICAL_LENGTH = len("2026-06-01T00:06:06.000000Z")
 """Of a time that matches `_TIME`, only the canonical form is so long and ends in Z with a T in the middle."""
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 """Outside of these a time is a placeholder or a slip, not a moment of a purchase."""
-LONGEST_AGO_DAYS, LONGEST_AHEAD_DAYS = 1800, 360
+LONGEST_AGO_DAYS, LONGEST_AHEAD_DAYS = 1300, 360
 """From when a record came. BigQuery takes rows that are streamed into a table by days from 1,825 days back to 366 days
-ahead, and refuses all others for ever: one record beyond would hold up its partition's mirror. Some days are left for
-the way there."""
+ahead, and refuses all others for ever: one record beyond would hold up its partition's mirror. What is left of the
+five years is for records that are mirrored again as long as the log holds them (400 days), and whose own time is as old
+as a broker lets it be (100 days, `shared.kafka.admin`)."""
 _DAY_US = 86_400_000_000
 _FIRST_US, _END_US = (
     (datetime(year, 1, 1, tzinfo=UTC) - identity.EPOCH) // _MICROSECOND for year in (FIRST_YEAR, LAST_YEAR + 1)

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import msgspec
 import orjson
 
 from shared.contracts.rejections import MALFORMED, TOO_LARGE, InputWarning, Rejection, RejectionReason
@@ -38,6 +39,11 @@ class Document:
 
     body: JsonObject
     warnings: tuple[InputWarning, ...]
+
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""What decoding bytes of anybody's into a type may raise: text that is no UTF-8 and what is nested without end aren't
+msgspec's own errors."""
 
 
 def parse_object(raw: bytes | None, *, max_bytes: int) -> Document:

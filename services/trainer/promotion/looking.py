@@ -92,6 +92,8 @@ class Looking:
         )
 
     def _moved(self, candidacy: Candidacy, *, further: bool) -> tuple[Candidacy, Ruling]:
+        if candidacy.stage is Stage.PROMOTING and not further:
+            return candidacy, Ruling(Action.WAIT, (), NOT_FURTHER)
         if candidacy.stage in (Stage.PROMOTING, Stage.ROLLING_BACK):
             after = self._finished(candidacy)
             return after, Ruling(Action.ON, tuple(after.steps[-1].reasons))

@@ -20,7 +20,7 @@ from google.cloud.bigquery import SchemaField
 from services.trainer.data_commands import kept_at
 from services.trainer.examples import FEATURE_PREFIX, TrainingRefused
 from services.trainer.scoring.columns import FEATURE_SET, FEATURES, KEYS, InputRefused, is_text
-from services.trainer.scoring.run import BATCH_ROWS, MODEL_VERSION
+from services.trainer.scoring.run import BATCH_ROWS, MODEL_VERSION, PROBABILITY, RAW
 from services.trainer.warehouse import SCRATCH_HOURS, Warehouse, as_unavailable, scratch_name
 from shared.warehouse import tables, views
 from shared.warehouse.arrow import TYPES
@@ -124,7 +124,8 @@ def check_output(warehouse: Warehouse, address: str, replace: bool) -> None:
             return
     if not replace:
         raise OutputRefused(f"{address} is there already: --replace takes its place")
-    if MODEL_VERSION not in {field.name for field in found.schema}:
+    # All of what scoring adds: decisions name their model as well.
+    if not {MODEL_VERSION, RAW, PROBABILITY} <= {field.name for field in found.schema}:
         raise OutputRefused(f"{address} holds no scores: another table is never replaced")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from tests.integration.features.conftest import PARTITIONS, Rig, until
 from tests.integration.features.streams import purchase
 
 CUSTOMER = "cust_000000"
-NOW_MS = 1_790_000_000_000
+NOW_MS = int(time.time() * 1000)
 KEY = CUSTOMER.encode()
 
 

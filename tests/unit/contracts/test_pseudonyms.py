@@ -68,7 +68,7 @@ def of(door: Door) -> AcceptedTransaction:
         crm={"ref": RAW, "cust_000001": ["cust_000001", 7]},
     )
     raw = json.dumps(body).encode()
-    return decode_transaction(raw, door=door, received_us=START_US + 1700 * DAY_US, limits=Limits())
+    return decode_transaction(raw, door=door, received_us=START_US + 1200 * DAY_US, limits=Limits())
 
 
 def test_nothing_of_the_id_is_left_in_the_purchase_or_its_document() -> None:

@@ -12,7 +12,7 @@ from shared.contracts.topics import OUTCOMES, TRANSACTIONS
 from tests import factories
 
 PARTITIONS = 4
-LONG_AFTER_MS = (factories.START_US + 1700 * factories.DAY_US) // 1000
+LONG_AFTER_MS = (factories.START_US + 1200 * factories.DAY_US) // 1000
 """Record timestamps of tests that aren't about the future."""
 
 CUSTOMER = "cust_000001"

@@ -99,7 +99,7 @@ class Cursors(CursorStore):
 
     async def rewind(self, source: str) -> None:
         self._fail()
-        self.saved[source] = Cursor(server_day=self.saved.get(source, Cursor()).server_day)
+        self.saved[source] = Cursor(server_day=self.saved.get(source, Cursor()).server_day, again=True)
 
     def _fail(self) -> None:
         if self.failures:

@@ -134,6 +134,7 @@ def test_however_often_it_crashes_every_event_is_sent_and_the_count_is_exact(
 def test_what_is_stored_is_readable_text() -> None:
     assert Cursor(june(2), 10, 12, "00ff").fields() == {
         "completed_day": "2026-06-02", "completed_events": "10", "acknowledged": "12", "digest": "00ff",
+        "again": "0",
     }  # fmt: skip
     assert "completed_day" not in Cursor(acknowledged=3).fields()
     assert Cursor(server_day=june(5)).fields()["server_day"] == "2026-06-05"

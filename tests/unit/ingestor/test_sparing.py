@@ -14,6 +14,7 @@ from services.ingestor import sparing
 from services.ingestor.history import HistoryIngest
 from services.ingestor.reading import BeginningGone
 from services.ingestor.sparing import SparingSender
+from services.ingestor.stopping import Stopped
 from shared.contracts.headers import cloud_event
 from shared.contracts.topics import OUTCOMES, TRANSACTIONS
 from shared.kafka.producer import OutgoingRecord
@@ -85,6 +86,17 @@ async def test_the_topics_are_looked_at_where_the_cursor_says_nothing_and_before
     assert looked.asked == [(SOURCE, False)]
     await history([Answer(EVENTS)], cursors, looked, again=True)
     assert looked.asked[1:] == [(SOURCE, True)]
+
+
+async def test_what_is_read_again_and_did_not_come_to_its_end_is_looked_at_once_more() -> None:
+    cursors, looked = Cursors(), Looked()
+    await history([Answer(EVENTS)], cursors, looked)
+    with pytest.raises(Stopped):
+        await history([Answer(EVENTS[:150], breaks=True)], cursors, looked, again=True)
+    assert cursors.saved[SOURCE].completed_day is not None
+    await history([Answer(EVENTS)], cursors, looked)
+    assert looked.asked[1:] == [(SOURCE, True), (SOURCE, False)]
+    assert not cursors.saved[SOURCE].again
 
 
 async def test_nothing_is_read_again_where_it_can_not_be_told_what_is_there() -> None:
