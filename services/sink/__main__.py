@@ -26,7 +26,7 @@ from services.sink.settings import SinkSettings
 from services.sink.streams import RedisStreamNames
 from shared.contracts import topics
 from shared.contracts.pseudonyms import Kind
-from shared.feature_state import FeatureStateStore
+from shared.feature_state import FeatureStateStore, PartitionCountMismatch
 from shared.kafka.admin import check_topics
 from shared.kafka.errors import TransientError
 from shared.kafka.watchdog import keep_watch
@@ -83,10 +83,13 @@ async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
 
 
 async def of_this_system(settings: SinkSettings, states: FeatureStateStore) -> None:
-    """Raise what says so where the partition count or the key of pseudonyms is another than the system's: a command
-    with the wrong settings would look in the wrong places, find nothing, and say that it is done."""
-    await states.check_partitions(settings.kafka.partitions)
-    await check_topics(settings.kafka, SERVICE)
+    """End where the partition count or the key of pseudonyms is another than the system's: a command with the wrong
+    settings would look in the wrong places, find nothing, and say that it is done."""
+    try:
+        await states.compare_partitions(settings.kafka.partitions)
+    except PartitionCountMismatch as mismatch:
+        print(f"bad setting: {mismatch}", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_SETTING) from None
 
 
 async def prepared(settings: SinkSettings) -> None:
@@ -180,11 +183,6 @@ async def load_history(settings: SinkSettings, stop: asyncio.Event, *, folder: P
     from shared.archive import ArchiveDamaged
 
     await prepared(settings)
-    states = FeatureStateStore.connect(settings.redis.address, pseudonyms=settings.privacy.pseudonyms().mark)
-    try:
-        await states.check_partitions(settings.kafka.partitions)
-    finally:
-        await states.close()
     with LoadProgress() as progress:
         try:
             written = await asyncio.to_thread(

@@ -202,6 +202,17 @@ class FeatureStateStore:
                 await self._redis.set("flit:pseudonyms", self._pseudonyms, nx=True)
             held = await self._redis.set("flit:partitions", count, nx=True, get=True)
             mark = await self._redis.get("flit:pseudonyms")
+        self._compare(held, mark, count)
+
+    async def compare_partitions(self, count: int) -> None:
+        """The same for a command that is called by hand, which leaves nothing behind: where nothing is recorded, it
+        can't be told."""
+        async with transient():
+            held, mark = [await self._redis.get(key) for key in ("flit:partitions", "flit:pseudonyms")]
+        if held is not None:
+            self._compare(held, mark, count)
+
+    def _compare(self, held: Any, mark: Any, count: int) -> None:
         if held is not None and int(held) != count:
             raise PartitionCountMismatch(f"states were made with {int(held)} partitions, KAFKA__PARTITIONS is {count}")
         if (mark or b"") != self._pseudonyms.encode():

@@ -200,3 +200,20 @@ async def test_a_repair_of_his_rows_does_not_bring_back_what_was_erased(erased: 
 
 def test_without_an_id_nothing_is_done(erased: World) -> None:
     assert erase(erased, "").returncode == 2
+
+
+@pytest.mark.parametrize("command", ["erase", "repair"])
+@pytest.mark.parametrize(
+    "setting", [{"KAFKA__PARTITIONS": str(PARTITIONS + 1)}, {"PRIVACY__PSEUDONYM_KEY": "k" * 64}], ids=["count", "key"]
+)
+def test_a_command_with_the_settings_of_another_system_says_so_and_does_nothing(
+    erased: World, command: str, setting: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would look where nothing lies, find nothing, and say that all is done."""
+    with redis.Redis.from_url(erased.stack.valkey.url) as client:
+        client.set("flit:partitions", PARTITIONS)
+    environment = erased.environment()
+    monkeypatch.setattr(erased, "environment", lambda: environment | setting)
+    done = run(erased, command, line=STAYS)
+    assert done.returncode == 2, done.stderr
+    assert "bad setting: states were made with" in done.stderr

@@ -116,7 +116,9 @@ def test_the_traces_of_a_topic_end_with_its_retention() -> None:
     assert until == datetime(1970, 1, 31, 0, 0, 2, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"7", b'{"event_id": 7}', b"\xff"])
+@pytest.mark.parametrize(
+    "value", [None, b"", b"{", b"[]", b"7", b'{"event_id": 7}', b"\xff", b"[" * 99_999, b'{"event_id": "\\ud800"}']
+)
 def test_what_states_no_event_gives_none(value: bytes | None) -> None:
     assert event_of(value) is None
 
