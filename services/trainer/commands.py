@@ -24,6 +24,7 @@ from services.trainer.experiments.guarding import Guard
 from services.trainer.families import Conditions
 from services.trainer.job import Answer, Job
 from services.trainer.ladder_commands import Climbing
+from services.trainer.learning_set import learnt_until_us
 from services.trainer.maturity.known import Known
 from services.trainer.maturity.reading import known_purchases
 from services.trainer.monitoring.reading import MonitorReads
@@ -181,11 +182,20 @@ class Trainer(Job):
         )
         self._step("evaluated")
         top = _ceiling(arguments.hidden, seen, probability)
-        family = self._registry.load(version).manifest.family
-        self._warehouse.append_evaluation(_evaluation(version, family, "matured", seen, figures, top))
+        manifest = self._registry.load(version).manifest
+        later = int((seen.occurred_us > learnt_until_us(manifest.data_window)).sum())
+        # Of its own test part alone it says once more what the training said, and confirms nothing.
+        kind = "matured" if later else "training"
+        self._warehouse.append_evaluation(_evaluation(version, manifest.family, kind, seen, figures, top))
         self._step("evaluation written")
         MODEL_AUC.labels(version).set(figures["auc"])
-        return {"version": version, "family": family, **_figures(figures, top), "rows": len(seen)}
+        return {
+            "version": version,
+            "family": manifest.family,
+            **_figures(figures, top),
+            "rows": len(seen),
+            "later": later,
+        }
 
     def drift(self, arguments: Namespace) -> Answer:
         from services.trainer.drift import drift_report
