@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -94,7 +95,7 @@ async def may_read(client: AIOKafkaClient, topic: str) -> bool:
 
 async def may_write(client: AIOKafkaClient, topic: str) -> bool:
     batch = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 4096)
-    batch.append(0, timestamp=0, key=b"k", value=b"v", headers=[])
+    batch.append(0, timestamp=int(time.time() * 1000), key=b"k", value=b"v", headers=[])
     request = ProduceRequest(None, -1, 10_000, [(topic, [(0, bytes(batch.build()))])])
     answer: Any = await client.send(BROKER_ID, request)
     ((_, ((_, code, *_),)),) = answer.topics
