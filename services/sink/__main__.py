@@ -93,11 +93,13 @@ async def of_this_system(settings: SinkSettings, states: FeatureStateStore) -> N
 
 
 async def prepared(settings: SinkSettings) -> None:
-    """Raise SchemaConflict unless the warehouse is as declared; TransientError where it doesn't answer."""
+    """Raise SchemaConflict unless the tables are as declared; TransientError where it doesn't answer. Views of a newer
+    release don't matter: nothing is written into them, and an older sink may have to come back beside them."""
     try:
         missing: list[Change] = await asyncio.to_thread(pending_changes, settings.bigquery)
     except WarehouseUnreachable as away:
         raise TransientError(str(away)) from away
+    missing = [change for change in missing if change.kind != "replace view"]
     if missing:
         raise SchemaConflict(
             f"run `python -m shared.warehouse create` first: {', '.join(str(change) for change in missing)}"
