@@ -15,7 +15,7 @@ from shared.contracts.headers import REPLAYED_FROM_HEADER, header
 from shared.contracts.topics import FEATURES
 from shared.contracts.wire import UNREADABLE
 from shared.feature_state import Position
-from shared.kafka.connection import admin_client, client_arguments
+from shared.kafka.connection import SILENCE_SECONDS, admin_client, client_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 
@@ -24,9 +24,6 @@ log = structlog.get_logger()
 TAIL_VECTORS = 10_000
 """Looked at for how far the vectors go. After a crash the last of them may be repeats of earlier ones: of a
 round, a few thousand at most."""
-
-SILENCE_SECONDS = 30.0
-"""Without a record that has to be there, the connection is given up and made anew."""
 
 
 class _AsOf(msgspec.Struct, gc=False):

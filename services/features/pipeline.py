@@ -78,19 +78,17 @@ class BatchResult:
 
 def decode(record: LogRecord, *, partitions: int, limits: Limits, pseudonyms: Pseudonyms = OFF) -> Decoded:
     """Decode one record of either input topic. Everything after it knows the customer by his pseudonym only."""
-    try:
-        version = schema_version_of(record.headers)
-    except Rejection as rejection:
-        return rejection  # its key isn't to be trusted either
-    if record.key is None:
-        return Rejection(RejectionReason.KEY, "key", "the customer_id as the record's key")
-    home = partition_of(record.key, partitions)
-    if home != record.partition:
-        if size_of(record) > LARGEST_REROUTED_BYTES:
-            return Rejection(RejectionReason.SIZE, "", f"at most {LARGEST_REROUTED_BYTES} bytes in the wrong partition")
-        return Misplaced(home)
     received_us = record.timestamp_ms * MICROS_PER_MILLI
     try:
+        version = schema_version_of(record.headers)  # where it can't be taken apart, its key isn't to be trusted either
+        if record.key is None:
+            raise Rejection(RejectionReason.KEY, "key", "the customer_id as the record's key")
+        home = partition_of(record.key, partitions)
+        if home != record.partition:
+            if size_of(record) > LARGEST_REROUTED_BYTES:
+                most = f"at most {LARGEST_REROUTED_BYTES} bytes in the wrong partition"
+                raise Rejection(RejectionReason.SIZE, "", most)
+            return Misplaced(home)
         if record.topic == TRANSACTIONS.name:
             accepted = decode_transaction(
                 record.value,

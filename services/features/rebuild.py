@@ -19,7 +19,6 @@ from aiokafka.errors import KafkaError
 
 from services.features import log_ends
 from services.features.handler import SEND_DEADLINE_S, Sender, moved
-from services.features.log_ends import SILENCE_SECONDS
 from services.features.metrics import REBUILD_GAPS, REBUILDING, REBUILT, REBUILT_ROWS
 from services.features.outgoing import records_of
 from services.features.past import PastRecord
@@ -31,6 +30,7 @@ from shared.contracts.transactions import Limits
 from shared.feature_definitions import CustomerState
 from shared.feature_state import EMPTY, FeatureStateStore, Move, Position, StatesLost
 from shared.kafka import groups
+from shared.kafka.connection import SILENCE_SECONDS
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 from shared.telemetry.tracing import HANDED_ON

@@ -34,7 +34,7 @@ from shared.contracts.rejections import Rejection
 from shared.contracts.topics import DECISION_UPDATES, DECISIONS
 from shared.contracts.wire import UNREADABLE
 from shared.exposure import ExposureStore, Reservation, Standing
-from shared.kafka.connection import client_arguments
+from shared.kafka.connection import SILENCE_SECONDS, client_arguments
 from shared.kafka.errors import TransientError
 from shared.redis_errors import transient
 from shared.settings import KafkaSettings
@@ -50,7 +50,6 @@ MARGIN_S, LONGEST_SETTLE_S = 0.5, 3.0
 reached the topic by then, unless Kafka was away as well."""
 
 BATCH_RECORDS = 500
-SILENCE_S = 30.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 
 _FINISH = """
@@ -256,7 +255,7 @@ async def _records(
         fetched = await consumer.getmany(timeout_ms=200, max_records=BATCH_RECORDS)
         if fetched:
             heard = time.monotonic()
-        elif time.monotonic() - heard > SILENCE_S:
+        elif time.monotonic() - heard > SILENCE_SECONDS:
             raise TransientError(f"no records of {next(iter(wanted)).topic}, though there are some")
         yield fetched
         for place in list(wanted):

@@ -15,12 +15,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from services.sink.lane import SERVICE
 from shared.contracts import topics
-from shared.kafka.connection import admin_client, client_arguments
+from shared.kafka.connection import SILENCE_SECONDS, admin_client, client_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
-
-SILENCE_SECONDS = 30.0
-"""Without a record that has to be there, the brokers count as away."""
 
 POLL_SECONDS = 0.25
 
@@ -142,7 +139,11 @@ def from_base64(text: object) -> bytes | None:
 def event_of(value: bytes | None) -> str | None:
     """The event id that a record states; None where it states none, or can't be read."""
     stated = _object(value).get("event_id")
-    if not isinstance(stated, str) or (not stated.isascii() and any("\ud800" <= sign <= "\udfff" for sign in stated)):
+    if not isinstance(stated, str):
+        return None
+    try:
+        stated.encode()
+    except UnicodeEncodeError:
         return None  # half a character is in no id, and in no key of Redis
     return stated
 

@@ -26,7 +26,7 @@ from services.sink.lane import SERVICE
 from services.sink.pipeline import Rules, build
 from shared.contracts import topics
 from shared.contracts.log import StampedRecord
-from shared.kafka.connection import client_arguments
+from shared.kafka.connection import SILENCE_SECONDS, client_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 from shared.warehouse.clients import RETRY
@@ -34,9 +34,6 @@ from shared.warehouse.columns import Table
 from shared.warehouse.tables import tables_of
 
 log = structlog.get_logger()
-
-SILENCE_SECONDS = 30.0
-"""Without a record for so long nothing will come any more."""
 
 WINDOW = 20_000
 """Records compared at a time."""

@@ -12,7 +12,7 @@ from shared.contracts.identity import epoch_micros
 from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
 from shared.contracts.transactions import check_id, check_not_far_ahead, check_not_long_ago, convert, normalise_time
 from shared.contracts.versions import Versions
-from shared.contracts.wire import MAX_EXACT_INTEGER, MAX_TEXT_LENGTH, parse_object
+from shared.contracts.wire import MAX_EXACT_INTEGER, MAX_TEXT_LENGTH, UNREADABLE, parse_object
 
 MAX_RECORD_BYTES = 1_048_576
 """Kafka's own default for the largest record: a vector or decision is some kilobytes."""
@@ -107,7 +107,7 @@ def _as_written_here(raw: bytes | None) -> FeatureVector | None:
         vector = _VECTOR.decode(raw or b"")
         if raw is None or encode(vector) != raw:
             return None
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):  # the last of what is nested without end
+    except UNREADABLE:
         return None
     names, as_of, transaction = vector.features, vector.as_of, vector.transaction
     if len(names) > MOST_FEATURES or max(map(len, names), default=0) > MAX_TEXT_LENGTH:

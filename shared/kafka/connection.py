@@ -23,6 +23,9 @@ SESSION_TIMEOUT_MS = 10_000
 MAX_POLL_INTERVAL_MS = 120_000
 """A batch that takes longer than this lost its partitions: its commit fails, and the records come again elsewhere."""
 
+SILENCE_SECONDS = 30.0
+"""Where a reader that knows of records gets none for so long, the brokers count as away."""
+
 FETCH_WAIT_MS = 20
 """How long a fetch waits at the broker for the first record. One is under way at a time: a partition whose records
 were handed over later than those of others, since the process was busy, waits for it."""

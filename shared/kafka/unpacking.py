@@ -41,17 +41,13 @@ class UnpackingFailed(ValueError):
 
 
 def unpack(codec: int, packed: bytes, most: int = MOST_BYTES) -> bytes:
-    """The bytes of a batch behind its head. `codec` as in its attributes. Raises UnpackingFailed."""
+    """The bytes of a compressed batch behind its head. `codec` as in its attributes. Raises UnpackingFailed."""
     try:
         return _UNPACK[codec](packed, most)
     except KeyError:
         raise UnpackingFailed(f"no codec {codec}") from None
     except (cramjam.DecompressionError, zlib.error, struct.error, ValueError, IndexError) as error:
         raise UnpackingFailed(str(error)) from error
-
-
-def _as_it_is(packed: bytes, most: int) -> bytes:
-    return packed
 
 
 def _gzip(packed: bytes, most: int) -> bytes:
@@ -146,7 +142,6 @@ def _into_bounded(decompress_into: Callable[[bytes, bytearray], int], packed: by
 
 
 _UNPACK: dict[int, Callable[[bytes, int], bytes]] = {
-    NONE: _as_it_is,
     GZIP: _gzip,
     SNAPPY: _snappy,
     LZ4: _lz4,
