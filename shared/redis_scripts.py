@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError
 async def run_script(client: Redis, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
     """The script's answer. A Redis that doesn't know it, since it was started anew, is given its text."""
     try:
-        return await client.evalsha(_sha(script), len(keys), *keys, *arguments)
+        return await client.evalsha(sha_of(script), len(keys), *keys, *arguments)
     except NoScriptError:
         return await client.eval(script, len(keys), *keys, *arguments)
 
@@ -31,5 +31,6 @@ async def set_all(client: Redis, values: Mapping[str, bytes], ttl_ms: int) -> No
 
 
 @functools.cache
-def _sha(script: str) -> str:
+def sha_of(script: str) -> str:
+    """What Redis calls it by, once it was loaded."""
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()

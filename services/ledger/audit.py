@@ -236,4 +236,5 @@ async def _answers(settings: LedgerSettings, book: Book) -> tuple[dict[str, byte
                 return answers, f"REST answers {response.status_code} to LEDGER__SCORER_KEY"
             if response.status_code == httpx.codes.OK:
                 answers[event_id] = hashlib.sha256(response.content).digest()
-    return answers, None
+    silent = len(asked) - len(answers)
+    return answers, f"it has none for {silent} of {len(asked)} decided events" if silent else None

@@ -3,7 +3,8 @@
     d:<event_id>          1 byte state, 16 bytes fingerprint of the purchase, then the Decision, byte for byte as on the
                           topic
     decisions:complete    there while no claim is missing that the topic has a decision for
-    decisions:at          partition → offset on risk-decisions up to which every decision has its claim
+    decisions:at          partition → offset on risk-decisions up to which every decision has its claim; and, from the
+                          last restoring, `u` and the partition → offset on decision-updates up to which accounts follow
 
 A decision is claimed whole (`c`), produced, and marked as published (`p`). Who finds a claim that isn't his answers
 with its bytes; if it isn't marked, he first produces it again, unchanged. A crash at any point leaves either nothing,
@@ -38,6 +39,8 @@ ANY_BODY = bytes(FINGERPRINT_BYTES)
 """Fingerprint of a restored claim: the topic tells the decision, not the body that it was made of."""
 
 COMPLETE, INDEXED = "decisions:complete", "decisions:at"
+UPDATES_MARK = "u"
+"""Before the partition, in `decisions:at`."""
 
 CLAIM_SCRIPT = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return redis.error_reply('INCOMPLETE') end

@@ -22,6 +22,7 @@ from services.scorer.claims import (
     COMPLETE,
     INDEXED,
     NOTE_SCRIPT,
+    UPDATES_MARK,
     Claim,
 )
 from services.scorer.metrics import RESTORED
@@ -88,6 +89,7 @@ class ClaimRestorer:
         self._kafka = kafka
         self._ttl_ms, self._debts_ms = ttl_s * 1000, debts_s * 1000
         self._settle_s = settle_s
+        self._updates = [TopicPartition(DECISION_UPDATES.name, number) for number in range(kafka.partitions)]
         self._wanted = asyncio.Event()
         self._wanted.set()
 
@@ -157,12 +159,14 @@ class ClaimRestorer:
                 return
             # Others, and we, may have claimed before the loss what reaches the topic only now.
             await asyncio.sleep(min(self._settle_s + MARGIN_S, LONGEST_SETTLE_S))
+            # Before the decisions' ends: an update that is noted as followed is of a decision that is noted as well.
+            followed = await consumer.end_offsets(self._updates)
             ends = await consumer.end_offsets(places)
             start = await self._first_of_interest(consumer, places)
             for place in places:
                 start[place] = max(start[place], int(held.get(b"%d" % place.partition, -1)) + 1)
             restored = await self._read(connection, consumer, start, ends)
-            await self._follow_updates(connection, consumer)
+            await self._follow_updates(connection, consumer, held, followed)
         finally:
             await consumer.stop()
         log.warning("claims_restored", records=restored, whole=not marked, seconds=round(time.monotonic() - started, 1))
@@ -205,25 +209,35 @@ class ClaimRestorer:
         RESTORED.inc(restored)
         return restored
 
-    async def _follow_updates(self, connection: Redis, consumer: AIOKafkaConsumer) -> None:
-        """What was said after decisions that are still known: all of it, in order, however often."""
-        places = [TopicPartition(DECISION_UPDATES.name, number) for number in range(self._kafka.partitions)]
-        start, ends = await self._first_of_interest(consumer, places), await consumer.end_offsets(places)
-        accounts = ExposureStore(connection)
-        renewed = time.monotonic()
+    async def _follow_updates(
+        self,
+        connection: Redis,
+        consumer: AIOKafkaConsumer,
+        held: Mapping[bytes, bytes],
+        followed: Mapping[TopicPartition, int],
+    ) -> None:
+        """What was said after decisions that are still known, in order, however often: all of it, or where `held` notes
+        what an earlier restoring has followed, what came since. `followed`: what is noted in the end."""
+        start, ends = await self._first_of_interest(consumer, self._updates), await consumer.end_offsets(self._updates)
+        for place in self._updates:
+            start[place] = max(start[place], int(held.get(f"{UPDATES_MARK}{place.partition}".encode(), 0)))
+        await ExposureStore.load_change(connection)
         async for fetched in _records(consumer, start, ends):
-            for records in fetched.values():
-                for record in records:
-                    if time.monotonic() - renewed > LOCK_MS / 3000:
-                        renewed = time.monotonic()
-                        await connection.pexpire(LOCK, LOCK_MS)
-                    try:
-                        update = decode_decision_update(record.value)
-                    except Rejection:
-                        continue  # anybody may have put it there
-                    where = partitions_of(update.customer_id, self._kafka.partitions)
-                    await accounts.change(where, update.customer_id, update.event_id, standing_after(update))
-            await connection.pexpire(LOCK, LOCK_MS)
+            pipe = connection.pipeline(transaction=False)
+            for record in (record for records in fetched.values() for record in records):
+                try:
+                    update = decode_decision_update(record.value)
+                except Rejection:
+                    continue  # anybody may have put it there
+                where = partitions_of(update.customer_id, self._kafka.partitions)
+                standing = standing_after(update)
+                ExposureStore.queue_change(pipe, where, update.customer_id, update.event_id, standing)
+            pipe.pexpire(LOCK, LOCK_MS)
+            await _at_once(connection, pipe)
+        pipe = connection.pipeline(transaction=False)
+        for place, offset in followed.items():
+            pipe.hset(INDEXED, f"{UPDATES_MARK}{place.partition}", str(offset))
+        await _at_once(connection, pipe)
 
 
 async def _at_once(connection: Redis, pipe: Any) -> None:

@@ -38,7 +38,7 @@ from shared.telemetry.tracing import tracing_of
 from shared.warehouse.clients import bigquery_client
 from shared.warehouse.schema import Change, SchemaConflict, WarehouseUnreachable, pending_changes
 from shared.warehouse.tables import tables_of
-from shared.warehouse.writing import write_client
+from shared.warehouse.writing import WriteClients, write_client
 
 log = structlog.get_logger()
 
@@ -61,7 +61,7 @@ async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
         threads = ThreadPoolExecutor(settings.sink.threads, thread_name_prefix="bigquery")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         warehouse = Warehouse(
-            bigquery_client(settings.bigquery), write_client(settings.bigquery), RedisStreamNames(redis), threads
+            bigquery_client(settings.bigquery), WriteClients(settings.bigquery), RedisStreamNames(redis), threads
         )
         section, rules, tracing = settings.sink, rules_of(settings), tracing_of(SERVICE)
         batching = Batching(section.linger_ms / 1000, section.max_rows, section.buffer_bytes)
@@ -207,7 +207,11 @@ def main() -> None:
     parser.add_argument("command", nargs="?", choices=["run", "reconcile", "repair", "erase", "load"], default="run")
     parser.add_argument("folder", nargs="?", type=Path, help="load: of the days that `ingestor backfill --to` has read")
     parser.add_argument(
-        "--wait", type=float, default=60.0, metavar="SECONDS", help="erase: for rows that are still to be written (60)"
+        "--wait",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="erase: for what the services have still to take in (60)",
     )
     parser.add_argument(
         "--days", type=float, metavar="N", help="reconcile: records of the last N days alone (default: all of the log)"

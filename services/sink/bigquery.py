@@ -15,7 +15,7 @@ import structlog
 from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
-from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
+from google.cloud.bigquery_storage_v1 import types
 from requests.exceptions import RequestException
 
 from services.sink.append import ALREADY_EXISTS, OK, Answer, AppendConnection, Frozen, freeze
@@ -27,6 +27,7 @@ from shared.telemetry.metrics import SINK_ROWS
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
 from shared.warehouse.columns import Row, Table
 from shared.warehouse.tables import CHAIN
+from shared.warehouse.writing import WriteClients
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class Warehouse:
     """What every writer of the process shares."""
 
     client: bigquery.Client
-    writes: BigQueryWriteClient
+    writes: WriteClients
     names: StreamNames
     threads: ThreadPoolExecutor
     takeovers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TAKEOVERS_AT_ONCE))
@@ -79,6 +80,7 @@ class PartitionWriter:
 
     def __init__(self, warehouse: Warehouse, table: Table, topic: str, partition: int) -> None:
         self._warehouse = warehouse
+        self._writes = warehouse.writes.take()
         self.table = table
         self._topic = topic
         self._partition = partition
@@ -149,9 +151,10 @@ class PartitionWriter:
             connection.cancel()
 
     def leave(self) -> None:
-        """Close, and tell nothing of the partition any more: whoever writes next does. Else what was true at the end
-        would be shown, and alarm people, for as long as this process lives."""
+        """Close for good, and tell nothing of the partition any more: whoever writes next does. Else what was true at
+        the end would be shown, and alarm people, for as long as this process lives."""
         self.close()
+        self._warehouse.writes.give_back(self._writes)
         self.failing = False
         WAITING.remove(self.table.id, str(self._partition))
 
@@ -194,7 +197,7 @@ class PartitionWriter:
         if self._stream is None:
             raise StreamLost("not open")
         if self._connection is None:
-            self._connection = AppendConnection(self._warehouse.writes, self._stream, self.table)
+            self._connection = AppendConnection(self._writes, self._stream, self.table)
         connection = self._connection
         loop = asyncio.get_running_loop()
         call = loop.run_in_executor(self._warehouse.threads, connection.append, batch, self._next)
@@ -225,7 +228,7 @@ class PartitionWriter:
 
     def _finalize(self, stream: str) -> None:
         try:
-            self._warehouse.writes.finalize_write_stream(name=stream, retry=None, timeout=CALL_TIMEOUT_S)
+            self._writes.finalize_write_stream(name=stream, retry=None, timeout=CALL_TIMEOUT_S)
         except NotFound:
             log.warning("earlier_stream_is_gone", place=self.place)  # with its table, or forgotten after days of rest
 
@@ -257,7 +260,7 @@ class PartitionWriter:
 
     def _create_stream(self) -> str:
         stream = types.WriteStream(type_=types.WriteStream.Type.COMMITTED)
-        created = self._warehouse.writes.create_write_stream(
+        created = self._writes.create_write_stream(
             parent=self._parent, write_stream=stream, retry=None, timeout=CALL_TIMEOUT_S
         )
         return str(created.name)

@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.sink import erasure_rows
-from services.sink.erasure_log import Traces, traces, unwritten
+from services.sink.erasure_log import Traces, traces
 from shared.claim_keys import customer_of, key_of
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import BY_NAME
@@ -94,7 +94,7 @@ class Parts:
     redis: Redis
     warehouse: bigquery.Client
     patience_s: float
-    """How long to wait for the sink to write what it hasn't written yet."""
+    """How long to wait for the services to take in what they haven't yet."""
 
 
 async def erase(parts: Parts, customer_id: str, *, also: Sequence[str] = ()) -> Erasure:
@@ -104,10 +104,9 @@ async def erase(parts: Parts, customer_id: str, *, also: Sequence[str] = ()) -> 
     """
     done = Erasure(uuid.uuid4().hex, datetime.now(UTC))
     names = list(dict.fromkeys([customer_id, *also]))
-    found = await traces(parts.kafka, names)
+    found = await traces(parts.kafka, names, parts.patience_s)
     _note_topics(done, found)
-    for topic, partitions in (await unwritten(parts.kafka, found, parts.patience_s)).items():
-        done.pending[topic] = f"the sink has still to write rows of it, in {partitions} partition(s)"
+    done.pending |= found.waited_for
     try:
         events = found.events | await asyncio.to_thread(erasure_rows.events_of, parts.warehouse, names)
         await _redis(parts, done, names, partition_of(customer_id.encode(), parts.kafka.partitions), events)
@@ -132,22 +131,30 @@ def _note_topics(done: Erasure, found: Traces) -> None:
 
 async def _redis(parts: Parts, done: Erasure, names: Sequence[str], partition: int, events: set[str]) -> None:
     states = FeatureStateStore(parts.redis)
+    done.states, done.claims, done.accounts = await _delete(parts.redis, names, partition, events)
+    # Read after the deletion: whoever had read the state before it moves the position from here.
     before = await states.position(partition)
+    deadline = time.monotonic() + MOVE_SECONDS
+    while done.states and await states.position(partition) == before and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    again, claims, accounts = await _delete(parts.redis, names, partition, events)
+    done.states, done.claims = max(done.states, again), done.claims + claims
+    done.accounts = max(done.accounts, accounts)
+
+
+async def _delete(redis: Redis, names: Sequence[str], partition: int, events: set[str]) -> tuple[int, int, int]:
+    """How many states, claims and accounts there were."""
+    states, accounts = FeatureStateStore(redis), ExposureStore(redis)
     deleted = sum([await states.erase(partition, name) for name in names])
+    claims = 0
     keys = [key_of(event_id) for event_id in sorted(events)]
     for begin in range(0, len(keys), KEYS_AT_ONCE):
         some = keys[begin : begin + KEYS_AT_ONCE]
-        held = zip(some, cast(list[bytes | None], await parts.redis.mget(some)), strict=True)
+        held = zip(some, cast(list[bytes | None], await redis.mget(some)), strict=True)
         # Under an event id of his another customer's purchase may have been decided: that claim stays.
         his = [key for key, claim in held if claim is not None and customer_of(claim) in (*names, None)]
-        done.claims += int(await parts.redis.delete(*his)) if his else 0
-    deadline = time.monotonic() + MOVE_SECONDS
-    while deleted and await states.position(partition) == before and time.monotonic() < deadline:  # noqa: ASYNC110
-        await asyncio.sleep(0.1)
-    again = sum([await states.erase(partition, name) for name in names])
-    done.states = max(deleted, again)
-    accounts = ExposureStore(parts.redis)
-    done.accounts = sum([await accounts.erase(partition, name) for name in names])
+        claims += int(await redis.delete(*his)) if his else 0
+    return deleted, claims, sum([await accounts.erase(partition, name) for name in names])
 
 
 def _record(client: bigquery.Client, done: Erasure) -> None:

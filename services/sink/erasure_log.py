@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from services.sink.lane import SERVICE
 from shared.contracts import topics
@@ -20,6 +21,8 @@ from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 
 POLL_SECONDS = 0.25
+
+_DOES = {"features": "take in records of it", "scorer": "decide on records of it", SERVICE: "write rows of it"}
 
 
 @dataclass
@@ -43,6 +46,8 @@ class Traces:
     held: dict[str, Held] = field(default_factory=dict)
     """Topic → what it holds; topics without a record of the customer are absent."""
     events: set[str] = field(default_factory=set)
+    waited_for: dict[str, str] = field(default_factory=dict)
+    """Topic → which services have still to take in records of it, after waiting for them."""
 
     def add(self, record: ConsumerRecord) -> None:
         held = self.held.setdefault(record.topic, Held())
@@ -54,30 +59,52 @@ class Traces:
             self.events.add(event_id)
 
 
-async def traces(kafka: KafkaSettings, names: Sequence[str]) -> Traces:
-    """Go through all topics as they stand. `names`: every id under which the customer may be known.
+_STAGES: tuple[tuple[Sequence[topics.Topic], str | None], ...] = (
+    ((topics.TRANSACTIONS, topics.OUTCOMES), "features"),
+    ((topics.FEATURES,), "scorer"),
+    ((topics.DECISIONS, topics.DECISION_UPDATES, topics.DEAD_LETTERS), None),
+)
+"""As data flow: topics, and the service that has to have taken them in before those of the next stage hold all. What
+it has still to take in would bring the customer back once he is gone."""
+
+
+async def traces(kafka: KafkaSettings, names: Sequence[str], patience_s: float) -> Traces:
+    """Go through all topics, each once whoever writes it has taken in what the ones before hold of the customer, and
+    then wait for the sink. `names`: every id under which he may be known; `patience_s`: how long to wait in all.
 
     All partitions, not only the customer's own: a producer may have put a record anywhere. Raises TransientError where
     the brokers stop answering; then nothing is known.
     """
     found = Traces()
+    deadline = time.monotonic() + patience_s
     mine = Signs(names)
     consumer = AIOKafkaConsumer(
         **client_arguments(kafka), enable_auto_commit=False, max_partition_fetch_bytes=8_388_608, fetch_max_wait_ms=50
     )
     await consumer.start()
     try:
-        for topic in topics.ALL:
-            partitions = [TopicPartition(topic.name, number) for number in range(kafka.partitions)]
-            consumer.assign(partitions)
-            first = await consumer.beginning_offsets(partitions)
-            ends = await consumer.end_offsets(partitions)
-            for tp, offset in first.items():
-                consumer.seek(tp, offset)
-            await _read(consumer, ends, mine, found)
+        async with admin_client(kafka) as admin:
+            for stage, service in _STAGES:
+                for topic in stage:
+                    await _go_through(consumer, topic, kafka.partitions, mine, found)
+                if service is not None:
+                    await _wait_for(admin, service, stage, found, deadline)
+            await _wait_for(admin, SERVICE, topics.ALL, found, deadline)
     finally:
         await consumer.stop()
     return found
+
+
+async def _go_through(
+    consumer: AIOKafkaConsumer, topic: topics.Topic, partitions: int, mine: Signs, found: Traces
+) -> None:
+    places = [TopicPartition(topic.name, number) for number in range(partitions)]
+    consumer.assign(places)
+    first = await consumer.beginning_offsets(places)
+    ends = await consumer.end_offsets(places)
+    for tp, offset in first.items():
+        consumer.seek(tp, offset)
+    await _read(consumer, ends, mine, found)
 
 
 async def _read(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], mine: Signs, found: Traces) -> None:
@@ -92,21 +119,26 @@ async def _read(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], 
             raise TransientError(f"no records of {next(iter(ends)).topic} for {SILENCE_SECONDS:.0f} s")
 
 
-async def unwritten(kafka: KafkaSettings, found: Traces, patience_s: float) -> dict[str, int]:
-    """Topic → partitions in which the sink has still to write some of these records, after waiting so long for it."""
-    deadline = time.monotonic() + patience_s
-    async with admin_client(kafka) as admin:
-        while True:
-            offsets = await admin.list_consumer_group_offsets(f"flit-{SERVICE}")
-            committed = {tp: at.offset for tp, at in offsets.items()}
-            behind = {
-                topic: count
-                for topic, held in found.held.items()
-                if (count := sum(committed.get(TopicPartition(topic, p), -1) <= last for p, last in held.last.items()))
-            }
-            if not behind or time.monotonic() > deadline:
-                return behind
-            await asyncio.sleep(POLL_SECONDS)
+async def _wait_for(
+    admin: AIOKafkaAdminClient, service: str, stage: Iterable[topics.Topic], found: Traces, deadline: float
+) -> None:
+    """Until the service has committed beyond all of these records, or the deadline has passed: then notes which it
+    hasn't."""
+    held = {topic.name: found.held[topic.name] for topic in stage if topic.name in found.held}
+    while True:
+        offsets = await admin.list_consumer_group_offsets(f"flit-{service}")
+        committed = {tp: at.offset for tp, at in offsets.items()}
+        behind = {
+            topic: count
+            for topic, of_topic in held.items()
+            if (count := sum(committed.get(TopicPartition(topic, p), -1) <= last for p, last in of_topic.last.items()))
+        }
+        if not behind or time.monotonic() > deadline:
+            break
+        await asyncio.sleep(POLL_SECONDS)
+    for topic, count in behind.items():
+        more = f"flit-{service} has still to {_DOES[service]}, in {count} partition(s)"
+        found.waited_for[topic] = "; ".join(filter(None, (found.waited_for.get(topic), more)))
 
 
 class Signs:

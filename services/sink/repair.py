@@ -57,7 +57,7 @@ async def repair(
     """Mend the accounts that don't balance; how many rows that took.
 
     Raises StillBuffered, with nothing deleted of that table and partition; TransientError where BigQuery doesn't take
-    the rows.
+    some of the rows, once all else is mended.
     """
     faulty: dict[TopicPartition, list[Balance]] = defaultdict(list)
     for balance in balances:
@@ -66,6 +66,7 @@ async def repair(
     deleted = written = 0
     # Before anything is deleted: the log still has what an erasure took from the rows, and it must not come back.
     erased = await asyncio.to_thread(erasure_rows.erased_events, client) if faulty else set()
+    refused: list[str] = []
     for at, of_tables in faulty.items():
         table_of = {table.id: table for table in tables_of(at.topic)}
         wanted = {
@@ -82,8 +83,13 @@ async def repair(
             if table.chained:
                 of_table = await asyncio.to_thread(relinked, client, table, at, of_table)
             kept = [erasure_rows.emptied(table, row) if row.get("event_id") in erased else row for row in of_table]
-            written += await asyncio.to_thread(_write, client, writes, table, kept)
+            try:
+                written += await asyncio.to_thread(_write, client, writes, table, kept)
+            except TransientError as error:
+                refused.append(str(error))  # the other tables and partitions don't wait for this one
         log.info("repaired", topic=at.topic, partition=at.partition, rows=sum(map(len, rows.values())))
+    if refused:
+        raise TransientError(f"{len(refused)} batch(es) not taken, run the repair again: {'; '.join(refused)}"[:1000])
     return Repaired(deleted, written)
 
 
@@ -155,7 +161,7 @@ def _write(client: bigquery.Client, writes: BigQueryWriteClient, table: Table, r
         for batch in freeze(table, rows):
             answer = connection.append(batch, written)
             if answer.code is not OK:
-                raise TransientError(f"{table.id}: {answer.code.name}: {answer.detail}; run the repair again")
+                raise TransientError(f"{table.id}: {answer.code.name}: {answer.detail}")
             written += batch.rows
     finally:
         connection.cancel()

@@ -184,9 +184,11 @@ class Trainer(Job):
         top = _ceiling(arguments.hidden, seen, probability)
         manifest = self._registry.load(version).manifest
         later = int((seen.occurred_us > learnt_until_us(manifest.data_window)).sum())
-        # Of its own test part alone it says once more what the training said, and confirms nothing.
-        kind = "matured" if later else "training"
-        self._warehouse.append_evaluation(_evaluation(version, manifest.family, kind, seen, figures, top))
+        if later:
+            self._warehouse.append_evaluation(_evaluation(version, manifest.family, "matured", seen, figures, top))
+        else:
+            # Of its own test part alone it says once more what the training said, and confirms nothing.
+            log.warning("nothing_matured_since", version=version)
         self._step("evaluation written")
         MODEL_AUC.labels(version).set(figures["auc"])
         return {

@@ -33,7 +33,7 @@ class Examples:
     mature_us: NDArray[np.int64]
     """When the outcome counts: purchase + 14 days for each instalment."""
     amount: NDArray[np.float64]
-    """In the event's currency."""
+    """In the size of US dollars, to be added up; the feature of this name is in the event's currency."""
     weight: NDArray[np.float64]
     """How many purchases of its kind each stands for: 1 / its propensity of being approved, so 1 but where it was
     approved by chance."""

@@ -10,6 +10,7 @@ import structlog
 
 from services.trainer.cli import BY_HAND
 from shared.experiments import Trials
+from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
 
 log = structlog.get_logger()
@@ -38,14 +39,24 @@ def shadow(registry: ModelRegistry, arguments: Namespace) -> dict[str, Any]:
 
 
 def add_to_shadow(registry: ModelRegistry, version: str, by: str) -> None:
-    """Puts a version in shadow beside those that are there."""
+    """Puts a version in shadow in place of those of its family, but for who climbs from there: trained each night, they
+    would only become more, and each costs every decision its time."""
+    family = registry.load(version).manifest.family
 
     def add(before: Trials) -> Trials:
-        known = before.shadow
-        return msgspec.structs.replace(before, shadow=known if version in known else [*known, version])
+        climbing = {each.version for each in before.climbing}
+        others = [each for each in before.shadow if each in climbing or not _is_of(registry, each, family)]
+        return msgspec.structs.replace(before, shadow=[*(each for each in others if each != version), version])
 
     trials = registry.change_trials(add)
     log.info("shadow_changed", versions=trials.shadow, by=by)
+
+
+def _is_of(registry: ModelRegistry, version: str, family: str) -> bool:
+    try:
+        return registry.load(version).manifest.family == family
+    except ArtifactRefused:
+        return False  # no scorer loads it either; it isn't this one's to be taken away by a training
 
 
 def families(_: ModelRegistry, __: Namespace) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.bigquery import SchemaField
 from numpy.typing import NDArray
 
+from services.trainer.currencies import in_usd
 from services.trainer.examples import Examples, TooFewExamples, TrainingRefused
 from shared.contracts.identity import canonical_time, from_epoch_micros
 from shared.policy.exploration import Propensity
@@ -50,7 +51,8 @@ LOW_RISK = "low"
 _EXAMPLES = f"""
 SELECT
   e.event_id, e.transaction_id, e.customer_id, UNIX_MICROS(e.occurred_at) AS occurred_us,
-  UNIX_MICROS(e.mature_at) AS mature_us, CAST(e.amount AS FLOAT64) AS amount, e.defaulted, e.source_risk_level,
+  UNIX_MICROS(e.mature_at) AS mature_us, CAST(e.amount AS FLOAT64) AS amount, e.currency,
+  e.defaulted, e.source_risk_level,
   UNIX_MICROS(e.observed_at) AS outcome_us, CAST(e.days_to_first_missed_payment AS FLOAT64) AS missed_days,
   IF(e.explored, e.policy_version, NULL) AS explored_under,
   TO_JSON_STRING(IF(e.feature_set_version = '{{feature_set}}', e.features, f.features)) AS features
@@ -299,7 +301,7 @@ def examples_of(found: pyarrow.Table, feature_set: str, propensity: Propensity) 
         customer_id=np.array(found["customer_id"].to_pylist(), dtype=object),
         occurred_us=np.array(found["occurred_us"].to_pylist(), dtype=np.int64),
         mature_us=np.array(found["mature_us"].to_pylist(), dtype=np.int64),
-        amount=np.array(found["amount"].to_pylist(), dtype=np.float64),
+        amount=in_usd(np.array(found["amount"].to_pylist(), dtype=np.float64), found["currency"].to_pylist()),
         weight=weights_of(found["explored_under"].to_pylist(), propensity),
         label=np.array([bool(bad) for bad in found["defaulted"].to_pylist()], dtype=np.int8),
         rule_approves=np.array([-1 if level is None else level == LOW_RISK for level in levels], dtype=np.int8),

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from shared.exposure import entries
 from shared.exposure.account import Reservation, Standing
 from shared.redis_errors import transient
-from shared.redis_scripts import run_script
+from shared.redis_scripts import run_script, sha_of
 
 PENDING_MS = 60_000
 """From a reservation to its claim lies one round trip. A process that takes longer than this to make it is dead."""
@@ -203,6 +203,19 @@ class ExposureStore:
         for partition in partitions:
             arguments = [entries.name_of(event_id), event_id, standing.value]
             await self._run(_CHANGE, [_key(partition, customer_id)], arguments)
+
+    @staticmethod
+    async def load_change(connection: Redis) -> None:
+        """Make `queue_change` known to the Redis that the connection leads to."""
+        async with transient():
+            await connection.script_load(_CHANGE)
+
+    @staticmethod
+    def queue_change(pipe: Any, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None:
+        """`change`, on a pipeline to a Redis that knows it."""
+        for partition in partitions:
+            arguments = (entries.name_of(event_id), event_id, standing.value)
+            pipe.evalsha(sha_of(_CHANGE), 1, _key(partition, customer_id), *arguments)
 
     @staticmethod
     def restore(pipe: Any, placed: Placed, standing: int) -> None:

@@ -34,18 +34,49 @@ _EMULATOR_OPTIONS = (
 )
 
 
+_OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
+"""gRPC lets channels to the same place share one connection."""
+
+STREAMS_EACH = 80
+"""Google's servers let a connection carry a hundred calls at once. An open write stream is a call that lasts, and the
+calls that make and seal streams go the same way."""
+
+
 class _Transport(BigQueryWriteGrpcTransport):  # type: ignore[misc]
     """Google's own, with signs of life."""
 
     @classmethod
     def create_channel(cls, host: str = BigQueryWriteGrpcTransport.DEFAULT_HOST, **arguments: Any) -> grpc.Channel:
-        options = [*arguments.pop("options", ()), *_KEEPALIVE]
+        options = [*arguments.pop("options", ()), *_KEEPALIVE, *_OWN_CONNECTION]
         return super().create_channel(host, options=options, **arguments)
 
 
 def write_client(settings: BigQuerySettings) -> BigQueryWriteClient:
-    """The Storage Write API: over gRPC."""
+    """The Storage Write API: over gRPC, and a connection of its own."""
     if settings.is_emulator:
-        channel = grpc.insecure_channel(settings.grpc_endpoint, options=(*_EMULATOR_OPTIONS, *_KEEPALIVE))
+        channel = grpc.insecure_channel(
+            settings.grpc_endpoint, options=(*_EMULATOR_OPTIONS, *_KEEPALIVE, *_OWN_CONNECTION)
+        )
         return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
     return BigQueryWriteClient(transport=_Transport)
+
+
+class WriteClients:
+    """A client for each `STREAMS_EACH` streams: with one for all, the streams beyond a connection's limit would wait
+    for ever, and their partitions with them. Not for two threads at once."""
+
+    def __init__(self, settings: BigQuerySettings) -> None:
+        self._settings = settings
+        self._streams: dict[BigQueryWriteClient, int] = {}
+
+    def take(self) -> BigQueryWriteClient:
+        """For one more stream."""
+        client = next((each for each, held in self._streams.items() if held < STREAMS_EACH), None)
+        if client is None:
+            client = write_client(self._settings)
+        self._streams[client] = self._streams.get(client, 0) + 1
+        return client
+
+    def give_back(self, client: BigQueryWriteClient) -> None:
+        """Of a stream that is closed. The connection stays: a rebalance takes streams only to bring others."""
+        self._streams[client] -= 1

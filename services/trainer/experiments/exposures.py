@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.trainer.currencies import in_usd
 from services.trainer.experiments.evidence import Count
 from services.trainer.spans import Span, outside
 from services.trainer.warehouse import Warehouse
@@ -18,7 +19,6 @@ from shared.deciding import Degraded
 from shared.experiments import CHAMPION, Experiment
 from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
 from shared.model_artifact.registry import Pointer
-from shared.policy import load_policy
 from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables
 from shared.warehouse.views import plan_days
@@ -204,8 +204,6 @@ def _ordered(columns: dict[str, list[Any]], watched_us: int = 0) -> Exposures:
     occurred_us = numbers("occurred_us")
     mature_us = occurred_us + numbers("plan_days") * MICROS_PER_DAY
     matured = mature_us <= min(occurred_us.max(initial=0.0), watched_us)
-    units = load_policy().units_per_usd
-    per_usd = np.array([float(units.get(each, 1)) for each in texts("currency", "USD")])
     return Exposures(
         customer_id=texts("customer_id"),
         arm=texts("variant", CHAMPION),
@@ -220,7 +218,7 @@ def _ordered(columns: dict[str, list[Any]], watched_us: int = 0) -> Exposures:
         occurred_us=occurred_us.astype(np.int64),
         decided_us=numbers("decided_us").astype(np.int64),
         latency_s=numbers("latency_us") / MICROS_PER_SECOND,
-        amount=numbers("amount") / per_usd,
+        amount=in_usd(numbers("amount"), texts("currency", "USD")),
         age_bracket=texts("age_bracket"),
         state=texts("state"),
         defaulted=np.where(matured, numbers("defaulted"), np.nan),

@@ -71,7 +71,7 @@ def _gained(name: str, seen: Examples, mine: Floats, theirs: Floats, limits: Gat
 
 
 def _earned(seen: Examples, approve: Approved, approved: Approved, economics: Economics) -> Floats:
-    """[n] what each purchase earns more if one approves rather than the other, in the currency of its amount."""
+    """[n] what each purchase earns more if one approves rather than the other, in the size of US dollars."""
     earned: Floats = (approve.astype(np.float64) - approved) * earnings(seen.label, economics) * seen.amount
     return earned
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.trainer.currencies import in_usd
 from services.trainer.examples import TrainingRefused
 from services.trainer.monitoring.lent import Lent
 from services.trainer.monitoring.purchases import SEGMENTS, Purchases
@@ -85,7 +86,7 @@ _BEGAN = (
 
 _LENT = f"""
 SELECT UNIX_MICROS(d.occurred_at) AS occurred_us, d.model_version, d.probability_of_default AS probability,
-  CAST(t.amount AS FLOAT64) AS amount, e.defaulted,
+  CAST(t.amount AS FLOAT64) AS amount, t.currency, e.defaulted,
   IF(d.explored, d.policy_version, NULL) AS explored_under,
   UNIX_MICROS(TIMESTAMP_ADD(d.occurred_at, INTERVAL {views.plan_days("t")} DAY)) AS mature_us
 FROM (
@@ -95,7 +96,8 @@ FROM (
   {_FIRST}
 ) AS d
 JOIN (
-  SELECT event_id, amount, installments_count, installments_frequency FROM `{{project}}.{tables.TRANSACTIONS.id}`
+  SELECT event_id, amount, currency, installments_count, installments_frequency
+  FROM `{{project}}.{tables.TRANSACTIONS.id}`
   WHERE {_BETWEEN} AND misplaced IS NOT TRUE AND installments_count IS NOT NULL
   {_FIRST}
 ) AS t ON t.event_id = d.event_id
@@ -208,7 +210,7 @@ class MonitorReads:
             np.array(columns["occurred_us"], np.int64),
             _texts(columns["model_version"]),
             _numbers(columns["probability"]),
-            _numbers(columns["amount"]),
+            in_usd(_numbers(columns["amount"]), columns["currency"]),
             weights_of(columns["explored_under"], propensity),
             _numbers(columns["defaulted"]),
         )

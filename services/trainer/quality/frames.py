@@ -24,6 +24,13 @@ LEAST_OF_EITHER = 30
 """Defaults, and good loans, that a feature has to be known of before it can be found to tell them apart. With so many
 the AUC of a feature that says nothing has a standard error of 0.05 or so."""
 
+DAYS_BEFORE = 28
+"""A day is compared with so many before it that had purchases: a business that grows fivefold in a year has no fault,
+and a silence of a month doesn't become what is usual."""
+
+MOST_PLANS = 0.9
+"""By when so many of the plans have run their course, a day has its examples."""
+
 CATEGORIES = {f"{block}_{field}": values for (block, field), values in VALUES.items()}
 """Column → the values that the contract knows."""
 
@@ -67,7 +74,7 @@ FROM ({views.LATEST_OUTCOMES}) AS o
 LEFT JOIN (
   SELECT event_id, occurred_at FROM `{{project}}.{views.TRANSACTIONS_CURRENT.id}`
 ) AS t ON t.event_id = o.event_id
-WHERE t.occurred_at IS NULL OR ({_within("t.occurred_at")})
+WHERE ({_within("t.occurred_at")}) OR (t.occurred_at IS NULL AND {_within("o.observed_at")})
 ORDER BY TO_HEX(MD5(o.event_id)) LIMIT {MAX_ROWS}
 """
 
@@ -110,16 +117,19 @@ def warehouse_frames(warehouse: Warehouse, span: Span, feature_set: str) -> dict
     }
 
 
-def with_empty_days(days: pd.DataFrame) -> pd.DataFrame:
-    """The whole days between the first and the last, which may be parts of days: [day, purchases, share_of_median]. One
-    without a row had no purchase."""
+def with_empty_days(days: pd.DataFrame, without: Sequence[spans.Span] = ()) -> pd.DataFrame:
+    """The whole days between the first and the last, which may be parts of days: [day, purchases, share_of_median], of
+    the median of the days before. One without a row had no purchase. `without`: times whose days are left out, those of
+    which they take a part too."""
     if days.empty:
         return days.assign(share_of_median=pd.Series(dtype="float64"))
-    whole = pd.date_range(days["day"].min(), days["day"].max()).strftime("%Y-%m-%d")[1:-1]
-    counts = days.set_index("day")["purchases"].reindex(whole, fill_value=0)
-    median = counts.median()
+    whole = pd.date_range(days["day"].min(), days["day"].max())[1:-1]
+    reached = [(since_us - MICROS_PER_DAY + 1, until_us) for since_us, until_us in without]
+    named = whole[spans.outside(whole.to_numpy().astype("datetime64[us]").astype(np.int64), reached)]
+    counts = days.set_index("day")["purchases"].reindex(named.strftime("%Y-%m-%d"), fill_value=0)
+    before = counts.where(counts > 0).rolling(DAYS_BEFORE, min_periods=1, closed="left").median().bfill()
     return pd.DataFrame(
-        {"day": counts.index, "purchases": counts.to_numpy(), "share_of_median": (counts / median).to_numpy()}
+        {"day": counts.index, "purchases": counts.to_numpy(), "share_of_median": (counts / before).to_numpy()}
     )
 
 
@@ -143,21 +153,17 @@ def example_frames(examples: Examples, as_of_us: int, without: Sequence[spans.Sp
         }
     )
     values = pd.DataFrame(examples.features, columns=list(examples.feature_names))
-    days = pd.Series(examples.occurred_us).floordiv(86_400_000_000).map(lambda day: np.datetime64(int(day), "D"))
+    # Of the days since, only short plans have run their course: that they have fewer is no fault.
+    course_us = np.quantile(examples.mature_us - examples.occurred_us, MOST_PLANS) if len(examples) else 0
+    long_ago = examples.occurred_us[examples.occurred_us <= as_of_us - course_us]
+    days = pd.Series(long_ago).floordiv(MICROS_PER_DAY).map(lambda day: np.datetime64(int(day), "D"))
     by_day = days.astype(str).value_counts().rename_axis("day").reset_index(name="purchases")
     return {
         "training_examples": rows,
         "training_columns": values,
-        "training_examples_by_day": _outside(with_empty_days(by_day), without),
+        "training_examples_by_day": with_empty_days(by_day, without),
         "training_leakage": told_by_one(values, examples.label),
     }
-
-
-def _outside(by_day: pd.DataFrame, without: Sequence[spans.Span]) -> pd.DataFrame:
-    """The days that lie in none of these, not in part either."""
-    begin_us = pd.to_datetime(by_day["day"]).to_numpy().astype("datetime64[us]").astype(np.int64)
-    reached = [(since_us - MICROS_PER_DAY + 1, until_us) for since_us, until_us in without]
-    return by_day[spans.outside(begin_us, reached)].reset_index(drop=True)
 
 
 def told_by_one(values: pd.DataFrame, label: np.ndarray) -> pd.DataFrame:

@@ -13,14 +13,17 @@ from services.trainer.gates.leakage import MOST_TOLD_BY_ONE
 from services.trainer.quality.frames import CATEGORIES
 from shared.contracts import money
 from shared.contracts.enumerations import STATUSES, UNKNOWN
+from shared.contracts.transactions import MAX_INSTALLMENTS
+from shared.feature_definitions.state import PERIOD_DAYS
 
 EARLY_FOR_ITS_VOLUME, MUCH_FOR_ITS_VOLUME = 0.2, 5.0
-"""A day with less than a fifth of the median day's purchases, or more than five times as many: a fault of the feed."""
+"""A day with less than a fifth of the purchases of those before it, or more than five times as many: a fault of the
+feed."""
 LEAST_KNOWN_SHARE = 0.99
 MOST_UNKNOWN_SHARE = 0.05
 """Of a category: a new one comes slowly, a broken feed at once."""
 LEAST_DEFAULT_RATE, MOST_DEFAULT_RATE = 0.002, 0.4
-LONGEST_PLAN_DAYS = 24 * 31
+LONGEST_PLAN_DAYS = MAX_INSTALLMENTS * max(PERIOD_DAYS.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def _transactions() -> Iterable[Expectation]:
     yield gxe.ExpectColumnMeanToBeBetween(column="amount", min_value=1)
     yield gxe.ExpectColumnValuesToBeInSet(column="currency", value_set=sorted(money.MINOR_DIGITS))
     yield gxe.ExpectColumnValuesToBeInSet(column="status", value_set=sorted(STATUSES))
-    yield gxe.ExpectColumnValuesToBeBetween(column="installments_count", min_value=1, max_value=60)
+    yield gxe.ExpectColumnValuesToBeBetween(column="installments_count", min_value=1, max_value=MAX_INSTALLMENTS)
     yield gxe.ExpectColumnValuesToBeBetween(column="customer_tenure_days", min_value=0)
     yield gxe.ExpectColumnValuesToBeBetween(column="payment_credit_limit", min_value=0)
     for name, values in CATEGORIES.items():
@@ -87,9 +90,10 @@ def _outcomes() -> Iterable[Expectation]:
     yield gxe.ExpectColumnValuesToBeInSet(column="has_purchase", value_set=[True], mostly=LEAST_KNOWN_SHARE)
     yield gxe.ExpectColumnValuesToBeBetween(column="days_after", min_value=0, max_value=5 * 366)
     yield gxe.ExpectColumnValuesToBeBetween(column="days_to_first_missed_payment", min_value=0, max_value=5 * 366)
-    # A default says when, a good loan has nothing to say.
+    # A default says when, a good loan has nothing to say; the contract allows either to be missing.
     for defaulted, when in ((True, gxe.ExpectColumnValuesToNotBeNull), (False, gxe.ExpectColumnValuesToBeNull)):
-        yield when(column="days_to_first_missed_payment", row_condition=Column("defaulted") == defaulted)
+        of_these = Column("defaulted") == defaulted
+        yield when(column="days_to_first_missed_payment", row_condition=of_these, mostly=LEAST_KNOWN_SHARE)
 
 
 def _features(declared: Declared) -> Iterable[Expectation]:

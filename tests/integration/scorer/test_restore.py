@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import httpx
 import msgspec
@@ -15,10 +16,11 @@ from structlog.testing import capture_logs
 from services.scorer.check import tell_of_claims_that_outlive_their_topic
 from services.scorer.claims import ANY_BODY, COMPLETE, INDEXED, Claim, ClaimStore, IndexIncomplete
 from services.scorer.restore import LOCK, ClaimRestorer, _at_once
+from shared.contracts.events import DecisionUpdate, UpdateKind, encode
 from shared.contracts.headers import EXPOSURE_HEADER
-from shared.contracts.topics import DECISIONS
-from shared.exposure import Reservation
-from shared.exposure.entries import name_of
+from shared.contracts.topics import DECISION_UPDATES, DECISIONS
+from shared.exposure import Reservation, Standing
+from shared.exposure.entries import entry_of, name_of
 from shared.feature_state import EMPTY, FeatureStateStore, Position
 from shared.kafka.admin import retention_ms
 from shared.kafka.producer import OutgoingRecord
@@ -92,7 +94,7 @@ async def test_a_restored_index_is_not_trusted_if_redis_was_emptied_meanwhile(ri
 
 async def test_what_is_owed_is_restored_from_longer_ago_than_claims(rig: Rig, unique: str) -> None:
     """A claim lives for a month; the last instalment of what it approved may be due in years."""
-    terms = Reservation(unique, 9_900, 20_605, 30, 12)
+    terms = owed(unique)
     approved = {"event_id": unique, "customer_id": "anna", "decision": "approve", "reasons": []}
     (place,) = await rig.producer.send_all(
         [
@@ -111,6 +113,59 @@ async def test_what_is_owed_is_restored_from_longer_ago_than_claims(rig: Rig, un
     assert await restoring.restore()
     assert await rig.redis.hexists(account, name_of(unique))
     assert await rig.redis.exists(f"d:{unique}") == 0
+
+
+async def test_updates_are_followed_once_and_after_the_next_loss_those_that_came_since(rig: Rig, unique: str) -> None:
+    """A year of them, each time that Redis is started again, would keep everybody waiting."""
+    first, second = f"{unique}-first", f"{unique}-second"
+    restoring = ClaimRestorer(rig.redis, rig.parts.kafka_settings, ttl_s=60, settle_s=0, debts_s=7_200)
+    place = await decided_of(rig, unique, first, second)
+    account = f"{{p{place}}}:x:{unique}"
+    await called_off(rig, unique, first)
+    await rig.redis.flushall()
+    assert await restoring.restore()
+    assert await standings(rig, account, first, second) == [Standing.CANCELLED, Standing.COUNTS]
+
+    # By hand, where nothing in the topic says so: followed again, it would be called off.
+    await rig.redis.hset(account, name_of(first), entry_of(Standing.COUNTS, owed(first)))
+    await called_off(rig, unique, second)
+    await rig.redis.script_flush()
+    assert await restoring.restore()
+    assert await standings(rig, account, first, second) == [Standing.COUNTS, Standing.CANCELLED]
+
+    await rig.redis.flushall()
+    assert await restoring.restore()
+    assert await standings(rig, account, first, second) == [Standing.CANCELLED, Standing.CANCELLED]
+
+
+async def decided_of(rig: Rig, customer_id: str, *event_ids: str) -> int:
+    """Approved, all in the partition that is given."""
+    sent = []
+    for event_id in event_ids:
+        approved = {"event_id": event_id, "customer_id": customer_id, "decision": "approve", "reasons": []}
+        terms = owed(event_id).text().encode()
+        body = msgspec.json.encode(approved)
+        sent.append(OutgoingRecord(DECISIONS.name, customer_id.encode(), body, [(EXPOSURE_HEADER, terms)]))
+    places = {answer.partition for answer in await rig.producer.send_all(sent)}
+    return int(places.pop())
+
+
+async def called_off(rig: Rig, customer_id: str, event_id: str) -> None:
+    update = DecisionUpdate(
+        update_id=event_id, event_id=event_id, customer_id=customer_id, kind=UpdateKind.CANCEL, verdict=None,
+        actor="a test", note=None, updated_at="2026-03-01T00:00:00.000000Z",
+    )  # fmt: skip
+    await rig.producer.send_all([OutgoingRecord(DECISION_UPDATES.name, customer_id.encode(), encode(update))])
+
+
+async def standings(rig: Rig, account: str, *event_ids: str) -> list[Standing]:
+    held: list[Any] = await rig.redis.hmget(account, [name_of(event_id) for event_id in event_ids])
+    known = [{entry_of(standing, owed(event_id)): standing for standing in Standing} for event_id in event_ids]
+    return [of_event[entry] for of_event, entry in zip(known, held, strict=True)]
+
+
+def owed(event_id: str) -> Reservation:
+    return Reservation(event_id, 9_900, 20_605, 30, 12)
 
 
 async def test_a_batch_goes_through_the_very_connection_or_not_at_all(rig: Rig, unique: str) -> None:

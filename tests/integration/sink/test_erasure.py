@@ -57,6 +57,7 @@ def erased(world: World) -> World:
         records = [record for name, numbers in NUMBERS.items() for number in numbers for record in life(number, name)]
         await world.send(records)
         await world.judge_all()
+        await take_in(world)
         async with world.sink() as sink:
             await sink.ready()
             await world.caught_up()
@@ -71,6 +72,11 @@ def erased(world: World) -> World:
     done = erase(world, GOES)
     assert done.returncode == 0, done.stderr + done.stdout
     return world
+
+
+async def take_in(world: World) -> None:
+    await world.commit("features", topics.TRANSACTIONS, topics.OUTCOMES)
+    await world.commit("scorer", topics.FEATURES)
 
 
 def erase(world: World, customer_id: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -165,6 +171,28 @@ def test_a_second_run_finds_nothing_more_and_both_left_a_record_without_the_id(e
     assert json.loads(str(last[4])) == {topic.name: 3 for topic in topics.ALL}
 
 
+def test_what_a_service_has_still_to_take_in_leaves_the_erasure_unfinished_until_it_has(erased: World) -> None:
+    """It would bring him back: into a state, an account, a claim, and from there into topics and rows."""
+    late = list(life(90_020, GOES))
+
+    async def written() -> None:
+        await erased.send(late)
+        await erased.judge_all()
+        async with erased.sink() as sink:
+            await sink.ready()
+            await erased.caught_up()
+
+    asyncio.run(written())
+    done = erase(erased, GOES, "--wait", "1")
+    assert done.returncode == 3, done.stdout + done.stderr
+    for topic in (topics.TRANSACTIONS, topics.OUTCOMES):
+        assert f"left: {topic.name}: flit-features has still to take in records of it, in 1 partition(s)" in done.stdout
+    assert f"left: {topics.FEATURES.name}: flit-scorer has still to decide on records of it" in done.stdout
+    asyncio.run(take_in(erased))
+    done = erase(erased, GOES)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_rows_that_are_still_to_be_written_leave_the_erasure_unfinished_until_it_is_run_again(erased: World) -> None:
     late = list(life(90_010, GOES))
     asyncio.run(erased.send(late))
@@ -174,6 +202,7 @@ def test_rows_that_are_still_to_be_written_leave_the_erasure_unfinished_until_it
     assert "NOT FINISHED" in done.stdout
 
     async def written() -> None:
+        await take_in(erased)
         async with erased.sink() as sink:
             await sink.ready()
             await erased.caught_up()

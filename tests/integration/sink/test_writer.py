@@ -18,7 +18,7 @@ from shared.settings import BigQuerySettings
 from shared.warehouse.clients import bigquery_client
 from shared.warehouse.schema import ensure_warehouse
 from shared.warehouse.tables import DECISION_UPDATES
-from shared.warehouse.writing import write_client
+from shared.warehouse.writing import WriteClients
 from tests.integration.sink.world import World
 from tests.unit.sink.fakes import PARTITION, TOPIC, rows
 
@@ -37,7 +37,7 @@ def apart(world: World) -> BigQuerySettings:
 async def warehouse(world: World, apart: BigQuerySettings) -> AsyncIterator[Warehouse]:
     redis = Redis.from_url(world.stack.valkey.url)
     with ThreadPoolExecutor(4) as threads:
-        yield Warehouse(bigquery_client(apart), write_client(apart), RedisStreamNames(redis), threads)
+        yield Warehouse(bigquery_client(apart), WriteClients(apart), RedisStreamNames(redis), threads)
     await redis.aclose()
 
 
@@ -73,7 +73,7 @@ async def test_a_stream_that_was_sealed_without_a_successor_is_only_lost(warehou
     await mine.append(rows([0], kafka_partition=3))
     name = await warehouse.names.current(mine.place)
     assert name is not None
-    warehouse.writes.finalize_write_stream(name=name)
+    warehouse.writes.take().finalize_write_stream(name=name)
     with pytest.raises(StreamLost):
         await mine.append(rows([1], kafka_partition=3))
     assert await mine.open() == 0

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.local.ports import free_port
@@ -114,6 +114,19 @@ class World:
         if not rows:
             self.without_row.update(places)
         return places
+
+    async def commit(self, service: str, *read: topics.Topic) -> None:
+        """As a service that has taken in all that these topics hold."""
+        consumer = AIOKafkaConsumer(
+            **client_arguments(self.kafka), group_id=f"flit-{service}", enable_auto_commit=False
+        )
+        await consumer.start()
+        try:
+            places = [TopicPartition(topic.name, number) for topic in read for number in range(PARTITIONS)]
+            consumer.assign(places)
+            await consumer.commit(await consumer.end_offsets(places))
+        finally:
+            await consumer.stop()
 
     async def send_lives(self, count: int) -> None:
         """`count` purchases with everything that follows: a record on each of the six topics for each."""

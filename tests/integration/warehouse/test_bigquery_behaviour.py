@@ -27,7 +27,7 @@ from shared.warehouse.arrow import schema_of
 from shared.warehouse.clients import bigquery_client
 from shared.warehouse.columns import RowInvalid
 from shared.warehouse.schema import ensure_warehouse, pending_changes
-from shared.warehouse.writing import write_client
+from shared.warehouse.writing import WriteClients, write_client
 from tests.integration.warehouse.rows import query
 from tests.unit.sink.fakes import FakeNames, rows
 
@@ -176,4 +176,4 @@ class TestBigQuery:
 
 async def _warehouse(target: Target) -> AsyncIterator[Warehouse]:
     with ThreadPoolExecutor(4) as threads:
-        yield Warehouse(bigquery_client(target.settings), write_client(target.settings), FakeNames(), threads)
+        yield Warehouse(bigquery_client(target.settings), WriteClients(target.settings), FakeNames(), threads)

@@ -109,6 +109,7 @@ def register(
     model: bytes | None = None,
     explained: bool = True,
     trained_at: str = NOW,
+    family: str = "logistic",
 ) -> str:
     """Put a small logistic model into a registry. `golden_raw`: claim this answer for the golden row instead."""
     width = len(names)
@@ -116,7 +117,7 @@ def register(
     raw = np.asarray([float(sigmoid(np.asarray([intercept]))[0]) if golden_raw is None else golden_raw])
     manifest = Manifest(
         version="",
-        family="logistic",
+        family=family,
         feature_set_version=feature_set_version,
         feature_names=list(names),
         files={},

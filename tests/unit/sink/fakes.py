@@ -11,12 +11,13 @@ from typing import Any, cast
 import grpc
 import pyarrow as pa
 from google.cloud import bigquery
-from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
+from google.cloud.bigquery_storage_v1 import types
 
 from services.sink.bigquery import PartitionWriter, Warehouse
 from services.sink.streams import StreamNames
 from shared.warehouse.columns import Row, Table
 from shared.warehouse.tables import CHAIN, DECISION_UPDATES, DECISIONS
+from shared.warehouse.writing import WriteClients
 
 CODE = grpc.StatusCode
 TOPIC, PARTITION = "decision-updates", 2
@@ -148,7 +149,8 @@ class FakeNames:
 def writer(
     writes: FakeWrites, names: StreamNames, threads: ThreadPoolExecutor, table: Table = DECISION_UPDATES
 ) -> PartitionWriter:
-    warehouse = Warehouse(cast(bigquery.Client, FakeClient(writes)), cast(BigQueryWriteClient, writes), names, threads)
+    one_for_all = SimpleNamespace(take=lambda: writes, give_back=lambda _: None)
+    warehouse = Warehouse(cast(bigquery.Client, FakeClient(writes)), cast(WriteClients, one_for_all), names, threads)
     return PartitionWriter(warehouse, table, table.topic or TOPIC, PARTITION)
 
 

@@ -19,7 +19,7 @@ from services.trainer.segments import GROUPS, SEGMENTS
 from services.trainer.settings import TrainerSection, TrainerSettings
 from services.trainer.warehouse import Evaluation, Warehouse, WarehouseUnavailable
 from shared.contracts.identity import epoch_micros
-from shared.experiments import Trials
+from shared.experiments import Candidacy, Stage, Step, Trials
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry, PromotionConflict
@@ -174,6 +174,15 @@ def test_an_evaluation_after_training_is_of_what_matured_since(
     assert len(steps) == STEPS["evaluate"]
 
 
+def test_an_evaluation_with_nothing_later_than_the_training_saw_confirms_nothing(
+    trainer: Trainer, warehouse: WarehouseInMemory
+) -> None:
+    trainer.train(parse(["train"]))
+    told = len(warehouse.evaluations)
+    assert trainer.evaluate(parse(["evaluate"]))["later"] == 0
+    assert len(warehouse.evaluations) == told
+
+
 def test_what_a_policy_approved_by_chance_counts_by_the_share_that_it_says(
     trainer: Trainer, warehouse: WarehouseInMemory, registry: ModelRegistry, tmp_path: Path
 ) -> None:
@@ -243,6 +252,18 @@ def test_models_are_put_in_shadow_and_on_trial_by_hand(tmp_path: Path) -> None:
     assert registry.trials().shadow == [one, other]
     assert switch.experiment(registry, parse(["experiment", "--stop"])) == {"experiment": None}
     assert switch.shadow(registry, parse(["shadow"])) == {"shadow": []}
+
+
+def test_a_training_of_each_night_leaves_one_model_of_its_family_in_shadow(tmp_path: Path) -> None:
+    registry = ModelRegistry(str(tmp_path / "models"))
+    nights = [register(registry, intercept=intercept) for intercept in (-3.0, -2.5, -2.0)]
+    climbs, other = register(registry, intercept=-1.5), register(registry, family="another")
+    entered = Step(Stage.SHADOW, "2026-03-01T00:00:00.000000Z", "a test", [])
+    climbing = Candidacy(climbs, "none", "2026-03-01T00:00:00.000000Z", [entered])
+    registry.change_trials(lambda _: Trials([climbs, other], candidacy=climbing))
+    for version in nights:
+        switch.add_to_shadow(registry, version, "a training")
+    assert registry.trials().shadow == [climbs, other, nights[-1]]
 
 
 def test_a_version_that_does_not_exist_is_never_tried(tmp_path: Path) -> None:

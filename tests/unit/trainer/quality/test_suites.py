@@ -159,6 +159,46 @@ def test_a_day_in_between_that_has_no_row_had_no_purchase() -> None:
     assert days["purchases"].to_list() == [10, 0, 10]  # the first and the last may be parts of days
 
 
+def test_a_business_that_grows_tenfold_has_no_fault_and_one_day_of_silence_in_it_has_one(tmp_path: Path) -> None:
+    named = pd.date_range("2025-01-01", periods=365).strftime("%Y-%m-%d")
+    grown = pd.DataFrame({"day": named, "purchases": np.geomspace(100, 1000, 365).astype(int)})
+    assert check({"transactions_by_day": with_empty_days(grown)}, tmp_path, pages=False).faults == ()
+    faint = grown.assign(purchases=grown["purchases"].where((grown.index < 200) | (grown.index >= 240), 20))
+    for faulty in (grown.drop(index=200), grown.drop(index=range(200, 240)), faint):
+        (fault,) = check({"transactions_by_day": with_empty_days(faulty)}, tmp_path, pages=False).faults
+        assert "share_of_median" in str(fault)
+
+
+def test_days_of_which_only_short_plans_have_matured_are_no_hole(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    day_us, rows = 86_400_000_000, 20_000
+    bought = (rng.integers(0, 200, rows) * day_us).astype(np.int64)
+    plans = np.where(rng.random(rows) < 0.05, 14, 56).astype(np.int64)
+    matured = bought + plans * day_us <= 200 * day_us
+    examples = replace(
+        synthetic_examples(int(matured.sum())),
+        occurred_us=bought[matured],
+        mature_us=(bought + plans * day_us)[matured],
+    )
+    by_day = example_frames(examples, 200 * day_us)["training_examples_by_day"]
+    assert check({"training_examples_by_day": by_day}, tmp_path, pages=False).faults == ()
+    assert by_day["day"].max() == str(np.datetime64(200 - 56 - 1, "D"))
+
+
+def test_a_time_without_examples_on_purpose_is_no_hole(tmp_path: Path) -> None:
+    day_us = 86_400_000_000
+    bought = np.repeat(np.arange(100), 20) * day_us
+    kept = bought[(bought < 40 * day_us) | (bought >= 70 * day_us)]
+    examples = replace(synthetic_examples(len(kept)), occurred_us=kept, mature_us=kept + 56 * day_us)
+
+    def faults(without: list[tuple[int, int]]) -> int:
+        by_day = example_frames(examples, 200 * day_us, without)["training_examples_by_day"]
+        return len(check({"training_examples_by_day": by_day}, tmp_path, pages=False).faults)
+
+    assert faults([]) == 1
+    assert faults([(40 * day_us, 70 * day_us)]) == 0
+
+
 def test_leakage_is_measured_whichever_way_a_feature_points() -> None:
     label = np.repeat([0, 0, 1, 1], 20).astype(np.int8)
     rarely_known = np.where(np.arange(80) % 20, np.nan, label)
