@@ -196,7 +196,7 @@ class Warehouse:
         seen = views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})")
         source = views.examples(seen, "JOIN").replace("{project}", self.project)
         which = f"e.mature_at <= TIMESTAMP_MICROS({self.watched_until(as_of_us):d})"
-        found = self.rows(examples_query(self.project, feature_set, f"({source})", which))
+        found = self.rows(examples_query(self.project, feature_set, watched(source), which))
         if found.num_rows == 0:
             moment = from_epoch_micros(as_of_us)
             raise TooFewExamples(f"no example of the feature set {feature_set} has matured as of {moment}")
@@ -276,6 +276,16 @@ class Warehouse:
             )
         if refused:
             raise WarehouseUnavailable(f"{table.id} refused rows: {refused[0]}")
+
+
+STILL_TOLD_OF = "QUALIFY mature_at <= MAX(observed_at) OVER (PARTITION BY source)"
+"""Of examples with outcomes: their source still told of loans when they had run their course. One that has gone silent
+beside others that haven't would be learnt by its defaults, which show sooner."""
+
+
+def watched(source: str) -> str:
+    """A query's examples, without those that nobody has watched to their end."""
+    return f"(SELECT * FROM ({source}) WHERE TRUE {STILL_TOLD_OF})"
 
 
 def scratch_name(project: str) -> str:

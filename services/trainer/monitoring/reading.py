@@ -16,7 +16,14 @@ from services.trainer.monitoring.lent import Lent
 from services.trainer.monitoring.purchases import SEGMENTS, Purchases
 from services.trainer.monitoring.reference import MAX_ROWS, Arrivals
 from services.trainer.segments import UNKNOWN
-from services.trainer.warehouse import Warehouse, decoded_features, examples_query, weights_of
+from services.trainer.warehouse import (
+    STILL_TOLD_OF,
+    Warehouse,
+    decoded_features,
+    examples_query,
+    watched,
+    weights_of,
+)
 from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
 from shared.policy.exploration import Propensity
 from shared.warehouse import tables, views
@@ -104,6 +111,7 @@ JOIN (
 LEFT JOIN (
   SELECT event_id, defaulted FROM `{{project}}.{views.TRAINING_EXAMPLES.id}`
   WHERE mature_at <= TIMESTAMP_MICROS({{watched_us}}) AND observed AND {_BETWEEN}
+  {STILL_TOLD_OF}
 ) AS e ON e.event_id = d.event_id
 LEFT JOIN ({views.LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
 LEFT JOIN ({views.CANCELLED}) AS c ON c.event_id = d.event_id
@@ -237,7 +245,7 @@ class MonitorReads:
             f"e.mature_at <= TIMESTAMP_MICROS({self._warehouse.watched_until(as_of_us):d}) "
             f"AND e.occurred_at < TIMESTAMP_MICROS({end_us:d})"
         )
-        query = examples_query(project, feature_set, f"({source})", which, since)
+        query = examples_query(project, feature_set, watched(source), which, since)
         found = self._warehouse.rows(f"{query} {_SOME_OUTCOMES}")
         return Outcomes(
             decoded_features(found["features"], names),

@@ -155,3 +155,35 @@ def test_what_was_called_off_lacks_no_outcome(cut_off: CutOff) -> None:
     found = reads.lent(first, until, cut_off.as_of_us, none_by_chance)
     assert len(updates) == 20
     assert (before.over - found.over, before.lacking - found.lacking) == (20, 20)
+
+
+def test_a_source_that_went_silent_beside_others_is_not_learnt_by_its_defaults(cut_off: CutOff) -> None:
+    """The others' outcomes keep the clock going; of its own loans only those that went bad in time are known."""
+    silent_us = cut_off.cut_us - 20 * MICROS_PER_DAY
+    copied = cut_off.examples
+    copied = replace(copied, event_id=np.array([f"silent-{each}" for each in copied.event_id], object))
+    shows_us = np.where(copied.label == 1, copied.occurred_us + SHOWS_AFTER_DAYS * MICROS_PER_DAY, copied.mature_us)
+    rows = rows_of(copied, [0.05] * len(copied), first=4 * 10**6, model_version="silent")
+    rows[tables.TRANSACTIONS] = [row | {"source": "silent"} for row in rows[tables.TRANSACTIONS]]
+    rows[tables.OUTCOMES] = [
+        row | {"observed_at": from_epoch_micros(int(at))}
+        for row, at in zip(rows[tables.OUTCOMES], shows_us, strict=True)
+        if at <= silent_us
+    ]
+    write(cut_off.settings, rows)
+
+    def of_it(event_ids: np.ndarray) -> np.ndarray:
+        return np.array([each.startswith("silent-") for each in event_ids])
+
+    found = Warehouse(cut_off.settings).matured_examples(cut_off.as_of_us, FEATURE_SET_VERSION, none_by_chance)
+    learnt = found.take(of_it(found.event_id))
+    assert 0 < learnt.mature_us.max() <= silent_us
+    asked = cut_off.seen.mature_us <= silent_us
+    assert learnt.label.mean() == pytest.approx(cut_off.seen.label[asked].mean(), rel=0.05)
+    others = found.take(~of_it(found.event_id))
+    assert others.mature_us.max() > silent_us
+
+    first, until = (int(us) // MICROS_PER_DAY for us in (copied.occurred_us.min(), cut_off.as_of_us))
+    lent = MonitorReads(Warehouse(cut_off.settings)).lent(first, until, cut_off.as_of_us, none_by_chance).lent.matured
+    lent = lent.take(np.flatnonzero(lent.model_version == "silent"))
+    assert lent.defaulted.mean() == pytest.approx(cut_off.seen.label[asked].mean(), rel=0.1)
