@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ from shared.kafka.connection import client_arguments
 from shared.warehouse.reading import read_client
 
 GROUPS = ("flit-features", "flit-scorer", "flit-sink")
+ASK_AGAIN_SECONDS = 0.5
 Say = Callable[[str], None]
 Ends = dict[str, dict[TopicPartition, int]]
 """Topic → partition → the offset at which the audit stops reading."""
@@ -221,20 +223,33 @@ async def _answers(settings: LedgerSettings, book: Book) -> tuple[dict[str, byte
     nothing of both where REST isn't to be asked."""
     if not settings.ledger.scorer_url:
         return {}, None
-    dice = random.Random(0)
+    dice, deadline = random.Random(0), time.monotonic() + settings.ledger.settle_seconds
     asked = dice.sample(sorted(book.decisions), min(settings.ledger.compared_answers, len(book.decisions)))
     answers: dict[str, bytes] = {}
+    refused: Counter[int] = Counter()
     key = settings.ledger.scorer_key
     headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
     async with httpx.AsyncClient(base_url=settings.ledger.scorer_url, headers=headers, timeout=5) as client:
         for event_id in asked:
             try:
-                response = await client.get(f"/v1/decisions/{quote(event_id, safe='')}")
+                response = await _asked_until(client, f"/v1/decisions/{quote(event_id, safe='')}", deadline)
             except httpx.TransportError as error:
                 return answers, f"REST isn't there ({error!r})"
             if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
                 return answers, f"REST answers {response.status_code} to LEDGER__SCORER_KEY"
             if response.status_code == httpx.codes.OK:
                 answers[event_id] = hashlib.sha256(response.content).digest()
-    silent = len(asked) - len(answers)
-    return answers, f"it has none for {silent} of {len(asked)} decided events" if silent else None
+            # None for a claim that has lived its time, or was erased: the topic keeps decisions for longer.
+            elif response.status_code != httpx.codes.NOT_FOUND:
+                refused[response.status_code] += 1
+    told = ", ".join(f"{status} for {count}" for status, count in sorted(refused.items()))
+    return answers, f"{told} of {len(asked)} decided events" if told else None
+
+
+async def _asked_until(client: httpx.AsyncClient, path: str, deadline: float) -> httpx.Response:
+    """The answer, asked again as long as the door says that it can't tell yet: claims may be on their way back."""
+    while True:
+        response = await client.get(path)
+        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+            return response
+        await asyncio.sleep(ASK_AGAIN_SECONDS)

@@ -23,7 +23,7 @@ DEFAULT_PORT = 9107
 
 class LedgerSection(Section):
     settle_seconds: float = Field(default=90.0, ge=0)
-    """How long to wait for the services to catch up with the log as it stood at the start."""
+    """How long to wait for the services to catch up with the log as it stood at the start, and then for REST."""
     report: Path = Path("out/ledger.json")
     earlier_report: Path | None = None
     """Of another audit, kept elsewhere: the links that it saw last have to be there still."""

@@ -41,6 +41,7 @@ REASONS = {
     "rate": "More requests than allowed",
     "overloaded": "Too many requests at once",
     "kafka-unavailable": "Purchases can't be recorded right now",
+    "limit-reached": "The limit has no room for it any more",
     "state-unavailable": "What is known can't be looked up right now",
     "rebuilding": "What is known of the customer is being made anew",
     "model-unavailable": "The model can't be loaded right now",

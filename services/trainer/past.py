@@ -13,7 +13,7 @@ import msgspec
 from google.cloud import bigquery
 
 from services.trainer.reprocess import Reprocessed, Wanted, reprocess
-from services.trainer.warehouse import QUERY_TIMEOUT_S, Warehouse, as_unavailable
+from services.trainer.warehouse import QUERY_TIMEOUT_S, Warehouse, as_unavailable, watched
 from shared.contracts.events import VectorState
 from shared.contracts.identity import canonical_time, epoch_micros
 from shared.feature_definitions import feature_hash
@@ -69,6 +69,9 @@ _OF_SAMPLE = f"""
 """
 """Identities of events are hashes, or random: whoever has the least of them is anybody."""
 
+_SEEN = views.latest_outcomes("observed_at <= TIMESTAMP_MICROS({as_of_us})")
+"""As they were known then: a correction that came later is hindsight."""
+
 _CASES = f"""
 SELECT
   t.*, {logged.DECIDED},
@@ -78,8 +81,8 @@ SELECT
 FROM `{{project}}.{views.DECISIONS_CURRENT.id}` AS d
 JOIN `{{project}}.{views.TRANSACTIONS_CURRENT.id}` AS t ON t.event_id = d.event_id
 LEFT JOIN (
-  SELECT event_id, defaulted FROM `{{project}}.{views.TRAINING_EXAMPLES.id}`
-  WHERE mature_at <= TIMESTAMP_MICROS({{as_of_us}}) AND observed
+  SELECT event_id, defaulted FROM {watched(views.examples(_SEEN, "JOIN"))}
+  WHERE mature_at <= TIMESTAMP_MICROS({{known_us}}) AND observed
 ) AS e ON e.event_id = d.event_id
 LEFT JOIN (
   SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
@@ -164,7 +167,8 @@ class Past:
         features are of the set (else those that were decided on)."""
         # What ran its course later than outcomes are in is known only where it defaulted, which shows sooner.
         known_us = min(as_of_us, self._warehouse.watched_until(as_of_us))
-        rows = self._rows(_CASES, since_us=since_us, until_us=until_us, as_of_us=known_us, feature_set=feature_set)
+        bounds = {"since_us": since_us, "until_us": until_us, "as_of_us": as_of_us, "known_us": known_us}
+        rows = self._rows(_CASES, **bounds, feature_set=feature_set)
         for row in rows:
             yield logged.logged_case(row), row["in_set"]
 

@@ -82,6 +82,8 @@ def _groups(operation: Operation, *services: str) -> set[Grant]:
 
 
 _BESIDE: dict[str, set[Grant]] = {
+    # Days of history that the topics hold already aren't sent again.
+    "ingestor": _on(Operation.READ, TRANSACTIONS, OUTCOMES),
     "features": {
         # A record in a partition that isn't its key's is sent again to the right one.
         *_on(Operation.WRITE, TRANSACTIONS, OUTCOMES),

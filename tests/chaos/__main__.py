@@ -168,7 +168,11 @@ async def one(fault: Fault, world: World, seed: int) -> dict[str, Any]:
     try:
         report = await asyncio.to_thread(world.system.ledger, quiet=True)
         invariants = {name: report["invariants"].get(name, {}).get("balanced") for name in INVARIANTS}
-        unbalanced = [each["examples"][:3] for each in report["invariants"].values() if not each["balanced"]]
+        unbalanced = [
+            [*each["examples"][:3], *each["not_checkable_examples"][:3]]
+            for each in report["invariants"].values()
+            if not each["balanced"]
+        ]
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         unbalanced = [[f"no audit: {error!r}"]]
     return {

@@ -140,12 +140,12 @@ class SecuredSystem(System):
         """For the audit."""
         return {**super().environment, **self.stack.credentials("ledger"), "LEDGER__SCORER_KEY": self.ledger_key}
 
-    def by_operators(self, *command: str, said: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a service's command with the operators' rights. `said`: on its standard input."""
+    def by_hand(self, principal: str, *command: str, said: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a service's command with the rights of `operators`, or of a service. `said`: on its standard input."""
         return subprocess.run(
             [sys.executable, "-m", *command],
             input=said,
-            env={**self.environment, **self.stack.credentials("operators")},
+            env={**self.environment, **self.stack.credentials(principal)},
             capture_output=True,
             text=True,
             timeout=180,

@@ -46,7 +46,7 @@ NAMES = tuple(topics.BY_NAME)
 COLUMNS = ("transactions", "outcomes", "features", "decisions", "updates", "dead letters")
 RIGHTS: dict[str, tuple[str, ...]] = {
     # transactions, outcomes, features, decisions, updates, dead letters
-    "flit-ingestor": ("w", "w", "-", "-", "-", "w"),
+    "flit-ingestor": ("rw", "rw", "-", "-", "-", "w"),
     "flit-features": ("rw", "rw", "rw", "-", "r", "w"),
     "flit-scorer": ("w", "-", "r", "rw", "rw", "w"),
     "flit-sink": ("r", "r", "r", "r", "r", "r"),
