@@ -211,3 +211,27 @@ def test_a_backtest_tells_what_another_model_and_policy_would_have_done(reproces
     assert found["changed"] == sum(count for move, count in found["moves"].items() if move != "approve to approve")
     assert sum(part["purchases"] for part in found["segments"]["instalments"].values()) == found["purchases"]
     assert "<html" in Path(found["html"]).read_text()
+
+
+def test_a_correction_that_came_later_changes_no_backtest_of_an_earlier_moment(reprocessed: Reprocessed) -> None:
+    past = Past(Warehouse(reprocessed.settings))
+    end_us = max(purchase.accepted.occurred_us for purchase in reprocessed.history.purchases)
+    as_of_us = end_us - 14 * MICROS_PER_DAY
+
+    def known() -> list[bool]:
+        cases = [case for case, _ in past.cases(0, end_us + 1, as_of_us, FEATURE_SET_VERSION)]
+        return [case.defaulted for case in cases if case.defaulted is not None]
+
+    before = known()
+    assert 0 < sum(before) < len(before)
+    corrected = [
+        {
+            "event_id": logged.outcome.event_id, "customer_id": logged.outcome.customer_id,
+            "defaulted": not logged.outcome.defaulted, "observed_at": from_epoch_micros(as_of_us + MICROS_PER_DAY),
+            "kafka_timestamp": from_epoch_micros(as_of_us + MICROS_PER_DAY), "kafka_topic": topics.OUTCOMES.name,
+            "kafka_partition": 0, "kafka_offset": 10**6 + number,
+        }
+        for number, logged in enumerate(reprocessed.history.outcomes[:200])
+    ]  # fmt: skip
+    load(reprocessed.settings, {tables.OUTCOMES: corrected})
+    assert known() == before
