@@ -1,4 +1,5 @@
-"""Where Redis keeps the claim of an event: written by the scorer, deleted where a customer is erased."""
+"""Where Redis keeps the claim of an event: written by the scorer, deleted where a customer is erased. And whether all
+that the topic tells of are there."""
 
 from __future__ import annotations
 
@@ -7,6 +8,10 @@ import msgspec
 FINGERPRINT_BYTES = 16
 HEAD_BYTES = 1 + FINGERPRINT_BYTES
 """Before the decision: a state, and which body of the event it was made of."""
+
+
+COMPLETE = "decisions:complete"
+"""There while no claim is missing that the topic has a decision for."""
 
 
 class _Whose(msgspec.Struct):

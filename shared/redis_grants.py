@@ -87,7 +87,7 @@ USERS: dict[str, User] = {
     # Erasures, reconciliations and repairs of the sink; replays of dead letters.
     "flit-operators": User(
         writes=(STATES, CLAIMS, EXPOSURES, REPLAYED),
-        reads=(POSITIONS, REFUSED, PARTITIONS, PSEUDONYMS),
+        reads=(POSITIONS, REFUSED, REBUILDING, CLAIM_INDEX, PARTITIONS, PSEUDONYMS),
         commands=("get", "mget", "del", "zrangebyscore", "zadd", "zremrangebyscore", "zmscore"),
     ),
 }

@@ -28,7 +28,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
-from shared.claim_keys import FINGERPRINT_BYTES, HEAD_BYTES, key_of
+from shared.claim_keys import COMPLETE, FINGERPRINT_BYTES, HEAD_BYTES, key_of
 from shared.contracts.events import Transaction
 from shared.kafka.errors import TransientError
 from shared.redis_errors import transient
@@ -38,7 +38,7 @@ CLAIMED, PUBLISHED = b"c", b"p"
 ANY_BODY = bytes(FINGERPRINT_BYTES)
 """Fingerprint of a restored claim: the topic tells the decision, not the body that it was made of."""
 
-COMPLETE, INDEXED = "decisions:complete", "decisions:at"
+INDEXED = "decisions:at"
 UPDATES_MARK = "u"
 """Before the partition, in `decisions:at`."""
 

@@ -19,7 +19,6 @@ from services.scorer.claims import (
     ANY_BODY,
     CLAIM_SCRIPT,
     CLAIM_SHA,
-    COMPLETE,
     INDEXED,
     NOTE_SCRIPT,
     UPDATES_MARK,
@@ -28,7 +27,7 @@ from services.scorer.claims import (
 from services.scorer.metrics import RESTORED
 from services.scorer.reserving import standing_of
 from services.scorer.updates import partitions_of, standing_after
-from shared.claim_keys import key_of
+from shared.claim_keys import COMPLETE, key_of
 from shared.contracts.headers import EXPOSURE_HEADER, header
 from shared.contracts.records import decode_decision_update
 from shared.contracts.rejections import Rejection
@@ -150,8 +149,10 @@ class ClaimRestorer:
         held: Any = await cast(Any, connection.hgetall(INDEXED)) if marked else {}
         started, restored = time.monotonic(), 0
         consumer = AIOKafkaConsumer(
-            **client_arguments(self._kafka), enable_auto_commit=False, max_partition_fetch_bytes=8_388_608
-        )
+            **client_arguments(self._kafka), enable_auto_commit=False, max_partition_fetch_bytes=8_388_608,
+            # Where retention moves on meanwhile it begins again, and passes over nothing.
+            auto_offset_reset="none",
+        )  # fmt: skip
         try:
             await consumer.start()
             places = [TopicPartition(DECISIONS.name, number) for number in range(self._kafka.partitions)]
@@ -164,7 +165,8 @@ class ClaimRestorer:
             ends = await consumer.end_offsets(places)
             start = await self._first_of_interest(consumer, places)
             for place in places:
-                start[place] = max(start[place], int(held.get(b"%d" % place.partition, -1)) + 1)
+                start[place] = max(start[place], _noted(held, f"{place.partition}", ends[place], -1) + 1)
+            await ExposureStore.load_scripts(connection)
             restored = await self._read(connection, consumer, start, ends)
             await self._follow_updates(connection, consumer, held, followed)
         finally:
@@ -220,8 +222,7 @@ class ClaimRestorer:
         what an earlier restoring has followed, what came since. `followed`: what is noted in the end."""
         start, ends = await self._first_of_interest(consumer, self._updates), await consumer.end_offsets(self._updates)
         for place in self._updates:
-            start[place] = max(start[place], int(held.get(f"{UPDATES_MARK}{place.partition}".encode(), 0)))
-        await ExposureStore.load_change(connection)
+            start[place] = max(start[place], _noted(held, f"{UPDATES_MARK}{place.partition}", ends[place], 0))
         async for fetched in _records(consumer, start, ends):
             pipe = connection.pipeline(transaction=False)
             for record in (record for records in fetched.values() for record in records):
@@ -276,6 +277,12 @@ async def _records(
             if await consumer.position(place) >= ends[place]:
                 wanted.discard(place)
                 consumer.pause(place)
+
+
+def _noted(held: Mapping[bytes, bytes], name: str, end: int, nothing: int) -> int:
+    """An offset; `nothing` where none is noted, or one beyond the end, of a topic that was made anew since."""
+    offset = int(held.get(name.encode(), nothing))
+    return offset if offset <= end else nothing
 
 
 def _decided(value: bytes | None) -> _Decided | None:

@@ -15,7 +15,7 @@ import structlog
 from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
-from google.cloud.bigquery_storage_v1 import types
+from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
 from requests.exceptions import RequestException
 
 from services.sink.append import ALREADY_EXISTS, OK, Answer, AppendConnection, Frozen, freeze
@@ -80,7 +80,7 @@ class PartitionWriter:
 
     def __init__(self, warehouse: Warehouse, table: Table, topic: str, partition: int) -> None:
         self._warehouse = warehouse
-        self._writes = warehouse.writes.take()
+        self._writes: BigQueryWriteClient | None = None
         self.table = table
         self._topic = topic
         self._partition = partition
@@ -108,12 +108,15 @@ class PartitionWriter:
 
     async def _take_over(self) -> int:
         names = self._warehouse.names
+        if self._writes is None:
+            self._writes = await self._blocking(self._warehouse.writes.take)
+        writes = self._writes
         earlier = await names.current(self.place)
         # Its own as well, where Redis has lost the name: an append that nobody answered may still be on its way there.
         for stream in {each for each in (earlier, self._stream) if each is not None}:
-            await self._blocking(functools.partial(self._finalize, stream))
+            await self._blocking(functools.partial(self._finalize, writes, stream))
         highest, link = await self._blocking(self._last_row)
-        stream = await self._blocking(self._create_stream)
+        stream = await self._blocking(functools.partial(self._create_stream, writes))
         if not await names.replace(self.place, earlier, stream):
             raise TransientError(f"another process is taking over {self.place}")
         if earlier is not None:
@@ -154,7 +157,9 @@ class PartitionWriter:
         """Close for good, and tell nothing of the partition any more: whoever writes next does. Else what was true at
         the end would be shown, and alarm people, for as long as this process lives."""
         self.close()
-        self._warehouse.writes.give_back(self._writes)
+        if self._writes is not None:
+            self._warehouse.writes.give_back(self._writes)
+            self._writes = None
         self.failing = False
         WAITING.remove(self.table.id, str(self._partition))
 
@@ -194,7 +199,7 @@ class PartitionWriter:
         WAITING.labels(self.table.id, str(self._partition)).set(int(failing))
 
     async def _attempt(self, batch: Frozen) -> Answer:
-        if self._stream is None:
+        if self._stream is None or self._writes is None:
             raise StreamLost("not open")
         if self._connection is None:
             self._connection = AppendConnection(self._writes, self._stream, self.table)
@@ -226,9 +231,9 @@ class PartitionWriter:
         except (GoogleAPIError, GoogleAuthError, RequestException, grpc.RpcError, OSError) as error:
             raise TransientError(f"BigQuery, {self.place}: {error!r}"[:1000]) from error
 
-    def _finalize(self, stream: str) -> None:
+    def _finalize(self, writes: BigQueryWriteClient, stream: str) -> None:
         try:
-            self._writes.finalize_write_stream(name=stream, retry=None, timeout=CALL_TIMEOUT_S)
+            writes.finalize_write_stream(name=stream, retry=None, timeout=CALL_TIMEOUT_S)
         except NotFound:
             log.warning("earlier_stream_is_gone", place=self.place)  # with its table, or forgotten after days of rest
 
@@ -258,9 +263,9 @@ class PartitionWriter:
         found = next(iter(job.result(timeout=CALL_TIMEOUT_S, retry=RETRY, job_retry=None)))
         return -1 if found.highest is None else int(found.highest), found.link
 
-    def _create_stream(self) -> str:
+    def _create_stream(self, writes: BigQueryWriteClient) -> str:
         stream = types.WriteStream(type_=types.WriteStream.Type.COMMITTED)
-        created = self._writes.create_write_stream(
+        created = writes.create_write_stream(
             parent=self._parent, write_stream=stream, retry=None, timeout=CALL_TIMEOUT_S
         )
         return str(created.name)

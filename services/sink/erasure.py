@@ -23,9 +23,9 @@ from redis.exceptions import RedisError
 
 from services.sink import erasure_rows
 from services.sink.erasure_log import Traces, traces
-from shared.claim_keys import customer_of, key_of
+from shared.claim_keys import COMPLETE, customer_of, key_of
 from shared.contracts.identity import partition_of
-from shared.contracts.topics import BY_NAME
+from shared.contracts.topics import BY_NAME, DECISIONS, OUTCOMES, TRANSACTIONS
 from shared.exposure import ExposureStore
 from shared.feature_state import FeatureStateStore
 from shared.kafka.errors import TransientError
@@ -110,6 +110,7 @@ async def erase(parts: Parts, customer_id: str, *, also: Sequence[str] = ()) -> 
     try:
         events = found.events | await asyncio.to_thread(erasure_rows.events_of, parts.warehouse, names)
         await _redis(parts, done, names, partition_of(customer_id.encode(), parts.kafka.partitions), events)
+        await _note_restorings(parts, done, partition_of(customer_id.encode(), parts.kafka.partitions))
         for table in tables.STREAMED:
             emptied = await asyncio.to_thread(erasure_rows.empty, parts.warehouse, table, names)
             done.rows[table.id] = emptied.rows
@@ -140,6 +141,15 @@ async def _redis(parts: Parts, done: Erasure, names: Sequence[str], partition: i
     again, claims, accounts = await _delete(parts.redis, names, partition, events)
     done.states, done.claims = max(done.states, again), done.claims + claims
     done.accounts = max(done.accounts, accounts)
+
+
+async def _note_restorings(parts: Parts, done: Erasure, partition: int) -> None:
+    """What is being made anew from the topics while they still hold the customer holds him again in the end."""
+    inputs = {TRANSACTIONS.name, OUTCOMES.name} & done.topics.keys()
+    if inputs and not (await FeatureStateStore(parts.redis).standing(partition)).whole:
+        done.pending["states"] = f"those of partition {partition} are being rebuilt from the topics"
+    if DECISIONS.name in done.topics and await parts.redis.get(COMPLETE) is None:
+        done.pending["claims"] = "they are being restored from the topics"
 
 
 async def _delete(redis: Redis, names: Sequence[str], partition: int, events: set[str]) -> tuple[int, int, int]:

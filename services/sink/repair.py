@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 from aiokafka import TopicPartition
-from google.api_core.exceptions import BadRequest
+from google.api_core.exceptions import BadRequest, GoogleAPIError
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
 
@@ -57,7 +57,7 @@ async def repair(
     """Mend the accounts that don't balance; how many rows that took.
 
     Raises StillBuffered, with nothing deleted of that table and partition; TransientError where BigQuery doesn't take
-    some of the rows, once all else is mended.
+    some of the rows, once all is mended that nothing has to be deleted for.
     """
     faulty: dict[TopicPartition, list[Balance]] = defaultdict(list)
     for balance in balances:
@@ -78,6 +78,9 @@ async def repair(
             table = table_of[balance.table]
             again = {row["kafka_offset"] for row in rows.get(table, ())}
             too_many = {*balance.unexpected, *(again & {*balance.doubled, *balance.wrong})}
+            if refused and too_many:
+                rows.pop(table, None)  # nothing is deleted while what is to come in its place may not be taken
+                continue
             deleted += await asyncio.to_thread(_delete, client, table, at, sorted(too_many))
         for table, of_table in rows.items():
             if table.chained:
@@ -146,9 +149,17 @@ async def _rows_of(
 
 
 def _write(client: bigquery.Client, writes: BigQueryWriteClient, table: Table, rows: Sequence[Row]) -> int:
-    """Through a stream of their own, which is sealed at once. The sink's streams and their offsets stay as they are."""
+    """Through a stream of their own, which is sealed at once. The sink's streams and their offsets stay as they are.
+    Raises TransientError."""
     if not rows:
         return 0
+    try:
+        return _write_to_a_stream(client, writes, table, rows)
+    except GoogleAPIError as error:
+        raise TransientError(f"{table.id}: {error!r}"[:500]) from error
+
+
+def _write_to_a_stream(client: bigquery.Client, writes: BigQueryWriteClient, table: Table, rows: Sequence[Row]) -> int:
     stream = writes.create_write_stream(
         parent=f"projects/{client.project}/datasets/{table.dataset}/tables/{table.name}",
         write_stream=types.WriteStream(type_=types.WriteStream.Type.COMMITTED),

@@ -44,7 +44,8 @@ def add_to_shadow(registry: ModelRegistry, version: str, by: str) -> None:
     family = registry.load(version).manifest.family
 
     def add(before: Trials) -> Trials:
-        climbing = {each.version for each in before.climbing}
+        # With who climbs goes the model that it is judged against, on probation the one to return to.
+        climbing = {version for each in before.climbing for version in (each.version, each.champion)}
         others = [each for each in before.shadow if each in climbing or not _is_of(registry, each, family)]
         return msgspec.structs.replace(before, shadow=[*(each for each in others if each != version), version])
 

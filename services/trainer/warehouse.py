@@ -278,9 +278,14 @@ class Warehouse:
             raise WarehouseUnavailable(f"{table.id} refused rows: {refused[0]}")
 
 
-STILL_TOLD_OF = "QUALIFY mature_at <= MAX(observed_at) OVER (PARTITION BY source)"
+TOLD_BY_FEW = 50
+STILL_TOLD_OF = (
+    "QUALIFY mature_at <= MAX(observed_at) OVER (PARTITION BY source) "
+    f"OR COUNT(*) OVER (PARTITION BY source) < {TOLD_BY_FEW}"
+)
 """Of examples with outcomes: their source still told of loans when they had run their course. One that has gone silent
-beside others that haven't would be learnt by its defaults, which show sooner."""
+beside others that haven't would be learnt by its defaults, which show sooner. Of a source that has told of few it can't
+be said: its last loan would count where it was repaid, and not where it wasn't."""
 
 
 def watched(source: str) -> str:

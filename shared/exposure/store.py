@@ -205,9 +205,10 @@ class ExposureStore:
             await self._run(_CHANGE, [_key(partition, customer_id)], arguments)
 
     @staticmethod
-    async def load_change(connection: Redis) -> None:
-        """Make `queue_change` known to the Redis that the connection leads to."""
+    async def load_scripts(connection: Redis) -> None:
+        """Make `restore` and `queue_change` known to the Redis that the connection leads to."""
         async with transient():
+            await connection.script_load(_SETTLE)
             await connection.script_load(_CHANGE)
 
     @staticmethod
@@ -219,13 +220,11 @@ class ExposureStore:
 
     @staticmethod
     def restore(pipe: Any, placed: Placed, standing: int) -> None:
-        """Queue, on a pipeline, what a decision on the topic says that a purchase counts for."""
+        """Queue `settle`, on a pipeline to a Redis that knows it: what a decision on the topic says that a purchase
+        counts for. What was said since, and is still there, stays."""
         partition, customer_id, held = placed
-        key = _key(partition, customer_id)
-        pipe.hset(key, entries.name_of(held.event_id), entries.entry_of(standing, held))
-        pipe.hdel(key, held.event_id)
-        pipe.pexpire(key, _kept_ms(held), nx=True)
-        pipe.pexpire(key, _kept_ms(held), gt=True)
+        arguments = (entries.name_of(held.event_id), held.event_id, entries.entry_of(standing, held), _kept_ms(held))
+        pipe.evalsha(sha_of(_SETTLE), 1, _key(partition, customer_id), *arguments)
 
     async def erase(self, partition: int, customer_id: str) -> bool:
         """Delete a customer's account; whether there was one."""

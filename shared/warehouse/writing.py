@@ -6,6 +6,7 @@ environment variable would point this client anywhere.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import grpc
@@ -63,20 +64,23 @@ def write_client(settings: BigQuerySettings) -> BigQueryWriteClient:
 
 class WriteClients:
     """A client for each `STREAMS_EACH` streams: with one for all, the streams beyond a connection's limit would wait
-    for ever, and their partitions with them. Not for two threads at once."""
+    for ever, and their partitions with them. `take` blocks where it has to make one."""
 
     def __init__(self, settings: BigQuerySettings) -> None:
         self._settings = settings
         self._streams: dict[BigQueryWriteClient, int] = {}
+        self._lock = threading.Lock()
 
     def take(self) -> BigQueryWriteClient:
-        """For one more stream."""
-        client = next((each for each, held in self._streams.items() if held < STREAMS_EACH), None)
-        if client is None:
-            client = write_client(self._settings)
-        self._streams[client] = self._streams.get(client, 0) + 1
-        return client
+        """For one more stream. Raises what making a client does: credentials may not be had."""
+        with self._lock:
+            client = next((each for each, held in self._streams.items() if held < STREAMS_EACH), None)
+            if client is None:
+                client = write_client(self._settings)
+            self._streams[client] = self._streams.get(client, 0) + 1
+            return client
 
     def give_back(self, client: BigQueryWriteClient) -> None:
         """Of a stream that is closed. The connection stays: a rebalance takes streams only to bring others."""
-        self._streams[client] -= 1
+        with self._lock:
+            self._streams[client] -= 1

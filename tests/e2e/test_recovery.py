@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.ledger.log_reader import LogReader
-from services.scorer.claims import COMPLETE
+from shared.claim_keys import COMPLETE
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import DECISIONS
 from shared.feature_state import FeatureStateStore

@@ -19,7 +19,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from services.scorer.claims import COMPLETE
+from shared.claim_keys import COMPLETE
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import DECISIONS, OUTCOMES, TRANSACTIONS
 from shared.feature_state import FeatureStateStore

@@ -155,7 +155,8 @@ def example_frames(examples: Examples, as_of_us: int, without: Sequence[spans.Sp
     values = pd.DataFrame(examples.features, columns=list(examples.feature_names))
     # Of the days since, only short plans have run their course: that they have fewer is no fault.
     course_us = np.quantile(examples.mature_us - examples.occurred_us, MOST_PLANS) if len(examples) else 0
-    long_ago = examples.occurred_us[examples.occurred_us <= as_of_us - course_us]
+    matured_us = min(as_of_us, int(examples.mature_us.max(initial=0)))  # earlier where outcomes have stopped
+    long_ago = examples.occurred_us[examples.occurred_us <= matured_us - course_us]
     days = pd.Series(long_ago).floordiv(MICROS_PER_DAY).map(lambda day: np.datetime64(int(day), "D"))
     by_day = days.astype(str).value_counts().rename_axis("day").reset_index(name="purchases")
     return {

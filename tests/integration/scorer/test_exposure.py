@@ -53,6 +53,7 @@ async def test_what_is_settled_takes_25_bytes_however_it_came_there(rig: Rig) ->
         await rig.redis.delete("{p1}:x:anna")
         accounts = ExposureStore(rig.redis)
         if step == "restore":
+            await ExposureStore.load_scripts(rig.redis)
             pipe = rig.redis.pipeline()
             ExposureStore.restore(pipe, place, Standing.COUNTS)
             await pipe.execute()

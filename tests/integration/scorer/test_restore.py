@@ -14,8 +14,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import capture_logs
 
 from services.scorer.check import tell_of_claims_that_outlive_their_topic
-from services.scorer.claims import ANY_BODY, COMPLETE, INDEXED, Claim, ClaimStore, IndexIncomplete
+from services.scorer.claims import ANY_BODY, INDEXED, Claim, ClaimStore, IndexIncomplete
 from services.scorer.restore import LOCK, ClaimRestorer, _at_once
+from shared.claim_keys import COMPLETE
 from shared.contracts.events import DecisionUpdate, UpdateKind, encode
 from shared.contracts.headers import EXPOSURE_HEADER
 from shared.contracts.topics import DECISION_UPDATES, DECISIONS

@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
 
-from shared.claim_keys import HEAD_BYTES, key_of
+from services.sink import erasure_log
+from shared.claim_keys import COMPLETE, HEAD_BYTES, key_of
 from shared.contracts import topics
 from shared.contracts.identity import partition_of
 from shared.warehouse import tables
@@ -64,6 +66,7 @@ def erased(world: World) -> World:
 
     asyncio.run(settle())
     with redis.Redis.from_url(world.stack.valkey.url) as client:
+        client.set(COMPLETE, "1")
         for name, numbers in NUMBERS.items():
             client.set(f"{{p{partition_of(name.encode(), PARTITIONS)}}}:c:{name}", b"a state")
             for number in numbers:
@@ -191,6 +194,46 @@ def test_what_a_service_has_still_to_take_in_leaves_the_erasure_unfinished_until
     asyncio.run(take_in(erased))
     done = erase(erased, GOES)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_a_record_that_is_sent_again_to_its_own_partition_is_waited_for_as_well(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lay elsewhere when the topic was read; by the time that features has seen it there, it lies at home too."""
+    who = "cust_misplaced-0a1b2c3d"
+    home = partition_of(who.encode(), PARTITIONS)
+    body = transaction_bytes(90_030, customer_id=who)
+    await world.send([(topics.TRANSACTIONS, body, who, (home + 1) % PARTITIONS)])
+    waiting, services = erasure_log._wait_for, []
+
+    async def wait_for(admin: Any, service: str, *others: Any) -> None:
+        if service not in services:
+            services.append(service)
+            if service == "features":
+                await world.send([(topics.TRANSACTIONS, body, who, home)])
+        await waiting(admin, service, *others)
+
+    monkeypatch.setattr(erasure_log, "_wait_for", wait_for)
+    found = await erasure_log.traces(world.kafka, [who], 0.0)
+    assert found.held[topics.TRANSACTIONS.name].last.keys() == {home, (home + 1) % PARTITIONS}
+    assert (
+        "flit-features has still to take in records of it, in 2 partition(s)"
+        in found.waited_for[topics.TRANSACTIONS.name]
+    )
+
+
+def test_while_states_or_claims_are_made_anew_from_the_topics_the_erasure_is_unfinished(erased: World) -> None:
+    partition = partition_of(GOES.encode(), PARTITIONS)
+    with redis.Redis.from_url(erased.stack.valkey.url) as client:
+        client.set(f"{{p{partition}}}:rebuilding", "5,5")
+        client.delete(COMPLETE)
+        done = erase(erased, GOES)
+        assert done.returncode == 3, done.stdout
+        assert f"left: states: those of partition {partition} are being rebuilt" in done.stdout
+        assert "left: claims: they are being restored" in done.stdout
+        client.delete(f"{{p{partition}}}:rebuilding")
+        client.set(COMPLETE, "1")
+    assert erase(erased, GOES).returncode == 0
 
 
 def test_rows_that_are_still_to_be_written_leave_the_erasure_unfinished_until_it_is_run_again(erased: World) -> None:

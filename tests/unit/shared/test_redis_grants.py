@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from services.ingestor.replay import MEMORY_KEY
-from services.scorer.claims import COMPLETE, INDEXED
+from services.scorer.claims import INDEXED
 from services.scorer.restore import LOCK
 from services.sink.streams import KEY
 from shared import redis_grants
-from shared.claim_keys import key_of
+from shared.claim_keys import COMPLETE, key_of
 from shared.redis_grants import ADMINISTRATOR, FAMILIES, USERS, parse_passwords, users_file
 
 PASSWORDS = {name: [f"{name}-{'x' * 32}"] for name in (*USERS, ADMINISTRATOR)}

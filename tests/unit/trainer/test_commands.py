@@ -258,12 +258,13 @@ def test_a_training_of_each_night_leaves_one_model_of_its_family_in_shadow(tmp_p
     registry = ModelRegistry(str(tmp_path / "models"))
     nights = [register(registry, intercept=intercept) for intercept in (-3.0, -2.5, -2.0)]
     climbs, other = register(registry, intercept=-1.5), register(registry, family="another")
+    returned_to = register(registry, intercept=-1.0)
     entered = Step(Stage.SHADOW, "2026-03-01T00:00:00.000000Z", "a test", [])
-    climbing = Candidacy(climbs, "none", "2026-03-01T00:00:00.000000Z", [entered])
-    registry.change_trials(lambda _: Trials([climbs, other], candidacy=climbing))
+    climbing = Candidacy(climbs, returned_to, "2026-03-01T00:00:00.000000Z", [entered])
+    registry.change_trials(lambda _: Trials([climbs, other, returned_to], candidacy=climbing))
     for version in nights:
         switch.add_to_shadow(registry, version, "a training")
-    assert registry.trials().shadow == [climbs, other, nights[-1]]
+    assert registry.trials().shadow == [climbs, other, returned_to, nights[-1]]
 
 
 def test_a_version_that_does_not_exist_is_never_tried(tmp_path: Path) -> None:
