@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pyarrow
 
+TOLD_BY_FEW = 50
+"""Of a source that has told of fewer outcomes it can't be said whether it has gone silent."""
+
 
 class TrainingRefused(Exception):
     """There is nothing sound to train or evaluate on; the message says what is missing."""

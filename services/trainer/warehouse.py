@@ -19,7 +19,7 @@ from google.cloud.bigquery import SchemaField
 from numpy.typing import NDArray
 
 from services.trainer.currencies import in_usd
-from services.trainer.examples import Examples, TooFewExamples, TrainingRefused
+from services.trainer.examples import TOLD_BY_FEW, Examples, TooFewExamples, TrainingRefused
 from shared.contracts.identity import canonical_time, from_epoch_micros
 from shared.policy.exploration import Propensity
 from shared.settings import BigQuerySettings
@@ -51,7 +51,7 @@ LOW_RISK = "low"
 _EXAMPLES = f"""
 SELECT
   e.event_id, e.transaction_id, e.customer_id, UNIX_MICROS(e.occurred_at) AS occurred_us,
-  UNIX_MICROS(e.mature_at) AS mature_us, CAST(e.amount AS FLOAT64) AS amount, e.currency,
+  UNIX_MICROS(e.mature_at) AS mature_us, CAST(e.amount AS FLOAT64) AS amount, e.currency, e.source,
   e.defaulted, e.source_risk_level,
   UNIX_MICROS(e.observed_at) AS outcome_us, CAST(e.days_to_first_missed_payment AS FLOAT64) AS missed_days,
   IF(e.explored, e.policy_version, NULL) AS explored_under,
@@ -278,7 +278,6 @@ class Warehouse:
             raise WarehouseUnavailable(f"{table.id} refused rows: {refused[0]}")
 
 
-TOLD_BY_FEW = 50
 STILL_TOLD_OF = (
     "QUALIFY mature_at <= MAX(observed_at) OVER (PARTITION BY source) "
     f"OR COUNT(*) OVER (PARTITION BY source) < {TOLD_BY_FEW}"

@@ -31,5 +31,6 @@ def known_purchases(warehouse: Warehouse, as_of_us: int, feature_set: str, prope
         ),
         defaulted=np.array([bool(bad) for bad in found["defaulted"].to_pylist()]),
         missed_days=np.array(found["missed_days"].to_pylist(), dtype=np.float64),  # None becomes NaN
+        source=np.array(found["source"].to_pylist(), dtype=object),
     )
     return known_at(as_of_us, examples_of(found, feature_set, propensity), outcomes)

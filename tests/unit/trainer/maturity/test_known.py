@@ -77,6 +77,33 @@ def test_nobody_grows_older_once_outcomes_stop_coming_in() -> None:
     assert late.counts()["silent"] == 0
 
 
+def test_of_a_source_that_went_silent_nobody_grows_older_though_others_go_on_telling() -> None:
+    """Its defaults show weeks before its good loans would: with the others' clock it would be learnt by them alone."""
+    everything = world(4000, 100, seed=1)
+    silent = np.arange(4000) % 2 == 0
+    stopped = replace(
+        everything.outcomes,
+        observed_us=np.where(
+            silent & (everything.outcomes.observed_us > day(70)), NONE_YET, everything.outcomes.observed_us
+        ),
+        source=np.where(silent, "silent", "telling").astype(object),
+    )
+    late = known_at(day(150), everything.examples, stopped)
+    assert late.counts()["silent"] == 0
+    assert late.take(silent).settled().mature_us.max() <= day(70)
+    assert late.take(~silent).settled().mature_us.max() > day(100)
+    by_one_clock = known_at(day(150), everything.examples, replace(stopped, source=None))
+    assert by_one_clock.counts()["silent"] > 0
+
+
+def test_a_source_that_has_told_of_few_is_held_against_the_clock_of_all() -> None:
+    everything = world(2000, 100, seed=1)
+    source = np.array(["one of many" if number else "alone" for number in range(2000)], object)
+    as_of_one = known_at(day(90), everything.examples, everything.outcomes)
+    as_of_two = known_at(day(90), everything.examples, replace(everything.outcomes, source=source))
+    assert (as_of_one.watched == as_of_two.watched).all()
+
+
 def test_a_default_without_its_day_counts_from_when_it_was_seen() -> None:
     assert known(56, defaulted=True, missed=None, observed_day=30).missed_in.tolist() == [3, 3]
 
