@@ -244,9 +244,8 @@ async def _answers(settings: LedgerSettings, book: Book) -> tuple[dict[str, byte
                 refused[response.status_code] += 1
     told = ", ".join(f"{status} for {count}" for status, count in sorted(refused.items()))
     if not told and asked and not answers:
-        told = (
-            "404 for all"  # each for itself may be; all of them can be a key that may not read, or claims that are gone
-        )
+        # Each for itself may be; all of them can be a key that may not read, or claims that are gone.
+        told = "404 for all"
     return answers, f"{told} of {len(asked)} decided events" if told else None
 
 

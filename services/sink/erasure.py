@@ -104,13 +104,14 @@ async def erase(parts: Parts, customer_id: str, *, also: Sequence[str] = ()) -> 
     """
     done = Erasure(uuid.uuid4().hex, datetime.now(UTC))
     names = list(dict.fromkeys([customer_id, *also]))
+    partition = partition_of(customer_id.encode(), parts.kafka.partitions)
     found = await traces(parts.kafka, names, parts.patience_s)
     _note_topics(done, found)
     done.pending |= found.waited_for
     try:
         events = found.events | await asyncio.to_thread(erasure_rows.events_of, parts.warehouse, names)
-        await _redis(parts, done, names, partition_of(customer_id.encode(), parts.kafka.partitions), events)
-        await _note_restorings(parts, done, partition_of(customer_id.encode(), parts.kafka.partitions))
+        await _redis(parts, done, names, partition, events)
+        await _note_restorings(parts, done, partition)
         for table in tables.STREAMED:
             emptied = await asyncio.to_thread(erasure_rows.empty, parts.warehouse, table, names)
             done.rows[table.id] = emptied.rows

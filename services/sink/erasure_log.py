@@ -96,16 +96,17 @@ async def traces(kafka: KafkaSettings, names: Sequence[str], patience_s: float) 
     try:
         async with admin_client(kafka) as admin:
             for stage, service in _STAGES:
-                seen = None
-                # Again where something lies in a partition that isn't his: features sends it to the one that is.
-                while seen != (last := found.last_of(stage)) and (seen is None or found.anywhere_but(stage, homes)):
-                    seen = last
+                while True:
+                    before = found.last_of(stage)
                     for topic in stage:
                         found.held.pop(topic.name, None)
                         found.waited_for.pop(topic.name, None)
                         await _go_through(consumer, topic, kafka.partitions, mine, found)
                     if service is not None:
                         await _wait_for(admin, service, stage, found, deadline)
+                    # Again where something lies in a partition that isn't his: features sends it to the one that is.
+                    if before == found.last_of(stage) or not found.anywhere_but(stage, homes):
+                        break
             await _wait_for(admin, SERVICE, topics.ALL, found, deadline)
     finally:
         await consumer.stop()
