@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shared.warehouse.tables import BNPL_RAW, DATASETS, ML, ML_RAW, MODEL_EVALUATIONS
+from shared.warehouse.tables import BNPL_RAW, DATASETS, FEATURES, ML, ML_RAW, MODEL_EVALUATIONS
 
 ACCOUNT_PREFIX = "flit-risk-"
 """Of accounts, Google's and Kubernetes' alike: `flit-risk-sink` is the sink's in both."""
@@ -43,11 +43,12 @@ RIGHTS: Mapping[str, Rights] = {
     # Makes states anew from what retention has taken from the log.
     "features": Rights([JOBS], {BNPL_RAW: VIEWER, ML_RAW: VIEWER}),
     # Learns from views, whose tables it must be able to read; its answers lie in tables of ML for a while, and so do
-    # drift and performance. Verdicts stand beside the decisions, none of which it may touch.
+    # drift and performance. Verdicts stand beside the decisions, none of which it may touch; features of the past, which it
+    # makes again before each candidate's gates, beside those of the stream.
     "trainer": Rights(
         [JOBS, READ_SESSIONS],
         {BNPL_RAW: VIEWER, ML_RAW: VIEWER, ML: EDITOR},
-        {MODEL_EVALUATIONS.id: EDITOR},
+        {MODEL_EVALUATIONS.id: EDITOR, FEATURES.id: EDITOR},
         OBJECT_USER,
     ),
     # Only reads; whatever changes something goes through REST.

@@ -20,6 +20,8 @@ from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
 GIB = 2**30
 EMULATOR = "BIGQUERY_EMULATOR_HOST"
 QUERY_TIMEOUT_S = 300.0
+_EXPIRY = "OPTIONS(expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 1 HOUR))"
+"""Of a scratch table that a killed kernel leaves behind: it may hold personal data."""
 
 
 class NotebookSettings(ServiceSettings):
@@ -45,7 +47,7 @@ def read(sql: str, *, max_gib: float = 1.0) -> pd.DataFrame:
     scratch = f"{tables.ML}.scratch_notebook_{uuid.uuid4().hex}"
     try:
         client.query(
-            f"CREATE TABLE `{settings.project}.{scratch}` AS {sql.replace('{project}', settings.project)}",
+            f"CREATE TABLE `{settings.project}.{scratch}` {_EXPIRY} AS {sql.replace('{project}', settings.project)}",
             bigquery.QueryJobConfig(maximum_bytes_billed=int(max_gib * GIB), use_query_cache=False),
             retry=RETRY,
             timeout=CALL_TIMEOUT_S,
@@ -67,9 +69,7 @@ def read(sql: str, *, max_gib: float = 1.0) -> pd.DataFrame:
 def write(frame: pd.DataFrame, table: str, *, replace: bool = False) -> None:
     """A frame as a table of its own, such as `flit_ml.my_study`. Raises where it exists, unless `replace`."""
     settings = load_settings(NotebookSettings).bigquery
-    known = {declared.id for declared in tables.ALL}
-    if table in known:
-        raise ValueError(f"{table} is the system's own: give your table another name")
+    _check_own(table)
     with _pointed(settings):
         pandas_gbq.to_gbq(
             frame,
@@ -79,6 +79,13 @@ def write(frame: pd.DataFrame, table: str, *, replace: bool = False) -> None:
             if_exists="replace" if replace else "fail",
             progress_bar=False,
         )
+
+
+def _check_own(table: str) -> None:
+    """Raises ValueError for a table of the system, however it is spelt, and for the datasets that are only its."""
+    dataset, _, name = ".".join(table.replace("`", "").split(".")[-2:]).partition(".")
+    if dataset in (tables.BNPL_RAW, tables.ML_RAW) or f"{dataset}.{name}" in {each.id for each in tables.ALL}:
+        raise ValueError(f"{table} is the system's own: give your table another name, in {tables.ML}")
 
 
 @contextmanager

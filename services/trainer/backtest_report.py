@@ -45,6 +45,7 @@ def _side(side: Side, group: Group) -> dict[str, Any]:
         "approved_usd": round(float(side.approved_cents) / CENTS, 2),
         "expected_loss_usd": round(float(side.expected_loss_cents) / CENTS, 2),
         "with_known_outcome": side.known,
+        "known_by_review": side.known_by_review,
         "default_rate": side.default_rate,
         "profit_usd": round(float(side.profit_cents) / CENTS, 2),
         "profit_bp": side.profit_bp,

@@ -24,8 +24,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
     train = commands.add_parser("train", help="train on matured outcomes, register, and promote if it is better")
     train.add_argument("--as-of", type=_moment, help="what has matured by then counts (default: the last purchase)")
-    # Spans of bad input, and matured defaults that there have to be: what looks after the models knows them.
-    train.set_defaults(without=(), defaults=0)
+    train.set_defaults(defaults=0)  # matured ones that there have to be: what looks after the models knows how many
     train.add_argument("--since", type=_moment, help="learn from purchases since then alone (default: from all)")
     train.add_argument(
         "--promote", action=argparse.BooleanOptionalAction, default=True, help="put it in service if the gate allows"
@@ -53,7 +52,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     enter.add_argument("version")
     enter.add_argument("--as-of", type=_moment, help="judge on what has matured by then (default: the last purchase)")
     enter.add_argument("--again", action="store_true", help="also where it was withdrawn or rolled back before")
-    commands.add_parser("advance", help="look at the candidate, and take its next step if it has earned it")
+    advance = commands.add_parser("advance", help="look at the candidate, and take its next step if it has earned it")
+    for one in (train, enter, advance):
+        one.add_argument(
+            "--poisoned-too",
+            dest="without",
+            action="store_const",
+            const=(),
+            help="count purchases of days, too, whose input was found broken (`watch` remembers them)",
+        )
     withdraw = commands.add_parser("withdraw", help="take the candidate out of shadow or canary, for good")
     withdraw.add_argument("version", nargs="?", help="of two on the ladder, which one")
     withdraw.add_argument("--why", default="withdrawn by hand", help="for those who read it later")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from services.trainer.past import Past
 from services.trainer.purchased import read_segments
 from services.trainer.rescore import rescored
 from services.trainer.rounds import told_to_stop
-from services.trainer.spans import outside
+from services.trainer.spans import Span, outside
 from services.trainer.split import temporal_split
 from services.trainer.tuning import Budget
 from services.trainer.warehouse import DriftRow, Evaluation, record
@@ -73,7 +74,8 @@ class Trainer(Job):
 
     def _train(self, arguments: Namespace, cluster: Any) -> Answer:
         section = self._settings.trainer
-        as_of_us, examples, known = self._learnable(arguments)
+        without = self._left_out(arguments)
+        as_of_us, examples, known = self._learnable(arguments, without)
         # Before the data are checked: that too little has matured is no fault of theirs, and alarms nobody.
         matured = examples.ordered().matured(as_of_us)
         temporal_split(matured, section.validate_share, section.test_share)
@@ -82,7 +84,7 @@ class Trainer(Job):
         if section.check_data:
             from services.trainer.quality.gate import refuse_unlike
 
-            refuse_unlike(examples, as_of_us, self._quality_folder, self._alerts, arguments.without)
+            refuse_unlike(examples, as_of_us, self._quality_folder, self._alerts, without)
             self._step("data checked")
         # What was asked for on the command line wins; who asks for no promotion doesn't mean the ladder either.
         on_ladder = section.ladder.enabled and arguments.promote if arguments.ladder is None else arguments.ladder
@@ -156,12 +158,12 @@ class Trainer(Job):
             log.error("card_not_written", version=version, reason=str(error))
             return None
 
-    def _learnable(self, arguments: Namespace) -> tuple[int, Examples, Known | None]:
+    def _learnable(self, arguments: Namespace, without: Sequence[Span]) -> tuple[int, Examples, Known | None]:
         """As of when, what has matured by then and, where it is learnt from, all that is known by then."""
         since_us = arguments.since or 0
 
         def learnt(occurred_us: NDArray[np.int64]) -> NDArray[np.bool_]:
-            found: NDArray[np.bool_] = (occurred_us >= since_us) & outside(occurred_us, arguments.without)
+            found: NDArray[np.bool_] = (occurred_us >= since_us) & outside(occurred_us, without)
             return found
 
         if (arguments.labels or self._settings.trainer.labels) == "matured":
@@ -301,7 +303,7 @@ class Trainer(Job):
 
     def guard(self, arguments: Namespace) -> Answer:
         section = self._settings.trainer.guard
-        guard = Guard(self._warehouse, self._registry, section.limits, settle_s=section.settle_seconds)
+        guard = Guard(self._warehouse, self._registry, section.limits, self._alerts, settle_s=section.settle_seconds)
         look = guard.look() if arguments.every is None else guard.watch(arguments.every, told_to_stop())
         return {
             "experiment": look.experiment.name if look.experiment else None,

@@ -19,6 +19,8 @@ from shared.policy.economics import Economics as Economics
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
+Customers = NDArray[np.intp]
+"""[n] the number of each row's customer, from 0 on."""
 
 ECE_BINS = 10
 """Of equal counts: with a default rate of 5% bins of equal width would nearly all be empty."""
@@ -90,9 +92,28 @@ def weighted_mean(values: NDArray[Any], weight: Floats) -> float:
     return float(values @ weight / weight.sum())
 
 
-def weighted_mean_error(values: Floats, weight: Floats) -> float:
-    """The standard error of `weighted_mean`: rows are drawn, their weights are given."""
-    return float(np.sqrt(((weight * (values - weighted_mean(values, weight))) ** 2).sum()) / weight.sum())
+def numbered(customer_id: NDArray[np.object_]) -> Customers:
+    """The customers by number, as they first appear. Who was erased has no id: each of his rows is taken for another
+    customer's."""
+    numbers: dict[object, int] = {}
+    found = [
+        numbers.setdefault((row,) if customer is None else customer, len(numbers))
+        for row, customer in enumerate(customer_id.tolist())
+    ]
+    return np.array(found, dtype=np.intp)
+
+
+def weighted_mean_error(values: Floats, weight: Floats, customers: Customers | None = None) -> float:
+    """The standard error of `weighted_mean`: customers are drawn, with all of their rows, whose weights are given.
+
+    A customer's purchases resemble each other, so what they are off the mean by is added up before it is squared (Liang
+    and Zeger, "Longitudinal data analysis using generalized linear models", Biometrika, 1986). None: each row is
+    another customer's.
+    """
+    off = weight * (values - weighted_mean(values, weight))
+    if customers is not None:
+        off = np.bincount(customers, off)
+    return float(np.sqrt((off**2).sum()) / weight.sum())
 
 
 def effective_rows(weight: Floats) -> float:
@@ -118,7 +139,7 @@ def profit_bp(label: Labels, amount: Floats, approve: NDArray[np.bool_], economi
 
 def evaluate(seen: Examples, probability: Floats, economics: Economics, seed: int) -> dict[str, float]:
     """All figures of one hold-out, each row weighted. `*_low` and `*_high` bound the middle 95% of a bootstrap over its
-    rows.
+    customers, each drawn with all of his rows: one by one, those of a regular would pass for many people's.
 
     `profit_bp_rule` is there only where the rule has an answer for every row.
     """
@@ -127,9 +148,10 @@ def evaluate(seen: Examples, probability: Floats, economics: Economics, seed: in
     approve = np.asarray(probability) < economics.break_even
     ranked = RankedScores(label, probability)
     draws = np.random.default_rng(seed)
-    resampled = [
-        ranked.auc(draws.multinomial(len(label), everyone / len(label)) * weight) for _ in range(BOOTSTRAP_ROUNDS)
-    ]
+    customers = numbered(seen.customer_id)
+    count = int(customers.max()) + 1
+    even = np.full(count, 1 / count)
+    resampled = [ranked.auc(draws.multinomial(count, even)[customers] * weight) for _ in range(BOOTSTRAP_ROUNDS)]
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     figures = {
         "auc": ranked.auc(weight),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.evaluate import Economics, log_losses, profit_bp, weighted_mean, weighted_mean_error
+from services.trainer.evaluate import Economics, log_losses, numbered, profit_bp, weighted_mean, weighted_mean_error
 from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.export import run_onnx
 from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused
@@ -98,7 +98,10 @@ def judge(holdout: Examples, challenger: NDArray[np.float64], champion: Champion
         why = champion.trouble or "no model is in service"
         return Verdict(champion.trouble is None or beats_rule, (f"no champion to beat: {why}", about_rule))
     gained = log_losses(holdout.label, champion.probability) - log_losses(holdout.label, challenger)
-    mean, error = weighted_mean(gained, holdout.weight), weighted_mean_error(gained, holdout.weight)
+    mean, error = (
+        weighted_mean(gained, holdout.weight),
+        weighted_mean_error(gained, holdout.weight, numbered(holdout.customer_id)),
+    )
     better = mean > 0
     about_champion = (
         f"{'beats' if better else 'does not beat'} champion {champion.version}: "

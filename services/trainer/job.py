@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,7 +13,9 @@ import structlog
 from services.trainer import metrics
 from services.trainer.archive import Archive, NotKept
 from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.lifecycle.memory import remembered
 from services.trainer.settings import TrainerSettings
+from services.trainer.spans import Span
 from services.trainer.warehouse import Warehouse
 from shared.alerts import Alerts
 from shared.feature_definitions import FEATURE_SET_VERSION
@@ -58,6 +61,12 @@ class Job:
             return propensity(Archive(self._registry).policy(policy))
         except (NotKept, ValueError) as error:
             raise TrainingRefused(f"purchases were approved by chance, nobody knows how often: {error}") from None
+
+    def _left_out(self, arguments: Namespace) -> Sequence[Span]:
+        """Times whose purchases are neither learnt from nor evidence: what was asked for, else those of which the loop
+        remembers that their input was broken, whoever calls."""
+        asked: Sequence[Span] | None = arguments.without
+        return remembered(self._registry).poisoned if asked is None else asked
 
     def _current(self) -> str:
         version = self._registry.current()

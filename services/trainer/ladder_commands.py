@@ -22,7 +22,7 @@ from services.trainer.promotion.ladder import LADDER, Ladder
 from services.trainer.promotion.looking import Look, Looking
 from services.trainer.promotion.telling import Telling
 from services.trainer.reprocess import Wanted, reprocess
-from services.trainer.spans import Span
+from services.trainer.spans import Span, outside
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.telemetry.process import EXIT_FAILED
@@ -38,6 +38,7 @@ class Climbing(Job):
 
     def enter(self, arguments: Namespace) -> Answer:
         as_of_us, examples = self._examples(arguments.as_of)
+        examples = examples.take(outside(examples.occurred_us, self._left_out(arguments)))
         entered = self.let_in(arguments.version, examples, as_of_us, by=BY_HAND, again=arguments.again)
         return entered.answer() | {"exit_status": 0 if entered.examined.passed else EXIT_FAILED}
 
@@ -80,8 +81,8 @@ class Climbing(Job):
             reprocess(past, partition, wanted, lambda: datetime.now(UTC))
         self._step("features made again")
 
-    def advance(self, _: Namespace) -> Answer:
-        return self.look().answer()
+    def advance(self, arguments: Namespace) -> Answer:
+        return self.look(without=self._left_out(arguments)).answer()
 
     def look(self, *, further: bool = True, without: Sequence[Span] = ()) -> Look:
         """At whoever is on the ladder: at most one step, told of. `further`: not only out; else one in shadow, which

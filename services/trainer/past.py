@@ -77,7 +77,8 @@ SELECT
   t.*, {logged.DECIDED},
   TO_JSON_STRING(
     IF(d.feature_set_version = '{{feature_set}}', d.features, COALESCE(f.features, d.features))) AS features,
-  IF(d.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL, TRUE, FALSE) AS in_set, e.defaulted
+  IF(d.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL, TRUE, FALSE) AS in_set, e.defaulted,
+  {logged.AFTERWARDS}
 FROM `{{project}}.{views.DECISIONS_CURRENT.id}` AS d
 JOIN `{{project}}.{views.TRANSACTIONS_CURRENT.id}` AS t ON t.event_id = d.event_id
 LEFT JOIN (
@@ -89,6 +90,8 @@ LEFT JOIN (
   WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
   QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
 ) AS f ON f.event_id = d.event_id
+LEFT JOIN ({views.LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
+LEFT JOIN ({views.CANCELLED}) AS c ON c.event_id = d.event_id
 WHERE d.occurred_at >= TIMESTAMP_MICROS({{since_us}}) AND d.occurred_at < TIMESTAMP_MICROS({{until_us}})
   AND t.customer_id IS NOT NULL
 ORDER BY t.kafka_partition, t.kafka_offset

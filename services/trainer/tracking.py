@@ -10,15 +10,18 @@ MLflow may be away, or not even installed: that is logged, and never fails or ho
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from services.trainer import metrics
+from services.trainer.rounds import until_stopped
 from services.trainer.workflow import Outcome
 from shared.model_artifact.manifest import ArtifactRefused
-from shared.model_artifact.registry import ModelRegistry
+from shared.model_artifact.registry import ModelRegistry, RegistryAway
 
 log = structlog.get_logger()
 
@@ -52,6 +55,14 @@ def track(uri: str, registry: ModelRegistry, outcome: Outcome, page: Path, secon
 
     def work(client: Any) -> None:
         run = _run(client, uri, outcome.name)
+        try:
+            tell(client, run)
+        except BaseException:
+            client.set_terminated(run, "FAILED")
+            raise
+        client.set_terminated(run)
+
+    def tell(client: Any, run: str) -> None:
         card = outcome.card
         parameters = {"model": outcome.name, "family": outcome.manifest.family, "promoted": outcome.promoted}
         parameters |= _flat("labels", card["labels"]) | _flat("settings", card["settings"])
@@ -65,44 +76,69 @@ def track(uri: str, registry: ModelRegistry, outcome: Outcome, page: Path, secon
         client.set_tag(run, "reasons", "\n".join(outcome.reasons))
         client.log_artifact(run, str(page))
         _mirrored(client, registry, outcome.manifest.version, run)
-        client.set_terminated(run)
 
     _attempt(uri, "training", work)
 
 
-def keep_in_step(uri: str, registry: ModelRegistry) -> None:
+def keep_in_step(uri: str, registry: ModelRegistry) -> bool:
     """The alias `champion` at what is in service here, `challenger` at what decides for some or answers in shadow; one
-    that nothing stands for is taken away."""
+    that nothing stands for is taken away. Whether they are."""
 
     def work(client: Any) -> None:
-        trials = registry.trials()
-        arms = [arm.model_version for arm in trials.experiment.arms] if trials.experiment is not None else []
-        challengers = [*arms, *reversed(trials.shadow)]
-        wanted = {CHAMPION: registry.current(), CHALLENGER: challengers[0] if challengers else None}
-        for alias, version in wanted.items():
+        for alias, version in _standing(registry).items():
             if version is not None:
                 number = _mirrored(client, registry, version, None, uri)
                 client.set_registered_model_alias(MODEL, alias, number)
             elif alias in _aliases(client):
                 client.delete_registered_model_alias(MODEL, alias)
 
-    _attempt(uri, "aliases", work)
+    return _attempt(uri, "aliases", work)
 
 
-def _attempt(uri: str, what: str, work: Callable[[Any], None]) -> None:
+class Mirror:
+    """Keeps MLflow's aliases in step while others move what they stand for: the loop that looks after the models, and
+    people beside it."""
+
+    def __init__(self, uri: str, registry: ModelRegistry) -> None:
+        self._uri, self._registry = uri, registry
+        self._told: dict[str, str | None] | None = None
+
+    def round(self) -> bool:
+        """Whether there was something to tell, and it was told. Raises what the registry does where it is away."""
+        standing = _standing(self._registry)
+        if standing == self._told or not keep_in_step(self._uri, self._registry):
+            return False
+        self._told = standing
+        return True
+
+    def watch(self, every_s: float, stop: threading.Event) -> bool:
+        """Rounds until told to stop."""
+        away = (RegistryAway, ArtifactRefused, OSError)
+        return until_stopped(
+            self.round, False, every_s, stop, away=away, failures=metrics.ROUNDS, event="aliases_not_kept"
+        )
+
+
+def _standing(registry: ModelRegistry) -> dict[str, str | None]:
+    """Alias → version here."""
+    trials = registry.trials()
+    arms = [arm.model_version for arm in trials.experiment.arms] if trials.experiment is not None else []
+    challengers = [*arms, *reversed(trials.shadow)]
+    return {CHAMPION: registry.current(), CHALLENGER: challengers[0] if challengers else None}
+
+
+def _attempt(uri: str, what: str, work: Callable[[Any], None]) -> bool:
+    """Whether it went well."""
     for name, value in CONDITIONS.items():
         os.environ.setdefault(name, value)
     try:
         from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-    except ImportError as missing:
-        log.warning("mlflow_away", what=what, reason=str(missing))
-        return
-    try:
+
         work(MlflowClient(tracking_uri=uri, registry_uri=uri))
-    except (MlflowException, SQLAlchemyError, OSError, ArtifactRefused) as error:
-        log.warning("mlflow_away", what=what, reason=str(error))
+    except Exception as error:  # noqa: BLE001  # each of its stores of files has a client, and errors, of its own
+        log.warning("mlflow_away", what=what, reason=str(error)[:500], error=type(error).__name__)
+        return False
+    return True
 
 
 def _run(client: Any, uri: str, name: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.calibration import fit_platt
-from services.trainer.evaluate import log_losses, weighted_mean, weighted_mean_error
+from services.trainer.evaluate import Customers, log_losses, numbered, weighted_mean, weighted_mean_error
 from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.families import ModelFamily, Sample
 from services.trainer.prohibited import check_inputs
@@ -30,6 +30,8 @@ class Trained:
     """[n] log-losses of the validation part's rows, in nats."""
     validation_weight: NDArray[np.float64]
     """[n] of those rows."""
+    validation_customers: Customers
+    """[n] whose each of them is."""
     fitted_on: str = "the train part"
 
     @property
@@ -67,6 +69,7 @@ def learn(split: Split, candidates: Sequence[ModelFamily], progress: Progress | 
     the test part is not touched here.
     """
     trained = []
+    customers = numbered(split.validate.customer_id)
     with one_thread():
         for candidate in candidates:
             check_inputs(candidate.inputs.features)
@@ -78,7 +81,7 @@ def learn(split: Split, candidates: Sequence[ModelFamily], progress: Progress | 
             raw = candidate.raw_probability(split.validate.columns(names))
             calibration = fit_platt(raw, validate.label, validate.weight)
             losses = log_losses(validate.label, calibration.apply(raw))
-            trained.append(Trained(candidate, names, calibration, losses, validate.weight))
+            trained.append(Trained(candidate, names, calibration, losses, validate.weight, customers))
             if progress is not None:
                 progress(candidate.name)
     if not trained:
@@ -103,7 +106,8 @@ def choose(trained: Sequence[Trained]) -> Trained:
     for challenger in able[1:]:
         gained = chosen.validation_losses - challenger.validation_losses
         weight = chosen.validation_weight
-        if weighted_mean(gained, weight) > CLEARLY * weighted_mean_error(gained, weight):
+        error = weighted_mean_error(gained, weight, chosen.validation_customers)
+        if weighted_mean(gained, weight) > CLEARLY * error:
             chosen = challenger
     return chosen
 

@@ -3,6 +3,8 @@
 A purchase that was declined has no repayment to learn from, so figures of what would newly be approved stand on those
 with a known outcome alone, and say how many these are. Each that was approved by chance stands for its kind there (see
 `exploration`). Pure.
+
+Rates are of the decisions; money is of what comes about in the end, whoever approved it (`_comes_about`).
 """
 
 from __future__ import annotations
@@ -45,6 +47,10 @@ class LoggedCase:
     what was approved by chance is again, where the policy has it so."""
     explored_under: str | None = None
     """The policy that approved it by chance, where nobody would know of its kind otherwise."""
+    reviewed: Verdict | None = None
+    """What a reviewer said last; None where nobody did."""
+    cancelled: bool = False
+    """The checkout called it off."""
 
 
 Explored = Mapping[str, Exploration]
@@ -87,10 +93,15 @@ class Side:
     """One way to decide: what it lets through. Amounts in cents, of the size of US dollars."""
 
     approved: int = 0
+    """By the decision itself, whatever came of it."""
     approved_cents: Decimal = Decimal(0)
+    """Of what comes about in the end; so are the figures that follow."""
     expected_loss_cents: Decimal = Decimal(0)
     known: int = 0
-    """Approved with a known outcome."""
+    """With a known outcome."""
+    known_by_review: int = 0
+    """Of these, approved by a reviewer: whose outcome is known there was his choice, so that they are better than their
+    kind."""
     stood_for: Decimal = Decimal(0)
     """How many purchases these stand for; so do the figures that follow."""
     known_cents: Decimal = Decimal(0)
@@ -99,22 +110,18 @@ class Side:
     """Earned on those with a known outcome, by the assumptions of Economics."""
 
     def take(
-        self,
-        cents: Decimal,
-        loss_rate: Decimal | None,
-        defaulted: bool | None,
-        economics: Economics,
-        weight: Decimal = ITSELF,
+        self, case: LoggedCase, cents: Decimal, loss_rate: Decimal | None, economics: Economics, weight: Decimal
     ) -> None:
-        self.approved += 1
+        """A case that comes about. `weight`: how many purchases its outcome stands for."""
         self.approved_cents += cents
         self.expected_loss_cents += (loss_rate or Decimal(0)) * cents
-        if defaulted is not None:
+        if case.defaulted is not None:
             self.known += 1
+            self.known_by_review += case.reviewed is Verdict.APPROVE
             self.stood_for += weight
             self.known_cents += weight * cents
-            self.defaults += weight * defaulted
-            self.profit_cents += weight * _earned(cents, defaulted, economics)
+            self.defaults += weight * case.defaulted
+            self.profit_cents += weight * _earned(cents, case.defaulted, economics)
 
     @property
     def default_rate(self) -> float | None:
@@ -188,11 +195,26 @@ def backtest(
             group.moves[case.decision, verdict] = group.moves.get((case.decision, verdict), 0) + 1
             if verdict is not case.decision:
                 group.customers.add(transaction.customer_id)
-            if case.decision is Verdict.APPROVE:
-                group.logged.take(cents, loss_rate, case.defaulted, economics)
-            if verdict is Verdict.APPROVE:
-                group.proposed.take(cents, loss_rate, case.defaulted, economics, weight)
+            sides = ((group.logged, case.decision, ITSELF), (group.proposed, verdict, weight))
+            for side, decided, times in sides:
+                side.approved += decided is Verdict.APPROVE
+                if _comes_about(case, decided):
+                    side.take(case, cents, loss_rate, economics, times)
     return groups
+
+
+def _comes_about(case: LoggedCase, decided: Verdict) -> bool:
+    """Whether the purchase is lent in the end where it is decided so.
+
+    In review it is where a reviewer approved it, and isn't where nobody has: of one that nobody looked at nobody knows
+    what would have been said. Decided as it was it ends as it did, also where a reviewer turned an approval or a
+    decline around. What was called off is called off again.
+    """
+    if case.cancelled:
+        return False
+    if case.reviewed is not None and decided in (case.decision, Verdict.REVIEW):
+        return case.reviewed is Verdict.APPROVE
+    return decided is Verdict.APPROVE
 
 
 def profit_curve(

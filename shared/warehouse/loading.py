@@ -65,7 +65,10 @@ def load_rows(
             _begin(client, table, lines, config, job_id).result(retry=RETRY, timeout=JOB_TIMEOUT_S)
             return
         except Conflict:
-            if _succeeded(client.get_job(job_id, retry=RETRY, timeout=CALL_TIMEOUT_S)) and present():
+            # Outside of the US and the EU a job is found only by who says where.
+            where = client.get_table(f"{client.project}.{table.id}", retry=RETRY, timeout=CALL_TIMEOUT_S).location
+            earlier = client.get_job(job_id, location=where, retry=RETRY, timeout=CALL_TIMEOUT_S)
+            if _succeeded(earlier) and present():
                 return
     raise LoadGaveUp(f"{table.id}: {ATTEMPTS} load jobs of these rows have failed, or their rows were deleted")
 

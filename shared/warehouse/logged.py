@@ -14,8 +14,11 @@ DECIDED = (
     "d.decision, d.probability_of_default, d.degraded, TO_JSON_STRING(d.reasons) AS reasons,"
     f" IF({views.EXPLORED}, d.policy_version, NULL) AS explored_under"
 )
-"""What a query selects of a row `d` of the decisions, beside `TRANSACTION_COLUMNS`, `features` as JSON, and
-`defaulted`, which is NULL where no lender would know it."""
+"""What a query selects of a row `d` of the decisions, beside `TRANSACTION_COLUMNS`, `features` as JSON, `AFTERWARDS`,
+and `defaulted`, which is NULL where no lender would know it."""
+
+AFTERWARDS = "v.verdict AS reviewed, c.event_id IS NOT NULL AS cancelled"
+"""Of `v` and `c` as in `views.OBSERVED`."""
 
 _FEATURES = msgspec.json.Decoder(dict[str, float | None])
 _REASONS = msgspec.json.Decoder(list[Reason] | None)
@@ -31,4 +34,6 @@ def logged_case(row: Row) -> LoggedCase:
         defaulted=row["defaulted"],
         circumstances=circumstances_of(_REASONS.decode(row["reasons"] or "null") or ()),
         explored_under=row["explored_under"],
+        reviewed=None if row["reviewed"] is None else Verdict(row["reviewed"]),
+        cancelled=row["cancelled"],
     )

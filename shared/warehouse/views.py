@@ -92,12 +92,22 @@ def latest_outcomes(which: str = "TRUE") -> str:
 
 LATEST_OUTCOMES = latest_outcomes()
 
-LATEST_VERDICTS = f"""
+
+def latest_verdicts(*which: str) -> str:
+    """A query, for others to read from: what a reviewer said last of each event. `which`: conditions on the rows.
+
+    A moment of the stream is none: people speak by the wall clock (`updated_at`), purchases have their own time, and in
+    a replayed history the one is long after the other. So bounded, nobody would have said anything.
+    """
+    return f"""
   SELECT event_id, verdict
   FROM {_at(tables.DECISION_UPDATES)}
-  WHERE kind = 'verdict'
+  WHERE {" AND ".join(("kind = 'verdict'", *which))}
   QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST) = 1
 """
+
+
+LATEST_VERDICTS = latest_verdicts()
 
 _EXPLORED = "policy_exploration"
 """The policy's reason (a test compares them). Written out: the images that create views carry no policy."""
@@ -107,7 +117,14 @@ _AFTER_THE_FACT = f"(TIMESTAMP_DIFF(d.prediction_timestamp, d.occurred_at, HOUR)
 EXPLORED = f"(NOT {_AFTER_THE_FACT} AND COALESCE(STRPOS(TO_JSON_STRING(d.reasons), '\"{_EXPLORED}\"') > 0, FALSE))"
 """Whether chance alone let one row `d` of the decisions pass, so that its outcome stands for others' too."""
 
-CANCELLED = f"SELECT DISTINCT event_id FROM {_at(tables.DECISION_UPDATES)} WHERE kind = 'cancel'"
+
+def cancelled(*which: str) -> str:
+    """A query, for others to read from: what was called off. `which`: as of `latest_verdicts`."""
+    conditions = " AND ".join(("kind = 'cancel'", *which))
+    return f"SELECT DISTINCT event_id FROM {_at(tables.DECISION_UPDATES)} WHERE {conditions}"
+
+
+CANCELLED = cancelled()
 
 OBSERVED = f"c.event_id IS NULL AND (COALESCE(v.verdict, d.decision) = 'approve' OR {_AFTER_THE_FACT})"
 """Whether a lender learns the outcome of a decision: of one row `d` of the decisions, with `v` of `LATEST_VERDICTS` and

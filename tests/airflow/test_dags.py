@@ -91,7 +91,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
             "FLIT_ARCHIVE": str(folder / "archive"),
             "FLIT_DAILY": str(DAILY),
             "SIMTOM__URL": f"http://127.0.0.1:{source}",
-            "SIMTOM__CUSTOMER_SCOPE": "source",
+            "SIMTOM__CUSTOMER_SCOPE": "run",
             "MODEL_REGISTRY__URI": str(folder / "models"),
             "TRAINER__REPORTS": str(folder / "reports"),
             **emulator.environment(),
@@ -133,6 +133,11 @@ def test_three_days_one_after_the_other_and_one_of_them_again(rig: Rig) -> None:
         assert rig.count(tables.TRANSACTIONS.id) == before + of_day
         assert of_day > DAILY / 3
         assert rig.count(tables.FEATURES.id) == rig.count(tables.TRANSACTIONS.id)
+        people = f"SELECT customer_id FROM `{rig.warehouse.project}.{tables.TRANSACTIONS.id}`"
+        assert not rig.count(
+            tables.TRANSACTIONS.id,
+            f"DATE(occurred_at) = '{day}' AND customer_id IN ({people} WHERE DATE(occurred_at) != '{day}')",
+        ), "each day's people are its own: nobody is given a stranger's past"
     rows = {table.id: rig.count(table.id) for table in (tables.TRANSACTIONS, tables.OUTCOMES, tables.FEATURES)}
     raw = rig.count(tables.RAW_TRANSACTIONS.id, "_timestamp >= TIMESTAMP '2026-01-01'")
     examples = rig.count(views.TRAINING_EXAMPLES.id)

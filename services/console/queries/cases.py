@@ -7,7 +7,7 @@ from datetime import datetime
 from services.console.queries.query import Query, at, query
 from shared.warehouse import tables, views
 from shared.warehouse.accepted import TRANSACTION_COLUMNS
-from shared.warehouse.logged import DECIDED
+from shared.warehouse.logged import AFTERWARDS, DECIDED
 
 MOST_CASES = 1_000
 """Enough for a share to within three points, and decided again in a fifth of a second whenever a slider moves."""
@@ -55,7 +55,8 @@ def matured(since: datetime, until: datetime, as_of: datetime, every: int) -> Qu
 SELECT
   {columns}, {DECIDED}, TO_JSON_STRING(d.features) AS features,
   IF(TIMESTAMP_ADD(t.occurred_at, INTERVAL {views.plan_days("t")} DAY) <= @as_of
-     AND {views.OBSERVED}, o.defaulted, NULL) AS defaulted
+     AND {views.OBSERVED}, o.defaulted, NULL) AS defaulted,
+  {AFTERWARDS}
 FROM (
   SELECT
     event_id, prediction_timestamp, occurred_at, decision, probability_of_default, degraded, features, reasons,

@@ -160,14 +160,14 @@ def _groups(rows: Exposures, dimension: str) -> dict[str, Count]:
 
 
 def _profit(rows: Exposures, economics: Economics) -> NDArray[np.float64]:
-    """[n] earned, in US dollars: nothing where not approved, NaN where not matured or not known.
+    """[n] earned, in US dollars: nothing where not lent, NaN where not matured or not known.
 
-    NaN too where a purchase that wasn't approved hasn't matured, though nothing is earned on it for certain: else the
+    NaN too where a purchase that wasn't lent hasn't matured, though nothing is earned on it for certain: else the
     latest weeks would be those of purchases turned away alone, and the arm that turns away more would seem to lose by
     it.
     """
     earned = np.where(np.isnan(rows.defaulted), np.nan, earnings(rows.defaulted, economics) * rows.amount)
-    return np.where(rows.matured, np.where(rows.decision == APPROVE, earned, 0.0), np.nan)
+    return np.where(rows.matured, np.where(rows.lent, earned, 0.0), np.nan)
 
 
 def _profit_of_customers(rows: Exposures, economics: Economics) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from services.trainer.currencies import in_usd
 from services.trainer.experiments.evidence import Count
+from services.trainer.maturity.watching import watched_until
 from services.trainer.spans import Span, outside
 from services.trainer.warehouse import Warehouse
 from shared.contracts.events import Verdict
@@ -21,7 +22,7 @@ from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
 from shared.model_artifact.registry import Pointer
 from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables
-from shared.warehouse.views import plan_days
+from shared.warehouse.views import cancelled, latest_verdicts, plan_days
 
 APPROVE, DECLINE = Verdict.APPROVE.value, Verdict.DECLINE.value
 
@@ -30,11 +31,16 @@ def _because(reason: PolicyReason) -> str:
     return f"COALESCE(STRPOS(TO_JSON_STRING(reasons), '\"{reason.reason.code}\"') > 0, FALSE)"
 
 
+_HELD = PolicyReason.APPROVED_VOLUME
+_BESIDE_HELD = f"STRPOS(REPLACE(TO_JSON_STRING(reasons), '\"{_HELD.reason.code}\"', ''), '\"policy_') > 0"
+"""Whether the policy had another reason for not approving what was held: each is at least as strict as the limiter's
+review, so that without the limiter the decision would have been the same."""
+
 _OWN = f"""
 CASE
   WHEN {_because(PolicyReason.EXPOSURE_LIMIT)} THEN NULL
   WHEN {_because(PolicyReason.DECLINE_RATE)} OR {_because(PolicyReason.EXPLORATION)} THEN '{DECLINE}'
-  WHEN {_because(PolicyReason.APPROVED_VOLUME)} THEN '{APPROVE}'
+  WHEN {_because(_HELD)} AND NOT {_BESIDE_HELD} THEN '{APPROVE}'
   ELSE decision
 END
 """
@@ -50,14 +56,18 @@ WHERE prediction_timestamp >= TIMESTAMP_MICROS({{since_us}}) AND prediction_time
 
 _EARLIEST = f"SELECT UNIX_MICROS(MIN(occurred_at)) AS earliest FROM {_DECISIONS}"
 
+_SAID_SINCE = "kafka_timestamp >= TIMESTAMP_MICROS({since_us})"
+"""What is said of a decision is said after it, and by the wall clock too: no earlier days are read."""
+
 _EXPOSURES = f"""
 SELECT
   d.event_id, d.customer_id, d.variant, d.decision, d.degraded, d.model_version,
   d.probability_of_default AS probability, UNIX_MICROS(d.prediction_timestamp) AS decided_us,
   UNIX_MICROS(d.kafka_timestamp) - UNIX_MICROS(t.kafka_timestamp) AS latency_us,
-  d.declined, d.own, d.shadow, UNIX_MICROS(d.occurred_at) AS occurred_us, {plan_days("t")} AS plan_days,
-  CAST(t.amount AS FLOAT64) AS amount, t.currency, t.customer_age_bracket AS age_bracket, t.customer_state AS state,
-  o.defaulted
+  d.declined, d.own, c.event_id IS NULL AND COALESCE(v.verdict, d.decision) = '{APPROVE}' AS lent, d.shadow,
+  UNIX_MICROS(d.occurred_at) AS occurred_us, {plan_days("t")} AS plan_days,
+  CAST(t.amount AS FLOAT64) AS amount, t.currency, t.source, t.customer_age_bracket AS age_bracket,
+  t.customer_state AS state, o.defaulted, UNIX_MICROS(o.observed_at) AS observed_us
 FROM (
   SELECT event_id, customer_id, variant, decision, degraded, model_version, probability_of_default,
     prediction_timestamp, occurred_at, kafka_timestamp,
@@ -68,20 +78,22 @@ FROM (
     PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1
 ) AS d
 LEFT JOIN (
-  SELECT event_id, kafka_timestamp, installments_count, installments_frequency, amount, currency, customer_age_bracket,
-    customer_state
+  SELECT event_id, kafka_timestamp, installments_count, installments_frequency, amount, currency, source,
+    customer_age_bracket, customer_state
   FROM `{{project}}.{tables.TRANSACTIONS.id}`
   WHERE occurred_at >= TIMESTAMP_MICROS({{earliest_us}}) AND misplaced IS NOT TRUE
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1
 ) AS t ON t.event_id = d.event_id
 LEFT JOIN (
-  SELECT event_id, defaulted
+  SELECT event_id, defaulted, observed_at
   FROM `{{project}}.{tables.OUTCOMES.id}`
   WHERE observed_at >= TIMESTAMP_MICROS({{earliest_us}}) AND misplaced IS NOT TRUE
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC) = 1
 ) AS o ON o.event_id = d.event_id
+LEFT JOIN ({latest_verdicts(_SAID_SINCE)}) AS v ON v.event_id = d.event_id
+LEFT JOIN ({cancelled(_SAID_SINCE)}) AS c ON c.event_id = d.event_id
 """
 """No outcome is observed before its purchase, so that the earliest purchase bounds both."""
 
@@ -98,6 +110,10 @@ class Exposures:
     own: NDArray[np.object_]
     """What policy and model alone would have decided, whatever was decided by the customer's open instalments, by a
     limiter or by chance; empty where that isn't known."""
+    lent: NDArray[np.bool_]
+    """Came about in the end: approved, by a reviewer's last word or else by the decision, and not called off. What was
+    decided after the fact counts as it was decided, since no arm has lent it. Money and outcomes are of these; rates
+    are of `decision`."""
     degraded: NDArray[np.bool_]
     """A fallback decided."""
     failed: NDArray[np.bool_]
@@ -150,9 +166,9 @@ class Exposures:
 
     @property
     def approved_and_matured(self) -> Exposures:
-        """What a lender learns the outcome of. Declined purchases of a simulator have outcomes too; they are not
-        used."""
-        return self.take((self.decision == APPROVE) & ~np.isnan(self.defaulted) & ~np.isnan(self.probability))
+        """What a lender learns the outcome of: what was lent, whoever approved it. Declined purchases of a simulator,
+        and those called off, have outcomes too; they are not used."""
+        return self.take(self.lent & ~np.isnan(self.defaulted) & ~np.isnan(self.probability))
 
 
 def window(experiment: Experiment, settle_s: float, champion: Pointer | None = None) -> int:
@@ -175,9 +191,9 @@ def read(warehouse: Warehouse, experiment: Experiment, since_us: int, until_us: 
 
 def read_all(warehouse: Warehouse, since_us: int, until_us: int) -> Exposures:
     """The decisions made in [since, until), with what has matured by the latest of their purchases (in a replay of
-    history that, not the wall clock, says what may be known), and by the latest outcome: a default is told weeks before
-    a good loan is, and where outcomes come once a night, those of a day would be defaults alone until then. Erased
-    customers are left out. Raises WarehouseUnavailable."""
+    history that, not the wall clock, says what may be known), and by the latest outcome that its source has told: a
+    default is told weeks before a good loan is, and where outcomes come once a night, those of a day would be defaults
+    alone until then. Erased customers are left out. Raises WarehouseUnavailable."""
     bounds = {"project": warehouse.project, "since_us": since_us, "until_us": until_us}
     earliest_us = warehouse.rows(_EARLIEST.format(**bounds))["earliest"][0].as_py()
     columns: dict[str, list[Any]] = {}
@@ -203,13 +219,18 @@ def _ordered(columns: dict[str, list[Any]], watched_us: int = 0) -> Exposures:
 
     occurred_us = numbers("occurred_us")
     mature_us = occurred_us + numbers("plan_days") * MICROS_PER_DAY
-    matured = mature_us <= min(occurred_us.max(initial=0.0), watched_us)
+    observed_us = numbers("observed_us")
+    told = ~np.isnan(observed_us)
+    observed = np.where(told, observed_us, 0.0).astype(np.int64)
+    known_us = watched_until(observed, told, texts("source"), watched_us)
+    matured = mature_us <= np.minimum(occurred_us.max(initial=0.0), known_us)
     return Exposures(
         customer_id=texts("customer_id"),
         arm=texts("variant", CHAMPION),
         decision=texts("decision"),
         declined=numbers("declined") == 1,
         own=texts("own", ""),
+        lent=numbers("lent") == 1,
         degraded=texts("degraded", "") != "",
         failed=texts("degraded", "") == Degraded.MODEL_FAILED,
         model_version=texts("model_version"),

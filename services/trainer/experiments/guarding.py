@@ -21,6 +21,7 @@ from services.trainer.experiments.guardrails import Finding, judge
 from services.trainer.experiments.limits import Limits
 from services.trainer.rounds import until_stopped
 from services.trainer.warehouse import Evaluation, Warehouse, WarehouseUnavailable
+from shared.alerts import Alerts, Severity
 from shared.contracts.identity import from_epoch_micros
 from shared.experiments import CHAMPION, Experiment, Trials
 from shared.model_artifact.manifest import ArtifactRefused
@@ -29,6 +30,7 @@ from shared.model_artifact.registry import ModelRegistry, PromotionConflict
 log = structlog.get_logger()
 
 STOPPED_BY = "guard"
+RUNBOOK = "docs/operations/experiments.md#what-happens-then"
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,12 @@ class Guard:
         warehouse: Warehouse,
         registry: ModelRegistry,
         limits: Limits,
+        alerts: Alerts,
         *,
         settle_s: float,
         now: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        self._warehouse, self._registry = warehouse, registry
+        self._warehouse, self._registry, self._alerts = warehouse, registry, alerts
         self._limits, self._settle_s, self._now = limits, settle_s, now
 
     def look(self) -> Look:
@@ -86,6 +89,9 @@ class Guard:
         log.error(
             "experiment_stopped", experiment=experiment.name, by=STOPPED_BY, reasons=found.reasons, rows=len(seen)
         )
+        title = f"experiment {experiment.name} stopped: its guardrails are broken"
+        key = f"experiment {experiment.name} of {experiment.started_at}"
+        self._alerts.send(title, found.reasons, severity=Severity.CRITICAL, key=key, runbook=RUNBOOK)
         for guardrail in {each.guardrail for each in found.broken}:
             metrics.EXPERIMENTS_STOPPED.labels(guardrail).inc()
         self._record(experiment, found, since_us, until_us)

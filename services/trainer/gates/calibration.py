@@ -20,7 +20,7 @@ BANDS = 5
 
 
 def calibration(dossier: Dossier, limits: GateLimits) -> GateVerdict:
-    label, weight = dossier.holdout.label, dossier.holdout.weight
+    label, weight, customers = dossier.holdout.label, dossier.holdout.weight, dossier.customers
     shown = {sign: sigmoid(logit(dossier.probability) + sign * limits.miscalibration) for sign in (1, -1)}
     segments = [("all", np.ones(len(label), dtype=bool)), *bands(dossier.probability), *parts(dossier.groups.segments)]
     tests: list[tuple[float, str]] = []
@@ -28,8 +28,8 @@ def calibration(dossier: Dossier, limits: GateLimits) -> GateVerdict:
         said = float(dossier.probability[rows] @ weight[rows])
         found = float(label[rows] @ weight[rows])
         figures = f"{name}: {found:.0f} defaults of {int(rows.sum())}, {said:.1f} expected"
-        tests.append((more_than_said_p(label[rows], shown[1][rows], weight[rows]), figures))
-        tests.append((fewer_than_said_p(label[rows], shown[-1][rows], weight[rows]), figures))
+        for tail, sign in ((more_than_said_p, 1), (fewer_than_said_p, -1)):
+            tests.append((tail(label[rows], shown[sign][rows], weight[rows], customers[rows]), figures))
     faults = [tests[place] for place in rejected([p for p, _ in tests], limits.false_alarms)]
     sound = f"{tests[0][1]}, and within {limits.miscalibration:g} in log-odds in each of {len(segments) - 1} segments"
     return of_faults(

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from services.trainer.evaluate import Economics
 from services.trainer.examples import Examples
+from services.trainer.export import run_onnx
 from services.trainer.gate import Champion, ask_champion
 from services.trainer.gates.calibration import calibration
-from services.trainer.gates.dossier import Dossier
+from services.trainer.gates.dossier import Applications, Dossier
 from services.trainer.gates.fairness import fairness
 from services.trainer.gates.groups import GroupsOf
 from services.trainer.gates.integrity import integrity
@@ -84,7 +88,9 @@ class Examiner:
             self.registry, version, examples, as_of_us, self.economics, self.seed
         )
         champion = ask_champion(self.registry, holdout, examples_of)
-        dossier = Dossier(files, holdout, probability, champion, self.groups_of(holdout), self.economics)
+        groups = self.groups_of(holdout)
+        applied = _asked(files, groups.applications, holdout.feature_names)
+        dossier = Dossier(files, holdout, probability, champion, groups, applied, self.economics)
         verdicts = (
             sound,
             parity(dossier),
@@ -119,3 +125,11 @@ class Examiner:
         if champion.version is None or champion.probability is None:
             return None
         return self.registry.load(champion.version)
+
+
+def _asked(files: ModelFiles, applications: Applications, names: tuple[str, ...]) -> NDArray[np.float64]:
+    """[m] calibrated probabilities of default. `names`: of the applications' features."""
+    if len(applications) == 0:
+        return np.zeros(0)
+    places = [names.index(name) for name in files.manifest.feature_names]
+    return files.manifest.calibration.apply(run_onnx(files.onnx, applications.features[:, places]))

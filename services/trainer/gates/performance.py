@@ -1,8 +1,9 @@
 """Better than the champion and than the incumbent rule, in log-loss and in profit, beyond noise.
 
-All differences are paired, row by row, and weighted. A candidate has to win each of the four comparisons at the stated
-chance of error; since it needs all of them, the chance that one that fails any passes isn't raised by their number
-(Berger, "Multiparameter hypothesis testing and acceptance sampling", 1982).
+All differences are paired, row by row, and weighted; noise is that of the draw of customers, since one's purchases
+resemble each other. A candidate has to win each of the four comparisons at the stated chance of error; since it needs
+all of them, the chance that one that fails any passes isn't raised by their number (Berger, "Multiparameter hypothesis
+testing and acceptance sampling", 1982).
 
 Profit against the champion is that of both over a range of losses given default, each with its own break-even (the idea
 of Verbraken, Bravo, Weber and Baesens, "Development and application of consumer credit scoring models using
@@ -52,22 +53,23 @@ def _compared(dossier: Dossier, limits: GateLimits) -> Iterator[tuple[bool, str]
     bp = BASIS_POINTS / weighted_mean(seen.amount, seen.weight)
     if dossier.champion.probability is not None:
         name, theirs = f"champion {dossier.champion.version}", dossier.champion.probability
-        yield _gained(name, seen, mine, theirs, limits)
+        yield _gained(name, dossier, theirs, limits)
         losses = _losses(economics.loss_on_default, limits.loss_spread)
         earned = np.mean([_earned_at(seen, mine, theirs, economics, loss) for loss in losses], axis=0)
         over = "profit" if len(losses) == 1 else f"profit over losses of {losses[0]:.0%} to {losses[-1]:.0%}"
-        yield _said(name, f"{over} higher by", earned, seen.weight, limits.profit_noise, bp, " bp")
+        yield _said(name, f"{over} higher by", earned, dossier, limits.profit_noise, bp, " bp")
         at_stated = _earned_at(seen, mine, theirs, economics, economics.loss_on_default)
-        yield _no_less(name, at_stated, seen.weight, limits.profit_noise, bp)
+        yield _no_less(name, at_stated, dossier, limits.profit_noise, bp)
     name = "the incumbent rule"
-    yield _gained(name, seen, mine, _as_model(seen, rule), limits)
+    yield _gained(name, dossier, _as_model(seen, rule), limits)
     earned = _earned(seen, dossier.approve, rule, economics)
-    yield _said(name, "profit higher by", earned, seen.weight, limits.profit_noise, bp, " bp")
+    yield _said(name, "profit higher by", earned, dossier, limits.profit_noise, bp, " bp")
 
 
-def _gained(name: str, seen: Examples, mine: Floats, theirs: Floats, limits: GateLimits) -> tuple[bool, str]:
-    gained = log_losses(seen.label, theirs) - log_losses(seen.label, mine)
-    return _said(name, "log-loss lower by", gained, seen.weight, limits.noise, 1.0, "")
+def _gained(name: str, dossier: Dossier, theirs: Floats, limits: GateLimits) -> tuple[bool, str]:
+    label = dossier.holdout.label
+    gained = log_losses(label, theirs) - log_losses(label, dossier.probability)
+    return _said(name, "log-loss lower by", gained, dossier, limits.noise, 1.0, "")
 
 
 def _earned(seen: Examples, approve: Approved, approved: Approved, economics: Economics) -> Floats:
@@ -92,19 +94,21 @@ def _losses(stated: float, spread: float) -> list[float]:
 
 
 def _said(
-    name: str, what: str, difference: Floats, weight: Floats, noise: float, unit: float, unit_name: str
+    name: str, what: str, difference: Floats, dossier: Dossier, noise: float, unit: float, unit_name: str
 ) -> tuple[bool, str]:
-    mean, error = unit * weighted_mean(difference, weight), unit * weighted_mean_error(difference, weight)
-    p = above_zero_p(difference, weight)
+    weight, customers = dossier.holdout.weight, dossier.customers
+    mean, error = unit * weighted_mean(difference, weight), unit * weighted_mean_error(difference, weight, customers)
+    p = above_zero_p(difference, weight, customers)
     better = p <= noise
     verb = "beats" if better else "does not beat"
     figures = f"{what} {mean:.4g}{unit_name} (standard error {error:.2g}, p = {p:.3g}, at most {noise:g} allowed)"
     return better, f"{verb} {name}: {figures}"
 
 
-def _no_less(name: str, earned: Floats, weight: Floats, noise: float, bp: float) -> tuple[bool, str]:
-    mean, error = bp * weighted_mean(earned, weight), bp * weighted_mean_error(earned, weight)
-    p = above_zero_p(-earned, weight)
+def _no_less(name: str, earned: Floats, dossier: Dossier, noise: float, bp: float) -> tuple[bool, str]:
+    weight, customers = dossier.holdout.weight, dossier.customers
+    mean, error = bp * weighted_mean(earned, weight), bp * weighted_mean_error(earned, weight, customers)
+    p = above_zero_p(-earned, weight, customers)
     fine = p > noise
     verb = "no less than" if fine else "less than"
     return fine, f"{verb} {name} at the stated loss: {mean:+.4g} bp (standard error {error:.2g}, p of less = {p:.3g})"

@@ -31,7 +31,7 @@ def stability(dossier: Dossier, limits: GateLimits) -> GateVerdict:
         for name, rows in parts({**dossier.groups.segments, **spans})
         if seen.label[rows].sum() >= MIN_DEFAULTS
     ]
-    tests = [above_zero_p(lost[rows], seen.weight[rows]) for _, rows in segments]
+    tests = [above_zero_p(lost[rows], seen.weight[rows], dossier.customers[rows]) for _, rows in segments]
     faults = [
         f"worse than champion {dossier.champion.version} for {name}: log-loss higher by "
         f"{weighted_mean(lost[rows], seen.weight[rows]):.4g} on {int(rows.sum())} rows (p = {tests[place]:.2g})"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -18,6 +19,7 @@ from services.trainer.export import ExportRefused
 from services.trainer.job import Answer, Job
 from services.trainer.ladder_commands import Climbing
 from services.trainer.lifecycle.harm import Harm
+from services.trainer.lifecycle.memory import keep, remembered
 from services.trainer.lifecycle.reading import seen_of
 from services.trainer.lifecycle.triggers import Came, Climber, Seen, State, Trigger
 from services.trainer.lifecycle.watch import Advanced, Hands, Transient, Watch
@@ -25,6 +27,7 @@ from services.trainer.monitoring.command import Monitoring
 from services.trainer.promotion.ladder import LadderRefused
 from services.trainer.promotion.looking import Look
 from services.trainer.rounds import told_to_stop
+from services.trainer.tracking import Mirror
 from services.trainer.warehouse import Warehouse, WarehouseUnavailable
 from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.experiments import Stage
@@ -38,9 +41,6 @@ log = structlog.get_logger()
 COMMANDS = ("watch",)
 Kind = TypeVar("Kind", bound=Job)
 
-NOTE = "lifecycle"
-"""Where in the registry the loop keeps its state: there it is as durable as what it is about."""
-
 
 class Remembered:
     """The loop's memory, in the registry."""
@@ -50,11 +50,11 @@ class Remembered:
 
     def read(self) -> State:
         with _away_is_transient():
-            return self._registry.note(NOTE, State) or State()
+            return remembered(self._registry)
 
     def write(self, state: State) -> None:
         with _away_is_transient():
-            self._registry.keep_note(NOTE, state)
+            keep(self._registry, state)
 
 
 class Watching(Job):
@@ -66,12 +66,13 @@ class Watching(Job):
     def watch(self, arguments: Namespace) -> Answer:
         """Until told to stop; what the last round came to. The experiment that runs is guarded beside it, and while it
         trains whoever is on probation too, in threads of their own: a training takes minutes, and harm must not wait
-        for it."""
+        for it. Where trainings are tracked in MLflow, its aliases follow in another."""
         section, stop = self._settings.trainer, told_to_stop()
         guard = Guard(
             Warehouse(self._settings.bigquery),
             self._registry,
             section.guard.limits,
+            self._alerts,
             settle_s=section.guard.settle_seconds,
         )
         lifecycle, memory = section.lifecycle, Remembered(self._registry)
@@ -90,8 +91,11 @@ class Watching(Job):
 
         hands = Hands(clock=self._clock, look=self._look, advance=self._advance, train=train)
         loop = Watch(hands, memory, lifecycle.plan, int(lifecycle.look_days * MICROS_PER_DAY), guard_every_us)
-        with ThreadPoolExecutor(2, "guard") as beside:
-            guarding = [beside.submit(watch, arguments.every, stop) for watch in (guard.watch, harm.watch)]
+        watches: list[Callable[[float, threading.Event], object]] = [guard.watch, harm.watch]
+        if section.mlflow_tracking_uri is not None:
+            watches.append(Mirror(section.mlflow_tracking_uri, self._registry).watch)
+        with ThreadPoolExecutor(len(watches), "guard") as beside:
+            guarding = [beside.submit(watch, arguments.every, stop) for watch in watches]
             for each in guarding:
                 each.add_done_callback(lambda _: stop.set())  # without its guards the loop must not go on
             try:
@@ -161,7 +165,10 @@ class Watching(Job):
             except TooFewExamples as early:
                 log.info("training_too_early", trigger=trigger, reason=str(early))
                 return Came.TOO_EARLY
-            except (TrainingRefused, ExportRefused, LadderRefused, PromotionConflict, Busy) as refused:
+            except Busy as busy:
+                log.info("training_put_off", trigger=trigger, reason=str(busy))
+                return Came.BUSY
+            except (TrainingRefused, ExportRefused, LadderRefused, PromotionConflict) as refused:
                 log.warning("training_in_vain", trigger=trigger, reason=str(refused))
                 return Came.IN_VAIN
         log.info("training_done", trigger=trigger, version=answer["version"], promoted=answer["promoted"])

@@ -39,6 +39,8 @@ class Came(StrEnum):
     """Too little has matured. It cost next to nothing, and is tried again in a week as planned."""
     IN_VAIN = "in vain"
     """Refused for another reason, or no better than the champion."""
+    BUSY = "busy"
+    """Somebody else was training: there was none."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,8 @@ def begun(state: State, clock_us: int) -> State:
 
 def trained(state: State, clock_us: int, came: Came) -> State:
     """The state after a training. `state`: before it was begun."""
+    if came is Came.BUSY:
+        return state
     in_vain = {Came.CANDIDATE: 0, Came.TOO_EARLY: state.in_vain, Came.IN_VAIN: state.in_vain + 1}[came]
     return msgspec.structs.replace(
         state,

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.examples import TOLD_BY_FEW, Examples
+from services.trainer.examples import Examples
+from services.trainer.maturity.watching import watched_until
 from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.warehouse.views import DAYS_PER_INSTALMENT
 
@@ -100,14 +101,17 @@ class Known:
 def known_at(as_of_us: int, examples: Examples, outcomes: Outcomes) -> Known:
     """What was known then: outcomes observed later don't count, nor purchases made later (they are left out).
 
-    Nobody is watched beyond the last outcome that was seen, of his source where that has told of `TOLD_BY_FEW` or more:
+    Nobody is watched beyond the last outcome that was seen, of his source where that has told of more than a few:
     where outcomes stop coming in, purchases stop growing older rather than turn out well.
     """
     made = examples.occurred_us <= as_of_us
     examples = examples.take(made)
     observed, missed_days = outcomes.observed_us[made], outcomes.missed_days[made]
     seen = (observed != NONE_YET) & (observed <= as_of_us)
-    until_us = _watched_until(observed, seen, None if outcomes.source is None else outcomes.source[made])
+    last_us = int(observed[seen].max(initial=0))
+    until_us: int | NDArray[np.int64] = last_us
+    if outcomes.source is not None:
+        until_us = watched_until(observed, seen, outcomes.source[made], last_us)
     periods = -((examples.occurred_us - examples.mature_us) // PERIOD_US)  # rounded up
     watched = np.clip((until_us - examples.occurred_us) // PERIOD_US, 0, periods)
     # Where a producer doesn't say after how many days, then no later than it was seen.
@@ -123,17 +127,3 @@ def known_at(as_of_us: int, examples: Examples, outcomes: Outcomes) -> Known:
         missed_in=missed_in,
         repaid=seen & ~bad & (watched == periods),
     )
-
-
-def _watched_until(
-    observed: NDArray[np.int64], seen: NDArray[np.bool_], source: NDArray[np.object_] | None
-) -> NDArray[np.int64]:
-    """[n] when the last outcome was seen, of each purchase's source or of all."""
-    until = np.full(len(observed), observed[seen].max(initial=0), np.int64)
-    if source is not None:
-        _, number = np.unique(source.astype(str), return_inverse=True)
-        told = np.bincount(number[seen], minlength=number.max(initial=-1) + 1)
-        last = np.zeros(len(told), np.int64)
-        np.maximum.at(last, number[seen], observed[seen])
-        until = np.where(told[number] < TOLD_BY_FEW, until, last[number])
-    return until

@@ -16,14 +16,7 @@ from services.trainer.monitoring.lent import Lent
 from services.trainer.monitoring.purchases import SEGMENTS, Purchases
 from services.trainer.monitoring.reference import MAX_ROWS, Arrivals
 from services.trainer.segments import UNKNOWN
-from services.trainer.warehouse import (
-    STILL_TOLD_OF,
-    Warehouse,
-    decoded_features,
-    examples_query,
-    watched,
-    weights_of,
-)
+from services.trainer.warehouse import Warehouse, decoded_features, examples_query, watched, weights_of
 from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
 from shared.policy.exploration import Propensity
 from shared.warehouse import tables, views
@@ -109,9 +102,8 @@ JOIN (
   {_FIRST}
 ) AS t ON t.event_id = d.event_id
 LEFT JOIN (
-  SELECT event_id, defaulted FROM `{{project}}.{views.TRAINING_EXAMPLES.id}`
-  WHERE mature_at <= TIMESTAMP_MICROS({{watched_us}}) AND observed AND {_BETWEEN}
-  {STILL_TOLD_OF}
+  SELECT event_id, defaulted FROM {{examples}}
+  WHERE mature_at <= TIMESTAMP_MICROS({{watched_us}}) AND observed
 ) AS e ON e.event_id = d.event_id
 LEFT JOIN ({views.LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
 LEFT JOIN ({views.CANCELLED}) AS c ON c.event_id = d.event_id
@@ -209,10 +201,11 @@ class MonitorReads:
         return int(day)
 
     def lent(self, first_day: int, end_day: int, as_of_us: int, propensity: Propensity) -> LentAndLacking:
-        """What models decided and was lent, with what has matured by then. `propensity`: as of `matured_examples`. Left
-        out is what has matured without an outcome."""
+        """What models decided and was lent, with what has matured by then, as it was known then. `propensity`: as of
+        `matured_examples`. Left out is what has matured without an outcome."""
         watched_us = self._warehouse.watched_until(as_of_us)
-        found = self._between(_LENT, first_day, end_day, watched_us=watched_us)
+        examples = self._examples(first_day * MICROS_PER_DAY, as_of_us)
+        found = self._between(_LENT, first_day, end_day, examples=examples, watched_us=watched_us)
         columns = {name: found[name].to_pylist() for name in found.column_names}
         lent = Lent(
             np.array(columns["occurred_us"], np.int64),
@@ -238,14 +231,13 @@ class MonitorReads:
         propensity: Propensity,
     ) -> Outcomes:
         """Of purchases in [first, end), what has matured by a moment, as it was known then."""
-        project, since = self._warehouse.project, f"occurred_at >= TIMESTAMP_MICROS({first_us:d})"
-        seen = views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})")
-        source = views.examples_since(seen, first_us).replace("{project}", project)
+        since = f"occurred_at >= TIMESTAMP_MICROS({first_us:d})"
         which = (
             f"e.mature_at <= TIMESTAMP_MICROS({self._warehouse.watched_until(as_of_us):d}) "
             f"AND e.occurred_at < TIMESTAMP_MICROS({end_us:d})"
         )
-        query = examples_query(project, feature_set, watched(source), which, since)
+        source = self._examples(first_us, as_of_us)
+        query = examples_query(self._warehouse.project, feature_set, source, which, since)
         found = self._warehouse.rows(f"{query} {_SOME_OUTCOMES}")
         return Outcomes(
             decoded_features(found["features"], names),
@@ -263,6 +255,11 @@ class MonitorReads:
         otherwise."""
         [row] = self._between(_RECOMPUTED, first_day, end_day).to_pylist()
         return int(row["decided"]), int(row["vectors"]), int(row["others"])  # the emulator counts in decimals
+
+    def _examples(self, first_us: int, as_of_us: int) -> str:
+        """A query's source: purchases from `first_us` on, with outcomes as they were known at the other moment."""
+        seen = views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})")
+        return watched(views.examples_since(seen, first_us).replace("{project}", self._warehouse.project))
 
     def _between(self, sql: str, first_day: int, end_day: int, **values: object) -> Any:
         bounds = {"first_us": first_day * MICROS_PER_DAY, "end_us": end_day * MICROS_PER_DAY}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.evaluate import log_losses
-from services.trainer.experiments.exposures import APPROVE, Exposures
+from services.trainer.experiments.exposures import Exposures
 from shared.contracts.events import ShadowScore
 from shared.feature_definitions.windows import MICROS_PER_DAY
 
@@ -93,7 +93,7 @@ def pairs(exposures: Exposures, deciding: str, beside: str) -> Pairs:
         ),
         age_bracket=rows.age_bracket,
         state=rows.state,
-        defaulted=np.where(rows.decision == APPROVE, rows.defaulted, np.nan),
+        defaulted=np.where(rows.lent, rows.defaulted, np.nan),
     )
 
 

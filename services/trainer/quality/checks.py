@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import great_expectations as gx
+import structlog
 from great_expectations.checkpoint import UpdateDataDocsAction
 
 from services.trainer.quality.frames import Frames
 from services.trainer.quality.suites import Declared, suites
 from shared.feature_definitions import FEATURES
+from shared.model_artifact.alone import in_turn
 from shared.warehouse import tables
+
+log = structlog.get_logger()
 
 PAGES = Path("uncommitted/data_docs/local_site/index.html")
 SHOWN = 3
@@ -56,9 +61,25 @@ def declared() -> Declared:
 
 
 def check(frames: Frames, folder: Path, *, pages: bool = True) -> Checked:
-    """Hold each frame against the suite of its name. The pages in the folder keep the earlier results."""
+    """Hold each frame against the suite of its name. The pages in the folder keep the earlier results. Who shares it
+    waits: what is in it is written anew each time."""
     folder.mkdir(parents=True, exist_ok=True)
-    context = gx.get_context(mode="file", project_root_dir=str(folder))
+    with in_turn(folder / "lock"):
+        return _check(frames, folder, pages)
+
+
+def _context(folder: Path) -> Any:
+    """What Great Expectations keeps in the folder; begun anew where that was cut off in the middle of a file."""
+    try:
+        return gx.get_context(mode="file", project_root_dir=str(folder))
+    except Exception as error:  # noqa: BLE001  # of YAML, of its own, of an older release
+        log.warning("quality_folder_begun_anew", reason=str(error)[:200])
+        shutil.rmtree(folder / "gx")
+        return gx.get_context(mode="file", project_root_dir=str(folder))
+
+
+def _check(frames: Frames, folder: Path, pages: bool) -> Checked:
+    context = _context(folder)
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_or_update_pandas("warehouse")
     wanted = suites(declared())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 import pandas as pd
+from scipy.stats import poisson
 from sklearn.metrics import roc_auc_score
 
 from services.trainer import spans
@@ -27,6 +28,14 @@ the AUC of a feature that says nothing has a standard error of 0.05 or so."""
 DAYS_BEFORE = 28
 """A day is compared with so many before it that had purchases: a business that grows fivefold in a year has no fault,
 and a silence of a month doesn't become what is usual."""
+
+EARLY_FOR_ITS_VOLUME, MUCH_FOR_ITS_VOLUME = 0.2, 5.0
+"""A day with less than a fifth of the purchases of those before it, or more than five times as many: a fault of the
+feed."""
+
+CHANCE = 0.05
+"""A day whose count would be as odd as often as this, were its share just that of the limit, says nothing: of eight
+purchases a day, one or none is chance."""
 
 MOST_PLANS = 0.9
 """By when so many of the plans have run their course, a day has its examples."""
@@ -111,26 +120,37 @@ def warehouse_frames(warehouse: Warehouse, span: Span, feature_set: str) -> dict
     return {
         "transactions": read(_TRANSACTIONS),
         "repeated_transactions": read(_BODIES),
-        "transactions_by_day": with_empty_days(read(_DAYS)),
+        "transactions_by_day": with_empty_days(read(_DAYS), span=span),
         "outcomes": read(_OUTCOMES),
         "features": spread(read(_FEATURES)),
     }
 
 
-def with_empty_days(days: pd.DataFrame, without: Sequence[spans.Span] = ()) -> pd.DataFrame:
+def with_empty_days(days: pd.DataFrame, without: Sequence[spans.Span] = (), span: Span | None = None) -> pd.DataFrame:
     """The whole days between the first and the last, which may be parts of days: [day, purchases, share_of_median], of
-    the median of the days before. One without a row had no purchase. `without`: times whose days are left out, those of
-    which they take a part too."""
+    the median of the days before; none where it may be chance. One without a row had no purchase. `without`: times
+    whose days are left out, those of which they take a part too. `span`: what was read; a day that it begins or ends
+    with is whole, and has to be there where it is the end."""
     if days.empty:
         return days.assign(share_of_median=pd.Series(dtype="float64"))
-    whole = pd.date_range(days["day"].min(), days["day"].max())[1:-1]
+    first, last = pd.Timestamp(days["day"].min()), pd.Timestamp(days["day"].max())
+    begins = span is not None and pd.Timestamp(span.since_us, unit="us") == first
+    ends = span is not None and span.until_us % MICROS_PER_DAY == 0
+    if span is not None and ends:
+        last = pd.Timestamp(span.until_us - MICROS_PER_DAY, unit="us")
+    whole = pd.date_range(first, last)[0 if begins else 1 : None if ends else -1]
     reached = [(since_us - MICROS_PER_DAY + 1, until_us) for since_us, until_us in without]
     named = whole[spans.outside(whole.to_numpy().astype("datetime64[us]").astype(np.int64), reached)]
     counts = days.set_index("day")["purchases"].reindex(named.strftime("%Y-%m-%d"), fill_value=0)
     before = counts.where(counts > 0).rolling(DAYS_BEFORE, min_periods=1, closed="left").median().bfill()
-    return pd.DataFrame(
-        {"day": counts.index, "purchases": counts.to_numpy(), "share_of_median": (counts / before).to_numpy()}
+    share, usual = (counts / before).to_numpy(), before.to_numpy()
+    by_chance = np.where(
+        share < EARLY_FOR_ITS_VOLUME,
+        poisson.cdf(counts, EARLY_FOR_ITS_VOLUME * usual),
+        np.where(share > MUCH_FOR_ITS_VOLUME, poisson.sf(counts - 1, MUCH_FOR_ITS_VOLUME * usual), 0.0),
     )
+    told = np.where(by_chance > CHANCE, np.nan, share)
+    return pd.DataFrame({"day": counts.index, "purchases": counts.to_numpy(), "share_of_median": told})
 
 
 def spread(features: pd.DataFrame) -> pd.DataFrame:

@@ -49,6 +49,14 @@ def test_two_draws_of_one_law_are_no_drift() -> None:
     assert drift_report(window(1), window(2), NAMES, seed=1).drifted == ()
 
 
+def test_in_small_windows_chance_is_no_drift_nor_is_one_value_that_is_missing() -> None:
+    rare = window(1)
+    rare[0, 0] = np.nan
+    assert drift_report(rare, window(2), NAMES, seed=1).drifted == ()
+    found = [drift_report(window(10 + seed)[:150], window(20 + seed)[:150], NAMES, seed=1) for seed in range(5)]
+    assert [each.drifted for each in found] == [()] * 5
+
+
 def test_a_window_too_small_to_say_anything_is_refused() -> None:
     with pytest.raises(TrainingRefused, match="later window"):
         drift_report(window(1), window(2)[: MIN_ROWS - 1], NAMES, seed=1)

@@ -104,6 +104,12 @@ def load(settings: BigQuerySettings, exposures: Exposures, started_us: int) -> N
     rows[tables.DECISIONS].append(rows[tables.DECISIONS][0] | {"kafka_offset": len(exposures)})
     before = {"event_id": "earlier", "kafka_offset": -1, "prediction_timestamp": from_epoch_micros(started_us - DAY_US)}
     rows[tables.DECISIONS].append(rows[tables.DECISIONS][0] | before)
+    rows[tables.DECISION_UPDATES] = [
+        {"update_id": f"update-{number}", "event_id": f"event-{i:06d}", "kind": kind, "verdict": verdict}
+        | {"kafka_topic": "u", "kafka_partition": 0, "kafka_offset": number}
+        | {"kafka_timestamp": from_epoch_micros(started_us + 60_000_000 + number)}
+        for number, (i, kind, verdict) in enumerate(said_later(exposures))
+    ]
     client = bigquery_client(settings)
     for table, these in rows.items():
         for start in range(0, len(these), BATCH):
@@ -115,6 +121,28 @@ def said(declined: bool, number: int) -> dict[str, str]:
     if declined and number % 2:
         return {"decision": "review", "reasons": '[{"code":"policy_decline_rate","text":"held"}]'}
     return {"decision": "decline" if declined else "approve", "reasons": "[]"}
+
+
+def said_later(exposures: Exposures) -> list[tuple[int, str, str | None]]:
+    """By checkouts and reviewers, of the earliest decisions; the last word counts."""
+    off, turned_away = np.flatnonzero(~exposures.declined)[:2]
+    approved, refused = np.flatnonzero(exposures.declined & (np.arange(len(exposures)) % 2 == 1))[:2]
+    return [
+        (int(off), "cancel", None),
+        (int(turned_away), "verdict", "approve"),
+        (int(turned_away), "verdict", "decline"),
+        (int(approved), "verdict", "decline"),
+        (int(approved), "verdict", "approve"),
+        (int(refused), "verdict", "decline"),
+    ]
+
+
+def lent(exposures: Exposures) -> np.ndarray:
+    """In the end."""
+    found = ~exposures.declined
+    for i, _, verdict in said_later(exposures):
+        found[i] = verdict == "approve"
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +177,21 @@ def test_what_is_read_is_what_was_decided_once_each_with_what_has_matured(runnin
     matured = order < DECISIONS // 2
     assert np.array_equal(found.defaulted[matured], written.defaulted[order][matured])
     assert np.isnan(found.defaulted[~matured]).all()
+
+
+def test_money_and_outcomes_are_of_what_was_lent_after_reviewers_and_checkouts_had_their_say(running: Running) -> None:
+    since = epoch_micros(running.experiment.started_at)
+    found = read(Warehouse(running.settings), running.experiment, since, since + DAY_US)
+    written = running.exposures
+    order = np.argsort(written.latency_s * 1e6 + np.arange(DECISIONS) * 1000, kind="stable")
+    expected = lent(written)[order]
+    assert (expected != ~written.declined[order]).sum() == 3
+    assert np.array_equal(found.lent, expected)
+    known = found.take(expected & (order < DECISIONS // 2))
+    assert sorted(found.approved_and_matured.customer_id) == sorted(known.customer_id)
+    arms = running.trainer("analyse-experiment", "trial")["arms"]
+    assert sum(arm["approved_and_matured"] for arm in arms.values()) == len(known)
+    assert sum(arm["defaults"] for arm in arms.values()) == known.defaulted.sum()
 
 
 def test_the_analysis_finds_the_assignment_sound_and_the_arm_bad(running: Running) -> None:

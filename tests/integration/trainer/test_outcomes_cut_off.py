@@ -100,7 +100,12 @@ def test_as_of_a_moment_only_what_had_come_to_light_by_then_is_known(cut_off: Cu
         found = Warehouse(cut_off.settings).matured_examples(cut_off.cut_us, FEATURE_SET_VERSION, none_by_chance)
         return len(found), int(found.label.sum())
 
-    learnt_before = learnt()
+    def lent() -> tuple[int, int]:
+        first_day, end_day = first_us // MICROS_PER_DAY, end_us // MICROS_PER_DAY
+        found = reads.lent(first_day, end_day, cut_off.cut_us, none_by_chance).lent.matured
+        return len(found), int(found.defaulted.sum())
+
+    learnt_before, lent_before = learnt(), lent()
     rows, before = defaults()
     asked = cut_off.seen.occurred_us < end_us
     asked &= cut_off.seen.mature_us <= cut_off.cut_us
@@ -120,7 +125,7 @@ def test_as_of_a_moment_only_what_had_come_to_light_by_then_is_known(cut_off: Cu
         cut_off.settings,
         {tables.OUTCOMES: [row | {"observed_at": later} for row in late]},
     )
-    assert learnt() == learnt_before
+    assert (learnt(), lent()) == (learnt_before, lent_before)
     write(cut_off.settings, rows_of(short, [0.05] * len(short), first=2 * 10**6))
     assert defaults() == (rows, before)
 

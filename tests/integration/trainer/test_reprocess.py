@@ -16,7 +16,7 @@ from services.sink.pipeline import Rules, rows_of
 from services.trainer.past import Past, Sample
 from services.trainer.warehouse import Warehouse
 from shared.contracts import topics
-from shared.contracts.events import encode
+from shared.contracts.events import Verdict, encode
 from shared.contracts.headers import Headers
 from shared.contracts.identity import from_epoch_micros
 from shared.contracts.transactions import Limits
@@ -235,3 +235,30 @@ def test_a_correction_that_came_later_changes_no_backtest_of_an_earlier_moment(r
     ]  # fmt: skip
     load(reprocessed.settings, {tables.OUTCOMES: corrected})
     assert known() == before
+
+
+def test_a_backtest_knows_what_reviewers_and_checkouts_said_last(reprocessed: Reprocessed) -> None:
+    purchases = reprocessed.history.purchases
+    off, turned_away = (each.accepted.transaction.event_id for each in purchases[:2])
+    words = ((off, "cancel", None), (turned_away, "verdict", "approve"), (turned_away, "verdict", "decline"))
+    updates = [
+        {
+            "update_id": f"update-{number}", "event_id": event_id, "kind": kind, "verdict": verdict,
+            "kafka_timestamp": from_epoch_micros(purchases[0].accepted.occurred_us),
+            "kafka_topic": topics.DECISION_UPDATES.name, "kafka_partition": 0, "kafka_offset": number,
+        }
+        for number, (event_id, kind, verdict) in enumerate(words)
+    ]  # fmt: skip
+    load(reprocessed.settings, {tables.DECISION_UPDATES: updates})
+    until_us = purchases[-1].accepted.occurred_us + 1
+    cases = [
+        case
+        for case, _ in Past(Warehouse(reprocessed.settings)).cases(0, until_us, until_us, FEATURE_SET_VERSION)
+        if case.cancelled or case.reviewed is not None
+    ]
+    assert {
+        case.transaction.event_id: (case.decision, case.reviewed, case.cancelled, case.defaulted) for case in cases
+    } == {
+        off: (Verdict.APPROVE, None, True, None),
+        turned_away: (Verdict.APPROVE, Verdict.DECLINE, False, None),
+    }

@@ -13,6 +13,7 @@ import pytest
 
 from deploy.gcp.rights import EDITOR, JOBS, OBJECT_USER, RIGHTS
 from shared.settings import ServiceSettings
+from shared.warehouse import tables
 from shared.warehouse.tables import ALL, DATASETS
 from tests.deployment import BASE, REPOSITORY, kustomize
 from tests.unit.deploy.test_container_settings import SERVICES, variables
@@ -109,8 +110,10 @@ def test_every_dataset_is_made_and_without_a_bucket_who_needs_only_that_has_no_a
 
 
 def test_rights_on_tables_are_given_once_there_are_any(cloud: Cloud) -> None:
-    (granted,) = cloud.setup(command="grant-tables")
-    assert "model_evaluations" in granted and "flit-risk-trainer@shop-risk" in granted
+    granted = cloud.setup(command="grant-tables")
+    for table in ("model_evaluations", "features"):
+        (line,) = (each for each in granted if f"`flit_ml_raw.{table}`" in each or f"ml_raw.{table}" in each)
+        assert "flit-risk-trainer@shop-risk" in line
 
 
 def test_who_asks_bigquery_or_the_registry_has_rights_and_nobody_else_has_any() -> None:
@@ -156,6 +159,18 @@ def test_only_who_writes_may_write() -> None:
     assert {dataset for service, dataset in editing if service == "sink"} == written
     assert {service for service, one in RIGHTS.items() if one.bucket == OBJECT_USER} == {"trainer", "scorer"}
     assert {table for one in RIGHTS.values() for table in one.tables} <= {table.id for table in ALL}
+
+
+@pytest.mark.parametrize("service", [name for name in RIGHTS if (REPOSITORY / "services" / name).is_dir()])
+def test_whoever_appends_to_a_table_may_edit_it(service: str) -> None:
+    code = "".join(file.read_text() for file in sorted((REPOSITORY / "services" / service).rglob("*.py")))
+    appending = r"(?:load_rows\(|_append\(|\.insert\()(?:\s*[\w.]+,)?\s*tables\.([A-Z_]+)"
+    appended = {getattr(tables, name) for name in re.findall(appending, code)}
+    assert appended or service != "trainer"
+    one = RIGHTS[service]
+    for table in appended:
+        given = {one.datasets.get(table.id.partition(".")[0]), one.tables.get(table.id)}
+        assert EDITOR in given, f"{service} appends to {table.id}"
 
 
 def test_the_accounts_are_those_that_pods_have() -> None:

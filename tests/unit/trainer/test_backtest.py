@@ -72,6 +72,67 @@ def test_what_newly_passes_and_what_no_longer_does_are_told_apart() -> None:
     assert (group.logged.approved, group.proposed.approved) == (2, 1)
 
 
+def said(one: LoggedCase, reviewed: Verdict | None = None, *, cancelled: bool = False) -> LoggedCase:
+    return replace(one, reviewed=reviewed, cancelled=cancelled)
+
+
+REVIEWED = 0.06
+"""A probability for which the policy has a person look."""
+
+
+def test_what_a_reviewer_approved_earns_on_both_sides_and_is_no_approval_on_either() -> None:
+    waiting = case(1, probability=REVIEWED, decision=Verdict.REVIEW, defaulted=None)
+    group = whole(said(replace(waiting, defaulted=False), Verdict.APPROVE), said(waiting, Verdict.DECLINE), waiting)
+    assert group.logged == group.proposed
+    assert (group.logged.approved, group.logged.known, group.logged.known_by_review) == (0, 1, 1)
+    assert group.logged.approved_cents == 10_000
+    assert group.logged.profit_cents == 300
+
+
+def test_where_the_proposed_policy_would_not_ask_a_reviewer_his_choice_is_counted_on_both_sides() -> None:
+    asked = [
+        said(case(0, probability=REVIEWED, decision=Verdict.REVIEW), Verdict.APPROVE),
+        said(case(1, probability=REVIEWED, decision=Verdict.REVIEW, defaulted=None), Verdict.DECLINE),
+        case(2),
+    ]
+    group = backtest(asked, EVERYBODY, ECONOMICS)[EVERYTHING, ""]
+    assert (group.logged.approved, group.proposed.approved) == (1, 3)
+    assert group.logged.profit_cents == group.proposed.profit_cents == 600
+    for side in (group.logged, group.proposed):
+        assert (side.known, side.known_by_review) == (2, 1)
+    assert group.logged.approved_cents == 20_000
+    assert group.proposed.approved_cents == 30_000
+
+
+def test_what_nobody_looked_at_earns_nothing_where_it_would_be_in_review() -> None:
+    group = whole(case(0, probability=REVIEWED))
+    assert group.moves == {(Verdict.APPROVE, Verdict.REVIEW): 1}
+    assert (group.logged.known, group.proposed.known, group.proposed.approved_cents) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("decision", "probability", "reviewed", "lent"),
+    [
+        (Verdict.APPROVE, 0.02, Verdict.DECLINE, 0),
+        (Verdict.DECLINE, 0.5, Verdict.APPROVE, 1),
+    ],
+    ids=["an approval", "a decline"],
+)
+def test_a_decision_that_a_reviewer_turned_around_ends_so_where_it_is_made_again(
+    decision: Verdict, probability: float, reviewed: Verdict, lent: int
+) -> None:
+    group = whole(said(case(0, decision=decision, probability=probability), reviewed))
+    assert (group.changed, group.logged) == (0, group.proposed)
+    assert group.logged.approved == (decision is Verdict.APPROVE)
+    assert group.logged.approved_cents == lent * 10_000
+
+
+def test_what_was_called_off_is_approved_and_lent_on_neither_side() -> None:
+    group = whole(said(case(0, defaulted=None), cancelled=True))
+    assert group.logged == group.proposed
+    assert (group.logged.approved, group.logged.approved_cents, group.logged.expected_loss_cents) == (1, 0, 0)
+
+
 def test_amounts_of_different_currencies_are_added_in_one_size() -> None:
     group = whole(case(0, amount=100.0), case(1, amount=15_000.0, currency="JPY"))
     assert group.cents == 20_000

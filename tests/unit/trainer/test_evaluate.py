@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from services.trainer.evaluate import Economics, auc, brier, ece, evaluate, ks, log_losses, profit_bp
+from services.trainer.evaluate import (
+    BOOTSTRAP_ROUNDS,
+    Economics,
+    auc,
+    brier,
+    ece,
+    evaluate,
+    ks,
+    log_losses,
+    numbered,
+    profit_bp,
+    weighted_mean_error,
+)
 from services.trainer.examples import Examples
 from tests.unit.trainer.synthetic import synthetic_examples
 
@@ -134,3 +146,42 @@ def test_a_rule_that_is_unknown_somewhere_gets_no_figure() -> None:
 def test_the_same_seed_gives_the_same_figures() -> None:
     assert figures(rule=1) == figures(rule=1)
     assert figures(rule=1, seed=8)["auc_low"] != figures(rule=1)["auc_low"]
+
+
+def test_whoever_was_erased_is_taken_for_another_in_each_row() -> None:
+    assert numbered(np.array(["b", None, "a", "b", None], dtype=object)).tolist() == [0, 1, 2, 0, 3]
+
+
+def test_the_error_of_a_mean_is_that_of_the_draw_of_customers() -> None:
+    draws = np.random.default_rng(6)
+    values, weight = draws.normal(size=300), draws.choice([1.0, 5.0], 300)
+    once, again = weighted_mean_error(values, weight, np.arange(300)), np.repeat(np.arange(300), 4)
+    assert once == weighted_mean_error(values, weight)
+    assert weighted_mean_error(values[again], weight[again], again) == pytest.approx(once)
+    assert weighted_mean_error(values[again], weight[again]) == pytest.approx(once / 2)
+
+
+def of_customers(rows: int, times: int) -> dict[str, float]:
+    """Of customers with one purchase each, told so many times."""
+    draws = np.random.default_rng(0)
+    probability = draws.uniform(0.01, 0.3, rows)
+    label = (draws.random(rows) < probability).astype(np.int8)
+    again = np.repeat(np.arange(rows), times)
+    seen = replace(examples(label[again], np.ones(rows * times)), customer_id=again.astype(object))
+    return evaluate(seen, probability[again], Economics(), seed=7)
+
+
+def test_a_purchase_that_is_told_again_makes_no_interval_narrower() -> None:
+    once, again = of_customers(1000, 1), of_customers(1000, 4)
+    assert (again["auc_low"], again["auc_high"]) == pytest.approx((once["auc_low"], once["auc_high"]))
+
+
+def test_of_customers_who_come_once_the_bootstrap_is_that_of_rows() -> None:
+    draws = np.random.default_rng(0)
+    probability = draws.uniform(0.01, 0.3, 1000)
+    label = (draws.random(1000) < probability).astype(np.int8)
+    draws = np.random.default_rng(7)
+    rows = [draws.multinomial(1000, np.full(1000, 1 / 1000)).astype(float) for _ in range(BOOTSTRAP_ROUNDS)]
+    low, high = np.percentile([auc(label, probability, times) for times in rows], [2.5, 97.5])
+    found = of_customers(1000, 1)
+    assert (found["auc_low"], found["auc_high"]) == pytest.approx((low, high))

@@ -87,14 +87,29 @@ def test_the_aliases_follow_the_registry(client: Any, uri: str, outcome: Outcome
     registry.change_trials(lambda _: Trials(shadow=[other]))
     tracking.keep_in_step(uri, registry)
     assert (stands_for(client, "champion"), stands_for(client, "challenger")) == (trained, other)
+    mirror = tracking.Mirror(uri, registry)
+    assert mirror.round() and not mirror.round()
     registry.promote(other, "test")
     registry.change_trials(lambda _: Trials())
-    tracking.keep_in_step(uri, registry)
+    assert mirror.round(), "whoever moved it"
     assert (stands_for(client, "champion"), stands_for(client, "challenger")) == (other, None)
     registry.rollback("test")
     tracking.keep_in_step(uri, registry)
     assert stands_for(client, "champion") == trained
     assert len(client.search_model_versions(f"name = '{tracking.MODEL}'")) == 2, "each version is there once"
+
+
+def test_whatever_its_store_of_files_raises_fails_the_run_and_nothing_else(
+    client: Any, uri: str, outcome: Outcome, registry: ModelRegistry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> str:
+        raise RuntimeError("403 of a store's own client")
+
+    monkeypatch.setattr(tracking, "_mirrored", forbidden)
+    tracking.track(uri, registry, outcome, folder / "card.html", {})
+    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    latest = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
+    assert latest.info.status == "FAILED"
 
 
 def test_where_mlflow_is_away_nothing_fails_and_it_is_logged(

@@ -153,7 +153,9 @@ def test_too_little_data_registers_nothing(registry: ModelRegistry) -> None:
 
 
 def losses(values: list[float]) -> Trained:
-    return Trained(Logistic(ALL, CONDITIONS), NAMES, Calibration(), np.array(values), np.ones(len(values)))
+    return Trained(
+        Logistic(ALL, CONDITIONS), NAMES, Calibration(), np.array(values), np.ones(len(values)), np.arange(len(values))
+    )
 
 
 def test_a_more_complex_model_must_be_clearly_better_to_be_chosen() -> None:
@@ -167,8 +169,19 @@ def test_a_more_complex_model_must_be_clearly_better_to_be_chosen() -> None:
     assert choose([clearly, simple, by_a_hair]) is clearly
 
 
+def test_what_a_few_regulars_show_makes_no_model_clearly_better() -> None:
+    simple, challenger = losses([0.2] * 1000), np.full(1000, 0.2)
+    challenger[:100] -= 0.1
+    assert choose([simple, losses(challenger.tolist())]).validation_losses[0] == pytest.approx(0.1)
+    regulars = np.where(np.arange(1000) < 100, 0, np.arange(1000))
+    of_one, better = (replace(losses(list(of)), validation_customers=regulars) for of in ([0.2] * 1000, challenger))
+    assert choose([of_one, better]) is of_one
+
+
 def test_a_model_that_explains_nothing_is_chosen_only_where_there_is_no_other() -> None:
-    silent = Trained(NeuralNetwork(ALL, CONDITIONS), NAMES, Calibration(), np.full(1000, 0.1), np.ones(1000))
+    silent = Trained(
+        NeuralNetwork(ALL, CONDITIONS), NAMES, Calibration(), np.full(1000, 0.1), np.ones(1000), np.arange(1000)
+    )
     simple = losses([0.3] * 1000)
     assert choose([simple, silent]) is simple
     assert choose([silent]) is silent

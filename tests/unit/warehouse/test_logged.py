@@ -22,6 +22,7 @@ PURCHASE = {
 DECIDED = {
     "decision": "review", "probability_of_default": 0.1, "degraded": None, "defaulted": None,
     "features": '{"amount": 9.9, "is_night": null}', "explored_under": None, "reasons": "[]",
+    "reviewed": None, "cancelled": False,
 }  # fmt: skip
 
 
@@ -49,6 +50,12 @@ def test_its_reasons_tell_the_circumstances(reason: PolicyReason, circumstances:
     reasons = [{"code": "is_night", "text": "…"}, {"code": reason.reason.code, "text": "…"}]
     found = logged_case(row(reasons=json.dumps(reasons), explored_under="p"))
     assert (found.circumstances, found.explored_under) == (circumstances, "p")
+
+
+def test_what_was_said_afterwards_stands_beside_the_decision() -> None:
+    found = logged_case(row(reviewed="approve", cancelled=True))
+    assert (found.decision, found.reviewed, found.cancelled) == (Verdict.REVIEW, Verdict.APPROVE, True)
+    assert (logged_case(row()).reviewed, logged_case(row()).cancelled) == (None, False)
 
 
 @pytest.mark.parametrize("nothing", [None, "null", "[]"])

@@ -62,6 +62,24 @@ def test_profit_is_that_of_purchases_old_enough_whatever_was_decided() -> None:
     assert early["against_champion"]["canary"]["profit_of_a_customer"] is None
 
 
+def test_money_is_of_what_was_lent_in_the_end_and_rates_are_of_decisions() -> None:
+    """Of the arm: what was approved is called off, and what was declined a reviewer approves."""
+    mine = EXPOSURES.arm == "canary"
+    seen = replace(EXPOSURES, lent=np.where(mine, EXPOSURES.declined, EXPOSURES.lent))
+    found = analyse(seen, EXPERIMENT, LIMITS, Economics(), LIMITS.alpha)
+    arm, before = found["arms"]["canary"], FOUND["arms"]["canary"]
+    lent = seen.take(mine & seen.declined)
+    earned = np.where(lent.defaulted == 1, -0.6, 0.03) @ lent.amount
+    assert arm["profit_bp"] == pytest.approx(earned / seen.of("canary").amount.sum() * 10_000)
+    assert (arm["approved_and_matured"], arm["defaults"]) == (len(lent), lent.defaulted.sum())
+    for rate in ("approved", "declined", "reviewed", "approved_by"):
+        assert arm[rate] == before[rate], rate
+    assert found["arms"]["champion"] == FOUND["arms"]["champion"]
+    against, then = (each["against_champion"]["canary"] for each in (found, FOUND))
+    assert against["approved"] == then["approved"]
+    assert against["profit_of_a_customer"] != then["profit_of_a_customer"]
+
+
 def test_differences_hold_what_was_planted_in_both_intervals() -> None:
     declined = FOUND["against_champion"]["canary"]["declined"]
     for interval in ("always_valid", "fixed_95"):

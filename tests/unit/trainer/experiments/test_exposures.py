@@ -6,13 +6,25 @@ from typing import Any
 
 import numpy as np
 
+from services.trainer.examples import TOLD_BY_FEW
 from services.trainer.experiments.exposures import _ordered
 from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.policy import load_policy
 
 DAY = MICROS_PER_DAY
-NUMBERS = ("declined", "probability", "latency_us", "amount")
-TEXTS = ("variant", "decision", "own", "degraded", "model_version", "shadow", "age_bracket", "state", "currency")
+NUMBERS = ("declined", "lent", "probability", "latency_us", "amount", "observed_us")
+TEXTS = (
+    "variant",
+    "decision",
+    "own",
+    "degraded",
+    "model_version",
+    "shadow",
+    "age_bracket",
+    "state",
+    "currency",
+    "source",
+)
 OTHERS: dict[str, list[Any]] = dict.fromkeys(NUMBERS, [0.0] * 3) | dict.fromkeys(TEXTS, [""] * 3)
 """What is read beside it."""
 
@@ -30,6 +42,60 @@ def test_where_outcomes_come_once_a_night_nothing_matures_before_the_last_of_the
     for watched_days, matured in ((56, [True, False, False]), (57, [True, True, False]), (90, [True, True, False])):
         found = _ordered(columns | OTHERS, watched_days * DAY)
         assert (~np.isnan(found.defaulted)).tolist() == matured
+
+
+def test_of_a_source_that_went_silent_nothing_matures_though_others_go_on_telling() -> None:
+    """Half of them are told by a source that stopped on day 60, when it had told some defaults of later loans."""
+    n = 640
+    silent = np.arange(n) % 2 == 0
+    bought = np.arange(n) // 2 % 40
+    bad = (np.arange(n) // 80 + bought) % 4 == 0
+    shows = np.where(bad, bought + 20, bought + 56)
+    told = ~silent | (shows <= 60)
+    assert (told & silent).sum() > TOLD_BY_FEW
+    columns: dict[str, list[Any]] = {
+        "event_id": [f"e{i:04}" for i in range(n)],
+        "customer_id": [f"c{i}" for i in range(n)],
+        "decided_us": list(range(n)),
+        "occurred_us": (bought * DAY).tolist(),
+        "plan_days": [56] * n,
+        "defaulted": [float(bad[i]) if told[i] else None for i in range(n)],
+        "observed_us": [int(shows[i]) * DAY if told[i] else None for i in range(n)],
+        "source": ["silent" if each else "telling" for each in silent],
+    }
+    latest: dict[str, list[Any]] = {name: [values[0]] for name, values in columns.items()}
+    latest |= {
+        "event_id": ["z"],
+        "occurred_us": [100 * DAY],
+        "decided_us": [n],
+        "defaulted": [None],
+        "observed_us": [None],
+    }
+    others: dict[str, list[Any]] = {
+        name: [values[0]] * (n + 1) for name, values in OTHERS.items() if name not in columns
+    }
+    found = _ordered({name: columns[name] + latest[name] for name in columns} | others, 100 * DAY)
+    matured = found.occurred_us[found.matured] // DAY
+    of_silent = silent[np.flatnonzero(found.matured)]
+    assert matured[of_silent].max() == 60 - 56
+    assert matured[~of_silent].max() == 39
+    assert np.nanmean(found.defaulted[:n][silent]) == 0.25, "defaults are as many of what counts as of all"
+
+
+def test_a_lender_learns_the_outcome_of_what_was_lent_in_the_end_whatever_was_decided() -> None:
+    """Called off; approved by a reviewer; in review for good. A simulator tells what became of each."""
+    columns: dict[str, list[Any]] = {
+        "event_id": ["a", "b", "c"],
+        "customer_id": ["called off", "reviewed", "waiting"],
+        "decided_us": [0, 1, 2],
+        "occurred_us": [0, 1, 2],
+        "plan_days": [0, 0, 0],
+        "defaulted": [0.0, 1.0, 0.0],
+        "decision": ["approve", "review", "review"],
+        "lent": [False, True, False],
+    }
+    known = _ordered(OTHERS | columns, DAY).approved_and_matured
+    assert (list(known.customer_id), list(known.defaulted)) == (["reviewed"], [1.0])
 
 
 def test_amounts_are_of_one_size_whatever_the_currency() -> None:

@@ -13,6 +13,7 @@ from services.trainer import metrics
 from services.trainer.experiments.exposures import Exposures, window
 from services.trainer.experiments.guarding import STOPPED_BY, Guard
 from services.trainer.warehouse import Evaluation, Warehouse, WarehouseUnavailable
+from shared.alerts import Alerts, AlertsSettings
 from shared.contracts.identity import epoch_micros
 from shared.experiments import Arm, Candidacy, Experiment, Stage, Step, Stricter, Trials, canary_name
 from shared.model_artifact.registry import ModelRegistry
@@ -53,6 +54,7 @@ class WarehouseOf:
             "decision": e.decision.tolist(),
             "declined": e.declined.tolist(),
             "own": e.own.tolist(),
+            "lent": e.lent.tolist(),
             "shadow": e.shadow.tolist(),
             "degraded": [None] * len(e),
             "model_version": e.model_version.tolist(),
@@ -66,6 +68,8 @@ class WarehouseOf:
             "age_bracket": [None if i % 7 == 0 else each for i, each in enumerate(e.age_bracket)],
             "state": e.state.tolist(),
             "defaulted": [bool(each) for each in e.defaulted],
+            "observed_us": [epoch_micros(STARTED)] * len(e),
+            "source": ["simtom"] * len(e),
         })  # fmt: skip
 
     def append_evaluation(self, row: Evaluation) -> None:
@@ -89,8 +93,12 @@ def bad(experiment: Experiment) -> WarehouseOf:
     return WarehouseOf(traffic(experiment, 400, 1, {"canary": Behaviour(declines=0.95)}), step=20)
 
 
+TOLD = Alerts(AlertsSettings(), "trainer")
+"""To the log alone."""
+
+
 def guard(warehouse: WarehouseOf, registry: ModelRegistry, now_us: int = LATER_US) -> Guard:
-    return Guard(cast(Warehouse, warehouse), registry, LIMITS, settle_s=10.0, now=lambda: now_us)
+    return Guard(cast(Warehouse, warehouse), registry, LIMITS, TOLD, settle_s=10.0, now=lambda: now_us)
 
 
 def test_a_bad_challenger_is_stopped_recorded_and_told_of_without_a_person(registry: ModelRegistry) -> None:
@@ -115,7 +123,8 @@ def test_a_bad_challenger_is_stopped_recorded_and_told_of_without_a_person(regis
     assert row.detail["reasons"] == stopped.reasons
     assert row.metrics["decline-rate evidence"] >= row.metrics["decline-rate needed"]
     assert metrics.EXPERIMENTS_STOPPED.labels("decline-rate")._value.get() == before + 1
-    assert [line["event"] for line in lines] == ["experiment_stopped"]
+    assert [line["event"] for line in lines] == ["experiment_stopped", "alert"]
+    assert stopped.reasons[0] in str(lines[-1]), "people are told, wherever alerts go"
 
 
 def test_a_canary_that_declines_as_many_as_it_was_let_in_for_is_left_alone(registry: ModelRegistry) -> None:
@@ -194,7 +203,7 @@ def test_where_the_record_cannot_be_written_the_experiment_is_stopped_all_the_sa
     with capture_logs() as lines:
         assert guard(warehouse, registry).look().stopped
     assert registry.trials().experiment is None
-    assert [line["event"] for line in lines] == ["experiment_stopped", "record_not_written"]
+    assert [line["event"] for line in lines] == ["experiment_stopped", "alert", "record_not_written"]
 
 
 def test_the_watch_outlives_a_warehouse_that_is_away_and_ends_when_told_to(registry: ModelRegistry) -> None:

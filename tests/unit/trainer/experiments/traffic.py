@@ -79,6 +79,7 @@ def traffic(
         decision=np.where(declined, "decline", "approve").astype(object),
         declined=declined,
         own=np.where(declined, "decline", "approve").astype(object),
+        lent=~declined,
         degraded=np.zeros(decisions, dtype=bool),
         failed=np.zeros(decisions, dtype=bool),
         model_version=np.where(arm == CHAMPION, "c" * 16, "0" * 16).astype(object),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from services.trainer.examples import Examples
-from services.trainer.gates.dossier import Groups
+from services.trainer.gates.dossier import Applications, Groups
 from shared.model_artifact.manifest import sigmoid
 from tests.unit.trainer.synthetic import DAY_US, DAYS, MATURITY_US, START_US
 
@@ -22,7 +22,7 @@ ROWS = 9000
 
 
 def population(seed: int = 1, *, movers_risk: float = 0.0, rows: int = ROWS) -> tuple[Examples, Callable[..., Groups]]:
-    """Examples, and what gives the groups of any of their rows.
+    """Examples, and what gives the groups of any of their rows: these were all lent.
 
     `movers_risk`: how much more of a risk frequent movers are, in log-odds. Nearly all of the youngest are, and few
     others.
@@ -64,10 +64,9 @@ def population(seed: int = 1, *, movers_risk: float = 0.0, rows: int = ROWS) -> 
 
     def groups_of(some: Examples) -> Groups:
         places = np.array([int(str(event).removeprefix("event-")) for event in some.event_id])
-        return Groups(
-            {name: column[places] for name, column in segments.items()},
-            {name: column[places] for name, column in protected.items()},
-        )
+        theirs = {name: column[places] for name, column in protected.items()}
+        applications = Applications(some.customer_id, some.features, theirs)
+        return Groups({name: column[places] for name, column in segments.items()}, theirs, applications)
 
     return examples, groups_of
 

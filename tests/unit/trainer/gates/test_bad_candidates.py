@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from services.trainer.evaluate import Economics
 from services.trainer.examples import Examples
+from services.trainer.export import run_onnx
 from services.trainer.families import Conditions, Inputs, ModelFamily, Sample
 from services.trainer.families.linear import Logistic
 from services.trainer.gates import latency
@@ -224,6 +225,26 @@ def test_one_that_is_right_about_a_proxy_and_turns_an_age_bracket_away_is_refuse
     entered = refusal(made, good(made), "fairness")
     assert [each.gate for each in entered.examined.refused_by] == ["fairness"]
     assert "age bracket 18-24" in entered.examined.refused_by[0].figures
+
+
+def test_one_like_an_unfair_champion_is_refused_though_of_what_was_lent_it_turns_nobody_away(tmp_path: Path) -> None:
+    everybody, groups_of = population(movers_risk=2.5)
+    made = World(ModelRegistry(str(tmp_path / "models")), everybody, groups_of, Rows())
+    champion = made.registry.load(good(made))
+    said = champion.manifest.calibration.apply(run_onnx(champion.onnx, everybody.columns(NAMES)))
+    made.registry.promote(champion.manifest.version, "test", expected=None)
+    made.examples = everybody.take(said < PLAN.economics.break_even)
+    version = made.train(Logistic(Inputs("all", NAMES), CONDITIONS))
+
+    def unfair() -> list[str]:
+        verdicts = made.enter(version)[0].examined.verdicts
+        return [each.figures for each in verdicts if each.gate == "fairness" and not each.passed]
+
+    assert unfair() == []
+    made.groups_of = lambda lent: replace(groups_of(lent), applications=groups_of(everybody).applications)
+    [figures] = unfair()
+    assert "age bracket 18-24" in figures
+    assert "of what was lent" not in figures
 
 
 def test_a_good_candidate_passes_every_gate_and_answers_in_shadow(tmp_path: Path) -> None:

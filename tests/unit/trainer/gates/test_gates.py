@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import gammainc, gammaincc
 
-from services.trainer.evaluate import Economics
+from services.trainer.evaluate import Economics, numbered
 from services.trainer.gate import INCOMPARABLE, Champion
 from services.trainer.gates import latency, mismatch
 from services.trainer.gates.calibration import calibration
-from services.trainer.gates.dossier import Dossier, Groups
+from services.trainer.gates.dossier import Applications, Dossier, Groups
 from services.trainer.gates.fairness import fairness
 from services.trainer.gates.latency import Timed
 from services.trainer.gates.leakage import of_lineage
@@ -19,7 +21,7 @@ from services.trainer.gates.limits import GateLimits
 from services.trainer.gates.mismatch import Compared
 from services.trainer.gates.performance import performance
 from services.trainer.gates.stability import stability
-from services.trainer.gates.statistics import fewer_than_said_p, more_than_said_p, rejected
+from services.trainer.gates.statistics import above_zero_p, fewer_than_said_p, more_than_said_p, rejected
 from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.manifest import logit, sigmoid
 from tests.unit.model_artifact.artifacts import a_manifest
@@ -41,7 +43,44 @@ def dossier(rows: int = 6000, seed: int = 1, champion_noise: float = 0.6) -> Dos
     examples.label[:] = draws.random(rows) < said
     theirs = sigmoid(logit(said) + champion_noise * draws.normal(size=rows))
     files = ModelFiles(a_manifest(), b"", None, b"{}")
-    return Dossier(files, examples, said, Champion(CHAMPION, theirs), groups_of(examples), Economics())
+    return Dossier(files, examples, said, Champion(CHAMPION, theirs), groups_of(examples), said, Economics())
+
+
+def by_state(case: Dossier, said: np.ndarray, state: np.ndarray, customers: np.ndarray | None = None) -> Dossier:
+    """The case with that said of its purchases, and those states and customers, all of them lent."""
+    holdout = case.holdout if customers is None else replace(case.holdout, customer_id=customers)
+    applications = Applications(holdout.customer_id, holdout.features, {"state": state})
+    groups = Groups(case.groups.segments, {"state": state}, applications)
+    return replace(case, holdout=holdout, probability=said, applied=said, groups=groups)
+
+
+def lent_alone(case: Dossier, lent: np.ndarray, weight: np.ndarray) -> Dossier:
+    """The case where only these purchases were lent, with these weights: of the others nobody knows the outcome."""
+    segments, protected = (
+        {name: column[lent] for name, column in columns.items()}
+        for columns in (case.groups.segments, case.groups.protected)
+    )
+    return replace(
+        case,
+        holdout=replace(case.holdout, weight=weight).take(lent),
+        probability=case.probability[lent],
+        groups=Groups(segments, protected, case.groups.applications),
+    )
+
+
+def told_again(case: Dossier, times: int) -> Dossier:
+    """Each purchase so many times, under the name of its customer: nothing new is told."""
+    rows = np.repeat(np.arange(len(case.holdout)), times)
+    segments = {name: column[rows] for name, column in case.groups.segments.items()}
+    theirs = case.champion.probability
+    assert theirs is not None
+    return replace(
+        case,
+        holdout=case.holdout.take(rows),
+        probability=case.probability[rows],
+        champion=Champion(CHAMPION, theirs[rows]),
+        groups=replace(case.groups, segments=segments),
+    )
 
 
 def test_the_truth_beats_a_noisy_champion_and_the_rule_and_is_calibrated_stable_and_fair() -> None:
@@ -152,9 +191,7 @@ def test_a_large_group_that_is_turned_away_is_found_and_a_tiny_one_only_told_of(
     for members, passes in ((2000, False), (4, True)):
         state = np.array(["S00"] * 6000, dtype=object)
         state[:members] = "S01"
-        said = np.where(state == "S01", 0.5, case.probability)
-        groups = Groups(case.groups.segments, {"state": state})
-        found = fairness(replace(case, probability=said, groups=groups), LIMITS)
+        found = fairness(by_state(case, np.where(state == "S01", 0.5, case.probability), state), LIMITS)
         assert found.passed is passes, found
         assert "state S01" in found.figures
 
@@ -165,13 +202,104 @@ def test_a_customer_with_many_purchases_counts_once() -> None:
     state[:2000] = "S01"
     said = np.where(state == "S01", 0.5, case.probability)
     customers = np.where(state == "S01", "one", case.holdout.customer_id).astype(object)
-    one = replace(
-        case,
-        holdout=replace(case.holdout, customer_id=customers),
-        probability=said,
-        groups=Groups(case.groups.segments, {"state": state}),
-    )
-    assert fairness(one, LIMITS).passed
+    assert not fairness(by_state(case, said, state), LIMITS).passed
+    assert fairness(by_state(case, said, state, customers), LIMITS).passed
+
+
+def test_one_like_an_unfair_champion_is_unfair_though_of_what_was_lent_it_turns_nobody_away() -> None:
+    case = dossier()
+    state = np.array(["S00"] * 6000, dtype=object)
+    state[:2000] = "S01"
+    asked = np.arange(6000)
+    said = np.select([state == "S00", asked < 20], [0.02, 0.02], 0.5)
+    case = by_state(case, said, state)
+    lent = said < case.economics.break_even
+    seen = lent_alone(case, lent, np.ones(6000))
+    found = fairness(seen, LIMITS)
+    assert not found.passed
+    assert "state S01: 1.0% of 2000 approved, 100.0% of others" in found.figures
+    assert "of what was lent" not in found.figures
+    of_lent = Applications(seen.holdout.customer_id, seen.holdout.features, seen.groups.protected)
+    groups = replace(seen.groups, applications=of_lent)
+    assert fairness(replace(seen, groups=groups, applied=seen.probability), LIMITS).passed
+
+
+def test_good_customers_approved_by_chance_stand_for_those_turned_away() -> None:
+    """Half of one state is turned away, and one in ten of these is lent all the same."""
+    case = dossier()
+    state = np.array(["S00"] * 6000, dtype=object)
+    state[:2000] = "S01"
+    turned_away = np.arange(6000) < 1000
+    by_chance = turned_away & (np.arange(6000) % 10 == 0)
+    case = by_state(case, np.where(turned_away, 0.5, 0.02), state)
+    case.holdout.label[:] = 0
+    seen = lent_alone(case, ~turned_away | by_chance, np.where(by_chance, 10.0, 1.0))
+    assert "state S01: of what was lent, 50.0% of good customers turned away" in fairness(seen, LIMITS).figures
+    unweighted = replace(seen, holdout=replace(seen.holdout, weight=np.ones(len(seen.holdout))))
+    assert "of what was lent" not in fairness(unweighted, LIMITS).figures
+
+
+def test_what_a_regular_tells_again_makes_no_gate_surer() -> None:
+    case = dossier(3000)
+    poor = case.groups.segments["credit_score_range"] == "poor"
+    case = replace(case, probability=np.asarray(sigmoid(logit(case.probability) - 1.5 * poor)))
+    for gate in (performance, calibration, stability):
+        found = [
+            re.findall(r"(?:p[ a-z]* =|standard error) [^,)]+", gate(each, LIMITS).figures)
+            for each in (case, told_again(case, 4))
+        ]
+        assert found[0], gate
+        assert found[1] == found[0], gate
+
+
+CUSTOMERS, EACH, ALIKE = 250, 5, 0.3
+"""As many purchases of each, and how far his resemble each other (the correlation of any two)."""
+
+
+def test_a_paired_test_holds_its_level_where_a_customers_purchases_resemble_each_other() -> None:
+    draws = np.random.default_rng(7)
+    customers = np.repeat(np.arange(CUSTOMERS), EACH)
+    weight = np.where(customers % 10 == 0, 4.0, 1.0)
+
+    def apart() -> np.ndarray:
+        his, its = draws.normal(size=CUSTOMERS)[customers], draws.normal(size=CUSTOMERS * EACH)
+        return np.asarray(ALIKE**0.5 * his + (1 - ALIKE) ** 0.5 * its)
+
+    cases = [apart() for _ in range(2000)]
+    assert 0.035 <= np.mean([above_zero_p(each, weight, customers) <= 0.05 for each in cases]) <= 0.065
+    assert np.mean([above_zero_p(each, weight) <= 0.05 for each in cases]) > 0.085
+
+
+def test_counts_of_defaults_hold_their_level_where_a_customers_purchases_resemble_each_other() -> None:
+    draws = np.random.default_rng(8)
+    customers = np.repeat(np.arange(CUSTOMERS), EACH)
+    probability = draws.uniform(0.01, 0.1, CUSTOMERS)
+    often = 1 / ALIKE - 1  # of a beta law: two tosses at one draw of it correlate by ALIKE
+    cases = [
+        (draws.random(CUSTOMERS * EACH) < draws.beta(probability * often, (1 - probability) * often)[customers])
+        for _ in range(1000)
+    ]
+    said, weight, alone = probability[customers], np.ones(CUSTOMERS * EACH), np.arange(CUSTOMERS * EACH)
+    for tail in (more_than_said_p, fewer_than_said_p):
+        found, naive = (
+            np.mean([tail(label.astype(np.int8), said, weight, whose) <= 0.05 for label in cases])
+            for whose in (customers, alone)
+        )
+        assert 0.02 <= found <= 0.065, tail
+        assert naive > 0.07, tail
+
+
+def test_of_customers_who_come_once_tests_are_what_they_are_of_rows() -> None:
+    draws = np.random.default_rng(9)
+    weight, probability = draws.choice([1.0, 7.0], 500), draws.uniform(0.01, 0.3, 500)
+    label, apart = (draws.random(500) < probability).astype(np.int8), draws.normal(0.05, 1.0, 500)
+    once = numbered(np.array([f"c{row}" for row in draws.permutation(500)], dtype=object))
+    assert above_zero_p(apart, weight, once) == pytest.approx(above_zero_p(apart, weight), rel=1e-12)
+    found, said = label @ weight, probability @ weight
+    scale = probability @ weight**2 / said
+    assert more_than_said_p(label, probability, weight, once) == pytest.approx(gammainc(found / scale, said / scale))
+    fewer = gammaincc(found / scale + 1, said / scale)
+    assert fewer_than_said_p(label, probability, weight, once) == pytest.approx(fewer)
 
 
 def test_a_prohibited_basis_among_the_inputs_is_unfair_whatever_it_does() -> None:
@@ -206,14 +334,14 @@ def test_features_that_differ_from_those_made_again_refuse_above_their_limit() -
 def test_poisson_tails_hold_their_level_also_with_weights() -> None:
     draws = np.random.default_rng(11)
     probability = draws.uniform(0.01, 0.2, 120)
-    weight = np.where(np.arange(120) % 10 == 0, 25.0, 1.0)
+    weight, once = np.where(np.arange(120) % 10 == 0, 25.0, 1.0), np.arange(120)
     for weights in (np.ones(120), weight):
         tossed = [(draws.random(120) < probability).astype(np.int8) for _ in range(400)]
         for tail in (more_than_said_p, fewer_than_said_p):
-            assert np.mean([tail(label, probability, weights) <= 0.05 for label in tossed]) <= 0.075
+            assert np.mean([tail(label, probability, weights, once) <= 0.05 for label in tossed]) <= 0.075
     certain = np.ones(120, dtype=np.int8)
-    assert more_than_said_p(certain, probability, np.ones(120)) < 1e-12
-    assert fewer_than_said_p(0 * certain, probability, np.ones(120)) < 1e-3
+    assert more_than_said_p(certain, probability, np.ones(120), once) < 1e-12
+    assert fewer_than_said_p(0 * certain, probability, np.ones(120), once) < 1e-3
 
 
 def test_holm_rejects_step_by_step() -> None:

@@ -89,6 +89,11 @@ def test_whoever_a_person_has_put_on_the_ladder_is_not_replaced_by_a_first_train
         assert decide(State(), at(0), PLAN, climber).trigger is None
 
 
+def test_while_somebody_else_trains_nothing_is_tried_and_nothing_is_in_vain() -> None:
+    state = State(tried_at_us=3 * DAY, in_vain=1, learnt_of_us=5 * DAY, lost_at_us=4 * DAY)
+    assert trained(state, 9 * DAY, Came.BUSY) == state
+
+
 def test_a_training_that_was_cut_off_is_begun_anew_twice_and_counts_as_in_vain_then() -> None:
     state = begun(State(), DAY)
     assert state == State(cut_off=1)

@@ -57,6 +57,7 @@ def decided(
         decision=verdicts[deciding].astype(object),
         declined=verdicts[deciding] == "decline",
         own=verdicts[deciding].astype(object),
+        lent=verdicts[deciding] == "approve",
         degraded=np.zeros(rows, dtype=bool),
         failed=np.zeros(rows, dtype=bool),
         model_version=np.full(rows, deciding, dtype=object),

@@ -54,7 +54,7 @@ def in_canary(rows: int = 3000, **behaviour: float) -> Exposures:
     def mixed(name: str) -> np.ndarray:
         return np.asarray(np.where(mine, getattr(candidates, name), getattr(champions, name)))
 
-    names = ("decision", "declined", "own", "model_version", "probability", "shadow", "defaulted")
+    names = ("decision", "declined", "own", "lent", "model_version", "probability", "shadow", "defaulted")
     return replace(champions, arm=arm, **{name: mixed(name) for name in names})
 
 
@@ -162,7 +162,10 @@ def test_a_candidate_no_worse_is_hardly_ever_thrown_out_however_often_one_looks(
 def test_what_was_decided_by_a_limit_or_by_chance_says_nothing_of_either_model() -> None:
     seen = on_probation(3000)
     capped = replace(
-        seen, decision=np.full(len(seen), "decline", dtype=object), own=np.full(len(seen), "", dtype=object)
+        seen,
+        decision=np.full(len(seen), "decline", dtype=object),
+        own=np.full(len(seen), "", dtype=object),
+        lent=np.zeros(len(seen), dtype=bool),
     )
     assert JUDGE.on_probation(capped, candidacy(Stage.PROBATION)).action is Action.ON
 
@@ -178,6 +181,18 @@ def test_pairs_are_of_what_the_one_decided_and_the_other_answered() -> None:
     turned_away = both.deciding.verdict != "approve"
     assert np.isnan(both.defaulted[turned_away]).all(), "nobody learns what became of them"
     assert len(pairs(seen, CANDIDATE_VERSION, CHAMPION_VERSION)) == 0
+
+
+def test_the_outcomes_of_pairs_are_of_what_was_lent_in_the_end_whoever_approved_it() -> None:
+    seen = decided(100)
+    approved, others = (np.flatnonzero(seen.lent == each) for each in (True, False))
+    cancelled, reviewed = approved[0], others[0]
+    seen.lent[cancelled], seen.lent[reviewed] = False, True
+    both = pairs(seen, CHAMPION_VERSION, CANDIDATE_VERSION)
+    assert np.isnan(both.defaulted[cancelled]), "called off: nobody lent"
+    assert both.defaulted[reviewed] == seen.defaulted[reviewed], "a reviewer approved it"
+    assert both.deciding.verdict[reviewed] == "decline", "policy and model alone would not have"
+    assert np.array_equal(np.flatnonzero(~np.isnan(both.defaulted)), np.flatnonzero(seen.lent))
 
 
 def test_a_candidate_that_declines_no_more_than_it_was_let_in_for_goes_on() -> None:

@@ -64,7 +64,7 @@ class Rig:
         if self.candidacy.stage is not Stage.CANARY or experiment is None:
             return self.named(theirs)
         arm = np.array([arm_of(experiment, customer) for customer in theirs.customer_id], dtype=object)
-        names = ("decision", "declined", "own", "model_version", "probability", "shadow")
+        names = ("decision", "declined", "own", "lent", "model_version", "probability", "shadow")
         mixed = {name: np.where(arm == "canary", getattr(mine, name), getattr(theirs, name)) for name in names}
         return self.named(replace(theirs, arm=arm, **mixed))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from services.trainer.quality.checks import check, declared
-from services.trainer.quality.frames import CATEGORIES, example_frames, spread, told_by_one, with_empty_days
+from services.trainer.quality.frames import CATEGORIES, Span, example_frames, spread, told_by_one, with_empty_days
 from services.trainer.quality.suites import suites
 from tests.unit.trainer.synthetic import synthetic_examples
 
@@ -114,7 +114,7 @@ FAULTS: list[tuple[str, str, Plant]] = [
     ("training_columns", "the label as a feature", lambda frame: frame.assign(will_default=0.0)),
     ("training_columns", "the days to the missed payment", lambda frame: frame.assign(days_to_first_missed_payment=1)),
     ("training_columns", "a feature less", lambda frame: frame.drop(columns="amount")),
-    ("training_examples_by_day", "a hole in the history", value("share_of_median", 0.05)),
+    ("training_examples_by_day", "a hole in the history", value("share_of_median", 0.05, rows=10)),
     ("training_leakage", "a feature that has seen the label", value("auc", 0.97)),
 ]
 
@@ -157,6 +157,45 @@ def test_a_day_in_between_that_has_no_row_had_no_purchase() -> None:
     named = [f"2026-06-{day:02}" for day in (1, 2, 4, 5)]
     days = with_empty_days(pd.DataFrame({"day": named, "purchases": 10}))
     assert days["purchases"].to_list() == [10, 0, 10]  # the first and the last may be parts of days
+
+
+def test_days_that_begin_and_end_what_was_read_are_whole_and_have_to_be_there() -> None:
+    day_us = 86_400_000_000
+    june = int(pd.Timestamp("2026-06-01").value // 1000)
+    days = pd.DataFrame({"day": [f"2026-06-{day:02}" for day in (1, 2, 3)], "purchases": [100, 100, 3]})
+    read = with_empty_days(days, span=Span(june, june + 3 * day_us))
+    assert read["purchases"].to_list() == [100, 100, 3], "that yesterday brought three is seen today"
+    silent = with_empty_days(days, span=Span(june, june + 5 * day_us))
+    assert silent["purchases"].to_list() == [100, 100, 3, 0, 0], "as is that nothing comes any more"
+    assert with_empty_days(days, span=Span(june - 1, june + 3 * day_us - 1))["purchases"].to_list() == [100]
+
+
+def test_of_few_purchases_a_day_without_any_is_chance(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    named = pd.date_range("2025-01-01", periods=400).strftime("%Y-%m-%d")
+    for usual in (1, 3, 8, 15, 40):
+        counts = pd.DataFrame({"day": named, "purchases": rng.poisson(usual, 400)})
+        assert check({"transactions_by_day": with_empty_days(counts)}, tmp_path, pages=False).faults == (), usual
+    gone = counts.assign(purchases=counts["purchases"].where(counts.index != 200, 0))
+    assert len(check({"transactions_by_day": with_empty_days(gone)}, tmp_path, pages=False).faults) == 1
+
+
+def test_one_thin_day_of_the_past_stops_no_training_and_many_do(tmp_path: Path) -> None:
+    named = pd.date_range("2025-01-01", periods=100).strftime("%Y-%m-%d")
+
+    def faults(thin: int) -> int:
+        lent = pd.DataFrame({"day": named, "purchases": [0 if 10 <= day < 10 + thin else 100 for day in range(100)]})
+        frames = {"training_examples_by_day": with_empty_days(lent)}
+        return len(check(frames, tmp_path, pages=False).faults)
+
+    assert (faults(1), faults(4), faults(8)) == (0, 0, 1)
+
+
+def test_a_folder_that_was_left_in_the_middle_of_a_file_is_begun_anew(tmp_path: Path) -> None:
+    frames = {"transactions_by_day": sound()["transactions_by_day"]}
+    check(frames, tmp_path, pages=False)
+    (tmp_path / "gx" / "great_expectations.yml").write_text("fluent_datasources:\n  warehouse: {type: 'pan")
+    assert check(frames, tmp_path, pages=False).faults == ()
 
 
 def test_a_business_that_grows_tenfold_has_no_fault_and_one_day_of_silence_in_it_has_one(tmp_path: Path) -> None:
