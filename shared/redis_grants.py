@@ -73,7 +73,7 @@ USERS: dict[str, User] = {
         reads=(STATES, POSITIONS, REBUILDING),
         commands=(
             *(*_SCRIPTS, "script|exists", "get", "set", "mget", "del", "exists", "pttl", "pexpire"),
-            *("hget", "hset", "hdel", "hgetall", "info"),
+            *("hget", "hset", "hdel", "hgetall", "hlen", "hrandfield", "info"),
         ),
     ),
     "flit-sink": User(

@@ -25,6 +25,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from shared.contracts import money
 from shared.contracts.pseudonyms import Pseudonyms
 from shared.contracts.topics import DEFAULT_PARTITIONS
 from shared.contracts.transactions import Limits
@@ -209,7 +210,7 @@ class MetricsSettings(Section):
 
 
 class LimitsSettings(Section):
-    max_amount: float = Field(default=_DEFAULT_LIMITS.max_amount, gt=0, le=1e9)
+    max_amount: float = Field(default=_DEFAULT_LIMITS.max_amount, gt=0, le=money.MOST)
     """In the purchase's currency. A billion: what is added up of a customer in smallest units still fits 64 bits."""
     max_body_bytes: int = Field(default=_DEFAULT_LIMITS.max_body_bytes, gt=0)
     max_future_seconds: int = Field(default=_DEFAULT_LIMITS.max_future_seconds, ge=0)

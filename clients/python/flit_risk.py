@@ -26,6 +26,8 @@ import httpx
 Verdict = Literal["approve", "review", "decline"]
 
 MOST_IN_A_BATCH = 1000
+SECONDS_FOR_ONE_IN_A_BATCH = 0.02
+"""That a batch may take for each of its purchases, on a busy service."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 _LATER = frozenset({429, 502, 503, 504})
 
@@ -88,7 +90,7 @@ class FlitRisk:
         `timeout_s`: of one attempt; `patience_s`: of a call with all of its attempts."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, transport=transport)
-        self._patience_s = patience_s
+        self._timeout_s, self._patience_s = timeout_s, patience_s
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +114,9 @@ class FlitRisk:
 
     def decide_batch(self, purchases: Sequence[Mapping[str, Any]]) -> list[Decision | Problem]:
         """In the order of the purchases, of which there are at most `MOST_IN_A_BATCH`. Raises Problem for the whole."""
-        answers = self._call("POST", "/v1/decisions/batch", json=list(purchases))
+        # Sent again while the first one is under way it would be a thousand purchases more to answer.
+        timeout_s = max(self._timeout_s, SECONDS_FOR_ONE_IN_A_BATCH * len(purchases))
+        answers = self._call("POST", "/v1/decisions/batch", json=list(purchases), timeout=timeout_s)
         return [Decision.of(answer) if "decision" in answer else _told(answer) for answer in answers]
 
     def find(self, event_id: str) -> Decision | None:
@@ -164,7 +168,8 @@ class FlitRisk:
     def _call(self, method: str, path: str, **request: Any) -> Any:
         give_up_at, pause_s = time.monotonic() + self._patience_s, FIRST_PAUSE_S
         while True:
-            wait_s = pause_s
+            # Not all at the same moment again: those that were turned away together would come together.
+            wait_s = pause_s * random.uniform(0.75, 1.25)
             try:
                 answer = self._http.request(method, path, **request)
             except httpx.TransportError as error:
@@ -175,9 +180,7 @@ class FlitRisk:
                 problem = _problem(answer)
                 if not isinstance(problem, Unavailable):
                     raise problem
-                wait_s = max(pause_s, _retry_after(answer))
-            # Not all at the same moment again: those that were turned away together would come together.
-            wait_s *= random.uniform(0.75, 1.25)
+                wait_s += _retry_after(answer)
             if time.monotonic() + wait_s > give_up_at:
                 raise problem
             time.sleep(wait_s)

@@ -62,6 +62,7 @@ from shared.model_artifact.opening import open_registry
 from shared.model_artifact.registry import ModelRegistry, RegistryAway, RegistryUnsupported
 from shared.model_artifact.signing import KeyFileError, ManifestVerifier
 from shared.policy import Policy, PolicyFileError, load_policy
+from shared.redis_primary import leaving_replicas
 from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging
 from shared.telemetry.operations import OperationsServer
@@ -80,8 +81,10 @@ RECONNECT_S = 1.0
 
 def _redis(url: str) -> Redis:
     """For what is done once, or in the background: it waits, and without retries of the client's own."""
-    return Redis.from_url(
-        url, socket_timeout=STREAM_TIMEOUT_S, socket_connect_timeout=STREAM_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+    return leaving_replicas(
+        Redis.from_url(
+            url, socket_timeout=STREAM_TIMEOUT_S, socket_connect_timeout=STREAM_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+        )
     )
 
 
@@ -91,7 +94,7 @@ def _gathering_redis(url: str, patience_s: float, reconnect_s: float) -> Gatheri
     made = GatheringRedis.from_url(
         url, socket_timeout=None, socket_connect_timeout=reconnect_s, retry=Retry(NoBackoff(), 0)
     )
-    client = cast(GatheringRedis, made)
+    client = leaving_replicas(cast(GatheringRedis, made))
     client.patience_s, client.reconnect_s = patience_s, reconnect_s
     return client
 

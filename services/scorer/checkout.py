@@ -67,8 +67,9 @@ class Question:
     idempotency_key: str | None = None
     schema_version: str | None = None
     traceparent: str | None = None
-    sees_all: bool = True
-    """The caller may look up any decision; otherwise those that it has asked for itself."""
+    acts_on_all: bool = True
+    """The caller may call off what others have asked for; otherwise, and to look up without the right to read, it has to
+    be noted that he has asked himself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,19 +164,19 @@ class Checkout:
                 if key is not None:
                     bound = await self._rounds.bind.ask((question.caller, key, accepted.fingerprint)) is True
                 claim, mine = await self._claimed(accepted, addressed, canonical_time(now), await looking)
-                if not question.sees_all:  # known from here on to have the very body that was decided on
-                    await _noted(self._rounds.note.ask((question.caller, claim.event_id)), claim)
             except (Rebuilding, IndexIncomplete) as error:
                 log.warning("rebuilding", error=str(error)[:200])
-                return await self._fall_back(accepted, canonical_time(now), addressed.purchase, Degraded.REBUILDING)
+                return await self._fall_back(accepted, canonical_time(now), addressed, Degraded.REBUILDING)
             except (TransientError, PartitionCountMismatch, LayoutMismatch) as error:
                 log.warning("state_unavailable", error=str(error)[:200])
-                return await self._fall_back(
-                    accepted, canonical_time(now), addressed.purchase, Degraded.STATE_UNAVAILABLE
-                )
-            if claim.published or (not mine and await self._marked_by_another(claim)):
-                return claim.decision
-            marking = await self._publish(claim, addressed, question.traceparent, mine)
+                return await self._fall_back(accepted, canonical_time(now), addressed, Degraded.STATE_UNAVAILABLE)
+            noting: Awaitable[None] | None = None
+            if not question.acts_on_all:  # known from here on to have the very body that was decided on
+                noting = self._rounds.note.ask((question.caller, claim.event_id))
+            if not claim.published and (mine or not await self._marked_by_another(claim)):
+                marking = await self._publish(claim, addressed, question.traceparent, mine)
+            if noting is not None:
+                await _noted(noting, claim)
             return claim.decision
         finally:
             # Both leave at once.
@@ -287,10 +288,9 @@ class Checkout:
                 return True
         return False
 
-    async def _fall_back(
-        self, accepted: AcceptedTransaction, now: str, purchase: OutgoingRecord, degraded: str
-    ) -> bytes:
-        """The policy's answer without the customer's past.
+    async def _fall_back(self, accepted: AcceptedTransaction, now: str, addressed: _Addressed, degraded: str) -> bytes:
+        """The policy's answer without the customer's past, within what its limiter allows: the limiter counts it here,
+        and what the stream decides for good once more, rather than nothing of an outage.
 
         The purchase is published, and the stream decides it for good once Redis has all of it again: this answer is
         neither claimed nor published.
@@ -298,8 +298,10 @@ class Checkout:
         nobody = CustomerState()
         nobody.folded_until_us = accepted.occurred_us + 1  # so that every rolling feature is null, not zero
         vector = make_vector(nobody, accepted, NOTHING_READ, now, VectorState.REBUILDING)
-        decision = self._decider.decide([vector], "rest", degraded=degraded)[0]
-        await self._send(purchase)
+        circumstances = self._reserving.without_past()
+        [decision] = self._decider.decide([vector], "rest", degraded=degraded, circumstances=circumstances)
+        await self._send(addressed.purchase)
+        self._reserving.note(addressed.placed, decision)
         _count(decision)
         return encode(decision)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 ROUNDING = 1e-9
@@ -29,9 +29,9 @@ class TokenBuckets:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._buckets: dict[str, _Bucket] = {}
+        self._buckets: dict[Hashable, _Bucket] = {}
 
-    def take(self, caller: str, rate: Rate, tokens: int = 1, *, taken: int = 0) -> float:
+    def take(self, caller: Hashable, rate: Rate, tokens: int = 1, *, taken: int = 0) -> float:
         """Take tokens: 0, or the seconds until there are so many again. Of a full bucket more can be taken than it
         holds, and then it is paid for afterwards: a batch larger than the bucket would never be let in.
 

@@ -20,6 +20,8 @@ from shared.telemetry.process import sleep_unless
 
 log = structlog.get_logger()
 
+_SERVED, _TRIED = "served", "tried"
+
 
 class ModelReloader:
     """Looks at the registry's `current` every so often and swaps the model in the slot.
@@ -37,8 +39,8 @@ class ModelReloader:
         self._tried: dict[str, OnnxModel] = {}
         self._lacking: set[str] = set()
         """Of those that are to be tried."""
-        self._told: str | None = None
-        """The fault that was logged last."""
+        self._told: dict[str, str] = {}
+        """The fault that was logged last, of what is in service and of what is tried."""
         self._looking = asyncio.Lock()
         """A switch over REST looks, too: of two looks at once the earlier one could put its model in last."""
         self._update_gauges(None)
@@ -60,12 +62,12 @@ class ModelReloader:
         try:
             version = await asyncio.to_thread(self._registry.current)
             if version is None or (serving is not None and serving.version == version):
-                self._told = None
+                self._told.pop(_SERVED, None)
                 return False
             model = await self._load(version, decides=True)
-            self._told = None
+            self._told.pop(_SERVED, None)
         except (ArtifactRefused, OSError) as error:
-            self._refused(error)
+            self._refused(error, _SERVED)
             # Without any model in service the one before is better than none: it was in service.
             fallback = await self._previous() if serving is None else None
             if fallback is None:
@@ -94,9 +96,10 @@ class ModelReloader:
             found = await asyncio.to_thread(self._registry.trials)
             trials = msgspec.structs.replace(found, candidacy=None, successor=None)
         except (ArtifactRefused, OSError) as error:
-            self._refused(error)
+            self._refused(error, _TRIED)
             return False
         if trials == self._trials and not self._lacking:
+            self._told.pop(_TRIED, None)
             return False
         kept = self._tried if trials == self._trials else {}
         arms = {arm.name: arm.model_version for arm in trials.experiment.arms} if trials.experiment else {}
@@ -105,8 +108,9 @@ class ModelReloader:
         for version in wanted - kept.keys():
             try:
                 tried[version] = await self._load(version, decides=version in arms.values())
+                self._told.pop(version, None)
             except (ArtifactRefused, OSError) as error:
-                self._refused(error)
+                self._refused(error, version)
         self._lacking = wanted - tried.keys()
         if trials == self._trials and tried.keys() == kept.keys():
             return False
@@ -144,19 +148,20 @@ class ModelReloader:
     async def _previous(self) -> OnnxModel | None:
         """The model before, if there is one that can be trusted; what is wrong with it is nobody's trouble."""
         try:
-            version = await asyncio.to_thread(self._registry.previous)
-            return None if version is None else await self._load(version, decides=True)
+            pointer = await asyncio.to_thread(self._registry.pointer, "previous")
+            # What was rolled back decides nothing, not even what is of its feature set alone.
+            return None if pointer is None or pointer.withdrawn else await self._load(pointer.version, decides=True)
         except (ArtifactRefused, OSError):
             return None
 
-    def _refused(self, error: ArtifactRefused | OSError) -> None:
+    def _refused(self, error: ArtifactRefused | OSError, of: str) -> None:
         if isinstance(error, ArtifactRefused):
             reason, detail = error.reason.value, str(error)
         else:
             reason, detail = "unreadable", f"registry: {error}"
         MODEL_REFUSED.labels(reason).inc()
-        if detail != self._told:
-            self._told = detail
+        if detail != self._told.get(of):
+            self._told[of] = detail
             serving = self._slot.current
             log.error("model_refused", reason=reason, detail=detail, serving=serving.version if serving else None)
 

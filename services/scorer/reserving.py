@@ -18,7 +18,7 @@ from shared.contracts.topics import DAY_MS, FEATURES
 from shared.deciding import Channel
 from shared.exposure import Standing, reservation_of
 from shared.exposure.store import Placed
-from shared.policy import circumstances_of
+from shared.policy import Circumstances, circumstances_of
 
 JUDGED_FOR_S = FEATURES.retention_ms // 1000
 """As long as claims live by default, without which nobody can give a verdict."""
@@ -87,6 +87,11 @@ class Reserving:
         """What was reserved, and can't be claimed: the accounts may have been empty ones, and what is owed is about to
         be restored. Raises TransientError."""
         await self._exposures.take_back(placed, self._now_ms())
+
+    def without_past(self) -> Circumstances:
+        """What the limiter holds, for a decision that knows nothing of the customer: none of these is approved by
+        chance, since it says nothing of its kind."""
+        return replace(self._limiter.circumstances(self._decider.policy), exploring=False)
 
     def note(self, placed: Placed, decision: Decision) -> None:
         """One that was made here, and is the event's."""

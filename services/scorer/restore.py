@@ -27,7 +27,7 @@ from services.scorer.claims import (
 from services.scorer.metrics import RESTORED
 from services.scorer.reserving import standing_of
 from services.scorer.updates import partitions_of, standing_after
-from shared.claim_keys import COMPLETE, key_of
+from shared.claim_keys import COMPLETE, HEAD_BYTES, key_of
 from shared.contracts.headers import EXPOSURE_HEADER, header
 from shared.contracts.records import decode_decision_update
 from shared.contracts.rejections import Rejection
@@ -37,6 +37,7 @@ from shared.exposure import ExposureStore, Reservation, Standing
 from shared.kafka.connection import SILENCE_SECONDS, client_arguments
 from shared.kafka.errors import TransientError
 from shared.redis_errors import transient
+from shared.redis_scripts import sha_of
 from shared.settings import KafkaSettings
 
 log = structlog.get_logger()
@@ -60,6 +61,19 @@ return 1
 """
 """KEYS: lock, mark. ARGV: the lock's owner. A lock that is gone says that Redis was emptied meanwhile, or that it took
 too long and another one may be at it."""
+
+
+_RESTORE = f"""
+local function decision(claim) return string.sub(claim, {HEAD_BYTES + 1}) end
+local held = redis.call('GET', KEYS[1])
+if not held then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+elseif string.byte(held) ~= string.byte(ARGV[1]) and decision(held) == decision(ARGV[1]) then
+  redis.call('SET', KEYS[1], string.sub(ARGV[1], 1, 1) .. string.sub(held, 2), 'PX', ARGV[2])
+end
+"""
+"""KEYS: a claim. ARGV: what the topic tells of it, and its time to live in milliseconds. The first decision of an event
+counts. A claim that is there already knows its purchase as well; that it is published may have been lost."""
 
 
 class _Decided(msgspec.Struct, gc=False):
@@ -167,6 +181,7 @@ class ClaimRestorer:
             for place in places:
                 start[place] = max(start[place], _noted(held, f"{place.partition}", ends[place], -1) + 1)
             await ExposureStore.load_scripts(connection)
+            await connection.script_load(_RESTORE)
             restored = await self._read(connection, consumer, start, ends)
             await self._follow_updates(connection, consumer, held, followed)
         finally:
@@ -202,8 +217,8 @@ class ClaimRestorer:
                     _restore_account(pipe, place.partition, decided, record, self._ttl_ms, now_ms)
                     if left_ms > 0:
                         claim = Claim(decided.event_id, ANY_BODY, record.value)
-                        # The first decision of an event counts; a claim that is there already is at least as good.
-                        pipe.set(key_of(decided.event_id), claim.encode(published=True), nx=True, px=left_ms)
+                        value = claim.encode(published=True)
+                        pipe.evalsha(sha_of(_RESTORE), 1, key_of(decided.event_id), value, left_ms)
                         restored += 1
                 pipe.hset(INDEXED, str(place.partition), str(records[-1].offset))
             pipe.pexpire(LOCK, LOCK_MS)
@@ -302,7 +317,7 @@ def _restore_account(
     try:
         reservation = Reservation.parse(decided.event_id, terms)
         standing = standing_of(record.value, judged_for_ms)
-    except (ValueError, *UNREADABLE):
+    except (ValueError, TypeError, *UNREADABLE):  # a time without its zone is a TypeError
         return  # as above
     if 0 < standing < now_ms:
         standing = Standing.RELEASED  # of a review that is over: a verdict that was given in time makes it count yet

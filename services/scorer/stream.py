@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
+import msgspec
 import structlog
 from aiokafka import ConsumerRecord
 
@@ -18,6 +19,7 @@ from services.scorer.outgoing import decision_record
 from services.scorer.ports import Claims, Exposures, Sender
 from services.scorer.reserving import JUDGED_FOR_S, Reserving
 from services.scorer.sorting import Chunk, sort_out, vectors_of
+from services.scorer.vectors import Vector
 from shared.contracts import topics
 from shared.contracts.events import Decision, FeatureVector, encode
 from shared.contracts.identity import epoch_micros
@@ -138,14 +140,19 @@ class StreamDoor:
             await self._reserving.take_back(list(accounts.values()))
             raise
         unreadable = len(chunk.letters)
-        refused, later = chunk.refuse_conflicts({claim.event_id: claim for claim in held})
+        by_event = {claim.event_id: claim for claim in held}
+        refused, later = chunk.refuse_conflicts(by_event)
         self._conflicts = len(chunk.letters) - unreadable
         results = [_result(mine, theirs, refused) for mine, theirs in zip(wanted, held, strict=True)]
         for decision, result in zip(decisions, results, strict=True):
             if result == "won":
                 self._reserving.note(accounts[decision.event_id], decision)
-        if refused:
-            await self._reserving.take_back([accounts[event_id] for event_id in refused])
+        # An entry is named by its event: of one customer's two bodies it may be the other's, which is being settled.
+        others = [
+            event_id for event_id in refused if not _of_same_customer(by_event[event_id], chunk.vectors[event_id])
+        ]
+        if others:
+            await self._reserving.take_back([accounts[event_id] for event_id in others])
         # What is published was settled before, and somebody may have called it off since. What was claimed for another
         # purchase is published by whoever has that one: its vector, or its checkout.
         unpublished = [claim for claim in held if not claim.published and claim.event_id not in refused]
@@ -190,6 +197,14 @@ def _result(mine: Claim, theirs: Claim, refused: Collection[str]) -> str:
     if theirs.event_id in refused:
         return "conflict"
     return "lost" if theirs.published else "repaired"
+
+
+def _of_same_customer(claim: Claim, vector: Vector) -> bool:
+    """As far as can be told: where it can't, a reservation ends by itself."""
+    try:
+        return claim.about().customer_id == vector.vector.customer_id
+    except msgspec.DecodeError:
+        return True
 
 
 def _count(

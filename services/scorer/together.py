@@ -50,7 +50,14 @@ async def give(
     """Give each who waits its own of the answers and errors of `work`; what it raises itself, also what nobody
     expected, is for all of them. Where `work` answers nothing at all, they are told that it is done."""
     outcome: Sequence[Answer | BaseException] | BaseException | None
-    (outcome,) = await asyncio.gather(work, return_exceptions=True)
+    try:
+        outcome = await work
+    except asyncio.CancelledError:
+        for each in waiting:
+            each.cancel()
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is: those who wait have to hear of it
+        outcome = error
     answers = [outcome] * len(waiting) if outcome is None or isinstance(outcome, BaseException) else outcome
     for each, answer in zip(waiting, answers, strict=True):
         if each.done():  # cancelled, or told that it takes too long

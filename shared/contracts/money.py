@@ -15,6 +15,9 @@ MINOR_PER_MAJOR: dict[str, int] = {currency: int("1" + "0" * digits) for currenc
 MOST_SIGNIFICANT = 10**15
 """Below it no two whole numbers of minor units are the same double in major units: a double holds 15 decimal digits."""
 
+MOST = 1e9
+"""In major units, of one purchase: the most that `LIMITS__MAX_AMOUNT` may be set to."""
+
 ROUNDING_NOISE = Decimal("1e-6")
 """Distance from a whole minor unit (in major units) that is taken for binary rounding, not for a finer price."""
 

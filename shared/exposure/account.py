@@ -55,7 +55,9 @@ class Reservation:
     def parse(event_id: str, text: str) -> Reservation:
         """Raises ValueError."""
         cents, day, period, instalments = (int(part) for part in text.split(" "))
-        if cents < 0 or period < 1 or instalments < 1:
+        # Far beyond any purchase, and within what Redis takes for a time to keep something.
+        sound = 0 <= cents <= 10**15 and abs(day) <= 10**6 and 1 <= period <= 10**3 and 1 <= instalments <= 10**3
+        if not sound:
             raise ValueError(f"no reservation: {text!r}")
         return Reservation(event_id, cents, day, period, instalments)
 

@@ -34,9 +34,18 @@ local function judged_later(s, now, patience) return s > now + 2 * patience end
 """A review counts up to a time that is weeks away, a reservation for `patience` (twice that, as clocks differ): the one
 is settled, the other isn't."""
 
+MOST_ENTRIES = 512
+"""Of an account that are gone through: several times those of anybody who buys for himself. One with more, as of a
+merchant who calls all of his customers the same, is beyond any limit: adding it up for each purchase would hold Redis
+up for everybody else."""
+
+_SAMPLED = 16
+"""Entries of such an account that each reservation looks at, and forgets where they are over."""
+
 _RESERVE = (
     entries.LUA
     + _WAITS_FOR_A_VERDICT
+    + f"local most, sampled = {MOST_ENTRIES}, {_SAMPLED}"
     + """
 local now, patience, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local function open_on(today, cents, day, period, count)
@@ -50,7 +59,17 @@ for i = 1, #KEYS do
   local name, event, keep = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 7])
   local cents, day = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
   local sum, mine, released = 0, false, false
-  local account = redis.call('HGETALL', KEYS[i])
+  local crowded = redis.call('HLEN', KEYS[i]) > most
+  local account
+  if crowded then
+    account = redis.call('HRANDFIELD', KEYS[i], sampled, 'WITHVALUES')
+    for _, field in ipairs({name, event}) do
+      local held = redis.call('HGET', KEYS[i], field)
+      if held then account[#account + 1] = field; account[#account + 1] = held end
+    end
+  else
+    account = redis.call('HGETALL', KEYS[i])
+  end
   for k = 1, #account, 2 do
     local s, c, d, p, n = read(account[k + 1])
     local lapsed = s > 0 and s < now
@@ -65,8 +84,10 @@ for i = 1, #KEYS do
   end
   if mine then
     granted[i] = 1
-  elseif limit >= 0 and sum + cents > limit then
+  elseif limit >= 0 and (crowded or sum + cents > limit) then
     granted[i] = 0
+  elseif crowded then
+    granted[i] = 1
   elseif released then
     granted[i] = 1
   else
@@ -88,11 +109,12 @@ stays released."""
 
 _SETTLE = (
     entries.LUA
+    + f"local most = {MOST_ENTRIES}"
     + """
 for i = 1, #KEYS do
   local at = (i - 1) * 4
   local held = redis.call('HGET', KEYS[i], ARGV[at + 1]) or redis.call('HGET', KEYS[i], ARGV[at + 2])
-  if not held or (read(held)) > 0 then
+  if held and (read(held)) > 0 or not held and redis.call('HLEN', KEYS[i]) <= most then
     redis.call('HSET', KEYS[i], ARGV[at + 1], ARGV[at + 3])
     redis.call('HDEL', KEYS[i], ARGV[at + 2])
     local keep = tonumber(ARGV[at + 4])
@@ -102,7 +124,8 @@ end
 """
 )
 """KEYS: an account for each purchase. ARGV: for each its name, event, the entry, how long to keep the account. What is
-settled stays: a process that slept meanwhile must not undo a cancellation or a verdict."""
+settled stays: a process that slept meanwhile must not undo a cancellation or a verdict. An account that is beyond any
+limit takes in no more: nothing could change that it is."""
 
 _TAKE_BACK = (
     entries.LUA

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from shared.contracts import money
 from shared.contracts.events import FeatureVector
+from shared.contracts.identity import epoch_micros
 from shared.contracts.records import decode_feature_vector
 from shared.contracts.rejections import Rejection, RejectionReason
+from shared.contracts.transactions import MAX_INSTALLMENTS
 from shared.feature_definitions.declarations import FEATURE_NAMES, FEATURE_SET_VERSION
 from shared.feature_definitions.vector import feature_hash
 
@@ -29,8 +31,16 @@ def read_vector(value: bytes | None, key: bytes | None, schema_version: str | No
         raise Rejection(RejectionReason.SHAPE, "feature_hash", "the SHA-256 of the features")
     if vector.feature_set_version == FEATURE_SET_VERSION and vector.features.keys() != _DECLARED:
         raise Rejection(RejectionReason.SHAPE, "features", f"the features of set {FEATURE_SET_VERSION}")
-    if transaction.amount < 0:
-        raise Rejection(RejectionReason.RANGE, "transaction.amount", "zero or more")
+    # No door lets more in, and what reads a vector counts on it: in integers, and in times to keep something.
+    if not 0 <= transaction.amount <= money.MOST:
+        raise Rejection(RejectionReason.RANGE, "transaction.amount", f"0 to {money.MOST:.0f}")
+    terms = transaction.installments
+    if terms is not None and terms.count is not None and not 1 <= terms.count <= MAX_INSTALLMENTS:
+        raise Rejection(RejectionReason.RANGE, "transaction.installments.count", f"1 to {MAX_INSTALLMENTS}")
+    try:
+        epoch_micros(vector.computed_at)
+    except (ValueError, TypeError):
+        raise Rejection(RejectionReason.DATE, "computed_at", "an ISO 8601 time with its zone") from None
     try:
         money.minor_units(transaction.amount, transaction.currency)
     except KeyError:

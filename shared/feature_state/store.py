@@ -27,6 +27,7 @@ from redis.exceptions import NoScriptError
 
 from shared.feature_state.packing import packed, unpacked
 from shared.redis_errors import transient
+from shared.redis_primary import leaving_replicas
 
 KEPT_REFUSALS = 100_000
 """Of the latest ones in each partition. The sink needs them only until it has passed them."""
@@ -188,7 +189,7 @@ class FeatureStateStore:
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), TRIES_AGAIN),
         )
-        return cls(client, pseudonyms=pseudonyms)
+        return cls(leaving_replicas(client), pseudonyms=pseudonyms)
 
     async def close(self) -> None:
         await self._redis.aclose()

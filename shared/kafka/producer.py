@@ -142,6 +142,10 @@ class ReliableProducer:
         except (KafkaError, OSError) as error:
             await producer.stop()
             raise TransientError(f"brokers at {self._settings.bootstrap_servers}: {error!r}") from error
+        except BaseException:
+            # Whoever wanted it has no more time. Its tasks and sockets would stay.
+            await asyncio.shield(asyncio.ensure_future(producer.stop()))
+            raise
         return producer
 
     async def _renew(self) -> AIOKafkaProducer:

@@ -70,10 +70,12 @@ class PromotionConflict(Exception):
         self.found = found
 
 
-class Pointer(msgspec.Struct, frozen=True):
+class Pointer(msgspec.Struct, frozen=True, omit_defaults=True):
     version: str
     promoted_at: str
     by: str
+    withdrawn: bool = False
+    """Of `previous`: taken out by a rollback. One may return to it by another, and nothing else may ask it."""
 
 
 class Signer(Protocol):
@@ -218,7 +220,7 @@ class ModelRegistry(Trying):
             self.load(before.version).must_explain()
             self._write_pointer("current", Pointer(before.version, _now(), by))
             if now is not None:
-                self._write_pointer("previous", now)
+                self._write_pointer("previous", msgspec.structs.replace(now, withdrawn=True))
             return before.version
 
     def keep_policy(self, name: str, content: bytes) -> None:

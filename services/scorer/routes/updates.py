@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.scorer import openapi
-from services.scorer.door import Door, as_problems, idempotency_key, json_answer
+from services.scorer.door import Door, acts_on_all, as_problems, idempotency_key, json_answer
 from services.scorer.keys import Scope
-from services.scorer.routes.decisions import no_decision, own_only
+from services.scorer.routes.decisions import no_decision
 from services.scorer.updates import MAX_BODY_BYTES, Said, read_cancellation, read_verdict
 from shared.contracts.transactions import check_id
 
@@ -29,7 +29,7 @@ def add(app: FastAPI, door: Door, updates: Updates) -> None:
             body = await door.body_or_nothing(request, caller, MAX_BODY_BYTES)
             said = read_cancellation(body, caller.name, idempotency_key(request))
             with door.place(request):
-                taken = await updates.take(event_id, said, own_only(caller))
+                taken = await updates.take(event_id, said, None if acts_on_all(caller) else caller.name)
         if taken is None:
             raise no_decision()
         return json_answer(taken, 202)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from deploy.local.ports import free_port
 from deploy.local.valkey import Valkey
 from services.scorer.gathering import GatheringRedis
+from shared.redis_primary import leaving_replicas
 
 pytestmark = pytest.mark.integration
 
@@ -104,3 +106,24 @@ async def test_a_dead_server_is_an_error_for_everyone_and_not_a_wait(unique: str
     answers = await asyncio.gather(*(dead.get(unique) for _ in range(5)), return_exceptions=True)
     assert all(isinstance(answer, RedisError) for answer in answers)
     await dead.aclose()
+
+
+async def test_a_primary_that_has_become_a_replica_is_left(tmp_path: Path, unique: str) -> None:
+    """It goes on answering look-ups, and refuses every write: whoever keeps the connection never finds the new one."""
+    server = Valkey(tmp_path / "switched", free_port())
+    server.start()
+    client = leaving_replicas(cast(GatheringRedis, GatheringRedis.from_url(server.url, socket_timeout=5)))
+    try:
+        await client.set(unique, "1")
+        before = await client.client_id()
+        await client.execute_command("REPLICAOF", "127.0.0.1", str(free_port()))
+        script = "return redis.call('SET', KEYS[1], '2')"
+        for write in (client.set(unique, "2"), client.eval(script, 1, unique)):
+            with pytest.raises(RedisConnectionError, match="no primary any more"):
+                await write
+        assert await client.client_id() != before
+        await client.execute_command("REPLICAOF", "NO", "ONE")
+        await client.set(unique, "3")
+    finally:
+        await client.aclose()
+        server.stop()

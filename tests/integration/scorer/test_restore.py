@@ -79,6 +79,22 @@ async def test_a_redis_that_was_started_again_gets_the_decisions_that_its_log_la
     assert held.fingerprint == ANY_BODY
 
 
+async def test_a_claim_whose_mark_was_lost_is_marked_again_and_keeps_what_it_knows_of_its_purchase(
+    rig: Rig, unique: str
+) -> None:
+    store, decision = ClaimStore(rig.redis, ttl_s=60), msgspec.json.encode({"event_id": unique})
+    await publish(rig, unique, decision)
+    await rig.redis.set(f"d:{unique}", claim_of(unique, decision).encode(published=False))
+    other = f"{unique}-other"
+    await publish(rig, other, msgspec.json.encode({"event_id": other}))
+    await rig.redis.set(f"d:{other}", claim_of(other, b"{}").encode(published=False))
+    await rig.redis.script_flush()
+    assert await restorer(rig).restore()
+    held, of_another = await store.lookup_all([unique, other])
+    assert held is not None and held.published and held.fingerprint == claim_of(unique, decision).fingerprint
+    assert of_another is not None and not of_another.published, "the topic's is another decision"
+
+
 async def test_a_restored_index_is_not_trusted_if_redis_was_emptied_meanwhile(rig: Rig, unique: str) -> None:
     await publish(rig, unique, msgspec.json.encode({"event_id": unique}))
     await rig.redis.flushall()

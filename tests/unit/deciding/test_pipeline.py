@@ -264,6 +264,9 @@ def changed(**changes: Any) -> bytes:
         (changed(features__amount=1.0), b"cust_000001", "shape"),
         (changed(transaction__amount=-1.0), b"cust_000001", "range"),
         (changed(transaction__amount=1.001), b"cust_000001", "precision"),
+        (changed(transaction__amount=1e30), b"cust_000001", "range"),
+        (changed(transaction__installments={"count": 2**50}), b"cust_000001", "range"),
+        (changed(computed_at="soon"), b"cust_000001", "date"),
         (changed(transaction__currency="XXX"), b"cust_000001", "enum"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Protocol
 from hypothesis import strategies as st
 
 from shared.exposure import Reservation, Standing
-from shared.exposure.store import PENDING_MS, Placed
+from shared.exposure.store import MOST_ENTRIES, PENDING_MS, Placed
 
 NOW_MS = 1_780_315_200_000
 DAY = 20_605
@@ -182,6 +182,26 @@ async def what_is_taken_back_was_only_reserved(accounts: Accounts) -> None:
     assert await granted(accounts, purchase("d", 5_000))
 
 
+async def an_account_that_nobody_could_add_up_is_beyond_any_limit(accounts: Accounts) -> None:
+    """A merchant may call all of his customers the same, and adding them up would hold up everybody else."""
+    limit = 10**12
+    many = [purchase(f"event-{i}", 1, customer="guest") for i in range(MOST_ENTRIES + 1)]
+    assert all(await accounts.reserve(many, limit, NOW_MS))
+    await accounts.settle([(placed, Standing.COUNTS) for placed in many])
+    assert await granted(accounts, many[7], limit), "what it holds it holds"
+    assert not await granted(accounts, purchase("more", 1, customer="guest"), limit)
+    assert await granted(accounts, purchase("more", 1, customer="guest"), None)
+    await accounts.settle([(purchase("more", 1, customer="guest"), Standing.COUNTS)])
+    assert not await granted(accounts, purchase("more", 1, customer="guest"), limit), "nor does it grow any further"
+    assert await granted(accounts, purchase("other", 1), limit)
+    later = NOW_MS + 200 * 86_400_000
+    for i in range(2000):
+        new = purchase(f"new-{i}", 1, day=DAY + 200, customer="guest")
+        if await granted(accounts, new, limit, later):
+            return
+    raise AssertionError("what is over is not forgotten")
+
+
 CONTRACT = (
     the_limit_holds_for_all_that_is_open,
     many_at_once_do_not_pass_it_together,
@@ -199,6 +219,7 @@ CONTRACT = (
     a_change_of_what_is_not_there_changes_nothing,
     what_is_settled_again_changes_nothing_but_counts_where_it_had_lapsed,
     what_is_taken_back_was_only_reserved,
+    an_account_that_nobody_could_add_up_is_beyond_any_limit,
 )
 
 reservations = st.builds(

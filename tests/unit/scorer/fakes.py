@@ -21,7 +21,7 @@ from services.scorer.slot import ModelSlot
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import Limits
 from shared.exposure import Reservation, Standing
-from shared.exposure.store import GRACE_DAYS, PENDING_MS, Placed
+from shared.exposure.store import GRACE_DAYS, MOST_ENTRIES, PENDING_MS, Placed
 from shared.feature_state import Position
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import OutgoingRecord
@@ -148,6 +148,7 @@ class FakeExposures:
         self, partition: int, customer_id: str, mine: Reservation, limit_cents: int | None, now_ms: int
     ) -> bool:
         account = self.accounts.setdefault((partition, customer_id), {})
+        crowded = len(account) > MOST_ENTRIES
         for event_id, (standing, held) in list(account.items()):
             if event_id != mine.event_id and (0 < standing < now_ms or held.last_due < mine.day - GRACE_DAYS):
                 del account[event_id]
@@ -160,9 +161,9 @@ class FakeExposures:
             return True
         if before is not None and before >= now_ms and holds >= mine.cents:
             return True
-        if limit_cents is not None and owed + mine.cents > limit_cents:
+        if limit_cents is not None and (crowded or owed + mine.cents > limit_cents):
             return False
-        if before is None or before > 0:
+        if not crowded and (before is None or before > 0):
             account[mine.event_id] = (now_ms + PENDING_MS, mine)
         return True
 
@@ -180,9 +181,10 @@ class FakeExposures:
                 self.accounts.get((partition, customer_id), {}).pop(held.event_id, None)
 
     def _open(self, placed: Placed) -> bool:
-        """Not there, or reserved."""
-        held = self.accounts.get(placed[:2], {}).get(placed[2].event_id)
-        return held is None or held[0] > 0
+        """Reserved, or not there where there is room."""
+        account = self.accounts.get(placed[:2], {})
+        held = account.get(placed[2].event_id)
+        return len(account) <= MOST_ENTRIES if held is None else held[0] > 0
 
     async def change(self, partitions: Iterable[int], customer_id: str, event_id: str, standing: Standing) -> None:
         await self._answer()

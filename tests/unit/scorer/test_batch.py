@@ -55,6 +55,8 @@ async def test_the_decisions_are_on_the_topic_byte_for_byte(client: httpx.AsyncC
         (b"{}", 422, "shape"),
         (b"7", 422, "shape"),
         (b"[]", 422, "size"),
+        (b"", 400, "empty"),
+        (b"\xef\xbb\xbf \n", 400, "empty"),
         (array(*[b"{}"] * (MOST + 1)), 422, "size"),
         (b"[{}", 400, "syntax"),
         (b"[" * 100_000, 400, "depth"),
@@ -66,6 +68,11 @@ async def test_what_is_no_batch_is_refused_as_a_whole(
     client: httpx.AsyncClient, body: bytes, status: int, reason: str
 ) -> None:
     assert_problem(await client.post(BATCH_URL, content=body, headers=JSON), status, reason)
+
+
+async def test_a_byte_order_mark_is_no_part_of_it(client: httpx.AsyncClient) -> None:
+    answer = await client.post(BATCH_URL, content=b"\xef\xbb\xbf" + array(body_of(1)), headers=JSON)
+    assert [one["decision"] for one in answer.json()] == ["approve"]
 
 
 async def test_a_key_belongs_to_one_batch(client: httpx.AsyncClient) -> None:

@@ -205,6 +205,20 @@ async def test_while_a_new_feature_set_comes_into_service_each_vector_finds_its_
     ]
 
 
+async def test_what_was_rolled_back_decides_nothing_not_even_what_is_of_its_feature_set_alone(
+    registry: ModelRegistry, slot: ModelSlot, reloader: ModelReloader
+) -> None:
+    first = put_in_service(registry)
+    second = put_in_service(registry, intercept=-1.0, feature_set_version="2-later")
+    await reloader.look()
+    registry.rollback("test")
+    assert await reloader.look()
+    assert {each.version for each in slot.lineup.champions.values()} == {first}
+    assert registry.rollback("test") == second, "one may return to it all the same"
+    await reloader.look()
+    assert slot.lineup.champions["2-later"].version == second
+
+
 async def test_the_model_before_is_put_aside_once_both_are_of_one_feature_set(
     registry: ModelRegistry, slot: ModelSlot, reloader: ModelReloader
 ) -> None:

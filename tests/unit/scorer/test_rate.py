@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.scorer.admission import Admission
+from services.scorer.door import Door
+from services.scorer.keys import Access, Caller, Scope
+from services.scorer.problems import Problem
 from services.scorer.rate import Rate, TokenBuckets
 from tests.unit.scorer.fakes import Outside
 from tests.unit.scorer.rest import client_of
@@ -32,6 +37,18 @@ def test_callers_have_buckets_of_their_own() -> None:
         buckets.take("shop", RATE)
     assert buckets.take("shop", RATE) > 0
     assert buckets.take("other", RATE) == 0.0
+
+
+def test_keys_of_one_owner_with_rates_of_their_own_neither_drain_nor_fill_each_other() -> None:
+    slow = Caller("shop", frozenset({Scope.DECIDE}), Rate(1.0, 2))
+    fast = Caller("shop", frozenset({Scope.DECIDE}), Rate(1000.0, 400))
+    admission = Admission(most=1, within_s=1.0)
+    door = Door(Access(None), admission, RATE, read_seconds=1.0, max_arriving=1, deadline_s=1.0)
+    for _ in range(400):
+        door.charge(fast, 1)
+    door.charge(slow, 2)
+    with pytest.raises(Problem):
+        door.charge(slow, 1)
 
 
 @given(st.lists(st.floats(0.0, 3.0), min_size=1, max_size=200))

@@ -132,6 +132,17 @@ async def test_the_claim_of_another_body_stays_the_events_one_decision() -> None
     assert outside.sender.on(DECISIONS.name) == []
     assert letters(outside) == [("conflict", 0), ("conflict", 1)]
     assert outside.claims.held == {vector.event_id: left}
+    # The account's entry is named by the event, and the checkout may be about to settle it: it is left to lapse.
+    assert await owes(outside, vector)
+    assert not await owes(outside, vector, now_ms=2**43)
+
+
+async def test_who_uses_the_event_of_another_customer_owes_nothing_for_it() -> None:
+    vector = a_vector(1, customer_id="cust_000077", event_id=a_vector(1).event_id)
+    left = Claim(vector.event_id, accepted(1).fingerprint, encode_like_rest())
+    outside = Outside(claims=FakeClaims({vector.event_id: left}))
+    await door(outside).handle(of([vector]))
+    assert letters(outside) == [("conflict", 0)]
     assert not await owes(outside, vector)
 
 
@@ -273,12 +284,12 @@ def letters(outside: Outside) -> list[tuple[str, int]]:
     return [(body["reason"], body["offset"]) for body in bodies]
 
 
-async def owes(outside: Outside, vector: FeatureVector) -> bool:
+async def owes(outside: Outside, vector: FeatureVector, now_ms: int = 0) -> bool:
     """Whether the purchase is on its customer's account: a limit just above it leaves no room for another like it."""
     bought = vector.transaction
     placed = (PLACE.partition, bought.customer_id, reservation_of(bought, outside.decider().policy))
     again = replace(placed[2], event_id="another")
-    room = await outside.exposures.reserve([(*placed[:2], again)], placed[2].cents, 0)
+    room = await outside.exposures.reserve([(*placed[:2], again)], placed[2].cents, now_ms)
     return not room[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from services.scorer.metrics import MODEL_REFUSED
 from services.scorer.reload import ModelReloader
@@ -87,6 +88,11 @@ async def test_one_that_could_not_be_read_is_tried_as_soon_as_it_can(
     graph.rename(graph.with_suffix(".elsewhere"))
     assert await reloader.look_at_trials()
     assert (slot.lineup.arms, roles("challenger")) == ({}, [there])
+    with capture_logs() as lines:
+        for _ in range(3):
+            await reloader.look()
+            await reloader.look_at_trials()
+    assert [line["event"] for line in lines] == [], "it was told once"
     graph.with_suffix(".elsewhere").rename(graph)
     assert await reloader.look_at_trials()
     assert slot.lineup.arms["canary"].version == away

@@ -220,7 +220,8 @@ async def test_without_a_key_each_is_an_update_of_its_own(client: httpx.AsyncCli
 
 async def test_who_did_not_ask_for_the_decision_cannot_call_the_purchase_off(tmp_path: Path) -> None:
     outside = Outside()
-    keys = {owner: new_key(owner, [Scope.DECIDE]) for owner in ("a", "b")}
+    scopes = {"a": [Scope.DECIDE, Scope.READ], "b": [Scope.DECIDE, Scope.READ], "c": [Scope.DECIDE, Scope.REVIEW]}
+    keys = {owner: new_key(owner, of) for owner, of in scopes.items()}
     path = tmp_path / "keys"
     path.write_text("".join(f"{line}\n" for _, line in keys.values()))
     async with client_of(outside.checkout(), Access.load(path), updates=updates_of(outside, tmp_path)) as client:
@@ -228,6 +229,7 @@ async def test_who_did_not_ask_for_the_decision_cannot_call_the_purchase_off(tmp
         assert (await client.post(URL, content=body_of(), headers=JSON | said["a"])).status_code == 200
         assert_problem(await say(client, "cancel", **said["b"]), 404, "not-found")
         assert (await say(client, "cancel", **said["a"])).status_code == 202
+        assert (await say(client, "cancel", **said["c"])).status_code == 202, "whoever reviews acts for all"
 
 
 async def test_without_kafka_nothing_is_taken(tmp_path: Path) -> None:
