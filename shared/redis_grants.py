@@ -81,7 +81,7 @@ USERS: dict[str, User] = {
         reads=(POSITIONS, REFUSED),
         commands=(*_SCRIPTS, "get", "set", "hget", "hset", "zrangebyscore"),
     ),
-    "flit-ingestor": User(writes=(CURSORS,), commands=("hgetall", "hset", "hdel")),
+    "flit-ingestor": User(writes=(CURSORS,), commands=("hgetall", "hset", "hdel", "expire")),
     # Looks for all cursors; names of other keys are seen on the way, what they hold isn't.
     "flit-ledger": User(reads=(CURSORS,), commands=("scan", "type", "hget")),
     # Erasures, reconciliations and repairs of the sink; replays of dead letters.

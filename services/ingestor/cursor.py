@@ -93,6 +93,13 @@ class CursorStore:
         except (RedisError, OSError) as error:
             raise TransientError(f"Redis: {error!r}") from error
 
+    async def expire(self, source: str, seconds: int) -> None:
+        """Forget the source after so long, unless this is said again."""
+        try:
+            await self._redis.expire(f"ingestor:{source}", seconds)
+        except (RedisError, OSError) as error:
+            raise TransientError(f"Redis: {error!r}") from error
+
     async def rewind(self, source: str) -> None:
         """To the beginning of the run; the day that tenures are counted from stays."""
         try:

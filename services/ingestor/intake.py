@@ -150,6 +150,8 @@ class Session:
 
     async def next_batch(self, at_most: int | None = None) -> Results:
         """What has arrived, mapped; empty at the end of the stream. Raises SourceBroken, Stopped."""
+        if self._stream.clock.jumped():
+            raise SourceBroken("clock: ours was set, or this machine slept: the source has to say its own again")
         lines = await unless_stopped(self._intake.stop, self._stream.next_batch())
         reading = self._reading()
         return [read_line(line, reading) for line in lines[:at_most]]
@@ -166,4 +168,6 @@ class Session:
     def _reading(self) -> Reading:
         clock = self._stream.clock
         day = self._server_day or clock.day()
-        return self._intake.reading(self._run, day, clock.corrected(self._intake.now()))
+        ours = self._intake.now()
+        # What came as the machine woke up is judged by the clock that it woke up with.
+        return self._intake.reading(self._run, day, ours if clock.jumped() else clock.corrected(ours))

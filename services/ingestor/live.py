@@ -29,6 +29,10 @@ SAVE_PAUSE_S = 5.0
 """After a save that failed; the next one holds what this one missed."""
 
 
+KEPT_SECONDS = 7 * 86_400
+"""A live run's count, after its last event: as long as somebody may audit it. Each new stream is a run of its own."""
+
+
 class LiveIngest:
     """Brings live events onto Kafka. A stream that ends or breaks is followed by a new run: its ids start again.
 
@@ -42,6 +46,8 @@ class LiveIngest:
         self._generator = generator
         self._last_start: datetime | None = None
         self._no_save_before_s = 0.0
+        self._kept, self._kept_before_s = "", 0.0
+        """The run whose count is kept for a while, and until when that needs not be said again."""
         self.lines = 0
         """Whole lines acknowledged, refused ones included."""
 
@@ -96,6 +102,9 @@ class LiveIngest:
         try:
             async with asyncio.timeout(SAVE_SECONDS):
                 await self._cursors.save(run.source, Cursor(acknowledged=acknowledged))
+                if time.monotonic() >= self._kept_before_s or run.source != self._kept:
+                    await self._cursors.expire(run.source, KEPT_SECONDS)
+                    self._kept, self._kept_before_s = run.source, time.monotonic() + KEPT_SECONDS / 24
         except (TransientError, TimeoutError) as error:
             self._no_save_before_s = time.monotonic() + SAVE_PAUSE_S
             log.warning("count_not_saved", error=repr(error), acknowledged=acknowledged)

@@ -157,7 +157,7 @@ class ServerClock:
 
     def __init__(self, date_header: str | None) -> None:
         self._asked_s = time.monotonic()
-        self._then = datetime.now(UTC)
+        self._then = self._opened = datetime.now(UTC)
         self._known = False
         if date_header is not None:
             try:
@@ -176,6 +176,12 @@ class ServerClock:
         theirs = self._now()
         differs = self._known and abs((theirs - ours).total_seconds()) > CLOCK_TOLERANCE_S
         return theirs if differs else ours
+
+    def jumped(self) -> bool:
+        """Whether our clock was set since the stream was opened, or the machine slept, which the monotonic clock knows
+        nothing of. Then nobody knows what the source's clock shows, and it has to be asked again."""
+        by_ours = (datetime.now(UTC) - self._opened).total_seconds()
+        return abs(by_ours - (time.monotonic() - self._asked_s)) > CLOCK_TOLERANCE_S
 
     def _now(self) -> datetime:
         return self._then + timedelta(seconds=time.monotonic() - self._asked_s)

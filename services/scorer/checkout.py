@@ -68,8 +68,8 @@ class Question:
     schema_version: str | None = None
     traceparent: str | None = None
     acts_on_all: bool = True
-    """The caller may call off what others have asked for; otherwise, and to look up without the right to read, it has to
-    be noted that he has asked himself."""
+    """The caller may call off what others have asked for; otherwise, and to look up without the right to read, it has
+    to be noted that he has asked himself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,11 @@ class Lane:
     async def _refused(self, low: int, high: int) -> frozenset[int] | None:
         """None where the lane was closed meanwhile."""
         gate = self._gate
-        return frozenset() if gate is None else await patiently(lambda: gate.refused(low, high), self._closing)
+        if gate is None:
+            return frozenset()
+        refused = await patiently(lambda: gate.refused(low, high), self._closing)
+        self._awaits_verdict = False
+        return refused
 
     def _settle(self, records: Sequence[StampedRecord], built: Built) -> None:
         for record in records:
@@ -212,7 +216,6 @@ class Lane:
         if self._buffer[0].offset > judged:
             await self._pause(GATE_POLL_S)
             return 0
-        self._awaits_verdict = False
         while self._buffer[count - 1].offset > judged:
             count -= 1
         return count

@@ -88,6 +88,7 @@ class Cursors(CursorStore):
         super().__init__(Redis())  # never connected
         self.failures = failures
         self.saved: dict[str, Cursor] = {}
+        self.expiring: dict[str, int] = {}
 
     async def load(self, source: str) -> Cursor:
         self._fail()
@@ -96,6 +97,9 @@ class Cursors(CursorStore):
     async def save(self, source: str, cursor: Cursor) -> None:
         self._fail()
         self.saved[source] = cursor
+
+    async def expire(self, source: str, seconds: int) -> None:
+        self.expiring[source] = seconds
 
     async def rewind(self, source: str) -> None:
         self._fail()

@@ -42,6 +42,7 @@ async def test_a_stream_that_ends_is_followed_by_a_run_of_another_name() -> None
     assert len({value["source"] for value in transactions}) == 3
     assert len({value["event_id"] for value in transactions}) == 15
     assert [cursor.acknowledged for cursor in cursors.saved.values()] == [5, 5, 5]
+    assert cursors.expiring.keys() == cursors.saved.keys(), "each stream is a run of its own, and none is kept for ever"
 
 
 async def test_a_stream_cut_in_the_middle_of_a_line_leaves_one_letter_and_is_asked_for_again() -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
 
 import httpx
 import pytest
@@ -150,6 +152,16 @@ def test_a_clock_of_ours_that_shows_about_the_same_time_is_the_finer_one() -> No
 def test_without_a_date_of_the_source_our_clock_is_right_whatever_it_shows() -> None:
     ours = datetime.fromisoformat("2001-01-01T00:00:00+00:00")
     assert ServerClock(None).corrected(ours) == ours
+
+
+def test_a_machine_that_slept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monotonic clock stands still meanwhile, so that the source's own would be taken for an hour behind."""
+    clock = ServerClock(format_datetime(datetime.now(UTC), usegmt=True))
+    assert not clock.jumped()
+    asleep_s = 3600.0
+    woken = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: woken() - asleep_s)
+    assert clock.jumped()
 
 
 @pytest.mark.parametrize("header", [None, "yesterday", ""])
