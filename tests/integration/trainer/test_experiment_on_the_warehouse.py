@@ -227,7 +227,8 @@ def test_the_guard_as_a_process_stops_it_and_itself_ends_only_when_told_to(runni
     out, log = process.communicate(timeout=60)
     assert process.returncode == 0, log
     assert json.loads(out).keys() == {"experiment", "decisions", "stopped", "reasons"}
-    assert [json.loads(line)["event"] for line in log.splitlines() if '"error"' in line] == ["experiment_stopped"]
+    said = [json.loads(line)["event"] for line in log.splitlines() if '"error"' in line]
+    assert said == ["experiment_stopped", "alert"]
     [row] = rows_of(running.settings)
     detail = row["detail"] if isinstance(row["detail"], dict) else json.loads(row["detail"])
     assert (row["model_version"], detail["experiment"]) == (running.experiment.arms[0].model_version, "trial")
