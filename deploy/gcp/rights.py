@@ -43,8 +43,8 @@ RIGHTS: Mapping[str, Rights] = {
     # Makes states anew from what retention has taken from the log.
     "features": Rights([JOBS], {BNPL_RAW: VIEWER, ML_RAW: VIEWER}),
     # Learns from views, whose tables it must be able to read; its answers lie in tables of ML for a while, and so do
-    # drift and performance. Verdicts stand beside the decisions, none of which it may touch; features of the past, which it
-    # makes again before each candidate's gates, beside those of the stream.
+    # drift and performance. Verdicts stand beside the decisions, none of which it may touch; features of the past,
+    # which it makes again before each candidate's gates, beside those of the stream.
     "trainer": Rights(
         [JOBS, READ_SESSIONS],
         {BNPL_RAW: VIEWER, ML_RAW: VIEWER, ML: EDITOR},

@@ -16,12 +16,11 @@ from pydantic_settings import SettingsConfigDict
 from shared.settings import BigQuerySettings, ServiceSettings, load_settings
 from shared.warehouse import tables
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
+from shared.warehouse.scratch import EXPIRY
 
 GIB = 2**30
 EMULATOR = "BIGQUERY_EMULATOR_HOST"
 QUERY_TIMEOUT_S = 300.0
-_EXPIRY = "OPTIONS(expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 1 HOUR))"
-"""Of a scratch table that a killed kernel leaves behind: it may hold personal data."""
 
 
 class NotebookSettings(ServiceSettings):
@@ -47,7 +46,7 @@ def read(sql: str, *, max_gib: float = 1.0) -> pd.DataFrame:
     scratch = f"{tables.ML}.scratch_notebook_{uuid.uuid4().hex}"
     try:
         client.query(
-            f"CREATE TABLE `{settings.project}.{scratch}` {_EXPIRY} AS {sql.replace('{project}', settings.project)}",
+            f"CREATE TABLE `{settings.project}.{scratch}` {EXPIRY} AS {sql.replace('{project}', settings.project)}",
             bigquery.QueryJobConfig(maximum_bytes_billed=int(max_gib * GIB), use_query_cache=False),
             retry=RETRY,
             timeout=CALL_TIMEOUT_S,

@@ -15,8 +15,8 @@ from services.scorer.door import problem_of
 from services.scorer.idempotency import KeyGuard
 from services.scorer.metrics import SERVICE
 from services.scorer.problems import body_of
-from shared.contracts.rejections import MALFORMED, InputWarning, Rejection, RejectionReason
-from shared.contracts.wire import BYTE_ORDER_MARK
+from shared.contracts.rejections import MALFORMED, Rejection, RejectionReason
+from shared.contracts.wire import text_of
 from shared.telemetry.metrics import INPUT_WARNINGS
 
 log = structlog.get_logger()
@@ -36,11 +36,9 @@ class Batch:
 
     def split(self, body: bytes) -> list[bytes]:
         """The bytes of each purchase. What is in them is not looked at yet. Raises `Rejection`."""
-        if body.startswith(BYTE_ORDER_MARK):
-            body = body[len(BYTE_ORDER_MARK) :]
-            INPUT_WARNINGS.labels(SERVICE, InputWarning.BYTE_ORDER_MARK.value).inc()
-        if not body.strip():
-            raise Rejection(RejectionReason.EMPTY, "", _EXPECTED, status=MALFORMED)
+        body, warnings = text_of(body, _EXPECTED)
+        for rule in warnings:
+            INPUT_WARNINGS.labels(SERVICE, rule.value).inc()
         try:
             parts = _ARRAY.decode(body)
         except msgspec.ValidationError:

@@ -40,7 +40,8 @@ class ModelReloader:
         self._lacking: set[str] = set()
         """Of those that are to be tried."""
         self._told: dict[str, str] = {}
-        """The fault that was logged last, of what is in service and of what is tried."""
+        """The fault that was logged last: of what is in service, of the list of what is tried, of each that is on
+        it."""
         self._looking = asyncio.Lock()
         """A switch over REST looks, too: of two looks at once the earlier one could put its model in last."""
         self._update_gauges(None)
@@ -95,11 +96,11 @@ class ModelReloader:
             # Where a candidate stands on the ladder is the trainer's affair; what is tried says the rest.
             found = await asyncio.to_thread(self._registry.trials)
             trials = msgspec.structs.replace(found, candidacy=None, successor=None)
+            self._told.pop(_TRIED, None)
         except (ArtifactRefused, OSError) as error:
             self._refused(error, _TRIED)
             return False
         if trials == self._trials and not self._lacking:
-            self._told.pop(_TRIED, None)
             return False
         kept = self._tried if trials == self._trials else {}
         arms = {arm.name: arm.model_version for arm in trials.experiment.arms} if trials.experiment else {}

@@ -98,10 +98,8 @@ def judge(holdout: Examples, challenger: NDArray[np.float64], champion: Champion
         why = champion.trouble or "no model is in service"
         return Verdict(champion.trouble is None or beats_rule, (f"no champion to beat: {why}", about_rule))
     gained = log_losses(holdout.label, champion.probability) - log_losses(holdout.label, challenger)
-    mean, error = (
-        weighted_mean(gained, holdout.weight),
-        weighted_mean_error(gained, holdout.weight, numbered(holdout.customer_id)),
-    )
+    mean = weighted_mean(gained, holdout.weight)
+    error = weighted_mean_error(gained, holdout.weight, numbered(holdout.customer_id))
     better = mean > 0
     about_champion = (
         f"{'beats' if better else 'does not beat'} champion {champion.version}: "

@@ -27,14 +27,12 @@ from shared.warehouse import tables, views
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
 from shared.warehouse.columns import Table
 from shared.warehouse.reading import read_client
+from shared.warehouse.scratch import EXPIRY
 
 if TYPE_CHECKING:
     import pyarrow
 
 log = structlog.get_logger()
-
-SCRATCH_HOURS = 1
-"""A scratch table that a killed process leaves behind removes itself after this long."""
 
 QUERY_TIMEOUT_S = 300.0
 """For the join behind the training view, over all of history."""
@@ -238,10 +236,9 @@ class Warehouse:
         """The answer of a query, in a table of its own: of all ways this one reads fast from Google's service and from
         the emulator alike."""
         scratch = scratch_name(self.project)
-        expiry = f"OPTIONS(expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {SCRATCH_HOURS} HOUR))"
         with as_unavailable(self.project):
             self.client.query(
-                f"CREATE OR REPLACE TABLE `{scratch}` {expiry} AS {select}", retry=RETRY, timeout=CALL_TIMEOUT_S
+                f"CREATE OR REPLACE TABLE `{scratch}` {EXPIRY} AS {select}", retry=RETRY, timeout=CALL_TIMEOUT_S
             ).result(timeout=QUERY_TIMEOUT_S)
             try:
                 yield self.client.list_rows(scratch, retry=RETRY, timeout=QUERY_TIMEOUT_S)

@@ -46,6 +46,16 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 msgspec's own errors."""
 
 
+def text_of(raw: bytes, expected: str) -> tuple[bytes, tuple[InputWarning, ...]]:
+    """A document without the mark that some editors put before it. Raises `Rejection` (empty)."""
+    warnings: tuple[InputWarning, ...] = ()
+    if raw.startswith(BYTE_ORDER_MARK):
+        raw, warnings = raw[len(BYTE_ORDER_MARK) :], (InputWarning.BYTE_ORDER_MARK,)
+    if not raw.strip():
+        raise Rejection(RejectionReason.EMPTY, "", expected, status=MALFORMED)
+    return raw, warnings
+
+
 def parse_object(raw: bytes | None, *, max_bytes: int) -> Document:
     """Parse one JSON object.
 
@@ -56,12 +66,7 @@ def parse_object(raw: bytes | None, *, max_bytes: int) -> Document:
         raise Rejection(RejectionReason.TOMBSTONE, "", "a JSON object, not a null value")
     if len(raw) > max_bytes:
         raise Rejection(RejectionReason.SIZE, "", f"at most {max_bytes} bytes, got {len(raw)}", status=TOO_LARGE)
-    warnings: tuple[InputWarning, ...] = ()
-    if raw.startswith(BYTE_ORDER_MARK):
-        raw = raw[len(BYTE_ORDER_MARK) :]
-        warnings = (InputWarning.BYTE_ORDER_MARK,)
-    if not raw.strip():
-        raise Rejection(RejectionReason.EMPTY, "", "a JSON object", status=MALFORMED)
+    raw, warnings = text_of(raw, "a JSON object")
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:

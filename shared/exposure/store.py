@@ -86,9 +86,7 @@ for i = 1, #KEYS do
     granted[i] = 1
   elseif limit >= 0 and (crowded or sum + cents > limit) then
     granted[i] = 0
-  elseif crowded then
-    granted[i] = 1
-  elseif released then
+  elseif crowded or released then
     granted[i] = 1
   else
     local period, count = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])

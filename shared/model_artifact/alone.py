@@ -20,24 +20,11 @@ class Busy(Exception):
 def alone(path: Path, work: str) -> Iterator[None]:
     """While it lasts, no other process of this machine is at this work. Raises Busy. The kernel takes the lock
     back when its holder dies."""
-    with _locked(path, fcntl.LOCK_NB, work):
-        yield
-
-
-@contextmanager
-def in_turn(path: Path) -> Iterator[None]:
-    """The same for work that is over soon: who comes while another is at it waits."""
-    with _locked(path, 0, str(path)):
-        yield
-
-
-@contextmanager
-def _locked(path: Path, how: int, work: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | how)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy(work) from None
         yield

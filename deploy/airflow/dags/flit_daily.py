@@ -37,8 +37,8 @@ SEED = f"{{{{ macros.ds_format(macros.ds_add({NIGHT}, -1), '%Y-%m-%d', '%Y%m%d')
 OF_ONE_DAY = ("read",)
 """Tasks whose success for one day says nothing of another: a day that is missing stays missing."""
 
-
 RUNBOOK = "docs/operations/alerts.md#nightly-run"
+NIGHT_KEY = "flit_daily: the night's run failed"
 
 
 def tell(context: dict[str, Any]) -> None:
@@ -61,9 +61,6 @@ def tell_of_run(context: dict[str, Any]) -> None:
 
 def tell_run_over(_: dict[str, Any]) -> None:
     alert("--resolve", NIGHT_KEY)
-
-
-NIGHT_KEY = "flit_daily: the night's run failed"
 
 
 def key_of(context: dict[str, Any]) -> str:

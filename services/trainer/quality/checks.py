@@ -15,7 +15,7 @@ from great_expectations.checkpoint import UpdateDataDocsAction
 from services.trainer.quality.frames import Frames
 from services.trainer.quality.suites import Declared, suites
 from shared.feature_definitions import FEATURES
-from shared.model_artifact.alone import in_turn
+from shared.model_artifact.registry import held
 from shared.warehouse import tables
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ def check(frames: Frames, folder: Path, *, pages: bool = True) -> Checked:
     """Hold each frame against the suite of its name. The pages in the folder keep the earlier results. Who shares it
     waits: what is in it is written anew each time."""
     folder.mkdir(parents=True, exist_ok=True)
-    with in_turn(folder / "lock"):
+    with held(folder / "lock"):
         return _check(frames, folder, pages)
 
 

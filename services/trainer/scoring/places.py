@@ -21,12 +21,13 @@ from services.trainer.data_commands import kept_at
 from services.trainer.examples import FEATURE_PREFIX, TrainingRefused
 from services.trainer.scoring.columns import FEATURE_SET, FEATURES, KEYS, InputRefused, is_text
 from services.trainer.scoring.run import BATCH_ROWS, MODEL_VERSION, PROBABILITY, RAW
-from services.trainer.warehouse import SCRATCH_HOURS, Warehouse, as_unavailable, scratch_name
+from services.trainer.warehouse import Warehouse, as_unavailable, scratch_name
 from shared.warehouse import tables, views
 from shared.warehouse.arrow import TYPES
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
 from shared.warehouse.columns import ColumnType
 from shared.warehouse.schema import ALIASES
+from shared.warehouse.scratch import SCRATCH_HOURS
 
 PAGE_BYTES = 1 << 20
 """Of a column that is read at once. Without it a file of one row group would be in memory as a whole."""
