@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from contextlib import nullcontext
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -31,7 +32,7 @@ async def read_body(request: Request, max_bytes: int, max_seconds: float) -> byt
         raise _too_large(max_bytes)
     received, spilt = bytearray(), 0
     try:
-        async with asyncio.timeout(max_seconds):
+        async with nullcontext() if _is_whole(request) else asyncio.timeout(max_seconds):
             async for chunk in request.stream():
                 if not too_large:
                     received += chunk
@@ -47,6 +48,11 @@ async def read_body(request: Request, max_bytes: int, max_seconds: float) -> byt
     if too_large:
         raise _too_large(max_bytes)
     return _unpack(bytes(received), max_bytes) if packed else bytes(received)
+
+
+def _is_whole(request: Request) -> bool:
+    """Whether nothing of it is on its way any more (see `BoundedHttp`): a timer would be for nothing."""
+    return bool(request.scope.get("state", {}).get("whole", False))
 
 
 def _check_content_type(value: str | None) -> None:

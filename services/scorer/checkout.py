@@ -26,7 +26,7 @@ from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
 from shared.deciding import Degraded
-from shared.exposure.store import Placed
+from shared.exposure.store import PENDING_MS, Placed
 from shared.feature_definitions import CustomerState, Sighting, make_vector
 from shared.feature_definitions.stored import LayoutMismatch
 from shared.feature_state import PartitionCountMismatch
@@ -40,6 +40,9 @@ NOTHING_READ = AsOf(transactions=-1, outcomes=-1)
 
 PUBLISHING_POLLS, PUBLISHING_PAUSE_S = 5, 0.01
 """How long another caller's claim may take to be marked before it is produced again: 50 ms, several times the usual."""
+
+FRESH_S = PENDING_MS / 2000
+"""So long after a request began what it reserved is still there, for sure: half of a reservation's life."""
 
 STREAM_POLLS, STREAM_PAUSE_S = 25, 0.02
 """How long a purchase that the stream already counted may take to be decided there: half a second."""
@@ -174,7 +177,9 @@ class Checkout:
             if not question.acts_on_all:  # known from here on to have the very body that was decided on
                 noting = self._rounds.note.ask((question.caller, claim.event_id))
             if not claim.published and (mine or not await self._marked_by_another(claim)):
-                marking = await self._publish(claim, addressed, question.traceparent, mine)
+                # A process that stood still meanwhile may have lost its reservation, and others taken its place.
+                reserved = mine and time.perf_counter() - started < FRESH_S
+                marking = await self._publish(claim, addressed, question.traceparent, reserved)
             if noting is not None:
                 await _noted(noting, claim)
             return claim.decision
@@ -250,10 +255,10 @@ class Checkout:
         raise Unavailable("pending", "the purchase came over the stream, which has not decided it yet")
 
     async def _publish(
-        self, claim: Claim, addressed: _Addressed, traceparent: str | None, mine: bool
+        self, claim: Claim, addressed: _Addressed, traceparent: str | None, reserved: bool
     ) -> Awaitable[bool] | None:
         """Returns once the topic holds the claim's bytes, with the marking of it, under way. Raises Unavailable."""
-        if not mine and not await self._held(addressed.placed, claim):
+        if not reserved and not await self._held(addressed.placed, claim):
             raise Unavailable("limit-reached", "it was approved before, and the limit has no room for it any more")
         partition = addressed.partition if self._pseudonyms.on else None
         record = decision_record(claim, traceparent, partition, exposure=addressed.placed[2].text())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -114,7 +114,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._turned_away = False
             self._expect_head(self.limits.keep_alive_seconds + self.limits.read_seconds)
             return
-        self._note_arrival()
+        self._note_arrival()["whole"] = True
         if self._is_purchase() and not self.cycle.response_complete:
             self._count_whole(1)
         super().on_message_complete()
@@ -151,9 +151,12 @@ class BoundedHttp(HttpToolsProtocol):
         CHECKOUTS.labels("503").inc()
         self.transport.write(_OVERLOADED)
 
-    def _note_arrival(self) -> None:
+    def _note_arrival(self) -> dict[str, Any]:
+        """The request's state, of which the application reads."""
         # The loop's own time is that of its latest look at the sockets: what was read since has waited from then on.
-        self.scope.setdefault("state", {})["arrived_s"] = self.loop.time()
+        state: dict[str, Any] = self.scope.setdefault("state", {})
+        state["arrived_s"] = self.loop.time()
+        return state
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._refusal or Problem(400, "http", "this is no request as HTTP/1.1 has it"))

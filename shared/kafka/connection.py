@@ -10,10 +10,11 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
-from shared.kafka import reading, rebootstrap
+from shared.kafka import compression, reading, rebootstrap
 from shared.kafka.errors import BadTlsFile
 from shared.settings import KafkaSettings
 
+compression.install()
 reading.install()
 rebootstrap.install()
 

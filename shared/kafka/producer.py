@@ -223,6 +223,8 @@ async def _one_by_one(producer: AIOKafkaProducer, records: Sequence[OutgoingReco
 
 async def _acknowledged(pending: Sequence[Awaitable[Any]]) -> list[Any]:
     """All answers; the first error only once every one of them has its answer."""
+    if len(pending) == 1:  # a checkout's
+        return [await pending[0]]
     answers = await asyncio.gather(*pending, return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException):

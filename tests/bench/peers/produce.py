@@ -12,6 +12,8 @@ import time
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
+from shared.kafka import compression
+
 AT_ONCE = 2_000
 """Whose acknowledgements are awaited together."""
 
@@ -29,6 +31,7 @@ async def read(brokers: str, source: str, count: int) -> list[ConsumerRecord]:
 
 async def run(brokers: str, source: str, target: str, count: str) -> None:
     records = await read(brokers, source, int(count))
+    compression.install()  # ours pack so, and what is measured is what they do beside it
     producer = AIOKafkaProducer(
         bootstrap_servers=brokers,
         enable_idempotence=True,

@@ -15,10 +15,10 @@ from tests.chaos.controls.fault_points import PLACES, Deed, Order, Points, give,
 
 PROGRAM = """
 import pathlib, sys
-from shared.feature_state.store import Position
+from shared.feature_state import Position
 from tests.chaos.controls import fault_points
 folder = pathlib.Path(sys.argv[1])
-place = fault_points.Place("after-text", "shared.feature_state.store:Position", "__str__")
+place = fault_points.Place("after-text", "shared.feature_state.position:Position", "__str__")
 fault_points.PLACES["features"] = (place,)
 fault_points.arm("features", folder)
 for number in range(5):

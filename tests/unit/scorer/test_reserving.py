@@ -31,6 +31,7 @@ from tests.unit.scorer.fakes import FakeClaims, FakeExposures, FakeSender, Outsi
 from tests.unit.scorer.parts import a_vector, accepted, body_of, register
 
 NOW_MS = int(clock().timestamp() * 1000)
+NOW_DAY = NOW_MS // DAY_MS
 SAFE = {"customer": {"tenure_days": 3000, "credit_score_range": "excellent"}}
 PARTITION = partition_of(b"cust_000001", 4)
 
@@ -238,6 +239,28 @@ async def test_what_was_claimed_a_while_ago_passes_the_limit_no_more_than_anythi
         assert later.value.reason == "limit-reached"
     assert len(outside.sender.on(DECISIONS.name)) == 20
     assert sum(held.cents for standing, held in account(outside).values() if standing == 0) == 20 * 9_900
+
+
+async def test_who_stood_still_after_his_claim_passes_the_limit_no_more_than_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = outside_with_a_model(tmp_path)
+
+    class Paused(FakeClaims):
+        """Before its answer is heard the reservation has ended, and others have taken its place."""
+
+        async def claim(self, wanted: Sequence[Claim]) -> list[Claim]:
+            held = await super().claim(wanted)
+            account(outside).clear()
+            account(outside)["another"] = (Standing.COUNTS.value, Reservation("another", 200_000, NOW_DAY, 14, 4))
+            monkeypatch.setattr("services.scorer.checkout.FRESH_S", 0.0)
+            return held
+
+    outside.claims = Paused()
+    with pytest.raises(Unavailable) as refused:
+        await outside.checkout().decide(Question(bodies(1, 99.0)[0]))
+    assert refused.value.reason == "limit-reached"
+    assert outside.sender.sent == []
 
 
 @pytest.mark.parametrize("door", [by_rest, by_stream])
