@@ -133,7 +133,7 @@ async def audit(settings: SinkSettings, _: asyncio.Event, *, days: float | None)
 
 
 async def mend(settings: SinkSettings, _: asyncio.Event) -> None:
-    """Repair what doesn't balance, and compare again; exit status 1 where something is left."""
+    """Repair what doesn't balance, then compare all of it again; exit status 1 where something is left."""
     from services.sink.repair import StillBuffered, repair  # only here: the running sink repairs nothing
     from services.sink.report import print_report
 
@@ -142,9 +142,8 @@ async def mend(settings: SinkSettings, _: asyncio.Event) -> None:
     rules = rules_of(settings)
     try:
         await of_this_system(settings, states)
-        before = await reconcile(settings.kafka, client, states, rules)
         try:
-            done = await repair(settings.kafka, client, writes, states, rules, before)
+            done = await repair(settings.kafka, client, writes, states, rules)
         except StillBuffered as buffered:
             raise SystemExit(f"{buffered}: BigQuery lets them go after 90 minutes; run the repair again then") from None
         after = await reconcile(settings.kafka, client, states, rules)

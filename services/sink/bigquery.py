@@ -26,7 +26,7 @@ from shared.kafka.errors import GaveUp, TransientError
 from shared.telemetry.metrics import SINK_ROWS
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
 from shared.warehouse.columns import Row, Table
-from shared.warehouse.tables import CHAIN
+from shared.warehouse.tables import ARRIVED, CHAIN, RAW_TRANSACTIONS
 from shared.warehouse.writing import WriteClients
 
 log = structlog.get_logger()
@@ -94,6 +94,9 @@ class PartitionWriter:
         """Kafka's offset of the last row that the table holds."""
         self._link = beginning(topic, partition)
         """That row's, where the table is chained."""
+        self.last_arrived_us: int | None = None
+        """When the record of that row came to Kafka, as its row says: microseconds since 1970, known once taken over;
+        None: there is no row."""
         self.failing = False
         """Whether the last attempt at an append failed, and another is to come."""
 
@@ -115,13 +118,13 @@ class PartitionWriter:
         # Its own as well, where Redis has lost the name: an append that nobody answered may still be on its way there.
         for stream in {each for each in (earlier, self._stream) if each is not None}:
             await self._blocking(functools.partial(self._finalize, writes, stream))
-        highest, link = await self._blocking(self._last_row)
+        highest, link, arrived_us = await self._blocking(self._last_row)
         stream = await self._blocking(functools.partial(self._create_stream, writes))
         if not await names.replace(self.place, earlier, stream):
             raise TransientError(f"another process is taking over {self.place}")
         if earlier is not None:
             TAKEOVERS.labels(self.table.id).inc()
-        self._stream, self._next, self._highest = stream, 0, highest
+        self._stream, self._next, self._highest, self.last_arrived_us = stream, 0, highest, arrived_us
         self._link = link or beginning(self._topic, self._partition)
         log.debug("writer_open", place=self.place, highest=highest)
         return highest
@@ -237,12 +240,15 @@ class PartitionWriter:
         except NotFound:
             log.warning("earlier_stream_is_gone", place=self.place)  # with its table, or forgotten after days of rest
 
-    def _last_row(self) -> tuple[int, str | None]:
-        """The highest offset (-1: none), and the last link. Rows without one may come after it: they aren't in it."""
+    def _last_row(self) -> tuple[int, str | None, int | None]:
+        """The highest offset (-1: none), the last link, and when that offset's record came to Kafka. Rows without a
+        link may come after the last one: they aren't in the chain."""
         table = self.table
+        arrived = "_ingestion_timestamp" if table is RAW_TRANSACTIONS else ARRIVED.name
         last_link = f"MAX_BY({CHAIN.name}, IF({CHAIN.name} IS NULL, NULL, kafka_offset))" if table.chained else "NULL"
         query = (
-            f"SELECT MAX(kafka_offset) AS highest, {last_link} AS link"
+            f"SELECT MAX(kafka_offset) AS highest, {last_link} AS link,"
+            f" MAX_BY(UNIX_MICROS({arrived}), kafka_offset) AS arrived_us"
             f" FROM `{self._warehouse.client.project}.{table.id}`"
             # As wide as time is: rows come in log order, not in that of their events. It is there since a table may
             # require it; the clustering by place is what keeps the reading small.
@@ -261,7 +267,7 @@ class PartitionWriter:
             timeout=CALL_TIMEOUT_S,
         )
         found = next(iter(job.result(timeout=CALL_TIMEOUT_S, retry=RETRY, job_retry=None)))
-        return -1 if found.highest is None else int(found.highest), found.link
+        return -1 if found.highest is None else int(found.highest), found.link, found.arrived_us
 
     def _create_stream(self, writes: BigQueryWriteClient) -> str:
         stream = types.WriteStream(type_=types.WriteStream.Type.COMMITTED)

@@ -15,7 +15,7 @@ import structlog
 from services.sink.bigquery import PartitionWriter, StreamLost
 from services.sink.gate import Gate
 from services.sink.metrics import VISIBLE_SECONDS
-from services.sink.pipeline import Built, Rules, build
+from services.sink.pipeline import Built, Rules, build, kafka_us
 from shared.contracts.log import StampedRecord, size_of
 from shared.kafka.errors import GaveUp
 from shared.telemetry.metrics import BATCH_SECONDS, EVENTS
@@ -34,7 +34,8 @@ REOPEN_PAUSE_S = 0.5
 
 
 class LogMismatch(GaveUp):
-    """The warehouse holds rows beyond the end of the topic: it isn't the warehouse of this Kafka."""
+    """The warehouse holds rows of another log: beyond the end of the topic, or of another record at an offset. The way
+    out: services/sink/README.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,9 @@ class Lane:
         self._bytes = 0
         self._oldest_at = 0.0
         self._next_offset = 0
+        self._last_rows: dict[int, tuple[str, int]] = {}
+        """Offset of a table's last row: the table, and when the row says that its record came to Kafka. Until the
+        record itself was seen."""
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self.seek_to: int | None = None
@@ -90,12 +94,14 @@ class Lane:
         self._task = asyncio.create_task(self._run(), name=f"lane-{topic}-{partition}")
 
     def offer(self, records: Sequence[StampedRecord]) -> None:
-        """Take records; those that come from before a new beginning are passed over."""
+        """Take records; those that come from before a new beginning are passed over. Raises LogMismatch."""
         if not self.opened or self.seek_to is not None:
             return
         if not self._buffer:
             self._oldest_at = time.monotonic()
         for record in records:
+            if self._last_rows:
+                self._compare(record)
             if record.offset >= self._next_offset:
                 self._buffer.append(record)
                 self._bytes += _size(record)
@@ -139,18 +145,35 @@ class Lane:
                 await self._pause(REOPEN_PAUSE_S)
 
     async def _open(self) -> None:
-        """Take over, and begin after what all tables hold. Raises TransientError, LogMismatch."""
+        """Take over, and begin after what all tables hold; read from the last record that all hold, to see that it is
+        the one. Raises TransientError, LogMismatch."""
         highest = [await writer.open() for writer in self._writers]
         end = await self._end_of_log()
         if max(highest) >= end:
             raise LogMismatch(
                 f"the warehouse holds offset {max(highest)} of {self.topic}-{self.partition}, which ends at {end}: "
-                "it belongs to another Kafka, or that one was made anew"
+                "it belongs to another Kafka, or that one was made anew, services/sink/README.md"
             )
         self._buffer.clear()
         self._bytes = 0
-        self.done = self.seek_to = self._next_offset = min(highest) + 1
+        self._last_rows = {
+            offset: (writer.table.id, writer.last_arrived_us)
+            for offset, writer in zip(highest, self._writers, strict=True)
+            if writer.last_arrived_us is not None
+        }
+        self.done = self._next_offset = min(highest) + 1
+        self.seek_to = max(0, min(highest))
         self.opened = True
+
+    def _compare(self, record: StampedRecord) -> None:
+        """A log that lost its end and grew again beyond it has other records at the offsets that rows are of. What
+        retention has taken by now never comes, and isn't missed."""
+        table, arrived_us = self._last_rows.pop(record.offset, ("", None))
+        if arrived_us is not None and arrived_us != kafka_us(record):
+            raise LogMismatch(
+                f"offset {record.offset} of {self.topic}-{self.partition} came to Kafka at {kafka_us(record)} us, its "
+                f"row in {table} says {arrived_us}: the log lost its end or was made anew, services/sink/README.md"
+            )
 
     async def _turn(self) -> None:
         """Write one batch, or find that there is none to write."""

@@ -95,7 +95,7 @@ def rows_of(record: StampedRecord, rules: Rules) -> Rows:
     for table, row in built:
         row.update(place)
         if table is not tables.RAW_TRANSACTIONS:
-            row["kafka_timestamp"] = _kafka_us(record)
+            row["kafka_timestamp"] = kafka_us(record)
         table.check(row)
     return built
 
@@ -114,7 +114,7 @@ def _transaction(record: StampedRecord, rules: Rules) -> Rows:
     raw: Row = {
         "_timestamp": accepted.occurred_us,
         "json_body": _json(flat_body(accepted.document, accepted.occurred_us)),
-        "_ingestion_timestamp": _kafka_us(record),
+        "_ingestion_timestamp": kafka_us(record),
         "event_id": transaction.event_id,
     }
     return [(tables.RAW_TRANSACTIONS, raw), (tables.TRANSACTIONS, _typed(accepted, misplaced))]
@@ -275,7 +275,8 @@ _BUILDERS: dict[str, Callable[[StampedRecord, Rules], Rows]] = {
 }
 
 
-def _kafka_us(record: StampedRecord) -> int:
+def kafka_us(record: StampedRecord) -> int:
+    """When it came to Kafka, as its rows say it: microseconds since 1970, kept within what BigQuery holds."""
     return min(max(record.timestamp, 0), LAST_KAFKA_MS) * 1000
 
 

@@ -1,8 +1,8 @@
 """Does each record have exactly one row? Log and warehouse, compared record by record.
 
 Up to the offsets that the sink has committed: what lies behind them must be in the warehouse. Read in windows, so that
-memory doesn't grow with the log. The answers come from the sink's own pipeline; `make ledger` asks the same with code
-that shares nothing with it.
+memory grows with the faults alone, of which the offsets are kept. The answers come from the sink's own pipeline; `make
+ledger` asks the same with code that shares nothing with it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import functools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -30,13 +30,13 @@ from shared.kafka.connection import SILENCE_SECONDS, client_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 from shared.warehouse.clients import RETRY
-from shared.warehouse.columns import Table
+from shared.warehouse.columns import Row, Table
 from shared.warehouse.tables import tables_of
 
 log = structlog.get_logger()
 
 WINDOW = 20_000
-"""Records compared at a time."""
+"""Records compared at a time, at most."""
 
 SHOWN = 5
 QUERY_TIMEOUT_S = 120.0
@@ -72,6 +72,16 @@ class Balance:
     def balanced(self) -> bool:
         return not (self.missing or self.doubled or self.unexpected or self.wrong)
 
+    def add(self, part: Balance) -> None:
+        """Enter the account of a part of the records, which follows those that were entered before."""
+        self.records += part.records
+        self.refused += part.refused
+        self.rows += part.rows
+        self.missing += part.missing
+        self.doubled += part.doubled
+        self.unexpected += part.unexpected
+        self.wrong += part.wrong
+
     def faults(self) -> str:
         """The first few offsets of each kind of fault."""
         kinds = {"missing": self.missing, "twice": self.doubled, "unexpected": self.unexpected, "wrong": self.wrong}
@@ -80,6 +90,20 @@ class Balance:
             for kind, offsets in kinds.items()
             if offsets
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Consecutive records of a partition, compared."""
+
+    low: int
+    """The first offset that was compared."""
+    high: int
+    """The offset that it ends before."""
+    rows: Mapping[Table, list[Row]]
+    """What the records should have, by table."""
+    accounts: Mapping[Table, Balance]
+    """Of these records alone."""
 
 
 async def reconcile(
@@ -146,28 +170,51 @@ async def _partition(
     since_ms: int | None,
 ) -> list[Balance]:
     consumer.assign([at])
-    first = (await consumer.beginning_offsets([at]))[at]
-    newest = (await consumer.end_offsets([at]))[at]
-    # A log that has lost its end holds less than was committed: what it held can't be compared any more.
-    end = min(newest, max(first, await consumer.committed(at) or 0))
+    first, end, newest = await extent(consumer, at)
     if since_ms is not None:
         recent = (await consumer.offsets_for_times({at: since_ms}))[at]
         first = min(end, newest if recent is None else max(first, recent.offset))
     tables = tables_of(at.topic)
-    balances = [Balance(table.id, at.topic, at.partition, first, end, max(0, newest - end)) for table in tables]
+    balances = {table: Balance(table.id, at.topic, at.partition, first, end, max(0, newest - end)) for table in tables}
+    async for window in compared(consumer, at, client, index, rules, first, end):
+        for table, balance in balances.items():
+            balance.add(window.accounts[table])
+    return list(balances.values())
+
+
+async def extent(consumer: AIOKafkaConsumer, at: TopicPartition) -> tuple[int, int, int]:
+    """Of a partition: the first offset that the log holds, where what is to be compared ends, where the log ends."""
+    first = (await consumer.beginning_offsets([at]))[at]
+    newest = (await consumer.end_offsets([at]))[at]
+    # A log that has lost its end holds less than was committed: what it held can't be compared any more.
+    return first, min(newest, max(first, await consumer.committed(at) or 0)), newest
+
+
+async def compared(
+    consumer: AIOKafkaConsumer,
+    at: TopicPartition,
+    client: bigquery.Client,
+    index: RefusalIndex,
+    rules: Rules,
+    first: int,
+    end: int,
+) -> AsyncIterator[Window]:
+    """The assigned partition's records from `first` to before `end`, and what the tables hold of each window at the
+    moment it was read. Raises TransientError, OffsetOutOfRangeError, or what the clients raise."""
     consumer.seek(at, first)
     low = first
     async for records, high in windows(consumer, at, end):
         refused = await refusals_between(index, at, low, high)
         built = build(at.topic, records, rules, refused)
-        for table, balance in zip(tables, balances, strict=True):
-            balance.records += len(records)
-            balance.refused += sum(built.refused.values())
+        accounts: dict[Table, Balance] = {}
+        for table in tables_of(at.topic):
+            account = accounts[table] = Balance(table.id, at.topic, at.partition, low, high, 0)
+            account.records, account.refused = len(records), sum(built.refused.values())
             expected = {row["kafka_offset"]: row.get("event_id") for row in built.rows[table]}
             held = await asyncio.to_thread(_rows, client, table, at, low, high)
-            compare(balance, expected, held)
+            compare(account, expected, held)
+        yield Window(low, high, built.rows, accounts)
         low = high
-    return balances
 
 
 async def windows(
@@ -178,7 +225,7 @@ async def windows(
     window: list[StampedRecord] = []
     heard = time.monotonic()
     while (position := await consumer.position(at)) < end:
-        batch = await consumer.getmany(at, timeout_ms=500, max_records=WINDOW)
+        batch = await consumer.getmany(at, timeout_ms=500, max_records=WINDOW - len(window))
         if batch:
             heard = time.monotonic()
         elif time.monotonic() - heard > SILENCE_SECONDS:
@@ -187,6 +234,7 @@ async def windows(
         if len(window) >= WINDOW:
             yield window, window[-1].offset + 1
             window = []
+            heard = time.monotonic()  # what was done with the window isn't the log's silence
         elif not batch and await consumer.position(at) == position:
             await asyncio.sleep(0)
     yield window, end

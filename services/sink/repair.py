@@ -1,20 +1,22 @@
-"""Mends what a reconciliation found: rows that are missing are written from the log, rows too many are deleted.
+"""Mends what doesn't balance: rows that are missing are written from the log, rows too many are deleted.
 
-Only of records below the sink's committed offset, where the running sink has no business: both may run at once.
-Done again after it was interrupted, it goes on with what is still wrong. What an erasure has taken from an event's rows
-isn't written again; letters don't say whose they are, so after they were repaired an erasure has to be run again.
-A row of a chained table gets the link that it had; one that never was in the chain stays beside it.
+Window by window: each is read, compared and mended before the next is read, so that memory grows neither with the log
+nor with what is wrong. Only of records below the sink's committed offset, where the running sink has no business: both
+may run at once. Done again after it was interrupted, it goes on with what is still wrong. What an erasure has taken
+from an event's rows isn't written again; letters don't say whose they are, so after they were repaired an erasure has
+to be run again. A row of a chained table gets the link that it had; one that never was in the chain stays beside it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 from google.api_core.exceptions import BadRequest, GoogleAPIError
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
@@ -22,14 +24,14 @@ from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
 from services.sink import erasure_rows
 from services.sink.append import OK, AppendConnection, freeze
 from services.sink.gate import RefusalIndex
-from services.sink.pipeline import Rules, build
-from services.sink.reconcile import WINDOW, Balance, group_reader, refusals_between, windows
+from services.sink.pipeline import Rules
+from services.sink.reconcile import WINDOW, Balance, Window, compared, extent, group_reader
 from services.sink.relink import relinked
+from shared.contracts import topics
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
 from shared.warehouse.columns import Row, Table
-from shared.warehouse.tables import tables_of
 
 log = structlog.get_logger()
 
@@ -52,48 +54,91 @@ async def repair(
     writes: BigQueryWriteClient,
     index: RefusalIndex,
     rules: Rules,
-    balances: Sequence[Balance],
 ) -> Repaired:
-    """Mend the accounts that don't balance; how many rows that took.
+    """Compare log and warehouse, and mend what doesn't balance; how many rows that took.
 
-    Raises StillBuffered, with nothing deleted of that table and partition; TransientError where BigQuery doesn't take
-    some of the rows, once all is mended that nothing has to be deleted for.
+    Raises StillBuffered, with nothing deleted of that table in that window, and what comes before it mended;
+    TransientError where BigQuery doesn't take some of the rows, once all else is mended that nothing has to be deleted
+    for. Of a table and partition whose rows it didn't take, the rest waits for the next repair.
     """
-    faulty: dict[TopicPartition, list[Balance]] = defaultdict(list)
-    for balance in balances:
-        if not balance.balanced:
-            faulty[TopicPartition(balance.topic, balance.partition)].append(balance)
-    deleted = written = 0
-    # Before anything is deleted: the log still has what an erasure took from the rows, and it must not come back.
-    erased = await asyncio.to_thread(erasure_rows.erased_events, client) if faulty else set()
-    refused: list[str] = []
-    for at, of_tables in faulty.items():
-        table_of = {table.id: table for table in tables_of(at.topic)}
-        wanted = {
-            table_of[balance.table]: {*balance.missing, *balance.doubled, *balance.wrong} for balance in of_tables
-        }
-        # Before anything is deleted: a row whose record the log no longer has stays, doubled or not.
-        rows = await _rows_of(kafka, at, of_tables[0], index, rules, wanted)
-        for balance in of_tables:
-            table = table_of[balance.table]
-            again = {row["kafka_offset"] for row in rows.get(table, ())}
-            too_many = {*balance.unexpected, *(again & {*balance.doubled, *balance.wrong})}
-            if refused and too_many:
-                rows.pop(table, None)  # nothing is deleted while what is to come in its place may not be taken
-                continue
-            deleted += await asyncio.to_thread(_delete, client, table, at, sorted(too_many))
-        for table, of_table in rows.items():
-            if table.chained:
-                of_table = await asyncio.to_thread(relinked, client, table, at, of_table)
-            kept = [erasure_rows.emptied(table, row) if row.get("event_id") in erased else row for row in of_table]
-            try:
-                written += await asyncio.to_thread(_write, client, writes, table, kept)
-            except TransientError as error:
-                refused.append(str(error))  # the other tables and partitions don't wait for this one
-        log.info("repaired", topic=at.topic, partition=at.partition, rows=sum(map(len, rows.values())))
-    if refused:
-        raise TransientError(f"{len(refused)} batch(es) not taken, run the repair again: {'; '.join(refused)}"[:1000])
-    return Repaired(deleted, written)
+    mending = _Mending(client, writes)
+    async with group_reader(kafka) as consumer:
+        for topic in topics.ALL:
+            for number in range(rules.partitions):
+                await _partition(consumer, TopicPartition(topic.name, number), index, rules, mending)
+    if mending.refused:
+        raise TransientError(
+            f"{len(mending.refused)} batch(es) not taken, run the repair again: {'; '.join(mending.refused)}"[:1000]
+        )
+    return Repaired(mending.deleted, mending.written)
+
+
+async def _partition(
+    consumer: AIOKafkaConsumer, at: TopicPartition, index: RefusalIndex, rules: Rules, mending: _Mending
+) -> None:
+    """Once more, from where the log begins by now, where retention has moved on meanwhile."""
+    consumer.assign([at])
+    while True:
+        with contextlib.suppress(OffsetOutOfRangeError):
+            first, end, _ = await extent(consumer, at)
+            async for window in compared(consumer, at, mending.client, index, rules, first, end):
+                if all(account.balanced for account in window.accounts.values()):
+                    continue
+                # Before anything is deleted: a row whose record was gone before it was read is there rightly.
+                if (await consumer.beginning_offsets([at]))[at] > window.low:
+                    raise OffsetOutOfRangeError({at: window.low})
+                await mending.mend(at, window)
+            return
+        log.info("retention_moved_on", topic=at.topic, partition=at.partition)
+
+
+class _Mending:
+    """What was done so far, and what can't be done this time. Of each partition the windows come in order."""
+
+    def __init__(self, client: bigquery.Client, writes: BigQueryWriteClient) -> None:
+        self.client = client
+        self._writes = writes
+        self.deleted = self.written = 0
+        self.refused: list[str] = []
+        """Why BigQuery didn't take rows: one for a table and partition at most."""
+        self._left: set[tuple[TopicPartition, Table]] = set()
+        self._erased: set[str] = set()
+        self._asked_for: TopicPartition | None = None
+
+    async def mend(self, at: TopicPartition, window: Window) -> None:
+        """Raises StillBuffered, or what the client raises."""
+        if at != self._asked_for:
+            # Before anything is deleted: the log still has what an erasure took from the rows, and it must not come
+            # back. Asked for each partition, since somebody may be erased while this goes on; what was known stays
+            # known, since the rows that told it may be among the deleted.
+            self._erased |= await asyncio.to_thread(erasure_rows.erased_events, self.client)
+            self._asked_for = at
+        before = self.written
+        for table, account in window.accounts.items():
+            if not account.balanced and (at, table) not in self._left:
+                await self._mend_table(at, table, account, window.rows[table])
+        rows = self.written - before
+        log.info("repaired", topic=at.topic, partition=at.partition, rows=rows, up_to=window.high - 1)
+
+    async def _mend_table(self, at: TopicPartition, table: Table, account: Balance, expected: Sequence[Row]) -> None:
+        wanted = {*account.missing, *account.doubled, *account.wrong}
+        rows = [row for row in expected if row["kafka_offset"] in wanted]
+        again = {row["kafka_offset"] for row in rows}
+        too_many = {*account.unexpected, *(again & {*account.doubled, *account.wrong})}
+        if self.refused and too_many:
+            self._left.add((at, table))  # nothing is deleted while what is to come in its place may not be taken
+            return
+        self.deleted += await asyncio.to_thread(_delete, self.client, table, at, sorted(too_many))
+        if table.chained:
+            rows = await asyncio.to_thread(relinked, self.client, table, at, rows)
+        kept = [erasure_rows.emptied(table, row) if row.get("event_id") in self._erased else row for row in rows]
+        try:
+            self.written += await asyncio.to_thread(_write, self.client, self._writes, table, kept)
+        except TransientError as error:
+            # The other tables and partitions don't wait for this one. The windows behind it do: their rows would be
+            # linked to the one before those that are missing still.
+            self.refused.append(str(error))
+            self._left.add((at, table))
 
 
 def _delete(client: bigquery.Client, table: Table, at: TopicPartition, offsets: Sequence[int]) -> int:
@@ -120,32 +165,6 @@ def _delete(client: bigquery.Client, table: Table, at: TopicPartition, offsets: 
             raise
         deleted += int(job.num_dml_affected_rows or 0)
     return deleted
-
-
-async def _rows_of(
-    kafka: KafkaSettings,
-    at: TopicPartition,
-    account: Balance,
-    index: RefusalIndex,
-    rules: Rules,
-    wanted: dict[Table, set[int]],
-) -> dict[Table, list[Row]]:
-    """The rows of these offsets, made from the log as the sink makes them."""
-    rows: dict[Table, list[Row]] = defaultdict(list)
-    offsets: Collection[int] = set().union(*wanted.values())
-    if not offsets:
-        return rows
-    async with group_reader(kafka) as consumer:
-        consumer.assign([at])
-        low = max(account.first, min(offsets))
-        consumer.seek(at, low)
-        async for records, high in windows(consumer, at, max(offsets) + 1):
-            refused = await refusals_between(index, at, low, high)
-            built = build(at.topic, records, rules, refused)
-            for table, mine in wanted.items():
-                rows[table] += [row for row in built.rows[table] if row["kafka_offset"] in mine]
-            low = high
-    return rows
 
 
 def _write(client: bigquery.Client, writes: BigQueryWriteClient, table: Table, rows: Sequence[Row]) -> int:

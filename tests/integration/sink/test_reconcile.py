@@ -6,15 +6,23 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
+from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
 
+from services.sink import repair as repair_module
 from services.sink.chain import chained
 from services.sink.pipeline import rows_of
+from services.sink.repair import repair
 from shared.contracts import topics
+from shared.feature_state import FeatureStateStore
 from shared.warehouse import tables
+from shared.warehouse.clients import bigquery_client
+from shared.warehouse.columns import Row, Table
+from shared.warehouse.writing import write_client
 from tests.integration.sink.world import PROJECT, RULES, World, until
 from tests.integration.warehouse.rows import append
 from tests.unit.sink.records import one_of_each, record
@@ -141,6 +149,58 @@ async def test_a_repair_writes_what_is_missing_and_deletes_what_is_too_much(sett
     assert "0 rows deleted, 0 written" in command(settled, "repair").stdout
 
 
+class CutOff(Exception):
+    """As if the process were killed."""
+
+
+async def test_a_repair_in_many_windows_that_is_cut_off_goes_on_where_it_was(
+    settled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await settled.send_lives(40)
+    await settled.judge_all()
+    async with settled.sink() as sink:
+        await sink.ready()
+        await settled.caught_up()
+    lost = (tables.RAW_TRANSACTIONS, tables.TRANSACTIONS, tables.DECISIONS)
+    names = {table: f"`{PROJECT}.{table.id}`" for table in lost}
+    order = "ORDER BY kafka_partition, kafka_offset"
+    before = {table: settled.query(f"SELECT * FROM {name} WHERE {table.ever} {order}") for table, name in names.items()}
+    for table, name in names.items():
+        settled.query(f"DELETE FROM {name} WHERE {table.ever} AND kafka_offset != 2")
+        settled.query(f"INSERT INTO {name} SELECT * FROM {name} WHERE {table.ever} AND kafka_offset = 2")
+    monkeypatch.setattr("services.sink.reconcile.WINDOW", 3)
+    written, sizes, really = 0, [], repair_module._write
+
+    def write(client: bigquery.Client, writes: BigQueryWriteClient, table: Table, rows: Sequence[Row]) -> int:
+        nonlocal written
+        if written == 4:
+            raise CutOff
+        sizes.append(len(rows))
+        count = really(client, writes, table, rows)
+        written += 1
+        if written == 9:
+            raise CutOff
+        return count
+
+    monkeypatch.setattr(repair_module, "_write", write)
+    store = FeatureStateStore.connect(settled.stack.valkey.url)
+    client, writes = bigquery_client(settled.bigquery), write_client(settled.bigquery)
+    try:
+        with pytest.raises(CutOff):  # what was deleted of its window isn't written
+            await repair(settled.kafka, client, writes, store, RULES)
+        written += 1
+        with pytest.raises(CutOff):  # it is written, and nobody has heard of it
+            await repair(settled.kafka, client, writes, store, RULES)
+        await repair(settled.kafka, client, writes, store, RULES)
+    finally:
+        await store.close()
+    assert max(sizes) == 3
+    assert len(sizes) > 20
+    for table, name in names.items():
+        assert settled.query(f"SELECT * FROM {name} WHERE {table.ever} {order}") == before[table]
+    settled.assert_exact()
+
+
 @pytest.mark.slow
 async def test_a_row_that_never_was_in_the_chain_is_repaired_beside_it(settled: World) -> None:
     name, customer = f"`{PROJECT}.{tables.DECISIONS.id}`", "cust_000001"
@@ -150,10 +210,11 @@ async def test_a_row_that_never_was_in_the_chain_is_repaired_beside_it(settled: 
     before = settled.chains()[partition].last
     assert before is not None
     # As a sink leaves it that refuses the first of them: the second follows the row before that.
-    late = [
-        rows_of(record(topics.DECISIONS, value, offset=place[2], key=customer), RULES)[0][1]
+    records = [
+        record(topics.DECISIONS, value, offset=place[2], key=customer, timestamp=settled.arrived_ms[place])
         for value, place in zip(values[1:], places[1:], strict=True)
     ]
+    late = [rows_of(each, RULES)[0][1] for each in records]
     append(settled.bigquery, tables.DECISIONS, chained(late, before[1]))
     async with settled.sink() as sink:
         await sink.ready()

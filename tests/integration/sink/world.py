@@ -61,6 +61,8 @@ class World:
     written: list[Place] = field(default_factory=list)
     """Every record of the log."""
     without_row: set[Place] = field(default_factory=set)
+    arrived_ms: dict[Place, int] = field(default_factory=dict)
+    """When each record came to Kafka."""
     next_number: int = 0
     starts: int = 0
 
@@ -111,6 +113,7 @@ class World:
             await producer.stop()
         places = [(answer.topic, answer.partition, answer.offset) for answer in answers]
         self.written += places
+        self.arrived_ms |= {place: answer.timestamp for place, answer in zip(places, answers, strict=True)}
         if not rows:
             self.without_row.update(places)
         return places

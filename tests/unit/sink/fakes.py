@@ -126,7 +126,7 @@ class FakeClient:
 
     def query(self, *_: Any, **__: Any) -> Any:
         link = next((link for link in reversed(self._writes.links) if link is not None), None)
-        row = SimpleNamespace(highest=max(self._writes.offsets, default=None), link=link)
+        row = SimpleNamespace(highest=max(self._writes.offsets, default=None), link=link, arrived_us=None)
         return SimpleNamespace(result=lambda **_: [row])
 
 

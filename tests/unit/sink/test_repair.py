@@ -1,0 +1,179 @@
+"""A repair goes through the log window by window: how much it holds at a time, and what it leaves for the next one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from services.sink import erasure_rows, reconcile, repair
+from services.sink.pipeline import Rules
+from services.sink.repair import Repaired
+from shared.contracts.topics import DECISIONS, FEATURES, TRANSACTIONS
+from shared.contracts.transactions import Limits
+from shared.kafka.errors import TransientError
+from shared.warehouse import tables
+from shared.warehouse.columns import Row, Table
+from shared.warehouse.tables import tables_of
+
+WINDOW = 5
+END = 23
+
+
+@dataclass
+class World:
+    """A log of one partition for each topic, and tables in memory; a row is its offset alone."""
+
+    held: dict[Table, Counter[int]] = field(default_factory=dict)
+    log: dict[str, range] = field(default_factory=dict)
+    writes: list[tuple[Table, list[int]]] = field(default_factory=list)
+    deletes: list[tuple[Table, list[int]]] = field(default_factory=list)
+    refuses: dict[Table, int] = field(default_factory=dict)
+    """The write that contains this offset isn't taken."""
+    retention: int = 0
+    """Where the log of decisions begins once somebody has read in it."""
+    at: TopicPartition = field(init=False)
+    position_: int = 0
+
+    def assign(self, places: Collection[TopicPartition]) -> None:
+        (self.at,) = places
+
+    def seek(self, at: TopicPartition, offset: int) -> None:
+        self.position_ = offset
+
+    async def beginning_offsets(self, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return {self.at: self._log.start}
+
+    async def end_offsets(self, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return {self.at: self._log.stop}
+
+    async def committed(self, at: TopicPartition) -> int:
+        return self._log.stop
+
+    async def position(self, at: TopicPartition) -> int:
+        return self.position_
+
+    async def getmany(self, at: TopicPartition, *, max_records: int, **_: Any) -> Mapping[TopicPartition, list[Any]]:
+        if self.position_ < self._log.start:
+            raise OffsetOutOfRangeError({at: self.position_})
+        offsets = range(self.position_, min(self.position_ + max_records, self._log.stop))
+        self.position_ = offsets.stop
+        if at.topic == DECISIONS.name and self.retention:
+            self.log[at.topic] = range(self.retention, self._log.stop)
+        return {at: [ConsumerRecord(at.topic, 0, offset, 0, 0, b"k", b"v", None, 0, 0, ()) for offset in offsets]}
+
+    @property
+    def _log(self) -> range:
+        return self.log.get(self.at.topic, range(0))
+
+    @asynccontextmanager
+    async def reader(self, _: Any) -> AsyncIterator[World]:
+        yield self
+
+    def rows(self, _: Any, table: Table, __: Any, low: int, high: int) -> list[tuple[int, None]]:
+        return [(offset, None) for offset in self._held(table).elements() if low <= offset < high]
+
+    def delete(self, _: Any, table: Table, __: Any, offsets: Sequence[int]) -> int:
+        if offsets:
+            self.deletes.append((table, list(offsets)))
+        return sum(self._held(table).pop(offset, 0) for offset in offsets)
+
+    def write(self, _: Any, __: Any, table: Table, rows: Sequence[Row]) -> int:
+        offsets = [row["kafka_offset"] for row in rows]
+        if self.refuses.get(table) in offsets:
+            raise TransientError("not now")
+        if offsets:
+            self.writes.append((table, offsets))
+        self._held(table).update(offsets)
+        return len(offsets)
+
+    def _held(self, table: Table) -> Counter[int]:
+        return self.held.setdefault(table, Counter())
+
+
+def _built(topic: str, records: Sequence[Any], *_: Any) -> Any:
+    rows = [{"kafka_offset": record.offset} for record in records]
+    return SimpleNamespace(refused={}, rows=dict.fromkeys(tables_of(topic), rows))
+
+
+async def _nobody(*_: Any) -> frozenset[int]:
+    return frozenset()
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+    monkeypatch.setattr(reconcile, "WINDOW", WINDOW)
+    monkeypatch.setattr(reconcile, "build", _built)
+    monkeypatch.setattr(reconcile, "refusals_between", _nobody)
+    monkeypatch.setattr(reconcile, "_rows", world.rows)
+    monkeypatch.setattr(repair, "group_reader", world.reader)
+    monkeypatch.setattr(repair, "_delete", world.delete)
+    monkeypatch.setattr(repair, "_write", world.write)
+    monkeypatch.setattr(repair, "relinked", lambda _, __, ___, rows: rows)
+    monkeypatch.setattr(erasure_rows, "erased_events", lambda _: set())
+    return world
+
+
+async def repaired() -> Repaired:
+    unused = cast(Any, None)
+    return await repair.repair(unused, unused, unused, unused, Rules(1, Limits()))
+
+
+async def test_of_a_table_that_lost_everything_one_window_is_written_at_a_time_in_order(world: World) -> None:
+    world.log = {TRANSACTIONS.name: range(3, END)}
+    assert await repaired() == Repaired(deleted=0, written=2 * (END - 3))
+    for table in tables_of(TRANSACTIONS.name):
+        mine = [offsets for written, offsets in world.writes if written is table]
+        assert max(map(len, mine)) <= WINDOW
+        assert [offset for offsets in mine for offset in offsets] == list(range(3, END))
+    assert await repaired() == Repaired(0, 0)
+
+
+async def test_a_window_that_is_too_much_and_too_little_is_mended_before_the_next(world: World) -> None:
+    world.log = {FEATURES.name: range(10)}
+    world.held[tables.FEATURES] = Counter({0: 2, 2: 1, 3: 1, 4: 1, 5: 1, 7: 3, 8: 1, 9: 1})
+    assert await repaired() == Repaired(deleted=5, written=4)
+    assert world.deletes == [(tables.FEATURES, [0]), (tables.FEATURES, [7])]
+    assert world.writes == [(tables.FEATURES, [0, 1]), (tables.FEATURES, [6, 7])]
+    assert world.held[tables.FEATURES] == Counter(range(10))
+
+
+async def test_behind_a_window_that_was_not_taken_no_other_of_that_table_and_partition_is_written(
+    world: World,
+) -> None:
+    world.log = {DECISIONS.name: range(END), TRANSACTIONS.name: range(END)}
+    world.refuses = {tables.DECISIONS: 7}
+    with pytest.raises(TransientError, match="1 batch"):
+        await repaired()
+    assert world.held[tables.DECISIONS] == Counter(range(WINDOW))
+    assert world.held[tables.TRANSACTIONS] == world.held[tables.RAW_TRANSACTIONS] == Counter(range(END))
+    world.refuses.clear()
+    assert await repaired() == Repaired(0, END - WINDOW)
+    assert world.held[tables.DECISIONS] == Counter(range(END))
+
+
+async def test_once_rows_were_not_taken_nothing_is_deleted_any_more(world: World) -> None:
+    world.log = {TRANSACTIONS.name: range(END), DECISIONS.name: range(END)}
+    world.held[tables.DECISIONS] = Counter([*range(1, END), 12])
+    world.refuses = {tables.TRANSACTIONS: 0}
+    with pytest.raises(TransientError, match="1 batch"):
+        await repaired()
+    assert world.deletes == []
+    assert world.held[tables.DECISIONS] == Counter([*range(END), 12])
+
+
+async def test_rows_whose_records_retention_takes_meanwhile_stay(world: World) -> None:
+    """The first window is read from 0 on, then the log begins at 8: rows before that are nobody's any more."""
+    world.log, world.retention = {DECISIONS.name: range(END)}, 8
+    world.held[tables.DECISIONS] = Counter([1, 6, 6, 7, 9])
+    await repaired()
+    assert world.deletes == []
+    assert world.held[tables.DECISIONS] == Counter([1, 6, 6, 7, *range(8, END)])
