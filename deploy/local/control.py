@@ -4,156 +4,142 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local.history import Beginning, BeginningSettings, Stopped
-from deploy.local.ports import check_free
-from deploy.local.processes import StartFailed, log_tail
+from deploy.local.ownership import Owned, Ownership, owner
+from deploy.local.processes import log_tail
 from deploy.local.services import READY_TIMEOUT_SECONDS, lag_by_topic, metrics_of, status_of
-from deploy.local.stack import DEFAULT_PORTS, MARKER, EmbeddedStack
-from deploy.local.supervisor import SERVICES, RunningStack, Supervisor, held
-from shared.settings import load_settings
-from shared.telemetry import logging
+from deploy.local.stack import sigterm_raises
+from deploy.local.supervisor import SERVICES, RunningStack, held
 
 DATA_DIR = Path(".local/stack")
+OUTPUT = DATA_DIR.parent / "up.log"
+BACKGROUND = (sys.executable, "-m", "deploy.local.background")
 UP_SECONDS = 180
 """Without news: the first start fetches Kafka."""
 
 DOWN_SECONDS = 60
 POLL_SECONDS = 0.2
-BEFORE_PURCHASES_COME = ("simulator", "features", "scorer", "sink")
 STARTING = DATA_DIR / "starting"
 """What the background process does, in words, until everything is ready."""
 NOT_RUNNING = "not running: `make up` starts it"
 SCORER_PORT = 8000
 CONSOLE_PORT = 8501
 SIMULATOR_PORT = 18000
-MORE_PORTS = {"simulator": [SIMULATOR_PORT], "scorer": [SCORER_PORT], "console": [CONSOLE_PORT]}
-"""Of services, beside those of their metrics."""
 
 console = Console()
 
 
 def up() -> int:
-    """Start in the background; return once everything is ready."""
-    running = RunningStack.read(DATA_DIR)
-    if running is not None and running.ready:
-        console.print("already running: `make status` shows it, `make down` stops it")
-        return 0
-    output = DATA_DIR.parent / "up.log"
-    process = None
-    if running is None:
+    """Start in the background; return once everything is ready. Ctrl-C or SIGTERM before that stops what has begun."""
+    try:
+        ownership = Ownership.take(DATA_DIR)
+    except Owned:
+        return _join()
+    with sigterm_raises():
+        process = _in_background(ownership)
+        try:
+            if _ready(lambda: process.poll() is None):
+                return status()
+            if process.poll() in (0, -signal.SIGTERM):
+                console.print("stopped before it was ready")
+            else:
+                console.print("could not start:\n" + "\n".join(log_tail(OUTPUT)), markup=False)
+            return 1
+        except KeyboardInterrupt:
+            console.print("interrupted")
+            return 128 + signal.SIGINT
+        finally:
+            if not RunningStack.is_ready(DATA_DIR):
+                _end(process)
+
+
+def _in_background(ownership: Ownership) -> subprocess.Popen[bytes]:
+    """The process that starts everything, with the lock that we have taken for it."""
+    with ownership:
         DATA_DIR.mkdir(parents=True, exist_ok=True)
-        STARTING.unlink(missing_ok=True)
-        with output.open("ab") as log:
+        for left_over in (RunningStack.file(DATA_DIR), STARTING):
+            left_over.unlink(missing_ok=True)
+        with OUTPUT.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.local.control", "run"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                [*BACKGROUND, "--lock", str(ownership.descriptor)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, pass_fds=[ownership.descriptor],
             )  # fmt: skip
-        running = RunningStack(process.pid, {}, ready=False)
+        ownership.is_of(process.pid)
+    return process
+
+
+def _join() -> int:
+    """Somebody else has started it: wait with them."""
+    pid = owner(DATA_DIR)
+    if RunningStack.is_ready(DATA_DIR):
+        console.print(f"already running, as process {pid}: `make status` shows it, `make down` stops it")
+        return 0
+    try:
+        console.print(f"already starting, as process {pid}: `make down` stops it. Waiting until it is ready")
+        if _ready(lambda: owner(DATA_DIR) is not None):
+            return status()
+    except KeyboardInterrupt:
+        console.print("it goes on starting")
+        return 128 + signal.SIGINT
+    console.print(f"it didn't become ready: see {OUTPUT}")
+    return 1
+
+
+def _ready(there: Callable[[], bool]) -> bool:
+    """Whether everything came up; not, if the background process has ended or there was no news for too long."""
     said, deadline = "", time.monotonic() + UP_SECONDS
     with console.status("starting Kafka, Valkey, BigQuery and the services") as spinner:
-        while not running.ready:
-            # Of our own child only we know that it has ended.
-            there = _exists(running.pid) if process is None else process.poll() is None
-            if not there or time.monotonic() > deadline:
-                console.print("could not start:\n" + "\n".join(log_tail(output)))
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(running.pid, signal.SIGTERM)
-                return 1
-            if STARTING.exists() and (now := STARTING.read_text()) not in ("", said):
+        while there() and time.monotonic() < deadline:
+            if RunningStack.is_ready(DATA_DIR):
+                return True
+            if (now := _doing()) not in ("", said):
                 said, deadline = now, time.monotonic() + UP_SECONDS
                 spinner.update(said)
             time.sleep(POLL_SECONDS)
-            running = RunningStack.read(DATA_DIR) or running
-    return status()
+    return False
 
 
-def run() -> int:
-    """The background process itself: owns everything until SIGTERM."""
-    logging.configure("supervisor")
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    new, beginning_settings = not (DATA_DIR / MARKER).exists(), load_settings(BeginningSettings)
+def _doing() -> str:
     try:
-        check_free({service.name: [service.metrics_port, *MORE_PORTS.get(service.name, ())] for service in SERVICES})
-        stack = EmbeddedStack(DATA_DIR, ports=DEFAULT_PORTS)
-        beginning = Beginning(DATA_DIR, beginning_settings, new=new)
-        with stack:
-            settings = {
-                "MODEL_REGISTRY__URI": str((DATA_DIR / "models").absolute()),
-                "SIMTOM__URL": os.environ.get("SIMTOM_URL") or f"http://127.0.0.1:{SIMULATOR_PORT}",
-                "SIMTOM__CUSTOMER_SCOPE": "profile" if os.environ.get("SIMTOM_URL") else "source",
-                "SIMULATOR__HISTORY_DAY_PAUSE_SECONDS": "0",
-                "SCORER__HTTP_PORT": str(SCORER_PORT),
-                "INGESTOR__RATE": os.environ.get("RATE") or "20",
-                "CONSOLE__PORT": str(CONSOLE_PORT),
-                "TRAINER__REPORTS": str((DATA_DIR / "reports").absolute()),
-                "ALERTS__STATE": str((DATA_DIR / "alerts").absolute()),
-            }
-            supervisor = Supervisor(stack, DATA_DIR, settings)
-            running = RunningStack(os.getpid(), supervisor.environment, ready=False)
-            running.write(DATA_DIR)
-            shutil.rmtree(held(DATA_DIR), ignore_errors=True)
-            try:
-                supervisor.prepare()
-                if beginning.needed:
-                    supervisor.start(BEFORE_PURCHASES_COME)
-                    _begin(beginning, supervisor, stopped)
-                supervisor.start()
-                replace(running, ready=True).write(DATA_DIR)
-                supervisor.keep_running(stopped)
-            finally:
-                RunningStack.file(DATA_DIR).unlink(missing_ok=True)
-                STARTING.unlink(missing_ok=True)
-                supervisor.stop()
-    except Stopped:
-        return 0
-    except StartFailed as error:
-        console.print(str(error))
-        return 1
-    return 0
+        return STARTING.read_text()
+    except FileNotFoundError:
+        return ""
 
 
-def _begin(beginning: Beginning, supervisor: Supervisor, stopped: threading.Event) -> None:
-    """Bring the past in, while what ends is started again. Raises StartFailed, Stopped."""
-    ended = threading.Event()
-    scorer = supervisor.service("scorer").metrics_port
-    with ThreadPoolExecutor(1) as thread:
-        bringing = thread.submit(
-            lambda: asyncio.run(beginning.brought(supervisor.environment, scorer, STARTING.write_text, stopped))
-        )
-        bringing.add_done_callback(lambda _: ended.set())
-        supervisor.keep_running(ended)
-        bringing.result()
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    with contextlib.suppress(KeyboardInterrupt):  # a second one: it ends by itself, too
+        _until(lambda: process.poll() is not None, "stopping what has begun", DOWN_SECONDS)
 
 
 def down() -> int:
-    running = RunningStack.read(DATA_DIR)
-    if running is None:
+    """Stop what runs, or what starts."""
+    pid = owner(DATA_DIR)
+    if pid is None:
         console.print("not running")
         return 0
-    pid = running.pid
-    os.kill(pid, signal.SIGTERM)
-    if not _until(lambda: not _exists(pid), "finishing what is in hand", DOWN_SECONDS):
-        console.print(f"process {pid} still runs: see {DATA_DIR.parent / 'up.log'}")
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # it has just ended by itself
+    except PermissionError:
+        console.print(f"process {pid} is another user's: stop it as that user")
+        return 1
+    if not _until(lambda: owner(DATA_DIR) != pid, "finishing what is in hand", DOWN_SECONDS):
+        console.print(f"process {pid} still runs: see {OUTPUT}")
         return 1
     console.print(f"stopped; data stays in {DATA_DIR}")
     return 0
@@ -165,6 +151,12 @@ def status() -> int:
     if running is None:
         console.print(NOT_RUNNING)
         return 1
+    if not running.ready:
+        console.print(f"starting, as process {running.pid}; `make down` stops it")
+        if doing := _doing():
+            console.print(doing)
+    if not running.environment:
+        return 0
     table = Table(title="services", title_justify="left")
     for column in ("service", "health", "lag", "events so far", "metrics"):
         table.add_column(column)
@@ -191,11 +183,7 @@ def status() -> int:
 
 def env() -> int:
     """The settings of the running services, for a shell: what is typed there is about them."""
-    running = RunningStack.read(DATA_DIR)
-    if running is None:
-        print(NOT_RUNNING, file=sys.stderr)
-        return 1
-    for name, value in running.environment.items():
+    for name, value in _settings().items():
         print(f"export {name}={shlex.quote(value)}")
     return 0
 
@@ -206,27 +194,23 @@ def logs() -> int:
 
 
 def ledger() -> int:
-    running = RunningStack.read(DATA_DIR)
-    if running is None:
-        console.print(NOT_RUNNING)
-        return 1
-    environment = {**os.environ, **running.environment, "LEDGER__SCORER_URL": f"http://127.0.0.1:{SCORER_PORT}"}
+    environment = {**os.environ, **_settings(), "LEDGER__SCORER_URL": f"http://127.0.0.1:{SCORER_PORT}"}
     return subprocess.call([sys.executable, "-m", "services.ledger"], env=environment)
 
 
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _settings() -> dict[str, str]:
+    """Of the running services. Where there are none yet, the command ends, and says why."""
+    running = RunningStack.read(DATA_DIR)
+    if running is None:
+        raise SystemExit(NOT_RUNNING)
+    if not running.environment:
+        raise SystemExit(f"starting, as process {running.pid}: `make status` shows how far it is")
+    return running.environment
 
 
 def stop_or_start(command: str, name: str) -> int:
     """One service: stopped until it is started."""
-    if RunningStack.read(DATA_DIR) is None:
-        console.print(NOT_RUNNING)
-        return 1
+    _settings()
     service = next(service for service in SERVICES if service.name == name)
     mark = held(DATA_DIR) / name
     if command == "stop":
@@ -252,7 +236,7 @@ def _until(done: Callable[[], bool], what: str, seconds: float) -> bool:
     return True
 
 
-COMMANDS = {"up": up, "run": run, "down": down, "status": status, "env": env, "logs": logs, "ledger": ledger}
+COMMANDS = {"up": up, "down": down, "status": status, "env": env, "logs": logs, "ledger": ledger}
 OF_ONE = ("stop", "start")
 
 
@@ -266,7 +250,10 @@ def main() -> None:
     given = parser.parse_args()
     if given.command in OF_ONE:
         raise SystemExit(stop_or_start(given.command, given.service))
-    raise SystemExit(COMMANDS[given.command]())
+    try:
+        raise SystemExit(COMMANDS[given.command]())
+    except KeyboardInterrupt:  # of `logs`, say
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 if __name__ == "__main__":

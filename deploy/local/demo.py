@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from deploy.local.demo_view import DemoView
 from deploy.local.history import CATCH_UP_SECONDS, POLL_SECONDS, TOOL_SECONDS, in_service, last_answer, streamed
 from deploy.local.observer import Observer
 from deploy.local.ports import free_ports
-from deploy.local.processes import ManagedProcess, StartFailed
+from deploy.local.processes import ManagedProcess, StartFailed, Stopped
 from deploy.local.progress import HistoryProgress
 from deploy.local.services import READY_TIMEOUT_SECONDS, Service, lag_by_topic, metrics_of
 from deploy.local.source_scores import write_expected_rates
@@ -46,7 +47,10 @@ class Demo:
         self.settings = settings
         self.view = view
         self.stage_seconds: dict[str, float] = {}
-        self.stack = EmbeddedStack(settings.data_dir, fresh=True, on_progress=self._part_progress)
+        self._stopped = threading.Event()
+        self.stack = EmbeddedStack(
+            settings.data_dir, fresh=True, on_progress=self._part_progress, stopped=self._stopped
+        )
         names = ("http", "simulator", "simtom", *SERVICES)
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.hidden = settings.data_dir.absolute() / "hidden.jsonl"
@@ -59,8 +63,7 @@ class Demo:
         with contextlib.ExitStack() as cleanup:
             with self._stage("start"):
                 cleanup.callback(self._stop)
-                self.stack.start()
-                self._start_services()
+                await self._started()
             self.view.addresses(self._addresses())
             reader = LogReader({"bootstrap_servers": self.stack.kafka.bootstrap_servers})
             observer = Observer({"bootstrap_servers": self.stack.kafka.bootstrap_servers}, KafkaSettings().partitions)
@@ -88,6 +91,20 @@ class Demo:
         result["restarts"] = self.restarts
         result["stage_seconds"] = {name: round(seconds, 1) for name, seconds in self.stage_seconds.items()}
         return result
+
+    async def _started(self) -> None:
+        """Parts and services are up. Cancelled, it ends once nothing starts any more."""
+        starting = asyncio.create_task(asyncio.to_thread(self._start_all))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            self._stopped.set()
+            await asyncio.gather(starting, return_exceptions=True)
+            raise
+
+    def _start_all(self) -> None:
+        self.stack.start()
+        self._start_services()
 
     def _start_services(self) -> None:
         external = bool(self.settings.simtom_url)
@@ -119,6 +136,8 @@ class Demo:
         deadline = time.monotonic() + READY_TIMEOUT_SECONDS
         for service in services:
             while not service.ready():
+                if self._stopped.is_set():
+                    raise Stopped
                 if time.monotonic() > deadline:
                     raise StartFailed(service.name, "was not ready in time", self._log(service.name))
                 self._restart_what_ended()
@@ -237,7 +256,7 @@ class Demo:
             log_file=self._log(module),
             environment={**os.environ, "PYTHONPATH": str(Path.cwd()), **self.environment},
         )
-        process.run(READY_TIMEOUT_SECONDS)
+        process.run(READY_TIMEOUT_SECONDS, self._stopped)
 
     def _stop(self) -> None:
         with ThreadPoolExecutor(len(self.processes) + 1) as threads:

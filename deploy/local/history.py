@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from deploy.local.processes import ManagedProcess, StartFailed
+from deploy.local.processes import ManagedProcess, StartFailed, Stopped
 from deploy.local.progress import HistoryProgress
 from deploy.local.services import Service, metrics_of
 from services.ledger.log_reader import LogReader
@@ -110,10 +110,6 @@ async def in_service(version: str, scorer_port: int, until: Until) -> None:
         )
 
     await until(taken_over, MODEL_SECONDS, f"the scorer to take over model {version}")
-
-
-class Stopped(Exception):
-    """It was told to stop; the next time it goes on."""
 
 
 class Beginning:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from deploy.local.port_holder import holder_of
 from deploy.local.processes import StartFailed
-from shared.settings import BigQuerySettings, KafkaSettings, RedisSettings
+from shared.settings import BigQuerySettings, KafkaSettings, RedisSettings, ServiceSettings, load_settings
 
 LOOPBACK = "127.0.0.1"
 FREE_RANGE = range(20_000, 32_000)
@@ -28,13 +29,20 @@ restarts, another process would find its port free: so no two processes look in 
 
 
 class PortTaken(StartFailed):
-    """A port that was asked for is in use. Names the port and the setting to change, where one does."""
+    """A port that was asked for is in use. Names it, who holds it and how to stop that, and the setting that moves the
+    port, where one does."""
 
     def __init__(self, name: str, port: int, setting: str | None = None) -> None:
         self.port = port
         self.setting = setting
-        way_out = "free it" if setting is None else f"free it or change {setting}"
-        super().__init__(name, f"can't listen: port {port} is in use by another process; {way_out}")
+        way_out = "" if setting is None else f", or set {setting} to another port"
+        super().__init__(name, f"can't listen: port {port} is in use by {holder_of(port)}{way_out}")
+
+
+class _Addresses(ServiceSettings):
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    bigquery: BigQuerySettings = BigQuerySettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,15 @@ class Ports:
     bigquery_grpc: int = 0
     kafka_controller: int = 0
     """Kafka's own, for its metadata quorum; nothing else connects to it."""
+
+    @classmethod
+    def of_environment(cls) -> Ports:
+        """Where services with this process's variables will look for the parts: the defaults, where none is set.
+
+        Raises StartFailed as below. On a bad setting: one line that names it, and the process's end.
+        """
+        settings = load_settings(_Addresses)
+        return cls.of_settings(settings.kafka, settings.redis, settings.bigquery)
 
     @classmethod
     def of_settings(cls, kafka: KafkaSettings, redis: RedisSettings, bigquery: BigQuerySettings) -> Ports:
@@ -179,8 +196,12 @@ def free_port() -> int:
 
 def _loopback_port(part: str, setting: str, address: str) -> int:
     url = urlsplit(address)
-    if url.hostname not in (LOOPBACK, "localhost") or not url.port:
+    try:
+        port = url.port
+    except ValueError:  # several brokers, say
+        port = None
+    if url.hostname not in (LOOPBACK, "localhost") or not port:
         raise StartFailed(
             part, f"can only run on {LOOPBACK} with a port, and {setting} is {address.removeprefix('//')!r}"
         )
-    return url.port
+    return port

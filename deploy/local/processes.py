@@ -39,6 +39,10 @@ class StartFailed(Exception):
         super().__init__("\n".join(lines))
 
 
+class Stopped(Exception):
+    """The start was told to end; the next one goes on from here."""
+
+
 class ManagedProcess:
     """One command as a child process. `start` → `wait_until` → … → `stop`; may be started again after it has ended.
 
@@ -116,22 +120,30 @@ class ManagedProcess:
         left as it is: the caller stops it.
         """
         deadline = time.monotonic() + timeout
-        while not ready():
+        while True:
+            answered = ready()
+            # Looked at last: what answers may be somebody else's, on a port that ours then didn't get.
             if (code := self.exit_code) is not None:
-                raise StartFailed(self.name, f"ended at its start, {_in_words(code)}", self.log_file)
+                raise StartFailed(self.name, f"ended at its start, {in_words(code)}", self.log_file)
+            if answered:
+                return
             if time.monotonic() > deadline:
                 raise StartFailed(self.name, f"wasn't ready within {timeout:g} s", self.log_file)
             time.sleep(POLL_SECONDS)
 
-    def run(self, timeout: float) -> None:
-        """Starts it and waits for its end. Raises StartFailed unless it ends with 0 within `timeout` seconds."""
+    def run(self, timeout: float, stopped: threading.Event | None = None) -> None:
+        """Starts it and waits for its end. Raises StartFailed unless it ends with 0 within `timeout` seconds, Stopped
+        once that event is set."""
         self.start()
+        deadline = time.monotonic() + timeout
         try:
-            code = self.wait(timeout)
-            if code is None:
-                raise StartFailed(self.name, f"wasn't done within {timeout:g} s", self.log_file)
+            while (code := self.wait(POLL_SECONDS)) is None:
+                if stopped is not None and stopped.is_set():
+                    raise Stopped
+                if time.monotonic() > deadline:
+                    raise StartFailed(self.name, f"wasn't done within {timeout:g} s", self.log_file)
             if code != 0:
-                raise StartFailed(self.name, f"failed, {_in_words(code)}", self.log_file)
+                raise StartFailed(self.name, f"failed, {in_words(code)}", self.log_file)
         finally:
             self.kill()
 
@@ -188,7 +200,8 @@ def log_tail(log_file: Path, lines: int = LOG_TAIL_LINES) -> list[str]:
     return [line for line in text.splitlines() if line.strip()][-lines:]
 
 
-def _in_words(exit_code: int) -> str:
+def in_words(exit_code: int) -> str:
+    """How a process has ended."""
     return f"by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"with exit code {exit_code}"
 
 

@@ -22,7 +22,7 @@ from typing import Protocol, Self
 from deploy.local.bigquery import BigQuery
 from deploy.local.kafka import Kafka, Node
 from deploy.local.ports import Ports, free_ports
-from deploy.local.processes import POLL_SECONDS, StartFailed
+from deploy.local.processes import POLL_SECONDS, StartFailed, Stopped
 from deploy.local.valkey import Valkey
 from shared.settings import BigQuerySettings, KafkaSettings, RedisSettings
 
@@ -33,7 +33,7 @@ CACHE_DIR = Path(__file__).parents[2] / ".cache"
 """What was fetched once and is the same for every stack: Kafka's jars."""
 
 DEFAULT_PORTS = Ports.of_settings(KafkaSettings(), RedisSettings(), BigQuerySettings())
-"""Where every service looks if nothing is set."""
+"""Where every service looks if nothing is set; `Ports.of_environment()` where something is."""
 
 Progress = Callable[[str, str], None]
 """Called with a part's name and its state: `starting`, `ready`, `failed`, `stopping`, `stopped`. From several
@@ -65,13 +65,17 @@ class EmbeddedStack:
         fresh: bool = False,
         brokers: int = 1,
         on_progress: Progress | None = None,
+        stopped: threading.Event | None = None,
     ) -> None:
         """Nothing is started yet. `cache_dir`: `.cache` of the repository by default. `ports`: free ones by default.
+
+        Set during a start, `stopped` ends it, by Stopped.
 
         `fresh` wipes what an earlier stack left in `data_dir`, at once. Raises StartFailed if the folder holds anything
         but a stack's data, and PortTaken if a port that was asked for is in use.
         """
         self._dir = data_dir.absolute()
+        self._stopped = stopped or threading.Event()
         self._on_progress: Progress = on_progress or (lambda part, state: None)
         settled = (ports or Ports()).settle()
         prepare(self._dir, fresh=fresh)
@@ -99,14 +103,20 @@ class EmbeddedStack:
     def start(self) -> None:
         """Starts all three at once and returns when each is ready.
 
-        If one fails (StartFailed), or the wait is interrupted, those that were started are stopped before it raises.
+        If one fails (StartFailed), or the wait is interrupted (Stopped, or a signal's exception), those that were
+        started are stopped before it raises.
         """
         pool = ThreadPoolExecutor(len(self.parts), thread_name_prefix="start")
         starting = [pool.submit(self._start, name) for name in self.parts]
         try:
-            done, _ = wait(starting, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
+            waiting = True
+            while waiting:
+                done, others = wait(starting, POLL_SECONDS, FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+                waiting = bool(others)
+                if waiting and self._stopped.is_set():
+                    raise Stopped
         except BaseException:
             self._abandon(starting)
             raise
@@ -143,7 +153,7 @@ class EmbeddedStack:
             self._on_progress(name, "stopped")
 
     def __enter__(self) -> Self:
-        self._until_exit = _sigterm_raises()
+        self._until_exit = sigterm_raises()
         self._until_exit.__enter__()
         try:
             self.start()
@@ -162,7 +172,7 @@ class EmbeddedStack:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def sigterm_raises() -> Iterator[None]:
     """SIGTERM ends the program by SystemExit, so that clean-up runs; unless it has a handler of its own already."""
     ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
@@ -206,14 +216,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="made if need be; kept between runs")
     parser.add_argument("--cache-dir", type=Path, help="what is fetched once (default: .cache of the repository)")
     parser.add_argument("--fresh", action="store_true", help="wipe an earlier stack's data first")
-    parser.add_argument("--default-ports", action="store_true", help="the services' default ports instead of free ones")
+    parser.add_argument("--default-ports", action="store_true", help="the ports where services look, not free ones")
     given = parser.parse_args(arguments)
 
     def report(part: str, state: str) -> None:
         print(f"{part}: {state}", file=sys.stderr, flush=True)
 
     try:
-        ports = DEFAULT_PORTS if given.default_ports else None
+        ports = Ports.of_environment() if given.default_ports else None
         with EmbeddedStack(
             given.data_dir, cache_dir=given.cache_dir, ports=ports, fresh=given.fresh, on_progress=report
         ) as stack:

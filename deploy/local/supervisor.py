@@ -14,9 +14,11 @@ from pathlib import Path
 
 import structlog
 
-from deploy.local.processes import POLL_SECONDS, ManagedProcess, StartFailed
+from deploy.local.ownership import owner
+from deploy.local.processes import POLL_SECONDS, ManagedProcess, StartFailed, Stopped, in_words
 from deploy.local.services import READY_TIMEOUT_SECONDS, Service
 from deploy.local.stack import EmbeddedStack
+from shared.settings import EXIT_BAD_SETTING
 
 log = structlog.get_logger()
 
@@ -25,6 +27,8 @@ STEADY_SECONDS = 60
 """A service that ran for so long has recovered: its next restart is quick again."""
 
 LOOK_SECONDS = 0.5
+MOST_RESTARTS_AT_START = 3
+"""A service that ends once more has a reason that its next start won't cure."""
 
 SERVICES: tuple[Service, ...] = (
     Service("simulator", 9106),
@@ -62,9 +66,12 @@ class Supervisor:
         services: Sequence[Service] = SERVICES,
         *,
         longest_pause: float = LONGEST_PAUSE_SECONDS,
+        stopped: threading.Event | None = None,
     ) -> None:
         """`settings`: for every service, beside the stack's addresses. `longest_pause`: seconds that a service which
-        ends again and again is left alone for. A service whose name lies in the folder `held` is stopped meanwhile."""
+        ends again and again is left alone for. Set during a start, `stopped` ends it, by Stopped. A service whose name
+        lies in the folder `held` is stopped meanwhile."""
+        self._stopped = stopped or threading.Event()
         self._held = held(data_dir)
         self._stack = stack
         self._logs = data_dir.absolute() / "logs"
@@ -77,7 +84,7 @@ class Supervisor:
         return dict(self._environment)
 
     def prepare(self) -> None:
-        """Create topics and warehouse. Raises StartFailed."""
+        """Create topics and warehouse. Raises StartFailed, Stopped."""
         for module, command in (("shared.kafka.admin", "create-topics"), ("shared.warehouse", "create")):
             environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), **self._environment}
             ManagedProcess(
@@ -85,21 +92,25 @@ class Supervisor:
                 [sys.executable, "-m", module, command],
                 log_file=self._logs / f"{module}.log",
                 environment=environment,
-            ).run(READY_TIMEOUT_SECONDS)
+            ).run(READY_TIMEOUT_SECONDS, self._stopped)
 
     def start(self, names: Collection[str] | None = None) -> None:
         """Start the services of these names, or all that weren't started yet; wait until each is ready, starting again
-        what ends. Raises StartFailed."""
+        what ends, a few times. Raises StartFailed, Stopped. What was started runs on: `stop` ends it."""
         chosen = [kept for kept in self._kept if not kept.wanted and (names is None or kept.service.name in names)]
         for kept in chosen:
             kept.wanted = True
             self._start(kept)
         deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-        for kept in chosen:
+        for number, kept in enumerate(chosen):
             while not kept.service.ready():
+                if self._stopped.is_set():
+                    raise Stopped
                 if time.monotonic() > deadline:
                     raise StartFailed(kept.service.name, "was not ready in time", kept.process.log_file)
-                self._look_after(kept)
+                for each in chosen[number:]:
+                    _raise_if_hopeless(each)
+                    self._look_after(each)
                 time.sleep(POLL_SECONDS)
 
     def keep_running(self, stop: threading.Event) -> None:
@@ -160,6 +171,13 @@ class Supervisor:
         )
 
 
+def _raise_if_hopeless(kept: _Kept) -> None:
+    """StartFailed for a service that has ended, where another start is of no use."""
+    code = kept.process.exit_code
+    if code is not None and (code == EXIT_BAD_SETTING or kept.restarts >= MOST_RESTARTS_AT_START):
+        raise StartFailed(kept.service.name, f"ended at its start, {in_words(code)}", kept.process.log_file)
+
+
 def held(data_dir: Path) -> Path:
     """The folder of the names that are to be stopped."""
     return data_dir.absolute() / "held"
@@ -167,10 +185,12 @@ def held(data_dir: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """What other commands need to know of a running stack; lies in its data folder."""
+    """What other commands need to know of a running stack; lies in its data folder. Its owner's lock says whether it
+    still counts (`ownership`)."""
 
     pid: int
     environment: dict[str, str]
+    """Empty until the parts are up."""
     ready: bool
     """Whether everything has been up; before, parts of it are still to come."""
 
@@ -180,13 +200,22 @@ class RunningStack:
 
     @classmethod
     def read(cls, data_dir: Path) -> RunningStack | None:
-        """The stack that runs in this folder; None where none does."""
-        try:
-            content = json.loads(cls.file(data_dir).read_text())
-            os.kill(content["pid"], 0)
-        except (FileNotFoundError, ProcessLookupError):
+        """The stack that runs or starts in this folder; None where none does."""
+        pid = owner(data_dir)
+        if pid is None:
             return None
-        return cls(**content)
+        starting = cls(pid, {}, ready=False)
+        try:
+            written = cls(**json.loads(cls.file(data_dir).read_text()))
+        except FileNotFoundError:
+            return starting
+        return written if written.pid == pid else starting
+
+    @classmethod
+    def is_ready(cls, data_dir: Path) -> bool:
+        """Whether one runs in this folder with all that belongs to it."""
+        running = cls.read(data_dir)
+        return running is not None and running.ready
 
     def write(self, data_dir: Path) -> None:
         # In one go: others read it at any time.

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from deploy.local.ports import Ports, PortTaken, is_listening
-from deploy.local.processes import ManagedProcess
+from deploy.local.processes import ManagedProcess, Stopped
 from deploy.local.stack import EmbeddedStack
 
 REPOSITORY = Path(__file__).parents[3]
@@ -88,6 +89,21 @@ def test_ctrl_c_during_the_start_leaves_nothing_either(tmp_path: Path) -> None:
             assert alive == []
         finally:
             it.kill()
+
+
+def test_a_start_that_is_told_to_stop_leaves_nothing(tmp_path: Path) -> None:
+    stopped = threading.Event()
+
+    def stop_at_the_first(part: str, state: str) -> None:
+        if state == "ready":
+            stopped.set()
+
+    stack = EmbeddedStack(tmp_path / "data", on_progress=stop_at_the_first, stopped=stopped)
+    with pytest.raises(Stopped), stack:
+        pytest.fail("it started")
+    assert not any(part.running for part in stack.parts.values())
+    mine = psutil.Process(os.getpid()).children(recursive=True)
+    assert not [each for each in mine if str(tmp_path) in " ".join(each.cmdline())]
 
 
 def test_every_part_listens_on_loopback_only(embedded_stack: EmbeddedStack) -> None:

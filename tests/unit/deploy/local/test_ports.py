@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import os
+import re
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +23,14 @@ from deploy.local.ports import (
     is_listening,
 )
 from deploy.local.processes import StartFailed
+from deploy.local.stack import DEFAULT_PORTS
 from shared.settings import BigQuerySettings, KafkaSettings, RedisSettings
+
+LISTENER = (
+    "import os, signal, socket; it = socket.socket(); it.bind(('127.0.0.1', 0)); it.listen()\n"
+    "print(os.getpid(), it.getsockname()[1], flush=True); signal.pause()"
+)
+PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
 
 
 @pytest.fixture
@@ -68,13 +80,46 @@ def test_a_port_that_is_listened_on_is_not_free(taken: int) -> None:
 def test_a_service_s_taken_port_is_told_before_anything_starts(taken: int) -> None:
     (free,) = free_ports(1)
     check_free({"scorer": [free]})
-    with pytest.raises(PortTaken, match=rf"^console can't listen: port {taken} .*; free it$"):
+    with pytest.raises(PortTaken, match=rf"^console can't listen: port {taken} .*: `kill {os.getpid()}` stops it$"):
         check_free({"scorer": [free], "console": [free, taken]})
 
 
 def test_a_taken_port_is_reported_with_the_setting_to_change(taken: int) -> None:
     with pytest.raises(PortTaken, match=rf"port {taken} .* KAFKA__BOOTSTRAP_SERVERS"):
         Ports(kafka=taken).settle()
+
+
+@pytest.mark.parametrize(
+    ("words", "way_out"),
+    [
+        ((), "in use by process {pid} ({python} -c .*): `kill {pid}` stops it"),
+        (("deploy.local.background",), "in use by the stack of {folder}: `make down` there stops it"),
+    ],
+)
+def test_who_holds_a_port_is_named_with_what_stops_it(tmp_path: Path, words: tuple[str, ...], way_out: str) -> None:
+    """The listener is a child, as a service is one of its stack."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, LISTENER, *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            pid, port = holder.stdout.readline().split()
+            wanted = way_out.format(pid=pid, python=re.escape(sys.executable), folder=re.escape(str(tmp_path)))
+            with pytest.raises(PortTaken, match=wanted.replace("(", r"\(").replace(")", r"\)")):
+                check_free({"scorer": [int(port)]})
+            os.kill(int(pid), signal.SIGTERM)
+        finally:
+            holder.kill()
+
+
+def test_the_setting_that_is_named_moves_the_port(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    (free,) = free_ports(1)
+    monkeypatch.setenv("REDIS__URL", f"redis://127.0.0.1:{taken}/0")
+    with pytest.raises(PortTaken, match=rf"port {taken} .*, or set REDIS__URL to another port$"):
+        Ports.of_environment().settle()
+    monkeypatch.setenv("REDIS__URL", f"redis://127.0.0.1:{free}/0")
+    moved = Ports.of_environment()
+    assert moved == replace(DEFAULT_PORTS, valkey=free)
 
 
 def test_settled_ports_keep_what_was_asked_for_and_fill_in_the_rest() -> None:
@@ -93,6 +138,12 @@ def test_ports_are_read_from_the_services_settings() -> None:
         BigQuerySettings(rest_endpoint="http://127.0.0.1:21003", grpc_endpoint="127.0.0.1:21004"),
     )
     assert ports == Ports(kafka=21001, valkey=21002, bigquery_rest=21003, bigquery_grpc=21004)
+
+
+def test_several_brokers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1,127.0.0.1:2")
+    with pytest.raises(StartFailed, match=r"KAFKA__BOOTSTRAP_SERVERS is '127\.0\.0\.1:1,127\.0\.0\.1:2'"):
+        Ports.of_environment()
 
 
 def test_a_setting_that_points_to_another_machine_is_refused() -> None:

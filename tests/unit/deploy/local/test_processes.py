@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.local.processes import ManagedProcess, StartFailed, log_tail
+from deploy.local.processes import ManagedProcess, StartFailed, Stopped, log_tail
 
 TIMEOUT = 20.0
 STUBBORN = (
@@ -45,6 +45,14 @@ def test_a_process_that_ends_at_its_start_is_reported_with_its_last_words(make: 
     process.start()
     with pytest.raises(StartFailed, match=r"(?s)exit code 3.*no such disk"):
         process.wait_until(lambda: False, TIMEOUT)
+
+
+def test_a_process_that_has_ended_is_not_ready_because_another_answers(make: Make) -> None:
+    process = make("import sys; print('address in use'); sys.exit(1)")
+    process.start()
+    process.wait(TIMEOUT)
+    with pytest.raises(StartFailed, match=r"(?s)exit code 1.*address in use"):
+        process.wait_until(lambda: True, TIMEOUT)
 
 
 def test_a_process_that_is_never_ready_is_reported_and_left_running(make: Make) -> None:
@@ -111,6 +119,14 @@ def test_it_can_be_started_again_but_not_twice(make: Make) -> None:
 def test_run_reports_a_command_that_fails(make: Make) -> None:
     with pytest.raises(StartFailed, match=r"(?s)failed, with exit code 1.*disk full"):
         make("import sys; sys.exit('disk full')").run(TIMEOUT)
+
+
+def test_run_ends_its_process_once_it_is_told_to(make: Make) -> None:
+    process, stopped = make(IDLE), threading.Event()
+    threading.Timer(0.3, stopped.set).start()
+    with pytest.raises(Stopped):
+        process.run(TIMEOUT, stopped)
+    assert process.exit_code == -signal.SIGKILL
 
 
 def test_a_process_started_from_a_thread_outlives_the_thread(make: Make) -> None:

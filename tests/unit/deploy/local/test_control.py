@@ -1,0 +1,159 @@
+"""`make up` and its like, with a background process that only pretends to start something."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy.local.ownership import owner
+from deploy.local.supervisor import RunningStack
+
+REPOSITORY = Path(__file__).parents[4]
+TIMEOUT = 30
+PRETENDER = """
+import os, signal, sys, time
+from pathlib import Path
+from deploy.local.supervisor import RunningStack
+def leave(number, frame):
+    Path("stopped").touch()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, leave)
+with open("begun", "a") as begun:
+    begun.write(f"{os.getpid()}\\n")
+while not Path("go").exists():
+    time.sleep(0.02)
+RunningStack(os.getpid(), {"REDIS__URL": "redis://127.0.0.1:1/0"}, ready=True).write(Path(".local/stack"))
+signal.pause()
+"""
+COMMAND = (
+    "import sys; from deploy.local import control\n"
+    "control.BACKGROUND = (sys.executable, '-c', sys.argv[1])\n"
+    "sys.exit(control.COMMANDS[sys.argv[2]]())"
+)
+
+Control = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[Control]:
+    """One of the commands, begun in a folder of its own."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin(command: str, background: str = PRETENDER) -> subprocess.Popen[str]:
+        begun.append(
+            subprocess.Popen(
+                [sys.executable, "-c", COMMAND, background, command],
+                cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+        )  # fmt: skip
+        return begun[-1]
+
+    yield begin
+    for each in begun:
+        each.kill()
+        each.communicate()
+    if (pid := owner(tmp_path / ".local/stack")) is not None:
+        os.kill(pid, signal.SIGKILL)
+
+
+def answer(command: subprocess.Popen[str]) -> str:
+    """All that it says, on one line."""
+    return " ".join(command.communicate(timeout=TIMEOUT)[0].split())
+
+
+def background(folder: Path) -> psutil.Process:
+    """Of the one that was begun, once it is."""
+    deadline = time.monotonic() + TIMEOUT
+    while not (file := folder / "begun").exists() or not file.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    (pid,) = file.read_text().split()
+    return psutil.Process(int(pid))
+
+
+def test_a_second_start_is_told_of_the_first_and_begins_nothing(tmp_path: Path, control: Control) -> None:
+    first = control("up")
+    running = background(tmp_path)
+    second = control("up")
+    assert second.stdout is not None
+    assert f"already starting, as process {running.pid}" in second.stdout.readline()
+    (tmp_path / "go").touch()
+    answer(first), answer(second)
+    assert (first.returncode, second.returncode) == (0, 0)
+    third = control("up")
+    assert f"already running, as process {running.pid}" in answer(third)
+    assert third.returncode == 0
+    assert background(tmp_path) == running
+
+
+def test_what_starts_is_seen_and_can_be_stopped(tmp_path: Path, control: Control) -> None:
+    first = control("up")
+    running = background(tmp_path)
+    seen = control("status")
+    assert f"starting, as process {running.pid}" in answer(seen)
+    too_early = control("env")
+    assert f"starting, as process {running.pid}" in answer(too_early)
+    assert too_early.returncode == 1
+    down = control("down")
+    assert "stopped; data stays" in answer(down)
+    assert down.returncode == 0
+    assert (tmp_path / "stopped").exists()
+    assert "stopped before it was ready" in answer(first)
+    assert first.returncode == 1
+    assert "not running" in answer(control("status"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_starts_stops_what_has_begun(
+    tmp_path: Path, control: Control, number: signal.Signals
+) -> None:
+    first = control("up")
+    running = background(tmp_path)
+    first.send_signal(number)
+    answer(first)
+    assert first.returncode == 128 + number
+    assert (tmp_path / "stopped").exists()
+    assert not running.is_running()
+
+
+def test_whoever_only_waits_for_it_stops_nothing(tmp_path: Path, control: Control) -> None:
+    control("up")
+    running = background(tmp_path)
+    second = control("up")
+    assert second.stdout is not None
+    second.stdout.readline()
+    second.send_signal(signal.SIGINT)
+    assert "it goes on starting" in answer(second)
+    assert running.is_running()
+    assert owner(tmp_path / ".local/stack") == running.pid
+
+
+def test_a_background_process_that_ends_is_told_with_its_last_words(control: Control) -> None:
+    up = control("up", "import sys; sys.exit('no such disk')")
+    assert "could not start: no such disk" in answer(up)
+    assert up.returncode == 1
+
+
+def test_a_stranger_with_the_number_of_an_earlier_run_is_left_alone(tmp_path: Path, control: Control) -> None:
+    data = tmp_path / ".local/stack"
+    data.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "600"]) as stranger:
+        try:
+            RunningStack(stranger.pid, {"REDIS__URL": "redis://127.0.0.1:1/0"}, ready=True).write(data)
+            for command in ("down", "status", "env"):
+                assert "not running" in answer(control(command))
+            assert stranger.poll() is None
+            control("up")
+            assert background(tmp_path).pid != stranger.pid
+        finally:
+            stranger.kill()

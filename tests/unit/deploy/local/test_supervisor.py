@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from deploy.local.ports import free_port
+from deploy.local.processes import StartFailed, Stopped
+from deploy.local.services import Service
+from deploy.local.stack import EmbeddedStack
+from deploy.local.supervisor import MOST_RESTARTS_AT_START, Supervisor
+
+TIMEOUT = 30
+IDLE = "import time; time.sleep(600)"
+
+Supervise = Callable[..., Supervisor]
+
+
+class NoParts:
+    """All that a supervisor asks of a stack."""
+
+    def environment(self) -> dict[str, str]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Pretender(Service):
+    code: str = IDLE
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-I", "-S", "-c", self.code]
+
+
+@pytest.fixture
+def supervise(tmp_path: Path) -> Iterator[Supervise]:
+    made: list[Supervisor] = []
+
+    def make(*codes: str, stopped: threading.Event | None = None) -> Supervisor:
+        services = [Pretender(f"s{number}", free_port(), code=code) for number, code in enumerate(codes)]
+        stack = cast(EmbeddedStack, NoParts())
+        made.append(Supervisor(stack, tmp_path, {}, services, longest_pause=0.05, stopped=stopped))
+        return made[-1]
+
+    yield make
+    for supervisor in made:
+        supervisor.stop()
+
+
+def test_a_bad_setting_ends_a_start_at_once_with_the_line_that_names_it(supervise: Supervise) -> None:
+    supervisor = supervise(IDLE, "import sys; print('bad setting INGESTOR__RATE'); sys.exit(2)")
+    with pytest.raises(StartFailed, match=r"(?s)^s1 ended at its start, with exit code 2.*bad setting INGESTOR__RATE"):
+        supervisor.start()
+    assert supervisor.process("s0").running
+
+
+def test_what_ends_is_started_again_but_not_for_ever(supervise: Supervise, tmp_path: Path) -> None:
+    supervisor = supervise("import sys; print('no such disk', flush=True); sys.exit(1)")
+    with pytest.raises(StartFailed, match=r"(?s)with exit code 1.*no such disk"):
+        supervisor.start()
+    assert (tmp_path / "logs" / "s0.log").read_text().count("no such disk") == 1 + MOST_RESTARTS_AT_START
+
+
+def test_a_start_ends_once_it_is_told_to(supervise: Supervise) -> None:
+    stopped = threading.Event()
+    supervisor = supervise(IDLE, stopped=stopped)
+    threading.Timer(0.3, stopped.set).start()
+    started = time.monotonic()
+    with pytest.raises(Stopped):
+        supervisor.start()
+    assert time.monotonic() - started < TIMEOUT
+    supervisor.stop()
+    assert not supervisor.process("s0").running
