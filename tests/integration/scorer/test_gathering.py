@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
@@ -85,6 +86,39 @@ async def test_a_late_answer_is_a_time_out_and_the_next_question_is_answered(
         await asyncio.to_thread(valkey.resume)
     client.patience_s = 5.0
     assert await client.get(unique) == b"held"
+
+
+async def test_a_connection_without_answers_is_given_up_and_a_new_one_made(
+    client: GatheringRedis, valkey: Valkey, unique: str
+) -> None:
+    await client.set(unique, "held")
+    before = await client.client_id()
+    client.patience_s, client.reconnect_s = 5.0, 0.1
+    await asyncio.to_thread(valkey.pause)
+    try:
+        with pytest.raises(RedisConnectionError):
+            await client.get(unique)
+    finally:
+        await asyncio.to_thread(valkey.resume)
+    client.reconnect_s = 5.0
+    assert await client.get(unique) == b"held"
+    assert await client.client_id() != before
+
+
+async def test_a_connection_that_was_closed_between_two_questions_is_made_anew(
+    client: GatheringRedis, valkey: Valkey, unique: str
+) -> None:
+    await client.set(unique, "held")
+    mine = await client.client_id()
+    other = Redis.from_url(valkey.url)
+    await other.client_kill_filter(_id=str(mine))
+    await other.aclose()
+    kept = client._kept
+    assert kept is not None
+    while kept.is_connected and not await kept.can_read():  # until the end of it has come through
+        await asyncio.sleep(0.01)
+    assert await client.get(unique) == b"held"
+    assert await client.client_id() != mine
 
 
 async def test_an_answer_that_came_while_our_own_loop_was_busy_is_not_late(client: GatheringRedis, unique: str) -> None:
