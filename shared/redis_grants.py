@@ -72,8 +72,8 @@ USERS: dict[str, User] = {
         writes=(CLAIMS, CLAIM_INDEX, IDEMPOTENCY, EXPOSURES, PARTITIONS, PSEUDONYMS),
         reads=(STATES, POSITIONS, REBUILDING),
         commands=(
-            *(*_SCRIPTS, "script|exists", "get", "set", "mget", "del", "exists", "pttl", "pexpire"),
-            *("hget", "hset", "hdel", "hgetall", "hlen", "hrandfield", "info"),
+            *(*_SCRIPTS, "script|exists", "get", "set", "setrange", "mget", "del", "exists", "pttl"),
+            *("pexpire", "hget", "hset", "hdel", "hgetall", "hlen", "hrandfield", "info"),
         ),
     ),
     "flit-sink": User(

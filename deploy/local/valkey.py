@@ -86,6 +86,9 @@ def config_text(port: int, data_dir: Path, users: UsersFile | None = None) -> st
         # loses is more with this, and on one laptop nobody's money.
         "appendonly": "yes",
         "appendfsync": "no",
+        # The default, 64 MB, is ten thousand checkouts: the log would be written anew every few seconds under load, and
+        # whoever does that takes a core for half a second. This much is read in two seconds at the start.
+        "auto-aof-rewrite-min-size": "256mb",
         # No snapshots beside the log, which would fork at moments of their own.
         "save": '""',
         # Refuse a write rather than forget a customer: eviction would be silent loss.

@@ -32,7 +32,7 @@ from shared.claim_keys import COMPLETE, FINGERPRINT_BYTES, HEAD_BYTES, key_of
 from shared.contracts.events import Transaction
 from shared.kafka.errors import TransientError
 from shared.redis_errors import transient
-from shared.redis_scripts import set_all
+from shared.redis_scripts import run_script
 
 CLAIMED, PUBLISHED = b"c", b"p"
 ANY_BODY = bytes(FINGERPRINT_BYTES)
@@ -61,6 +61,21 @@ if redis.call('EXISTS', KEYS[1]) == 1 and #ARGV > 0 then redis.call('HSET', KEYS
 the other one: noted before what is missing was restored, it would hide that."""
 
 NOTE_SHA = hashlib.sha1(NOTE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+_MARK = """
+for i = 1, #KEYS do
+  local held = redis.call('GET', KEYS[i])
+  if held and string.sub(held, 2) == ARGV[i + 1] then
+    redis.call('SETRANGE', KEYS[i], 0, 'p')
+    redis.call('PEXPIRE', KEYS[i], ARGV[1])
+  else
+    redis.call('SET', KEYS[i], 'p' .. ARGV[i + 1], 'PX', ARGV[1])
+  end
+end
+"""
+"""KEYS: claims. ARGV: time to live in milliseconds, claims without their state. One that is there as it was claimed is
+changed where it stands: written again, it would be in Redis' log twice."""
 
 
 class IndexIncomplete(TransientError):
@@ -170,9 +185,10 @@ class ClaimStore:
         `offsets`: by partition, the greatest of their records. Every record before has its claim in Redis already, and
         its log has it before this note: a claim is written before its decision is sent.
         """
-        values = {key_of(claim.event_id): claim.encode(published=True) for claim in claims}
+        keys = [key_of(claim.event_id) for claim in claims]
+        held = [claim.fingerprint + claim.decision for claim in claims]
         reached = [number for pair in offsets.items() for number in pair]
-        marking = set_all(self._redis, values, self._ttl_ms)
+        marking = run_script(self._redis, _MARK, keys, [self._ttl_ms, *held])
         noting = self._redis.evalsha(NOTE_SHA, 2, COMPLETE, INDEXED, *reached)
         async with transient():
             for answer in await asyncio.gather(marking, noting, return_exceptions=True):

@@ -17,6 +17,7 @@ from deploy.local.ports import free_port
 from deploy.local.valkey import Valkey
 from services.scorer.gathering import GatheringRedis
 from shared.redis_primary import leaving_replicas
+from tests.integration.scorer.conftest import until
 
 pytestmark = pytest.mark.integration
 
@@ -115,8 +116,11 @@ async def test_a_connection_that_was_closed_between_two_questions_is_made_anew(
     await other.aclose()
     kept = client._kept
     assert kept is not None
-    while kept.is_connected and not await kept.can_read():  # until the end of it has come through
-        await asyncio.sleep(0.01)
+
+    async def closed() -> bool:
+        return not kept.is_connected or await kept.can_read()
+
+    await until(closed)
     assert await client.get(unique) == b"held"
     assert await client.client_id() != mine
 
