@@ -37,7 +37,8 @@ def run(lock: int | None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     try:
-        with Ownership.take(DATA_DIR) if lock is None else Ownership(lock):
+        with Ownership.take(DATA_DIR) if lock is None else Ownership(lock) as ownership:
+            ownership.is_of(os.getpid())  # whoever handed it over may be gone before it has said so
             _own(stopped)
     except Owned:
         console.print(f"already running, as process {owner(DATA_DIR)}")

@@ -94,6 +94,9 @@ def _join() -> int:
     except KeyboardInterrupt:
         console.print("it goes on starting")
         return 128 + signal.SIGINT
+    if owner(DATA_DIR) is None:  # it was being stopped, or failed
+        console.print("that one has ended: starting anew")
+        return up()
     console.print(f"it didn't become ready: see {OUTPUT}")
     return 1
 
@@ -140,6 +143,9 @@ def down() -> int:
         return 1
     if not _until(lambda: owner(DATA_DIR) != pid, "finishing what is in hand", DOWN_SECONDS):
         console.print(f"process {pid} still runs: see {OUTPUT}")
+        return 1
+    if (other := owner(DATA_DIR)) is not None:
+        console.print(f"process {other} has taken its place: `make down` once more stops that one")
         return 1
     console.print(f"stopped; data stays in {DATA_DIR}")
     return 0

@@ -41,8 +41,8 @@ NOTHING_READ = AsOf(transactions=-1, outcomes=-1)
 PUBLISHING_POLLS, PUBLISHING_PAUSE_S = 5, 0.01
 """How long another caller's claim may take to be marked before it is produced again: 50 ms, several times the usual."""
 
-FRESH_S = PENDING_MS / 2000
-"""So long after a request began what it reserved is still there, for sure: half of a reservation's life."""
+SENDING_S = 2.0
+"""From the look at how old a reservation is to its settling, beside what Kafka takes: two round trips to Redis."""
 
 STREAM_POLLS, STREAM_PAUSE_S = 25, 0.02
 """How long a purchase that the stream already counted may take to be decided there: half a second."""
@@ -71,8 +71,8 @@ class Question:
     schema_version: str | None = None
     traceparent: str | None = None
     acts_on_all: bool = True
-    """The caller may call off what others have asked for; otherwise, and to look up without the right to read, it has
-    to be noted that he has asked himself."""
+    """The caller may look up and call off what others have asked for; otherwise it has to be noted that he has asked
+    himself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,8 @@ class Checkout:
         self._limits = limits
         self._partitions = partitions
         self._publish_timeout_s = publish_timeout_s
+        self._reserved_for_s = PENDING_MS / 1000 - publish_timeout_s - SENDING_S
+        """After a request's beginning: what it reserved then is there until it is settled, however long Kafka takes."""
         self._clock = clock
         self._pseudonyms = pseudonyms
 
@@ -178,7 +180,7 @@ class Checkout:
                 noting = self._rounds.note.ask((question.caller, claim.event_id))
             if not claim.published and (mine or not await self._marked_by_another(claim)):
                 # A process that stood still meanwhile may have lost its reservation, and others taken its place.
-                reserved = mine and time.perf_counter() - started < FRESH_S
+                reserved = mine and time.perf_counter() - started < self._reserved_for_s
                 marking = await self._publish(claim, addressed, question.traceparent, reserved)
             if noting is not None:
                 await _noted(noting, claim)

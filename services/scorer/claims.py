@@ -65,9 +65,11 @@ NOTE_SHA = hashlib.sha1(NOTE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 _MARK = """
 for i = 1, #KEYS do
-  local held = redis.call('GET', KEYS[i])
+  local held, marked = redis.call('GET', KEYS[i]), false
   if held and string.sub(held, 2) == ARGV[i + 1] then
-    redis.call('SETRANGE', KEYS[i], 0, 'p')
+    marked = type(redis.pcall('SETRANGE', KEYS[i], 0, 'p')) == 'number'
+  end
+  if marked then
     redis.call('PEXPIRE', KEYS[i], ARGV[1])
   else
     redis.call('SET', KEYS[i], 'p' .. ARGV[i + 1], 'PX', ARGV[1])
@@ -75,7 +77,8 @@ for i = 1, #KEYS do
 end
 """
 """KEYS: claims. ARGV: time to live in milliseconds, claims without their state. One that is there as it was claimed is
-changed where it stands: written again, it would be in Redis' log twice."""
+changed where it stands: written again, it would be in Redis' log twice. A user of an earlier release may only do that:
+a mark that fails would have the stream produce its decision again and again."""
 
 
 class IndexIncomplete(TransientError):

@@ -54,8 +54,8 @@ class ScorerSection(Section):
     redis_timeout_ms: int = Field(default=50, ge=1, le=5000)
     """Of each question of a checkout; after it the fallback decides. Usually a millisecond is enough: what takes 50 of
     them is broken, and a checkout page has no time to find out. A machine with too little CPU wants more."""
-    publish_timeout_ms: int = Field(default=2000, ge=50, le=60_000)
-    """How long a checkout waits for Kafka before it is told to ask again."""
+    publish_timeout_ms: int = Field(default=2000, ge=50, le=30_000)
+    """How long a checkout waits for Kafka before it is told to ask again; well within the life of what it reserved."""
     max_batch_bytes: int = Field(default=4_194_304, ge=1024, le=67_108_864)
     """Of the body of a batch, as sent and unpacked."""
     max_in_flight: int = Field(default=256, ge=1, le=100_000)

@@ -63,6 +63,18 @@ async def test_what_stands_in_its_place_gives_way_to_what_the_topic_has(redis: R
     assert await mark(redis, claim()) == [Claim("event", b"f" * 16, DECISION, published=True)]
 
 
+async def test_a_user_of_an_earlier_release_marks_it_all_the_same(redis: Redis, valkey: Valkey) -> None:
+    may = ["+eval", "+evalsha", "+get", "+set", "+mget", "+exists", "+hset"]
+    await redis.acl_setuser("before", enabled=True, passwords=["+word"], keys=["*"], commands=may)
+    await redis.set(key_of("event"), claim().encode(published=False))
+    before = Redis.from_url(valkey.url, username="before", password="word")
+    try:
+        assert await mark(before, claim()) == [Claim("event", b"f" * 16, DECISION, published=True)]
+    finally:
+        await before.aclose()
+    assert await redis.pttl(key_of("event")) > 0
+
+
 async def test_each_of_many_by_itself(redis: Redis) -> None:
     await redis.set(key_of("a"), claim("a").encode(published=False))
     found = await mark(redis, claim("a"), claim("b"), claim("a"))

@@ -125,6 +125,19 @@ async def test_a_connection_that_was_closed_between_two_questions_is_made_anew(
     assert await client.client_id() != mine
 
 
+async def test_a_connection_that_was_reset_between_two_questions_is_made_anew(
+    client: GatheringRedis, unique: str
+) -> None:
+    """Nothing comes over one that was reset, not even its end."""
+    await client.set(unique, "held")
+    mine = await client.client_id()
+    kept = client._kept
+    assert kept is not None and kept._writer is not None and kept._reader is not None
+    kept._reader.set_exception(ConnectionResetError("by the other side"))  # as asyncio does it
+    assert await client.get(unique) == b"held"
+    assert await client.client_id() != mine
+
+
 async def test_an_answer_that_came_while_our_own_loop_was_busy_is_not_late(client: GatheringRedis, unique: str) -> None:
     await client.set(unique, "held")
     client.patience_s = 0.4

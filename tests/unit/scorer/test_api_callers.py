@@ -43,6 +43,17 @@ async def test_a_known_key_asks_from_anywhere_under_its_name(access: Access) -> 
     assert use_case.looked_up == [("one", "shop")]
 
 
+@pytest.mark.parametrize("more", ["review", "admin", "read", "read,review", "read,admin"])
+async def test_who_has_to_have_asked_to_look_up_or_to_call_off_is_noted(tmp_path: Path, more: str) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"flit_00000001 {hashlib.sha256(KEY.encode()).hexdigest()} shop decide,{more}\n")
+    use_case = Asked()
+    async with client_of(use_case, Access.load(path)) as client:
+        headers = JSON | {"Authorization": f"Bearer {KEY}"}
+        assert (await client.post(URL, content=b"{}", headers=headers)).status_code == 200
+    assert use_case.questions[0].acts_on_all == ("," in more)
+
+
 async def test_who_may_read_looks_up_whatever_was_decided() -> None:
     use_case = Asked()
     async with client_of(use_case) as client:

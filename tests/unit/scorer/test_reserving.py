@@ -253,10 +253,10 @@ async def test_who_stood_still_after_his_claim_passes_the_limit_no_more_than_any
             held = await super().claim(wanted)
             account(outside).clear()
             account(outside)["another"] = (Standing.COUNTS.value, Reservation("another", 200_000, NOW_DAY, 14, 4))
-            monkeypatch.setattr("services.scorer.checkout.FRESH_S", 0.0)
             return held
 
     outside.claims = Paused()
+    monkeypatch.setattr("services.scorer.checkout.SENDING_S", 60.0)  # so that no reservation is young enough
     with pytest.raises(Unavailable) as refused:
         await outside.checkout().decide(Question(bodies(1, 99.0)[0]))
     assert refused.value.reason == "limit-reached"

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.local.ownership import owner
+from deploy.local.background import run
+from deploy.local.ownership import Ownership, owner
 from deploy.local.supervisor import RunningStack
 
 REPOSITORY = Path(__file__).parents[4]
@@ -136,6 +137,35 @@ def test_whoever_only_waits_for_it_stops_nothing(tmp_path: Path, control: Contro
     assert "it goes on starting" in answer(second)
     assert running.is_running()
     assert owner(tmp_path / ".local/stack") == running.pid
+
+
+def test_who_waited_for_one_that_was_stopped_starts_anew(tmp_path: Path, control: Control) -> None:
+    control("up")
+    first = background(tmp_path)
+    second = control("up")
+    assert second.stdout is not None
+    second.stdout.readline()
+    answer(control("down"))
+    deadline = time.monotonic() + TIMEOUT
+    while len((tmp_path / "begun").read_text().split()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    (tmp_path / "go").touch()
+    assert "starting anew" in answer(second)
+    assert second.returncode == 0
+    assert owner(tmp_path / ".local/stack") not in (None, first.pid)
+
+
+def test_the_background_process_names_itself_where_nobody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever handed the lock over may have been killed before."""
+    named: list[int | None] = []
+    monkeypatch.setattr("deploy.local.background.DATA_DIR", tmp_path / "stack")
+    monkeypatch.setattr("deploy.local.background._own", lambda _: named.append(owner(tmp_path / "stack")))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    taken = Ownership.take(tmp_path / "stack")
+    taken.is_of(2**22 - 1)
+    assert run(taken.descriptor) == 0
+    assert named == [os.getpid()]
 
 
 def test_a_background_process_that_ends_is_told_with_its_last_words(control: Control) -> None:
