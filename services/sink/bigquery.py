@@ -21,12 +21,13 @@ from requests.exceptions import RequestException
 from services.sink.append import ALREADY_EXISTS, OK, Answer, AppendConnection, Frozen, freeze
 from services.sink.chain import beginning, chained
 from services.sink.metrics import APPEND_FAILURES, APPEND_SECONDS, TAKEOVERS, WAITING
+from services.sink.pipeline import arrived_in
 from services.sink.streams import StreamNames
 from shared.kafka.errors import GaveUp, TransientError
 from shared.telemetry.metrics import SINK_ROWS
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
 from shared.warehouse.columns import Row, Table
-from shared.warehouse.tables import ARRIVED, CHAIN, RAW_TRANSACTIONS
+from shared.warehouse.tables import CHAIN
 from shared.warehouse.writing import WriteClients
 
 log = structlog.get_logger()
@@ -244,11 +245,10 @@ class PartitionWriter:
         """The highest offset (-1: none), the last link, and when that offset's record came to Kafka. Rows without a
         link may come after the last one: they aren't in the chain."""
         table = self.table
-        arrived = "_ingestion_timestamp" if table is RAW_TRANSACTIONS else ARRIVED.name
         last_link = f"MAX_BY({CHAIN.name}, IF({CHAIN.name} IS NULL, NULL, kafka_offset))" if table.chained else "NULL"
         query = (
             f"SELECT MAX(kafka_offset) AS highest, {last_link} AS link,"
-            f" MAX_BY(UNIX_MICROS({arrived}), kafka_offset) AS arrived_us"
+            f" MAX_BY(UNIX_MICROS({arrived_in(table)}), kafka_offset) AS arrived_us"
             f" FROM `{self._warehouse.client.project}.{table.id}`"
             # As wide as time is: rows come in log order, not in that of their events. It is there since a table may
             # require it; the clustering by place is what keeps the reading small.

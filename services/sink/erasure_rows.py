@@ -14,6 +14,7 @@ from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
 
 from services.sink.erasure_log import Signs, from_base64
+from services.sink.pipeline import arrived_in
 from shared.warehouse import tables
 from shared.warehouse.clients import RETRY
 from shared.warehouse.columns import Column, ColumnType, Row, Table
@@ -115,9 +116,8 @@ def _empty(client: bigquery.Client, table: Table, whose: _Whose) -> Emptied:
     except BadRequest as error:
         if "streaming buffer" not in str(error).lower():
             raise
-    arrived = "_ingestion_timestamp" if table is tables.RAW_TRANSACTIONS else tables.ARRIVED.name
     try:
-        settled = f"{arrived} < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {BUFFER_MINUTES} MINUTE)"
+        settled = f"{arrived_in(table)} < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {BUFFER_MINUTES} MINUTE)"
         done = _affected(client, f"{update} AND {settled}", whose)
     except BadRequest as error:  # rows of old records that were written lately
         if "streaming buffer" not in str(error).lower():

@@ -82,7 +82,10 @@ class Lane:
         self._next_offset = 0
         self._last_rows: dict[int, tuple[str, int]] = {}
         """Offset of a table's last row: the table, and when the row says that its record came to Kafka. Until the
-        record itself was seen."""
+        record itself, or a later one, was seen."""
+        self._end = 0
+        """Where the log ended when the lane was opened."""
+        self._mismatched = False
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self.seek_to: int | None = None
@@ -90,7 +93,7 @@ class Lane:
         self._awaits_verdict = False
         self.opened = False
         self.done: int | None = None
-        """The offset to commit: all below it is settled."""
+        """The offset that all is settled below, as far as this log is the one that the warehouse has rows of."""
         self._task = asyncio.create_task(self._run(), name=f"lane-{topic}-{partition}")
 
     def offer(self, records: Sequence[StampedRecord]) -> None:
@@ -107,6 +110,12 @@ class Lane:
                 self._bytes += _size(record)
                 self._next_offset = record.offset + 1
         self._wake.set()
+
+    @property
+    def committable(self) -> int | None:
+        """`done`, once the records of the tables' last rows were compared. Committed before, a log that was made anew
+        would count as written as far as the rows of the old one reach, and a repair would take them for its."""
+        return None if self._last_rows or self._mismatched else self.done
 
     @property
     def full(self) -> bool:
@@ -148,11 +157,12 @@ class Lane:
         """Take over, and begin after what all tables hold; read from the last record that all hold, to see that it is
         the one. Raises TransientError, LogMismatch."""
         highest = [await writer.open() for writer in self._writers]
-        end = await self._end_of_log()
-        if max(highest) >= end:
+        self._end = await self._end_of_log()
+        if max(highest) >= self._end:
+            self._mismatched = True
             raise LogMismatch(
-                f"the warehouse holds offset {max(highest)} of {self.topic}-{self.partition}, which ends at {end}: "
-                "it belongs to another Kafka, or that one was made anew, services/sink/README.md"
+                f"the warehouse holds offset {max(highest)} of {self.topic}-{self.partition}, which ends at "
+                f"{self._end}: it belongs to another Kafka, or that one was made anew, services/sink/README.md"
             )
         self._buffer.clear()
         self._bytes = 0
@@ -167,13 +177,16 @@ class Lane:
 
     def _compare(self, record: StampedRecord) -> None:
         """A log that lost its end and grew again beyond it has other records at the offsets that rows are of. What
-        retention has taken by now never comes, and isn't missed."""
-        table, arrived_us = self._last_rows.pop(record.offset, ("", None))
-        if arrived_us is not None and arrived_us != kafka_us(record):
-            raise LogMismatch(
-                f"offset {record.offset} of {self.topic}-{self.partition} came to Kafka at {kafka_us(record)} us, its "
-                f"row in {table} says {arrived_us}: the log lost its end or was made anew, services/sink/README.md"
-            )
+        retention has taken by now never comes, and isn't missed once a later record has come."""
+        for offset in [each for each in self._last_rows if each <= record.offset]:
+            table, arrived_us = self._last_rows.pop(offset)
+            if offset == record.offset and arrived_us != kafka_us(record):
+                self._mismatched = True
+                raise LogMismatch(
+                    f"offset {offset} of {self.topic}-{self.partition}, which ended at {self._end}, came to Kafka at "
+                    f"{kafka_us(record)} us, its row in {table} says {arrived_us}: the log lost its end or was made "
+                    "anew, services/sink/README.md"
+                )
 
     async def _turn(self) -> None:
         """Write one batch, or find that there is none to write."""

@@ -113,7 +113,7 @@ class SinkLoop:
         offsets = {
             partition: done
             for partition in partitions
-            if (done := self._lanes[partition].done) is not None and done != self._handed_in.get(partition)
+            if (done := self._lanes[partition].committable) is not None and done != self._handed_in.get(partition)
         }
         self._handed_in.update(offsets)
         commits.add(offsets)

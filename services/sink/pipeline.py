@@ -280,6 +280,11 @@ def kafka_us(record: StampedRecord) -> int:
     return min(max(record.timestamp, 0), LAST_KAFKA_MS) * 1000
 
 
+def arrived_in(table: Table) -> str:
+    """The column that says it."""
+    return "_ingestion_timestamp" if table is tables.RAW_TRANSACTIONS else tables.ARRIVED.name
+
+
 def _micros(time: str, name: str) -> int:
     micros = _micros_or_none(time)
     if micros is None:

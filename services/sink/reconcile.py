@@ -23,9 +23,9 @@ from google.cloud import bigquery
 
 from services.sink.gate import Gate, RefusalIndex
 from services.sink.lane import SERVICE
-from services.sink.pipeline import Rules, build
+from services.sink.pipeline import Rules, arrived_in, build
 from shared.contracts import topics
-from shared.contracts.log import StampedRecord
+from shared.contracts.log import StampedRecord, size_of
 from shared.kafka.connection import SILENCE_SECONDS, client_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
@@ -38,10 +38,19 @@ log = structlog.get_logger()
 WINDOW = 20_000
 """Records compared at a time, at most."""
 
+WINDOW_BYTES = 32 * 1024 * 1024
+"""Of keys, values and headers; what one poll brings beyond that is kept, too. Records of less than 1,600 bytes meet the
+other bound first: each window asks a query of each table, so there should be few."""
+
+POLL_RECORDS = 500
+"""At a time, at most: by so many records a window may overrun the bound on bytes."""
+
 SHOWN = 5
 QUERY_TIMEOUT_S = 120.0
 
-EventId = str | None
+Told = tuple[str | None, int | None]
+"""What is compared of a row: its event's id, where it has one, and when it says that its record came to Kafka, in
+microseconds since 1970."""
 
 
 @dataclass
@@ -66,7 +75,7 @@ class Balance:
     unexpected: list[int] = field(default_factory=list)
     """Rows of records that were refused, or that the log doesn't hold."""
     wrong: list[int] = field(default_factory=list)
-    """Rows that are another event's."""
+    """Rows of another record: of another event, or of one that came to Kafka at another time."""
 
     @property
     def balanced(self) -> bool:
@@ -179,6 +188,7 @@ async def _partition(
     async for window in compared(consumer, at, client, index, rules, first, end):
         for table, balance in balances.items():
             balance.add(window.accounts[table])
+        del window
     return list(balances.values())
 
 
@@ -204,17 +214,33 @@ async def compared(
     consumer.seek(at, first)
     low = first
     async for records, high in windows(consumer, at, end):
-        refused = await refusals_between(index, at, low, high)
-        built = build(at.topic, records, rules, refused)
-        accounts: dict[Table, Balance] = {}
-        for table in tables_of(at.topic):
-            account = accounts[table] = Balance(table.id, at.topic, at.partition, low, high, 0)
-            account.records, account.refused = len(records), sum(built.refused.values())
-            expected = {row["kafka_offset"]: row.get("event_id") for row in built.rows[table]}
-            held = await asyncio.to_thread(_rows, client, table, at, low, high)
-            compare(account, expected, held)
-        yield Window(low, high, built.rows, accounts)
+        window = await _compared(at, client, index, rules, records, low, high)
+        del records  # else two windows are held while the next one is read: so for whoever goes through them, too
+        yield window
+        del window
         low = high
+
+
+async def _compared(
+    at: TopicPartition,
+    client: bigquery.Client,
+    index: RefusalIndex,
+    rules: Rules,
+    records: Sequence[StampedRecord],
+    low: int,
+    high: int,
+) -> Window:
+    refused = await refusals_between(index, at, low, high)
+    built = build(at.topic, records, rules, refused)
+    accounts: dict[Table, Balance] = {}
+    for table in tables_of(at.topic):
+        account = accounts[table] = Balance(table.id, at.topic, at.partition, low, high, 0)
+        account.records, account.refused = len(records), sum(built.refused.values())
+        arrived = arrived_in(table)
+        expected = {row["kafka_offset"]: (row.get("event_id"), row[arrived]) for row in built.rows[table]}
+        held = await asyncio.to_thread(_rows, client, table, at, low, high)
+        compare(account, expected, held)
+    return Window(low, high, built.rows, accounts)
 
 
 async def windows(
@@ -222,29 +248,40 @@ async def windows(
 ) -> AsyncIterator[tuple[list[StampedRecord], int]]:
     """Records below `end`, some at a time, and the offset that each window ends before. Raises TransientError where
     none comes any more."""
+    high = -1
+    while high < end:
+        window = await _read(consumer, at, end)
+        high = end if await consumer.position(at) >= end else window[-1].offset + 1
+        yield window, high
+        del window
+
+
+async def _read(consumer: AIOKafkaConsumer, at: TopicPartition, end: int) -> list[StampedRecord]:
+    """As many records as are compared at a time, fewer at the end."""
     window: list[StampedRecord] = []
+    held = 0
     heard = time.monotonic()
-    while (position := await consumer.position(at)) < end:
-        batch = await consumer.getmany(at, timeout_ms=500, max_records=WINDOW - len(window))
+    while len(window) < WINDOW and held < WINDOW_BYTES and (position := await consumer.position(at)) < end:
+        most = min(POLL_RECORDS, WINDOW - len(window))
+        batch = (await consumer.getmany(at, timeout_ms=500, max_records=most)).get(at, ())
         if batch:
             heard = time.monotonic()
         elif time.monotonic() - heard > SILENCE_SECONDS:
             raise TransientError(f"no records of {at.topic}-{at.partition} for {SILENCE_SECONDS:.0f} s")
-        window += [record for record in batch.get(at, ()) if record.offset < end]
-        if len(window) >= WINDOW:
-            yield window, window[-1].offset + 1
-            window = []
-            heard = time.monotonic()  # what was done with the window isn't the log's silence
-        elif not batch and await consumer.position(at) == position:
+        elif await consumer.position(at) == position:
             await asyncio.sleep(0)
-    yield window, end
+        records = [record for record in batch if record.offset < end]
+        window += records
+        held += sum(map(size_of, records))
+    return window
 
 
-def _rows(client: bigquery.Client, table: Table, at: TopicPartition, low: int, high: int) -> list[tuple[int, EventId]]:
-    """(offset, event id) of the table's rows with offsets in [low, high)."""
+def _rows(client: bigquery.Client, table: Table, at: TopicPartition, low: int, high: int) -> list[tuple[int, Told]]:
+    """The table's rows with offsets in [low, high)."""
     has_event = any(column.name == "event_id" for column in table.columns)
     query = (
-        f"SELECT kafka_offset, {'event_id' if has_event else 'CAST(NULL AS STRING)'} AS event_id"
+        f"SELECT kafka_offset, {'event_id' if has_event else 'CAST(NULL AS STRING)'} AS event_id,"
+        f" UNIX_MICROS({arrived_in(table)}) AS arrived_us"
         f" FROM `{client.project}.{table.id}`"
         f" WHERE {table.ever}"
         " AND kafka_topic = @topic AND kafka_partition = @partition AND kafka_offset >= @low AND kafka_offset < @high"
@@ -258,14 +295,15 @@ def _rows(client: bigquery.Client, table: Table, at: TopicPartition, low: int, h
     parameters = [bigquery.ScalarQueryParameter(*value) for value in values]
     config = bigquery.QueryJobConfig(query_parameters=parameters, use_query_cache=False)
     job = client.query(query, job_config=config, retry=RETRY, timeout=QUERY_TIMEOUT_S)
-    return [(row.kafka_offset, row.event_id) for row in job.result(timeout=QUERY_TIMEOUT_S, page_size=WINDOW)]
+    found = job.result(timeout=QUERY_TIMEOUT_S, page_size=WINDOW)
+    return [(row.kafka_offset, (row.event_id, row.arrived_us)) for row in found]
 
 
-def compare(balance: Balance, expected: dict[int, EventId], held: Sequence[tuple[int, EventId]]) -> None:
-    """Enter one window into an account. `expected`: offset to event id of each record that should have a row."""
+def compare(balance: Balance, expected: Mapping[int, Told], held: Sequence[tuple[int, Told]]) -> None:
+    """Enter one window into an account. `expected`: by offset, of each record that should have a row."""
     counts = Counter(offset for offset, _ in held)
     balance.rows += len(held)
     balance.missing += sorted(expected.keys() - counts.keys())
     balance.doubled += sorted(offset for offset, count in counts.items() if count > 1)
     balance.unexpected += sorted(counts.keys() - expected.keys())
-    balance.wrong += sorted({o for o, event in held if o in expected and event != expected[o]})
+    balance.wrong += sorted({o for o, told in held if o in expected and told != expected[o]})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -17,11 +17,14 @@ QUERY_TIMEOUT_S = 300.0
 PAGE_ROWS = 20_000
 
 
-def relinked(client: bigquery.Client, table: Table, at: TopicPartition, rows: Sequence[Row]) -> list[Row]:
-    """Rows of one partition that the table lacks, in order of their offsets, with the links that they had."""
+def relinked(
+    client: bigquery.Client, table: Table, at: TopicPartition, rows: Sequence[Row], without: Collection[int] = ()
+) -> list[Row]:
+    """Rows of one partition that the table lacks, in order of their offsets, with the links that they had. `without`:
+    what the table holds at these offsets isn't looked at, as if it were gone. Raises what the client raises."""
     if not rows:
         return []
-    offsets = [row["kafka_offset"] for row in rows]
+    offsets = {row["kafka_offset"] for row in rows}.union(without)
     around = (
         f"MAX(IF(kafka_offset < {min(offsets)}, kafka_offset, NULL)) AS low,"
         f" MIN(IF(kafka_offset > {max(offsets)}, kafka_offset, NULL)) AS high"
@@ -29,10 +32,9 @@ def relinked(client: bigquery.Client, table: Table, at: TopicPartition, rows: Se
     ((low, high),) = _chain(client, table, at, around)
     low, high = (min(offsets) if low is None else low), (max(offsets) if high is None else high)
     within = f" AND kafka_offset BETWEEN {low} AND {high} ORDER BY kafka_offset"
-    present = [
-        Link(*found) for found in _chain(client, table, at, f"kafka_offset, record_sha256, {CHAIN.name}", within)
-    ]
-    return restored(rows, present, beginning(at.topic, at.partition))
+    found = _chain(client, table, at, f"kafka_offset, record_sha256, {CHAIN.name}", within)
+    present = [Link(*each) for each in found]
+    return restored(rows, [each for each in present if each.offset not in without], beginning(at.topic, at.partition))
 
 
 def _chain(

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 from google.api_core.exceptions import BadRequest, GoogleAPIError
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
+from requests.exceptions import RequestException
 
 from services.sink import erasure_rows
-from services.sink.append import OK, AppendConnection, freeze
+from services.sink.append import OK, AppendConnection, Frozen, freeze
 from services.sink.gate import RefusalIndex
 from services.sink.pipeline import Rules
 from services.sink.reconcile import WINDOW, Balance, Window, compared, extent, group_reader
@@ -57,9 +59,9 @@ async def repair(
 ) -> Repaired:
     """Compare log and warehouse, and mend what doesn't balance; how many rows that took.
 
-    Raises StillBuffered, with nothing deleted of that table in that window, and what comes before it mended;
-    TransientError where BigQuery doesn't take some of the rows, once all else is mended that nothing has to be deleted
-    for. Of a table and partition whose rows it didn't take, the rest waits for the next repair.
+    Raises, once all else is mended: TransientError where BigQuery doesn't take some of the rows, from when on nothing
+    is deleted any more; StillBuffered where it doesn't let some of them go. Of a table and partition where it didn't,
+    the rest waits for the next repair.
     """
     mending = _Mending(client, writes)
     async with group_reader(kafka) as consumer:
@@ -68,8 +70,11 @@ async def repair(
                 await _partition(consumer, TopicPartition(topic.name, number), index, rules, mending)
     if mending.refused:
         raise TransientError(
-            f"{len(mending.refused)} batch(es) not taken, run the repair again: {'; '.join(mending.refused)}"[:1000]
+            f"{len(mending.refused)} batch(es) not taken, run the repair again: "
+            f"{'; '.join([*mending.refused, *mending.buffered])}"[:1000]
         )
+    if mending.buffered:
+        raise StillBuffered("; ".join(mending.buffered)[:1000])
     return Repaired(mending.deleted, mending.written)
 
 
@@ -82,12 +87,12 @@ async def _partition(
         with contextlib.suppress(OffsetOutOfRangeError):
             first, end, _ = await extent(consumer, at)
             async for window in compared(consumer, at, mending.client, index, rules, first, end):
-                if all(account.balanced for account in window.accounts.values()):
-                    continue
-                # Before anything is deleted: a row whose record was gone before it was read is there rightly.
-                if (await consumer.beginning_offsets([at]))[at] > window.low:
-                    raise OffsetOutOfRangeError({at: window.low})
-                await mending.mend(at, window)
+                if not all(account.balanced for account in window.accounts.values()):
+                    # Before anything is deleted: a row whose record was gone before it was read is there rightly.
+                    if (await consumer.beginning_offsets([at]))[at] > window.low:
+                        raise OffsetOutOfRangeError({at: window.low})
+                    await mending.mend(at, window)
+                del window
             return
         log.info("retention_moved_on", topic=at.topic, partition=at.partition)
 
@@ -101,12 +106,14 @@ class _Mending:
         self.deleted = self.written = 0
         self.refused: list[str] = []
         """Why BigQuery didn't take rows: one for a table and partition at most."""
+        self.buffered: list[str] = []
+        """Where it didn't let rows go: the same."""
         self._left: set[tuple[TopicPartition, Table]] = set()
         self._erased: set[str] = set()
         self._asked_for: TopicPartition | None = None
 
     async def mend(self, at: TopicPartition, window: Window) -> None:
-        """Raises StillBuffered, or what the client raises."""
+        """Raises what the client raises."""
         if at != self._asked_for:
             # Before anything is deleted: the log still has what an erasure took from the rows, and it must not come
             # back. Asked for each partition, since somebody may be erased while this goes on; what was known stays
@@ -128,17 +135,46 @@ class _Mending:
         if self.refused and too_many:
             self._left.add((at, table))  # nothing is deleted while what is to come in its place may not be taken
             return
-        self.deleted += await asyncio.to_thread(_delete, self.client, table, at, sorted(too_many))
-        if table.chained:
-            rows = await asyncio.to_thread(relinked, self.client, table, at, rows)
-        kept = [erasure_rows.emptied(table, row) if row.get("event_id") in self._erased else row for row in rows]
         try:
-            self.written += await asyncio.to_thread(_write, self.client, self._writes, table, kept)
-        except TransientError as error:
+            # All that can fail, and doesn't need the rows to be gone, comes before they are: what is deleted and not
+            # written is missing until the next repair.
+            ready = await asyncio.to_thread(self._prepared, table, at, rows, too_many)
+            self.deleted += await asyncio.to_thread(_delete, self.client, table, at, sorted(too_many))
+            if ready is not None:
+                self.written += await asyncio.to_thread(_write, self._writes, table, ready)
+        except (TransientError, StillBuffered) as error:
             # The other tables and partitions don't wait for this one. The windows behind it do: their rows would be
             # linked to the one before those that are missing still.
-            self.refused.append(str(error))
+            (self.buffered if isinstance(error, StillBuffered) else self.refused).append(str(error))
             self._left.add((at, table))
+
+    def _prepared(self, table: Table, at: TopicPartition, rows: Sequence[Row], too_many: set[int]) -> _Ready | None:
+        """None where there is nothing to write. Blocking. Raises TransientError, RowInvalid."""
+        if not rows:
+            return None
+        with _transient(table):
+            if table.chained:
+                rows = relinked(self.client, table, at, rows, too_many)
+            kept = [erasure_rows.emptied(table, row) if row.get("event_id") in self._erased else row for row in rows]
+            batches = freeze(table, kept)
+            return _Ready(_stream(self.client, self._writes, table), batches)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """Rows to write, and a stream of their own. One that nothing is written to BigQuery forgets by itself."""
+
+    stream: str
+    batches: Sequence[Frozen]
+
+
+@contextlib.contextmanager
+def _transient(table: Table) -> Iterator[None]:
+    """BigQuery's errors as TransientError."""
+    try:
+        yield
+    except (GoogleAPIError, GoogleAuthError, RequestException, OSError) as error:
+        raise TransientError(f"{table.id}: {error!r}"[:500]) from error
 
 
 def _delete(client: bigquery.Client, table: Table, at: TopicPartition, offsets: Sequence[int]) -> int:
@@ -167,33 +203,29 @@ def _delete(client: bigquery.Client, table: Table, at: TopicPartition, offsets: 
     return deleted
 
 
-def _write(client: bigquery.Client, writes: BigQueryWriteClient, table: Table, rows: Sequence[Row]) -> int:
-    """Through a stream of their own, which is sealed at once. The sink's streams and their offsets stay as they are.
-    Raises TransientError."""
-    if not rows:
-        return 0
-    try:
-        return _write_to_a_stream(client, writes, table, rows)
-    except GoogleAPIError as error:
-        raise TransientError(f"{table.id}: {error!r}"[:500]) from error
-
-
-def _write_to_a_stream(client: bigquery.Client, writes: BigQueryWriteClient, table: Table, rows: Sequence[Row]) -> int:
+def _stream(client: bigquery.Client, writes: BigQueryWriteClient, table: Table) -> str:
+    """The sink's own streams and their offsets stay as they are."""
     stream = writes.create_write_stream(
         parent=f"projects/{client.project}/datasets/{table.dataset}/tables/{table.name}",
         write_stream=types.WriteStream(type_=types.WriteStream.Type.COMMITTED),
         retry=None,
         timeout=CALL_TIMEOUT_S,
     )
-    connection = AppendConnection(writes, str(stream.name), table)
+    return str(stream.name)
+
+
+def _write(writes: BigQueryWriteClient, table: Table, ready: _Ready) -> int:
+    """And seal the stream at once. Raises TransientError."""
     written = 0
-    try:
-        for batch in freeze(table, rows):
-            answer = connection.append(batch, written)
-            if answer.code is not OK:
-                raise TransientError(f"{table.id}: {answer.code.name}: {answer.detail}")
-            written += batch.rows
-    finally:
-        connection.cancel()
-    writes.finalize_write_stream(name=str(stream.name), retry=None, timeout=CALL_TIMEOUT_S)
+    with _transient(table):
+        connection = AppendConnection(writes, ready.stream, table)
+        try:
+            for batch in ready.batches:
+                answer = connection.append(batch, written)
+                if answer.code is not OK:
+                    raise TransientError(f"{table.id}: {answer.code.name}: {answer.detail}")
+                written += batch.rows
+        finally:
+            connection.cancel()
+        writes.finalize_write_stream(name=ready.stream, retry=None, timeout=CALL_TIMEOUT_S)
     return written

@@ -6,11 +6,10 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
 
 from services.sink import repair as repair_module
@@ -21,7 +20,7 @@ from shared.contracts import topics
 from shared.feature_state import FeatureStateStore
 from shared.warehouse import tables
 from shared.warehouse.clients import bigquery_client
-from shared.warehouse.columns import Row, Table
+from shared.warehouse.columns import Table
 from shared.warehouse.writing import write_client
 from tests.integration.sink.world import PROJECT, RULES, World, until
 from tests.integration.warehouse.rows import append
@@ -171,12 +170,12 @@ async def test_a_repair_in_many_windows_that_is_cut_off_goes_on_where_it_was(
     monkeypatch.setattr("services.sink.reconcile.WINDOW", 3)
     written, sizes, really = 0, [], repair_module._write
 
-    def write(client: bigquery.Client, writes: BigQueryWriteClient, table: Table, rows: Sequence[Row]) -> int:
+    def write(writes: BigQueryWriteClient, table: Table, ready: repair_module._Ready) -> int:
         nonlocal written
         if written == 4:
             raise CutOff
-        sizes.append(len(rows))
-        count = really(client, writes, table, rows)
+        sizes.append(sum(batch.rows for batch in ready.batches))
+        count = really(writes, table, ready)
         written += 1
         if written == 9:
             raise CutOff

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.sink import append, bigquery
 from services.sink.bigquery import FencedOff, StreamLost
 from services.sink.chain import Link, beginning, chained, link, restored
+from services.sink.relink import relinked
 from shared.warehouse.columns import Row
 from shared.warehouse.tables import CHAIN, DECISIONS
 from tests.unit.sink.fakes import CODE, PARTITION, FakeNames, FakeWrites, decisions, writer
@@ -116,6 +121,41 @@ def test_rows_that_never_were_in_the_chain_stay_beside_it(offsets: set[int], dat
 def test_a_row_behind_all_others_goes_on_from_the_last() -> None:
     (row,) = restored(decisions([7]), [link_of(each) for each in chained(decisions([3]), BEGIN)], BEGIN)
     assert row[CHAIN.name] == expected([3, 7])[1]
+
+
+class Table:
+    """Answers what `relinked` asks of it: the neighbours of a stretch, then the chain between them."""
+
+    project = "p"
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+
+    def query(self, sql: str, **_: Any) -> Any:
+        first, second = (int(number) for number in re.findall(r"(?:<|>|BETWEEN|AND) (\d+)\b", sql))
+        at = [row["kafka_offset"] for row in self._rows]
+        if "BETWEEN" in sql:
+            names = ("kafka_offset", "record_sha256", CHAIN.name)
+            found = [tuple(row[name] for name in names) for row in self._rows if first <= row["kafka_offset"] <= second]
+        else:
+            found = [
+                (max((n for n in at if n < first), default=None), min((n for n in at if n > second), default=None))
+            ]
+        return SimpleNamespace(result=lambda **_: [SimpleNamespace(values=lambda row=row: row) for row in found])
+
+
+@given(st.sets(st.integers(0, 60), min_size=1), st.data())
+def test_links_are_found_while_rows_that_are_about_to_go_are_there_still(
+    offsets: set[int], data: st.DataObject
+) -> None:
+    whole = chained(decisions(sorted(offsets)), BEGIN)
+    again = data.draw(st.sets(st.sampled_from(sorted(offsets)), min_size=1))
+    going = again | data.draw(st.sets(st.integers(0, 60).filter(lambda at: at not in offsets)))
+    spoilt = [row | {CHAIN.name: "of another log"} for row in decisions(sorted(going))]
+    table = cast(Any, Table([row for row in whole if row["kafka_offset"] not in going] + spoilt))
+    rows = [row | {CHAIN.name: None} for row in whole if row["kafka_offset"] in again]
+    found = relinked(table, DECISIONS, TopicPartition(TOPIC, PARTITION), rows, going)
+    assert found == [row for row in whole if row["kafka_offset"] in again]
 
 
 def test_offset_and_partition_are_in_the_link() -> None:

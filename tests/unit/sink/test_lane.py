@@ -1,128 +1,21 @@
-"""A lane: where it begins, what it sends together, and what moves the offset that is committed."""
+"""A lane: where it begins, what it sends together, and what moves the offset that is settled."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import cast
+from dataclasses import replace
 
 import pytest
 
 from services.sink import lane as lane_module
-from services.sink.bigquery import FencedOff, PartitionWriter, StreamLost
+from services.sink.bigquery import FencedOff, StreamLost
 from services.sink.gate import Gate
-from services.sink.lane import Batching, Lane, LogMismatch
-from services.sink.pipeline import Rules, kafka_us
+from services.sink.lane import Batching
 from shared.contracts import topics
-from shared.contracts.transactions import Limits
-from shared.feature_state import Position
 from shared.kafka.errors import TransientError
 from shared.warehouse import tables
-from shared.warehouse.columns import Row, Table
-from tests.factories import transaction_bytes
-from tests.unit.sink.records import PARTITIONS, LogRecord, record, update_bytes
-
-RULES = Rules(PARTITIONS, Limits())
-AT_ONCE = Batching(linger_s=0.0, max_rows=100, buffer_bytes=1_000_000)
-END = 1000
-
-
-@dataclass
-class FakeWriter:
-    """Holds what was appended; fails as ordered."""
-
-    table: Table
-    highest: int = -1
-    last_arrived_us: int | None = None
-    failures: list[Exception] = field(default_factory=list)
-    held: list[int] = field(default_factory=list)
-    batches: list[int] = field(default_factory=list)
-    opened: int = 0
-    left: bool = False
-    goes_on: asyncio.Event | None = None
-
-    async def open(self) -> int:
-        self.opened += 1
-        return max([self.highest, *self.held])
-
-    async def append(self, rows: Sequence[Row]) -> None:
-        if self.goes_on is not None:
-            await self.goes_on.wait()
-        if self.failures:
-            raise self.failures.pop(0)
-        new = [row["kafka_offset"] for row in rows if row["kafka_offset"] > max([self.highest, *self.held])]
-        self.held += new
-        self.batches.append(len(new))
-
-    def leave(self) -> None:
-        self.left = True
-
-
-@dataclass
-class FakeIndex:
-    judged: int = -1
-    refused: set[int] = field(default_factory=set)
-    goes_back: bool = False
-
-    async def position(self, partition: int) -> Position:
-        return Position(self.judged, -1)
-
-    async def refused_between(self, partition: int, low: int, high: int) -> set[int]:
-        if self.goes_back:
-            self.judged = -1
-        return {offset for offset in self.refused if low <= offset <= high}
-
-
-def updates(*offsets: int) -> list[LogRecord]:
-    return [record(topics.DECISION_UPDATES, update_bytes(offset), offset=offset) for offset in offsets]
-
-
-def purchases(*offsets: int) -> list[LogRecord]:
-    return [record(topics.TRANSACTIONS, transaction_bytes(offset), offset=offset) for offset in offsets]
-
-
-@asynccontextmanager
-async def running(
-    writers: Sequence[FakeWriter], *, batching: Batching = AT_ONCE, gate: Gate | None = None, end: int = END
-) -> AsyncIterator[Lane]:
-    async def end_of_log() -> int:
-        return end
-
-    with ThreadPoolExecutor(2) as threads:
-        topic = writers[0].table.topic
-        assert topic is not None
-        typed = cast(Sequence[PartitionWriter], writers)
-        lane = Lane(topic, 0, typed, RULES, batching, threads, end_of_log, gate)
-        try:
-            yield lane
-        finally:
-            await lane.close(1.0)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - a lane tells nobody how far it is
-            await asyncio.sleep(0.001)
-
-
-async def begun(lane: Lane) -> int:
-    """Wait for the beginning that the lane asks for, and grant it."""
-    await until(lambda: lane.seek_to is not None)
-    start = lane.seek_to
-    assert start is not None
-    lane.seek_to = None
-    return start
-
-
-async def failing(lane: Lane) -> None:
-    """Wait for what ends the lane."""
-    async with asyncio.timeout(10):
-        while True:
-            lane.raise_if_failed()
-            await asyncio.sleep(0.001)
+from tests.unit.sink.lanes import FakeIndex, FakeWriter, begun, failing, purchases, running, until, updates
+from tests.unit.sink.records import record
 
 
 @pytest.fixture(autouse=True)
@@ -149,32 +42,6 @@ async def test_records_before_the_lane_is_open_and_before_its_beginning_are_pass
         assert lane.full
         assert await begun(lane) == 4
         lane.offer(updates(3, 4, 5, 6))
-        await until(lambda: lane.done == 7)
-    assert writer.held == [5, 6]
-
-
-async def test_a_warehouse_beyond_the_end_of_the_log_is_another_ones() -> None:
-    async with running([FakeWriter(tables.DECISION_UPDATES, highest=10)], end=10) as lane:
-        with pytest.raises(LogMismatch, match="another Kafka"):
-            await failing(lane)
-
-
-async def test_a_log_that_has_another_record_where_a_table_has_its_last_row_is_another_one() -> None:
-    there = kafka_us(updates(9)[0])
-    ahead = FakeWriter(tables.RAW_TRANSACTIONS, highest=9, last_arrived_us=there - 1000)
-    behind = FakeWriter(tables.TRANSACTIONS, highest=6, last_arrived_us=there)
-    async with running([ahead, behind], gate=Gate(FakeIndex(judged=20), 0)) as lane:
-        assert await begun(lane) == 6
-        lane.offer(purchases(6, 7))
-        with pytest.raises(LogMismatch, match=r"offset 9 of bnpl-transactions-0 .*raw_bnpl_txs_json"):
-            lane.offer(purchases(8, 9, 10))
-
-
-async def test_a_last_record_that_retention_has_taken_is_not_missed() -> None:
-    writer = FakeWriter(tables.DECISION_UPDATES, highest=4, last_arrived_us=1)
-    async with running([writer]) as lane:
-        await begun(lane)
-        lane.offer(updates(5, 6))
         await until(lambda: lane.done == 7)
     assert writer.held == [5, 6]
 

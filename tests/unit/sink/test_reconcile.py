@@ -14,22 +14,30 @@ def balance() -> Balance:
 
 def test_rows_that_match_their_records_balance() -> None:
     account = balance()
-    compare(account, {0: "a", 1: "b"}, [(1, "b"), (0, "a")])
+    compare(account, {0: ("a", 5), 1: ("b", 6)}, [(1, ("b", 6)), (0, ("a", 5))])
     assert account.balanced
     assert account.rows == 2
 
 
 def test_each_kind_of_fault_is_told_from_the_others() -> None:
     account = balance()
-    compare(account, {0: "a", 1: "b", 2: "c"}, [(1, "b"), (1, "b"), (2, "z"), (7, "g")])
+    records = {0: ("a", 5), 1: ("b", 5), 2: ("c", 5)}
+    compare(account, records, [(1, ("b", 5)), (1, ("b", 5)), (2, ("z", 5)), (7, ("g", 5))])
     assert not account.balanced
     assert (account.missing, account.doubled, account.wrong, account.unexpected) == ([0], [1], [2], [7])
     assert account.rows == 4
 
 
+def test_a_row_whose_record_came_at_another_time_is_wrong_whether_it_has_an_event_or_not() -> None:
+    account = balance()
+    records = {0: ("a", 5), 1: (None, 6), 2: (None, 7)}
+    compare(account, records, [(0, ("a", 4)), (1, (None, 5)), (2, (None, 7))])
+    assert (account.wrong, account.missing, account.unexpected) == ([0, 1], [], [])
+
+
 def test_of_many_faults_the_first_are_named_and_all_are_counted() -> None:
     account = balance()
-    compare(account, dict.fromkeys(range(100), "e"), [])
+    compare(account, dict.fromkeys(range(100), ("e", 5)), [])
     assert account.faults() == f"100 missing: {', '.join(map(str, range(SHOWN)))} …"
 
 

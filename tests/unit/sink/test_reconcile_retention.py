@@ -13,7 +13,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from services.sink import reconcile
 from services.sink.pipeline import Rules
-from services.sink.reconcile import _partition, _undisturbed
+from services.sink.reconcile import Told, _partition, _undisturbed
 from shared.contracts.topics import DECISIONS
 from shared.contracts.transactions import Limits
 from shared.warehouse.tables import tables_of
@@ -66,11 +66,11 @@ async def test_what_is_gone_before_it_was_read_is_not_called_unexpected(
     tables = tables_of(AT.topic)
 
     def build(topic: str, records: list[Any], rules: Rules, refused: frozenset[int]) -> Any:
-        rows = [{"kafka_offset": record.offset, "event_id": str(record.offset)} for record in records]
+        rows = [{"kafka_offset": each.offset, "event_id": str(each.offset), "kafka_timestamp": 0} for each in records]
         return SimpleNamespace(refused={}, rows=dict.fromkeys(tables, rows))
 
-    def held(client: Any, table: Any, at: TopicPartition, low: int, high: int) -> list[tuple[int, str]]:
-        return [(offset, str(offset)) for offset in range(low, high)]
+    def held(client: Any, table: Any, at: TopicPartition, low: int, high: int) -> list[tuple[int, Told]]:
+        return [(offset, (str(offset), 0)) for offset in range(low, high)]
 
     monkeypatch.setattr(reconcile, "build", build)
     monkeypatch.setattr(reconcile, "_rows", held)

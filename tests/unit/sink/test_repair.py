@@ -12,15 +12,17 @@ from typing import Any, cast
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
+from google.api_core.exceptions import ServiceUnavailable
 
 from services.sink import erasure_rows, reconcile, repair
 from services.sink.pipeline import Rules
-from services.sink.repair import Repaired
-from shared.contracts.topics import DECISIONS, FEATURES, TRANSACTIONS
+from services.sink.reconcile import Told
+from services.sink.repair import Repaired, StillBuffered
+from shared.contracts.topics import DEAD_LETTERS, DECISIONS, FEATURES, TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.kafka.errors import TransientError
 from shared.warehouse import tables
-from shared.warehouse.columns import Row, Table
+from shared.warehouse.columns import Row, RowInvalid, Table
 from shared.warehouse.tables import tables_of
 
 WINDOW = 5
@@ -33,10 +35,16 @@ class World:
 
     held: dict[Table, Counter[int]] = field(default_factory=dict)
     log: dict[str, range] = field(default_factory=dict)
+    asked: list[tuple[list[int], list[int]]] = field(default_factory=list)
+    """For links: the offsets of the rows that were there, and those that were about to go."""
     writes: list[tuple[Table, list[int]]] = field(default_factory=list)
     deletes: list[tuple[Table, list[int]]] = field(default_factory=list)
     refuses: dict[Table, int] = field(default_factory=dict)
     """The write that contains this offset isn't taken."""
+    buffered: dict[Table, int] = field(default_factory=dict)
+    """This offset's row can't be deleted yet."""
+    unanswered: set[Table] = field(default_factory=set)
+    """Nobody answers where the neighbours of its rows are asked for."""
     retention: int = 0
     """Where the log of decisions begins once somebody has read in it."""
     at: TopicPartition = field(init=False)
@@ -77,16 +85,24 @@ class World:
     async def reader(self, _: Any) -> AsyncIterator[World]:
         yield self
 
-    def rows(self, _: Any, table: Table, __: Any, low: int, high: int) -> list[tuple[int, None]]:
-        return [(offset, None) for offset in self._held(table).elements() if low <= offset < high]
+    def rows(self, _: Any, table: Table, __: Any, low: int, high: int) -> list[tuple[int, Told]]:
+        return [(offset, (None, 0)) for offset in self._held(table).elements() if low <= offset < high]
 
     def delete(self, _: Any, table: Table, __: Any, offsets: Sequence[int]) -> int:
+        if self.buffered.get(table) in offsets:
+            raise StillBuffered(f"{table.name}: rows are in the streaming buffer")
         if offsets:
             self.deletes.append((table, list(offsets)))
         return sum(self._held(table).pop(offset, 0) for offset in offsets)
 
-    def write(self, _: Any, __: Any, table: Table, rows: Sequence[Row]) -> int:
-        offsets = [row["kafka_offset"] for row in rows]
+    def relinked(self, _: Any, table: Table, __: Any, rows: Sequence[Row], without: Collection[int]) -> Sequence[Row]:
+        if table in self.unanswered:
+            raise ServiceUnavailable("not now")
+        self.asked.append((sorted(self._held(table)), sorted(without)))
+        return rows
+
+    def write(self, _: Any, table: Table, ready: Any) -> int:
+        offsets = [row["kafka_offset"] for row in ready.batches]
         if self.refuses.get(table) in offsets:
             raise TransientError("not now")
         if offsets:
@@ -99,7 +115,7 @@ class World:
 
 
 def _built(topic: str, records: Sequence[Any], *_: Any) -> Any:
-    rows = [{"kafka_offset": record.offset} for record in records]
+    rows = [{"kafka_offset": each.offset, "kafka_timestamp": 0, "_ingestion_timestamp": 0} for each in records]
     return SimpleNamespace(refused={}, rows=dict.fromkeys(tables_of(topic), rows))
 
 
@@ -117,7 +133,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(repair, "group_reader", world.reader)
     monkeypatch.setattr(repair, "_delete", world.delete)
     monkeypatch.setattr(repair, "_write", world.write)
-    monkeypatch.setattr(repair, "relinked", lambda _, __, ___, rows: rows)
+    monkeypatch.setattr(repair, "_stream", lambda *_: "stream")
+    monkeypatch.setattr(repair, "freeze", lambda _, rows: rows)
+    monkeypatch.setattr(repair, "relinked", world.relinked)
     monkeypatch.setattr(erasure_rows, "erased_events", lambda _: set())
     return world
 
@@ -168,6 +186,46 @@ async def test_once_rows_were_not_taken_nothing_is_deleted_any_more(world: World
         await repaired()
     assert world.deletes == []
     assert world.held[tables.DECISIONS] == Counter([*range(END), 12])
+
+
+async def test_a_row_in_the_streaming_buffer_holds_up_its_own_table_and_partition_alone(world: World) -> None:
+    world.log = {FEATURES.name: range(END), DECISIONS.name: range(END)}
+    twice = Counter([*range(1, END), 2, 7, 12])
+    world.held = {tables.FEATURES: twice.copy(), tables.DECISIONS: twice.copy()}
+    world.buffered = {tables.FEATURES: 7}
+    with pytest.raises(StillBuffered, match="features"):
+        await repaired()
+    assert world.held[tables.DECISIONS] == Counter(range(END)), "what has to be deleted elsewhere, is"
+    assert world.held[tables.FEATURES] == Counter([*range(END), 7, 12]), "behind it, nothing was touched"
+    world.buffered.clear()
+    assert await repaired() == Repaired(4, 2)
+
+
+async def test_what_cannot_be_asked_is_asked_before_anything_is_deleted(world: World) -> None:
+    world.log = {DECISIONS.name: range(4), DEAD_LETTERS.name: range(4)}
+    world.held[tables.DECISIONS] = Counter([0, 1, 1, 3])
+    world.unanswered = {tables.DECISIONS}
+    with pytest.raises(TransientError, match="1 batch"):
+        await repaired()
+    assert world.deletes == []
+    assert world.held[tables.DEAD_LETTERS] == Counter(range(4)), "the others don't wait for it"
+    world.unanswered.clear()
+    assert await repaired() == Repaired(2, 2)
+    assert world.asked == [([0, 1, 3], [1])], "for links, with the rows still there"
+
+
+async def test_rows_that_cannot_be_sent_are_known_before_anything_is_deleted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def freeze(*_: Any) -> Any:
+        raise RowInvalid("to order")
+
+    world.log = {FEATURES.name: range(4)}
+    world.held[tables.FEATURES] = Counter([0, 1, 1, 2, 3])
+    monkeypatch.setattr(repair, "freeze", freeze)
+    with pytest.raises(RowInvalid):
+        await repaired()
+    assert world.deletes == []
 
 
 async def test_rows_whose_records_retention_takes_meanwhile_stay(world: World) -> None:
