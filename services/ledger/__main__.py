@@ -82,6 +82,7 @@ def write(result: Audit, settings: LedgerSettings) -> str:
         "records": result.records,
         "expired": result.expired,
         "rest_answers_compared": result.answers_compared,
+        "rest_answers_gone": result.answers_gone,
         "chain": chain.shown(result.chains),
         "invariants": checks.shown(result.findings),
     }
@@ -103,7 +104,8 @@ def table_of(result: Audit) -> Table:
             table.add_row("", f"  {len(finding.not_checkable):,} not checkable: {finding.not_checkable[0]}", "", "")
         if finding.violations:
             table.add_row("", f"  repair: {checks.REPAIRS[finding.name]}", "", "")
-    table.add_row("", f"  {result.answers_compared:,} answers of REST compared", "", "")
+    gone = f", {result.answers_gone:,} are gone" if result.answers_gone else ""
+    table.add_row("", f"  {result.answers_compared:,} answers of REST compared{gone}", "", "")
     for topic, count in result.expired.items():
         table.add_row("", f"  {topic}: {count:,} records expired, known by their rows only", "", "")
     for group, count in result.lag.items():

@@ -45,6 +45,8 @@ class Audit:
     lag: dict[str, int] = field(default_factory=dict)
     records: dict[str, int] = field(default_factory=dict)
     answers_compared: int = 0
+    answers_gone: int = 0
+    """Decided events of which REST knows nothing (404): their claims lived their time, were erased, or are lost."""
     expired: dict[str, int] = field(default_factory=dict)
     """Topic → how many records the log no longer has: judged by an earlier audit, or by none."""
     chains: dict[int, chain.Followed] = field(default_factory=dict)
@@ -84,7 +86,7 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
     finally:
         await reader.close()
     say("comparing")
-    answers, why_not = await _answers(settings, book)
+    answers, answers_gone, why_not = await _answers(settings, book)
     mirrored = checks.warehouse_rows(book, rows, ends_after)
     chains = await asyncio.to_thread(_chains, settings, mirrored, book, rows)
     findings = [
@@ -98,7 +100,7 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
         checks.degraded_is_said(book),
     ]
     records = {topic: len(places) for topic, places in book.records.items()}
-    return Audit(findings, lag, records, len(answers), gone.records, chains)
+    return Audit(findings, lag, records, len(answers), answers_gone, gone.records, chains)
 
 
 async def _beginnings(reader: LogReader) -> dict[tuple[str, int], int]:
@@ -218,14 +220,15 @@ async def _acknowledged(settings: LedgerSettings) -> dict[str, int]:
     return counts
 
 
-async def _answers(settings: LedgerSettings, book: Book) -> tuple[dict[str, bytes], str | None]:
-    """SHA-256 of what REST gives for some of the decided events, chosen at random, and why no more were compared;
-    nothing of both where REST isn't to be asked."""
+async def _answers(settings: LedgerSettings, book: Book) -> tuple[dict[str, bytes], int, str | None]:
+    """SHA-256 of what REST gives for some of the decided events, chosen at random; of how many it knows nothing; and
+    why no more were compared. Nothing of all that where REST isn't to be asked."""
     if not settings.ledger.scorer_url:
-        return {}, None
+        return {}, 0, None
     dice, deadline = random.Random(0), time.monotonic() + settings.ledger.settle_seconds
     asked = dice.sample(sorted(book.decisions), min(settings.ledger.compared_answers, len(book.decisions)))
     answers: dict[str, bytes] = {}
+    gone = 0
     refused: Counter[int] = Counter()
     key = settings.ledger.scorer_key
     headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
@@ -234,19 +237,21 @@ async def _answers(settings: LedgerSettings, book: Book) -> tuple[dict[str, byte
             try:
                 response = await _asked_until(client, f"/v1/decisions/{quote(event_id, safe='')}", deadline)
             except httpx.TransportError as error:
-                return answers, f"REST isn't there ({error!r})"
+                return answers, gone, f"REST isn't there ({error!r})"
             if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-                return answers, f"REST answers {response.status_code} to LEDGER__SCORER_KEY"
+                return answers, gone, f"REST answers {response.status_code} to LEDGER__SCORER_KEY"
             if response.status_code == httpx.codes.OK:
                 answers[event_id] = hashlib.sha256(response.content).digest()
-            # None for a claim that has lived its time, or was erased: the topic keeps decisions for longer.
-            elif response.status_code != httpx.codes.NOT_FOUND:
+            # For a claim that has lived its time, or was erased: the topic keeps decisions for longer.
+            elif response.status_code == httpx.codes.NOT_FOUND:
+                gone += 1
+            else:
                 refused[response.status_code] += 1
     told = ", ".join(f"{status} for {count}" for status, count in sorted(refused.items()))
     if not told and asked and not answers:
         # Each for itself may be; all of them can be a key that may not read, or claims that are gone.
         told = "404 for all"
-    return answers, f"{told} of {len(asked)} decided events" if told else None
+    return answers, gone, f"{told} of {len(asked)} decided events" if told else None
 
 
 async def _asked_until(client: httpx.AsyncClient, path: str, deadline: float) -> httpx.Response:

@@ -16,6 +16,7 @@ from aiokafka import ConsumerRecord
 from services.ledger.content import of_record
 from services.ledger.entries import Place, Purchase, VectorSeen
 from services.ledger.expired import Expired, is_undecided
+from services.ledger.freshness import Freshness
 from services.ledger.reading import (
     UNREADABLE,
     asked_of,
@@ -105,6 +106,7 @@ class Book:
 
     asked: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Decisions made over REST whose features are still to be checked."""
+    freshness: Freshness = field(default_factory=Freshness)
     contested: set[str] = field(default_factory=set)
     """Events of which a second body was refused: the checkout may have decided on that one, a moment before."""
 
@@ -198,14 +200,18 @@ class Book:
         known = Known(record.offset, event_id_of(body), day, bool(body["defaulted"]))
         self._note(record, known.event_id, body)
         self.outcomes[customer_id].append(known)
+        self.freshness.outcome(record.partition, record.offset, record.timestamp)
 
     def _vector(self, record: ConsumerRecord, place: Place) -> None:
         body = json.loads(record.value)
-        seen = VectorSeen(event_id_of(body), place, body["customer_id"], body["state"], content_of(body))
+        content = content_of(body)
+        seen = VectorSeen(event_id_of(body), place, body["customer_id"], body["state"], content, record.timestamp)
         subject = subject_of(body["transaction"], micros_of(body["occurred_at"]))
         self._confirm(record.partition, body, subject)
         self._confirm_source(record.partition, body, own_of(subject))
         self._note(record, seen.event_id, body)
+        if seen.state == "fresh" and seen.event_id not in self.vectors:
+            self.freshness.vector(record.partition, seen.event_id, body["as_of"], seen.sent_ms)
         self.vectors[seen.event_id].append(seen)
 
     def _decision(self, record: ConsumerRecord, place: Place) -> None:
@@ -247,6 +253,8 @@ class Book:
                 return
             del self.asked[event_id]
             self._confirm(record.partition, decided, subject_of(body, t))
+            for vector in self.vectors.get(event_id, ())[:1]:
+                self.freshness.asked(record.partition, event_id, decided["as_of"], record.timestamp, vector.sent_ms)
 
     def _is_second_body(self, place: Place) -> bool:
         return any(reason == RejectionReason.CONFLICT.value for reason, _, _ in self.letters.get(place, ()))

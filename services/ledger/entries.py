@@ -27,3 +27,5 @@ class VectorSeen:
     state: str
     content: bytes
     """Of its features, and up to where they were made."""
+    sent_ms: int
+    """By its record's time: milliseconds since 1970."""

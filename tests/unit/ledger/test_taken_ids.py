@@ -34,6 +34,14 @@ def test_a_purchase_whose_id_was_claimed_for_one_that_never_came_is_answered_by_
     assert world.broken() == set()
 
 
+def test_many_that_were_refused_for_claims_that_nobody_published_are_no_chance() -> None:
+    world = balanced_world()
+    for offset in range(11):
+        place = add_anothers_purchase(world, f"e{20 + offset}", offset=offset)
+        add_letter_of_the_vector(world, place)
+    assert world.findings()["P2"].violations
+
+
 def test_a_missing_decision_is_missing_though_anothers_vector_of_that_id_was_refused() -> None:
     world = balanced_world()
     add_letter_of_the_vector(world, add_anothers_purchase(world))

@@ -141,20 +141,21 @@ def add_letter(world: World, value: bytes) -> None:
     world.rows["flit_ml_raw.dead_letters"] = {(place, 0): [Mirrored(None)]}
 
 
-def add_anothers_purchase(world: World, event_id: str = "e0") -> tuple[int, int]:
+def add_anothers_purchase(world: World, event_id: str = "e0", offset: int = 5) -> tuple[int, int]:
     """Another customer's, with its vector, under an id that is taken. Gives where both lie."""
-    place = partition_of(b"c2", PARTITIONS), 5
+    place = partition_of(b"c2", PARTITIONS), offset
     body = world.purchases[0] | {"customer_id": "c2", "event_id": event_id}
     vector = json.loads(world.vectors[0].value) | {
-        "event_id": event_id, "customer_id": "c2", "transaction": body, "as_of": {"transactions": 4, "outcomes": -1},
+        "event_id": event_id, "customer_id": "c2", "transaction": body,
+        "as_of": {"transactions": offset - 1, "outcomes": -1},
     }  # fmt: skip
-    world.transactions.append(record("bnpl-transactions", 5, "c2", body))
-    world.vectors.append(record("bnpl-features", 5, "c2", vector))
+    world.transactions.append(record("bnpl-transactions", offset, "c2", body))
+    world.vectors.append(record("bnpl-features", offset, "c2", vector))
     for table in (*checks.TABLES["bnpl-transactions"], *checks.TABLES["bnpl-features"]):
         world.rows[table][place] = [Mirrored(event_id)]
     world.ends |= {(topic, place[0]): 10 for topic in checks.TABLES}
-    world.committed["flit-features"]["bnpl-transactions", place[0]] = 6
-    world.committed["flit-scorer"]["bnpl-features", place[0]] = 6
+    world.committed["flit-features"]["bnpl-transactions", place[0]] = offset + 1
+    world.committed["flit-scorer"]["bnpl-features", place[0]] = offset + 1
     return place
 
 
