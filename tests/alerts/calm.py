@@ -17,7 +17,6 @@ from typing import Any
 
 from rich.console import Console
 
-from shared.contracts.topics import DECISIONS
 from tests.alerts.floor import AUDIT_EVERY_S, Floor, now
 from tests.alerts.timeline import FIRING, QUIET, Change
 from tests.chaos.world import World
@@ -59,12 +58,12 @@ async def _watch(floor: Floor, seconds: float, rate: int, console: Console) -> d
     try:
         await World.works(floor.world)
         floor.ledger.process.start()
-        before, began = await floor.world.log.count(DECISIONS.name), now()
+        began = now()
         while (left_s := began + seconds - now()) > 0:
             await asyncio.sleep(min(TELL_EVERY_S, left_s))
             states = [f"{one.rule.alert} {one.state}" for one in floor.timeline.changes]
             console.print(f"{(now() - began) / 60:.0f} min; {', '.join(states) or 'quiet'}")
-        decided = await floor.world.log.count(DECISIONS.name) - before
+        decided = round(floor.streamed(now() - began))
         looking, audit_age_s = floor.on_lookers(), floor.audit_age_s()
         broken = floor.prometheus.broken_rules()
     finally:
@@ -81,6 +80,8 @@ class Seen:
     """What there was to see, and whether somebody saw it."""
 
     decided: int
+    """Purchases of the stream. What checkouts asked about is no part of it: they ask whether or not the source is
+    there, and their decisions are on the same topic, some of them twice."""
     unseen_s: float
     """The longest time in which Prometheus didn't say how its alerts are."""
     looking: Mapping[str, bool]
@@ -114,7 +115,7 @@ def report_of(changes: list[Change], began: float, seconds: float, watched: Seen
     fired = [each for each in seen if each["state"] == FIRING]
     return {
         "minutes": round(seconds / 60, 1),
-        "decisions": watched.decided,
+        "stream_decisions": watched.decided,
         "alerts": seen,
         "longest_unseen_seconds": round(watched.unseen_s, 1),
         "looking": dict(watched.looking),

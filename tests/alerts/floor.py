@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import shutil
 import sys
 import time
@@ -146,6 +147,13 @@ class Floor:
         """How long ago the last audit was finished; None: there was none."""
         found = self.prometheus.query("time() - max(flit_ledger_last_audit_timestamp_seconds)")
         return float(found[0]["value"][1]) if found else None
+
+    def streamed(self, seconds: float) -> float:
+        """How many purchases of the stream were decided in the last seconds, over all starts of the scorer. None that a
+        checkout asked about, though its vector comes by as well."""
+        decided = f'flit_decisions_total{{channel="stream"}}[{math.ceil(seconds)}s]'
+        found = self.prometheus.query(f"sum(increase({decided}))")
+        return float(found[0]["value"][1]) if found else 0.0
 
     def scaled(self, seconds: float) -> float:
         """How long a time of the rules lasts here."""

@@ -7,7 +7,7 @@ By Kafka's own record timestamps, which are whole milliseconds: the decision's l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -18,6 +18,7 @@ from shared.contracts.topics import DECISIONS, DEFAULT_PARTITIONS, TRANSACTIONS
 from shared.kafka.connection import client_arguments
 from shared.settings import KafkaSettings
 from tests.bench import booster
+from tests.bench.decided import Decided
 from tests.bench.events import EVENT_ID
 from tests.bench.parts import Parts, sized
 from tests.bench.report import Finding, at_most, finding
@@ -52,16 +53,18 @@ def latency(rounds: int, step: Step) -> list[Finding]:
         booster.train(parts.models)
         for topic in (FIRST, SECOND, THIRD):
             parts.create_topic(topic)
-        for name in ("simulator", "features", "scorer"):
-            running.enter_context(parts.service(name).running())
+        services = {name: parts.service(name) for name in ("simulator", "features", "scorer")}
+        for service in services.values():
+            running.enter_context(service.running())
         for hop in ((FIRST, SECOND), (SECOND, THIRD)):
             relay = parts.module("relay", parts.kafka.bootstrap_servers, *hop, says="ready")
             running.enter_context(relay.running())
         asyncio.run(_decided(parts, sized(WARM)))
         step("the system is up and warm")
+        scorer = services["scorer"].port
         for number in range(rounds):
             for found, took_ms in (
-                (ours, asyncio.run(_decided(parts, sized(EVENTS)))),
+                (ours, asyncio.run(_by_model(scorer, lambda: _decided(parts, sized(EVENTS))))),
                 (bare, asyncio.run(_relayed(parts, sized(BARE_EVENTS)))),
             ):
                 for name, share in QUANTILES.items():
@@ -84,6 +87,20 @@ async def _decided(parts: Parts, events: int) -> list[int]:
     async with _Watching(parts.kafka, TRANSACTIONS.name, DECISIONS.name, EVENT_ID) as watching:
         await asyncio.to_thread(live.process.run, PATIENCE_S)
         return await watching.took_ms()
+
+
+async def _by_model(port: int, measure: Callable[[], Awaitable[list[int]]]) -> list[int]:
+    """What was measured. Raises AssertionError where a fallback decided any of it. `port`: of the scorer's metrics."""
+    before = Decided.at(port)
+    took_ms = await measure()
+
+    async def counted() -> bool:  # a moment after the topic has it
+        return Decided.at(port).since(before).together >= len(took_ms)
+
+    await until(counted, f"the scorer to have counted {len(took_ms)} decisions", PATIENCE_S)
+    made = Decided.at(port).since(before)
+    assert not made.by_fallback, made
+    return took_ms
 
 
 async def _relayed(parts: Parts, events: int) -> list[int]:

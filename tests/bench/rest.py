@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +31,7 @@ from services.scorer.keys import Scope, new_key
 from shared.contracts.identity import canonical_time
 from shared.contracts.topics import DECISIONS, TRANSACTIONS
 from tests.bench import bentoml, booster, mlserver
+from tests.bench.decided import Decided
 from tests.bench.flames import FLAMES
 from tests.bench.http_peer import HttpPeer
 from tests.bench.load import Answers, pack
@@ -181,6 +182,16 @@ class Servers:
         assert not answers.exhausted or rate, f"{server} answers more than {most} requests a second"
         return answers
 
+    def decide(
+        self, seconds: float, *, rate: float | None = None, headers: str = "", by_fallback: bool = False
+    ) -> Answers:
+        """Load of ours. Raises AssertionError where a fallback decided any of it, or, with `by_fallback`, the model."""
+        port = self._services["scorer"].metrics_port
+        before = Decided.at(port)
+        answers = self.load(OURS, seconds, rate=rate, headers=headers)
+        check_decided(answers, Decided.at(port).since(before), by_fallback=by_fallback)
+        return answers
+
     def ask(self) -> dict[str, Any]:
         """One purchase, decided by ours."""
         answer = httpx.post(
@@ -192,6 +203,13 @@ class Servers:
         answer.raise_for_status()
         decision: dict[str, Any] = answer.json()
         return decision
+
+
+def check_decided(answers: Answers, made: Decided, *, by_fallback: bool) -> None:
+    """Each purchase was new, so each that was answered was decided, all of them by the one or by the other. Raises
+    AssertionError."""
+    meant, other = (made.by_fallback, made.by_model) if by_fallback else made
+    assert meant >= answers.statuses[200] and not other, (made, answers.statuses)
 
 
 def _request(path: str, asked: dict[str, Any], headers: str = "") -> bytes:
@@ -213,15 +231,18 @@ def rest(rounds: int, step: Step) -> list[Finding]:
             rates: dict[str, list[float]] = {server: [] for server in ALL}
             for number in range(rounds):
                 for server in ALL:
-                    with FLAMES.of(servers.scorer.pid, OURS) if server == OURS else nullcontext():
+                    if server == OURS:
+                        with FLAMES.of(servers.scorer.pid, OURS):
+                            answers = servers.decide(ROUND_S)
+                    else:
                         answers = servers.load(server, ROUND_S)
                     assert set(answers.statuses) == {200}, (server, answers.statuses)
                     rates[server].append(answers.rate)
                 step(f"round {number + 1}")
             half = sorted(rates[OURS])[rounds // 2] / 2
-            paced = [_settled(servers.load(OURS, SETTLING_S + PACED_S, rate=half), half) for _ in range(rounds)]
+            paced = [_settled(servers.decide(SETTLING_S + PACED_S, rate=half), half) for _ in range(rounds)]
             step("at half of its rate")
-            hurried = [servers.load(OURS, ROUND_S, headers=f"Deadline-Ms: {DEADLINE_MS}\r\n") for _ in range(rounds)]
+            hurried = [servers.decide(ROUND_S, headers=f"Deadline-Ms: {DEADLINE_MS}\r\n") for _ in range(rounds)]
             step("under a deadline")
             away = _without_valkey(servers)
             step("without Valkey")
@@ -267,7 +288,7 @@ def _without_valkey(servers: Servers) -> float:
     """p99 of flagged answers in ms."""
     servers.stack.valkey.kill()
     assert servers.ask()["degraded"] is not None
-    answers = servers.load(OURS, ROUND_S, rate=WITHOUT_VALKEY_PER_SECOND)
+    answers = servers.decide(ROUND_S, rate=WITHOUT_VALKEY_PER_SECOND, by_fallback=True)
     assert set(answers.statuses) == {200}, answers.statuses
     assert servers.ask()["degraded"] is not None
     servers.stack.valkey.start()

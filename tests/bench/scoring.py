@@ -1,5 +1,5 @@
 """Ten million rows of Parquet through `trainer score`, beside a bare loop over the same ONNX session on the same
-arrays: rows a second, and the most memory that the process ever had."""
+arrays in as many threads: rows a second, and the most memory that the process ever had."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ ROWS = 10_000_000
 MOST_MIB = 2048.0
 LOOK_S = 0.2
 BLOCKS_IN_A_GROUP = 64
+THREADS = os.cpu_count() or 1
+"""That score unless told otherwise (services/trainer/score_command.py)."""
+SHARE_OF_LOOP = 0.8
 
 Matrix = NDArray[np.float32]
 Step = Callable[[str], None]
@@ -46,24 +50,32 @@ def scoring(rounds: int, step: Step) -> list[Finding]:
         arrays = [block.columns(tuple(files.manifest.feature_names)) for block in blocks]
         session = session_of(files.onnx)
         step("rows are written")
-        _bare(session, arrays, len(arrays) * BATCH_ROWS)
-        ours, alone, bare, memory = [], [], [], []
+        bare(session, arrays, len(arrays) * BATCH_ROWS, THREADS)
+        rates: dict[int, list[float]] = {threads: [] for threads in (THREADS, 1)}
+        loops: dict[int, list[float]] = {threads: [] for threads in (THREADS, 1)}
+        memory: list[float] = []
         for number in range(rounds):
-            bare.append(_bare(session, arrays, rows))
-            rate, mib = _score(folder)
-            ours.append(rate)
-            memory.append(mib)
-            alone.append(_score(folder, "--threads", "1")[0])
+            for threads in rates:
+                loops[threads].append(bare(session, arrays, rows, threads))
+                rate, mib = _score(folder, "--threads", str(threads))
+                rates[threads].append(rate)
+                if threads == THREADS:
+                    memory.append(mib)
             step(f"round {number + 1}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    name, loop = f"batch scoring, {rows:,} rows", ("bare ONNX loop", bare)
-    most = ("2 GiB", [MOST_MIB] * rounds)
+    name, most = f"batch scoring, {rows:,} rows", ("2 GiB", [MOST_MIB] * rounds)
     return [
-        finding(name, "rows/s", ours, limit=loop, targets=[at_least("of_limit", 0.8)]),
-        finding(f"{name}, one thread", "rows/s", alone, limit=loop),
+        *(
+            finding(
+                f"{name}, threads: {threads}", "rows/s", rates[threads],
+                limit=(f"bare ONNX loop, threads: {threads}", loops[threads]),
+                targets=[at_least("of_limit", SHARE_OF_LOOP)],
+            )
+            for threads in rates
+        ),
         finding(f"{name}, most memory", "MiB", memory, limit=most, targets=[at_most("ours", MOST_MIB)]),
-    ]
+    ]  # fmt: skip
 
 
 def _drawn(available: int, seed: int) -> NDArray[np.int64]:
@@ -82,12 +94,17 @@ def _write(path: Path, blocks: list[Examples], rows: int) -> None:
             writer.write_table(table.set_column(place, "event_id", ids))
 
 
-def _bare(session: Any, arrays: list[Matrix], rows: int) -> float:
-    """Rows a second of nothing but the session, on arrays that lie in memory."""
-    began = time.perf_counter()
-    for number in range(-(-rows // BATCH_ROWS)):
-        session.run([PROBABILITY_OUTPUT], {INPUT: arrays[number % len(arrays)]})
-    return rows / (time.perf_counter() - began)
+def bare(session: Any, arrays: list[Matrix], rows: int, threads: int) -> float:
+    """Rows a second of nothing but the session, on arrays that lie in memory; the threads take turns with batches."""
+
+    def loop(first: int) -> None:
+        for number in range(first, -(-rows // BATCH_ROWS), threads):
+            session.run([PROBABILITY_OUTPUT], {INPUT: arrays[number % len(arrays)]})
+
+    with ThreadPoolExecutor(threads) as pool:
+        began = time.perf_counter()
+        list(pool.map(loop, range(threads)))
+        return rows / (time.perf_counter() - began)
 
 
 def _score(folder: Path, *more: str) -> tuple[float, float]:

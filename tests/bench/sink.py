@@ -1,7 +1,8 @@
 """The sink as it is started in production, exactly once, beside two ways to write the same rows at least once, and a
 bare client loop of the Storage Write API as the limit: one process each, the same emulator, a table each.
 
-The sink reads its rows from Kafka, decodes and checks them; the others are handed finished rows.
+The sink reads its rows from Kafka, decodes and checks them; the others are handed finished rows. Everybody's channels
+are open and have written before the clock starts, which runs over the same part of a round (tests/bench/middle.py).
 """
 
 from __future__ import annotations
@@ -28,15 +29,13 @@ from shared.warehouse.schema import field_of
 from shared.warehouse.tables import FEATURES
 from tests.bench.backlog import PATIENCE_S, Backlog
 from tests.bench.events import vectors
+from tests.bench.middle import Look, middle_rate
 from tests.bench.parts import Parts, Worker, sized
 from tests.bench.report import Finding, at_least, finding
 from tests.unit.sink.records import PARTITIONS, record
 
 ROWS = 20_000
 """In a round: some seconds."""
-
-FIRST, LAST = 0.1, 0.9
-"""Of a round's rows, where the clock starts and stops: the end of a backlog waits a second for company, its linger."""
 
 LOOK_S = 0.1
 ACKNOWLEDGED = f'flit_sink_rows_total{{table="{FEATURES.id}"}}'
@@ -99,7 +98,7 @@ def _create_table(parts: Parts, name: str) -> None:
 
 
 async def _sink(parts: Parts, worker: Worker, batch: Sequence[OutgoingRecord]) -> float:
-    """Rows acknowledged a second, of a backlog that came while the sink was stopped."""
+    """Rows acknowledged a second in the round's middle, of a backlog that came while the sink was stopped."""
     before = _acknowledged(worker)
     worker.process.pause()
     try:
@@ -107,19 +106,18 @@ async def _sink(parts: Parts, worker: Worker, batch: Sequence[OutgoingRecord]) -
             await backlog.send(batch)
     finally:
         worker.process.resume()
-    first = _reached(worker, before + FIRST * len(batch))
-    last = _reached(worker, before + LAST * len(batch))
-    _reached(worker, before + len(batch))
-    return (last[1] - first[1]) / (last[0] - first[0])
+    return middle_rate(_looks(worker, before, len(batch)), len(batch))
 
 
-def _reached(worker: Worker, wanted: float) -> tuple[float, float]:
-    """When so many rows were acknowledged, and how many then were."""
-    deadline = time.monotonic() + PATIENCE_S
-    while (rows := _acknowledged(worker)) < wanted:
-        assert time.monotonic() < deadline, f"{rows} rows, {wanted} awaited"
+def _looks(worker: Worker, before: float, rows: int) -> list[Look]:
+    """How many of the rows were acknowledged when, until all are."""
+    looks, deadline = [Look(time.perf_counter(), 0.0)], time.monotonic() + PATIENCE_S
+    while looks[-1].rows < rows:
+        assert time.monotonic() < deadline, f"{looks[-1].rows} rows, {rows} awaited"
         time.sleep(LOOK_S)
-    return time.perf_counter(), rows
+        acknowledged = _acknowledged(worker) - before
+        looks.append(Look(time.perf_counter(), acknowledged))
+    return looks
 
 
 def _acknowledged(worker: Worker) -> float:
@@ -127,7 +125,7 @@ def _acknowledged(worker: Worker) -> float:
 
 
 def _other(parts: Parts, kind: str, rows: Path) -> float:
-    """Rows a second."""
+    """Rows a second in the round's middle."""
     command = [*yielding("sink"), sys.executable, "-m", "tests.bench.peers.appends", kind, _table(kind), str(rows)]
     environment = {**os.environ, **parts.environment}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)

@@ -19,10 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from shared.contracts.topics import TRANSACTIONS
-from tests.chaos.controls.fault_points import Deed, Order, give
+from tests.chaos.audited import shortcomings
 from tests.chaos.faults import BY_NAME, FAULTS, Fault
-from tests.chaos.faults.inputs import caught_up
+from tests.chaos.negative_controls import CONTROLS
 from tests.chaos.world import RATE, World
 from tests.result import Result
 
@@ -33,12 +32,6 @@ FAULTS_OF_A_SYSTEM = 4
 
 START_S = 20.0
 """Until a new system works."""
-
-REGULARS = 20
-"""Customers, who buy before harm is done to them, meanwhile, and after it."""
-
-KILLS_UNDER_WAY = 3
-"""Between two lingers of the control's producer one of them hits nothing; three in a row don't."""
 
 
 def main() -> None:
@@ -173,6 +166,7 @@ async def one(fault: Fault, world: World, seed: int) -> dict[str, Any]:
             for each in report["invariants"].values()
             if not each["balanced"]
         ]
+        unbalanced += [[lacking] for lacking in shortcomings(report)]
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         unbalanced = [[f"no audit: {error!r}"]]
     return {
@@ -186,60 +180,9 @@ async def one(fault: Fault, world: World, seed: int) -> dict[str, Any]:
     }
 
 
-async def _repeat_purchases(world: World) -> None:
-    records = world.purchases("control", 40)
-    await world.produce("bnpl-transactions", records)
-    await world.works()
-    await world.produce("bnpl-transactions", records)
-    await world.produce("bnpl-transactions", world.purchases("control-after", 1))
-    later = world.purchases("control", 60)[40:]
-    await world.produce("bnpl-transactions", later)
-
-
-async def _kill_in_flight(world: World) -> None:
-    for _ in range(KILLS_UNDER_WAY):
-        await world.works()
-        await world.wait(0.0, 1.0)
-        world.process("features").kill()
-
-
-async def _two_at_once(world: World) -> None:
-    """A process that stands still past its session with states in hand that it was about to write, and writes them once
-    it is awake beside the one that took over: what its customers have bought meanwhile is gone from their states, as
-    their next purchases tell."""
-    regulars = world.purchases("regular", 3 * REGULARS)
-    before, meanwhile, after = (regulars[start : start + REGULARS] for start in range(0, len(regulars), REGULARS))
-    features, ingestor = world.process("features"), world.process("ingestor")
-    other = world.extra("features", "second").process
-    ingestor.pause()  # the next states to be written are the regulars'
-    try:
-        await caught_up(world)
-        order = give(world.points, "features", Order("before-state-write", 1, Deed.STAND_STILL))
-        await world.produce(TRANSACTIONS.name, before)
-        await world.until(lambda: not order.exists(), "features to stand still")
-    finally:
-        ingestor.resume()
-    other.start()
-    try:
-        await world.produce(TRANSACTIONS.name, meanwhile)
-        await caught_up(world)
-        features.resume()
-        await world.works()
-        await world.produce(TRANSACTIONS.name, after)
-        await world.works()
-    finally:
-        await asyncio.to_thread(other.stop)
-
-
-CONTROLS = {
-    "no-deduplication": _repeat_purchases,
-    "no-acknowledgements": _kill_in_flight,
-    "no-fencing": _two_at_once,
-}
-
-
 async def control(name: str, seed: int, run: Run, *, rate: int = RATE) -> dict[str, Any]:
-    """A system with one safeguard switched off, and what that safeguard is for: the ledger has to find it."""
+    """A system with one safeguard switched off, and what that safeguard is for: the ledger has to find just that."""
+    chosen = CONTROLS[name]
     settings = {"CHAOS_CONTROL": name}
     run.begins(f"control {name}")
     with (
@@ -247,20 +190,20 @@ async def control(name: str, seed: int, run: Run, *, rate: int = RATE) -> dict[s
         World(Path(folder), seed, settings, rate=rate) as world,
     ):
         await world.works()
-        await CONTROLS[name](world)
+        await chosen.harm(world)
         await world.works()
         report = await asyncio.to_thread(world.system.ledger, quiet=True)
     invariants = {each: report["invariants"].get(each, {}).get("balanced") for each in INVARIANTS}
-    caught = not report["balanced"]
-    run.did(2 * START_S, f"{'ok  ' if caught else 'FAIL'} control {name}")
+    missed = chosen.missed(invariants)
+    run.did(2 * START_S, f"FAIL control {name}: missed by {missed}" if missed else f"ok   control {name}")
     return {
         "fault": f"control: {name}",
         "seed": seed,
-        "service": "features",
+        "service": chosen.service,
         "invariants": invariants,
         "recovery_seconds": None,
-        "passed": caught,
-        "trouble": None if caught else "the ledger did not notice",
+        "passed": not missed,
+        "trouble": f"the ledger did not notice: {missed}" if missed else None,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -29,7 +30,8 @@ class _Connection:
 class Proxy:
     """Forwards `port` to `target` on loopback, in a thread with a loop of its own: a fault is one assignment."""
 
-    def __init__(self, port: int, target: int) -> None:
+    def __init__(self, port: int, target: int, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+        self._sleep = sleep
         self.port = port
         self.target = target
         """Where new connections lead to: may be changed at any time."""
@@ -121,7 +123,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while piece := await reader.read(CHUNK):
                 if self.delay_s:
-                    await asyncio.sleep(self.delay_s)
+                    await self._sleep(self.delay_s)
                 if connection.stranded or (answers and self.swallows_answers):
                     continue
                 writer.write(piece)

@@ -27,7 +27,7 @@ from deploy.monitoring.kept import Kept, kept, look
 from tests.load.ceiling import ceiling
 from tests.load.driving import LocustFailed, Target, drive, planned
 from tests.load.running import LoadedSystem
-from tests.load.seen import CHECKOUT, PUBLISH, Seen
+from tests.load.seen import ACKNOWLEDGED_IN_S, CHECKOUT, PUBLISH, Seen
 from tests.load.shapes import SHAPES, Rates
 from tests.result import Result
 
@@ -38,7 +38,7 @@ a burst of five times the base is 300 a second then, and with the greatest more 
 GREATEST_REMOTE_RATE = 2000
 """Of one locust process."""
 ENOUGH = 0.95
-"""Of the planned purchases: fewer, and the client was the one that could not keep up."""
+"""Of the planned purchases: fewer, and the client could not keep up, or was held up until the end."""
 QUIET_S, LAST_ONES_S = 2.0, 120.0
 """Between two looks at a system that runs already, after the last purchase; how long the last decisions may take."""
 TROUBLES = (
@@ -87,9 +87,15 @@ class Run:
         ]
         for name, wanted in ((CHECKOUT, plan.checkouts), (PUBLISH, plan.events)):
             if self.count(name) < ENOUGH * wanted:
-                found.append(
-                    f"{name}: only {self.count(name):,} of {wanted:,} planned were sent: the client fell behind"
-                )
+                missed = sum(each.missed for each in self.seen if each.name == name)
+                held_up = f"{missed:,} were due and held up by others" if missed else "the client fell behind"
+                found.append(f"{name}: only {self.count(name):,} of {wanted:,} planned were sent: {held_up}")
+        found += [
+            f"{PUBLISH}: {each.late(ACKNOWLEDGED_IN_S):,} of {each.due:,} records took longer than "
+            f"{ACKNOWLEDGED_IN_S:g} s from when they were due"
+            for each in self.seen
+            if each.name == PUBLISH and each.acknowledged_late()
+        ]
         lost = sum(each.failures for each in self.seen if each.name == PUBLISH)
         if lost:
             found.append(f"{PUBLISH}: {lost:,} records were not acknowledged")
@@ -114,7 +120,7 @@ class Run:
                 for each in verdicts
             ],
             "requests": [
-                {"name": each.name, "requests": each.requests, "failures": each.failures,
+                {"name": each.name, "requests": each.requests, "failures": each.failures, "missed": each.missed,
                  **{f"p{percent}_ms": each.percentile_ms(percent / 100) for percent in (50, 95, 99)}}
                 for each in self.seen
             ],

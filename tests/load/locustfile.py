@@ -8,8 +8,9 @@ LOAD_EVENTS, LOAD_KAFKA    records a second at the base, and the brokers; none w
 LOAD_KEY                   API key
 LOAD_SUMMARY               file to write what the clients saw to
 
-A user makes one purchase a second: a system that is slow is asked as often as one that is fast, as long as it answers
-within the second.
+A user makes one purchase a second, at moments that no answer moves: how long one took counts from when it was due, and
+who was kept waiting asks for what fell due meanwhile without a pause. A client that has too little of the processor is
+late as well: that counts, too.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ from gevent.lock import BoundedSemaphore
 from locust import FastHttpUser, LoadTestShape, User, events, task
 from locust.env import Environment
 
+from tests.load.beats import Beats
 from tests.load.publisher import OK, answer_of, line_of
 from tests.load.purchases import Purchase, Purchases
-from tests.load.seen import CHECKOUT, PUBLISH, Seen
+from tests.load.seen import ACKNOWLEDGED_IN_S, CHECKOUT, PUBLISH, Seen, objective
 from tests.load.shapes import SHAPES, Rates
 
 SHAPE = SHAPES[os.environ.get("LOAD_SHAPE", "steady")]
@@ -52,27 +54,57 @@ STARTED_A_SECOND = 100
 made = Purchases()
 
 
+times_ms: defaultdict[str, Counter[float]] = defaultdict(Counter)
+"""By what was asked, from when it was due. Locust's own are rounded to two digits, so that 104 ms count as 100."""
+missed: Counter[str] = Counter()
+"""That were due, and nobody came to ask."""
+
+
 class OnceASecond:
     """A user's beat, from a moment of its own on. With locust's `constant_throughput` the second call comes a second
     after the user was made, whenever the first came: those that were made together ask together from then on."""
 
-    _due_s = 0.0
+    asks: str
+    """What is counted as missed where it doesn't come to it."""
+    allowed_s: float
+    """For one, from when it is due."""
+
+    _beats: Beats | None = None
+    _told_to_stop_s: float | None = None
 
     def on_start(self) -> None:
         gevent.sleep(random.random())
-        self._due_s = time.perf_counter()
+        self._beats = Beats(time.perf_counter())
 
     def wait_time(self) -> float:
-        """Seconds until the next; one that is late goes on at once, and keeps its beat from there."""
-        now = time.perf_counter()
-        self._due_s = max(self._due_s + 1.0, now)
-        return self._due_s - now
+        assert self._beats is not None
+        return self._beats.wait_s(time.perf_counter())
+
+    def done_ms(self) -> float:
+        """The purchase that was due is over."""
+        assert self._beats is not None
+        return self._beats.done(time.perf_counter()) * 1000
+
+    def stop(self, force: bool = False) -> bool:
+        if self._told_to_stop_s is None:
+            self._told_to_stop_s = time.perf_counter()
+        stopped: bool = super().stop(force)  # type: ignore[misc]
+        return stopped
+
+    def on_stop(self) -> None:
+        """Its last purchase is over by now; what was due before it was told to stop was to be asked all the same."""
+        if self._beats is None or self._told_to_stop_s is None:
+            return
+        for waited_s in self._beats.missed(self._told_to_stop_s, self.allowed_s):
+            times_ms[self.asks][math.ceil(waited_s * 1000)] += 1
+            missed[self.asks] += 1
 
 
 class Checkout(OnceASecond, FastHttpUser):  # type: ignore[misc]
     """A shop's server: keeps its connection, sends a key of its own with each purchase, and never asks twice."""
 
     weight = max(1, BASE.checkouts)
+    asks, allowed_s = CHECKOUT, objective("CheckoutSlow").bound_s
     network_timeout = connection_timeout = PATIENCE_S
 
     @task
@@ -84,6 +116,7 @@ class Checkout(OnceASecond, FastHttpUser):  # type: ignore[misc]
         asked = self.client.post(
             "/v1/decisions", data=purchase.body, headers=headers, name=CHECKOUT, catch_response=True
         )
+        asked.request_meta["response_time"] = self.done_ms()
         with asked as answer:
             if answer.status_code != 200:
                 answer.failure(f"{answer.status_code} {answer.text or ''}"[:200])
@@ -140,10 +173,11 @@ class Producer(OnceASecond, User):  # type: ignore[misc]
 
     abstract = BASE.events == 0
     weight = max(1, BASE.events)
+    asks, allowed_s = PUBLISH, ACKNOWLEDGED_IN_S
 
     @task
     def publish(self) -> None:
-        purchase, began, error = next(made), time.perf_counter(), None
+        purchase, error = next(made), None
         try:
             if (outcome := publishers[0].publish(purchase)) != OK:
                 error = RuntimeError(outcome)
@@ -152,7 +186,7 @@ class Producer(OnceASecond, User):  # type: ignore[misc]
         self.environment.events.request.fire(
             request_type="Kafka",
             name=PUBLISH,
-            response_time=(time.perf_counter() - began) * 1000,
+            response_time=self.done_ms(),
             response_length=len(purchase.body),
             exception=error,
             context={},
@@ -176,10 +210,6 @@ def connect(**_: Any) -> None:
         publishers.append(Publisher(KAFKA))
 
 
-times_ms: defaultdict[str, Counter[float]] = defaultdict(Counter)
-"""By what was asked. Locust's own are rounded to two digits, so that 104 ms count as 100."""
-
-
 @events.request.add_listener
 def took(name: str, response_time: float, **_: Any) -> None:
     times_ms[name][math.ceil(response_time)] += 1
@@ -190,10 +220,11 @@ def tell(environment: Environment, **_: Any) -> None:
     """Leave what the clients saw; the exit status says whether the checkout's objectives were kept by it."""
     for publisher in publishers:
         publisher.close()
+    entries = {entry.name: entry for entry in environment.stats.entries.values()}
     seen = [
-        Seen(entry.name, entry.num_requests, entry.num_failures, times_ms[entry.name])
-        for entry in environment.stats.entries.values()
-    ]
+        Seen(name, entry.num_requests, entry.num_failures, times_ms[name], missed[name])
+        for name, entry in entries.items()
+    ] + [Seen(name, 0, 0, times_ms[name], missed[name]) for name in missed if name not in entries]
     if path := os.environ.get("LOAD_SUMMARY"):
         Path(path).write_text(json.dumps([each.as_json() for each in seen]))
     checkouts = [each for each in seen if each.name == CHECKOUT]

@@ -1,7 +1,9 @@
 """Rows into one table of the warehouse in the ways that Google's clients offer, a thread for each of the four
 partitions that they come from.
 
-`python -m tests.bench.peers.appends KIND TABLE ROWS` prints how many it wrote a second. KIND:
+`python -m tests.bench.peers.appends KIND TABLE ROWS` prints how many it wrote a second in the middle of them
+(tests/bench/middle.py), as is measured of the sink. Before the clock starts each thread has opened its channel and has
+a first small batch acknowledged. KIND:
 
 - `bare`: the Storage Write API with offsets, a stream of its own for each thread; batches are made beforehand, so that
   nothing but sending and being answered counts: the limit.
@@ -16,8 +18,9 @@ from __future__ import annotations
 
 import queue
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -34,9 +37,15 @@ from shared.warehouse.clients import bigquery_client
 from shared.warehouse.columns import ColumnType, Row
 from shared.warehouse.tables import FEATURES
 from shared.warehouse.writing import write_client
+from tests.bench.middle import Look, middle_rate
 
 AT_ONCE = SinkSection().max_rows
 """As the sink's own appends."""
+AT_FIRST = 10
+"""Rows of a thread's first batch, which no clock runs for."""
+
+Writing = Iterator[int]
+"""Writes a batch with each step, and gives how many rows were acknowledged. The first step opens the channel."""
 
 
 class PeerSettings(ServiceSettings):
@@ -70,45 +79,58 @@ def frozen(rows: Sequence[Row]) -> bytes:
 
 
 def batches_of(rows: Sequence[Row]) -> list[Sequence[Row]]:
-    return [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
+    """A small one first."""
+    return [rows[:AT_FIRST], *(rows[start : start + AT_ONCE] for start in range(AT_FIRST, len(rows), AT_ONCE))]
 
 
-def bare(settings: BigQuerySettings, table: str, rows: Sequence[Row]) -> Callable[[], None]:
+def bare(settings: BigQuerySettings, table: str, rows: Sequence[Row]) -> Writing:
     client = write_client(settings)
     kind = types.WriteStream(type_=types.WriteStream.Type.COMMITTED)
     stream = client.create_write_stream(parent=_path(settings, table), write_stream=kind).name
     batches = [(len(batch), frozen(batch)) for batch in batches_of(rows)]
-
-    def send() -> None:
-        appends, offset = Appends(client, stream), 0
-        for count, batch in batches:
-            appends.append(batch, offset)
-            offset += count
-
-    return send
+    appends, offset = Appends(client, stream), 0
+    for count, batch in batches:
+        appends.append(batch, offset)
+        offset += count
+        yield count
 
 
-def default(settings: BigQuerySettings, table: str, rows: Sequence[Row]) -> Callable[[], None]:
-    client = write_client(settings)
-
-    def send() -> None:
-        appends = Appends(client, f"{_path(settings, table)}/streams/_default")
-        for batch in batches_of(rows):
-            appends.append(frozen(batch), None)
-
-    return send
+def default(settings: BigQuerySettings, table: str, rows: Sequence[Row]) -> Writing:
+    appends = Appends(write_client(settings), f"{_path(settings, table)}/streams/_default")
+    for batch in batches_of(rows):
+        appends.append(frozen(batch), None)
+        yield len(batch)
 
 
-def insert_all(settings: BigQuerySettings, table: str, rows: Sequence[Row]) -> Callable[[], None]:
+def insert_all(settings: BigQuerySettings, table: str, rows: Sequence[Row]) -> Writing:
     client = bigquery_client(settings)
     target = client.get_table(f"{settings.project}.{table}")
+    for batch in batches_of(rows):
+        refused = client.insert_rows_json(target, [_json(row) for row in batch], row_ids=[None] * len(batch))
+        assert not refused, refused[:1]
+        yield len(batch)
 
-    def send() -> None:
-        for batch in batches_of(rows):
-            refused = client.insert_rows_json(target, [_json(row) for row in batch], row_ids=[None] * len(batch))
-            assert not refused, refused[:1]
 
-    return send
+class Progress:
+    """Of all threads together."""
+
+    def __init__(self) -> None:
+        self.looks = [Look(time.perf_counter(), 0)]
+        self._lock = threading.Lock()
+
+    def follow(self, writing: Writing) -> None:
+        for count in writing:
+            with self._lock:
+                self.looks.append(Look(time.perf_counter(), self.looks[-1].rows + count))
+
+
+def rate_of(writings: Sequence[Writing]) -> float:
+    """Rows a second in their middle, of threads that have begun."""
+    with ThreadPoolExecutor(len(writings)) as threads:
+        list(threads.map(next, writings))
+        progress = Progress()
+        list(threads.map(progress.follow, writings))
+    return middle_rate(progress.looks, progress.looks[-1].rows)
 
 
 _TIMES = [column.name for column in FEATURES.columns if column.type is ColumnType.TIMESTAMP]
@@ -135,13 +157,8 @@ def main() -> None:
     settings = load_settings(PeerSettings).bigquery
     rows = [orjson.loads(line) for line in Path(path).read_bytes().splitlines()]
     partitions = sorted({row["kafka_partition"] for row in rows})
-    make = partial(KINDS[kind], settings, table)
-    sends = [make([row for row in rows if row["kafka_partition"] == number]) for number in partitions]
-    with ThreadPoolExecutor(len(sends)) as threads:
-        began = time.perf_counter()
-        for done in [threads.submit(send) for send in sends]:
-            done.result()
-        print(len(rows) / (time.perf_counter() - began))
+    write = partial(KINDS[kind], settings, table)
+    print(rate_of([write([row for row in rows if row["kafka_partition"] == number]) for number in partitions]))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,21 @@ def _without_fencing() -> None:
     store.FeatureStateStore.read_states = read_from_wherever_it_is  # type: ignore[method-assign]
 
 
+def _without_claims() -> None:
+    from services.scorer.claims import ClaimStore
+
+    async def whoever_asks_is_first(self, wanted):  # type: ignore[no-untyped-def]
+        return list(wanted)
+
+    ClaimStore.claim = whoever_asks_is_first  # type: ignore[method-assign]
+
+
+def _without_last_row() -> None:
+    from services.sink.bigquery import PartitionWriter
+
+    PartitionWriter._last_row = lambda self: (-1, None, None)  # type: ignore[method-assign]
+
+
 def _move_clock(seconds: float) -> None:
     """For our own modules; a TLS library's or a client's idea of the time is not what is tried."""
     real, real_ns = time.time, time.time_ns
@@ -95,15 +110,20 @@ def _move_clock(seconds: float) -> None:
 
 
 CONTROLS = {
-    "no-deduplication": _without_deduplication,
-    "no-acknowledgements": _without_acknowledgements,
-    "no-fencing": _without_fencing,
+    "no-deduplication": ("features", _without_deduplication),
+    "no-acknowledgements": ("features", _without_acknowledgements),
+    "no-fencing": ("features", _without_fencing),
+    "no-claims": ("scorer", _without_claims),
+    "no-last-row": ("sink", _without_last_row),
 }
+"""Name → whose safeguard it is, and what takes it away."""
 
 if os.environ.get("CHAOS_CLOCK_S"):
     _move_clock(float(os.environ["CHAOS_CLOCK_S"]))
-if CONTROL and "services.features" in sys.orig_argv:
-    CONTROLS[CONTROL]()
+if CONTROL:
+    whose, take_away = CONTROLS[CONTROL]
+    if f"services.{whose}" in sys.orig_argv:
+        take_away()
 if POINTS:
     from tests.chaos.controls import fault_points
 

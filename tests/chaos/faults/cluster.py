@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import resource
 
+from shared.contracts.identity import partition_of
+from shared.contracts.topics import TRANSACTIONS
 from tests.chaos.faults.fault import Fault
-from tests.chaos.world import World
+from tests.chaos.faults.lag import caught_up
+from tests.chaos.world import Message, World
 
 
 async def restart_kafka(world: World) -> None:
@@ -17,13 +20,22 @@ async def restart_kafka(world: World) -> None:
 
 
 async def full_broker(world: World) -> None:
-    """No file of the broker's may grow beyond what it is: what a full disk says to it."""
+    """No file of the broker's may grow beyond what it is: what a full disk says to it. A purchase of ours tells whether
+    it took something meanwhile: the broker's own log, where it would complain, is such a file as well."""
     (broker,) = world.system.stack.kafka.brokers.values()
+    (key, first), (other, second) = world.purchases(f"full-{world.dice.getrandbits(32):08x}", 2)
     await world.wait(0.0, 1.0)
-    resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (1, 1))
-    await world.wait(3.0, 6.0)
-    world.system.stack.kafka.kill()  # as somebody would who has made room
-    await asyncio.to_thread(world.system.stack.kafka.start)
+    async with world.producer() as producer:
+        await world.hand_over(producer, TRANSACTIONS.name, [Message(key, first)])  # it is connected, then
+        resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (1, 1))
+        place = partition_of(other, world.system.kafka.partitions)
+        sent = await producer.send(TRANSACTIONS.name, second, key=other, partition=place)
+        await world.wait(3.0, 6.0)
+        taken = sent.done() and sent.exception() is None
+        world.system.stack.kafka.kill()  # as somebody would who has made room
+        await asyncio.to_thread(world.system.stack.kafka.start)
+    await asyncio.gather(sent, return_exceptions=True)
+    assert not taken, "the broker took a purchase while it had no room"
 
 
 async def all_down(world: World) -> None:
@@ -85,7 +97,7 @@ async def lose_brokers_in_turn(world: World) -> None:
 FAULTS: tuple[Fault, ...] = (
     Fault("restart-kafka", "kafka", restart_kafka),
     Fault("full-broker", "kafka", full_broker),
-    Fault("all-down", "all", all_down, seconds=45),
+    Fault("all-down", "all", all_down, caught_up, seconds=45),
     Fault("lose-one-broker", "kafka", lose_one_broker, brokers=3),
     Fault("roll-brokers", "kafka", roll_brokers, brokers=3, seconds=60),
     Fault("lose-two-brokers", "kafka", lose_two_brokers, brokers=3),

@@ -27,7 +27,8 @@ class Fault:
     inject: Inject
     """Puts it in and takes it away again. Raises AssertionError where something that it looks at doesn't hold."""
     recovered: Inject = World.works
-    """Returns once the system has recovered, which is timed."""
+    """Returns once the system has recovered, which is timed. Where the fault didn't stop decisions, that they go on is
+    no sign of it."""
     brokers: int = 1
     """That the system has to have for it."""
     seconds: float = 25
@@ -38,7 +39,7 @@ class Fault:
 
 @asynccontextmanager
 async def bounded_memory(world: World, *services: str) -> AsyncIterator[None]:
-    """Fail afterwards where one of the services held more than the limit meanwhile."""
+    """Fail afterwards where one of the services held more than the limit meanwhile, or wasn't seen at all."""
     peaks = dict.fromkeys(services, 0)
 
     async def watch() -> None:
@@ -52,6 +53,8 @@ async def bounded_memory(world: World, *services: str) -> AsyncIterator[None]:
         yield
     finally:
         watching.cancel()
+    unseen = [service for service, peak in peaks.items() if not peak]
+    assert not unseen, f"the memory of {unseen} was never seen"
     over = {service: peak >> 20 for service, peak in peaks.items() if peak >> 20 > RESIDENT_LIMIT_MB}
     assert not over, f"more than {RESIDENT_LIMIT_MB} MB resident: {over}"
 

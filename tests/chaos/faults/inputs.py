@@ -6,15 +6,15 @@ import asyncio
 import itertools
 import time
 
-from services.ledger.log_reader import LogReader
 from shared.contracts.identity import partition_of
-from shared.contracts.topics import DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
+from shared.contracts.topics import OUTCOMES, TRANSACTIONS
 from tests.bad_inputs.doors import RECORDS
 from tests.bad_inputs.outcomes import OUTCOMES as BAD_OUTCOMES
 from tests.bad_inputs.purchases import PURCHASES
 from tests.bad_inputs.rows import Subject
 from tests.chaos.crowd import ADMITTED, TOLD_TO_COME_AGAIN, ask_for, p99
 from tests.chaos.faults.fault import Fault, bounded_memory
+from tests.chaos.faults.lag import caught_up
 from tests.chaos.world import Message, World
 
 BURST_S, BURST_FACTOR = 60, 10
@@ -96,22 +96,8 @@ async def burst(world: World) -> None:
         assert late_s < BURST_S / 2, f"a burst that took {late_s:.0f} s longer is none: the machine is too slow"
 
 
-async def caught_up(world: World) -> None:
-    """Every service has done with what lay there when this began."""
-    reader = LogReader({"bootstrap_servers": world.system.stack.kafka.bootstrap_servers})
-    await reader.start()
-    deadline = time.monotonic() + CATCH_UP_S
-    try:
-        for group, inputs in (
-            ("flit-features", (TRANSACTIONS, OUTCOMES)),
-            ("flit-scorer", (FEATURES,)),
-            ("flit-sink", (TRANSACTIONS, OUTCOMES, FEATURES, DECISIONS)),
-        ):
-            ends = {place: end for topic in inputs for place, end in (await reader.ends(topic.name)).items()}
-            lag = await reader.caught_up(group, ends, deadline)
-            assert not lag, f"{group} still lacks {sum(lag.values())} records {CATCH_UP_S:.0f} s after the burst"
-    finally:
-        await reader.close()
+async def worked_off(world: World) -> None:
+    await caught_up(world, CATCH_UP_S)
 
 
 async def rest_overload(world: World) -> None:
@@ -143,6 +129,6 @@ FAULTS: tuple[Fault, ...] = (
     Fault("bad-inputs", "features", bad_inputs),
     Fault("repeats-and-latecomers", "features", repeats_and_latecomers),
     Fault("schema-drift", "features", schema_drift),
-    Fault("burst", "features", burst, recovered=caught_up, seconds=150, heavy=True),
+    Fault("burst", "features", burst, recovered=worked_off, seconds=150, heavy=True),
     Fault("rest-overload", "scorer", rest_overload, seconds=40, heavy=True),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.chaos.faults.fault import Fault, Inject, bounded_memory
+from tests.chaos.faults.lag import written
 from tests.chaos.proxy import Proxy
 from tests.chaos.world import World
 
@@ -53,9 +54,12 @@ def half_open(link: Link) -> Inject:
     return inject
 
 
-async def noticed(world: World) -> None:
-    async with bounded_memory(world, *ALL_SERVICES):
-        await world.works()
+def noticed(recovered: Inject = World.works) -> Inject:
+    async def without_growing(world: World) -> None:
+        async with bounded_memory(world, *ALL_SERVICES):
+            await recovered(world)
+
+    return without_growing
 
 
 def slow(link: Link, delay_s: float = SLOW_S) -> Inject:
@@ -82,18 +86,18 @@ def lose_answers(link: Link) -> Inject:
 
 FAULTS: tuple[Fault, ...] = (
     Fault("cut-redis", "valkey", cut(redis)),
-    Fault("cut-warehouse", "bigquery", cut(warehouse)),
+    Fault("cut-warehouse", "bigquery", cut(warehouse), written),
     Fault("cut-kafka", "kafka", cut(kafka)),
     Fault("cut-source", "ingestor", cut(source)),
-    Fault("half-open-redis", "valkey", half_open(redis), noticed, seconds=30),
-    Fault("half-open-warehouse", "bigquery", half_open(warehouse), noticed, seconds=40),
-    Fault("half-open-kafka", "kafka", half_open(kafka), noticed, seconds=70),
-    Fault("half-open-source", "ingestor", half_open(source), noticed, seconds=90),
+    Fault("half-open-redis", "valkey", half_open(redis), noticed(), seconds=30),
+    Fault("half-open-warehouse", "bigquery", half_open(warehouse), noticed(written), seconds=40),
+    Fault("half-open-kafka", "kafka", half_open(kafka), noticed(), seconds=70),
+    Fault("half-open-source", "ingestor", half_open(source), noticed(), seconds=90),
     Fault("slow-redis", "valkey", slow(redis)),
-    Fault("slow-warehouse", "bigquery", slow(warehouse)),
+    Fault("slow-warehouse", "bigquery", slow(warehouse), written),
     Fault("slow-kafka", "kafka", slow(kafka, SLOW_KAFKA_S)),
     Fault("slow-source", "ingestor", slow(source)),
     Fault("lose-redis-answers", "valkey", lose_answers(redis)),
-    Fault("lose-warehouse-answers", "bigquery", lose_answers(warehouse)),
+    Fault("lose-warehouse-answers", "bigquery", lose_answers(warehouse), written),
     Fault("lose-kafka-answers", "kafka", lose_answers(kafka), seconds=40),
 )

@@ -8,6 +8,7 @@ import time
 
 from tests.chaos.controls.fault_points import PLACES, Order, give
 from tests.chaos.faults.fault import Fault, Inject
+from tests.chaos.faults.lag import caught_up, commits_move, written
 from tests.chaos.world import GRACE_S, World
 
 SESSION_S = 10.0
@@ -90,16 +91,20 @@ def zombie(service: str) -> Inject:
     """Stopped past its session while another takes its partitions over, then awake again with what it had in hand."""
 
     async def inject(world: World) -> None:
-        other = world.extra(service, "second").process
+        other, paused = world.extra(service, "second"), world.process(service)
         await world.wait(0.0, 1.0)
-        world.process(service).pause()
-        other.start()
+        paused.pause()
         try:
+            other.process.start()
             await asyncio.sleep(SESSION_S + world.dice.uniform(1.0, 3.0))
-            world.process(service).resume()
+            # Else it would come back to what nobody has taken, and be no zombie.
+            await world.until(other.service.ready, f"another {service} to be ready")
+            await commits_move(world, f"flit-{service}")
+            paused.resume()
             await world.works()
         finally:
-            await asyncio.to_thread(other.stop)
+            paused.resume()
+            await asyncio.to_thread(other.process.stop)
 
     return inject
 
@@ -138,16 +143,21 @@ def wrong_clock(service: str) -> Inject:
     return inject
 
 
+def back(service: str) -> Inject:
+    """What tells that a service does its work again."""
+    return written if service == "sink" else World.works
+
+
 FAULTS: tuple[Fault, ...] = (
-    *(Fault(f"kill-{name}", name, kill(name)) for name in SERVICES),
+    *(Fault(f"kill-{name}", name, kill(name), back(name)) for name in SERVICES),
     *(
-        Fault(f"kill-{name}-{place.point}", name, kill_at(name, place.point))
+        Fault(f"kill-{name}-{place.point}", name, kill_at(name, place.point), back(name))
         for name in SERVICES
         for place in PLACES[name]
     ),
     Fault("kill-history-after-send", "ingestor", kill_history),
-    *(Fault(f"terminate-{name}", name, terminate(name)) for name in SERVICES),
-    *(Fault(f"zombie-{name}", name, zombie(name), seconds=45) for name in GROUPS),
-    *(Fault(f"wrong-clock-{name}", name, wrong_clock(name), seconds=45) for name in SERVICES),
-    Fault("members-come-and-go", "all", members_come_and_go, seconds=110),
+    *(Fault(f"terminate-{name}", name, terminate(name), back(name)) for name in SERVICES),
+    *(Fault(f"zombie-{name}", name, zombie(name), back(name), seconds=45) for name in GROUPS),
+    *(Fault(f"wrong-clock-{name}", name, wrong_clock(name), back(name), seconds=45) for name in SERVICES),
+    Fault("members-come-and-go", "all", members_come_and_go, caught_up, seconds=110),
 )

@@ -11,6 +11,7 @@ from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.valkey import Valkey
 from shared.contracts.topics import FEATURES
 from tests.chaos.faults.fault import Fault
+from tests.chaos.faults.lag import written
 from tests.chaos.world import World
 
 SHORTEST_TAIL, LONGEST_TAIL = 20_000, 200_000
@@ -73,10 +74,20 @@ async def promote_replica(world: World) -> None:
 async def full_valkey(world: World) -> None:
     """It refuses every write, and answers every read."""
     with redis.Redis.from_url(world.system.stack.valkey.url) as client:
+        before = _refused(client)
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", 1)
         await world.wait(3.0, 6.0)
         client.config_set("maxmemory", 0)
+        refused = _refused(client) - before
+    assert refused > 0, "it was full, and nobody's write was refused"
+    world.note(f"{refused} writes refused")
+
+
+def _refused(client: redis.Redis) -> int:
+    """Writes since its start that it had no room for, by its own count."""
+    counted = client.info("errorstats").get("errorstat_OOM", {"count": 0})
+    return int(counted["count"])
 
 
 async def warehouse_errors(world: World) -> None:
@@ -88,11 +99,11 @@ async def warehouse_errors(world: World) -> None:
 
 FAULTS: tuple[Fault, ...] = (
     Fault("restart-valkey", "valkey", restart_valkey),
-    Fault("restart-warehouse", "bigquery", restart_warehouse),
+    Fault("restart-warehouse", "bigquery", restart_warehouse, written),
     Fault("flush-valkey", "valkey", flush_valkey),
     Fault("pause-valkey", "valkey", pause_valkey),
     Fault("cut-valkey-log", "valkey", cut_valkey_log),
     Fault("promote-replica", "valkey", promote_replica),
     Fault("full-valkey", "valkey", full_valkey),
-    Fault("warehouse-errors", "bigquery", warehouse_errors),
+    Fault("warehouse-errors", "bigquery", warehouse_errors, written),
 )

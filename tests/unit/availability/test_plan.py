@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from tests.availability.__main__ import PROCESSES, result
+from tests.availability.__main__ import (
+    DEGRADED_S,
+    ENDS,
+    LEAST_DECIDED,
+    PROCESSES,
+    WORST_GAP_S,
+    closing,
+    result,
+)
 from tests.availability.calls import Calls
 from tests.availability.plan import QUIET, ROLLING_RESTART, draw
 
@@ -45,28 +55,77 @@ def test_calls_that_were_never_answered_are_one_long_gap() -> None:
 
 
 HAPPENED = [{"kind": "crash", "back_after_s": 2.5}] * (len(PROCESSES) + 1)
-BALANCED = {"balanced": True, "invariants": {"P2": {"checked": 1000}}}
+ASKED = {"events": 50, "calls": 10}
+SECONDS = 600
+LEAST = int(LEAST_DECIDED * SECONDS * 60)
+BALANCED = {"balanced": True, "invariants": {"P2": {"checked": LEAST}}}
+
+
+def steady(degraded: int = 0) -> Calls:
+    """Ten minutes of ten calls a second, each answered in a tenth."""
+    count = SECONDS * 10
+    at = [100.0 + number / 10 for number in range(1, count + 1)]
+    return Calls(100.0, 100.0 + SECONDS, count, at, [0.1] * count, degraded)
+
+
+def passes(calls: Calls, happened: Sequence[dict[str, Any]] = HAPPENED, report: dict[str, Any] = BALANCED) -> bool:
+    made = result(calls, happened, 3, report, ASKED)
+    assert bool(made["shortcomings"]) is not made["passed"] or not report["balanced"]
+    closing(made)
+    return bool(made["passed"])
 
 
 def test_it_passes_where_every_call_was_answered() -> None:
-    assert result(calls(), HAPPENED, 3, BALANCED, {})["passed"] is True
+    assert passes(steady())
 
 
 def test_one_call_without_an_answer_fails_it() -> None:
-    one_lost = calls()
+    one_lost = steady()
     one_lost.sent += 1
     one_lost.failed["connection"] += 1
-    assert result(one_lost, HAPPENED, 3, BALANCED, {})["passed"] is False
+    assert not passes(one_lost)
+
+
+def test_no_call_at_all_fails_it() -> None:
+    assert not passes(Calls(100.0, 100.0 + SECONDS))
 
 
 def test_a_ledger_that_does_not_balance_fails_it() -> None:
-    assert result(calls(), HAPPENED, 3, {**BALANCED, "balanced": False}, {})["passed"] is False
+    assert not passes(steady(), report={**BALANCED, "balanced": False})
+
+
+def test_a_ledger_that_checked_nothing_fails_it() -> None:
+    assert not passes(steady(), report={"balanced": True, "invariants": {}})
 
 
 def test_a_run_in_which_not_everything_happened_fails() -> None:
-    assert result(calls(), HAPPENED[1:], 3, BALANCED, {})["passed"] is False
+    assert not passes(steady(), HAPPENED[1:])
 
 
 def test_a_process_that_is_not_back_fails_it() -> None:
     gone = {"kind": "crash", "back_after_s": None}
-    assert result(calls(), [*HAPPENED[1:], gone], 3, BALANCED, {})["passed"] is False
+    assert not passes(steady(), [*HAPPENED[1:], gone])
+
+
+def test_the_fallback_may_answer_for_a_while_after_each_end_and_no_longer() -> None:
+    most = int(ENDS * DEGRADED_S * ASKED["calls"])
+    assert passes(steady(most))
+    assert not passes(steady(most + 1))
+
+
+def test_of_a_short_run_the_fallback_may_answer_half_at_most() -> None:
+    short = Calls(100.0, 101.0, 10, [100.0 + number / 10 for number in range(1, 11)], [0.1] * 10, 5)
+    assert passes(short)
+    short.degraded = 6
+    assert not passes(short)
+
+
+def test_a_gap_in_which_neither_door_answers_fails_it() -> None:
+    gap = steady()
+    late = [moment for moment in gap.answered_at if not 300.0 < moment < 300.0 + WORST_GAP_S + 0.2]
+    gap.answered_at = late + [400.0] * (len(gap.answered_at) - len(late))
+    assert not passes(gap)
+
+
+def test_fewer_decisions_than_the_load_would_make_fail_it() -> None:
+    assert not passes(steady(), report={"balanced": True, "invariants": {"P2": {"checked": LEAST - 1}}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.chaos.__main__ import FAULTS_OF_A_SYSTEM, _plan
 from tests.chaos.crowd import p99
 from tests.chaos.faults import BY_NAME, FAULTS
+from tests.chaos.world import World
 
 
 def test_every_fault_has_a_name_of_its_own() -> None:
@@ -26,6 +27,13 @@ def test_what_leaves_much_in_the_log_comes_last() -> None:
     for alike in _plan(FAULTS, seed=3):
         heavy = [fault.heavy for fault in alike]
         assert heavy == sorted(heavy)
+
+
+def test_what_hits_sink_or_warehouse_has_recovered_when_the_sink_has() -> None:
+    """Decisions go on meanwhile: they tell nothing of it."""
+    hit = [fault for fault in FAULTS if fault.service in ("sink", "bigquery")]
+    assert len(hit) > 10
+    assert [fault.name for fault in hit if fault.recovered is World.works] == []
 
 
 def test_one_slow_answer_in_a_hundred_is_the_p99() -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from deploy.monitoring.rules import alert_names, alerting_rules, recording_rules
+from shared.telemetry.metrics import DECISIONS
 from tests.alerts.calm import Seen, report_of
 from tests.alerts.faults import FAULTS
+from tests.alerts.floor import Floor
 from tests.alerts.rules import rules_of
 from tests.alerts.shortened import UNITS_S, shortened, shortened_expression
 from tests.alerts.timeline import FIRING, PENDING, QUIET, Change, Rule, Timeline
+from tests.system.prometheus import Prometheus
 
 DOCUMENTS = [recording_rules(), alerting_rules()]
 DOWN, SLOW = Rule("ServiceDown", "page"), Rule("CheckoutSlow", "ticket")
@@ -128,6 +131,30 @@ def test_an_hour_is_calm_if_what_came_was_decided_and_nothing_fired(
 def test_an_hour_in_which_nobody_looked_is_no_calm_one(blind: dict[str, Any]) -> None:
     assert report_of([], 0.0, 3600, SEEN)["passed"]
     assert not report_of([], 0.0, 3600, replace(SEEN, **blind))["passed"]
+
+
+class Answering:
+    """A Prometheus that says the same to whatever it is asked."""
+
+    def __init__(self, *values: str) -> None:
+        self._found: list[dict[str, Any]] = [{"metric": {}, "value": [0.0, value]} for value in values]
+        self.asked: list[str] = []
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        self.asked.append(expression)
+        return self._found
+
+
+@pytest.mark.parametrize(("values", "decided"), [(("71990.4",), 71990.4), ((), 0.0)])
+def test_what_was_decided_is_the_stream_s_own_over_all_starts_of_the_scorer(
+    values: tuple[str, ...], decided: float
+) -> None:
+    floor = object.__new__(Floor)  # without a system that runs
+    prometheus = Answering(*values)
+    floor.prometheus = cast(Prometheus, prometheus)
+    assert floor.streamed(3599.2) == decided
+    assert prometheus.asked == ['sum(increase(flit_decisions_total{channel="stream"}[3600s]))']
+    assert {"channel"} <= set(DECISIONS._labelnames), "the label that it asks for"
 
 
 def test_a_look_that_fails_shows_as_a_gap() -> None:

@@ -42,6 +42,23 @@ def test_a_record_that_nobody_acknowledged_fails_it() -> None:
     assert replace(good(), seen=seen).troubles == ["bnpl-transactions: 1 records were not acknowledged"]
 
 
+def test_records_that_wait_for_longer_than_a_beat_fail_it_though_all_were_acknowledged() -> None:
+    """Brokers that stand still: the services see nothing of what can't be published, and lateness counts from there."""
+    within = Seen(PUBLISH, 2880, 0, {3.0: 2852, 1001.0: 28})
+    assert replace(good(), seen=[good().seen[0], within]).troubles == []
+    late = Seen(PUBLISH, 2880, 0, {3.0: 2851, 1001.0: 29})
+    assert replace(good(), seen=[good().seen[0], late]).troubles == [
+        "bnpl-transactions: 29 of 2,880 records took longer than 1 s from when they were due"
+    ]
+
+
+def test_what_was_due_and_never_sent_is_late_and_none_of_what_was_sent() -> None:
+    missed = Seen(PUBLISH, 2700, 0, {3.0: 2700, 9000.0: 180}, missed=180)
+    few, late = replace(good(), seen=[good().seen[0], missed]).troubles
+    assert few.endswith("only 2,700 of 2,880 planned were sent: 180 were due and held up by others")
+    assert late.endswith("180 of 2,880 records took longer than 1 s from when they were due")
+
+
 def test_a_client_that_sent_too_little_has_shown_nothing() -> None:
     seen = [Seen(CHECKOUT, 600, 0, {20.0: 600}), good().seen[1]]
     (trouble,) = replace(good(), seen=seen).troubles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.load.publisher import answer_of, line_of
 from tests.load.purchases import Purchases
-from tests.load.seen import CHECKOUT, Seen, objective
+from tests.load.seen import CHECKOUT, PUBLISH, Seen, objective
 
 
 def seen(failures: int = 0, late: int = 0, requests: int = 10_000) -> Seen:
@@ -38,8 +38,20 @@ def test_a_percentile_is_the_time_of_the_answer_at_its_rank() -> None:
     assert [some.percentile_ms(share) for share in (0.5, 0.98, 0.99, 1.0)] == [10.0, 10.0, 70.0, 900.0]
 
 
+def test_a_checkout_that_was_due_and_never_asked_is_late_and_has_not_failed() -> None:
+    fails, slow = Seen(CHECKOUT, 9_900, 0, {20.0: 9_900, 4_000.0: 100}, missed=100).kept()
+    assert (fails.events, fails.bad, slow.events, slow.bad) == (9_900, 0, 10_000, 100)
+    assert slow.held and not Seen(CHECKOUT, 9_899, 0, {20.0: 9_899, 4_000.0: 101}, missed=101).kept()[1].held
+
+
+def test_nothing_that_was_asked_is_no_producer_that_was_late() -> None:
+    assert not Seen(PUBLISH, 0, 0, {}).acknowledged_late()
+
+
 def test_what_was_seen_comes_back_from_json() -> None:
     assert Seen.of(seen(failures=3, late=7).as_json()) == seen(failures=3, late=7)
+    held_up = Seen(PUBLISH, 5, 1, {3.0: 5, 2500.0: 2}, missed=2)
+    assert Seen.of(held_up.as_json()) == held_up
 
 
 def test_a_record_survives_the_way_to_the_publisher_and_back() -> None:

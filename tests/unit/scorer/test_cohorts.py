@@ -1,12 +1,52 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 from services.scorer.cohorts import Cohorts
 
 FOR_EVER_S = 3600.0
+
+
+class Clock:
+    """Stands in for the loop where cohorts ask it for the time: none passes but what a test says."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+        self._calls: list[tuple[float, asyncio.Handle, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self._now_s
+
+    def create_future(self) -> asyncio.Future[int]:
+        return asyncio.get_running_loop().create_future()
+
+    def call_at(self, moment_s: float, call: Callable[[], None]) -> asyncio.Handle:
+        loop = asyncio.get_running_loop()
+        if moment_s <= self._now_s:
+            return loop.call_soon(call)
+        handle = asyncio.Handle(call, (), loop)
+        self._calls.append((moment_s, handle, call))
+        return handle
+
+    async def passes(self, seconds: float) -> None:
+        self._now_s += seconds
+        due = sorted((each for each in self._calls if each[0] <= self._now_s), key=lambda each: each[0])
+        self._calls = [each for each in self._calls if each[0] > self._now_s]
+        for _, handle, call in due:
+            if not handle.cancelled():
+                call()
+        await turns()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("services.scorer.cohorts.asyncio", SimpleNamespace(get_running_loop=lambda: made))
+    return made
 
 
 class Travellers:
@@ -66,37 +106,45 @@ async def test_who_comes_meanwhile_sets_out_together_when_the_last_one_under_way
     assert who.away == ["a", "b", "c", "d"]
 
 
-async def test_a_second_cohort_sets_out_beside_the_first_after_a_moment() -> None:
-    who = Travellers(Cohorts(at_once=2, gather_s=0.01, longest_wait_s=FOR_EVER_S))
+async def test_a_second_cohort_sets_out_beside_the_first_after_a_moment(clock: Clock) -> None:
+    who = Travellers(Cohorts(at_once=2, gather_s=1.0, longest_wait_s=FOR_EVER_S))
     who.comes("a")
     await turns()
     who.comes("b", "c")
     await turns()
+    await clock.passes(0.9)
     assert who.away == ["a"]
-    await asyncio.sleep(0.05)
+    await clock.passes(0.2)
     assert who.away == ["a", "b", "c"]
 
 
-async def test_when_one_of_two_cohorts_has_arrived_the_next_sets_out_after_a_moment() -> None:
-    who = Travellers(Cohorts(at_once=2, gather_s=0.01, longest_wait_s=FOR_EVER_S))
+async def test_when_one_of_two_cohorts_has_arrived_the_next_sets_out_after_a_moment(clock: Clock) -> None:
+    who = Travellers(Cohorts(at_once=2, gather_s=1.0, longest_wait_s=FOR_EVER_S))
     who.comes("a")
     await turns()
     who.comes("b")
-    await asyncio.sleep(0.05)
+    await turns()
+    await clock.passes(1.1)
     who.comes("c")
-    await asyncio.sleep(0.05)
+    await turns()
+    await clock.passes(100.0)
     assert who.away == ["a", "b"]
     await who.arrives("a")
-    await asyncio.sleep(0.05)
+    await clock.passes(0.9)
+    assert who.away == ["a", "b"]
+    await clock.passes(0.2)
     assert who.away == ["a", "b", "c"]
 
 
-async def test_where_those_under_way_do_not_arrive_the_others_go_all_the_same() -> None:
-    who = Travellers(Cohorts(at_once=1, gather_s=0.0, longest_wait_s=0.01))
+async def test_where_those_under_way_do_not_arrive_the_others_go_all_the_same(clock: Clock) -> None:
+    who = Travellers(Cohorts(at_once=1, gather_s=0.0, longest_wait_s=1.0))
     who.comes("a")
     await turns()
     who.comes("b")
-    await asyncio.sleep(0.05)
+    await turns()
+    await clock.passes(0.9)
+    assert who.away == ["a"]
+    await clock.passes(0.2)
     assert who.away == ["a", "b"]
 
 

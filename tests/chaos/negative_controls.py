@@ -1,0 +1,100 @@
+"""Negative controls: a safeguard that is switched off (tests/chaos/controls), what it guards against, and which of the
+ledger's checks have to find that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.contracts.topics import TRANSACTIONS
+from tests.chaos.controls.fault_points import Deed, Order, give
+from tests.chaos.faults import processes
+from tests.chaos.faults.fault import Inject
+from tests.chaos.faults.lag import caught_up, written
+from tests.chaos.world import World
+
+REGULARS = 20
+"""Customers, who buy before harm is done to them, meanwhile, and after it."""
+
+KILLS_UNDER_WAY = 3
+"""Between two lingers of the control's producer one of them hits nothing; three in a row don't."""
+
+
+@dataclass(frozen=True)
+class Control:
+    service: str
+    """Whose safeguard it is."""
+    harm: Inject
+    breaks: tuple[str, ...]
+    """The checks that have to fail: a ledger that finds something else only hasn't understood what happened."""
+
+    def missed(self, invariants: Mapping[str, bool | None]) -> list[str]:
+        """Which of the checks didn't find it. One that couldn't tell hasn't."""
+        return [name for name in self.breaks if invariants.get(name) is not False]
+
+
+async def repeat_purchases(world: World) -> None:
+    records = world.purchases("control", 40)
+    await world.produce(TRANSACTIONS.name, records)
+    await world.works()
+    await world.produce(TRANSACTIONS.name, records)
+    await world.produce(TRANSACTIONS.name, world.purchases("control-after", 1))
+    later = world.purchases("control", 60)[40:]
+    await world.produce(TRANSACTIONS.name, later)
+
+
+async def kill_in_flight(world: World) -> None:
+    for _ in range(KILLS_UNDER_WAY):
+        await world.works()
+        await world.wait(0.0, 1.0)
+        world.process("features").kill()
+
+
+async def two_at_once(world: World) -> None:
+    """A process that stands still past its session with states in hand that it was about to write, and writes them once
+    it is awake beside the one that took over: what its customers have bought meanwhile is gone from their states, as
+    their next purchases tell."""
+    regulars = world.purchases("regular", 3 * REGULARS)
+    before, meanwhile, after = (regulars[start : start + REGULARS] for start in range(0, len(regulars), REGULARS))
+    features, ingestor = world.process("features"), world.process("ingestor")
+    other = world.extra("features", "second").process
+    ingestor.pause()  # the next states to be written are the regulars'
+    try:
+        await caught_up(world)
+        order = give(world.points, "features", Order("before-state-write", 1, Deed.STAND_STILL))
+        await world.produce(TRANSACTIONS.name, before)
+        await world.until(lambda: not order.exists(), "features to stand still")
+    finally:
+        ingestor.resume()
+    other.start()
+    try:
+        await world.produce(TRANSACTIONS.name, meanwhile)
+        await caught_up(world)
+        features.resume()
+        await world.works()
+        await world.produce(TRANSACTIONS.name, after)
+        await world.works()
+    finally:
+        await asyncio.to_thread(other.stop)
+
+
+async def write_again(world: World) -> None:
+    """A sink that is started again, and doesn't ask the tables how far the one before it got."""
+    await written(world)  # so that there are rows
+    pid = world.process("sink").pid
+    world.process("sink").kill()
+    await world.started_again("sink", pid)
+    await world.until(world.system.supervisor.service("sink").ready, "the sink to be ready")
+    await written(world)
+
+
+CONTROLS = {
+    "no-deduplication": Control("features", repeat_purchases, ("P4",)),
+    # A vector that is lost, and its purchase committed: neither vector nor letter, and so no decision.
+    "no-acknowledgements": Control("features", kill_in_flight, ("P2", "P5", "P6")),
+    "no-fencing": Control("features", two_at_once, ("P4",)),
+    # Dies with decisions that are sent and not committed; its successor decides them anew, at another time.
+    "no-claims": Control("scorer", processes.kill_at("scorer", "after-send"), ("P2",)),
+    "no-last-row": Control("sink", write_again, ("P3",)),
+}
