@@ -221,7 +221,7 @@ def _merged(old: Any, new: Any, key: str = "") -> Any:
             for key in old | new
         }
         return {key: value for key, value in merged.items() if value is not None}  # null takes a field away
-    if key == "volumes":  # by their names; those that a patch changes come first
+    if key in ("volumes", "containers", "env"):  # by their names; those that a patch changes come first
         held = {item["name"]: item for item in old}
         changed = {item["name"]: _merged(held.pop(item["name"], {}), item) for item in new}
         return [*changed.values(), *held.values()]

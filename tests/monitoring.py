@@ -25,7 +25,7 @@ OF_PROMETHEUS = {"up": frozenset[str](), "ALERTS": frozenset({"alertname", "aler
 
 _SELECTOR = re.compile(r"(?<![\w:$\"])([a-zA-Z_][a-zA-Z0-9_:]*)(?:\{([^}]*)\})?(?!\s*\()(?![\w:\"])")
 _WORDS = frozenset({"by", "or", "and", "unless", "on", "le"})
-_BY = re.compile(r"\bby \(([^)]*)\)")
+_BY = re.compile(r"\b(?:by|on) \(([^)]*)\)")
 
 
 def metrics_of_the_code() -> dict[str, frozenset[str]]:
@@ -66,4 +66,5 @@ def selectors(expression: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def grouped_by(expression: str) -> set[str]:
-    return {label.strip() for labels in _BY.findall(expression) for label in labels.split(",")}
+    named = {label.strip() for labels in _BY.findall(expression) for label in labels.split(",")}
+    return named - {""}  # on ()

@@ -7,7 +7,8 @@
 
 Every call may be sent again: one event has one decision, whichever request asked first. So a lost connection, 429, 502,
 503, 504 (the service's own, or a proxy's) and the 409 of a request that is still being answered are tried again, for as
-long as `patience_s` lasts.
+long as `patience_s` lasts. What is answered 200 and is none of the service's answers is a Problem with the reason
+`answer`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ MOST_IN_A_BATCH = 1000
 SECONDS_FOR_ONE_IN_A_BATCH = 0.02
 """That a batch may take for each of its purchases, on a busy service."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+SHORTEST_ATTEMPT_S = 0.001
+"""Where next to nothing is left of the patience: no time at all would be no timeout to httpx' transports."""
 _LATER = frozenset({429, 502, 503, 504})
+_NOT_FOUND = "not-found"
 
 
 class Problem(Exception):
@@ -70,7 +74,11 @@ class Decision:
     decided_at: str
 
     @staticmethod
-    def of(body: Mapping[str, Any]) -> Decision:
+    def of(body: Any) -> Decision:
+        """Raises Problem where it isn't a decision."""
+        missing = [field.name for field in fields(Decision) if field.name not in _object(body)]
+        if missing:
+            raise _no_answer(f"a decision without {', '.join(missing)}")
         return Decision(**{field.name: body[field.name] for field in fields(Decision)})
 
 
@@ -87,7 +95,11 @@ class FlitRisk:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """`key`: from `python -m services.scorer new-key`; without one only the service's own machine may ask.
-        `timeout_s`: of one attempt; `patience_s`: of a call with all of its attempts."""
+        `patience_s`: of a call with all of its attempts. `timeout_s`: of one attempt, and never more than what is left
+        of the patience. httpx counts it anew for each phase of an attempt (connecting, sending, each wait for more of
+        the answer), so that an attempt whose answer comes drop by drop may take longer than either."""
+        if patience_s <= 0:
+            raise ValueError("patience_s: more than 0; with a short one there is time for one attempt only")
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, transport=transport)
         self._timeout_s, self._patience_s = timeout_s, patience_s
@@ -113,11 +125,14 @@ class FlitRisk:
         return Decision.of(self._call("POST", "/v1/decisions", json=purchase, headers=headers))
 
     def decide_batch(self, purchases: Sequence[Mapping[str, Any]]) -> list[Decision | Problem]:
-        """In the order of the purchases, of which there are at most `MOST_IN_A_BATCH`. Raises Problem for the whole."""
+        """In the order of the purchases, of which there are at most `MOST_IN_A_BATCH`. One attempt may take as long as
+        the batch needs, where that is longer than the client's patience. Raises Problem for the whole."""
         # Sent again while the first one is under way it would be a thousand purchases more to answer.
         timeout_s = max(self._timeout_s, SECONDS_FOR_ONE_IN_A_BATCH * len(purchases))
         answers = self._call("POST", "/v1/decisions/batch", json=list(purchases), timeout=timeout_s)
-        return [Decision.of(answer) if "decision" in answer else _told(answer) for answer in answers]
+        if not isinstance(answers, list) or len(answers) != len(purchases):
+            raise _no_answer(f"no list of {len(purchases)} answers")
+        return [Decision.of(answer) if "decision" in _object(answer) else _told(answer) for answer in answers]
 
     def find(self, event_id: str) -> Decision | None:
         """The decision of an event, None where there is none (yet). Raises Problem."""
@@ -129,8 +144,9 @@ class FlitRisk:
         return self._find(f"/v1/decisions/{quote(event_id, safe='')}/explanation")
 
     def cancel(self, event_id: str, note: str | None = None, *, idempotency_key: str | None = None) -> dict[str, Any]:
-        """The purchase was called off. Raises Problem."""
-        return self._update(event_id, "cancel", {"note": note}, idempotency_key)
+        """The purchase was called off. An event without a decision (404 `not-found`) may have one in a moment, and is
+        asked for as long as the client's patience lasts. Raises Problem."""
+        return self._update(event_id, "cancel", {"note": note}, idempotency_key, later=_NOT_FOUND)
 
     def verdict(
         self,
@@ -148,37 +164,45 @@ class FlitRisk:
         """The customer's rolling features as of now, None for one who is not known. Raises Problem."""
         return self._find(f"/v1/customers/{quote(customer_id, safe='')}/features")
 
-    def _update(self, event_id: str, what: str, body: Mapping[str, Any], key: str | None) -> dict[str, Any]:
+    def _update(
+        self, event_id: str, what: str, body: Mapping[str, Any], key: str | None, *, later: str | None = None
+    ) -> dict[str, Any]:
         said = {name: value for name, value in body.items() if value is not None}
         # Without a key each is an update of its own, and one that is sent again for want of an answer would be two.
         headers = {"Idempotency-Key": key or uuid.uuid4().hex}
         path = f"/v1/decisions/{quote(event_id, safe='')}/{what}"
-        answer: dict[str, Any] = self._call("POST", path, json=said, headers=headers)
-        return answer
+        return _object(self._call("POST", path, later=later, json=said, headers=headers))
 
     def _find(self, path: str) -> dict[str, Any] | None:
         try:
-            found: dict[str, Any] = self._call("GET", path)
+            return _object(self._call("GET", path))
         except Problem as problem:
-            if problem.reason == "not-found":
+            if problem.reason == _NOT_FOUND:
                 return None
             raise
-        return found
 
-    def _call(self, method: str, path: str, **request: Any) -> Any:
-        give_up_at, pause_s = time.monotonic() + self._patience_s, FIRST_PAUSE_S
+    def _call(
+        self, method: str, path: str, *, timeout: float | None = None, later: str | None = None, **request: Any
+    ) -> Any:
+        """`later`: the reason of a refusal that may pass as well. Raises Problem."""
+        timeout_s = self._timeout_s if timeout is None else timeout
+        patience_s = self._patience_s if timeout is None else max(self._patience_s, timeout)
+        give_up_at, pause_s = time.monotonic() + patience_s, FIRST_PAUSE_S
         while True:
+            request["timeout"] = min(timeout_s, max(SHORTEST_ATTEMPT_S, give_up_at - time.monotonic()))
             # Not all at the same moment again: those that were turned away together would come together.
             wait_s = pause_s * random.uniform(0.75, 1.25)
             try:
                 answer = self._http.request(method, path, **request)
             except httpx.TransportError as error:
                 problem: Problem = Unavailable({"reason": "connection", "detail": str(error) or repr(error)})
+            except httpx.DecodingError as error:
+                raise _no_answer(str(error)) from error
             else:
                 if answer.is_success:
-                    return answer.json()
+                    return _read(answer)
                 problem = _problem(answer)
-                if not isinstance(problem, Unavailable):
+                if not isinstance(problem, Unavailable) and problem.reason != later:
                     raise problem
                 wait_s += _retry_after(answer)
             if time.monotonic() + wait_s > give_up_at:
@@ -192,6 +216,25 @@ def _retry_after(answer: httpx.Response) -> float:
     then our own pause has to do."""
     said = answer.headers.get("retry-after", "")
     return float(said) if said.isascii() and said.isdecimal() else 0.0
+
+
+def _read(answer: httpx.Response) -> Any:
+    """Of a success. Raises Problem, for somebody else may have answered in the service's place."""
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise _no_answer(f"{answer.headers.get('content-type', 'bytes')}, no JSON", answer.status_code) from error
+
+
+def _object(body: Any) -> dict[str, Any]:
+    """Raises Problem."""
+    if not isinstance(body, dict):
+        raise _no_answer("no JSON object")
+    return body
+
+
+def _no_answer(what: str, status: int = 200) -> Problem:
+    return Problem({"status": status, "reason": "answer", "detail": f"answered with {what}"})
 
 
 def _problem(answer: httpx.Response) -> Problem:

@@ -25,7 +25,19 @@ LAG_RECORDS = 5_000
 """At the 300 a second of a busy day, what a service may be behind after a restart of some fifteen seconds."""
 DRIFT = 0.1
 """services.trainer.drift.THRESHOLD."""
-BY_CHANCE = 'max(last_over_time(flit_monitor_concern{concern="drift"}[1d])) == 0'
+DRIFT_CONCERN, CONCERNS = (f'flit_monitor_concern{{concern{which}"drift"}}' for which in ("=", "!="))
+LOOKS = "(last_over_time(flit_monitor_as_of_timestamp_seconds[1d]) > 0)"
+"""Of each process that is or was a monitor within a day. 0: it has not looked yet."""
+
+
+def _of_the_last_look(series: str) -> str:
+    """Only of the process that has looked last: one that was replaced keeps its last word for a day."""
+    return f"last_over_time({series}[1d]) and on (job, instance) topk(1, {LOOKS})"
+
+
+SCORES = f"({_of_the_last_look('flit_drift_score')} or last_over_time(flit_drift_score[1d]) unless on () {LOOKS})"
+"""The monitor's; where there is none, those of the command `drift`."""
+BY_CHANCE = f"max({_of_the_last_look(DRIFT_CONCERN)}) == 0"
 """The monitor has looked, and knows of no drift that chance doesn't explain: in a week of few purchases a score is high
 without any. The command `drift` alone has no such opinion."""
 MODEL_DAYS = 45
@@ -111,7 +123,7 @@ ALERTS = (
     ),
     Alert(
         "FeatureDrift", "ticket",
-        f"max by (feature) (last_over_time(flit_drift_score[1d])) > {DRIFT} unless on () {BY_CHANCE}", "0m",
+        f"max by (feature) ({SCORES}) > {DRIFT} unless on () {BY_CHANCE}", "0m",
         "A feature is distributed otherwise than when the model was trained.",
     ),
     Alert(
@@ -134,7 +146,7 @@ ALERTS = (
     ),
     Alert(
         "ModelConcern", "ticket",
-        'max by (concern) (last_over_time(flit_monitor_concern{concern!="drift"}[1d])) == 1', "0m",
+        f"max by (concern) ({_of_the_last_look(CONCERNS)}) == 1", "0m",
         "The model does worse than it promised, or what comes in can not be trusted.",
     ),
     Alert(

@@ -60,7 +60,10 @@ def _up(without: str) -> dict[str, str]:
 
 DECIDED = 'flit_decisions_total{channel="stream",decision="approve",variant="",degraded=""}'
 ROWS = 'flit_sink_rows_total{table="flit_ml_raw.raw_bnpl_prediction_logs"}'
-CONCERN = 'flit_monitor_concern{concern="drift"}'
+MONITOR = 'job="trainer",instance="a"'
+CONCERN = f'flit_monitor_concern{{concern="drift",{MONITOR}}}'
+LOOKED = {f"flit_monitor_as_of_timestamp_seconds{{{MONITOR}}}": counter((60, 60, 60))}
+"""A monitor, and the stream's time of its last look."""
 DAY_MINUTES = 1440
 
 CASES = (
@@ -90,8 +93,8 @@ CASES = (
          {"reason": "hash"}),
     # In these tests time begins in 1970: a model of 46 days before that is old, one of the day is not.
     Case("ModelOld", "ticket", {'flit_model_trained_timestamp_seconds{version="a"}': gauge((0, -46 * 86_400, 0))}),
-    Case("FeatureDrift", "ticket", {'flit_drift_score{feature="amount"}': gauge((0.02, 0.3, 0.02)),
-                                    CONCERN: gauge((0, 1, 0))},
+    Case("FeatureDrift", "ticket", {f'flit_drift_score{{feature="amount",{MONITOR}}}': gauge((0.02, 0.3, 0.02)),
+                                    CONCERN: gauge((0, 1, 0)), **LOOKED},
          {"feature": "amount"}),
     Case("RedisFull", "page", {"flit_scorer_redis_memory_ratio": gauge((0.5, 0.85, 0.5))}),
     Case("PolicyRefused", "ticket", {"flit_scorer_policy_refused_total": counter((0, 6, 0))}),
@@ -102,7 +105,9 @@ CASES = (
                                            'flit_guard_looks_total{result="kept"}': counter((2, 0, 2))}),
     Case("ModelsUnwatched", "ticket", {'flit_watch_rounds_total{result="failed"}': counter((0, 2, 0)),
                                        'flit_watch_rounds_total{result="idle"}': counter((2, 0, 2))}),
-    _on_off('flit_monitor_concern{concern="broken input"}', "ModelConcern", "ticket", concern="broken input"),
+    Case("ModelConcern", "ticket",
+         {f'flit_monitor_concern{{concern="broken input",{MONITOR}}}': gauge((0, 1, 0)), **LOOKED},
+         {"concern": "broken input"}),
     _on_off('flit_sink_waiting{table="flit_ml_raw.features",partition="0"}', "SinkWaits", "page",
             table="flit_ml_raw.features", partition="0"),
     Case("SinkWritesNothing", "page", {DECIDED: counter((60, 60, 60)), ROWS: counter((60, 0, 60))}),
@@ -153,7 +158,7 @@ def series_of(objective: Objective, good: Phases, bad: Phases) -> dict[str, str]
 
 def test_document() -> dict[str, Any]:
     """What `promtool test rules` takes."""
-    tests = [*(_test(case) for case in CASES), _by_chance(), _without_a_monitor()]
+    tests = [*(_test(case) for case in CASES), _by_chance(), _without_a_monitor(), *_replaced()]
     for objective in OBJECTIVES:
         tests += [_outage(objective), _leak(objective), _too_few(objective)]
     return {
@@ -176,7 +181,8 @@ def _test(case: Case) -> dict[str, Any]:
 
 def _by_chance() -> dict[str, Any]:
     """A score that is high all the time, and a monitor that sees no more in it than chance."""
-    series = {'flit_drift_score{feature="amount"}': gauge((0.3, 0.3, 0.3)), CONCERN: gauge((0, 0, 0))}
+    series = {f'flit_drift_score{{feature="amount",{MONITOR}}}': gauge((0.3, 0.3, 0.3)), CONCERN: gauge((0, 0, 0)),
+              **LOOKED}  # fmt: skip
     return _of("FeatureDrift: by chance", series, [_look(WELL + WRONG - 2, "FeatureDrift", [])])
 
 
@@ -185,6 +191,36 @@ def _without_a_monitor() -> dict[str, Any]:
     fires = [{"severity": "ticket", "feature": "amount"}]
     series = {'flit_drift_score{feature="amount"}': gauge((0.3, 0.3, 0.3))}
     return _of("FeatureDrift: without a monitor", series, [_look(WELL + WRONG - 2, "FeatureDrift", fires)])
+
+
+def _replaced() -> list[dict[str, Any]]:
+    """Pods of the monitor: the first has found something and is replaced, the second finds it mended, but only once it
+    has looked."""
+    first, second = ('job="trainer",instance="a"', 'job="trainer",instance="b"')
+    gone, begins, looks = WELL, WELL + 10, WELL + 60
+    as_of, later = "flit_monitor_as_of_timestamp_seconds", f"_x{looks}"
+    fires = {
+        "ModelConcern": {"concern": "broken input", "severity": "ticket"},
+        "FeatureDrift": {"feature": "amount", "severity": "ticket"},
+    }
+    series = {
+        f"{as_of}{{{first}}}": f"1000+60x{gone - 1}",
+        f"{as_of}{{{second}}}": f"_x{begins} 0+0x{looks - begins - 1} 9000+60x{AGAIN}",
+    }
+    for name, high, low in (
+        ('flit_monitor_concern{concern="broken input",', 1, 0),
+        ('flit_monitor_concern{concern="drift",', 1, 1),
+        ('flit_drift_score{feature="amount",', 0.3, 0.02),
+    ):
+        series |= {f"{name}{first}}}": f"{high}+0x{gone - 1}", f"{name}{second}}}": f"{later} {low}+0x{AGAIN}"}
+    return [
+        _of(
+            f"{alert}: the monitor's pod is replaced",
+            series,
+            [_look(gone - 1, alert, [labels]), _look(looks - 1, alert, [labels]), _look(looks + 30, alert, [])],
+        )
+        for alert, labels in fires.items()
+    ]
 
 
 def _outage(objective: Objective) -> dict[str, Any]:

@@ -30,7 +30,8 @@ export function messageNamed(name) {
   if (partitioner !== PARTITIONER)
     throw new ContractBroken(`${channel.address} is partitioned by ${partitioner}, this program does ${PARTITIONER}`);
   // Not strict: the document says more than a schema's own keywords. Formats such as date-time are hints in it.
-  const ajv = new Ajv({ strict: false, validateFormats: false });
+  // Numbers are, though: JSON.parse makes Infinity of 1e999, which would go out as null.
+  const ajv = new Ajv({ strict: false, strictNumbers: true, validateFormats: false });
   const valid = ajv.compile({ ...message.payload, components: document.components });
   return {
     topic: channel.address,

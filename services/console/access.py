@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from services.console import registered
+from services.console import registered, wording
 from services.console.commands import CommandFailed
 from services.console.queries import decisions
 from services.console.queries.query import Query, Row
@@ -23,6 +24,9 @@ from shared.model_artifact.registry import ModelRegistry
 RECENT_S, STEADY_S, CASES_S = 4, 60, 900
 """How long an answer is kept: about what happens now, about what has happened, and about what doesn't change any more.
 All who look share it, so that a hundred open pages ask no more than one."""
+
+LONGEST_TURN_S = 300
+"""A page that is drawn anew by itself asks in turns of at most so many seconds."""
 
 FAR_BACK_DAYS = 400
 """No question goes back further: a year, and the month in which it is looked at."""
@@ -74,6 +78,31 @@ def long(query: Query) -> list[Row]:
     return list(warehouse().rows(query))
 
 
+def once_in(seconds: int) -> Callable[[Query], list[Row]]:
+    """Asks each question once in so many seconds, whoever looks, for pages that are drawn anew by themselves. In turns
+    of the clock rather than by age: an answer of just now would else be shown for nearly two of them. Raises
+    WarehouseAway."""
+    turn = int(time.time()) // seconds
+    return lambda query: _in_turn(query, seconds, turn)
+
+
+@st.cache_data(ttl=LONGEST_TURN_S, max_entries=200, show_spinner=False, hash_funcs={Query: repr})
+def _in_turn(query: Query, seconds: int, turn: int) -> list[Row]:
+    return list(warehouse().rows(query))
+
+
+@st.cache_data(ttl=STEADY_S, max_entries=100, show_spinner=False)
+def decided_on(event_id: str) -> datetime | None:
+    """The midnight (UTC) before an event's decision, as the scorer knows it; None where it doesn't. Raises ScorerAway,
+    ScorerRefused."""
+    found = scorer().decision(event_id)
+    try:
+        moment = None if found is None else datetime.fromisoformat(found["decided_at"])
+    except (KeyError, TypeError, ValueError):  # of a scorer of another release
+        return None
+    return None if moment is None else _midnight(moment.astimezone(UTC))
+
+
 @st.cache_data(ttl=STEADY_S, max_entries=100, show_spinner=False)
 def explanation(event_id: str) -> dict[str, Any] | None:
     """Raises ScorerAway, ScorerRefused."""
@@ -97,8 +126,11 @@ def purchases_of(rows: Sequence[Row], ask: Callable[[Query], list[Row]]) -> dict
 
 def days_back(days: int) -> datetime:
     """A midnight (UTC), so that the same question is asked all day."""
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return today - timedelta(days=days)
+    return _midnight(datetime.now(UTC)) - timedelta(days=days)
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def lately(question: Callable[[datetime], Query], ask: Callable[[Query], list[Row]]) -> Row | None:
@@ -116,4 +148,6 @@ def in_words() -> Iterator[None]:
     try:
         yield
     except TROUBLE as trouble:
-        st.error(str(trouble), icon=":material/error:")
+        # The warehouse's words are our own; in the others' are those of servers and programs.
+        said = str(trouble) if isinstance(trouble, WarehouseAway) else wording.plain(str(trouble))
+        st.error(said, icon=":material/error:")

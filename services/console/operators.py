@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from services.console import access
+from services.console import access, wording
 from services.console.scorer import ScorerAway, Standing
 
 NO_KEY = "Enter an operator's key in the sidebar first."
@@ -65,7 +65,7 @@ def operator(*, anew: bool = False) -> Operator:
         try:
             standing = access.scorer().standing(key)
         except ScorerAway as away:
-            return Operator(key, name, None, f"{away} Nothing can be changed until it does.")
+            return Operator(key, name, None, f"{wording.plain(str(away))} Nothing can be changed until it does.")
         st.session_state["operator_checked"] = (key, standing)
     return Operator(key, name, standing, "The scorer doesn't know this key." if standing is Standing.UNKNOWN else "")
 

@@ -52,15 +52,13 @@ class Scorer:
         """Whether it answers at all. Raises ScorerAway."""
         self._call("GET", "/live", None)
 
+    def decision(self, event_id: str) -> dict[str, Any] | None:
+        """As it is on the topic. None where the scorer knows none (any more). Raises ScorerAway, ScorerRefused."""
+        return self._find(_decision(event_id))
+
     def explanation(self, event_id: str) -> dict[str, Any] | None:
         """None where the scorer knows no such decision (any more). Raises ScorerAway, ScorerRefused."""
-        try:
-            found: dict[str, Any] = self._call("GET", f"{_decision(event_id)}/explanation", self._key).json()
-        except ScorerRefused as refused:
-            if refused.status == httpx.codes.NOT_FOUND:
-                return None
-            raise
-        return found
+        return self._find(f"{_decision(event_id)}/explanation")
 
     def standing(self, key: str) -> Standing:
         """Raises ScorerAway."""
@@ -92,6 +90,15 @@ class Scorer:
         """The pointers afterwards. Refused likewise. Raises ScorerAway, ScorerRefused."""
         pointers: dict[str, Any] = self._call("POST", "/v1/models/rollback", key, headers=_if_match(instead_of)).json()
         return pointers
+
+    def _find(self, path: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._call("GET", path, self._key).json()
+        except ScorerRefused as refused:
+            if refused.status == httpx.codes.NOT_FOUND:
+                return None
+            raise
+        return found
 
     def _update(
         self, event_id: str, what: str, said: dict[str, Any], key: str, further: Mapping[str, str] | None = None

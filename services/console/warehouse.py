@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPIError, NotFound
+from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 
@@ -21,6 +23,9 @@ MOST_BYTES = 20 * 1024**3
 
 _AWAY = (GoogleAPIError, GoogleAuthError, OSError)
 """What the client raises where BigQuery refuses us, knows us not, or can't be reached."""
+
+_TOO_MUCH = "bytesBilledLimitExceeded"
+"""BigQuery's own word for a question that was refused for `MOST_BYTES`."""
 
 _KINDS = {str: "STRING", int: "INT64", float: "FLOAT64"}
 
@@ -53,15 +58,30 @@ class Warehouse:
             query_parameters=[_parameter(name, value) for name, value in query.values], maximum_bytes_billed=MOST_BYTES
         )
         sql = query.sql.replace("{project}", self._project)
+        job = None
         try:
             # No retries here either: the page is asked again by whoever looks at it.
             job = self._client.query(sql, job_config=config, retry=None, job_retry=None, timeout=CALL_TIMEOUT_S)
             # By key: what a row gives with items() are deep copies.
             return [dict(row) for row in job.result(timeout=ANSWER_TIMEOUT_S, retry=None)]
         except _AWAY as error:
+            if job is not None and isinstance(error, OSError):
+                self._give_up(job)
             raise self._away(error) from error
 
+    def _give_up(self, job: bigquery.QueryJob) -> None:
+        """Nobody waits for its answer any more: it would go on reading, and be billed, all the same."""
+        with contextlib.suppress(*_AWAY):
+            job.cancel(retry=None, timeout=CALL_TIMEOUT_S)
+
     def _away(self, error: Exception) -> WarehouseAway:
+        if isinstance(error, GoogleAPICallError) and _TOO_MUCH in [
+            each.get("reason") for each in error.errors if isinstance(each, Mapping)
+        ]:
+            return WarehouseAway(
+                f"The question would read more than a page may of the warehouse ({MOST_BYTES // 1024**3} GiB): narrow "
+                "the days, where the page lets you."
+            )
         if isinstance(error, NotFound):
             return WarehouseAway(
                 f"The warehouse (BigQuery project {self._project}) has not been set up: run "

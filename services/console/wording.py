@@ -20,11 +20,12 @@ DEGRADED = {
 
 def verdict_taken(taken: Mapping[str, Any]) -> str:
     """The scorer's answer to a verdict."""
-    told = f"{VERDICTS[taken['verdict']].capitalize()}, as {taken['actor']}: recorded."
+    verdict = str(taken["verdict"])
+    told = f"{plain(VERDICTS.get(verdict, verdict).capitalize())}, as {plain(str(taken['actor']))}: recorded."
     notice = taken.get("adverse_action")  # absent: of a scorer of the release before
     if notice is None:
         return told
-    reasons = " ".join(plain(reason["text"]) for reason in notice["principal_reasons"])
+    reasons = " ".join(plain(str(reason["text"])) for reason in notice["principal_reasons"])
     return f"{told} The customer has to be told{f': {reasons}' if reasons else ' your reasons.'}"
 
 

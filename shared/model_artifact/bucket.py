@@ -10,7 +10,6 @@ since.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -67,6 +66,8 @@ class BucketRegistry(ModelRegistry):
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._generations: dict[str, int] = {}
         """Of each pointer, as it is in the mirror."""
+        self._in_vain: dict[str, list[int]] = {}
+        """Version → what the bucket held when it was fetched last and refused all the same."""
 
     def versions(self) -> list[str]:
         with _reached():
@@ -84,11 +85,22 @@ class BucketRegistry(ModelRegistry):
 
     def load(self, version: str) -> ModelFiles:
         try:
-            return super().load(version)
+            files = super().load(version)
         except ArtifactRefused:
-            # Not here yet, or damaged here: what counts is what the bucket has.
-            self._pull_model(version)
-            return super().load(version)
+            # Not here yet, or damaged here: what counts is what the bucket has. Where that was refused as well it is
+            # fetched no second time: a scorer asks for what is in service each second.
+            blobs = self._blobs_of(version)
+            held_there = sorted(int(blob.generation) for blob in blobs)
+            if self._in_vain.get(version) == held_there and (self.root / "models" / version / MANIFEST_FILE).exists():
+                raise
+            self._pull_model(version, blobs)
+            try:
+                files = super().load(version)
+            except ArtifactRefused:
+                self._in_vain[version] = held_there
+                raise
+        self._in_vain.pop(version, None)
+        return files
 
     def register(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
         version = super().register(manifest, files)
@@ -205,16 +217,18 @@ class BucketRegistry(ModelRegistry):
         self._generations[name] = generation
         return None
 
-    def _pull_model(self, version: str) -> None:
-        """Copy a model into the mirror as a whole, in place of a damaged copy. Raises ArtifactRefused where there is
-        none."""
+    def _blobs_of(self, version: str) -> list[Any]:
         with _reached():
-            blobs = list(self._bucket.list_blobs(prefix=f"{self._prefix}models/{version}/", timeout=TIMEOUT_S))
+            return list(self._bucket.list_blobs(prefix=f"{self._prefix}models/{version}/", timeout=TIMEOUT_S))
+
+    def _pull_model(self, version: str, blobs: list[Any]) -> None:
+        """Copy a model into the mirror as a whole, in place of a damaged copy, which goes: the mirror often lies on a
+        small volume. Raises ArtifactRefused where there is none."""
         if not any(PurePosixPath(blob.name).name == MANIFEST_FILE for blob in blobs):
             raise ArtifactRefused(ArtifactFault.MISSING, f"the bucket has no model {version}")
         models = self.root / "models"
         models.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".reading-", dir=models))
+        aside, replaced = (Path(tempfile.mkdtemp(prefix=f".{what}-", dir=models)) for what in ("reading", "replaced"))
         try:
             for blob in blobs:
                 with _reached():
@@ -223,10 +237,11 @@ class BucketRegistry(ModelRegistry):
             with held(self.root / MIRROR_LOCK):
                 target = models / version
                 if target.exists():
-                    target.rename(models / f".damaged-{version}-{os.urandom(4).hex()}")
+                    target.rename(replaced / version)
                 aside.rename(target)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            for folder in (aside, replaced):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _pull(self, name: str) -> bool:
         """Copy an object that never changes into the mirror; whether there is one."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deployment import AUTOSCALING, BASE, DEV, KEDA, MONITORING, PROD, REGISTRY, Object, kustomize
+from tests.deployment import AUTOSCALING, BASE, DEV, KEDA, LOAD_BALANCER, MONITORING, PROD, REGISTRY, Object, kustomize
 
 
 def rendered(folder: Path) -> list[Object]:
@@ -40,7 +40,9 @@ def test_the_tests_read_the_folders_as_kubectl_does(folder: Path) -> None:
     assert all(one["metadata"].get("namespace") == "flit-risk" for one in theirs if one["kind"] != "Namespace")
 
 
-@pytest.mark.parametrize("component", [AUTOSCALING, KEDA, MONITORING, REGISTRY], ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "component", [AUTOSCALING, KEDA, LOAD_BALANCER, MONITORING, REGISTRY], ids=lambda folder: folder.name
+)
 def test_each_component_fits_on_the_base(component: Path, tmp_path: Path) -> None:
     plan = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",

@@ -60,6 +60,24 @@ async def test_what_breaks_the_contract_is_not_sent(kit: kits.Kit, system: Syste
     await kits.what_breaks_the_contract_is_not_sent(kit, system)
 
 
+def test_a_number_that_json_cannot_hold_breaks_the_contract(kit: kits.Kit) -> None:
+    """JSON.parse makes Infinity of 1e999, and JSON.stringify null of that."""
+    script = (
+        'import { messageNamed } from "./contract.mjs";'
+        'const good = { transaction_id: "1", customer_id: "1", occurred_at: "2026-06-01T09:02:00Z", currency: "EUR" };'
+        'const message = messageNamed("transaction");'
+        "for (const amount of [1e308, Infinity, NaN]) {"
+        '  try { message.check({ ...good, amount }); console.log("taken"); }'
+        "  catch (wrong) { console.log(wrong.message); }"
+        "}"
+    )
+    done = subprocess.run(
+        ["node", "--input-type=module", "--eval", script], cwd=Path(kit.publish[-1]).parent, capture_output=True,
+        text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["taken", "$/amount must be number", "$/amount must be number"]
+
+
 def test_its_lock_names_hashes_and_no_registry() -> None:
     lock = json.loads((kits.KITS / "node/package-lock.json").read_text())
     packages = {name: one for name, one in lock["packages"].items() if name}

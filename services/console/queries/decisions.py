@@ -74,19 +74,21 @@ LIMIT {limit:d}
     )
 
 
-def one(event_id: str, since: datetime) -> Query:
-    """An event's decision, with all that is known of its record; no row where it wasn't decided since then."""
+def one(event_id: str, since: datetime, until: datetime | None = None) -> Query:
+    """An event's decision, with all that is known of its record; no row where it wasn't decided in [since, until)."""
+    ended = {} if until is None else {"until": until}
     return query(
         f"""
 SELECT
   {_LISTED}, transaction_id, feature_set_version, features, feature_hash, shadow, as_of_transactions, as_of_outcomes,
   record_sha256, chain_sha256, kafka_topic, kafka_partition, kafka_offset
 FROM {_DECISIONS}
-WHERE event_id = @event AND prediction_timestamp >= @since
+WHERE event_id = @event AND prediction_timestamp >= @since{" AND prediction_timestamp < @until" if ended else ""}
 QUALIFY {FIRST_OF_EVENT}
 """,
         event=event_id,
         since=since,
+        **ended,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import streamlit as st
@@ -25,34 +26,53 @@ def show() -> None:
         return
     st.query_params["event"] = st.session_state["decision_shown"] = event_id
     with access.in_words():
-        row = access.lately(lambda since: decisions.one(event_id, since), access.recent)
+        row = _row(event_id)
         if row is None:
             st.info(
                 "The warehouse has no decision under this id. One that was made just now is there a few seconds later."
             )
             return
-        _verdict(row)
-        answer = _explanation(event_id)
-        _explained(row, answer)
-        _customer(row)
-        _said(row)
-        _evidence(row)
-        _cancel(row)
+        _told(row)
+
+
+def _row(event_id: str) -> Row | None:
+    """Raises WarehouseAway."""
+    try:
+        day = access.decided_on(event_id)
+    except (ScorerAway, ScorerRefused):
+        day = None
+    if day is None:
+        return access.lately(lambda since: decisions.one(event_id, since), access.recent)
+    # One day is read instead of a year. What isn't there isn't in the warehouse yet: no other day has it.
+    found = access.recent(decisions.one(event_id, day, day + timedelta(days=1)))
+    return found[0] if found else None
+
+
+def _told(row: Row) -> None:
+    """Each part for itself: what one of them misses is told in its place."""
+    purchase: Row = {}
+    with access.in_words():
+        purchase = access.purchases_of([row], access.steady).get(row["event_id"], {})
+    _verdict(row, purchase)
+    _explained(row, _explanation(row["event_id"]))
+    for part in (_customer, _said, _evidence):
+        with access.in_words():
+            part(row)
+    _cancel(row, purchase)
 
 
 def _explanation(event_id: str) -> dict[str, Any] | None:
     try:
         answer = access.explanation(event_id)
     except (ScorerAway, ScorerRefused) as trouble:
-        st.warning(f"{trouble} Contributions are not shown.", icon=":material/warning:")
+        st.warning(f"{wording.plain(str(trouble))} Contributions are not shown.", icon=":material/warning:")
         return None
     if answer is None:
         st.caption("The scorer no longer keeps this decision, so that contributions can't be told.")
     return answer
 
 
-def _verdict(row: Row) -> None:
-    purchase = access.purchases_of([row], access.steady).get(row["event_id"], {})
+def _verdict(row: Row, purchase: Row) -> None:
     currency = purchase.get("currency")
     with st.container(horizontal=True, gap="large"):
         st.metric("Decision", wording.VERDICTS[row["decision"]], width="content")
@@ -175,10 +195,25 @@ def _replay(event_id: str) -> None:
         st.warning(f"It can't be made again: {wording.plain(str(answer['hindrance']))}.", icon=":material/warning:")
 
 
-def _cancel(row: Row) -> None:
-    who = operators.operator()
+def _cancel(row: Row, purchase: Row) -> None:
+    who, event_id = operators.operator(), row["event_id"]
     with st.expander("Call this purchase off"):
-        note = st.text_input("Why (optional)", key="cancel_note", max_chars=1000)
-        if operators.button("Call it off", who.trouble, key="cancel") and who.key is not None:
-            access.scorer().cancel(row["event_id"], note=note or None, key=who.key)
-            st.success("Recorded. It shows here once the sink has written it.", icon=":material/check_circle:")
+        # Keys of its own: a note that was begun for one purchase must not go with another.
+        note = st.text_input("Why (optional)", key=f"cancel_note_{event_id}", max_chars=1000).strip()
+        if operators.button("Call it off …", who.trouble, key=f"cancel_{event_id}"):
+            _confirm_cancel(event_id, wording.money(purchase.get("amount"), purchase.get("currency")), note)
+    told = st.session_state.pop("cancel_told", None)
+    if told:
+        st.success(told, icon=":material/check_circle:")
+
+
+@st.dialog("Call a purchase off")
+def _confirm_cancel(event_id: str, amount: str, note: str) -> None:
+    of = "an unknown amount" if amount == wording.NOTHING else wording.plain(amount)
+    st.markdown(f"**{wording.plain(event_id)}**, of **{of}**, counts no more against its customer's limit from now on.")
+    with access.in_words():
+        key = operators.operator().key
+        if st.button("Call it off", key="cancel_sure", type="primary") and key is not None:
+            access.scorer().cancel(event_id, note=note or None, key=key)
+            st.session_state["cancel_told"] = "Recorded. It shows here once the sink has written it."
+            st.rerun()

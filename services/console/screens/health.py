@@ -11,6 +11,8 @@ from services.console.queries import decisions
 from services.console.views import audit
 
 REFRESH_S = 10
+FRESHNESS_S = 30
+"""Between two questions about the warehouse, which are billed; the services are asked each time."""
 
 
 def show() -> None:
@@ -40,7 +42,7 @@ def _services() -> None:
         [
             {
                 "Service": health.service,
-                "State": f"{health.state}: {wording.plain(health.why)}" if health.why else health.state,
+                "State": _state(health),
                 "Records that wait": wording.NOTHING if health.lag is None else f"{health.lag:,}",
             }
             for health in found
@@ -51,8 +53,13 @@ def _services() -> None:
     )
 
 
+def _state(health: probing.Health) -> str:
+    of = f", {health.ready} of {health.processes} ready" if health.processes > 1 else ""
+    return f"{health.state}{of}: {wording.plain(health.why)}" if health.why else f"{health.state}{of}"
+
+
 def _freshness() -> None:
-    row = access.lately(decisions.newest, access.recent)
+    row = access.lately(decisions.newest, access.once_in(FRESHNESS_S))
     st.subheader("Warehouse")
     if row is None:
         st.caption("It answers, and holds no decision yet.")

@@ -65,7 +65,7 @@ def _replay(reason: str, count: int) -> None:
         _confirm(reason, limit, would)
     told = st.session_state.pop("letters_told", None)
     if told:
-        st.success(told, icon=":material/check_circle:")
+        st.success(wording.plain(told), icon=":material/check_circle:")
 
 
 @st.dialog("Send refused records again")

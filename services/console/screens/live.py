@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import streamlit as st
@@ -12,10 +13,12 @@ from services.console.queries.query import Row
 from services.console.screens import navigation
 from services.console.views import live
 
-REFRESH_S = 5
+WATCHED_S = 900
+"""After so long without a click nobody watches any more, and each look of a page that was left open is billed."""
 LATEST = 100
 """Decisions that latency is told of."""
 LISTED = 10
+_PAUSED, _CLICKED = "live_paused", "live_clicked"
 
 
 def show() -> None:
@@ -23,22 +26,31 @@ def show() -> None:
     labels = [span.label for span in live.SPANS]
     chosen = st.segmented_control("Decided within the last", labels, default=labels[0], key="live_span") or labels[0]
     span = live.SPANS[labels.index(chosen)]
-    _stream(span)
+    # Whatever is clicked draws all of the page, and it goes on.
+    paused = st.session_state.pop(_PAUSED, False)
+    st.session_state[_CLICKED] = time.monotonic()
+    st.fragment(_stream, run_every=None if paused else span.refresh_s)(span)
+    if paused:
+        st.caption(f"Not drawn anew any more: nothing was clicked for {WATCHED_S // 60} minutes.")
+        st.button("Go on", key="live_go_on")
     _pick(span)
 
 
-@st.fragment(run_every=REFRESH_S)
 def _stream(span: live.Span) -> None:
     """Drawn anew by itself; only what has changed moves."""
+    if time.monotonic() - st.session_state[_CLICKED] > WATCHED_S:
+        st.session_state[_PAUSED] = True
+        st.rerun()
+    ask = access.once_in(span.refresh_s)
     with access.in_words():
         since, until = live.window(datetime.now(UTC), span)
-        rows = access.recent(decisions.mix(since, until, span.step_s))
+        rows = ask(decisions.mix(since, until, span.step_s))
         if not rows:
             _nothing(span.label)
             return
         found = live.mix(rows, since, until, span.step_s)
-        latest = access.recent(decisions.latest(since, LATEST))
-        purchases = access.purchases_of(latest, access.recent)
+        latest = ask(decisions.latest(since, LATEST))
+        purchases = access.purchases_of(latest, ask)
         latency = live.latency(latest, purchases)
         with st.container(horizontal=True, gap="large"):
             st.metric("Decisions", f"{found.decisions:,}", width="content")
@@ -93,7 +105,7 @@ def _pick(span: live.Span) -> None:
     """Not drawn anew with the stream: a list that moves can't be chosen from."""
     with access.in_words():
         since, _ = live.window(datetime.now(UTC), span)
-        latest = access.recent(decisions.latest(since, LATEST))
+        latest = access.once_in(span.refresh_s)(decisions.latest(since, LATEST))
         if not latest:
             return
         labels = {

@@ -120,6 +120,11 @@ def _confirm_rollback(previous: str, current: str | None) -> None:
     with access.in_words():
         key = operators.operator().key
         if st.button(f"Roll back to {previous}", key="rollback_sure", type="primary") and key is not None:
-            now = access.scorer().rollback(instead_of=current, key=key)["current"]["version"]
-            st.session_state["switch_told"] = f"{now} is in service again."
+            # A rollback names what is to go, and not what is to come back: another one may have taken that place since.
+            before = registered.parts_of(access.registry()).previous
+            if before is None or before.version != previous:
+                st.error(f"{previous} is no longer the one before: nothing was changed.", icon=":material/error:")
+                return
+            now = str(access.scorer().rollback(instead_of=current, key=key)["current"]["version"])
+            st.session_state["switch_told"] = f"{wording.plain(now)} is in service again."
             st.rerun()

@@ -9,6 +9,7 @@ from services.console.queries import decisions, review
 from services.console.scorer import ScorerRefused
 from services.console.screens import navigation
 from services.console.views import review as view
+from shared.contracts.events import UpdateKind
 from shared.contracts.rejections import RejectionReason
 
 DAYS = 30
@@ -16,6 +17,7 @@ DAYS = 30
 SHOWN = 50
 GIVEN = 20
 GIVEN_ALREADY = "Somebody has given a verdict on this purchase already: nothing was recorded."
+CALLED_OFF = "This purchase was called off: there is nothing to decide any more, and nothing was recorded."
 SENT_BEFORE = (
     "A verdict on this purchase was sent before, by somebody else or with another note: nothing was recorded now. If "
     "it does not appear below within a minute it may not have arrived; then the very same one, note included, can be "
@@ -77,11 +79,15 @@ def _judge(waiting: list[view.Waiting], sent: set[str]) -> None:
 
 
 def _give(event_id: str, verdict: str, note: str | None, who: operators.Operator, sent: set[str]) -> None:
-    """Not a second time, whoever gave the first: the warehouse is asked once more, and the scorer takes the first."""
+    """Not a second time, whoever gave the first, and not on a purchase that is none any more: the warehouse is asked
+    once more, and the scorer takes the first."""
     if who.key is None:
         return
     said = access.warehouse().rows(decisions.said_of(event_id, access.days_back(DAYS)))
-    if event_id in sent or any(one["kind"] == "verdict" for one in said):
+    if any(one["kind"] == UpdateKind.CANCEL for one in said):
+        st.warning(CALLED_OFF, icon=":material/warning:")
+        return
+    if event_id in sent or said:
         st.warning(GIVEN_ALREADY, icon=":material/warning:")
         return
     try:

@@ -20,13 +20,15 @@ class Span:
     seconds: int
     step_s: int
     """Of a bar of the chart: some thirty of them are enough for an eye."""
+    refresh_s: int
+    """Between two looks: the longer the time, the more the warehouse reads for each, and the less one changes."""
 
 
 SPANS = (
-    Span("15 minutes", 900, 30),
-    Span("1 hour", 3_600, 120),
-    Span("6 hours", 21_600, 720),
-    Span("24 hours", 86_400, 2_880),
+    Span("15 minutes", 900, 30, 5),
+    Span("1 hour", 3_600, 120, 20),
+    Span("6 hours", 21_600, 720, 60),
+    Span("24 hours", 86_400, 2_880, 120),
 )
 
 

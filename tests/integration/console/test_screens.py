@@ -115,7 +115,7 @@ def test_a_decision_is_told_with_its_reasons_its_customer_and_its_place(console:
     assert declined.reasons[0].text.split()[0] in said
     assert "Contributions are not shown" in said  # the scorer is away, and that alone is missing
     assert "link in the hash chain" in said
-    assert test.button(key="cancel").disabled
+    assert test.button(key=f"cancel_{declined.event_id}").disabled
 
 
 def test_an_id_that_is_typed_goes_before_the_one_in_the_address(console: World) -> None:

@@ -161,6 +161,81 @@ def test_an_update_that_is_sent_again_is_the_same_update() -> None:
     assert first == again != other
 
 
+def timeouts(service: Service) -> list[float]:
+    return [request.extensions["timeout"]["read"] for request in service.requests]
+
+
+def test_an_attempt_takes_no_longer_than_what_is_left_of_the_patience(pauses: list[float]) -> None:
+    service = Service(problem(503, "overloaded", **{"Retry-After": "2"}))
+    risk = FlitRisk("http://risk", timeout_s=3.0, patience_s=5.0, transport=httpx.MockTransport(service))
+    with pytest.raises(Unavailable):
+        risk.decide(PURCHASE)
+    first, second, third = timeouts(service)
+    assert first == 3.0 and second == pytest.approx(5.0 - pauses[0]) and third == pytest.approx(5.0 - sum(pauses))
+
+
+def test_a_batch_has_the_time_that_it_needs(pauses: list[float]) -> None:
+    risk, service = client(httpx.Response(200, json=[body()] * 1000))
+    assert len(risk.decide_batch([PURCHASE] * 1000)) == 1000
+    assert timeouts(service) == [20.0]
+
+
+def test_no_patience_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="patience_s"):
+        FlitRisk("http://risk", patience_s=0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, text="<html>Sign in</html>", headers={"Content-Type": "text/html"}),
+        httpx.Response(200, content=b"\xff"),
+        httpx.Response(200, json=[body()]),
+        httpx.Response(200, json="approve"),
+        httpx.Response(200, json={name: value for name, value in body().items() if name != "reasons"}),
+        httpx.Response(204),
+    ],
+)
+def test_a_success_that_is_no_decision_is_a_problem(answer: httpx.Response) -> None:
+    risk, service = client(answer)
+    for call in (risk.decide, lambda _: risk.find("1")):
+        with pytest.raises(Problem) as raised:
+            call(PURCHASE)
+        assert raised.value.reason == "answer" and not isinstance(raised.value, Unavailable)
+    assert len(service.requests) == 2, "it was the answer: asked again it would be the same"
+
+
+@pytest.mark.parametrize("answers", [{}, [], [body(), body()], ["decision"], [{"decision": "approve"}]])
+def test_a_success_that_answers_no_batch_is_a_problem(answers: Any) -> None:
+    risk, _ = client(httpx.Response(200, json=answers))
+    with pytest.raises(Problem, match="answer"):
+        risk.decide_batch([PURCHASE])
+
+
+def test_an_answer_that_cannot_be_unpacked_is_a_problem() -> None:
+    risk, _ = client(httpx.Response(200, stream=httpx.ByteStream(b"no gzip"), headers={"Content-Encoding": "gzip"}))
+    with pytest.raises(Problem, match="answer"):
+        risk.decide(PURCHASE)
+
+
+def test_a_cancellation_waits_for_the_decision(pauses: list[float]) -> None:
+    risk, service = client(problem(404, "not-found"), problem(404, "not-found"), httpx.Response(202, json={"a": 1}))
+    assert risk.cancel("1") == {"a": 1}
+    assert len({request.headers["idempotency-key"] for request in service.requests}) == 1
+    never, _ = client(problem(404, "not-found"))
+    with pytest.raises(Problem) as raised:
+        never.cancel("1")
+    assert (raised.value.status, raised.value.reason) == (404, "not-found")
+    assert sum(pauses) > 8
+
+
+def test_a_verdict_waits_for_none(pauses: list[float]) -> None:
+    risk, _ = client(problem(404, "not-found"))
+    with pytest.raises(Problem):
+        risk.verdict("1", "approve")
+    assert pauses == []
+
+
 def test_of_a_batch_what_may_be_asked_again_says_so() -> None:
     items = [{"status": status, "reason": reason} for status, reason in ((503, "pending"), (422, "range"))]
     risk, _ = client(httpx.Response(200, json=items))

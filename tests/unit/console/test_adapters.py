@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable
 
@@ -97,6 +98,16 @@ def test_a_key_that_no_header_can_hold_is_no_crash() -> None:
         scorer(lambda request: httpx.Response(200, json={})).standing("schlüssel→")
 
 
+def test_a_decision_that_the_scorer_knows_and_one_that_it_does_not() -> None:
+    def take(request: httpx.Request) -> httpx.Response:
+        assert request.url.raw_path == b"/v1/decisions/a%2Fb"
+        assert request.headers["authorization"] == "Bearer own"
+        return httpx.Response(200, json={"decided_at": "2026-01-01T00:00:00Z"})
+
+    assert scorer(take, "own").decision("a/b") == {"decided_at": "2026-01-01T00:00:00Z"}
+    assert scorer(refusing(404, "not-found")).decision("e") is None
+
+
 def test_no_explanation_of_what_the_scorer_no_longer_keeps() -> None:
     assert scorer(refusing(404, "not-found")).explanation("e") is None
 
@@ -138,6 +149,45 @@ def test_services_are_probed_and_their_lag_is_summed() -> None:
         ("fine", "ready"), ("waiting", "not ready"), ("gone", "away"),
     ]  # fmt: skip
     assert found[1].why == "restoring claims"
+
+
+def test_a_name_of_several_processes_is_asked_at_each_of_their_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A headless Service has one for each pod, and a question by name alone reaches any of them."""
+    port = 9100
+    pods = {
+        "10.0.0.1": (200, "", 3),
+        "10.0.0.2": (503, "restoring claims", 4),
+        "10.0.0.3": (200, "", None),
+    }
+
+    def looked_up(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
+        assert host == "features"
+        kinds = [(socket.AF_INET, (one, port)) for one in pods] + [(socket.AF_INET6, ("fd00::1", port, 0, 0))]
+        return [(kind, socket.SOCK_STREAM, 6, "", place) for kind, place in kinds]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers["host"] == f"features:{port}"
+        assert request.extensions["sni_hostname"] == "features"
+        status, why, lag = pods[request.url.host]
+        if request.url.path == "/ready":
+            return httpx.Response(status, text=why)
+        return httpx.Response(200, text="" if lag is None else f"# TYPE {probing.LAG} gauge\n{probing.LAG} {lag}\n")
+
+    client = httpx.Client
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+    monkeypatch.setattr(httpx, "Client", lambda **_: client(transport=httpx.MockTransport(answer)))
+    [found] = probing.probe({"features": f"http://features:{port}"})
+    assert (found.state, found.why, found.lag) == ("not ready", "restoring claims", 7)
+    assert (found.ready, found.processes) == (2, 3)
+
+
+def test_a_name_that_cannot_be_looked_up_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    [found] = probing.probe({"features": "http://features:9100"})
+    assert (found.state, found.ready, found.processes) == ("away", 0, 1)
 
 
 def test_lag_is_of_all_topics_and_partitions_and_nothing_where_nobody_tells() -> None:

@@ -12,6 +12,8 @@ TAKEN = {"verdict": "decline", "actor": "anna"}
     [
         (TAKEN | {"verdict": "approve", "adverse_action": None}, "Approved, as anna: recorded."),
         (TAKEN, "Declined, as anna: recorded."),
+        (TAKEN | {"actor": "[anna](http://x)"}, "Declined, as \\[anna\\]\\(http\\://x\\): recorded."),
+        (TAKEN | {"verdict": "*later*"}, "\\*later\\*, as anna: recorded."),
         (
             TAKEN | {"adverse_action": {"principal_reasons": [{"text": "One."}, {"text": "Two."}]}},
             "Declined, as anna: recorded. The customer has to be told: One\\. Two\\.",

@@ -6,7 +6,6 @@ those the fields that we use are checked against what their documentation says, 
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ import yaml
 from deploy.gcp.rights import ACCOUNT_PREFIX, RIGHTS
 from deploy.local import kafka_jars
 from deploy.monitoring.operator import prometheus_rule
-from services.scorer.settings import ScorerSection
 from shared.contracts.topics import ALL, FEATURES, OUTCOMES, TRANSACTIONS
 from shared.kafka.grants import OUR_PREFIX, OURS, grants_of
 from tests.deployment import (
@@ -26,7 +24,6 @@ from tests.deployment import (
     BASE,
     DEPLOY,
     KEDA,
-    LOAD_BALANCER,
     MONITORING,
     PROD,
     REGISTRY,
@@ -188,28 +185,6 @@ def test_with_the_registry_in_a_bucket_no_volume_is_shared() -> None:
             mounting.add(name)
             assert one["spec"]["replicas"] == 1
     assert mounting == {"trainer"}
-
-
-def test_googles_load_balancer_asks_for_health_where_it_sends_checkouts() -> None:
-    objects = kustomize(PROD, LOAD_BALANCER)
-    schema = closed(
-        healthCheck=closed(
-            type={"const": "HTTP"}, requestPath=TEXT, port=NUMBER, checkIntervalSec=NUMBER, timeoutSec=NUMBER,
-            healthyThreshold=NUMBER, unhealthyThreshold=NUMBER,
-        ),
-        timeoutSec=NUMBER,
-        connectionDraining=closed(drainingTimeoutSec=NUMBER),
-    )  # fmt: skip
-    ((name, config),) = only("BackendConfig", objects).items()
-    jsonschema.validate(config["spec"], schema)
-    service = only("Service", objects)["scorer"]
-    of_port = json.loads(service["metadata"]["annotations"]["cloud.google.com/backend-config"])["ports"]
-    assert of_port == {"http": name}
-    (port,) = (each["port"] for each in service["spec"]["ports"] if each["name"] == "http")
-    health = config["spec"]["healthCheck"]
-    assert (health["port"], health["requestPath"]) == (port, "/ready")
-    assert health["timeoutSec"] <= health["checkIntervalSec"]
-    assert config["spec"]["timeoutSec"] * 1000 > ScorerSection().deadline_ms
 
 
 def test_prometheus_is_told_of_every_service_object_that_has_metrics() -> None:
