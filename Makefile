@@ -64,7 +64,7 @@ calm: setup ## an hour of normal running, in which no alert may fire (MINUTES, R
 trace: setup ## one purchase from the source's line, and one from the checkout, to their rows: every hop with its duration
 	@$(RUN) -m tests.traces
 
-soak: setup ## a thousand kills -9 under 300 purchases a second, and the ledger; takes hours (SEED, KILLS)
+soak: setup ## a thousand kills -9 under 300 purchases a second, and the ledger; about an hour (SEED, KILLS)
 	@$(RUN) -m tests.chaos.soak --seed $(or $(SEED),1) $(addprefix --kills ,$(KILLS))
 
 load: setup ## a shape of load against a system that it starts, or against URL; objectives, report (SHAPE=steady|peak|burst|ceiling, RATE, MINUTES, URL, KAFKA, METRICS, LOAD_KEY)
