@@ -70,6 +70,13 @@ def operator(*, anew: bool = False) -> Operator:
     return Operator(key, name, standing, "The scorer doesn't know this key." if standing is Standing.UNKNOWN else "")
 
 
+def told(name: str) -> None:
+    """Say once what the last action has left to be said under this name; the page was drawn anew since."""
+    said = st.session_state.pop(name, None)
+    if said:
+        st.success(said, icon=":material/check_circle:")
+
+
 def button(label: str, off: str, *, key: str, primary: bool = False) -> bool:
     """A button that says why it is off."""
     pressed = st.button(label, key=key, disabled=bool(off), type="primary" if primary else "secondary")

@@ -119,21 +119,22 @@ def one_decision(book: Book, answers: Mapping[str, bytes], why_not: str | None =
     refused: list[str] = []
     for event_id, purchase in book.purchases.items():
         found = book.decisions.get(event_id)
+        missing = not found and event_id not in gone.decisions
         if not found and not book.judged(purchase.place):
             continue
-        if not found and event_id not in gone.decisions and book.was_refused_a_decision(event_id):
+        if missing and book.was_refused_a_decision(event_id):
             refused.append(
                 f"{event_id} at {purchase.place}: refused a decision for another's, which isn't there either"
             )
             continue
-        if not found and event_id not in gone.decisions and gone.lacks(DECISIONS.name, purchase.place[1]):
+        if missing and gone.lacks(DECISIONS.name, purchase.place[1]):
             finding.not_checkable.append(f"{event_id} at {purchase.place}: no decision, and decisions are gone")
             continue
         if found and event_id in gone.decisions:
             finding.not_checkable.append(f"{event_id}: an earlier decision is gone; whether it had the same bytes")
             continue
         finding.checked += 1
-        if not found and event_id not in gone.decisions:
+        if missing:
             finding.violations.append(f"{event_id} at {purchase.place}: no decision")
         elif found and len({digest for _, digest, _, _ in found}) > 1:
             finding.violations.append(f"{event_id}: different decisions at {[place for place, *_ in found]}")

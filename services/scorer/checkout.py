@@ -70,8 +70,8 @@ class Question:
     idempotency_key: str | None = None
     schema_version: str | None = None
     traceparent: str | None = None
-    acts_on_all: bool = True
-    """The caller may look up and call off what others have asked for; otherwise it has to be noted that he has asked
+    noted: bool = False
+    """Whether it is noted that this caller has asked: he may look up, or call off, only what he has asked for
     himself."""
 
 
@@ -176,7 +176,7 @@ class Checkout:
                 log.warning("state_unavailable", error=str(error)[:200])
                 return await self._fall_back(accepted, canonical_time(now), addressed, Degraded.STATE_UNAVAILABLE)
             noting: Awaitable[None] | None = None
-            if not question.acts_on_all:  # known from here on to have the very body that was decided on
+            if question.noted:  # known from here on to have the very body that was decided on
                 noting = self._rounds.note.ask((question.caller, claim.event_id))
             if not claim.published and (mine or not await self._marked_by_another(claim)):
                 # A process that stood still meanwhile may have lost its reservation, and others taken its place.

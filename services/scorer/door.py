@@ -149,8 +149,7 @@ class Door:
         return Question(
             body=body,
             caller=caller.name,
-            # Noted unless neither a look-up nor a cancellation will ask for it.
-            acts_on_all=acts_on_all(caller) and Scope.READ in caller.scopes,
+            noted=not (acts_on_all(caller) and Scope.READ in caller.scopes),
             idempotency_key=idempotency_key(request),
             schema_version=request.headers.get("schema-version"),
             traceparent=traceparent(request),

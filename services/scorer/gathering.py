@@ -115,7 +115,7 @@ class GatheringRedis(Redis):
     async def _connected(self) -> Connection:
         kept, self._kept = self._kept, None
         if kept is not None:
-            if kept.is_connected and not _is_broken(kept) and not await kept.can_read():
+            if not _is_broken(kept) and not await kept.can_read():
                 return kept
             await self._give_up(kept)  # closed from the other side, or something is on it that nobody asked for
         async with asyncio.timeout(self.reconnect_s):
@@ -136,7 +136,7 @@ class GatheringRedis(Redis):
 
 
 def _is_broken(connection: Connection) -> bool:
-    """Whether it was reset: the client itself sees only an orderly end."""
+    """Whether it is none any more, or was reset: the client itself sees only an orderly end."""
     reader, writer = connection._reader, connection._writer
     return reader is None or writer is None or reader.exception() is not None or writer.transport.is_closing()
 

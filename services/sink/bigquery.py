@@ -33,6 +33,9 @@ from shared.warehouse.writing import WriteClients
 log = structlog.get_logger()
 T = TypeVar("T")
 
+AWAY = (GoogleAPIError, GoogleAuthError, RequestException, grpc.RpcError, OSError)
+"""What Google's clients raise where BigQuery refuses us, or can't be reached."""
+
 APPEND_TIMEOUT_S = 15.0
 """Without an answer for so long the connection is taken for dead. A healthy append takes some tens of milliseconds."""
 
@@ -232,7 +235,7 @@ class PartitionWriter:
     async def _blocking(self, call: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._warehouse.threads, call)
-        except (GoogleAPIError, GoogleAuthError, RequestException, grpc.RpcError, OSError) as error:
+        except AWAY as error:
             raise TransientError(f"BigQuery, {self.place}: {error!r}"[:1000]) from error
 
     def _finalize(self, writes: BigQueryWriteClient, stream: str) -> None:

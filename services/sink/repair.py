@@ -17,14 +17,13 @@ from dataclasses import dataclass
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
-from google.api_core.exceptions import BadRequest, GoogleAPIError
-from google.auth.exceptions import GoogleAuthError
+from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
-from requests.exceptions import RequestException
 
 from services.sink import erasure_rows
 from services.sink.append import OK, AppendConnection, Frozen, freeze
+from services.sink.bigquery import AWAY
 from services.sink.gate import RefusalIndex
 from services.sink.pipeline import Rules
 from services.sink.reconcile import WINDOW, Balance, Window, compared, extent, group_reader
@@ -173,7 +172,7 @@ def _transient(table: Table) -> Iterator[None]:
     """BigQuery's errors as TransientError."""
     try:
         yield
-    except (GoogleAPIError, GoogleAuthError, RequestException, OSError) as error:
+    except AWAY as error:
         raise TransientError(f"{table.id}: {error!r}"[:500]) from error
 
 

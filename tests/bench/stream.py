@@ -27,6 +27,7 @@ from shared.kafka.producer import OutgoingRecord
 from tests.bench import booster, mlserver, quix
 from tests.bench.backlog import Backlog, Pace
 from tests.bench.booster import Booster
+from tests.bench.decided import Decided
 from tests.bench.events import vectors
 from tests.bench.onnx_session import session_of
 from tests.bench.parts import Parts, Worker, sized
@@ -139,18 +140,10 @@ async def _rounds(
 
         async def scored() -> bool:
             """By the model: none by a fallback."""
-            return _scored(programs.ours) == (rounds + 1) * each
+            return Decided.of(metrics_of(programs.ours.port)).by_model == (rounds + 1) * each
 
         await until(scored, "a decision of the model on each vector")
     return paces, sent, rows
-
-
-def _scored(ours: Worker) -> int:
-    return sum(
-        int(value)
-        for name, value in metrics_of(ours.port).items()
-        if name.startswith("flit_decisions_total{") and 'degraded=""' in name
-    )
 
 
 def _sent(parts: Parts, count: int) -> float:

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from deploy.local.ports import free_port
 from deploy.local.stack import EmbeddedStack
+from deploy.local.valkey import Valkey
 from shared.settings import BigQuerySettings
 
 
@@ -34,6 +36,15 @@ def redis_url(embedded_stack: EmbeddedStack) -> str:
 @pytest.fixture(scope="session")
 def bigquery_endpoints(embedded_stack: EmbeddedStack) -> BigQuerySettings:
     return embedded_stack.bigquery.settings
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """Of a module's own, which may stop it."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"), free_port())
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -202,9 +202,7 @@ def _cancel(row: Row, purchase: Row) -> None:
         note = st.text_input("Why (optional)", key=f"cancel_note_{event_id}", max_chars=1000).strip()
         if operators.button("Call it off …", who.trouble, key=f"cancel_{event_id}"):
             _confirm_cancel(event_id, wording.money(purchase.get("amount"), purchase.get("currency")), note)
-    told = st.session_state.pop("cancel_told", None)
-    if told:
-        st.success(told, icon=":material/check_circle:")
+    operators.told("cancel_told")
 
 
 @st.dialog("Call a purchase off")

@@ -63,9 +63,7 @@ def _replay(reason: str, count: int) -> None:
         with st.spinner("Asking the ingestor what it would send"):
             would = commands.replay_letters(reason, limit, dry_run=True)
         _confirm(reason, limit, would)
-    told = st.session_state.pop("letters_told", None)
-    if told:
-        st.success(wording.plain(told), icon=":material/check_circle:")
+    operators.told("letters_told")
 
 
 @st.dialog("Send refused records again")
@@ -79,5 +77,6 @@ def _confirm(reason: str, limit: int, would: str) -> None:
                 st.error(off)
                 return
             with st.spinner("Sending"):
-                st.session_state["letters_told"] = commands.replay_letters(reason, limit, dry_run=False)
+                sent = commands.replay_letters(reason, limit, dry_run=False)
+            st.session_state["letters_told"] = wording.plain(sent)
             st.rerun()

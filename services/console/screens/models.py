@@ -98,9 +98,7 @@ def _switch(parts: Parts) -> None:
             _confirm_promotion(version, current)
     if parts.previous is not None and operators.button("Roll back …", off, key="rollback"):
         _confirm_rollback(parts.previous.version, current)
-    told = st.session_state.pop("switch_told", None)
-    if told:
-        st.success(told, icon=":material/check_circle:")
+    operators.told("switch_told")
 
 
 @st.dialog("Put a model in service")

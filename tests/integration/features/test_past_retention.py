@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from deploy.local.bigquery import BigQuery
 from deploy.local.ports import Ports
 from services.features import warehouse as reading
+from services.features.log_ends import committed
 from services.ledger import warehouse_rows
 from services.ledger.book import Book
 from services.ledger.log_reader import LogReader
@@ -87,16 +88,10 @@ class Sink:
 
 
 async def sink_has_all(rig: Rig) -> bool:
-    admin = AIOKafkaAdminClient(bootstrap_servers=rig.settings.bootstrap_servers)
-    await admin.start()
-    try:
-        offsets = await admin.list_consumer_group_offsets("flit-sink")
-    finally:
-        await admin.close()
+    offsets = await committed(rig.settings, "flit-sink")
     for topic in (*INPUTS, DEAD_LETTERS.name):
         for number, end in (await rig.ends(topic)).items():
-            at = offsets.get(TopicPartition(topic, number))
-            if end and (at is None or at.offset < end):
+            if end and offsets.get(TopicPartition(topic, number), -1) < end:
                 return False
     return True
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
 
-from deploy.local.ports import free_port
 from deploy.local.valkey import Valkey
 from services.scorer.claims import ANY_BODY, Claim, ClaimStore
 from shared.claim_keys import COMPLETE, key_of
@@ -16,14 +15,6 @@ pytestmark = pytest.mark.integration
 
 TTL_S = 60
 DECISION = b'{"decision": "approve", "features": {' + b'"amount": 1.0, ' * 200 + b'"n": 1.0}}'
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    server = Valkey(tmp_path_factory.mktemp("valkey"), free_port())
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

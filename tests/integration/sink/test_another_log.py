@@ -8,11 +8,10 @@ import subprocess
 import sys
 
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from shared.contracts.topics import DECISION_UPDATES
 from shared.kafka.admin import ensure_topics
-from shared.kafka.connection import client_arguments
+from shared.kafka.connection import admin_client
 from shared.warehouse.tables import DECISION_UPDATES as TABLE
 from tests.integration.sink.world import PROJECT, World, until
 from tests.unit.sink.records import one_of_each
@@ -22,17 +21,13 @@ LIVES = 20
 
 async def made_anew(world: World) -> None:
     """The topic, with nothing in it."""
-    admin = AIOKafkaAdminClient(**client_arguments(world.kafka))
-    await admin.start()
-    try:
+    async with admin_client(world.kafka) as admin:
         await admin.delete_topics([DECISION_UPDATES.name])
 
         async def gone() -> bool:
             return DECISION_UPDATES.name not in await admin.list_topics()
 
         await until(gone, "the topic is gone")
-    finally:
-        await admin.close()
     await ensure_topics(world.kafka)
     world.written = [place for place in world.written if place[0] != DECISION_UPDATES.name]
     world.without_row = {place for place in world.without_row if place[0] != DECISION_UPDATES.name}
@@ -40,13 +35,7 @@ async def made_anew(world: World) -> None:
 
 async def committed_offsets(world: World) -> dict[TopicPartition, int]:
     """Of the topic that is made anew."""
-    admin = AIOKafkaAdminClient(**client_arguments(world.kafka))
-    await admin.start()
-    try:
-        found = await admin.list_consumer_group_offsets("flit-sink")
-    finally:
-        await admin.close()
-    return {at: each.offset for at, each in found.items() if at.topic == DECISION_UPDATES.name}
+    return {at: offset for at, offset in (await world.committed()).items() if at.topic == DECISION_UPDATES.name}
 
 
 async def ended_by_itself(world: World) -> str:

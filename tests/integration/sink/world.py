@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.local.ports import free_port
 from deploy.local.processes import ManagedProcess
@@ -27,7 +26,7 @@ from shared.contracts import topics
 from shared.contracts.identity import partition_of
 from shared.contracts.transactions import Limits
 from shared.feature_state import EMPTY, FeatureStateStore, Move, Position
-from shared.kafka.connection import client_arguments
+from shared.kafka.connection import admin_client, client_arguments
 from shared.settings import BigQuerySettings, KafkaSettings, MetricsSettings, RedisSettings
 from shared.warehouse.clients import bigquery_client
 from shared.warehouse.columns import Table
@@ -202,15 +201,15 @@ class World:
         for of_partition in chains(bigquery_client(self.bigquery)).values():
             assert [row for row in of_partition if row.kept_sha256 not in (row.record_sha256, None)] == []
 
+    async def committed(self) -> dict[TopicPartition, int]:
+        """By the sink's group."""
+        async with admin_client(self.kafka) as admin:
+            offsets = await admin.list_consumer_group_offsets("flit-sink")
+        return {partition: found.offset for partition, found in offsets.items()}
+
     async def lag(self) -> int:
         """Records that the sink's group hasn't committed."""
-        admin = AIOKafkaAdminClient(**client_arguments(self.kafka))
-        await admin.start()
-        try:
-            offsets = await admin.list_consumer_group_offsets("flit-sink")
-        finally:
-            await admin.close()
-        committed = {partition: found.offset for partition, found in offsets.items()}
+        committed = await self.committed()
         ends: Counter[TopicPartition] = Counter()
         for topic, number, offset in self.written:
             partition = TopicPartition(topic, number)

@@ -39,7 +39,7 @@ async def test_a_known_key_asks_from_anywhere_under_its_name(access: Access) -> 
         headers = JSON | {"Authorization": f"Bearer {KEY}"}
         assert (await client.post(URL, content=b"{}", headers=headers)).status_code == 200
         assert (await client.get(f"{URL}/one", headers=headers)).status_code == 404
-    assert (use_case.questions[0].caller, use_case.questions[0].acts_on_all) == ("shop", False)
+    assert (use_case.questions[0].caller, use_case.questions[0].noted) == ("shop", True)
     assert use_case.looked_up == [("one", "shop")]
 
 
@@ -51,7 +51,7 @@ async def test_who_has_to_have_asked_to_look_up_or_to_call_off_is_noted(tmp_path
     async with client_of(use_case, Access.load(path)) as client:
         headers = JSON | {"Authorization": f"Bearer {KEY}"}
         assert (await client.post(URL, content=b"{}", headers=headers)).status_code == 200
-    assert use_case.questions[0].acts_on_all == ("," in more)
+    assert use_case.questions[0].noted == ("," not in more)
 
 
 async def test_who_may_read_looks_up_whatever_was_decided() -> None:
@@ -59,7 +59,7 @@ async def test_who_may_read_looks_up_whatever_was_decided() -> None:
     async with client_of(use_case) as client:
         await client.get(f"{URL}/one")
         await client.post(URL, content=b"{}", headers=JSON)
-    assert use_case.looked_up == [("one", None)] and use_case.questions[0].acts_on_all
+    assert use_case.looked_up == [("one", None)] and not use_case.questions[0].noted
 
 
 @pytest.mark.parametrize(("address", "status"), [(("::1", 1), 200), (("127.8.9.1", 1), 200), (STRANGER, 403)])

@@ -276,15 +276,15 @@ async def test_a_restored_claim_answers_no_body_that_the_state_contradicts() -> 
 async def test_who_may_only_decide_finds_the_decisions_that_it_asked_for() -> None:
     outside = Outside()
     checkout = outside.checkout()
-    asked = Question(body_of(), caller="shop-a", acts_on_all=False)
+    asked = Question(body_of(), caller="shop-a", noted=True)
     answer = await checkout.decide(asked)
     event_id = accepted().transaction.event_id
     assert await checkout.find(event_id, "shop-a") == answer
     assert await checkout.find(event_id, "shop-b") is None
     with pytest.raises(Rejection):
-        await checkout.decide(Question(body_of(event_id=event_id, amount=1), caller="shop-b", acts_on_all=False))
+        await checkout.decide(Question(body_of(event_id=event_id, amount=1), caller="shop-b", noted=True))
     assert await checkout.find(event_id, "shop-b") is None, "a guess made it the guesser's own"
-    await checkout.decide(Question(body_of(), caller="shop-b", acts_on_all=False))
+    await checkout.decide(Question(body_of(), caller="shop-b", noted=True))
     assert await checkout.find(event_id, "shop-b") == answer
 
 

@@ -281,6 +281,6 @@ async def test_what_was_reserved_on_accounts_that_may_be_empty_is_taken_back(
 async def test_a_caller_that_cannot_be_noted_gets_the_decision_all_the_same(tmp_path: Path) -> None:
     outside = outside_with_a_model(tmp_path)
     outside.askers.away = True
-    answer = await outside.checkout().decide(Question(bodies(1, 99.0)[0], caller="shop", acts_on_all=False))
+    answer = await outside.checkout().decide(Question(bodies(1, 99.0)[0], caller="shop", noted=True))
     (claim,) = outside.claims.held.values()
     assert (claim.decision, claim.published) == (answer, True)

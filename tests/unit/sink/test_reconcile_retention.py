@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,43 +17,29 @@ from services.sink.reconcile import Told, _partition, _undisturbed
 from shared.contracts.topics import DECISIONS
 from shared.contracts.transactions import Limits
 from shared.warehouse.tables import tables_of
+from tests.unit.sink.log import OnePartition
 
 AT = TopicPartition(DECISIONS.name, 0)
 END = 30
 
 
-class Consumer:
+class Consumer(OnePartition):
     """A log of which retention takes more each time that somebody begins to read it; twice, then it rests."""
 
-    def __init__(self, *beginnings: int, raises: bool) -> None:
-        self.beginnings, self.raises = list(beginnings), raises
-        self.at = 0
-
-    def assign(self, places: Collection[TopicPartition]) -> None:
-        """There is but one."""
+    def __init__(self, first: int, *later: int, raises: bool) -> None:
+        super().__init__(END)
+        self.first, self.later, self.raises = first, list(later), raises
 
     def seek(self, at: TopicPartition, offset: int) -> None:
-        self.at = offset
-        if len(self.beginnings) > 1:
-            self.beginnings.pop(0)
-
-    async def beginning_offsets(self, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        return {AT: self.beginnings[0]}
-
-    async def end_offsets(self, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        return {AT: END}
-
-    async def committed(self, at: TopicPartition) -> int:
-        return END
-
-    async def position(self, at: TopicPartition) -> int:
-        return self.at
+        super().seek(at, offset)
+        if self.later:
+            self.first = self.later.pop(0)
 
     async def getmany(self, at: TopicPartition, **_: Any) -> Mapping[TopicPartition, list[Any]]:
-        if self.at < self.beginnings[0]:
+        if self.at < self.first:
             if self.raises:
                 raise OffsetOutOfRangeError({at: self.at})
-            self.at = self.beginnings[0]
+            self.at = self.first
         records = [ConsumerRecord(at.topic, 0, n, 0, 0, b"k", b"%d" % n, None, 0, 0, ()) for n in range(self.at, END)]
         self.at = END
         return {at: records}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from services.sink.reconcile import Window, windows
 from shared.contracts.topics import DEAD_LETTERS
 from shared.contracts.transactions import Limits
 from shared.warehouse.tables import tables_of
+from tests.unit.sink.log import OnePartition
 from tests.unit.sink.records import LogRecord
 
 AT = TopicPartition(DEAD_LETTERS.name, 0)
@@ -31,33 +32,15 @@ class Row(dict[str, Any]):
     """The same."""
 
 
-class Consumer:
+class Consumer(OnePartition):
     """A log of large letters, of which it gives a few at a time."""
 
     def __init__(self, *, value: bytes, at_once: int) -> None:
+        super().__init__(END)
         self._value, self._at_once = value, at_once
-        self.at = 0
         self.given: list[weakref.ref[Any]] = []
         self.alive_at_a_poll: list[int] = []
         """How many of the records and rows that were made so far somebody holds."""
-
-    def seek(self, at: TopicPartition, offset: int) -> None:
-        self.at = offset
-
-    def assign(self, places: Collection[TopicPartition]) -> None:
-        """There is but one."""
-
-    async def beginning_offsets(self, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        return {AT: 0}
-
-    async def end_offsets(self, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        return {AT: END}
-
-    async def committed(self, at: TopicPartition) -> int:
-        return END
-
-    async def position(self, at: TopicPartition) -> int:
-        return self.at
 
     async def getmany(self, at: TopicPartition, *, max_records: int, **_: Any) -> Mapping[TopicPartition, list[Letter]]:
         self.alive_at_a_poll.append(sum(each() is not None for each in self.given))

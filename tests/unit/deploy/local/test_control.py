@@ -82,12 +82,18 @@ def background(folder: Path) -> psutil.Process:
     return psutil.Process(int(pid))
 
 
+def waiting(control: Control) -> tuple[subprocess.Popen[str], str]:
+    """A second one beside a start that is under way, and what it was told of that."""
+    second = control("up")
+    assert second.stdout is not None
+    return second, second.stdout.readline()
+
+
 def test_a_second_start_is_told_of_the_first_and_begins_nothing(tmp_path: Path, control: Control) -> None:
     first = control("up")
     running = background(tmp_path)
-    second = control("up")
-    assert second.stdout is not None
-    assert f"already starting, as process {running.pid}" in second.stdout.readline()
+    second, told = waiting(control)
+    assert f"already starting, as process {running.pid}" in told
     (tmp_path / "go").touch()
     answer(first), answer(second)
     assert (first.returncode, second.returncode) == (0, 0)
@@ -130,9 +136,7 @@ def test_a_signal_while_it_starts_stops_what_has_begun(
 def test_whoever_only_waits_for_it_stops_nothing(tmp_path: Path, control: Control) -> None:
     control("up")
     running = background(tmp_path)
-    second = control("up")
-    assert second.stdout is not None
-    second.stdout.readline()
+    second, _ = waiting(control)
     second.send_signal(signal.SIGINT)
     assert "it goes on starting" in answer(second)
     assert running.is_running()
@@ -142,9 +146,7 @@ def test_whoever_only_waits_for_it_stops_nothing(tmp_path: Path, control: Contro
 def test_who_waited_for_one_that_was_stopped_starts_anew(tmp_path: Path, control: Control) -> None:
     control("up")
     first = background(tmp_path)
-    second = control("up")
-    assert second.stdout is not None
-    second.stdout.readline()
+    second, _ = waiting(control)
     answer(control("down"))
     deadline = time.monotonic() + TIMEOUT
     while len((tmp_path / "begun").read_text().split()) < 2:
