@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,15 @@ from shared.experiments import Experiment
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.policy import DEFAULT_POLICY, load_policy
-from shared.policy.backtest import backtest, profit_curve, with_known_chances
+from shared.policy.backtest import Chances, LoggedCase, ProfitCurve, backtest
 from shared.policy.exploration import exploration_of
 from shared.policy.file import Exploration
 from shared.telemetry.metrics import DRIFT_SCORE, MODEL_AUC, MODEL_INFO
 
 log = structlog.get_logger()
+
+ASKED_AT_ONCE = 10_000
+"""Logged purchases that a model is asked about, of a backtest."""
 
 STEPS = {
     "train": 18,
@@ -56,7 +60,7 @@ STEPS = {
     "evaluate": 3,
     "drift": 3,
     "examples": 2,
-    "backtest": 2,
+    "backtest": 1,
     "analyse-experiment": 2,
     "vintages": 2,
 }
@@ -242,24 +246,30 @@ class Trainer(Job):
         as_of_us = clock if arguments.as_of is None else arguments.as_of
         files = self._registry.load(arguments.model) if arguments.model else None
         feature_set = files.manifest.feature_set_version if files else FEATURE_SET_VERSION
-        logged = list(Past(self._warehouse).cases(since_us, until_us, as_of_us, feature_set))
-        self._step("read")
-        asked = rescored(logged, files) if files else [case for case, _ in logged]
-        if not asked:
-            raise TrainingRefused("no decided purchase lies in that time")
-        cases, explored, unknown = with_known_chances(asked, self._exploration)
-        economics = self._settings.trainer.economics
-        groups = backtest(cases, policy, economics, explored)
+        logged = Past(self._warehouse).cases(since_us, until_us, as_of_us, feature_set)
+        read = 0
+
+        def asked() -> Iterator[LoggedCase]:
+            """As they come: history has no bound, and a purchase with its features takes some kilobytes."""
+            nonlocal read
+            while some := list(islice(logged, ASKED_AT_ONCE)):
+                read += len(some)
+                yield from rescored(some, files) if files else (case for case, _ in some)
+
+        economics, chances = self._settings.trainer.economics, Chances(self._exploration)
+        curve = ProfitCurve(policy, economics, chances.explored)
+        groups = backtest(curve.noting(chances.of(asked())), policy, economics, chances.explored)
         self._step("decided again")
         found = figures(groups)
+        if not found["purchases"]:
+            raise TrainingRefused("no decided purchase lies in that time")
         title = f"Policy {policy.name}" + (f" with model {arguments.model}" if arguments.model else "")
-        curve = profit_curve(cases, policy, economics, explored)
-        report = self._report(f"backtest-{policy.name}.html", page(title, found, groups, curve))
+        report = self._report(f"backtest-{policy.name}.html", page(title, found, groups, curve.points()))
         return {
             "policy": policy.name,
             "model": arguments.model,
-            "left_out": len(logged) - len(cases),
-            "chances_unknown": unknown,
+            "left_out": read - found["purchases"],
+            "chances_unknown": chances.unknown,
             **found,
             "html": report,
         }

@@ -15,7 +15,6 @@ from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
 
 INCOMPARABLE = "it is of another feature set, and these purchases have no features of that one"
-"""Then a person has to say so (`promote`): the gate doesn't replace what it can't beat."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,15 @@ class Champion:
     probability: NDArray[np.float64] | None
     """[n] on the hold-out; None where there is no champion, or none that can be asked."""
     trouble: str | None = None
+    """Why it can't be asked."""
+    serves: bool = False
+    """Though it can't be asked here, it may well answer customers. Then a person has to say so (`promote`): the gate
+    doesn't replace what it can't beat."""
 
     @property
     def absent(self) -> bool:
-        """Nobody to beat: no model is in service, or one that can't be asked. One of another feature set is there all
-        the same."""
-        return self.probability is None and self.trouble != INCOMPARABLE
+        """Nobody to beat: no model is in service, or one that nobody can ask."""
+        return self.probability is None and not self.serves
 
 
 def ask_champion(
@@ -57,7 +59,7 @@ def ask_champion(
         if manifest.feature_set_version != holdout.feature_set_version:
             seen = _same_purchases(holdout, manifest.feature_set_version, examples_of)
             if seen is None:
-                return Champion(version, None, INCOMPARABLE)
+                return Champion(version, None, INCOMPARABLE, serves=True)
         else:
             seen = holdout
         missing = set(manifest.feature_names) - set(seen.feature_names)
@@ -65,7 +67,8 @@ def ask_champion(
             raise ArtifactRefused(ArtifactFault.INCOMPATIBLE, f"it wants {sorted(missing)[0]}, which is made no more")
         raw = run_onnx(files.onnx, seen.columns(tuple(manifest.feature_names)))
     except ArtifactRefused as refused:
-        return Champion(version, None, str(refused))
+        # Signed by a key that the trainer doesn't trust: scorers may have others.
+        return Champion(version, None, str(refused), serves=refused.reason is ArtifactFault.SIGNATURE)
     return Champion(version, manifest.calibration.apply(raw))
 
 
@@ -92,8 +95,8 @@ def judge(holdout: Examples, challenger: NDArray[np.float64], champion: Champion
     tie keeps what is in service. If the champion was trained on some of these rows, that favours the champion.
     """
     beats_rule, about_rule = _against_rule(holdout, challenger, economics)
-    if champion.trouble == INCOMPARABLE:
-        return Verdict(False, (f"champion {champion.version} can't be compared: {INCOMPARABLE}", about_rule))
+    if champion.serves:
+        return Verdict(False, (f"champion {champion.version} can't be compared: {champion.trouble}", about_rule))
     if champion.probability is None:
         why = champion.trouble or "no model is in service"
         return Verdict(champion.trouble is None or beats_rule, (f"no champion to beat: {why}", about_rule))

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 from google.cloud import bigquery
 
 from services.trainer.reprocess import Reprocessed, Wanted, reprocess
@@ -117,6 +118,7 @@ WHERE feature_set_version = '{{feature_set}}' AND load_id IS NOT NULL AND event_
 BY_OFFSET = ("kafka_offset",)
 BY_LOAD = ("load_id", "load_row")
 """The order of what never had an offset. A load's name holds the first day of its run and its own."""
+BY_OBSERVATION = ("observed_at", *BY_LOAD)
 
 _encoder = msgspec.json.Encoder()
 
@@ -143,17 +145,24 @@ class Past:
 
     def purchases(self, partition: int) -> Iterator[LoggedPurchase]:
         """What was loaded in bulk, then what was decided; each in its order, repeats included, with what it is to be
-        answered as of: a loaded one, of every loaded outcome, since time tells what was known by then."""
+        answered as of: a loaded one, of the loaded outcomes that could be known by then (a correction that came later
+        would take away what was believed). Where the order of the loads isn't that of time, of what an earlier one was
+        answered as of too."""
         loaded = self._sorted(_LOADED_PURCHASES, BY_LOAD, partition)
+        known = self._sorted(_LOADED_OUTCOMES, BY_OBSERVATION, partition)["observed_at"].cast("int64").to_numpy()
+        seen = 0
         for offset, row in zip(range(-loaded.num_rows, 0), _dicts(loaded), strict=True):
-            yield LoggedPurchase(offset, accepted_transaction(row), outcomes_seen=-1, load_id=row["load_id"])
+            accepted = accepted_transaction(row)
+            seen = max(seen, int(np.searchsorted(known, accepted.occurred_us, side="right")))
+            yield LoggedPurchase(offset, accepted, outcomes_seen=seen - len(known) - 1, load_id=row["load_id"])
         for row in _dicts(self._sorted(_PURCHASES, BY_OFFSET, partition)):
-            seen = row["as_of_outcomes"], row["as_of_transactions"]
-            yield LoggedPurchase(row["kafka_offset"], accepted_transaction(row), *seen)
+            as_of = row["as_of_outcomes"], row["as_of_transactions"]
+            yield LoggedPurchase(row["kafka_offset"], accepted_transaction(row), *as_of)
 
     def outcomes(self, partition: int) -> list[LoggedOutcome]:
-        """In order of their offsets: loaded ones first, which have them below zero."""
-        loaded = self._sorted(_LOADED_OUTCOMES, BY_LOAD, partition)
+        """In order of their offsets: loaded ones first, which have them below zero, in the order that they were
+        observed in."""
+        loaded = self._sorted(_LOADED_OUTCOMES, BY_OBSERVATION, partition)
         streamed = self._sorted(_OUTCOMES, BY_OFFSET, partition)
         numbered = [
             *zip(range(-loaded.num_rows, 0), _dicts(loaded), strict=True),
@@ -247,7 +256,7 @@ def feature_row(
         "features": _encoder.encode(features).decode(),
         "feature_hash": feature_hash(features),
         "as_of_transactions": purchase.transactions_seen,
-        "as_of_outcomes": purchase.outcomes_seen,
+        "as_of_outcomes": max(purchase.outcomes_seen, -1),  # below: none of the log, for loaded ones have no offset
         "computed_at": computed_us,
         "state": VectorState.FRESH.value,
         "kafka_timestamp": computed_us,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.evaluate import Economics, Floats, RankedScores, weighted_mean
+from services.trainer.evaluate import Economics, Floats, RankedScores, numbered, weighted_mean
 from services.trainer.examples import Examples
 
 SEGMENTS = {
@@ -36,7 +36,8 @@ def by_segment(
     seen: Examples, probability: Floats, columns: Columns, economics: Economics, seed: int
 ) -> dict[str, dict[str, dict[str, object]]]:
     """Figures by column and value. Each is a list of three: itself, and the bounds of the middle 95% of a bootstrap
-    over the rows; of a segment where nobody or everybody has defaulted, `auc` is null."""
+    over the customers, each with all of his rows; of a segment where nobody or everybody has defaulted, `auc` is
+    null."""
     return {
         name: {value: _figures(seen.take(rows), probability[rows], economics, seed) for value, rows in _parts(column)}
         for name, column in columns.items()
@@ -71,8 +72,10 @@ def _figures(seen: Examples, probability: Floats, economics: Economics, seed: in
         ]
 
     names = ("auc", "default_rate", "mean_probability", "said_too_much", "approval_rate", "good_turned_away")
-    even = np.full(len(label), 1 / len(label))
-    resampled = [measured(draws.multinomial(len(label), even) * weight) for _ in range(ROUNDS)]
+    customers = numbered(seen.customer_id)
+    count = int(customers.max()) + 1
+    even = np.full(count, 1 / count)
+    resampled = [measured(draws.multinomial(count, even)[customers] * weight) for _ in range(ROUNDS)]
     both = 0 < label.sum() < len(label)
     # A resample may hold no default: it has no AUC, and the interval is over the others.
     bounds = np.nanpercentile(resampled, [2.5, 97.5], axis=0) if both else np.zeros((2, len(names)))

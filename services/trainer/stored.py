@@ -19,8 +19,9 @@ PAGE_ROWS = 2_000
 """Of a decision and its purchase: some megabytes."""
 
 _FIRST = (
-    "QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1"
+    "QUALIFY ROW_NUMBER() OVER (PARTITION BY {of} ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1"
 )
+_OF_EVENT, _OF_CUSTOMER = _FIRST.format(of="event_id"), _FIRST.format(of="event_id, customer_id")
 
 # Two queries: without the days of both tables, one decision would cost the reading of all of them.
 _DAYS = f"""
@@ -42,14 +43,14 @@ FROM (
     record_json, record_sha256
   FROM `{{project}}.{tables.DECISIONS.id}`
   WHERE prediction_timestamp BETWEEN @decided_from AND @decided_to AND kafka_offset IS NOT NULL AND {{which}}
-  {_FIRST}
+  {_OF_EVENT}
   {{some}}
 ) AS d
 LEFT JOIN (
   SELECT * FROM `{{project}}.{tables.TRANSACTIONS.id}`
   WHERE occurred_at BETWEEN @occurred_from AND @occurred_to AND misplaced IS NOT TRUE
-  {_FIRST}
-) AS t ON t.event_id = d.event_id
+  {_OF_CUSTOMER}
+) AS t ON t.event_id = d.event_id AND t.customer_id = d.customer_id
 ORDER BY decided_partition, decided_offset
 """
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from services.trainer.calibration import fit_platt
@@ -16,6 +17,8 @@ from services.trainer.families import ModelFamily, Sample
 from services.trainer.prohibited import check_inputs
 from services.trainer.split import Split
 from shared.model_artifact.manifest import Calibration
+
+log = structlog.get_logger()
 
 Progress = Callable[[str], None]
 """Called with what was just done, once a step."""
@@ -63,12 +66,14 @@ def sample_of(examples: Examples, names: Sequence[str]) -> Sample:
 
 def learn(split: Split, candidates: Sequence[ModelFamily], progress: Progress | None = None) -> list[Trained]:
     """Every candidate that has something to learn from, fitted on the train part and calibrated on the validation part,
-    in the order given. Raises TrainingRefused if none has, or if one would look at a prohibited basis.
+    in the order given. One whose code fails is left out, and said: it may be a plug-in, and the others are none the
+    worse for it. Raises TrainingRefused if nobody is left, or if one would look at a prohibited basis.
 
     The validation part is used three times (early stopping, calibration, choice), so its figures flatter a little;
     the test part is not touched here.
     """
-    trained = []
+    trained: list[Trained] = []
+    failed: list[str] = []
     customers = numbered(split.validate.customer_id)
     with one_thread():
         for candidate in candidates:
@@ -77,13 +82,20 @@ def learn(split: Split, candidates: Sequence[ModelFamily], progress: Progress | 
             if not names:
                 continue
             train, validate = (sample_of(part, names) for part in (split.train, split.validate))
-            candidate.fit(names, train, validate)
-            raw = candidate.raw_probability(split.validate.columns(names))
-            calibration = fit_platt(raw, validate.label, validate.weight)
+            try:
+                candidate.fit(names, train, validate)
+                raw = candidate.raw_probability(split.validate.columns(names))
+                calibration = fit_platt(raw, validate.label, validate.weight)
+            except Exception as error:  # of a library, or of whoever wrote the plug-in
+                log.error("family_failed", model=candidate.name, exc_info=error)
+                failed.append(f"{candidate.family}: {error!r}")
+                continue
             losses = log_losses(validate.label, calibration.apply(raw))
             trained.append(Trained(candidate, names, calibration, losses, validate.weight, customers))
             if progress is not None:
                 progress(candidate.name)
+    if failed and not trained:
+        raise TrainingRefused(f"no family could be fitted: {'; '.join(failed)}")
     if not trained:
         raise TrainingRefused("every feature is the same in all rows: nothing can be learnt")
     return trained

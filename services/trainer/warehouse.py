@@ -40,6 +40,8 @@ QUERY_TIMEOUT_S = 300.0
 CHUNK_ROWS = 20_000
 """Of JSON that is decoded at once: some hundred megabytes of Python's objects."""
 
+LARGEST = float(np.finfo(np.float32).max)
+
 MAX_DRIFT_ROWS = 20_000
 """Of a window, drawn by a hash of the event: the comparison itself takes no more than half of them."""
 
@@ -194,11 +196,36 @@ class Warehouse:
         seen = views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})")
         source = views.examples(seen, "JOIN").replace("{project}", self.project)
         which = f"e.mature_at <= TIMESTAMP_MICROS({self.watched_until(as_of_us):d})"
-        found = self.rows(examples_query(self.project, feature_set, watched(source), which))
-        if found.num_rows == 0:
+        select = examples_query(self.project, feature_set, watched(source), which)
+        found = self.examples(select, feature_set, propensity)
+        if found is None:
             moment = from_epoch_micros(as_of_us)
             raise TooFewExamples(f"no example of the feature set {feature_set} has matured as of {moment}")
-        return examples_of(found, feature_set, propensity)
+        return found[0]
+
+    def examples(self, select: str, feature_set: str, propensity: Propensity) -> tuple[Examples, pyarrow.Table] | None:
+        """The rows of an `examples_query` as examples, and without their features as they are; None where there are
+        none. Of the JSON of their features no more than a batch is in memory at once. Raises what `propensity` does."""
+        import pyarrow
+
+        rows: list[pyarrow.RecordBatch] = []
+        names: tuple[str, ...] = ()
+        features = np.empty((0, 0), dtype=np.float32)
+        with self.batches(select) as (count, batches):
+            for batch in batches:
+                if batch.num_rows == 0:
+                    continue
+                if not rows:
+                    # The names are the same in all rows of one feature set, in whatever order.
+                    names = tuple(sorted(_FEATURE_VALUES.decode(batch["features"][0].as_py())))
+                    features = np.empty((count, len(names)), dtype=np.float32)
+                done = sum(each.num_rows for each in rows)
+                features[done : done + batch.num_rows] = decoded_features(batch["features"], names)
+                rows.append(batch.drop_columns(["features"]))
+        if not rows:
+            return None
+        table = pyarrow.Table.from_batches(rows)
+        return _examples(table, features, names, feature_set, propensity), table
 
     def features_between(
         self, first_us: int, last_us: int, names: Sequence[str], feature_set: str
@@ -300,11 +327,14 @@ def examples_query(project: str, feature_set: str, source: str, which: str, made
     return _EXAMPLES.format(project=project, feature_set=feature_set, source=source, which=which, made_of=made_of)
 
 
-def examples_of(found: pyarrow.Table, feature_set: str, propensity: Propensity) -> Examples:
-    """The rows of an `examples_query`, at least one; an outcome that isn't known counts as no default. Raises what
-    `propensity` does."""
-    # The names are the same in all rows of one feature set, in whatever order.
-    names = tuple(sorted(_FEATURE_VALUES.decode(found["features"][0].as_py())))
+def _examples(
+    found: pyarrow.Table,
+    features: NDArray[np.float32],
+    names: tuple[str, ...],
+    feature_set: str,
+    propensity: Propensity,
+) -> Examples:
+    """An outcome that isn't known counts as no default."""
     levels = found["source_risk_level"].to_pylist()
     return Examples(
         event_id=np.array(found["event_id"].to_pylist(), dtype=object),
@@ -316,7 +346,7 @@ def examples_of(found: pyarrow.Table, feature_set: str, propensity: Propensity) 
         weight=weights_of(found["explored_under"].to_pylist(), propensity),
         label=np.array([bool(bad) for bad in found["defaulted"].to_pylist()], dtype=np.int8),
         rule_approves=np.array([-1 if level is None else level == LOW_RISK for level in levels], dtype=np.int8),
-        features=decoded_features(found["features"], names),
+        features=features,
         feature_names=names,
         feature_set_version=feature_set,
     )
@@ -328,15 +358,16 @@ def weights_of(explored_under: Sequence[str | None], propensity: Propensity) -> 
     return np.array([1.0 if name is None else by_policy[name] for name in explored_under])
 
 
-def decoded_features(rows: pyarrow.ChunkedArray, names: Sequence[str]) -> NDArray[np.float32]:
-    """[n, len(names)] values of features as JSON objects, null and absent as NaN."""
+def decoded_features(rows: pyarrow.Array | pyarrow.ChunkedArray, names: Sequence[str]) -> NDArray[np.float32]:
+    """[n, len(names)] values of features as JSON objects, null and absent as NaN. What is larger than a float32 becomes
+    the largest: libraries refuse to learn from infinity, and no training is to end over one purchase's number."""
     values = np.empty((len(rows), len(names)), dtype=np.float32)
     decoder = _rows_decoder(tuple(names))
     # Chunk by chunk: as Python's objects all of them would take a hundred times the memory.
     for start in range(0, len(rows), CHUNK_ROWS):
         decoded = decoder.decode("[" + ",".join(rows.slice(start, CHUNK_ROWS).to_pylist()) + "]")
         chunk = np.array([msgspec.structs.astuple(row) for row in decoded], dtype=np.float64)
-        values[start : start + len(decoded)] = chunk
+        values[start : start + len(decoded)] = chunk.clip(-LARGEST, LARGEST)
     return values
 
 

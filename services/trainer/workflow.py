@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from services.trainer.card import Measured, model_card
 from services.trainer.evaluate import Economics, evaluate
 from services.trainer.examples import Examples, TrainingRefused
-from services.trainer.export import check_explanation, check_parity, golden_vectors, run_onnx
+from services.trainer.export import check_explanation, check_parity, golden_vectors, graph_of, run_onnx
 from services.trainer.families import ModelFamily
 from services.trainer.gate import Champion, Verdict, ask_champion, judge
 from services.trainer.learning_set import hazard_set, matured_set, unseen
@@ -104,7 +104,7 @@ def train_and_register(
     step("tuned")
     chosen = refitted(chosen, split)
     step("fitted again")
-    onnx = chosen.candidate.export_onnx()
+    onnx = graph_of(chosen.candidate)
     step("exported")
     holdout = np.concatenate([part.columns(chosen.feature_names) for part in (split.validate, split.test)])
     parity = check_parity(chosen.candidate, onnx, holdout)

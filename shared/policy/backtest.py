@@ -9,7 +9,8 @@ Rates are of the decisions; money is of what comes about in the end, whoever app
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import NamedTuple
@@ -58,6 +59,43 @@ Explored = Mapping[str, Exploration]
 NOTHING: Explored = {}
 
 
+class Chances:
+    """How policies explored, asked once for each, as cases go by.
+
+    Where nobody knows how a policy explored, nobody knows for how many purchases those stand that it approved by
+    chance: they are taken as if their outcome weren't known.
+    """
+
+    def __init__(self, exploration_of: Callable[[str], Exploration | None]) -> None:
+        """`exploration_of`: of a policy, by its name; None where it isn't kept any more."""
+        self._exploration_of = exploration_of
+        self._asked: set[str] = set()
+        self._explored: dict[str, Exploration] = {}
+        self.unknown = 0
+        """Of how many outcomes so far it isn't known for how many purchases they stand."""
+
+    @property
+    def explored(self) -> Explored:
+        """Of the cases so far: it grows with them."""
+        return self._explored
+
+    def of(self, cases: Iterable[LoggedCase]) -> Iterator[LoggedCase]:
+        for case in cases:
+            if case.explored_under is None or self._known(case.explored_under):
+                yield case
+            else:
+                self.unknown += case.defaulted is not None
+                yield replace(case, defaulted=None, explored_under=None)
+
+    def _known(self, policy: str) -> bool:
+        if policy not in self._asked:
+            self._asked.add(policy)
+            exploration = self._exploration_of(policy)
+            if exploration is not None:
+                self._explored[policy] = exploration
+        return policy in self._explored
+
+
 class KnownChances(NamedTuple):
     cases: list[LoggedCase]
     explored: Explored
@@ -69,23 +107,10 @@ class KnownChances(NamedTuple):
 def with_known_chances(
     cases: Iterable[LoggedCase], exploration_of: Callable[[str], Exploration | None]
 ) -> KnownChances:
-    """Where nobody knows how a policy explored, nobody knows for how many purchases those stand that it approved by
-    chance: they are taken as if their outcome weren't known.
-
-    `exploration_of`: of a policy, by its name; None where it isn't kept any more. Asked once for each.
-    """
-    logged = list(cases)
-    found = {name: exploration_of(name) for name in {case.explored_under for case in logged} if name is not None}
-    explored = {name: exploration for name, exploration in found.items() if exploration is not None}
-    lacking = found.keys() - explored.keys()
-    return KnownChances(
-        [
-            replace(case, defaulted=None, explored_under=None) if case.explored_under in lacking else case
-            for case in logged
-        ],
-        explored,
-        sum(case.explored_under in lacking and case.defaulted is not None for case in logged),
-    )
+    """All at once (`Chances`)."""
+    chances = Chances(exploration_of)
+    taken = list(chances.of(cases))
+    return KnownChances(taken, chances.explored, chances.unknown)
 
 
 @dataclass
@@ -177,7 +202,8 @@ def backtest(
 
     `cases`: with the probability that is to be decided on, the logged one or another model's. `explored`: of the
     policies that approved some of them by chance (KeyError for another one). What was logged is counted as it was:
-    these stand for themselves there.
+    these stand for themselves there. Expected loss is by that probability and this policy on both sides, so that the
+    difference is of what is approved.
     """
     groups: dict[tuple[str, str], Group] = {(EVERYTHING, ""): Group()}
     for case in cases:
@@ -217,24 +243,42 @@ def _comes_about(case: LoggedCase, decided: Verdict) -> bool:
     return decided is Verdict.APPROVE
 
 
+class ProfitCurve:
+    """What approving everything up to a limit of the probability would have earned."""
+
+    def __init__(self, policy: Policy, economics: Economics, explored: Explored = NOTHING) -> None:
+        """`explored`: as of `backtest`."""
+        self._policy, self._economics, self._explored = policy, economics, explored
+        self._seen: list[tuple[float, Decimal, bool]] = []
+
+    def noting(self, cases: Iterable[LoggedCase]) -> Iterator[LoggedCase]:
+        """The same cases, as they go by: three values of each are kept."""
+        for case in cases:
+            if case.probability is not None and case.defaulted is not None:
+                cents = _weight(case, self._explored) * _cents(case.transaction, self._policy)
+                self._seen.append((case.probability, cents, case.defaulted))
+            yield case
+
+    def points(self) -> list[tuple[float, float]]:
+        """(limit, earned in basis points of the volume with a known outcome), one for each hundredth of the cases."""
+        ranked = sorted(self._seen)
+        volume = sum((cents for _, cents, _ in ranked), Decimal(0))
+        earned, points = Decimal(0), [(0.0, 0.0)]
+        step = max(1, len(ranked) // 100)
+        for number, (probability, cents, defaulted) in enumerate(ranked, 1):
+            earned += _earned(cents, defaulted, self._economics)
+            if number % step == 0 or number == len(ranked):
+                points.append((probability, float(earned / volume) * BASIS_POINTS))
+        return points
+
+
 def profit_curve(
     cases: Iterable[LoggedCase], policy: Policy, economics: Economics, explored: Explored = NOTHING
 ) -> list[tuple[float, float]]:
-    """(limit of the probability, earned in basis points of the volume with a known outcome) where everything up to the
-    limit is approved; one point for each hundredth of the cases. `explored`: as of `backtest`."""
-    ranked = sorted(
-        (case.probability, _weight(case, explored) * _cents(case.transaction, policy), case.defaulted)
-        for case in cases
-        if case.probability is not None and case.defaulted is not None
-    )
-    volume = sum((cents for _, cents, _ in ranked), Decimal(0))
-    earned, points = Decimal(0), [(0.0, 0.0)]
-    step = max(1, len(ranked) // 100)
-    for number, (probability, cents, defaulted) in enumerate(ranked, 1):
-        earned += _earned(cents, defaulted, economics)
-        if number % step == 0 or number == len(ranked):
-            points.append((probability, float(earned / volume) * BASIS_POINTS))
-    return points
+    """Of all cases at once (`ProfitCurve`)."""
+    curve = ProfitCurve(policy, economics, explored)
+    deque(curve.noting(cases), maxlen=0)
+    return curve.points()
 
 
 def _weight(case: LoggedCase, explored: Explored, again: Exploration | None = None) -> Decimal:

@@ -1,13 +1,20 @@
-"""`make bench`: ours and its peers side by side, in one run on this machine. Leaves out/bench.json."""
+"""`make bench`: ours and its peers side by side, in one run on this machine. Leaves out/bench.json.
+
+What fails is said and leaves no finding; the others go on, and the run ends with a status of 1.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+import time
+import traceback
 from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import report
+from tests.bench import agreement, report
 from tests.bench.features import features
 from tests.bench.flames import FLAMES
 from tests.bench.history import history
@@ -46,16 +53,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=sorted(BENCHMARKS), help="may be repeated")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="interleaved, of each (%(default)s)")
+    parser.add_argument("--against", type=Path, metavar="FILE", help="an earlier run's bench.json: do both agree?")
     arguments = parser.parse_args()
+    earlier = None if arguments.against is None else json.loads(arguments.against.read_text())
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
     found: list[Finding] = []
+    failed: list[str] = []
     OUT.begin()
     for name in arguments.only or BENCHMARKS:
         FLAMES.benchmark = name
+        began = time.monotonic()
         with console.status(f"{name}: starting") as status:
-            found += BENCHMARKS[name](arguments.rounds, lambda done, name=name: status.update(f"{name}: {done}"))  # type: ignore[misc]
+            try:
+                found += BENCHMARKS[name](arguments.rounds, lambda done, name=name: status.update(f"{name}: {done}"))  # type: ignore[misc]
+            except Exception:  # noqa: BLE001 - whatever it is: it has to be said, and the others are worth having
+                traceback.print_exc()
+                failed.append(name)
             OUT.leave(report.lines_of(found))
-    (console if console.is_terminal else Console(width=WIDTH)).print(report.table(found))
+        console.print(f"{name}: {'failed after ' if name in failed else ''}{time.monotonic() - began:.0f} s")
+    console.print(report.table(found))
+    if earlier is not None:
+        console.print(agreement.table(agreement.compared(earlier, report.lines_of(found))))
+    if failed:
+        sys.exit(f"without a finding: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

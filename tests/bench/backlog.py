@@ -13,7 +13,9 @@ from services.ledger.log_reader import LogReader
 from shared.kafka.connection import client_arguments
 from shared.kafka.producer import OutgoingRecord, ReliableProducer
 from shared.settings import KafkaSettings
+from tests.bench.decided import Decided
 from tests.bench.parts import Worker
+from tests.e2e.system import until
 
 WARM_SHARE = 0.1
 """Of a backlog, before the clock starts: reading begins, and batches grow to their size."""
@@ -31,6 +33,18 @@ class Pace:
     per_second: float
     cpu_ms: float
     """Of all workers together, for each record."""
+
+
+async def by_model(scorers: Sequence[Worker], count: int) -> None:
+    """Wait until they have counted so many decisions of the model, since their start. Raises AssertionError where a
+    fallback made any: that would have been less work."""
+
+    async def counted() -> bool:  # a moment after the topic has them
+        made = [Decided.at(scorer.port) for scorer in scorers]
+        assert not any(each.by_fallback for each in made), made
+        return sum(each.by_model for each in made) >= count
+
+    await until(counted, f"{count} decisions of the model", PATIENCE_S)
 
 
 class Backlog:

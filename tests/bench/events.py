@@ -23,17 +23,18 @@ EVENT_ID = "ce_id"
 """Its header."""
 
 CUSTOMERS = 5_000
-"""Unless told otherwise."""
+"""Unless told otherwise. Who comes after so many, and from which number on, is the caller's choice: a round with the
+customers of the one before finds them with more purchases and larger accounts, and asks for other work."""
 
 PURCHASES_BEFORE = 3
 """That the features of each customer's vector are of."""
 
 
-def purchases(numbers: range, customers: int = CUSTOMERS) -> Iterator[OutgoingRecord]:
-    """Of a second ago, of one customer after the other."""
+def purchases(numbers: range, customers: int = CUSTOMERS, *, first: int = 0) -> Iterator[OutgoingRecord]:
+    """Of a second ago, of one customer after the other. `first`: the number of the first customer."""
     t_us = _now_us() - factories.SECOND_US
     for number in numbers:
-        customer = f"cust_{number % customers:06d}"
+        customer = _name(first + number % customers)
         body = factories.transaction_bytes(number, t_us=t_us, event_id=f"{number:032x}", customer_id=customer)
         yield OutgoingRecord(TRANSACTIONS.name, customer.encode(), body)
 
@@ -50,7 +51,7 @@ def _of_customers() -> list[OutgoingRecord]:
 
 
 def _of(number: int, now_us: int) -> OutgoingRecord:
-    draw, customer = Random(number), f"cust_{number:06d}"
+    draw, customer = Random(number), _name(number)
     state = CustomerState()
     ages_us = sorted((draw.randrange(1, 20 * factories.DAY_US) for _ in range(PURCHASES_BEFORE)), reverse=True)
     for age_us in ages_us:
@@ -73,13 +74,18 @@ def _purchase(draw: Random, customer: str, t_us: int) -> AcceptedTransaction:
     )
 
 
-def vectors(numbers: range) -> Iterator[OutgoingRecord]:
-    """Of as many events, of one customer after the other."""
+def _name(customer: int) -> str:
+    return f"cust_{customer:06d}"
+
+
+def vectors(numbers: range, *, first: int = 0) -> Iterator[OutgoingRecord]:
+    """Of as many events, of one customer after the other. `first`: the number of the first customer."""
     templates = _of_customers()
     for number in numbers:
         template = templates[number % CUSTOMERS]
-        assert template.value is not None
-        headers = dict(template.headers)
+        assert template.value is not None and template.key is not None
+        headers, key = dict(template.headers), _name(first + number % CUSTOMERS).encode()
         old, new = headers[EVENT_ID], f"{number:032x}".encode()
-        value = template.value.replace(old, new)
-        yield replace(template, value=value, headers=[*{**headers, EVENT_ID: new}.items()])
+        # His devices are called after him.
+        value = template.value.replace(old, new).replace(template.key, key)
+        yield replace(template, key=key, value=value, headers=[*{**headers, EVENT_ID: new}.items()])

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,10 @@ from shared.kafka.connection import client_arguments
 from shared.kafka.producer import ReliableProducer
 from shared.settings import KafkaSettings
 from tests.bench.embedded import kafka_and_valkey
+from tests.bench.flames import FLAMES
 from tests.bench.parts import sized
 from tests.bench.purchases import send
+from tests.bench.quix import FEATURES_NAME
 from tests.bench.report import Finding, at_least, finding
 
 PEERS = Path(__file__).parent / "peers"
@@ -53,7 +56,7 @@ PATIENCE_S = 600.0
 STOP_S = 60.0
 """For a peer's last checkpoint."""
 
-OURS, QUIX, BYTEWAX, LOOP = "features", "Quix Streams 3.28", "Bytewax 0.21", "aiokafka, decode alone"
+OURS, QUIX, BYTEWAX, LOOP = "features", FEATURES_NAME, "Bytewax 0.21", "aiokafka, decode alone"
 _COMPUTED_AT = re.compile(rb'"computed_at":"[^"]*"')
 
 Step = Callable[[str], None]
@@ -140,9 +143,11 @@ class Hop:
         program.process.start()
         try:
             first = await self._reached(program, log, self._sent - int((1 - WARM_SHARE) * self._each_round))
-            began, cpu = time.perf_counter(), program.cpu_seconds()
-            last = await self._reached(program, log, self._sent)
-            took, cpu = time.perf_counter() - began, program.cpu_seconds() - cpu
+            ours = program.process.name == OURS
+            with FLAMES.of(program.process.pid, OURS) if ours else nullcontext():
+                began, cpu = time.perf_counter(), program.cpu_seconds()
+                last = await self._reached(program, log, self._sent)
+                took, cpu = time.perf_counter() - began, program.cpu_seconds() - cpu
         finally:
             program.process.stop()
         made = await _count(log, program.output)

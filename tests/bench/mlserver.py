@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from deploy.local.environments import environment_of
@@ -36,4 +37,6 @@ def mlserver(folder: Path, booster: bytes, *, kafka: dict[str, object] | None = 
     (folder / "settings.json").write_text(json.dumps(settings))
     (folder / "model-settings.json").write_text(json.dumps(model))
     command = [str(environment_of(LOCK) / "bin" / "mlserver"), "start", str(folder)]
-    return HttpPeer(command, port, f"/v2/models/{MODEL}/ready")
+    # One row at a time gains nothing by a second thread, which would wait for work by turning.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return HttpPeer(command, port, f"/v2/models/{MODEL}/ready", environment)

@@ -27,6 +27,7 @@ from shared.kafka.admin import ensure_topics
 from shared.kafka.connection import client_arguments
 from shared.settings import BigQuerySettings, KafkaSettings
 from tests.bench.flames import FLAMES
+from tests.bench.http_peer import HttpPeer
 
 READY_S = 600.0
 """For a process to get ready. A machine that is busy with other things is no reason to give a benchmark up."""
@@ -37,6 +38,11 @@ SHARE = float(os.environ.get("BENCH_SHARE", "1"))
 
 def sized(records: int) -> int:
     return max(200, int(records * SHARE))
+
+
+def lasting(seconds: float) -> float:
+    """Of load at a pace, in place of so many records."""
+    return max(1.0, seconds * SHARE)
 
 
 class Parts:
@@ -96,8 +102,8 @@ class Parts:
         process = self._process(f"{name}-{next(self._numbers)}", command, environment)
         return Worker(process, lambda: says in process.log_file.read_text(errors="replace"))
 
-    def program(self, name: str, command: Sequence[str], ready: Callable[[], bool]) -> Worker:
-        return Worker(self._process(name, command, None), ready)
+    def peer(self, name: str, peer: HttpPeer) -> Worker:
+        return Worker(self._process(name, peer.command, peer.environment), peer.ready)
 
     def _process(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None) -> ManagedProcess:
         return ManagedProcess(name, command, log_file=self.folder / f"{name}.log", environment=environment)

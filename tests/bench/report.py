@@ -61,10 +61,17 @@ def finding(
     *,
     peer: tuple[str, Sequence[float]] | None = None,
     limit: tuple[str, Sequence[float]] | None = None,
+    bound: tuple[str, float] | None = None,
     targets: Sequence[Target] = (),
 ) -> Finding:
-    """Medians, and ratios round by round: rounds lie next to each other in time, so a slow minute hits both."""
+    """Medians, and ratios round by round: rounds lie next to each other in time, so a slow minute hits both.
+
+    `bound`: in place of a limit, one that nothing is divided by. The slowest of many answers, or a tail beside another
+    tail, is met or missed; what share of it was used says nothing that would be the same tomorrow.
+    """
     found = Finding(name, unit, median(ours), rounds=tuple(ours), targets=tuple(targets))
+    if bound is not None:
+        found = replace(found, limit_name=bound[0], limit=bound[1])
     if peer is not None:
         found = replace(found, peer_name=peer[0], peer=median(peer[1]), ratio=_ratio(ours, peer[1]))
     if limit is not None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +36,7 @@ from tests.bench.decided import Decided
 from tests.bench.flames import FLAMES
 from tests.bench.http_peer import HttpPeer
 from tests.bench.load import Answers, pack
+from tests.bench.parts import lasting
 from tests.bench.report import Finding, at_least, at_most, finding
 from tests.e2e.system import Log, until
 from tests.factories import transaction
@@ -51,7 +53,12 @@ second of a round."""
 WARM_S, ROUND_S, PACED_S = 3.0, 6.0, 10.0
 SETTLING_S = 1.0
 """Of a paced round, not counted: both cores have just written its requests, and nothing is as warm as it stays."""
+FEW = 0.001
+"""Of a round's purchases may meet a Valkey that keeps them waiting for too long, on a machine that does other things as
+well. So few cheap answers change no figure; more would be another measurement."""
+
 WITHOUT_VALKEY_PER_SECOND = 200.0
+WITHOUT_VALKEY_S = 3.0
 DEADLINE_MS = 100
 
 OURS, MLSERVER, BENTOML = "scorer", mlserver.NAME, bentoml.NAME
@@ -80,7 +87,7 @@ class Servers:
             "SCORER__RATE_BURST": "1000000",
         }
         self._services = {"features": Service("features", features), "scorer": Service("scorer", operations)}
-        self.numbers = iter(range(1_000_000_000))
+        self._purchases, self._others = count(), count()
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -146,16 +153,16 @@ class Servers:
         await until(decided, "the customers' past")
 
     def purchase(self) -> dict[str, Any]:
-        number = next(self.numbers)
+        number = next(self._purchases)
         customer = f"cust_{number % CUSTOMERS:06d}"
         occurred = datetime.now(UTC) - timedelta(seconds=1)
         return transaction(number, customer_id=customer, occurred_at=canonical_time(occurred))
 
-    def requests(self, server: str, count: int, headers: str = "") -> Iterator[bytes]:
+    def requests(self, server: str, many: int, headers: str = "") -> Iterator[bytes]:
         """Whole requests. `headers`: more of them, each line with its end."""
-        for _ in range(count):
+        for _ in range(many):
             if server == OURS:
-                own = f"Authorization: Bearer {self.key}\r\nIdempotency-Key: {next(self.numbers)}\r\n"
+                own = f"Authorization: Bearer {self.key}\r\nIdempotency-Key: {next(self._others)}\r\n"
                 yield _request("/v1/decisions", self.purchase(), own + headers)
             elif server == MLSERVER:
                 inputs = {"name": "x", "shape": [1, self.width], "datatype": "FP32", "data": self._vector()}
@@ -166,14 +173,14 @@ class Servers:
                 yield _request("/empty", {})
 
     def _vector(self) -> list[float]:
-        drawn: list[float] = np.random.default_rng(next(self.numbers)).random(self.width).round(4).tolist()
+        drawn: list[float] = np.random.default_rng(next(self._others)).random(self.width).round(4).tolist()
         return drawn
 
     def load(self, server: str, seconds: float, *, rate: float | None = None, headers: str = "") -> Answers:
         """Raises AssertionError where the client had too few requests."""
         most = MOST_PER_SECOND if server == EMPTY else MOST_PER_SECOND // 3
-        count = int(seconds * (rate or most)) + CONNECTIONS
-        path = pack(self.requests(server, count, headers), self.folder / "requests")
+        many = int(seconds * (rate or most)) + CONNECTIONS
+        path = pack(self.requests(server, many, headers), self.folder / "requests")
         told = self.folder / "answers"
         given = (self.ports[server], path, told, CONNECTIONS, seconds, *([rate] if rate else []))
         command = [sys.executable, "-m", "tests.bench.load", *map(str, given)]
@@ -206,10 +213,11 @@ class Servers:
 
 
 def check_decided(answers: Answers, made: Decided, *, by_fallback: bool) -> None:
-    """Each purchase was new, so each that was answered was decided, all of them by the one or by the other. Raises
-    AssertionError."""
-    meant, other = (made.by_fallback, made.by_model) if by_fallback else made
-    assert meant >= answers.statuses[200] and not other, (made, answers.statuses)
+    """Each purchase was new, so each that was answered was decided, all but FEW of them as they were meant to be.
+    Raises AssertionError."""
+    other = made.by_model if by_fallback else made.by_fallback
+    assert made.together >= answers.statuses[200], (made, answers.statuses)
+    assert other <= FEW * made.together, (made, answers.statuses)
 
 
 def _request(path: str, asked: dict[str, Any], headers: str = "") -> bytes:
@@ -226,25 +234,26 @@ def rest(rounds: int, step: Step) -> list[Finding]:
             step("servers are up")
             assert servers.ask()["degraded"] is None, "the customers' past isn't there"
             for server in ALL:
-                servers.load(server, WARM_S)
+                servers.load(server, lasting(WARM_S))
             step("warm")
             rates: dict[str, list[float]] = {server: [] for server in ALL}
             for number in range(rounds):
                 for server in ALL:
                     if server == OURS:
                         with FLAMES.of(servers.scorer.pid, OURS):
-                            answers = servers.decide(ROUND_S)
+                            answers = servers.decide(lasting(ROUND_S))
                     else:
-                        answers = servers.load(server, ROUND_S)
+                        answers = servers.load(server, lasting(ROUND_S))
                     assert set(answers.statuses) == {200}, (server, answers.statuses)
                     rates[server].append(answers.rate)
                 step(f"round {number + 1}")
             half = sorted(rates[OURS])[rounds // 2] / 2
-            paced = [_settled(servers.decide(SETTLING_S + PACED_S, rate=half), half) for _ in range(rounds)]
+            paced = [_settled(servers.decide(SETTLING_S + lasting(PACED_S), rate=half), half) for _ in range(rounds)]
             step("at half of its rate")
-            hurried = [servers.decide(ROUND_S, headers=f"Deadline-Ms: {DEADLINE_MS}\r\n") for _ in range(rounds)]
+            deadline = f"Deadline-Ms: {DEADLINE_MS}\r\n"
+            hurried = [servers.decide(lasting(ROUND_S), headers=deadline) for _ in range(rounds)]
             step("under a deadline")
-            away = _without_valkey(servers)
+            away = _without_valkey(servers, rounds)
             step("without Valkey")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -258,16 +267,14 @@ def rest(rounds: int, step: Step) -> list[Finding]:
         finding("REST decisions", "requests/s", rates[OURS], peer=(BENTOML, rates[BENTOML])),
         finding("REST decisions", "requests/s", rates[OURS], peer=(BARE, rates[BARE])),
         finding(
-            "REST p99 at half of its rate", "ms", p99, limit=("15 ms", [15.0] * rounds), targets=[at_most("ours", 15.0)]
+            "REST p99 at half of its rate", "ms", p99, bound=("15 ms", 15.0), targets=[at_most("ours", 15.0)]
         ),
         finding(
             f"REST slowest admitted, deadline {DEADLINE_MS} ms, full load", "ms",
-            [_slowest(answers) for answers in hurried], limit=(f"{DEADLINE_MS} ms", [float(DEADLINE_MS)] * rounds),
+            [_slowest(answers) for answers in hurried], bound=(f"{DEADLINE_MS} ms", DEADLINE_MS),
             targets=[at_most("ours", DEADLINE_MS)],
         ),
-        finding(
-            "REST p99 without Valkey", "ms", [away], limit=("30 ms", [30.0]), targets=[at_most("ours", 30.0)]
-        ),
+        finding("REST p99 without Valkey", "ms", away, bound=("30 ms", 30.0), targets=[at_most("ours", 30.0)]),
     ]  # fmt: skip
 
 
@@ -284,14 +291,17 @@ def _slowest(answers: Answers) -> float:
     return max(admitted) * 1000
 
 
-def _without_valkey(servers: Servers) -> float:
-    """p99 of flagged answers in ms."""
+def _without_valkey(servers: Servers, rounds: int) -> list[float]:
+    """p99 of flagged answers in ms, round by round."""
     servers.stack.valkey.kill()
     assert servers.ask()["degraded"] is not None
-    answers = servers.decide(ROUND_S, rate=WITHOUT_VALKEY_PER_SECOND, by_fallback=True)
-    assert set(answers.statuses) == {200}, answers.statuses
+    p99: list[float] = []
+    for _ in range(rounds):
+        answers = servers.decide(lasting(WITHOUT_VALKEY_S), rate=WITHOUT_VALKEY_PER_SECOND, by_fallback=True)
+        assert set(answers.statuses) == {200}, answers.statuses
+        p99.append(answers.percentile(0.99) * 1000)
     assert servers.ask()["degraded"] is not None
     servers.stack.valkey.start()
     while servers.ask()["degraded"] is not None:
         time.sleep(0.1)
-    return answers.percentile(0.99) * 1000
+    return p99

@@ -18,15 +18,16 @@ from shared.contracts.identity import partition_of
 from shared.contracts.topics import DECISIONS, FEATURES
 from shared.kafka.producer import OutgoingRecord
 from tests.bench import booster
-from tests.bench.backlog import Backlog, Pace
-from tests.bench.events import purchases, vectors
+from tests.bench.backlog import Backlog, Pace, by_model
+from tests.bench.events import CUSTOMERS, purchases, vectors
 from tests.bench.parts import Parts, sized
 from tests.bench.report import Finding, at_least, at_most, finding
 
 EVENTS = 20_000
 """In a round of each: some seconds of one process."""
 
-OUTPUT = {"scorer": DECISIONS.name, "features": FEATURES.name}
+SCORER = "scorer"
+OUTPUT = {SCORER: DECISIONS.name, "features": FEATURES.name}
 """In this order: what the features service makes would be the scorer's to decide."""
 
 GAIN = 1.6
@@ -70,25 +71,28 @@ def _findings(service: str, one: Sequence[Pace], two: Sequence[Pace]) -> list[Fi
 
 
 async def _paces(parts: Parts, service: str, rounds: int, step: Step) -> tuple[list[Pace], list[Pace]]:
-    """Of one process and of two, round by round. Each time they are started anew: who has left owns nothing."""
+    """Of one process and of two, round by round, by turns first. Each time they are started anew: who has left owns
+    nothing. Each time their customers are new: what is known of somebody, and has to be carried, would grow."""
     paces: tuple[list[Pace], list[Pace]] = ([], [])
-    each, sent = sized(EVENTS), 0
+    each, times = sized(EVENTS), 0
     async with Backlog.open(parts.kafka) as backlog:
         for number in range(rounds):
-            for processes in (1, 2):
-                events = _events(service, range(sent, sent + each))
-                sent += each
+            for processes in (1, 2) if number % 2 == 0 else (2, 1):
+                events = _events(service, range(times * each, (times + 1) * each), times * CUSTOMERS)
+                times += 1
                 workers = [parts.service(service) for _ in range(processes)]
                 with ExitStack() as running:
                     for worker in workers:
                         running.enter_context(worker.running())
                     paces[processes - 1].append(await backlog.pace(workers, events, OUTPUT[service]))
+                    if service == SCORER:
+                        await by_model(workers, each)
             step(f"{service}, round {number + 1}")
     return paces
 
 
-def _events(service: str, numbers: range) -> list[OutgoingRecord]:
-    return list(vectors(numbers) if service == "scorer" else purchases(numbers))
+def _events(service: str, numbers: range, first: int) -> list[OutgoingRecord]:
+    return list(vectors(numbers, first=first) if service == SCORER else purchases(numbers, first=first))
 
 
 def busiest(partitions: int, processes: int) -> float:

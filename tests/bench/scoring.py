@@ -1,5 +1,6 @@
-"""Ten million rows of Parquet through `trainer score`, beside a bare loop over the same ONNX session on the same
-arrays in as many threads: rows a second, and the most memory that the process ever had."""
+"""Rows of Parquet through `trainer score`, beside a bare loop over the same ONNX session on the same arrays in as many
+threads, and beside XGBoost's own prediction from them; and ten million of them once, for the most memory that the
+process ever had."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+import xgboost
 from numpy.typing import NDArray
 
 from services.trainer.examples import Examples
@@ -25,9 +27,12 @@ from services.trainer.families import INPUT, PROBABILITY_OUTPUT
 from services.trainer.scoring.run import BATCH_ROWS
 from tests.bench import booster
 from tests.bench.onnx_session import session_of
+from tests.bench.parts import sized
 from tests.bench.report import Finding, at_least, at_most, finding
 
-ROWS = 10_000_000
+ROWS, EVERY_ROW = 1_000_000, 10_000_000
+"""In a round, and once."""
+
 MOST_MIB = 2048.0
 LOOK_S = 0.2
 BLOCKS_IN_A_GROUP = 64
@@ -40,41 +45,45 @@ Step = Callable[[str], None]
 
 
 def scoring(rounds: int, step: Step) -> list[Finding]:
-    """`SCORE_ROWS`: fewer rows, to try it."""
-    rows = int(os.environ.get("SCORE_ROWS", ROWS))
+    rows, every_row = sized(ROWS), sized(EVERY_ROW)
     folder = Path(tempfile.mkdtemp(prefix="flit-bench-"))
     try:
-        examples, files = booster.examples(), booster.train(folder / "models").files
+        examples, trained = booster.examples(), booster.train(folder / "models")
+        files = trained.files
         blocks = [examples.take(_drawn(len(examples), number)) for number in range(4)]
+        _write(folder / "every-row.parquet", blocks, every_row)
         _write(folder / "in.parquet", blocks, rows)
         arrays = [block.columns(tuple(files.manifest.feature_names)) for block in blocks]
         session = session_of(files.onnx)
         step("rows are written")
         bare(session, arrays, len(arrays) * BATCH_ROWS, THREADS)
+        _, mib = _score(folder, "every-row.parquet", THREADS)
+        step(f"{every_row:,} rows are scored")
         rates: dict[int, list[float]] = {threads: [] for threads in (THREADS, 1)}
-        loops: dict[int, list[float]] = {threads: [] for threads in (THREADS, 1)}
-        memory: list[float] = []
+        loops: dict[int, list[float]] = {threads: [] for threads in rates}
+        natives: dict[int, list[float]] = {threads: [] for threads in rates}
         for number in range(rounds):
             for threads in rates:
                 loops[threads].append(bare(session, arrays, rows, threads))
-                rate, mib = _score(folder, "--threads", str(threads))
-                rates[threads].append(rate)
-                if threads == THREADS:
-                    memory.append(mib)
+                natives[threads].append(native(trained.xgboost, arrays, rows, threads))
+                rates[threads].append(_score(folder, "in.parquet", threads)[0])
             step(f"round {number + 1}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    name, most = f"batch scoring, {rows:,} rows", ("2 GiB", [MOST_MIB] * rounds)
     return [
         *(
             finding(
-                f"{name}, threads: {threads}", "rows/s", rates[threads],
+                f"batch scoring, threads: {threads}", "rows/s", rates[threads],
+                peer=(f"XGBoost's own, threads: {threads}", natives[threads]),
                 limit=(f"bare ONNX loop, threads: {threads}", loops[threads]),
                 targets=[at_least("of_limit", SHARE_OF_LOOP)],
             )
             for threads in rates
         ),
-        finding(f"{name}, most memory", "MiB", memory, limit=most, targets=[at_most("ours", MOST_MIB)]),
+        finding(
+            f"batch scoring, {every_row:,} rows, most memory", "MiB", [mib], limit=("2 GiB", [MOST_MIB]),
+            targets=[at_most("ours", MOST_MIB)],
+        ),
     ]  # fmt: skip
 
 
@@ -107,11 +116,20 @@ def bare(session: Any, arrays: list[Matrix], rows: int, threads: int) -> float:
         return rows / (time.perf_counter() - began)
 
 
-def _score(folder: Path, *more: str) -> tuple[float, float]:
+def native(booster: bytes, arrays: list[Matrix], rows: int, threads: int) -> float:
+    """Rows a second of XGBoost itself, on the same arrays; each batch by all threads."""
+    predicting = xgboost.Booster({"nthread": threads}, model_file=bytearray(booster))
+    began = time.perf_counter()
+    for number in range(-(-rows // BATCH_ROWS)):
+        predicting.inplace_predict(arrays[number % len(arrays)])
+    return rows / (time.perf_counter() - began)
+
+
+def _score(folder: Path, rows: str, threads: int) -> tuple[float, float]:
     """Rows a second from the first row read to the last one written, and the process's largest resident set in MiB."""
     output = folder / "out.parquet"
     command = [sys.executable, "-m", "services.trainer", "score"]
-    command += ["--input", str(folder / "in.parquet"), "--output", str(output), *more]
+    command += ["--input", str(folder / rows), "--output", str(output), "--threads", str(threads)]
     environment = os.environ | {"MODEL_REGISTRY__URI": str(folder / "models"), "METRICS__PORT": "0"}
     most_kib = 0
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:

@@ -37,7 +37,7 @@ from tests.unit.sink.records import PARTITIONS, record
 ROWS = 20_000
 """In a round: some seconds."""
 
-LOOK_S = 0.1
+LOOK_S = 0.05
 ACKNOWLEDGED = f'flit_sink_rows_total{{table="{FEATURES.id}"}}'
 SINK, DEFAULT, INSERT_ALL, BARE = "sink", "default", "insertAll", "bare"
 OTHERS = {DEFAULT: "appends to the default stream", INSERT_ALL: "insertAll", BARE: "bare Storage Write client loop"}

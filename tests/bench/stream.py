@@ -18,21 +18,18 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from deploy.local.services import metrics_of
 from services.scorer.settings import ScorerSection
 from shared.contracts.topics import DECISIONS
 from shared.deciding import matrix_of
 from shared.deciding.onnx_model import INPUT, PROBABILITIES
 from shared.kafka.producer import OutgoingRecord
 from tests.bench import booster, mlserver, quix
-from tests.bench.backlog import Backlog, Pace
+from tests.bench.backlog import Backlog, Pace, by_model
 from tests.bench.booster import Booster
-from tests.bench.decided import Decided
-from tests.bench.events import vectors
+from tests.bench.events import CUSTOMERS, vectors
 from tests.bench.onnx_session import session_of
 from tests.bench.parts import Parts, Worker, sized
 from tests.bench.report import Finding, at_least, finding
-from tests.e2e.system import until
 
 VECTORS, SLOWER = 20_000, 4_000
 """In a round: some seconds of ours, and of MLServer."""
@@ -43,7 +40,8 @@ QUIX_IN, QUIX_OUT = "bench-quix-vectors", "bench-quix-answers"
 SENT = "bench-sent"
 
 CHUNK = ScorerSection().chunk_records
-ONNX_ROWS = 100_000
+ONNX_ROWS, SENT_RECORDS = 100_000, 100_000
+"""Of the limits, which would be over in half a second with as few as ours."""
 
 Step = Callable[[str], None]
 
@@ -93,7 +91,7 @@ def stream(rounds: int, step: Step) -> list[Finding]:
 
 
 def _start(parts: Parts, trained: Booster, running: ExitStack) -> Programs:
-    """Settled in: each has its partitions."""
+    """Up, and joining their groups: each has its partitions once the first round is over."""
     for topic in (MLSERVER_IN, MLSERVER_OUT, QUIX_IN, QUIX_OUT, SENT):
         parts.create_topic(topic)
     runtime = {
@@ -107,7 +105,7 @@ def _start(parts: Parts, trained: Booster, running: ExitStack) -> Programs:
         parts,
         trained,
         parts.service("scorer"),
-        parts.program("mlserver", theirs.command, theirs.ready),
+        parts.peer("mlserver", theirs),
         quix.scorer(parts, trained, QUIX_IN, QUIX_OUT),
     )
     for worker in (programs.ours, programs.mlserver, programs.quix):
@@ -125,7 +123,7 @@ async def _rounds(
     each, fewer = sized(VECTORS), sized(SLOWER)
     async with Backlog.open(programs.parts.kafka) as backlog:
         for number in range(rounds + 1):  # the first one warms up
-            batch = list(vectors(range(number * each, (number + 1) * each)))
+            batch = list(vectors(range(number * each, (number + 1) * each), first=number * CUSTOMERS))
             taken = {
                 OURS: await backlog.pace([programs.ours], batch, DECISIONS.name),
                 MLSERVER: await backlog.pace([programs.mlserver], programs.questions(batch[:fewer]), MLSERVER_OUT),
@@ -134,21 +132,16 @@ async def _rounds(
             if number:
                 for name, pace in taken.items():
                     paces[name].append(pace)
-                sent.append(_sent(programs.parts, each))
+                sent.append(_sent(programs.parts, sized(SENT_RECORDS), different=each))
                 rows.append(_rows(programs.trained, batch))
                 step(f"round {number}")
-
-        async def scored() -> bool:
-            """By the model: none by a fallback."""
-            return Decided.of(metrics_of(programs.ours.port)).by_model == (rounds + 1) * each
-
-        await until(scored, "a decision of the model on each vector")
+        await by_model([programs.ours], (rounds + 1) * each)
     return paces, sent, rows
 
 
-def _sent(parts: Parts, count: int) -> float:
-    """Records that aiokafka alone sends a second: those of our decisions."""
-    arguments = (parts.kafka.bootstrap_servers, DECISIONS.name, SENT, str(count))
+def _sent(parts: Parts, count: int, *, different: int) -> float:
+    """Records that aiokafka alone sends a second: `different` of our decisions, over and over."""
+    arguments = (parts.kafka.bootstrap_servers, DECISIONS.name, SENT, str(count), str(different))
     command = [sys.executable, "-m", "tests.bench.peers.produce", *arguments]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

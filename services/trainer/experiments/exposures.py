@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,11 @@ from shared.model_artifact.registry import Pointer
 from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables
 from shared.warehouse.views import cancelled, latest_verdicts, plan_days
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Values = Sequence[Any] | NDArray[Any]
 
 APPROVE, DECLINE = Verdict.APPROVE.value, Verdict.DECLINE.value
 
@@ -196,16 +201,29 @@ def read_all(warehouse: Warehouse, since_us: int, until_us: int) -> Exposures:
     alone until then. Erased customers are left out. Raises WarehouseUnavailable."""
     bounds = {"project": warehouse.project, "since_us": since_us, "until_us": until_us}
     earliest_us = warehouse.rows(_EARLIEST.format(**bounds))["earliest"][0].as_py()
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, Values] = {}
     watched_us = 0
     if earliest_us is not None:
         found = warehouse.rows(_EXPOSURES.format(**bounds, earliest_us=earliest_us))
-        columns = {name: found[name].to_pylist() for name in found.column_names}
-        watched_us = warehouse.watched_until(max(columns.get("occurred_us") or [0]))
+        columns = {name: _values(found[name]) for name in found.column_names}
+        watched_us = warehouse.watched_until(int(max(columns["occurred_us"], default=0)))
     return _ordered(columns, watched_us)
 
 
-def _ordered(columns: dict[str, list[Any]], watched_us: int = 0) -> Exposures:
+def _values(column: pyarrow.ChunkedArray) -> NDArray[Any]:
+    """Numbers, NaN for null; or texts, None for null, each of them in memory once: an experiment has millions of rows,
+    and what most columns say is one of a few things."""
+    import pyarrow
+    import pyarrow.compute
+
+    if not pyarrow.types.is_string(column.type):
+        return np.asarray(pyarrow.compute.cast(column, pyarrow.float64()).to_numpy())
+    encoded = column.combine_chunks().dictionary_encode()
+    told: NDArray[np.object_] = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
+    return np.take(told, np.asarray(encoded.indices.fill_null(len(told) - 1)))
+
+
+def _ordered(columns: Mapping[str, Values], watched_us: int = 0) -> Exposures:
     event, decided = columns.get("event_id", []), columns.get("decided_us", [])
     order = np.lexsort((np.array(event, dtype=str), np.array(decided, dtype=np.int64)))
 

@@ -7,9 +7,10 @@ somebody looks: each has its part of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import log
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +22,24 @@ from services.trainer.experiments.limits import Limits
 from shared.contracts.enumerations import VALUES
 from shared.experiments import CHAMPION, Experiment
 
+if TYPE_CHECKING:
+    from services.trainer.promotion.pairs import Pairs
+
 SAMPLE_RATIO, DECLINES, LATENCY, CALIBRATION, APPROVAL_BY_GROUP = (
     "sample-ratio", "decline-rate", "latency", "calibration", "approval-by-group",
 )  # fmt: skip
 GUARDRAILS = (SAMPLE_RATIO, DECLINES, LATENCY, CALIBRATION, APPROVAL_BY_GROUP)
 
 AGES = (*VALUES["customer", "age_bracket"], "unknown")
-STATES = 64
-"""At least as many as there are (states, districts and territories of the US, and `unknown`): how many tests share the
-part of the false alarms has to be fixed beforehand. One more costs next to nothing, since evidence counts in
-logarithms."""
+OTHERS = "others"
+_STATES = (
+    "AL AK AZ AR CA CO CT DE FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR PA "
+    "RI SC SD TN TX UT VT VA WA WV WI WY DC AS GU MP PR VI AA AE AP unknown"
+)
+STATES = frozenset(_STATES.split())
+"""Of the US, with its districts, territories and military addresses, as the post writes them. How many tests share the
+part of the false alarms has to be fixed beforehand, and what a producer writes here is free text: what it writes else
+is taken together."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +115,24 @@ def _calibration(mine: Exposures, arm: str, tolerance: float, alpha: float) -> F
     return Finding(CALIBRATION, arm, max(more, fewer), -log(alpha / 2), what, len(known))
 
 
+TESTS = {"age_bracket": len(AGES), "state": len(STATES) + 1}
+"""How many groups a dimension may have."""
+
+
+def groups_of(rows: Exposures | Pairs, dimension: str) -> NDArray[np.str_]:
+    """[n] which group of the dimension each row is in."""
+    said = getattr(rows, dimension).astype(str)
+    return np.where(np.isin(said, [*STATES]), said, OTHERS) if dimension == "state" else said
+
+
 def _groups(mine: Exposures, champion: Exposures, arm: str, limit: float, alpha: float) -> Finding:
     """Half of the false alarms for the age brackets together, half for the states."""
-    dimensions: Sequence[tuple[str, int]] = (("age_bracket", len(AGES)), ("state", STATES))
     worst: Finding | None = None
-    for dimension, tests in dimensions:
+    for dimension, tests in TESTS.items():
         needed = -log(alpha / 2 / tests)
-        for group in np.unique(getattr(mine, dimension).astype(str)):
-            one, other = (rows.take(getattr(rows, dimension) == group) for rows in (mine, champion))
+        groups = [groups_of(rows, dimension) for rows in (mine, champion)]
+        for group in np.unique(groups[0]):
+            one, other = (rows.take(of == group) for rows, of in zip((mine, champion), groups, strict=True))
             here, there = one.count(one.decision != APPROVE), other.count(other.decision != APPROVE)
             what = _compared(f"not approved of {dimension.replace('_', ' ')} {group}", here, there, limit)
             found = Finding(APPROVAL_BY_GROUP, arm, evidence.of_excess(here, there, limit), needed, what, here.trials)

@@ -70,7 +70,7 @@ def _load(name: str, found: Found) -> type[ModelFamily]:
     where = f"{found.entry.value} of {found.distribution}"
     try:
         family = found.entry.load()
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, OSError) as error:  # the last of a library of the system's that it needs
         raise FamilyRefused(f"the family {name}, {where}, can't be loaded: {error}") from error
     if not (isinstance(family, type) and issubclass(family, ModelFamily)) or inspect.isabstract(family):
         raise FamilyRefused(f"the family {name}, {where}, is no complete subclass of ModelFamily")

@@ -34,15 +34,16 @@ LOSSES = 31
 
 
 def performance(dossier: Dossier, limits: GateLimits) -> GateVerdict:
-    """A champion of another feature set, which can't be compared, isn't beaten; one that can't be read, or none, leaves
-    the rule to beat."""
+    """A champion that serves and can't be compared (of another feature set, or signed by a key that isn't trusted here)
+    isn't beaten; one that can't be read, or none, leaves the rule to beat."""
     champion = dossier.champion
     comparisons = list(_compared(dossier, limits))
     passed = all(better for better, _ in comparisons)
     said = "; ".join(text for _, text in comparisons)
     if champion.probability is None:
         passed = passed and champion.absent
-        said = f"no champion to beat: {champion.trouble or 'no model is in service'}; {said}"
+        what = f"champion {champion.version} can't be compared" if champion.serves else "no champion to beat"
+        said = f"{what}: {champion.trouble or 'no model is in service'}; {said}"
     return GateVerdict(PERFORMANCE, passed, said)
 
 

@@ -16,6 +16,7 @@ from services.trainer.commands import Trainer
 from services.trainer.examples import TooFewExamples, TrainingRefused
 from services.trainer.experiments.guarding import Guard
 from services.trainer.export import ExportRefused
+from services.trainer.families import FamilyRefused
 from services.trainer.job import Answer, Job
 from services.trainer.ladder_commands import Climbing
 from services.trainer.lifecycle.harm import Harm
@@ -168,7 +169,7 @@ class Watching(Job):
             except Busy as busy:
                 log.info("training_put_off", trigger=trigger, reason=str(busy))
                 return Came.BUSY
-            except (TrainingRefused, ExportRefused, LadderRefused, PromotionConflict) as refused:
+            except (TrainingRefused, ExportRefused, FamilyRefused, LadderRefused, PromotionConflict) as refused:
                 log.warning("training_in_vain", trigger=trigger, reason=str(refused))
                 return Came.IN_VAIN
         log.info("training_done", trigger=trigger, version=answer["version"], promoted=answer["promoted"])

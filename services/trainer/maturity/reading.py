@@ -6,7 +6,7 @@ import numpy as np
 
 from services.trainer.examples import TrainingRefused
 from services.trainer.maturity.known import NONE_YET, Known, Outcomes, known_at
-from services.trainer.warehouse import Warehouse, examples_of, examples_query
+from services.trainer.warehouse import Warehouse, examples_query
 from shared.contracts.identity import from_epoch_micros
 from shared.policy.exploration import Propensity
 from shared.warehouse import views
@@ -21,10 +21,12 @@ def known_purchases(warehouse: Warehouse, as_of_us: int, feature_set: str, prope
     seen = views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})")
     source = views.examples(seen, "LEFT JOIN").replace("{project}", warehouse.project)
     which = f"e.occurred_at <= TIMESTAMP_MICROS({as_of_us:d}) AND e.mature_at IS NOT NULL"
-    found = warehouse.rows(examples_query(warehouse.project, feature_set, f"({source})", which))
-    if found.num_rows == 0:
+    select = examples_query(warehouse.project, feature_set, f"({source})", which)
+    read = warehouse.examples(select, feature_set, propensity)
+    if read is None:
         moment = from_epoch_micros(as_of_us)
         raise TrainingRefused(f"no purchase of the feature set {feature_set} was lent by {moment}")
+    examples, found = read
     outcomes = Outcomes(
         observed_us=np.array(
             [NONE_YET if at is None else at for at in found["outcome_us"].to_pylist()], dtype=np.int64
@@ -33,4 +35,4 @@ def known_purchases(warehouse: Warehouse, as_of_us: int, feature_set: str, prope
         missed_days=np.array(found["missed_days"].to_pylist(), dtype=np.float64),  # None becomes NaN
         source=np.array(found["source"].to_pylist(), dtype=object),
     )
-    return known_at(as_of_us, examples_of(found, feature_set, propensity), outcomes)
+    return known_at(as_of_us, examples, outcomes)

@@ -18,8 +18,9 @@ MOST_MISSING = 0.2
 """By how much the share of purchases without a value may rise: then a source no longer sends a field."""
 
 MOST_DEGRADED = 0.2
-"""Share that a fallback decided for want of the customer's past: then what holds the states is in trouble. Where no
-model is in service, or it fails, nothing is wrong with the input."""
+"""Share that a fallback decided though there was a model, for the vector's sake: it was made by another version of the
+features. Where no model is in service, or it fails, nothing is wrong with the input; and what is answered while a past
+is made anew is on no topic, and so not here."""
 _THE_MODELS = frozenset({Degraded.NO_MODEL, Degraded.MODEL_FAILED})
 
 MOST_LACKING, SOME_LACKING = 0.02, 20

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from services.trainer.evaluate import Economics, earnings
 from services.trainer.experiments import evidence
 from services.trainer.experiments.exposures import APPROVE, DECLINE
-from services.trainer.experiments.guardrails import AGES, APPROVAL_BY_GROUP, CALIBRATION, DECLINES, STATES, Finding
+from services.trainer.experiments.guardrails import (
+    APPROVAL_BY_GROUP,
+    CALIBRATION,
+    DECLINES,
+    TESTS,
+    Finding,
+    groups_of,
+)
 from services.trainer.experiments.limits import Limits
 from services.trainer.promotion.pairs import Pairs
 
@@ -91,8 +98,8 @@ def _worst_group(
     """Half of the false alarms for the age brackets together, half for the states."""
 
     def groups() -> Iterator[Finding]:
-        for dimension, tests in (("age_bracket", len(AGES)), ("state", STATES)):
-            column = getattr(known, dimension).astype(str)
+        for dimension, tests in TESTS.items():
+            column = groups_of(known, dimension)
             for group in np.unique(column):
                 what = f"not approved of {dimension.replace('_', ' ')} {group}"
                 rows = column == group

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 import uvloop
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.features.pipeline import LogRecord, decode
 from services.features.settings import FeaturesSection
@@ -36,6 +36,13 @@ def decoded(record: Any, target: str) -> OutgoingRecord:
     return OutgoingRecord(target, record.key, encode(accepted.transaction), [], record.partition)
 
 
+async def _send(
+    producer: ReliableProducer, consumer: AIOKafkaConsumer, made: list[OutgoingRecord], read: dict[TopicPartition, int]
+) -> None:
+    await producer.send_all(made)
+    await consumer.commit(read)
+
+
 async def run(brokers: str, source: str, target: str) -> None:
     """What our own consumer and producer are set to: idempotent, acks=all, each batch awaited."""
     stop = asyncio.Event()
@@ -45,12 +52,17 @@ async def run(brokers: str, source: str, target: str) -> None:
     producer = ReliableProducer(settings)
     await consumer.start()
     await producer.start()
+    before: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    before.set_result(None)
     while not stop.is_set():
         fetched = await consumer.getmany(timeout_ms=100, max_records=AT_ONCE)
         records = [record for of_partition in fetched.values() for record in of_partition]
         if records:
-            await producer.send_all([decoded(record, target) for record in records])
-            await consumer.commit()
+            made = [decoded(record, target) for record in records]
+            await before  # one batch on its way while the next one is decoded
+            read = {partition: of_partition[-1].offset + 1 for partition, of_partition in fetched.items()}
+            before = asyncio.ensure_future(_send(producer, consumer, made, read))
+    await before
     await producer.stop()
     await consumer.stop()
 

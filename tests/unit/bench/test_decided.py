@@ -43,6 +43,8 @@ def test_a_scorer_that_says_nothing_has_not_decided_nothing(monkeypatch: pytest.
         (Decided(8, 0), False, False),
         (Decided(0, 9), True, True),
         (Decided(1, 8), True, False),
+        (Decided(9_990, 10), False, True),
+        (Decided(9_989, 11), False, False),
     ],
 )
 def test_a_round_is_decided_by_the_one_that_is_measured(made: Decided, by_fallback: bool, passes: bool) -> None:

@@ -23,6 +23,17 @@ def test_the_scorer_takes_each_vector_for_an_event_of_its_own() -> None:
     assert all(vector.features["purchases_30d"] for vector in read), "vectors of customers without a past"
 
 
+def test_customers_of_another_round_are_others_and_buy_the_same() -> None:
+    one, other = list(vectors(NUMBERS)), list(vectors(NUMBERS, first=CUSTOMERS))
+    bought = [
+        [read_vector(each.value, each.key, schema_version_of(each.headers)).vector for each in of]
+        for of in (one, other)
+    ]
+    assert not {vector.customer_id for vector in bought[0]} & {vector.customer_id for vector in bought[1]}
+    assert [vector.features for vector in bought[0]] == [vector.features for vector in bought[1]]
+    assert not {each.key for each in purchases(NUMBERS)} & {each.key for each in purchases(NUMBERS, first=CUSTOMERS)}
+
+
 def test_the_sink_makes_a_row_of_each_vector() -> None:
     for number, each in enumerate(vectors(NUMBERS)):
         assert each.key is not None

@@ -32,6 +32,11 @@ def test_what_is_written_has_the_fields_of_the_contract_and_no_other() -> None:
     assert table(found).row_count == 1
 
 
+def test_nothing_is_divided_by_a_bound() -> None:
+    (line,) = lines_of([finding("x", "ms", [3.0, 5.0, 4.0], bound=("15 ms", 15.0))])
+    assert (line["limit_name"], line["limit"], line["of_limit"]) == ("15 ms", 15.0, None)
+
+
 def _shown(found: Finding) -> str:
     written = io.StringIO()
     Console(file=written, width=200).print(table([found]))

@@ -15,6 +15,7 @@ from services.trainer.export import (
     ExportRefused,
     check_parity,
     golden_vectors,
+    graph_of,
     run_onnx,
     with_missing_values,
 )
@@ -60,6 +61,28 @@ Fitted = tuple[ModelFamily, NDArray[np.float32]]
 def fitted(request: pytest.FixtureRequest) -> Fitted:
     candidate = BUILD[request.param]()
     return candidate, fit(candidate).features
+
+
+class Speechless(Logistic):
+    """Has an answer for no row that lacks something."""
+
+    def raw_probability(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.where(np.isnan(matrix).any(axis=1), np.nan, super().raw_probability(matrix))
+
+    def export_onnx(self) -> bytes:
+        raise RuntimeError("no converter")
+
+
+def test_a_library_without_an_answer_is_not_answered_alike() -> None:
+    candidate = Speechless(ALL, CONDITIONS)
+    holdout = fit(candidate).features
+    with pytest.raises(ExportRefused, match="off by up to nan"):
+        check_parity(candidate, Logistic.export_onnx(candidate), holdout)
+
+
+def test_a_candidate_whose_converter_fails_is_refused() -> None:
+    with pytest.raises(ExportRefused, match="can't be exported: RuntimeError"):
+        graph_of(Speechless(ALL, CONDITIONS))
 
 
 def test_the_exported_graph_answers_as_the_library_does_missing_values_included(fitted: Fitted) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
 from services.trainer.candidates import candidates_of
@@ -29,6 +30,7 @@ from shared.feature_definitions import MODEL_FEATURES
 from shared.model_artifact.explanation import LinearExplanation
 from shared.model_artifact.manifest import Calibration, check_golden, golden_matrix
 from shared.model_artifact.registry import ModelRegistry
+from shared.model_artifact.signing import ManifestSigner
 from tests.unit.trainer.synthetic import (
     ALL,
     ALL_MATURE_US,
@@ -328,6 +330,35 @@ def test_a_champion_that_cannot_be_compared_is_not_replaced_by_the_gate(registry
         verdict = judge(renewed, np.asarray(renewed.label * 0.9 + 0.05, dtype=np.float64), champion, Economics())
         assert not verdict.promote
         assert "can't be compared" in verdict.reasons[0]
+
+
+class Broken(Logistic):
+    """As a plug-in may be."""
+
+    family = "broken"
+
+    def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_family_that_fails_leaves_the_others_to_compete_and_alone_is_refused() -> None:
+    split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
+    able = Logistic(ALL, CONDITIONS)
+    assert [item.candidate for item in learn(split, [Broken(ALL, CONDITIONS), able])] == [able]
+    with pytest.raises(TrainingRefused, match="broken: ZeroDivisionError"):
+        learn(split, [Broken(ALL, CONDITIONS)])
+
+
+def test_a_champion_of_a_key_that_is_not_trusted_here_serves_all_the_same_and_is_not_replaced(tmp_path: Path) -> None:
+    """Another key: scorers trust both, the trainer was given the new one alone."""
+    old, new = (ManifestSigner(Ed25519PrivateKey.generate()) for _ in range(2))
+    train(ModelRegistry(str(tmp_path), signer=old, verifier=old.verifier))
+    known = synthetic_examples(500)
+    champion = ask_champion(ModelRegistry(str(tmp_path), signer=new, verifier=new.verifier), known)
+    assert (champion.probability, champion.absent) == (None, False)
+    verdict = judge(known, np.asarray(known.label * 0.9 + 0.05, dtype=np.float64), champion, Economics())
+    assert not verdict.promote
+    assert "signature" in verdict.reasons[0]
 
 
 def test_an_evaluation_takes_only_what_the_model_has_not_learnt_from(registry: ModelRegistry) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from services.trainer.experiments import guardrails
 from services.trainer.experiments.exposures import Exposures
 from services.trainer.experiments.limits import Limits
 from shared.experiments import CHAMPION, Arm, Experiment, arm_of
@@ -21,7 +22,7 @@ LIMITS = Limits(
     approval_by_group=0.10,
 )
 AGES = ("18-24", "25-34", "35-44", "45-54", "55+")
-STATES = tuple(f"S{number:02d}" for number in range(50))
+STATES = tuple(sorted(guardrails.STATES))[:50]
 MEAN_DEFAULT = 0.06
 
 

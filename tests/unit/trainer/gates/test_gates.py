@@ -145,7 +145,7 @@ def test_no_loss_is_assumed_beyond_the_whole_amount_unless_the_stated_one_is() -
 
 def test_a_champion_that_cannot_be_compared_is_not_beaten_and_a_broken_one_leaves_the_rule() -> None:
     case = dossier()
-    other = performance(replace(case, champion=Champion(CHAMPION, None, INCOMPARABLE)), LIMITS)
+    other = performance(replace(case, champion=Champion(CHAMPION, None, INCOMPARABLE, serves=True)), LIMITS)
     assert not other.passed
     assert INCOMPARABLE in other.figures
     assert performance(replace(case, champion=Champion(CHAMPION, None, "hash: damaged")), LIMITS).passed
