@@ -44,8 +44,9 @@ MODEL_DAYS = 45
 """A model is trained anew each month; this is one month missed."""
 AUDIT_HOURS = 24
 
-LAST_AUDIT = "max_over_time(flit_ledger_last_audit_timestamp_seconds[3d]) > 0"
-"""Not of the latest process alone: one that ends in each of its audits has none to tell of."""
+LAST_AUDIT = "max_over_time(flit_ledger_last_audit_timestamp_seconds[30d]) > 0"
+"""Not of the latest process alone: one that ends in each of its audits has none to tell of. As far back as Prometheus
+keeps, or a silence that lasts would look like none."""
 
 
 def _fails_each_time(*counters: str) -> str:
@@ -74,6 +75,14 @@ ALWAYS = ("ingestor", "features", "scorer", "sink")
 """Run in every deployment. Where the last of a service's processes takes the target along (pods, `compose/scaled.yml`),
 no series is left that could be 0, and only the absence tells. The others may be left out on purpose."""
 GONE = " or ".join(f'absent(up{{job="{job}"}})' for job in ALWAYS)
+
+TRAINING_HOURS = 6
+"""For what a round of the models' loop may take, a training included."""
+_ROUNDS = " or ".join(
+    f"increase({name}[{TRAINING_HOURS}h])" for name in ("flit_watch_rounds_total", "flit_monitor_looks_total")
+)
+STANDS_STILL = f'max(up{{job="trainer",{OPTIONAL}!="yes"}}) == 1 unless sum({_ROUNDS}) > 0'
+"""A round that hangs counts nothing, and its process answers."""
 
 UNGUARDED = (
     f'sum(rate(flit_decisions_total{{variant!~"|{CHAMPION}"}}[10m])) > 0'
@@ -141,8 +150,9 @@ ALERTS = (
     ),
     Alert(
         # Of the loop, which counts its rounds as well as its looks, or of a monitor that runs by itself.
-        "ModelsUnwatched", "ticket", _fails_each_time("flit_watch_rounds_total", "flit_monitor_looks_total"), "5m",
-        "Who looks after the models fails at every look: no drift would be seen, and nothing trained.",
+        "ModelsUnwatched", "ticket",
+        f'({_fails_each_time("flit_watch_rounds_total", "flit_monitor_looks_total")}) or ({STANDS_STILL})', "5m",
+        "Who looks after the models fails at every look, or makes none: no drift would be seen, and nothing trained.",
     ),
     Alert(
         "ModelConcern", "ticket",

@@ -105,6 +105,10 @@ CASES = (
                                            'flit_guard_looks_total{result="kept"}': counter((2, 0, 2))}),
     Case("ModelsUnwatched", "ticket", {'flit_watch_rounds_total{result="failed"}': counter((0, 2, 0)),
                                        'flit_watch_rounds_total{result="idle"}': counter((2, 0, 2))}),
+    # Its process answers all the time; for eight hours no round ends.
+    Case("ModelsUnwatched", "ticket", {'up{job="trainer",instance="a"}': "1+0x1200",
+                                       'flit_watch_rounds_total{result="idle"}': "0+2x60 120+0x480 122+2x600"},
+         fires_at=60 + 480 - 10, cleared_at=60 + 480 + 60),
     Case("ModelConcern", "ticket",
          {f'flit_monitor_concern{{concern="broken input",{MONITOR}}}': gauge((0, 1, 0)), **LOOKED},
          {"concern": "broken input"}),
@@ -118,6 +122,11 @@ CASES = (
          {"flit_ledger_last_audit_timestamp_seconds":
               f"0+60x{DAY_MINUTES} {DAY_MINUTES * 60}+0x{DAY_MINUTES + 60} {2 * DAY_MINUTES * 60 + 3660}+60x120"},
          fires_at=2 * DAY_MINUTES + 30, cleared_at=2 * DAY_MINUTES + 120),
+    # Nor are they forgotten where nobody begins again for five days.
+    Case("LedgerSilent", "ticket",
+         {"flit_ledger_last_audit_timestamp_seconds":
+              f"0+60x{DAY_MINUTES} _x{5 * DAY_MINUTES} {6 * DAY_MINUTES * 60 + 60}+60x120"},
+         fires_at=6 * DAY_MINUTES - 30, cleared_at=6 * DAY_MINUTES + 60),
     Case("FeaturesMismatch", "page", {"flit_feature_mismatch_ratio": gauge((0, 0.01, 0))}),
     Case("SourceAway", "ticket", {"flit_ingestor_connected": gauge((1, 0, 1))}),
     _on_off("flit_ingestor_source_stopped", "SourceStopped", "page"),

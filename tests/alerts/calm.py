@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.alerts.floor import AUDIT_EVERY_S, Floor, now
+from tests.alerts.floor import ASK_EVERY_S, ASKERS, AUDIT_EVERY_S, Floor, now
 from tests.alerts.timeline import FIRING, QUIET, Change
 from tests.chaos.world import World
 from tests.result import Result
@@ -30,6 +30,8 @@ UNSEEN_S = 30.0
 """An alert that fired for less would have to clear before anybody was told."""
 ENOUGH = 0.9
 """Of the purchases that the source should have brought: a system that does nothing is calm."""
+MOST = 0.5
+"""Of the checkouts, which ask again once they are answered: a door that answers nobody is calm too."""
 AUDIT_AGE_S = 3 * AUDIT_EVERY_S
 """Of the last one, in the end."""
 
@@ -63,7 +65,7 @@ async def _watch(floor: Floor, seconds: float, rate: int, console: Console) -> d
             await asyncio.sleep(min(TELL_EVERY_S, left_s))
             states = [f"{one.rule.alert} {one.state}" for one in floor.timeline.changes]
             console.print(f"{(now() - began) / 60:.0f} min; {', '.join(states) or 'quiet'}")
-        decided = round(floor.streamed(now() - began))
+        decided, answered = round(floor.streamed(now() - began)), round(floor.answered(now() - began))
         looking, audit_age_s = floor.on_lookers(), floor.audit_age_s()
         broken = floor.prometheus.broken_rules()
     finally:
@@ -71,7 +73,8 @@ async def _watch(floor: Floor, seconds: float, rate: int, console: Console) -> d
         with contextlib.suppress(asyncio.CancelledError):
             await asking
     gap_s = floor.timeline.longest_gap_s(began, began + seconds)
-    seen = Seen(decided, gap_s, looking, audit_age_s, rate * seconds, broken)
+    asked = seconds * ASKERS / ASK_EVERY_S
+    seen = Seen(decided, answered, gap_s, looking, audit_age_s, rate * seconds, asked, broken)
     return report_of(floor.timeline.changes, began, seconds, seen)
 
 
@@ -82,6 +85,8 @@ class Seen:
     decided: int
     """Purchases of the stream. What checkouts asked about is no part of it: they ask whether or not the source is
     there, and their decisions are on the same topic, some of them twice."""
+    answered: int
+    """Checkouts, with a decision."""
     unseen_s: float
     """The longest time in which Prometheus didn't say how its alerts are."""
     looking: Mapping[str, bool]
@@ -90,13 +95,15 @@ class Seen:
     """Of the last audit, in the end."""
     wanted: float
     """Purchases that the source should have brought."""
+    asked: float
+    """Checkouts at most, were each answered at once."""
     broken_rules: Sequence[str] = ()
     """That Prometheus could not work out, in the end."""
 
     @property
     def enough(self) -> bool:
         audited = self.audit_age_s is not None and self.audit_age_s < AUDIT_AGE_S
-        busy = self.decided >= ENOUGH * self.wanted > 0
+        busy = self.decided >= ENOUGH * self.wanted > 0 and self.answered >= MOST * self.asked > 0
         return busy and self.unseen_s < UNSEEN_S and all(self.looking.values()) and audited and not self.broken_rules
 
 
@@ -116,6 +123,7 @@ def report_of(changes: list[Change], began: float, seconds: float, watched: Seen
     return {
         "minutes": round(seconds / 60, 1),
         "stream_decisions": watched.decided,
+        "checkouts_answered": watched.answered,
         "alerts": seen,
         "longest_unseen_seconds": round(watched.unseen_s, 1),
         "looking": dict(watched.looking),

@@ -155,6 +155,13 @@ class Floor:
         found = self.prometheus.query(f"sum(increase({decided}))")
         return float(found[0]["value"][1]) if found else 0.0
 
+    def answered(self, seconds: float) -> float:
+        """How many checkouts were answered with a decision in the last seconds, over all starts of the scorer."""
+        found = self.prometheus.query(
+            f'sum(increase(flit_scorer_checkouts_total{{status="200"}}[{math.ceil(seconds)}s]))'
+        )
+        return float(found[0]["value"][1]) if found else 0.0
+
     def scaled(self, seconds: float) -> float:
         """How long a time of the rules lasts here."""
         return seconds / self.factor
@@ -197,7 +204,7 @@ class Floor:
         )
 
     async def ask(self) -> None:
-        """Checkouts, until cancelled. What they are answered is Prometheus' to tell."""
+        """Checkouts, until cancelled. What they are answered is Prometheus' to tell (`answered`)."""
         numbers = itertools.count()
 
         async def asker(client: httpx.AsyncClient) -> None:

@@ -63,7 +63,7 @@ class Panel:
                 for index, query in enumerate(self.queries)
             ],
             "links": [
-                {"title": f"What to do: {alert}", "url": f"${{docs}}/operations/runbooks/{alert}/", "targetBlank": True}
+                {"title": f"What to do: {alert}", "url": f"${{docs}}/{page_of(alert)}", "targetBlank": True}
                 for alert in self.alerts
             ],
         }
@@ -151,14 +151,23 @@ class Dashboard:
         return placed
 
 
+DOCS = "http://127.0.0.1:8090"
+"""Where `mkdocs serve` shows them (mkdocs.yml)."""
+
+
+def page_of(alert: str) -> str:
+    """Of the site, the page of its run-book."""
+    return f"operations/runbooks/{alert}.html"
+
+
 _GIVEN: list[Object] = [
     {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Prometheus", "hide": 0},
     {
         "name": "docs",
         "type": "textbox",
         "label": "Documentation",
-        "query": "http://127.0.0.1:8001",
-        "current": {"text": "http://127.0.0.1:8001", "value": "http://127.0.0.1:8001"},
+        "query": DOCS,
+        "current": {"text": DOCS, "value": DOCS},
         "hide": 0,
     },
 ]

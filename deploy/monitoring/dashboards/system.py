@@ -32,8 +32,9 @@ SYSTEM = Dashboard(
             alerts=("ServiceDown",), width=18,
         ),
         Panel(
-            "Alerts firing", "Alerts of every severity that fire now.", "none",
-            [Query('count(ALERTS{alertstate="firing"}) or vector(0)', "firing")], kind="stat", limits=(1,), width=6,
+            "Alerts firing", "Alerts of ours that fire now, of either severity.", "none",
+            [Query('count(ALERTS{alertstate="firing",severity=~"page|ticket"}) or vector(0)', "firing")],
+            kind="stat", limits=(1,), width=6,
         ),
         *(_budget(objective) for objective in OBJECTIVES),
         Panel(

@@ -76,7 +76,15 @@ def test_an_objective_s_alert_stands_for_its_page_and_its_ticket() -> None:
     assert rules_of("ServiceDown") == [DOWN]
 
 
-SEEN = Seen(decided=990, unseen_s=0.6, looking={"ledger": True, "guard": True}, audit_age_s=500.0, wanted=1000.0)
+SEEN = Seen(
+    decided=990,
+    answered=300,
+    unseen_s=0.6,
+    looking={"ledger": True, "guard": True},
+    audit_age_s=500.0,
+    wanted=1000.0,
+    asked=400.0,
+)
 
 
 def said(rule: Rule, state: str) -> dict[str, Any]:
@@ -126,6 +134,7 @@ def test_an_hour_is_calm_if_what_came_was_decided_and_nothing_fired(
         {"audit_age_s": None},
         {"audit_age_s": 3000},
         {"broken_rules": ["SinkWaits"]},
+        {"answered": 190},
     ],
 )
 def test_an_hour_in_which_nobody_looked_is_no_calm_one(blind: dict[str, Any]) -> None:

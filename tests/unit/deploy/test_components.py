@@ -196,12 +196,15 @@ def test_prometheus_is_told_of_every_service_object_that_has_metrics() -> None:
     )  # fmt: skip
     jsonschema.validate(monitor["spec"], schema)
     (expression,) = monitor["spec"]["selector"]["matchExpressions"]
-    services = only("Service", objects)
-    serving = {name for name, one in services.items() if any(p["name"] == "operations" for p in one["spec"]["ports"])}
-    assert set(expression["values"]) == serving
-    for name in serving:
-        # The label becomes the job, by which rules and dashboards go.
-        assert services[name]["metadata"]["labels"][monitor["spec"]["jobLabel"]] == name
+    serving = [
+        one
+        for one in only("Service", objects).values()
+        if any(port["name"] == "operations" for port in one["spec"]["ports"])
+    ]
+    # The label becomes the job, by which rules and dashboards go. Each once: nobody is to be asked, and counted, twice.
+    jobs = [one["metadata"]["labels"][monitor["spec"]["jobLabel"]] for one in serving]
+    assert sorted(jobs) == sorted(expression["values"])
+    assert jobs == [one["spec"]["selector"]["app.kubernetes.io/name"] for one in serving]
     (endpoint,) = monitor["spec"]["endpoints"]
     assert (endpoint["port"], endpoint["path"]) == ("operations", "/metrics")
 

@@ -12,6 +12,9 @@ from tests.deployment import LOAD_BALANCER, PROD, kustomize
 from tests.unit.deploy.test_components import NUMBER, TEXT, closed, only
 from tests.unit.deploy.test_manifests import VERSIONS, validate
 
+IDLE_S = 600
+"""For which it keeps an idle connection to a backend, by Google's documentation; nobody can set it."""
+
 
 def test_googles_load_balancer_asks_for_health_where_it_sends_checkouts() -> None:
     objects = kustomize(PROD, LOAD_BALANCER)
@@ -47,6 +50,8 @@ def test_behind_googles_load_balancer_a_pod_answers_until_nothing_is_sent_to_it_
     # What the base says of it besides is still there, and each variable is said once.
     names = [each["name"] for each in scorer["env"]]
     assert len(names) == len(set(names)) and "SCORER__API_KEYS_FILE" in names
+    keep_alive_s = next(float(each["value"]) for each in scorer["env"] if each["name"] == "SCORER__KEEP_ALIVE_SECONDS")
+    assert keep_alive_s > IDLE_S
     drain_s = ScorerSection(
         drain_seconds=next(each["value"] for each in scorer["env"] if each["name"] == "SCORER__DRAIN_SECONDS")
     ).drain_seconds

@@ -13,7 +13,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from deploy.capacity.demand import MEMORY_RESERVE
+from deploy.capacity.demand import DAY_S, MEMORY_RESERVE
+from deploy.capacity.figures import read
 from deploy.local.valkey import config_text
 from services.ingestor.settings import IngestorSection
 from shared.contracts.topics import FEATURES
@@ -267,6 +268,22 @@ def _examples() -> list[Object]:
     return list(yaml.safe_load_all((PROD / "secrets.example.yaml").read_text()))
 
 
+def test_everybody_who_has_to_know_people_by_their_pseudonyms_is_given_the_key() -> None:
+    """Who runs a command of a service of these reads the Secret of his own pod."""
+    page = (DEPLOY.parent / "docs/operations/personal-data.md").read_text()
+    named = re.search(r"on Kubernetes each of the Secrets ([^(]*)", page)
+    assert named is not None
+    told = {f"flit-risk-{name}" for name in re.findall(r"`(?:flit-risk)?-(\w+)`", named[1])}
+    own = {
+        source["secretRef"]["name"]
+        for one in kubernetes_containers(PROD)
+        if one.image.split(":")[0].rpartition("/")[2] in {"features", "scorer", "sink", "ledger"}
+        for source in one.definition.get("envFrom", ())
+        if "secretRef" in source
+    }
+    assert told == own - {"flit-risk", "flit-risk-deployer"}
+
+
 def test_the_example_of_secrets_is_valid_and_not_applied() -> None:
     for one in _examples():
         validate(one, VERSIONS[-1])
@@ -319,6 +336,16 @@ def test_valkey_has_room_for_the_claims_and_refuses_before_the_kernel_kills_it(s
     (kafka,) = (one for one in source() if one.name == "kafka")
     # A vector that is read again after its claim would be decided anew: no place in the log is forgotten before it.
     assert int(kafka.environment["KAFKA_OFFSETS_RETENTION_MINUTES"]) * 60_000 > FEATURES.retention_ms
+
+
+def test_the_broker_of_dev_has_room_for_a_month() -> None:
+    containers = kubernetes_containers(DEV)
+    rate = float(next(one for one in containers if one.name == "ingestor").environment["INGESTOR__RATE"])
+    figures = read()
+    assert figures is not None
+    kept = 30 * DAY_S * rate * sum(figures.record_bytes.values())
+    (claim,) = kinds(DEV, "StatefulSet")["kafka"]["spec"]["volumeClaimTemplates"]
+    assert kept * 1.25 <= size(claim["spec"]["resources"]["requests"]["storage"])
 
 
 def test_the_operators_redis_refuses_before_the_kernel_kills_it() -> None:

@@ -13,7 +13,7 @@ from deploy.monitoring.__main__ import FOLDER, files
 from deploy.monitoring.alerts import ALWAYS, DRIFT, JOBS
 from deploy.monitoring.cases import CASES
 from deploy.monitoring.dashboards import DASHBOARDS
-from deploy.monitoring.dashboards.panels import COLUMNS, Panel
+from deploy.monitoring.dashboards.panels import COLUMNS, DOCS, Panel
 from deploy.monitoring.objectives import OBJECTIVES
 from deploy.monitoring.operator import UNPROVEN
 from deploy.monitoring.rules import alert_names, alerting_rules, annotations_of
@@ -83,6 +83,22 @@ def test_metrics_and_labels_of_an_expression_exist(where: str) -> None:
 def test_what_every_process_has_is_asked_of_our_own_targets_alone(where: str) -> None:
     for name, labels in selectors(EXPRESSIONS[where]):
         assert name.startswith(("flit_", "flit:")) or name == "ALERTS" or "job" in labels, name
+
+
+def test_panels_lead_to_pages_of_the_site() -> None:
+    site = yaml.load((REPOSITORY / "mkdocs.yml").read_text(), Loader=yaml.BaseLoader)
+    assert f"http://{site['dev_addr']}" == DOCS
+    assert site["use_directory_urls"] == "false"
+    links = {
+        link["url"]
+        for board in DASHBOARDS.values()
+        for panel in board.document()["panels"]
+        for link in panel.get("links", ())
+    }
+    assert links
+    for link in links:
+        page = link.removeprefix("${docs}/").removesuffix(".html")
+        assert (REPOSITORY / "docs" / f"{page}.md").is_file(), link
 
 
 def test_our_jobs_are_those_that_prometheus_is_told_of() -> None:

@@ -171,9 +171,15 @@ def test_whom_no_rule_names_is_neither_heard_nor_answered(folder: Path) -> None:
 
 def test_in_the_dev_overlay_each_reaches_what_its_code_reads_and_nothing_else() -> None:
     cluster = Cluster(DEV)
-    needed = {
-        (pod, *place(address)) for pod, addresses in read(DEV).items() for address in addresses.values()
-    } | {("kafka", "kafka", 9092)}  # fmt: skip
+    behind = {
+        one["metadata"]["name"]: one["spec"]["selector"]["app.kubernetes.io/name"]
+        for one in kustomize(DEV)
+        if one["kind"] == "Service"
+    }
+    needed = {("kafka", "kafka", 9092)}
+    for pod, addresses in read(DEV).items():
+        for name, port in map(place, addresses.values()):
+            needed.add((pod, behind.get(name, name), port))
     assert len(needed) > 10
     let = {
         (source, target, port)
