@@ -82,8 +82,8 @@ capacity-check: setup ## the capacity model against the system at three loads; l
 fuzz: setup ## a million odd payloads at the decoders, more at the topics and the REST door of a running system (SEED, FUZZ_RUNS)
 	@$(RUN) -m tests.fuzz --seed $(or $(SEED),1) $(addprefix --runs ,$(FUZZ_RUNS))
 
-bench: setup ## ours and its peers side by side, in one run on this machine (ONLY, ROUNDS)
-	@$(RUN) -m tests.bench $(addprefix --only ,$(ONLY)) $(addprefix --rounds ,$(ROUNDS))
+bench: setup ## ours and its peers side by side, in one run on this machine (ONLY, ROUNDS, AGAINST)
+	@$(RUN) -m tests.bench $(addprefix --only ,$(ONLY)) $(addprefix --rounds ,$(ROUNDS)) $(addprefix --against ,$(AGAINST))
 
 backfill: setup ## a long history in bulk, into a warehouse of its own: read, loaded, features, training set (START, END, DAYS, DAILY, SEED)
 	@$(RUN) -m deploy.local.backfill

@@ -1,7 +1,7 @@
 """`make calm`: normal running at a modest rate, watched by the project's rules as they are; none may fire.
 
 Leaves out/calm.json: every rule that went pending or fired, with its times, and what was decided meanwhile. Exit status
-0 where none fired.
+0 where none fired, everybody was busy, somebody looked, and nobody's memory grew.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ ENOUGH = 0.9
 """Of the purchases that the source should have brought: a system that does nothing is calm."""
 MOST = 0.5
 """Of the checkouts, which ask again once they are answered: a door that answers nobody is calm too."""
+WEIGHED, MOST_GROWN = ("features", "scorer"), 1.15
+"""Whose memory has to be flat while customers come and go."""
 AUDIT_AGE_S = 3 * AUDIT_EVERY_S
 """Of the last one, in the end."""
 
@@ -61,11 +63,16 @@ async def _watch(floor: Floor, seconds: float, rate: int, console: Console) -> d
         await World.works(floor.world)
         floor.ledger.process.start()
         began = now()
+        early: dict[str, float] = {}
         while (left_s := began + seconds - now()) > 0:
-            await asyncio.sleep(min(TELL_EVERY_S, left_s))
+            await asyncio.sleep(min(TELL_EVERY_S, left_s, seconds / 3))
+            if not early and now() - began >= seconds / 3:
+                early = floor.resident_mb(*WEIGHED)
             states = [f"{one.rule.alert} {one.state}" for one in floor.timeline.changes]
             console.print(f"{(now() - began) / 60:.0f} min; {', '.join(states) or 'quiet'}")
         decided, answered = round(floor.streamed(now() - began)), round(floor.answered(now() - began))
+        late = floor.resident_mb(*WEIGHED)
+        grown = {name: late[name] / early[name] for name in WEIGHED if name in early and name in late}
         looking, audit_age_s = floor.on_lookers(), floor.audit_age_s()
         broken = floor.prometheus.broken_rules()
     finally:
@@ -74,7 +81,7 @@ async def _watch(floor: Floor, seconds: float, rate: int, console: Console) -> d
             await asking
     gap_s = floor.timeline.longest_gap_s(began, began + seconds)
     asked = seconds * ASKERS / ASK_EVERY_S
-    seen = Seen(decided, answered, gap_s, looking, audit_age_s, rate * seconds, asked, broken)
+    seen = Seen(decided, answered, gap_s, looking, audit_age_s, rate * seconds, asked, grown, broken)
     return report_of(floor.timeline.changes, began, seconds, seen)
 
 
@@ -97,6 +104,8 @@ class Seen:
     """Purchases that the source should have brought."""
     asked: float
     """Checkouts at most, were each answered at once."""
+    grown: Mapping[str, float]
+    """What each of `WEIGHED` held in memory in the end, to what it had held after a third of the time."""
     broken_rules: Sequence[str] = ()
     """That Prometheus could not work out, in the end."""
 
@@ -104,7 +113,12 @@ class Seen:
     def enough(self) -> bool:
         audited = self.audit_age_s is not None and self.audit_age_s < AUDIT_AGE_S
         busy = self.decided >= ENOUGH * self.wanted > 0 and self.answered >= MOST * self.asked > 0
-        return busy and self.unseen_s < UNSEEN_S and all(self.looking.values()) and audited and not self.broken_rules
+        seen = self.unseen_s < UNSEEN_S and all(self.looking.values()) and audited and not self.broken_rules
+        return busy and seen and self.flat
+
+    @property
+    def flat(self) -> bool:
+        return self.grown.keys() == set(WEIGHED) and max(self.grown.values()) <= MOST_GROWN
 
 
 def report_of(changes: list[Change], began: float, seconds: float, watched: Seen) -> dict[str, Any]:
@@ -124,6 +138,7 @@ def report_of(changes: list[Change], began: float, seconds: float, watched: Seen
         "minutes": round(seconds / 60, 1),
         "stream_decisions": watched.decided,
         "checkouts_answered": watched.answered,
+        "memory_grown": {name: round(times, 3) for name, times in watched.grown.items()},
         "alerts": seen,
         "longest_unseen_seconds": round(watched.unseen_s, 1),
         "looking": dict(watched.looking),

@@ -162,6 +162,12 @@ class Floor:
         )
         return float(found[0]["value"][1]) if found else 0.0
 
+    def resident_mb(self, *services: str) -> dict[str, float]:
+        """What each holds in memory now; of one that doesn't answer nothing."""
+        which = "|".join(services)
+        found = self.prometheus.query(f'max by (job) (process_resident_memory_bytes{{job=~"{which}"}}) / 1e6')
+        return {each["metric"]["job"]: float(each["value"][1]) for each in found}
+
     def scaled(self, seconds: float) -> float:
         """How long a time of the rules lasts here."""
         return seconds / self.factor

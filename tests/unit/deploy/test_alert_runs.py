@@ -84,6 +84,7 @@ SEEN = Seen(
     audit_age_s=500.0,
     wanted=1000.0,
     asked=400.0,
+    grown={"features": 1.02, "scorer": 0.99},
 )
 
 
@@ -135,6 +136,8 @@ def test_an_hour_is_calm_if_what_came_was_decided_and_nothing_fired(
         {"audit_age_s": 3000},
         {"broken_rules": ["SinkWaits"]},
         {"answered": 190},
+        {"grown": {"features": 1.02}},
+        {"grown": {"features": 1.3, "scorer": 1.0}},
     ],
 )
 def test_an_hour_in_which_nobody_looked_is_no_calm_one(blind: dict[str, Any]) -> None:
