@@ -81,8 +81,11 @@ TRAINING_HOURS = 6
 _ROUNDS = " or ".join(
     f"increase({name}[{TRAINING_HOURS}h])" for name in ("flit_watch_rounds_total", "flit_monitor_looks_total")
 )
-STANDS_STILL = f'max(up{{job="trainer",{OPTIONAL}!="yes"}}) == 1 unless sum({_ROUNDS}) > 0'
-"""A round that hangs counts nothing, and its process answers."""
+STANDS_STILL = (
+    f'time() - max(process_start_time_seconds{{job="trainer",{OPTIONAL}!="yes"}}) > {TRAINING_HOURS} * 3600'
+    f" unless sum({_ROUNDS}) > 0"
+)
+"""A round that hangs counts nothing, and its process answers. Of one that has just started the first may take long."""
 
 UNGUARDED = (
     f'sum(rate(flit_decisions_total{{variant!~"|{CHAMPION}"}}[10m])) > 0'

@@ -106,7 +106,7 @@ CASES = (
     Case("ModelsUnwatched", "ticket", {'flit_watch_rounds_total{result="failed"}': counter((0, 2, 0)),
                                        'flit_watch_rounds_total{result="idle"}': counter((2, 0, 2))}),
     # Its process answers all the time; for eight hours no round ends.
-    Case("ModelsUnwatched", "ticket", {'up{job="trainer",instance="a"}': "1+0x1200",
+    Case("ModelsUnwatched", "ticket", {'process_start_time_seconds{job="trainer",instance="a"}': "0+0x1200",
                                        'flit_watch_rounds_total{result="idle"}': "0+2x60 120+0x480 122+2x600"},
          fires_at=60 + 480 - 10, cleared_at=60 + 480 + 60),
     Case("ModelConcern", "ticket",

@@ -13,6 +13,7 @@ from services.trainer.examples import Examples, TrainingRefused
 from services.trainer.export import run_onnx
 from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry
+from shared.model_artifact.signing import SignerUnknown
 
 INCOMPARABLE = "it is of another feature set, and these purchases have no features of that one"
 
@@ -67,8 +68,7 @@ def ask_champion(
             raise ArtifactRefused(ArtifactFault.INCOMPATIBLE, f"it wants {sorted(missing)[0]}, which is made no more")
         raw = run_onnx(files.onnx, seen.columns(tuple(manifest.feature_names)))
     except ArtifactRefused as refused:
-        # Signed by a key that the trainer doesn't trust: scorers may have others.
-        return Champion(version, None, str(refused), serves=refused.reason is ArtifactFault.SIGNATURE)
+        return Champion(version, None, str(refused), serves=isinstance(refused, SignerUnknown))
     return Champion(version, manifest.calibration.apply(raw))
 
 

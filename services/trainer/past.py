@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 from google.cloud import bigquery
+from numpy.typing import NDArray
 
 from services.trainer.reprocess import Reprocessed, Wanted, reprocess
 from services.trainer.warehouse import QUERY_TIMEOUT_S, Warehouse, as_unavailable, watched
@@ -132,6 +133,19 @@ class Sample:
     customers: int
 
 
+class Seen:
+    """Up to which of the loaded outcomes, which have offsets below zero in the order of their times, one could know."""
+
+    def __init__(self, observed_us: NDArray[np.int64]) -> None:
+        """`observed_us`: ascending."""
+        self._observed_us, self._count = observed_us, 0
+
+    def by(self, moment_us: int) -> int:
+        """The offset of the last one by then. It never goes back: states don't either."""
+        self._count = max(self._count, int(np.searchsorted(self._observed_us, moment_us, side="right")))
+        return self._count - len(self._observed_us) - 1
+
+
 class Past:
     """Every method may raise WarehouseUnavailable."""
 
@@ -139,6 +153,7 @@ class Past:
         """`sample`: whose purchases and outcomes there are; everybody's without one."""
         self._warehouse, self._client, self._project = warehouse, warehouse.client, warehouse.project
         self._sample = sample
+        self._outcomes_of: tuple[int, pyarrow.Table] | None = None
 
     def partitions(self) -> list[int]:
         return sorted(row.number for row in self._rows(_PARTITIONS))
@@ -149,12 +164,10 @@ class Past:
         would take away what was believed). Where the order of the loads isn't that of time, of what an earlier one was
         answered as of too."""
         loaded = self._sorted(_LOADED_PURCHASES, BY_LOAD, partition)
-        known = self._sorted(_LOADED_OUTCOMES, BY_OBSERVATION, partition)["observed_at"].cast("int64").to_numpy()
-        seen = 0
+        seen = Seen(self._loaded_outcomes(partition)["observed_at"].cast("int64").to_numpy())
         for offset, row in zip(range(-loaded.num_rows, 0), _dicts(loaded), strict=True):
             accepted = accepted_transaction(row)
-            seen = max(seen, int(np.searchsorted(known, accepted.occurred_us, side="right")))
-            yield LoggedPurchase(offset, accepted, outcomes_seen=seen - len(known) - 1, load_id=row["load_id"])
+            yield LoggedPurchase(offset, accepted, seen.by(accepted.occurred_us), load_id=row["load_id"])
         for row in _dicts(self._sorted(_PURCHASES, BY_OFFSET, partition)):
             as_of = row["as_of_outcomes"], row["as_of_transactions"]
             yield LoggedPurchase(row["kafka_offset"], accepted_transaction(row), *as_of)
@@ -162,7 +175,7 @@ class Past:
     def outcomes(self, partition: int) -> list[LoggedOutcome]:
         """In order of their offsets: loaded ones first, which have them below zero, in the order that they were
         observed in."""
-        loaded = self._sorted(_LOADED_OUTCOMES, BY_OBSERVATION, partition)
+        loaded = self._loaded_outcomes(partition)
         streamed = self._sorted(_OUTCOMES, BY_OFFSET, partition)
         numbered = [
             *zip(range(-loaded.num_rows, 0), _dicts(loaded), strict=True),
@@ -173,6 +186,12 @@ class Past:
             for offset, row in numbered
             for known in (accepted_outcome(row),)
         ]
+
+    def _loaded_outcomes(self, partition: int) -> pyarrow.Table:
+        """Read once for a partition: their offsets count from the end, and a load may bring more meanwhile."""
+        if self._outcomes_of is None or self._outcomes_of[0] != partition:
+            self._outcomes_of = partition, self._sorted(_LOADED_OUTCOMES, BY_OBSERVATION, partition)
+        return self._outcomes_of[1]
 
     def cases(self, since_us: int, until_us: int, as_of_us: int, feature_set: str) -> Iterator[tuple[LoggedCase, bool]]:
         """Decisions on purchases in [since, until), with outcomes that have matured by `as_of_us`; and whether the

@@ -13,6 +13,7 @@ import copy
 from dataclasses import replace
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from services.trainer.calibration import fit_level, fit_platt
@@ -20,13 +21,15 @@ from services.trainer.families import Sample
 from services.trainer.split import MIN_DEFAULTS, Split
 from services.trainer.train import Trained, one_thread, sample_of
 
+log = structlog.get_logger()
+
 SPANS = 5
 """Each model of the cross-fit then learns from four fifths, nearly what the last one learns from."""
 
 
 def refitted(chosen: Trained, split: Split) -> Trained:
-    """Fitted on the train and validation part, where the candidate allows it and both have enough to cut; else as it
-    was. The validation losses stay those of the choice, on rows that the model had not seen then."""
+    """Fitted on the train and validation part, where the candidate allows it, both have enough to cut and nothing
+    fails; else as it was. The validation losses stay those of the choice, on rows that the model had not seen then."""
     if not chosen.candidate.learns_from_validation:
         return chosen
     names, candidate = chosen.feature_names, copy.deepcopy(chosen.candidate)
@@ -40,13 +43,17 @@ def refitted(chosen: Trained, split: Split) -> Trained:
     if any(both.label[spans != span].sum() < MIN_DEFAULTS for span in range(SPANS)):
         return chosen
     unseen = np.empty(len(both.label))
-    with one_thread():
-        for span in range(SPANS):
-            out = spans == span
-            if out.any():
-                candidate.fit(names, _of(both, ~out), _of(both, out))
-                unseen[out] = candidate.raw_probability(both.matrix[out])
-        candidate.fit(names, both, both)
+    try:
+        with one_thread():
+            for span in range(SPANS):
+                out = spans == span
+                if out.any():
+                    candidate.fit(names, _of(both, ~out), _of(both, out))
+                    unseen[out] = candidate.raw_probability(both.matrix[out])
+            candidate.fit(names, both, both)
+    except Exception as error:  # of a plug-in, maybe, that didn't fail before
+        log.error("family_failed", model=candidate.name, exc_info=error)
+        return chosen
     slope = fit_platt(unseen, both.label, both.weight).slope
     # Of the model that is kept: those of the cross-fit never saw what is newest. One number on so many rows that were
     # seen flatters nobody, unlike a slope.

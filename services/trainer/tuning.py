@@ -18,6 +18,7 @@ from time import monotonic
 
 import numpy as np
 
+from services.trainer.examples import TrainingRefused
 from services.trainer.families import ModelFamily
 from services.trainer.split import Split
 from services.trainer.train import Trained, choose, learn
@@ -60,7 +61,10 @@ def tune(
     for place, settings in _in_turn({place: draws(best[place].candidate, seed) for place in ranked}):
         if len(trials) >= budget.trials or (budget.seconds is not None and clock() - began >= budget.seconds):
             break
-        (attempt,) = learn(split, [best[place].candidate.with_settings(settings)])
+        try:
+            (attempt,) = learn(split, [best[place].candidate.with_settings(settings)])
+        except TrainingRefused:  # with these settings its code fails, as was said; the candidate as it is doesn't
+            continue
         taken = choose([best[place], attempt]) is attempt
         trials.append(Trial(attempt.candidate.name, settings, attempt.validation_log_loss, taken))
         if taken:

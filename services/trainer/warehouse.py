@@ -210,7 +210,7 @@ class Warehouse:
 
         rows: list[pyarrow.RecordBatch] = []
         names: tuple[str, ...] = ()
-        features = np.empty((0, 0), dtype=np.float32)
+        features, done = np.empty((0, 0), dtype=np.float32), 0
         with self.batches(select) as (count, batches):
             for batch in batches:
                 if batch.num_rows == 0:
@@ -219,9 +219,11 @@ class Warehouse:
                     # The names are the same in all rows of one feature set, in whatever order.
                     names = tuple(sorted(_FEATURE_VALUES.decode(batch["features"][0].as_py())))
                     features = np.empty((count, len(names)), dtype=np.float32)
-                done = sum(each.num_rows for each in rows)
                 features[done : done + batch.num_rows] = decoded_features(batch["features"], names)
-                rows.append(batch.drop_columns(["features"]))
+                done += batch.num_rows
+                # Copied: columns may be parts of what came in one piece, which then stayed whole.
+                rows.append(batch.drop_columns(["features"]).take(np.arange(batch.num_rows)))
+        assert done == len(features), f"{done} rows came of {len(features)}"
         if not rows:
             return None
         table = pyarrow.Table.from_batches(rows)
@@ -359,15 +361,15 @@ def weights_of(explored_under: Sequence[str | None], propensity: Propensity) -> 
 
 
 def decoded_features(rows: pyarrow.Array | pyarrow.ChunkedArray, names: Sequence[str]) -> NDArray[np.float32]:
-    """[n, len(names)] values of features as JSON objects, null and absent as NaN. What is larger than a float32 becomes
-    the largest: libraries refuse to learn from infinity, and no training is to end over one purchase's number."""
+    """[n, len(names)] values of features as JSON objects, null and absent as NaN; so is what a float32 can't hold:
+    libraries refuse to learn from infinity, and no training is to end over one purchase's number."""
     values = np.empty((len(rows), len(names)), dtype=np.float32)
     decoder = _rows_decoder(tuple(names))
     # Chunk by chunk: as Python's objects all of them would take a hundred times the memory.
     for start in range(0, len(rows), CHUNK_ROWS):
         decoded = decoder.decode("[" + ",".join(rows.slice(start, CHUNK_ROWS).to_pylist()) + "]")
         chunk = np.array([msgspec.structs.astuple(row) for row in decoded], dtype=np.float64)
-        values[start : start + len(decoded)] = chunk.clip(-LARGEST, LARGEST)
+        values[start : start + len(decoded)] = np.where(np.abs(chunk) <= LARGEST, chunk, np.nan)
     return values
 
 

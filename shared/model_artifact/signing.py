@@ -33,6 +33,10 @@ class KeyFileError(ValueError):
     """A file that holds no such key, or can't be read."""
 
 
+class SignerUnknown(ArtifactRefused):
+    """Others may trust the key, and have the model in service."""
+
+
 class ManifestSigner:
     """Signs what the trainer registers."""
 
@@ -85,13 +89,13 @@ class ManifestVerifier:
         return cls(keys)
 
     def check(self, manifest: Manifest) -> None:
-        """Raises `ArtifactRefused` (signature)."""
+        """Raises `ArtifactRefused` (signature), where only the key isn't known `SignerUnknown`."""
         if manifest.signature is None:
             raise ArtifactRefused(ArtifactFault.SIGNATURE, "the manifest isn't signed")
         name, _, made = manifest.signature.partition(":")
         key = self._keys.get(name)
         if key is None:
-            raise ArtifactRefused(ArtifactFault.SIGNATURE, "signed by a key that isn't trusted here")
+            raise SignerUnknown(ArtifactFault.SIGNATURE, "signed by a key that isn't trusted here")
         try:
             key.verify(base64.b64decode(made, validate=True), _content(manifest))
         except (InvalidSignature, binascii.Error, ValueError):

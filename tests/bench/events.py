@@ -88,4 +88,5 @@ def vectors(numbers: range, *, first: int = 0) -> Iterator[OutgoingRecord]:
         old, new = headers[EVENT_ID], f"{number:032x}".encode()
         # His devices are called after him.
         value = template.value.replace(old, new).replace(template.key, key)
-        yield replace(template, key=key, value=value, headers=[*{**headers, EVENT_ID: new}.items()])
+        home = partition_of(key, DEFAULT_PARTITIONS)
+        yield replace(template, key=key, value=value, headers=[*{**headers, EVENT_ID: new}.items()], partition=home)

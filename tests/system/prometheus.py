@@ -22,7 +22,7 @@ from deploy.monitoring.rules import Document
 installed = shutil.which("prometheus") is not None
 needed = pytest.mark.skipif(not installed, reason="prometheus is not installed: it is a package of Debian")
 
-OPTIONAL = frozenset({"ledger", "trainer", "guard"})
+OPTIONAL = frozenset({"ledger", "guard"})
 """Jobs that come and go."""
 
 
@@ -74,7 +74,7 @@ def prometheus(
     folder: Path, ports: Mapping[str, int], *, every: str = "1s", rules: Mapping[str, Document] | None = None
 ) -> Iterator[Prometheus]:
     """One that asks the targets and follows the rules so often. `ports`: job → metrics port; those of `OPTIONAL` are
-    marked as our own targets mark them. `rules`: file name → rules, in place of the project's own."""
+    marked so. `rules`: file name → rules, in place of the project's own."""
     (folder / "rules").mkdir(parents=True)
     for name in ("recording.yml", "alerts.yml"):
         text = (FOLDER / "rules" / name).read_text() if rules is None else yaml.safe_dump(rules[name])

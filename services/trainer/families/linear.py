@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from services.trainer.evaluate import log_losses, weighted_mean
 from services.trainer.families import signed
 from services.trainer.families.base import INPUT, OPSET, Matrix, ModelFamily, Sample
+from services.trainer.families.outliers import cut, limits_of
 from services.trainer.families.signed import Coefficients
 from shared.model_artifact.explanation import LinearExplanation
 from shared.model_artifact.manifest import sigmoid
@@ -35,9 +36,10 @@ class Linear(ModelFamily):
         from sklearn.preprocessing import StandardScaler
 
         imputer, scaler = SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
-        scaler.fit(imputer.fit_transform(train.matrix.astype(np.float64)), sample_weight=train.weight)
+        limits = limits_of(train.matrix)
+        scaler.fit(imputer.fit_transform(cut(train.matrix, limits)), sample_weight=train.weight)
         scaled, held = (
-            replace(each, matrix=scaler.transform(imputer.transform(each.matrix.astype(np.float64))))
+            replace(each, matrix=scaler.transform(imputer.transform(cut(each.matrix, limits))))
             for each in (train, validate)
         )
         signs = [self.conditions.direction(name) for name in names]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from services.trainer.evaluate import log_losses, weighted_mean
 from services.trainer.families.base import INPUT, Conditions, Inputs, Matrix, ModelFamily, Sample
 from services.trainer.families.graph import LOG_ODDS, classifier
+from services.trainer.families.outliers import cut, limits_of
 from shared.model_artifact.manifest import sigmoid
 
 
@@ -51,7 +52,8 @@ class NeuralNetwork(ModelFamily):
     def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
         from sklearn.neural_network import MLPClassifier
 
-        values = np.where(np.isfinite(train.matrix), train.matrix, np.nan).astype(np.float64)
+        values = np.where(np.isfinite(train.matrix), train.matrix, np.nan)
+        values = cut(values, limits_of(values))
         known = ~np.isnan(values)
         empty = ~known.any(axis=0)
         self._middle = np.nanmedian(np.where(empty, 0.0, values), axis=0)

@@ -67,7 +67,7 @@ async def test_events_are_looked_at_once_all_are_counted(
         return [4, 5, 9]
 
     if passes:
-        assert await latency._by_model(1, measure) == [4, 5, 9]
+        assert await latency._by_model(1, 3, measure) == [4, 5, 9]
     else:
         with pytest.raises(AssertionError, match="by_fallback=1"):
-            await latency._by_model(1, measure)
+            await latency._by_model(1, 3, measure)

@@ -29,6 +29,7 @@ def test_customers_of_another_round_are_others_and_buy_the_same() -> None:
         [read_vector(each.value, each.key, schema_version_of(each.headers)).vector for each in of]
         for of in (one, other)
     ]
+    assert all(each.partition == partition_of(each.key or b"", PARTITIONS) for each in (*one, *other))
     assert not {vector.customer_id for vector in bought[0]} & {vector.customer_id for vector in bought[1]}
     assert [vector.features for vector in bought[0]] == [vector.features for vector in bought[1]]
     assert not {each.key for each in purchases(NUMBERS)} & {each.key for each in purchases(NUMBERS, first=CUSTOMERS)}

@@ -192,7 +192,10 @@ def test_prometheus_is_told_of_every_service_object_that_has_metrics() -> None:
     (monitor,) = only("ServiceMonitor", objects).values()
     schema = closed(
         jobLabel=TEXT, selector=ANYTHING,
-        endpoints={"type": "array", "items": closed(port=TEXT, path=TEXT, interval=TEXT, scrapeTimeout=TEXT)},
+        endpoints={
+            "type": "array",
+            "items": closed(port=TEXT, path=TEXT, interval=TEXT, scrapeTimeout=TEXT, honorLabels={"const": True}),
+        },
     )  # fmt: skip
     jsonschema.validate(monitor["spec"], schema)
     (expression,) = monitor["spec"]["selector"]["matchExpressions"]
@@ -206,7 +209,8 @@ def test_prometheus_is_told_of_every_service_object_that_has_metrics() -> None:
     assert sorted(jobs) == sorted(expression["values"])
     assert jobs == [one["spec"]["selector"]["app.kubernetes.io/name"] for one in serving]
     (endpoint,) = monitor["spec"]["endpoints"]
-    assert (endpoint["port"], endpoint["path"]) == ("operations", "/metrics")
+    # Rules ask for `service`, as the metrics have it.
+    assert (endpoint["port"], endpoint["path"], endpoint["honorLabels"]) == ("operations", "/metrics", True)
 
 
 def test_the_operators_rules_are_all_of_those_that_prometheus_reads_from_files() -> None:

@@ -30,12 +30,11 @@ def test_a_feature_that_rows_lack_is_unknown() -> None:
     assert np.array_equal(matrix, np.array([[np.nan, 1.0]], dtype=np.float32), equal_nan=True)
 
 
-def test_what_a_float_cannot_hold_is_as_large_as_it_gets() -> None:
+def test_what_a_float_cannot_hold_is_unknown() -> None:
     """A door that bounds a field from below only lets such a number in, and no library learns from infinity."""
     rows = [json.dumps({"a": value}) for value in (1e39, -1e300, None, 2.0)]
-    most = np.finfo(np.float32).max
     matrix = warehouse.decoded_features(pyarrow.array(rows), ["a"])
-    assert np.array_equal(matrix[:, 0], np.array([most, -most, np.nan, 2.0], dtype=np.float32), equal_nan=True)
+    assert np.array_equal(matrix[:, 0], np.array([np.nan] * 3 + [2.0], dtype=np.float32), equal_nan=True)
 
 
 def test_names_need_not_be_those_of_python() -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import numpy as np
+
+from services.trainer.past import Seen
 from services.trainer.reprocess import Reprocessed, Wanted, reprocess
-from shared.feature_definitions.replay import Features, LoggedOutcome, LoggedPurchase
+from shared.contracts.events import Outcome
+from shared.feature_definitions.replay import Features, LoggedOutcome, LoggedPurchase, replay
 from tests import factories
 
 NOW = datetime(2026, 6, 2, tzinfo=UTC)
@@ -68,6 +72,30 @@ def test_what_was_loaded_lies_before_the_log_and_is_answered_from_all_that_was_l
     log = Log(*loaded, LoggedPurchase(0, factories.accepted(2), outcomes_seen=-1, transactions_seen=-1))
     assert run(log) == Reprocessed(written=3)
     assert [log.rows[f"event-{number}"]["purchases_24h"] for number in range(3)] == [0, 1, 2]
+
+
+def test_what_was_believed_then_is_not_what_a_correction_made_of_it() -> None:
+    """Loaded: a default that is told on day 14 and taken back on day 56, and purchases on days 0, 30 and 60."""
+    days = (0, 30, 60)
+    bought = [factories.accepted(day, t_us=factories.START_US + day * factories.DAY_US) for day in days]
+    told_us = [factories.START_US + day * factories.DAY_US for day in (14, 56)]
+    outcomes = [
+        LoggedOutcome(offset, Outcome(**factories.outcome(0, defaulted=defaulted, observed_us=at_us)), at_us)
+        for offset, defaulted, at_us in ((-2, True, told_us[0]), (-1, False, told_us[1]))
+    ]
+    seen = Seen(np.array(told_us))
+    loaded = [
+        LoggedPurchase(day - 90, one, seen.by(one.occurred_us), load_id="day")
+        for day, one in zip(days, bought, strict=True)
+    ]
+    assert [purchase.outcomes_seen for purchase in loaded] == [-3, -2, -1]
+    made = [features for _, features in replay(loaded, outcomes)]
+    assert [features and features["defaults_known"] for features in made] == [0, 1, 0]
+
+
+def test_what_one_knows_does_not_become_less() -> None:
+    seen = Seen(np.array([10, 20]))
+    assert [seen.by(moment) for moment in (25, 15, 5)] == [-1, -1, -1]
 
 
 def test_the_parts_of_a_run_add_up() -> None:

@@ -24,6 +24,7 @@ from services.trainer.learning_set import ENOUGH_DEFAULTS, learnt_until_us, matu
 from services.trainer.refit import refitted
 from services.trainer.split import temporal_split
 from services.trainer.train import Trained, choose, informative_features, learn
+from services.trainer.tuning import Budget, tune
 from services.trainer.workflow import Outcome, Plan, evaluate_version, train_and_register
 from shared.experiments import Trials
 from shared.feature_definitions import MODEL_FEATURES
@@ -359,6 +360,30 @@ def test_a_champion_of_a_key_that_is_not_trusted_here_serves_all_the_same_and_is
     verdict = judge(known, np.asarray(known.label * 0.9 + 0.05, dtype=np.float64), champion, Economics())
     assert not verdict.promote
     assert "signature" in verdict.reasons[0]
+
+
+def test_a_champion_that_nobody_signed_serves_nowhere_where_there_are_keys(tmp_path: Path) -> None:
+    train(ModelRegistry(str(tmp_path)))
+    signer = ManifestSigner(Ed25519PrivateKey.generate())
+    champion = ask_champion(
+        ModelRegistry(str(tmp_path), signer=signer, verifier=signer.verifier), synthetic_examples(9)
+    )
+    assert (champion.probability, champion.absent) == (None, True)
+
+
+class Fickle(Logistic):
+    """Fails with other settings than its own."""
+
+    def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
+        if self.settings["penalty"] != self.PENALTY:
+            raise ZeroDivisionError
+        super().fit(names, train, validate)
+
+
+def test_settings_that_a_family_cannot_bear_are_passed_over() -> None:
+    split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
+    trained = learn(split, [Fickle(ALL, CONDITIONS)])
+    assert tune(split, trained, Budget(trials=4), 1).trained == trained
 
 
 def test_an_evaluation_takes_only_what_the_model_has_not_learnt_from(registry: ModelRegistry) -> None:
