@@ -37,6 +37,7 @@ from deploy.local.processes import ManagedProcess, StartFailed
 from deploy.local.services import READY_TIMEOUT_SECONDS, Service
 from deploy.local.stack import prepare
 from shared.archive import days_of, runs_of
+from shared.durable import replace_synced
 from shared.settings import load_settings
 from shared.warehouse.schema import ensure_warehouse
 
@@ -77,14 +78,46 @@ class BackfillSettings(BaseSettings):
         return self.start or self.last - timedelta(days=self.days - 1)
 
 
+class AnotherHistory(Exception):
+    """The data folder holds one that was asked for otherwise."""
+
+
+KEPT = ("start", "end", "daily", "seed", "generator")
+
+
+def as_begun(settings: BackfillSettings, file: Path) -> BackfillSettings:
+    """What the first run over a data folder was asked for, which the file keeps: yesterday is another day tomorrow, and
+    two histories in one warehouse would be one past of the same people. Raises AnotherHistory where something else is
+    asked for now."""
+    wanted = settings.model_copy(update={"start": settings.first, "end": settings.last})
+    if not file.exists():
+        return wanted
+    kept = json.loads(file.read_text())
+    days = {name: date.fromisoformat(kept[name]) for name in ("start", "end")}
+    begun = settings.model_copy(update=kept | days)
+    given = settings.model_fields_set & {*KEPT, "days"}
+    differing = [name for name in KEPT if name in given and getattr(begun, name) != getattr(wanted, name)]
+    if "days" in given and begun.last - begun.first != timedelta(days=settings.days - 1):
+        differing.append("days")
+    if differing:
+        raise AnotherHistory(
+            f"{file.parent} holds the history of {begun.first} to {begun.last}, {begun.daily} a day, "
+            f"seed {begun.seed}, {begun.generator}: {', '.join(name.upper() for name in differing)} would be another "
+            "one, which needs a folder of its own (BACKFILL_DATA_DIR)"
+        )
+    return begun
+
+
 class Backfill:
     """One run over one data folder."""
 
     def __init__(self, settings: BackfillSettings, console: Console) -> None:
-        self.settings = settings
+        """Raises AnotherHistory."""
         self._console = console
         self._dir = settings.data_dir.absolute()
         prepare(self._dir, fresh=False)
+        self._asked = self._dir / "asked.json"
+        self.settings = as_begun(settings, self._asked)
         rest, grpc, self._source_port, self._metrics_port = free_ports(4)
         self.bigquery = BigQuery(self._dir / "bigquery", rest, grpc)
         self.archive = self._dir / "archive"
@@ -103,6 +136,8 @@ class Backfill:
     def run(self) -> dict[str, Any]:
         """All stages, those that are done already as well, which then have nothing to do; what came of it, as
         `out/backfill.json` holds it. Raises StartFailed."""
+        asked = self.settings.model_dump(mode="json", include=set(KEPT))
+        replace_synced(self._asked, json.dumps(asked).encode())
         with self._bars() as bars:
             with self._stage("read"):
                 self._read(bars)
@@ -254,7 +289,7 @@ def main() -> None:
                     print(f"{name}={value}", flush=True)
                 Event().wait()
             result = backfill.run()
-    except StartFailed as error:
+    except (StartFailed, AnotherHistory) as error:
         raise SystemExit(f"backfill failed: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("stopped; the next run goes on from here") from None

@@ -17,7 +17,7 @@ from services.sink.erasure_log import Signs, from_base64
 from services.sink.pipeline import arrived_in
 from shared.warehouse import tables
 from shared.warehouse.clients import RETRY
-from shared.warehouse.columns import Column, ColumnType, Row, Table
+from shared.warehouse.columns import Row, Table
 from shared.warehouse.tables import STREAMED
 
 BUFFER_MINUTES = 95
@@ -92,24 +92,30 @@ def _owner(table: Table) -> str:
     return "JSON_VALUE(json_body, '$.customer_id')" if table is tables.RAW_TRANSACTIONS else "customer_id"
 
 
-_AT_PLACES = "FORMAT('%d-%d', kafka_partition, kafka_offset) IN UNNEST(@values)"
+_PLACE = (
+    "IF(kafka_offset IS NULL, CONCAT(load_id, ' ', COALESCE(value_sha256, key_base64)), "
+    "FORMAT('%d-%d', kafka_partition, kafka_offset))"
+)
+"""Of a letter. One that was loaded in bulk has none in Kafka: there its load and what it holds stand for it, which is
+all that counts here."""
+_AT_PLACES = f"{_PLACE} IN UNNEST(@values)"
 
 
 def _letters(client: bigquery.Client, names: Sequence[str]) -> Iterator[str]:
     """Places of the dead letters that tell of the customer. Looked through here: their bytes may be anything."""
     mine = Signs(names)
     query = (
-        "SELECT kafka_partition, kafka_offset, key_base64, value_base64 "
+        f"SELECT {_PLACE} AS place, key_base64, value_base64 "
         f"FROM {_from(client, tables.DEAD_LETTERS)} "
         "AND (key_base64 IS NOT NULL OR value_base64 IS NOT NULL)"
     )
     for row in _run(client, query, None).result(timeout=QUERY_TIMEOUT_S, page_size=1000):
         if mine.on(from_base64(row.key_base64), from_base64(row.value_base64)):
-            yield f"{row.kafka_partition}-{row.kafka_offset}"
+            yield row.place
 
 
 def _empty(client: bigquery.Client, table: Table, whose: _Whose) -> Emptied:
-    values = ", ".join(f"{column.name} = {_emptied(column)}" for column in table.personal)
+    values = ", ".join(f"{column.name} = {column.empty}" for column in table.personal)
     update = f"UPDATE {_table(client, table)} SET {values} WHERE {table.ever} AND {whose.sql}"
     try:
         return Emptied(_affected(client, update, whose))
@@ -132,14 +138,6 @@ def _empty(client: bigquery.Client, table: Table, whose: _Whose) -> Emptied:
     return Emptied(
         done, tuple(f"{row.kafka_partition}-{row.kafka_offset}" for row in rest.result(timeout=QUERY_TIMEOUT_S))
     )
-
-
-def _emptied(column: Column) -> str:
-    if not column.required:
-        return "NULL"
-    if column.type is ColumnType.JSON:
-        return "PARSE_JSON('{}')"
-    raise ValueError(f"{column.name} is personal, required, and has no empty value")
 
 
 def _affected(client: bigquery.Client, sql: str, whose: _Whose) -> int:

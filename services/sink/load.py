@@ -19,9 +19,10 @@ from typing import Any
 from google.cloud import bigquery
 
 from services.sink.pipeline import Rules, rows_of
-from shared.archive import ArchivedRecord, Day, days_of, runs_of
+from shared.archive import RUN, ArchivedRecord, Day, days_of, runs_of
 from shared.contracts import topics
 from shared.contracts.identity import partition_of
+from shared.contracts.pseudonyms import PREFIX
 from shared.contracts.rejections import Rejection
 from shared.pools import process_pool
 from shared.settings import BigQuerySettings
@@ -90,9 +91,13 @@ def load(
     `done` is told of each day: itself, how many are through, and of how many. Where `stop` says so, no further day is
     begun. Raises LoadRefused, ArchiveDamaged, and what Google's client raises.
     """
-    days = [day for run in runs_of(folder) for day in days_of(run)]
+    runs = runs_of(folder)
+    if not runs:
+        raise LoadRefused(f"{folder} holds no run of days: a folder with a {RUN} in it")
+    days = [day for run in runs for day in days_of(run)]
     client = bigquery_client(settings)
     try:
+        _refuse_another_system(client, rules)
         present = {table: _present(client, table, days) for table in LOADABLE}
         mixed = _has_streamed_rows(client)
     finally:
@@ -161,6 +166,25 @@ def _refuse_known_people(client: bigquery.Client, day: Day, rows: Sequence[Row])
     )
     if any(_asked(client, sql, [people])):
         raise LoadRefused(f"{day.load_id} is of customers who have bought through the stream already")
+
+
+def _refuse_another_system(client: bigquery.Client, rules: Rules) -> None:
+    """Raises LoadRefused where those who are there go by another kind of names, or a log has more partitions: whoever
+    loads hasn't the system's settings. Another key, or more partitions than the log has, doesn't show here."""
+    sql = (
+        f"SELECT LOGICAL_OR(STARTS_WITH(customer_id, '{PREFIX}')) AS pseudonyms,"
+        f" LOGICAL_OR(NOT STARTS_WITH(customer_id, '{PREFIX}')) AS names,"
+        " MAX(COALESCE(kafka_partition, load_partition)) AS partition"
+        f" FROM `{client.project}.{tables.TRANSACTIONS.id}` WHERE {tables.TRANSACTIONS.ever}"
+    )
+    (found,) = _asked(client, sql, [])
+    if found.partition is not None and found.partition >= rules.partitions:
+        raise LoadRefused(
+            f"the warehouse has rows of partition {found.partition}, KAFKA__PARTITIONS is {rules.partitions}"
+        )
+    if found.names if rules.pseudonyms.on else found.pseudonyms:
+        there = "pseudonyms" if found.pseudonyms else "ids as they come"
+        raise LoadRefused(f"the warehouse has {there}, and PRIVACY__PSEUDONYM_KEY says otherwise here")
 
 
 def _has_streamed_rows(client: bigquery.Client) -> bool:

@@ -85,6 +85,9 @@ class Data(Job):
             log.info("partition_done", partition=partition, rows=asdict(part))
             parts.append(part)
         done = Reprocessed.total([Reprocessed(), *parts])
+        # An erasure doesn't wait for readers: whoever was erased meanwhile was written once more.
+        if forgotten := Past(self._warehouse).forget_erased(FEATURE_SET_VERSION):
+            log.info("erased_again", rows=forgotten)
         return {
             "feature_set_version": FEATURE_SET_VERSION,
             "since": from_epoch_micros(since_us),

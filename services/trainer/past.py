@@ -35,7 +35,8 @@ PAGE_ROWS = 10_000
 LOAD_ROWS = 20_000
 """In one load job: each stays well below the size that asks for a file in a bucket."""
 
-# Customers who were erased have no id in the warehouse, and are left out everywhere.
+# Customers who were erased have no id in the warehouse, and are left out everywhere. The tables are clustered by
+# `kafka_partition`, also where it is NULL: what was loaded in bulk.
 _PURCHASES = f"""
 SELECT {", ".join(f"t.{name}" for name in TRANSACTION_COLUMNS)}, t.kafka_offset, d.as_of_transactions, d.as_of_outcomes
 FROM `{{project}}.{tables.TRANSACTIONS.id}` AS t
@@ -46,7 +47,7 @@ WHERE t.kafka_partition = {{partition}} AND t.misplaced IS NOT TRUE AND t.custom
 _LOADED_PURCHASES = f"""
 SELECT {", ".join(TRANSACTION_COLUMNS)}, load_id, load_row
 FROM `{{project}}.{tables.TRANSACTIONS.id}`
-WHERE load_partition = {{partition}} AND customer_id IS NOT NULL
+WHERE kafka_partition IS NULL AND load_partition = {{partition}} AND customer_id IS NOT NULL
 """
 
 _OUTCOMES = f"""
@@ -58,7 +59,7 @@ WHERE kafka_partition = {{partition}} AND misplaced IS NOT TRUE AND customer_id 
 _LOADED_OUTCOMES = f"""
 SELECT {", ".join(OUTCOME_COLUMNS)}, load_id, load_row
 FROM `{{project}}.{tables.OUTCOMES.id}`
-WHERE load_partition = {{partition}} AND customer_id IS NOT NULL
+WHERE kafka_partition IS NULL AND load_partition = {{partition}} AND customer_id IS NOT NULL
 """
 
 _OF_SAMPLE = f"""
@@ -108,7 +109,7 @@ _PRESENT = f"""
 SELECT DISTINCT f.event_id FROM `{{project}}.{tables.FEATURES.id}` AS f
 JOIN `{{project}}.{tables.TRANSACTIONS.id}` AS t ON t.event_id = f.event_id
 WHERE f.feature_set_version = '{{feature_set}}' AND f.load_id IS NOT NULL
-  AND COALESCE(t.kafka_partition, t.load_partition) = {{partition}}
+  AND (t.kafka_partition = {{partition}} OR (t.kafka_partition IS NULL AND t.load_partition = {{partition}}))
 """
 
 _HAS = f"""
@@ -209,6 +210,20 @@ class Past:
             project=self._project, feature_set=feature_set, partition=partition
         )
         return set(self._warehouse.rows(sql)["event_id"].to_pylist())
+
+    def forget_erased(self, feature_set: str) -> int:
+        """Empty what was made of people who have been erased since they were read; of how many purchases."""
+        gone = f"SELECT event_id FROM `{self._project}.{tables.TRANSACTIONS.id}` WHERE customer_id IS NULL"
+        emptied = ", ".join(f"{column.name} = {column.empty}" for column in tables.FEATURES.personal)
+        sql = (
+            f"UPDATE `{self._project}.{tables.FEATURES.id}` SET {emptied} WHERE {tables.FEATURES.ever}"
+            f" AND load_id IS NOT NULL AND feature_set_version = '{feature_set}' AND customer_id IS NOT NULL"
+            f" AND event_id IN ({gone})"
+        )
+        with as_unavailable(self._project):
+            job = self._client.query(sql, retry=RETRY, timeout=CALL_TIMEOUT_S)
+            job.result(timeout=QUERY_TIMEOUT_S)
+            return job.num_dml_affected_rows or 0
 
     def append(
         self, made: Sequence[tuple[LoggedPurchase, Features]], feature_set: str, load_id: str, now: datetime

@@ -34,6 +34,15 @@ class Column:
     personal: bool = False
     """Says who a person is, or what is known of one: emptied where a customer is erased."""
 
+    @property
+    def empty(self) -> str:
+        """What is then in its place, as SQL. Raises ValueError where nothing can be."""
+        if not self.required:
+            return "NULL"
+        if self.type is ColumnType.JSON:
+            return "PARSE_JSON('{}')"
+        raise ValueError(f"{self.name} is personal, required, and has no empty value")
+
 
 Row = dict[str, Any]
 """A row by column name; a name left out is NULL."""

@@ -80,13 +80,15 @@ def decided_since(first_us: object) -> str:
 
 def latest_outcomes(which: str = "TRUE") -> str:
     """A query, for others to read from; `which`: a condition on the rows that doesn't tell records of one event apart.
-    A correction is a later record of the same event, so of the same customer, so of the same partition."""
+    A correction is a later record of the same event, so of the same customer, so of the same partition; of those loaded
+    in bulk, the one that was observed later."""
     return f"""
   SELECT event_id, defaulted, days_to_first_missed_payment, observed_at
   FROM {_at(tables.OUTCOMES)}
   WHERE misplaced IS NOT TRUE AND {which}
   QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC, load_row DESC) = 1
+    PARTITION BY event_id
+    ORDER BY kafka_offset DESC NULLS LAST, observed_at DESC, load_id DESC, load_row DESC) = 1
 """
 
 
@@ -133,7 +135,7 @@ OBSERVED = f"c.event_id IS NULL AND (COALESCE(v.verdict, d.decision) = 'approve'
 RAW_WITH_OUTCOMES = View(
     BNPL_RAW,
     "raw_bnpl_txs_with_outcomes",
-    "raw_bnpl_txs_json with simtom's two label fields in json_body once they are known",
+    "raw_bnpl_txs_json with simtom's two label fields in json_body once they are known: by the wall clock",
     # No de-duplication here: a filter on _timestamp has to reach the table, which requires one.
     f"""
 SELECT
@@ -145,7 +147,7 @@ SELECT
   ) AS json_body,
   r._ingestion_timestamp, r.event_id, r.kafka_topic, r.kafka_partition, r.kafka_offset, r.load_id
 FROM {_at(tables.RAW_TRANSACTIONS)} AS r
-LEFT JOIN ({LATEST_OUTCOMES}) AS o ON o.event_id = r.event_id
+LEFT JOIN ({latest_outcomes("observed_at <= CURRENT_TIMESTAMP()")}) AS o ON o.event_id = r.event_id
 """,
 )
 
@@ -164,17 +166,22 @@ DECISIONS_CURRENT = View(
 )
 
 
-def loaded_features(since: str = "TRUE") -> str:
+def loaded_features(since_us: int | None = None) -> str:
     """A query, for others to read from: the latest features of each purchase that was loaded in bulk and never decided.
-    `since`: a condition on `f.occurred_at`."""
+    `since_us`: of purchases from then on; no other days are read. Who was erased while features were made of him has
+    none: it is his purchase that says whose they are."""
+    since, decided = "TRUE", "TRUE"
+    if since_us is not None:
+        since, decided = f"occurred_at >= TIMESTAMP_MICROS({since_us:d})", decided_since(since_us)
     return f"""
   SELECT f.event_id, f.customer_id, f.occurred_at, f.feature_set_version, f.features, f.feature_hash
-  FROM {_at(tables.FEATURES)} AS f
+  FROM (SELECT * FROM {_at(tables.FEATURES)} WHERE load_id IS NOT NULL AND customer_id IS NOT NULL AND {since}) AS f
   JOIN (
-    SELECT DISTINCT event_id, load_id FROM {_at(tables.TRANSACTIONS)} WHERE load_id IS NOT NULL
+    SELECT DISTINCT event_id, load_id FROM {_at(tables.TRANSACTIONS)}
+    WHERE load_id IS NOT NULL AND customer_id IS NOT NULL AND {since}
   ) AS t ON t.event_id = f.event_id AND t.load_id = f.load_id
-  LEFT JOIN {_at(tables.DECISIONS)} AS d ON d.event_id = f.event_id
-  WHERE f.load_id IS NOT NULL AND f.customer_id IS NOT NULL AND d.event_id IS NULL AND {since}
+  LEFT JOIN (SELECT event_id FROM {_at(tables.DECISIONS)} WHERE {decided}) AS d ON d.event_id = f.event_id
+  WHERE d.event_id IS NULL
   QUALIFY ROW_NUMBER() OVER (PARTITION BY f.event_id ORDER BY f.computed_at DESC) = 1
 """
 
@@ -191,7 +198,7 @@ def examples_since(outcomes: str, since_us: int) -> str:
         "JOIN",
         f"({_first(tables.DECISIONS, f'{decided_since(since_us)} AND {since}')})",
         f"({_first(tables.TRANSACTIONS, f'misplaced IS NOT TRUE AND {since}')})",
-        loaded_features(f"f.{since}"),
+        loaded_features(since_us),
     )
 
 

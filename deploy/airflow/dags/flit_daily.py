@@ -3,7 +3,7 @@
 Each task is a command of the project, run by its own interpreter (`FLIT_PYTHON`) in its own folder (`FLIT_HOME`):
 Airflow's libraries and the project's never meet. Each may be run again at any time: a day that was read isn't read
 again, a day that was loaded isn't loaded again, and what is there isn't made again. So a retry, a cleared task and
-`airflow backfill create --dag-id flit_daily --from-date … --to-date …` all do what one hopes.
+`airflow backfill create --dag-id flit_daily --from-date … --to-date … --max-active-runs 1` all do what one hopes.
 """
 
 from __future__ import annotations

@@ -59,12 +59,13 @@ WHERE {_within("occurred_at")} AND misplaced IS NOT TRUE
 {_DRAWN}
 """
 
-# A repeat of the same body is a producer's right; another body under the same id was refused before it got here.
+# A repeat of the same body is a producer's right; another body under the same id was refused before it got here, unless
+# it is another customer's. Of whom is erased no body is left.
 _BODIES = f"""
 SELECT event_id, COUNT(DISTINCT fingerprint) AS bodies
 FROM `{{project}}.{tables.TRANSACTIONS.id}`
-WHERE {_within("occurred_at")} AND misplaced IS NOT TRUE
-GROUP BY event_id HAVING COUNT(*) > 1
+WHERE {_within("occurred_at")} AND misplaced IS NOT TRUE AND customer_id IS NOT NULL
+GROUP BY event_id, customer_id HAVING COUNT(*) > 1
 {_DRAWN}
 """
 

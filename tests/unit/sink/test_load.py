@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
+from google.cloud import bigquery
 
-from services.sink.load import LOADABLE, PLACES, LoadRefused, loaded_rows
+from services.sink.load import LOADABLE, PLACES, LoadRefused, _refuse_another_system, load, loaded_rows
 from services.sink.pipeline import Rules, rows_of
 from shared.archive import ArchivedRecord, Day, RunArchive, days_of
 from shared.contracts import topics
 from shared.contracts.identity import partition_of
 from shared.contracts.pseudonyms import Pseudonyms
 from shared.contracts.transactions import Limits
+from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from tests.factories import DAY_US, START_US, outcome, transaction_bytes
 from tests.unit.sink.records import LATER_MS, PARTITIONS, letter_bytes, record
@@ -70,6 +74,43 @@ def test_purchases_and_outcomes_keep_their_order_and_whose_state_they_are_in(tmp
     for table in LOADABLE:
         for row in loaded[table]:
             table.check(row)
+
+
+def test_a_folder_without_a_run_is_no_archive(tmp_path: Path) -> None:
+    with pytest.raises(LoadRefused, match="no run of days"):
+        load(BigQuerySettings(), PLAIN, tmp_path, processes=1, stop=lambda: False, done=lambda *_: None)
+
+
+class Held:
+    """A warehouse that has these people."""
+
+    project = "flit"
+
+    def __init__(self, *, pseudonyms: bool | None, names: bool | None, partition: int | None) -> None:
+        self._found = SimpleNamespace(pseudonyms=pseudonyms, names=names, partition=partition)
+
+    def query(self, sql: str, **_: Any) -> Any:
+        return SimpleNamespace(result=lambda **_: [self._found])
+
+
+@pytest.mark.parametrize(
+    ("held", "rules", "refused"),
+    [
+        (Held(pseudonyms=None, names=None, partition=None), NAMED, ""),
+        (Held(pseudonyms=False, names=True, partition=1), PLAIN, ""),
+        (Held(pseudonyms=True, names=False, partition=1), NAMED, ""),
+        (Held(pseudonyms=True, names=False, partition=1), PLAIN, "has pseudonyms"),
+        (Held(pseudonyms=False, names=True, partition=1), NAMED, "ids as they come"),
+        (Held(pseudonyms=False, names=True, partition=PARTITIONS), PLAIN, f"of partition {PARTITIONS}"),
+    ],
+)
+def test_people_of_another_system_are_not_added_to(held: Held, rules: Rules, refused: str) -> None:
+    client = cast(bigquery.Client, held)
+    if not refused:
+        _refuse_another_system(client, rules)
+        return
+    with pytest.raises(LoadRefused, match=refused):
+        _refuse_another_system(client, rules)
 
 
 def test_a_letter_is_loaded_too(tmp_path: Path) -> None:
