@@ -25,6 +25,11 @@ from shared.telemetry.process import EXIT_FAILED
 log = structlog.get_logger()
 
 
+EXIT_TOO_EARLY = 75
+"""Of sysexits.h, EX_TEMPFAIL: nothing is wrong, and later it may be done. Too little has matured, no model is in
+service yet, or somebody else trains."""
+
+
 def main() -> None:
     arguments = cli.parse()
     settings = load_settings(TrainerSettings)
@@ -42,7 +47,7 @@ def main() -> None:
         print(f"bad setting MODEL_REGISTRY__URI: {refused}", file=sys.stderr)
         raise SystemExit(EXIT_BAD_SETTING) from None
     # Only now: these take a second to import, and `--help` and a bad setting should not wait for them.
-    from services.trainer.examples import TrainingRefused
+    from services.trainer.examples import TooEarly, TrainingRefused
     from services.trainer.export import ExportRefused
     from services.trainer.families import FamilyRefused
     from services.trainer.promotion.ladder import LadderRefused
@@ -50,9 +55,12 @@ def main() -> None:
 
     try:
         answer = run(arguments, settings, registry)
+    except (TooEarly, Busy) as early:
+        log.warning("too_early", command=arguments.command, reason=str(early))
+        raise SystemExit(EXIT_TOO_EARLY) from None
     except (
         TrainingRefused, ExportRefused, FamilyRefused, ArtifactRefused, PromotionConflict, RegistryAway,
-        WarehouseUnavailable, LadderRefused, Busy,
+        WarehouseUnavailable, LadderRefused,
     ) as refused:  # fmt: skip
         log.error("refused", command=arguments.command, reason=str(refused))
         raise SystemExit(EXIT_FAILED) from None

@@ -20,8 +20,12 @@ class TrainingRefused(Exception):
     """There is nothing sound to train or evaluate on; the message says what is missing."""
 
 
-class TooFewExamples(TrainingRefused):
-    """Too little has matured. Nothing is wrong: time alone mends it."""
+class TooEarly(TrainingRefused):
+    """Nothing is wrong: time alone mends it."""
+
+
+class TooFewExamples(TooEarly):
+    """Too little has matured."""
 
 
 @dataclass(frozen=True)

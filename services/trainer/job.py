@@ -12,7 +12,7 @@ import structlog
 
 from services.trainer import metrics
 from services.trainer.archive import Archive, NotKept
-from services.trainer.examples import Examples, TrainingRefused
+from services.trainer.examples import Examples, TooEarly, TrainingRefused
 from services.trainer.lifecycle.memory import remembered
 from services.trainer.settings import TrainerSettings
 from services.trainer.spans import Span
@@ -71,7 +71,7 @@ class Job:
     def _current(self) -> str:
         version = self._registry.current()
         if version is None:
-            raise TrainingRefused("no model is in service: name a version, or train one")
+            raise TooEarly("no model is in service: name a version, or train one")
         return version
 
     def _report(self, name: str, content: str) -> str:

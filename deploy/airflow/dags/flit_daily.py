@@ -82,17 +82,26 @@ def alert(*arguments: str) -> None:
     subprocess.run([PYTHON, "-m", "shared.alerts", *arguments], cwd=HOME, check=False, timeout=60)
 
 
-def command(name: str, module: str, arguments: str, *, minutes: int = 60, retries: int = 2) -> BashOperator:
-    """A command of the project. `minutes`: after which it counts as hanging."""
+TOO_EARLY = 75
+"""The trainer's exit status where nothing is wrong: too little has matured, there is no model yet, or another training
+is under way. The task is skipped, and nobody is told."""
+
+
+def command(
+    name: str, module: str, arguments: str, *, minutes: int = 60, retries: int = 2, **more: Any
+) -> BashOperator:
+    """A command of the project. `minutes`: after which it counts as hanging. `more`: of the operator."""
     return BashOperator(
         task_id=name,
         bash_command=f'cd "$FLIT_HOME" && exec "$FLIT_PYTHON" -m {module} {arguments}',
         env={"FLIT_HOME": HOME, "FLIT_PYTHON": PYTHON, "METRICS__PORT": "0", "PYTHONPATH": HOME},
         append_env=True,
+        skip_on_exit_code=TOO_EARLY,
         retries=retries,
         execution_timeout=timedelta(minutes=minutes),
         on_failure_callback=tell,
         on_success_callback=tell_over,
+        **more,
     )
 
 
@@ -115,7 +124,8 @@ with DAG(
     features = command("features", "services.trainer", "reprocess --workers 2")
     quality = command("quality", "services.trainer", f"quality --since {FOUR_WEEKS_AGO} --until {TODAY}")
     train = command("train", "services.trainer", TRAIN, minutes=180, retries=1)
-    evaluate = command("evaluate", "services.trainer", "evaluate")
+    # Of the model in service, whether or not one was trained tonight.
+    evaluate = command("evaluate", "services.trainer", "evaluate", trigger_rule="none_failed")
     drift = command("drift", "services.trainer", "drift --days 7")
 
     # A training looks at its own examples: it doesn't wait for an odd day of purchases to leave the four weeks.
