@@ -9,6 +9,7 @@ from services.trainer import __main__ as trainer
 from services.trainer.examples import TooEarly, TooFewExamples, TrainingRefused
 from services.trainer.warehouse import WarehouseUnavailable
 from shared.model_artifact.alone import Busy
+from shared.telemetry import logging
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_what_time_alone_mends_is_told_from_what_is_wrong(
         raise refused
 
     monkeypatch.setattr(trainer, "run", run)
-    monkeypatch.setattr(trainer.logging, "configure", lambda *_: None)  # it is that of the tests' own process
+    monkeypatch.setattr(logging, "configure", lambda *_: None)  # it is that of the tests' own process
     monkeypatch.setattr(sys, "argv", ["trainer", "evaluate"])
     monkeypatch.setenv("MODEL_REGISTRY__URI", str(tmp_path))
     with pytest.raises(SystemExit) as ended:
