@@ -70,9 +70,10 @@ WHERE {{which}} AND e.observed
 _FEATURES = f"""
 SELECT TO_JSON_STRING(features) AS features
 FROM (
-  SELECT event_id, occurred_at, feature_set_version, features FROM `{{project}}.{views.DECISIONS_CURRENT.id}`
+  SELECT event_id, occurred_at, feature_set_version, features
+  FROM ({views.first_records(tables.DECISIONS, views.decided_since("{first_us}"))})
   UNION ALL
-  SELECT event_id, occurred_at, feature_set_version, features FROM ({views.LOADED_FEATURES})
+  SELECT event_id, occurred_at, feature_set_version, features FROM ({views.loaded_features("{first_us}")})
 )
 WHERE occurred_at >= TIMESTAMP_MICROS({{first_us}}) AND occurred_at <= TIMESTAMP_MICROS({{last_us}})
   AND feature_set_version = '{{feature_set}}'

@@ -62,8 +62,9 @@ FIRST_OF_EVENT = (
 """Which of its records counts for an event."""
 
 
-def _first(table: Table, which: str = "TRUE") -> str:
-    """A query: one row for each event, of the rows that meet a condition which doesn't tell its records apart."""
+def first_records(table: Table, which: str = "TRUE") -> str:
+    """A query, for others to read from: one row for each event, of the rows that meet a condition which doesn't tell
+    its records apart. A condition on days has to be here: outside, all of them would be read."""
     return f"""
 SELECT {_columns(table)}
 FROM {_at(table)}
@@ -155,24 +156,24 @@ TRANSACTIONS_CURRENT = View(
     ML,
     "transactions_current",
     "One row for each purchase",
-    _first(tables.TRANSACTIONS, "misplaced IS NOT TRUE"),
+    first_records(tables.TRANSACTIONS, "misplaced IS NOT TRUE"),
 )
 
 DECISIONS_CURRENT = View(
     ML,
     "decisions_current",
     "One row for each event: the first decision on the topic",
-    _first(tables.DECISIONS),
+    first_records(tables.DECISIONS),
 )
 
 
-def loaded_features(since_us: int | None = None) -> str:
+def loaded_features(since_us: object = None) -> str:
     """A query, for others to read from: the latest features of each purchase that was loaded in bulk and never decided.
     `since_us`: of purchases from then on; no other days are read. Who was erased while features were made of him has
     none: it is his purchase that says whose they are."""
     since, decided = "TRUE", "TRUE"
     if since_us is not None:
-        since, decided = f"occurred_at >= TIMESTAMP_MICROS({since_us:d})", decided_since(since_us)
+        since, decided = f"occurred_at >= TIMESTAMP_MICROS({since_us})", decided_since(since_us)
     return f"""
   SELECT f.event_id, f.customer_id, f.occurred_at, f.feature_set_version, f.features, f.feature_hash
   FROM (SELECT * FROM {_at(tables.FEATURES)} WHERE load_id IS NOT NULL AND customer_id IS NOT NULL AND {since}) AS f
@@ -196,8 +197,8 @@ def examples_since(outcomes: str, since_us: int) -> str:
     return _examples(
         outcomes,
         "JOIN",
-        f"({_first(tables.DECISIONS, f'{decided_since(since_us)} AND {since}')})",
-        f"({_first(tables.TRANSACTIONS, f'misplaced IS NOT TRUE AND {since}')})",
+        f"({first_records(tables.DECISIONS, f'{decided_since(since_us)} AND {since}')})",
+        f"({first_records(tables.TRANSACTIONS, f'misplaced IS NOT TRUE AND {since}')})",
         loaded_features(since_us),
     )
 

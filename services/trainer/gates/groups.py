@@ -21,24 +21,29 @@ if TYPE_CHECKING:
 
 GroupsOf = Callable[[Examples], Groups]
 
+_BETWEEN = "occurred_at BETWEEN TIMESTAMP_MICROS({first_us}) AND TIMESTAMP_MICROS({last_us})"
+
 _APPLICATIONS = f"""
 SELECT a.event_id, a.customer_id, UNIX_MICROS(a.occurred_at) AS occurred_us,
   TO_JSON_STRING(IF(a.feature_set_version = '{{feature_set}}', a.features, f.features)) AS features,
   {", ".join(f"COALESCE(CAST(t.{column} AS STRING), '{UNKNOWN}') AS {name}" for name, column in GROUPS.items())}
 FROM (
   SELECT event_id, customer_id, occurred_at, feature_set_version, features
-  FROM `{{project}}.{views.DECISIONS_CURRENT.id}`
+  FROM ({views.first_records(tables.DECISIONS, views.decided_since("{first_us}"))}) AS d
   WHERE COALESCE(degraded, '') NOT IN ('{Degraded.REBUILDING}', '{Degraded.STATE_UNAVAILABLE}')
   UNION ALL
-  SELECT event_id, customer_id, occurred_at, feature_set_version, features FROM ({views.LOADED_FEATURES}) AS l
+  SELECT event_id, customer_id, occurred_at, feature_set_version, features
+  FROM ({views.loaded_features("{first_us}")}) AS l
 ) AS a
-JOIN `{{project}}.{views.TRANSACTIONS_CURRENT.id}` AS t ON t.event_id = a.event_id
+JOIN (
+  {views.first_records(tables.TRANSACTIONS, f"misplaced IS NOT TRUE AND {_BETWEEN}")}
+) AS t ON t.event_id = a.event_id
 LEFT JOIN (
   SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
-  WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
+  WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}' AND {_BETWEEN}
   QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
 ) AS f ON f.event_id = a.event_id
-WHERE a.occurred_at BETWEEN TIMESTAMP_MICROS({{first_us}}) AND TIMESTAMP_MICROS({{last_us}})
+WHERE a.{_BETWEEN}
   AND a.customer_id IS NOT NULL AND (a.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL)
 """
 """All that was decided or loaded in bulk, with the features that examples have. Left out is what was decided without

@@ -56,7 +56,7 @@ FROM (
   UNION ALL
   SELECT event_id, customer_id, UNIX_MICROS(occurred_at) AS occurred_us, CAST(NULL AS INT64) AS decided_us,
     CAST(NULL AS STRING) AS degraded, features
-  FROM ({views.LOADED_FEATURES}) AS l WHERE feature_set_version = '{{feature_set}}' AND {_BETWEEN}
+  FROM ({views.loaded_features("{first_us}")}) AS l WHERE feature_set_version = '{{feature_set}}' AND {_BETWEEN}
 ) AS a
 LEFT JOIN (
   SELECT event_id, {", ".join(SEGMENTS.values())} FROM `{{project}}.{tables.TRANSACTIONS.id}`
