@@ -99,12 +99,12 @@ def load(
     try:
         _refuse_another_system(client, rules)
         present = {table: _present(client, table, days) for table in LOADABLE}
-        mixed = _has_streamed_rows(client)
+        mixed, featured_us = _has_streamed_rows(client), _latest_features(client)
     finally:
         client.close()
     missing = [day for day in days if _of_day(present, day) != _expected(day)]
     written: Counter[str] = Counter()
-    with process_pool(processes, _open, (settings, rules, mixed)) as pool:
+    with process_pool(processes, _open, (settings, rules, mixed, featured_us)) as pool:
         waiting = iter(missing)
         running = {pool.submit(_load_day, day, _of_day(present, day)): day for day in islice(waiting, 2 * processes)}
         through = len(days) - len(missing)
@@ -126,14 +126,16 @@ class _Worker:
     rules: Rules
     mixed: bool
     """Whether the warehouse holds rows of the stream, whose people may not have a past loaded behind their backs."""
+    featured_us: int | None
+    """Up to which purchase features were made of what was loaded before."""
 
 
 _worker: _Worker | None = None
 
 
-def _open(settings: BigQuerySettings, rules: Rules, mixed: bool) -> None:
+def _open(settings: BigQuerySettings, rules: Rules, mixed: bool, featured_us: int | None) -> None:
     global _worker
-    _worker = _Worker(bigquery_client(settings), rules, mixed)
+    _worker = _Worker(bigquery_client(settings), rules, mixed, featured_us)
 
 
 def _load_day(day: Day, present: Mapping[str, int]) -> dict[str, int]:
@@ -145,8 +147,12 @@ def _load_day(day: Day, present: Mapping[str, int]) -> dict[str, int]:
     for table, of_table in rows.items():
         if present[table.id] not in (0, len(of_table)):
             raise LoadRefused(f"{table.id} holds {present[table.id]} rows of {day.load_id}, which has {len(of_table)}")
+    purchases = rows[tables.TRANSACTIONS]
     if _worker.mixed and not present[tables.TRANSACTIONS.id]:
-        _refuse_known_people(_worker.client, day, rows[tables.TRANSACTIONS])
+        _refuse_known_people(_worker.client, day, purchases)
+    last_us = max((row["occurred_at"] for row in purchases), default=0)
+    if purchases and not present[tables.TRANSACTIONS.id] and (_worker.featured_us or 0) > last_us:
+        _refuse_featured_people(_worker.client, day, purchases, last_us)
     for table, of_table in rows.items():
         if present[table.id] < len(of_table):
             load_rows(
@@ -166,6 +172,30 @@ def _refuse_known_people(client: bigquery.Client, day: Day, rows: Sequence[Row])
     )
     if any(_asked(client, sql, [people])):
         raise LoadRefused(f"{day.load_id} is of customers who have bought through the stream already")
+
+
+def _refuse_featured_people(client: bigquery.Client, day: Day, rows: Sequence[Row], last_us: int) -> None:
+    """Features are made once: those of later purchases of the same people would lack this day for ever."""
+    people = bigquery.ArrayQueryParameter("people", "STRING", sorted({row["customer_id"] for row in rows}))
+    sql = (
+        f"SELECT customer_id FROM `{client.project}.{tables.FEATURES.id}`"
+        f" WHERE occurred_at > TIMESTAMP_MICROS({last_us}) AND load_id IS NOT NULL"
+        " AND customer_id IN UNNEST(@people) LIMIT 1"
+    )
+    if any(_asked(client, sql, [people])):
+        raise LoadRefused(
+            f"{day.load_id} is of customers of whom features were made without it: delete those of later days "
+            f"({tables.FEATURES.id} WHERE load_id IS NOT NULL), load, and `reprocess`"
+        )
+
+
+def _latest_features(client: bigquery.Client) -> int | None:
+    sql = (
+        f"SELECT UNIX_MICROS(MAX(occurred_at)) AS latest FROM `{client.project}.{tables.FEATURES.id}`"
+        f" WHERE {tables.FEATURES.ever} AND load_id IS NOT NULL"
+    )
+    (found,) = _asked(client, sql, [])
+    return None if found.latest is None else int(found.latest)
 
 
 def _refuse_another_system(client: bigquery.Client, rules: Rules) -> None:

@@ -34,8 +34,8 @@ def updated(number: int, offset: int, kind: UpdateKind, verdict: Verdict | None 
     return record(topics.DECISION_UPDATES, encode(made), offset=offset)
 
 
-def repaid(number: int, offset: int, *, defaulted: bool, **changes: Any) -> LogRecord:
-    body = outcome(number, defaulted=defaulted, observed_us=START_US + 56 * DAY_US)
+def repaid(number: int, offset: int, *, defaulted: bool, after_days: int = 56, **changes: Any) -> LogRecord:
+    body = outcome(number, defaulted=defaulted, observed_us=START_US + after_days * DAY_US)
     return record(topics.OUTCOMES, json.dumps(body).encode(), offset=offset, **changes)
 
 
@@ -121,6 +121,42 @@ def test_labels_join_the_flat_json_once_they_are_known(log: BigQuerySettings) ->
     assert bodies["event-4"]["days_to_first_missed_payment"] == 14
     assert "will_default" not in bodies["event-2"]
     assert bodies["event-2"]["customer_credit_score_range"] == "fair"
+
+
+def test_an_outcome_that_is_sent_along_with_its_purchase_is_no_label_before_its_time(log: BigQuerySettings) -> None:
+    """A simulator knows it at once; who buys today is told of in weeks."""
+    write(log, [bought(50, 50), repaid(50, 50, defaulted=True, after_days=365 * 100)])
+    [row] = query(
+        log,
+        "SELECT json_body FROM `{project}.flit_bnpl_raw.raw_bnpl_txs_with_outcomes` "
+        "WHERE _timestamp >= TIMESTAMP '1970-01-01 00:00:00+00' AND event_id = 'event-50'",
+    )
+    assert "will_default" not in row["json_body"]
+
+
+LOADED = """
+INSERT INTO `{project}.flit_bnpl_raw.transactions`
+  (event_id, customer_id, occurred_at, amount, currency, installments_count, kafka_timestamp, load_id, load_row)
+SELECT event_id, customer_id, {at}, 10, 'USD', 4, {at}, 'day', 1 FROM ({people});
+INSERT INTO `{project}.flit_ml_raw.features`
+  (event_id, customer_id, occurred_at, feature_set_version, features, computed_at, kafka_timestamp, load_id)
+SELECT event_id, 'cust_loaded', {at}, '1', PARSE_JSON('{{"amount": 10}}'), {at}, {at}, 'day' FROM ({people});
+INSERT INTO `{project}.flit_bnpl_raw.outcomes`
+  (event_id, customer_id, defaulted, observed_at, kafka_timestamp, load_id, load_row)
+SELECT event_id, 'cust_loaded', row = 1, TIMESTAMP_ADD({at}, INTERVAL 56 + row DAY), {at}, 'day', 9 - row
+FROM ({people}) CROSS JOIN UNNEST([1, 2]) AS row
+"""
+
+
+def test_of_what_was_loaded_the_later_outcome_counts_and_nothing_of_who_is_erased(log: BigQuerySettings) -> None:
+    people = "SELECT 'loaded-1' AS event_id, 'cust_loaded' AS customer_id UNION ALL SELECT 'loaded-2', NULL"
+    at = f"TIMESTAMP '{START:%Y-%m-%d %H:%M:%S}+00'"
+    for statement in LOADED.format(project="{project}", at=at, people=people).split(";"):
+        query(log, statement)
+    found = examples(log, START + timedelta(days=60))
+    assert found["loaded-1"]["defaulted"] is False
+    # The features were written while he was erased.
+    assert "loaded-2" not in found
 
 
 def test_the_raw_json_itself_holds_no_label(log: BigQuerySettings) -> None:

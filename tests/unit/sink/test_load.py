@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,7 +12,15 @@ import msgspec
 import pytest
 from google.cloud import bigquery
 
-from services.sink.load import LOADABLE, PLACES, LoadRefused, _refuse_another_system, load, loaded_rows
+from services.sink.load import (
+    LOADABLE,
+    PLACES,
+    LoadRefused,
+    _refuse_another_system,
+    _refuse_featured_people,
+    load,
+    loaded_rows,
+)
 from services.sink.pipeline import Rules, rows_of
 from shared.archive import ArchivedRecord, Day, RunArchive, days_of
 from shared.contracts import topics
@@ -111,6 +120,22 @@ def test_people_of_another_system_are_not_added_to(held: Held, rules: Rules, ref
         return
     with pytest.raises(LoadRefused, match=refused):
         _refuse_another_system(client, rules)
+
+
+@pytest.mark.parametrize("found", [[SimpleNamespace(customer_id="cust_1")], []])
+def test_a_day_that_later_features_lack_is_not_slipped_in_beneath_them(tmp_path: Path, found: list[Any]) -> None:
+    asked: list[str] = []
+
+    def query(sql: str, **_: Any) -> Any:
+        asked.append(sql)
+        return SimpleNamespace(result=lambda **_: found)
+
+    client = cast(bigquery.Client, SimpleNamespace(project="flit", query=query))
+    day = day_of(tmp_path, *purchases(2))
+    rows = loaded_rows(day, PLAIN)[tables.TRANSACTIONS]
+    with pytest.raises(LoadRefused, match="features were made without it") if found else nullcontext():
+        _refuse_featured_people(client, day, rows, START_US)
+    assert f"occurred_at > TIMESTAMP_MICROS({START_US})" in asked[0]
 
 
 def test_a_letter_is_loaded_too(tmp_path: Path) -> None:
