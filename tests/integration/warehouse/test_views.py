@@ -125,7 +125,8 @@ def test_labels_join_the_flat_json_once_they_are_known(log: BigQuerySettings) ->
 
 def test_an_outcome_that_is_sent_along_with_its_purchase_is_no_label_before_its_time(log: BigQuerySettings) -> None:
     """A simulator knows it at once; who buys today is told of in weeks."""
-    write(log, [bought(50, 50), repaid(50, 50, defaulted=True, after_days=365 * 100)])
+    in_weeks = (datetime.now(UTC) - START).days + 20
+    write(log, [bought(50, 50), repaid(50, 50, defaulted=True, after_days=in_weeks)])
     [row] = query(
         log,
         "SELECT json_body FROM `{project}.flit_bnpl_raw.raw_bnpl_txs_with_outcomes` "
