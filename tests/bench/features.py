@@ -150,6 +150,7 @@ class Hop:
                 took, cpu = time.perf_counter() - began, program.cpu_seconds() - cpu
         finally:
             program.process.stop()
+        assert last > first, f"{self._each_round} purchases between two looks: too few to be timed"
         made = await _count(log, program.output)
         assert made == self._sent, f"{program.process.name}: {made} vectors of {self._sent} purchases"
         return Pace((last - first) / took, (last - first) / cpu)

@@ -26,5 +26,5 @@ def middle_rate(looks: Sequence[Look], rows: float) -> float:
     Raises AssertionError where both are the same one: too few rows for so few looks.
     """
     first, last = (next(look for look in looks if look.rows >= share * rows) for share in (FIRST, LAST))
-    assert last.rows > first.rows, f"{rows} rows between two looks"
+    assert last.rows > first.rows, f"{rows} rows between two looks: too few to be timed"
     return (last.rows - first.rows) / (last.at_s - first.at_s)

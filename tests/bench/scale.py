@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from random import Random
 
+from deploy.local.ports import free_ports
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import DECISIONS, FEATURES
 from shared.kafka.producer import OutgoingRecord
@@ -80,7 +81,9 @@ async def _paces(parts: Parts, service: str, rounds: int, step: Step) -> tuple[l
             for processes in (1, 2) if number % 2 == 0 else (2, 1):
                 events = _events(service, range(times * each, (times + 1) * each), times * CUSTOMERS)
                 times += 1
-                workers = [parts.service(service) for _ in range(processes)]
+                # A door each: two can't listen at one port.
+                doors = ({"SCORER__HTTP_PORT": str(port)} for port in free_ports(processes))
+                workers = [parts.service(service, settings=door) for door in doors]
                 with ExitStack() as running:
                     for worker in workers:
                         running.enter_context(worker.running())

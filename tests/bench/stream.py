@@ -143,7 +143,7 @@ def _sent(parts: Parts, count: int, *, different: int) -> float:
     """Records that aiokafka alone sends a second: `different` of our decisions, over and over."""
     arguments = (parts.kafka.bootstrap_servers, DECISIONS.name, SENT, str(count), str(different))
     command = [sys.executable, "-m", "tests.bench.peers.produce", *arguments]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def _rows(trained: Booster, batch: Sequence[OutgoingRecord]) -> float:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 import uvloop
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from shared.kafka import compression
 
@@ -20,13 +20,17 @@ AT_ONCE = 2_000
 """Whose acknowledgements are awaited together."""
 
 
-async def read(brokers: str, source: str, count: int) -> list[ConsumerRecord]:
+Sent = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+"""Value, key and headers, as the producer wants them."""
+
+
+async def read(brokers: str, source: str, count: int) -> list[Sent]:
     consumer = AIOKafkaConsumer(source, bootstrap_servers=brokers, auto_offset_reset="earliest")
     await consumer.start()
-    records: list[ConsumerRecord] = []
+    records: list[Sent] = []
     while len(records) < count:
         fetched = await consumer.getmany(timeout_ms=500)
-        records += [record for of_partition in fetched.values() for record in of_partition]
+        records += [(each.value, each.key, list(each.headers)) for of_one in fetched.values() for each in of_one]
     await consumer.stop()
     return records[:count]
 
@@ -51,9 +55,9 @@ async def run(brokers: str, source: str, target: str, count: str, different: str
     await producer.stop()
 
 
-async def send(producer: AIOKafkaProducer, target: str, records: Sequence[ConsumerRecord]) -> int:
+async def send(producer: AIOKafkaProducer, target: str, records: Sequence[Sent]) -> int:
     """How many were acknowledged."""
-    sent = [await producer.send(target, each.value, key=each.key, headers=each.headers) for each in records]
+    sent = [await producer.send(target, value, key=key, headers=headers) for value, key, headers in records]
     return len(await asyncio.gather(*sent))
 
 
