@@ -115,8 +115,7 @@ def _letters(client: bigquery.Client, names: Sequence[str]) -> Iterator[str]:
 
 
 def _empty(client: bigquery.Client, table: Table, whose: _Whose) -> Emptied:
-    values = ", ".join(f"{column.name} = {column.empty}" for column in table.personal)
-    update = f"UPDATE {_table(client, table)} SET {values} WHERE {table.ever} AND {whose.sql}"
+    update = f"UPDATE {_table(client, table)} SET {table.emptying} WHERE {table.ever} AND {whose.sql}"
     try:
         return Emptied(_affected(client, update, whose))
     except BadRequest as error:

@@ -148,11 +148,12 @@ def _load_day(day: Day, present: Mapping[str, int]) -> dict[str, int]:
         if present[table.id] not in (0, len(of_table)):
             raise LoadRefused(f"{table.id} holds {present[table.id]} rows of {day.load_id}, which has {len(of_table)}")
     purchases = rows[tables.TRANSACTIONS]
-    if _worker.mixed and not present[tables.TRANSACTIONS.id]:
-        _refuse_known_people(_worker.client, day, purchases)
-    last_us = max((row["occurred_at"] for row in purchases), default=0)
-    if purchases and not present[tables.TRANSACTIONS.id] and (_worker.featured_us or 0) > last_us:
-        _refuse_featured_people(_worker.client, day, purchases, last_us)
+    if purchases and not present[tables.TRANSACTIONS.id]:
+        if _worker.mixed:
+            _refuse_known_people(_worker.client, day, purchases)
+        last_us = max(row["occurred_at"] for row in purchases)
+        if (_worker.featured_us or 0) > last_us:
+            _refuse_featured_people(_worker.client, day, purchases, last_us)
     for table, of_table in rows.items():
         if present[table.id] < len(of_table):
             load_rows(
@@ -164,29 +165,28 @@ def _load_day(day: Day, present: Mapping[str, int]) -> dict[str, int]:
 
 def _refuse_known_people(client: bigquery.Client, day: Day, rows: Sequence[Row]) -> None:
     """Whoever has bought through the stream was decided on without this past: it would make those decisions wrong."""
-    people = bigquery.ArrayQueryParameter("people", "STRING", sorted({row["customer_id"] for row in rows}))
-    sql = (
-        f"SELECT customer_id FROM `{client.project}.{tables.TRANSACTIONS.id}`"
-        f" WHERE {tables.TRANSACTIONS.ever} AND kafka_topic IS NOT NULL"
-        " AND customer_id IN UNNEST(@people) LIMIT 1"
-    )
-    if any(_asked(client, sql, [people])):
+    if _has_any_of(client, rows, tables.TRANSACTIONS, f"{tables.TRANSACTIONS.ever} AND kafka_topic IS NOT NULL"):
         raise LoadRefused(f"{day.load_id} is of customers who have bought through the stream already")
 
 
 def _refuse_featured_people(client: bigquery.Client, day: Day, rows: Sequence[Row], last_us: int) -> None:
     """Features are made once: those of later purchases of the same people would lack this day for ever."""
-    people = bigquery.ArrayQueryParameter("people", "STRING", sorted({row["customer_id"] for row in rows}))
-    sql = (
-        f"SELECT customer_id FROM `{client.project}.{tables.FEATURES.id}`"
-        f" WHERE occurred_at > TIMESTAMP_MICROS({last_us}) AND load_id IS NOT NULL"
-        " AND customer_id IN UNNEST(@people) LIMIT 1"
-    )
-    if any(_asked(client, sql, [people])):
+    later = f"occurred_at > TIMESTAMP_MICROS({last_us}) AND load_id IS NOT NULL"
+    if _has_any_of(client, rows, tables.FEATURES, later):
         raise LoadRefused(
             f"{day.load_id} is of customers of whom features were made without it: delete those of later days "
             f"({tables.FEATURES.id} WHERE load_id IS NOT NULL), load, and `reprocess`"
         )
+
+
+def _has_any_of(client: bigquery.Client, rows: Sequence[Row], table: Table, which: str) -> bool:
+    """Whether the table has rows of these rows' customers. `which`: a condition on them."""
+    people = bigquery.ArrayQueryParameter("people", "STRING", sorted({row["customer_id"] for row in rows}))
+    sql = (
+        f"SELECT customer_id FROM `{client.project}.{table.id}`"
+        f" WHERE {which} AND customer_id IN UNNEST(@people) LIMIT 1"
+    )
+    return any(_asked(client, sql, [people]))
 
 
 def _latest_features(client: bigquery.Client) -> int | None:

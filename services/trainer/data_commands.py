@@ -77,16 +77,16 @@ class Data(Job):
         task = partial(
             reprocess_partition, self._settings.bigquery, Wanted(FEATURE_SET_VERSION, since_us, until_us, load_id)
         )
-        parts = []
+        past, parts = Past(self._warehouse), []
         for partition, part in Engine(arguments.engine, arguments.workers, arguments.scheduler).run(
-            task, Past(self._warehouse).partitions()
+            task, past.partitions()
         ):
             self._step(f"partition {partition}")
             log.info("partition_done", partition=partition, rows=asdict(part))
             parts.append(part)
         done = Reprocessed.total([Reprocessed(), *parts])
         # An erasure doesn't wait for readers: whoever was erased meanwhile was written once more.
-        if forgotten := Past(self._warehouse).forget_erased(FEATURE_SET_VERSION):
+        if forgotten := past.forget_erased(FEATURE_SET_VERSION):
             log.info("erased_again", rows=forgotten)
         return {
             "feature_set_version": FEATURE_SET_VERSION,

@@ -42,6 +42,13 @@ class Champion:
         """Nobody to beat: no model is in service, or one that nobody can ask."""
         return self.probability is None and not self.serves
 
+    @property
+    def unasked(self) -> str:
+        """Of one that wasn't asked: what a verdict says of that."""
+        if self.serves:
+            return f"champion {self.version} can't be compared: {self.trouble}"
+        return f"no champion to beat: {self.trouble or 'no model is in service'}"
+
 
 def ask_champion(
     registry: ModelRegistry, holdout: Examples, examples_of: Callable[[str], Examples] | None = None
@@ -96,10 +103,9 @@ def judge(holdout: Examples, challenger: NDArray[np.float64], champion: Champion
     """
     beats_rule, about_rule = _against_rule(holdout, challenger, economics)
     if champion.serves:
-        return Verdict(False, (f"champion {champion.version} can't be compared: {champion.trouble}", about_rule))
+        return Verdict(False, (champion.unasked, about_rule))
     if champion.probability is None:
-        why = champion.trouble or "no model is in service"
-        return Verdict(champion.trouble is None or beats_rule, (f"no champion to beat: {why}", about_rule))
+        return Verdict(champion.trouble is None or beats_rule, (champion.unasked, about_rule))
     gained = log_losses(holdout.label, champion.probability) - log_losses(holdout.label, challenger)
     mean = weighted_mean(gained, holdout.weight)
     error = weighted_mean_error(gained, holdout.weight, numbered(holdout.customer_id))

@@ -214,9 +214,9 @@ class Past:
     def forget_erased(self, feature_set: str) -> int:
         """Empty what was made of people who have been erased since they were read; of how many purchases."""
         gone = f"SELECT event_id FROM `{self._project}.{tables.TRANSACTIONS.id}` WHERE customer_id IS NULL"
-        emptied = ", ".join(f"{column.name} = {column.empty}" for column in tables.FEATURES.personal)
         sql = (
-            f"UPDATE `{self._project}.{tables.FEATURES.id}` SET {emptied} WHERE {tables.FEATURES.ever}"
+            f"UPDATE `{self._project}.{tables.FEATURES.id}` SET {tables.FEATURES.emptying}"
+            f" WHERE {tables.FEATURES.ever}"
             f" AND load_id IS NOT NULL AND feature_set_version = '{feature_set}' AND customer_id IS NOT NULL"
             f" AND event_id IN ({gone})"
         )

@@ -85,6 +85,11 @@ class Table:
         return tuple(column for column in self.columns if column.personal)
 
     @property
+    def emptying(self) -> str:
+        """What an UPDATE sets to empty the personal columns."""
+        return ", ".join(f"{column.name} = {column.empty}" for column in self.personal)
+
+    @property
     def chained(self) -> bool:
         """Whether each row's link covers the one before it (services/sink/chain.py)."""
         return any(column.name == CHAIN_NAME for column in self.columns)

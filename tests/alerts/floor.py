@@ -145,22 +145,23 @@ class Floor:
 
     def audit_age_s(self) -> float | None:
         """How long ago the last audit was finished; None: there was none."""
-        found = self.prometheus.query("time() - max(flit_ledger_last_audit_timestamp_seconds)")
-        return float(found[0]["value"][1]) if found else None
+        return self._number("time() - max(flit_ledger_last_audit_timestamp_seconds)")
 
     def streamed(self, seconds: float) -> float:
         """How many purchases of the stream were decided in the last seconds, over all starts of the scorer. None that a
         checkout asked about, though its vector comes by as well."""
         decided = f'flit_decisions_total{{channel="stream"}}[{math.ceil(seconds)}s]'
-        found = self.prometheus.query(f"sum(increase({decided}))")
-        return float(found[0]["value"][1]) if found else 0.0
+        return self._number(f"sum(increase({decided}))") or 0.0
 
     def answered(self, seconds: float) -> float:
         """How many checkouts were answered with a decision in the last seconds, over all starts of the scorer."""
-        found = self.prometheus.query(
-            f'sum(increase(flit_scorer_checkouts_total{{status="200"}}[{math.ceil(seconds)}s]))'
-        )
-        return float(found[0]["value"][1]) if found else 0.0
+        answered = f'flit_scorer_checkouts_total{{status="200"}}[{math.ceil(seconds)}s]'
+        return self._number(f"sum(increase({answered}))") or 0.0
+
+    def _number(self, expression: str) -> float | None:
+        """Of an expression with one value; None where there is none."""
+        found = self.prometheus.query(expression)
+        return float(found[0]["value"][1]) if found else None
 
     def resident_mb(self, *services: str) -> dict[str, float]:
         """What each holds in memory now; of one that doesn't answer nothing."""

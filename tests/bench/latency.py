@@ -72,13 +72,10 @@ def latency(rounds: int, step: Step) -> list[Finding]:
             running.enter_context(relay.running())
         asyncio.run(_decided(parts, sized(WARM)))
         step("the system is up and warm")
-        scorer = services["scorer"].port
+        scorer, events = services["scorer"].port, sized(EVENTS)
         for number in range(rounds):
             for found, took_ms in (
-                (
-                    ours,
-                    asyncio.run(_by_model(scorer, sized(EVENTS) + SETTLING, lambda: _decided(parts, sized(EVENTS)))),
-                ),
+                (ours, asyncio.run(_by_model(scorer, events + SETTLING, lambda: _decided(parts, events)))),
                 (bare, asyncio.run(_relayed(parts, sized(BARE_EVENTS)))),
             ):
                 for name, share in QUANTILES.items():
@@ -101,8 +98,8 @@ def latency(rounds: int, step: Step) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _named(quantile: str) -> str:
-    return f"event → decision at {RATE:.0f}/s, {quantile}"
+def _named(which: str) -> str:
+    return f"event → decision at {RATE:.0f}/s, {which}"
 
 
 def quantile(took_ms: Sequence[int], share: float) -> float:

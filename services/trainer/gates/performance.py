@@ -42,8 +42,7 @@ def performance(dossier: Dossier, limits: GateLimits) -> GateVerdict:
     said = "; ".join(text for _, text in comparisons)
     if champion.probability is None:
         passed = passed and champion.absent
-        what = f"champion {champion.version} can't be compared" if champion.serves else "no champion to beat"
-        said = f"{what}: {champion.trouble or 'no model is in service'}; {said}"
+        said = f"{champion.unasked}; {said}"
     return GateVerdict(PERFORMANCE, passed, said)
 
 

@@ -73,3 +73,17 @@ def test_the_test_part_has_no_say_in_the_trials(split: Split) -> None:
 
 def test_without_a_budget_nothing_is_tried(split: Split) -> None:
     assert search(split, small_candidates(), Budget()) == []
+
+
+class Fickle(Logistic):
+    """Fails with other settings than its own."""
+
+    def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
+        if self.settings["penalty"] != self.PENALTY:
+            raise ZeroDivisionError
+        super().fit(names, train, validate)
+
+
+def test_settings_that_a_family_cannot_bear_are_passed_over(split: Split) -> None:
+    trained = learn(split, [Fickle(ALL, CONDITIONS)])
+    assert tune(split, trained, Budget(trials=4), 1).trained == trained

@@ -14,8 +14,8 @@ from services.trainer.candidates import candidates_of
 from services.trainer.evaluate import Economics
 from services.trainer.examples import TrainingRefused
 from services.trainer.export import ExportRefused, run_onnx
-from services.trainer.families import Conditions, Inputs, ModelFamily, Sample
-from services.trainer.families.found import DEFAULT_FAMILIES, load
+from services.trainer.families import Inputs, ModelFamily, Sample
+from services.trainer.families.found import DEFAULT_FAMILIES
 from services.trainer.families.linear import Logistic
 from services.trainer.families.neural_network import NeuralNetwork
 from services.trainer.families.xgboost_trees import XGBoostTrees
@@ -23,13 +23,12 @@ from services.trainer.gate import Champion, ask_champion, judge
 from services.trainer.learning_set import ENOUGH_DEFAULTS, learnt_until_us, matured_set, unseen
 from services.trainer.refit import refitted
 from services.trainer.split import temporal_split
-from services.trainer.train import Trained, choose, informative_features, learn
-from services.trainer.tuning import Budget, tune
+from services.trainer.train import learn
 from services.trainer.workflow import Outcome, Plan, evaluate_version, train_and_register
 from shared.experiments import Trials
 from shared.feature_definitions import MODEL_FEATURES
 from shared.model_artifact.explanation import LinearExplanation
-from shared.model_artifact.manifest import Calibration, check_golden, golden_matrix
+from shared.model_artifact.manifest import check_golden, golden_matrix
 from shared.model_artifact.registry import ModelRegistry
 from shared.model_artifact.signing import ManifestSigner
 from tests.unit.trainer.synthetic import (
@@ -99,12 +98,6 @@ def test_what_is_constant_in_training_is_no_input(registry: ModelRegistry) -> No
     assert "utilization" in names
 
 
-def test_a_feature_known_only_sometimes_is_kept_though_its_known_value_never_changes() -> None:
-    examples = synthetic_examples(500)
-    examples.features[:, NAMES.index("noise")] = np.where(np.arange(500) % 2, 1.0, np.nan)
-    assert "noise" in informative_features(examples, NAMES)
-
-
 def test_a_worse_model_does_not_take_over(registry: ModelRegistry) -> None:
     good = train(registry)
     worse = train(registry, seed=5, candidates=[Shuffled()])
@@ -155,41 +148,6 @@ def test_too_little_data_registers_nothing(registry: ModelRegistry) -> None:
     assert registry.versions() == []
 
 
-def losses(values: list[float]) -> Trained:
-    return Trained(
-        Logistic(ALL, CONDITIONS), NAMES, Calibration(), np.array(values), np.ones(len(values)), np.arange(len(values))
-    )
-
-
-def test_a_more_complex_model_must_be_clearly_better_to_be_chosen() -> None:
-    draws = np.random.default_rng(1).normal(0.2, 0.05, 1000)
-    simple = losses(draws.tolist())
-    by_a_hair = losses((draws - np.random.default_rng(2).normal(0.0005, 0.02, 1000)).tolist())
-    clearly = losses((draws - np.random.default_rng(3).normal(0.005, 0.02, 1000)).tolist())
-    assert by_a_hair.validation_log_loss < simple.validation_log_loss
-    assert choose([simple, by_a_hair]) is simple
-    assert choose([simple, by_a_hair, clearly]) is clearly
-    assert choose([clearly, simple, by_a_hair]) is clearly
-
-
-def test_what_a_few_regulars_show_makes_no_model_clearly_better() -> None:
-    simple, challenger = losses([0.2] * 1000), np.full(1000, 0.2)
-    challenger[:100] -= 0.1
-    assert choose([simple, losses(challenger.tolist())]).validation_losses[0] == pytest.approx(0.1)
-    regulars = np.where(np.arange(1000) < 100, 0, np.arange(1000))
-    of_one, better = (replace(losses(list(of)), validation_customers=regulars) for of in ([0.2] * 1000, challenger))
-    assert choose([of_one, better]) is of_one
-
-
-def test_a_model_that_explains_nothing_is_chosen_only_where_there_is_no_other() -> None:
-    silent = Trained(
-        NeuralNetwork(ALL, CONDITIONS), NAMES, Calibration(), np.full(1000, 0.1), np.ones(1000), np.arange(1000)
-    )
-    simple = losses([0.3] * 1000)
-    assert choose([simple, silent]) is simple
-    assert choose([silent]) is silent
-
-
 def test_a_model_that_explains_nothing_is_registered_as_a_challenger_even_where_there_is_no_champion(
     registry: ModelRegistry,
 ) -> None:
@@ -219,41 +177,6 @@ def test_a_candidate_that_would_look_at_a_prohibited_basis_is_refused(registry: 
             examples, ALL_MATURE_US, [Logistic(Inputs("all", names), CONDITIONS)], PLAN, registry, promote=True
         )
     assert registry.versions() == []
-
-
-def test_the_test_part_has_no_say_in_the_choice() -> None:
-    split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
-    before = [item.validation_log_loss for item in learn(split, small_candidates())]
-    split.test.label[:] = 1 - split.test.label
-    split.test.features[:] = 0
-    assert [item.validation_log_loss for item in learn(split, small_candidates())] == before
-
-
-def test_a_candidate_without_any_varying_feature_sits_out() -> None:
-    split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
-    constants = Logistic(Inputs("constants", ("always_one", "never_known")), CONDITIONS)
-    other = Logistic(ALL, CONDITIONS)
-    assert [item.candidate for item in learn(split, [constants, other])] == [other]
-    with pytest.raises(TrainingRefused):
-        learn(split, [constants])
-
-
-@pytest.mark.parametrize("kind", ["logistic", "ridge", "elastic-net", "xgboost", "lightgbm", "catboost"])
-def test_no_feature_moves_the_risk_against_its_direction(kind: str) -> None:
-    """In these data a higher rank lowers the risk; told that it may only raise it, a model must leave it alone."""
-    split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
-
-    def contrary(name: str) -> int:
-        return 1 if name == "credit_rank" else 0
-
-    (family,) = load([kind])
-    candidate = family(ALL, Conditions(seed=1, threads=1, direction=contrary))
-    (trained,) = learn(split, [candidate])
-    inputs = split.test.columns(trained.feature_names)
-    raised = inputs.copy()
-    raised[:, trained.feature_names.index("credit_rank")] += 1
-    moved = candidate.raw_probability(raised) - candidate.raw_probability(inputs)
-    assert moved.min() >= -1e-7
 
 
 def test_the_competition_begins_with_the_simplest_and_uses_only_declared_features() -> None:
@@ -333,23 +256,6 @@ def test_a_champion_that_cannot_be_compared_is_not_replaced_by_the_gate(registry
         assert "can't be compared" in verdict.reasons[0]
 
 
-class Broken(Logistic):
-    """As a plug-in may be."""
-
-    family = "broken"
-
-    def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
-        raise ZeroDivisionError
-
-
-def test_a_family_that_fails_leaves_the_others_to_compete_and_alone_is_refused() -> None:
-    split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
-    able = Logistic(ALL, CONDITIONS)
-    assert [item.candidate for item in learn(split, [Broken(ALL, CONDITIONS), able])] == [able]
-    with pytest.raises(TrainingRefused, match="broken: ZeroDivisionError"):
-        learn(split, [Broken(ALL, CONDITIONS)])
-
-
 def test_a_champion_of_a_key_that_is_not_trusted_here_serves_all_the_same_and_is_not_replaced(tmp_path: Path) -> None:
     """Another key: scorers trust both, the trainer was given the new one alone."""
     old, new = (ManifestSigner(Ed25519PrivateKey.generate()) for _ in range(2))
@@ -369,21 +275,6 @@ def test_a_champion_that_nobody_signed_serves_nowhere_where_there_are_keys(tmp_p
         ModelRegistry(str(tmp_path), signer=signer, verifier=signer.verifier), synthetic_examples(9)
     )
     assert (champion.probability, champion.absent) == (None, True)
-
-
-class Fickle(Logistic):
-    """Fails with other settings than its own."""
-
-    def fit(self, names: Sequence[str], train: Sample, validate: Sample) -> None:
-        if self.settings["penalty"] != self.PENALTY:
-            raise ZeroDivisionError
-        super().fit(names, train, validate)
-
-
-def test_settings_that_a_family_cannot_bear_are_passed_over() -> None:
-    split = temporal_split(synthetic_examples(3000), 0.2, 0.2)
-    trained = learn(split, [Fickle(ALL, CONDITIONS)])
-    assert tune(split, trained, Budget(trials=4), 1).trained == trained
 
 
 def test_an_evaluation_takes_only_what_the_model_has_not_learnt_from(registry: ModelRegistry) -> None:
