@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # No test is timed: what is slow on a busy machine is not wrong.
@@ -15,6 +16,16 @@ settings.load_profile("untimed")
 
 # Several whole systems run beside each other, and beside tests that compute.
 os.environ["FLIT_YIELDING"] = "off"
+
+
+@pytest.fixture(autouse=True)
+def _loggers_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logger that is used first after some command configured them is kept as it is, for the rest of the process:
+    `capture_logs` of a later test wouldn't reach it."""
+    configure = structlog.configure
+    monkeypatch.setattr(
+        structlog, "configure", lambda **settings: configure(**settings | {"cache_logger_on_first_use": False})
+    )
 
 
 E2E_DONE_BY = 0.7

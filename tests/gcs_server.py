@@ -32,12 +32,14 @@ class Stored:
 
 @dataclass
 class Buckets:
-    """What the server holds. `refuse`: every call is answered with this status."""
+    """What the server holds. `refuse`: every call is answered with this status. `lose`: names of
+    objects; of the next write of each the answer is lost, its work being done."""
 
     objects: dict[tuple[str, str], Stored] = field(default_factory=dict)
     generations: Iterator[int] = field(default_factory=lambda: itertools.count(1_000_001))
     lock: threading.Lock = field(default_factory=threading.Lock)
     refuse: int | None = None
+    lose: set[str] = field(default_factory=set)
 
 
 class Refused(Exception):
@@ -68,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, work: Any) -> None:
         length = int(self.headers.get("content-length") or 0)
-        self.body = self.rfile.read(length)
+        self.body, self.wrote = self.rfile.read(length), ""
         url = urlsplit(self.path)
         self.path_parts = [unquote(part) for part in url.path.strip("/").split("/")]
         self.query = parse_qs(url.query)
@@ -77,6 +79,10 @@ class Handler(BaseHTTPRequestHandler):
                 if self.buckets.refuse is not None:
                     raise Refused(self.buckets.refuse, "told to refuse")
                 status, headers, content = work()
+                if self.wrote in self.buckets.lose:
+                    self.buckets.lose.remove(self.wrote)
+                    self.close_connection = True
+                    return
         except Refused as refused:
             status, headers = refused.status, {}
             content = json.dumps({"error": {"code": refused.status, "message": str(refused)}}).encode()
@@ -98,9 +104,11 @@ class Handler(BaseHTTPRequestHandler):
                 return 200, {}, json.dumps({"kind": "storage#objects", "items": found}).encode()
             case ["storage", "v1", "b", bucket, "o", name]:
                 self._held((bucket, name))
+                self._check((bucket, name), self.query)
                 return 200, {}, json.dumps(self._resource((bucket, name))).encode()
             case ["download", "storage", "v1", "b", bucket, "o", name]:
                 held = self._held((bucket, name))
+                self._check((bucket, name), self.query)
                 marks = {
                     "content-type": "application/octet-stream", "x-goog-generation": str(held.generation),
                     "x-goog-hash": f"md5={_md5(held.data)}",
@@ -146,6 +154,7 @@ class Handler(BaseHTTPRequestHandler):
         self._check(at, query)
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         self.buckets.objects[at] = Stored(data, next(self.buckets.generations), now)
+        self.wrote = at[1]
         return 200, {}, json.dumps(self._resource(at)).encode()
 
     def _check(self, at: tuple[str, str], query: dict[str, list[str]]) -> None:

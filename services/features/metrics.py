@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
+from services.features.pipeline import SERVICE
+from shared.contracts.rejections import RejectionReason
+from shared.telemetry.metrics import DEAD_LETTERS, begin_at_nought
+
 REROUTED = Counter("flit_features_rerouted_total", "Records sent again to the partition that their key gives")
 POSITION = Gauge("flit_features_position", "Offset up to which records are in the states", ["topic", "partition"])
 REBUILDING = Gauge("flit_features_rebuilding", "1 while the states of a partition are made anew", ["partition"])
@@ -17,3 +21,5 @@ REBUILD_GAPS = Gauge(
     "Records that the last rebuild of a partition needed, and neither log nor warehouse has",
     ["topic", "partition"],
 )
+
+begin_at_nought(DEAD_LETTERS, [SERVICE], RejectionReason)

@@ -229,6 +229,7 @@ async def work(
             doors.create_task(keep_watch(consumer, settings.kafka, SERVICE, stop))
             doors.create_task(reloader.run(stop))
             doors.create_task(policy_reloader.run(stop))
+            doors.create_task(limiter.run(policies, stop))
             if section.api_keys_file is not None:
                 keys = KeysReloader(section.api_keys_file, access, interval_s=section.reload_seconds)
                 doors.create_task(keys.run(stop))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,14 +13,17 @@ from itertools import takewhile
 import structlog
 
 from services.scorer.metrics import LIMITER_HOLDS
+from services.scorer.policies import PolicySlot
 from shared.contracts.events import Decision, Verdict
 from shared.policy import Circumstances, Policy, circumstances_of
 from shared.policy.exploration import was_explored
+from shared.telemetry.process import sleep_unless
 
 log = structlog.get_logger()
 
 SECONDS = 60
 LONGEST_MINUTES = 1440
+JUDGED_EVERY_S = 10.0
 
 
 @dataclass(slots=True)
@@ -43,6 +47,12 @@ class Limiter:
         self._held = Circumstances()
         for what in ("declines", "approvals"):
             LIMITER_HOLDS.labels(what).set(0)
+
+    async def run(self, policies: PolicySlot, stop: asyncio.Event) -> None:
+        """Until `stop` is set: what is held is let go in time where no purchase comes any more, too."""
+        while not stop.is_set():
+            self.circumstances(policies.current)
+            await sleep_unless(stop, JUDGED_EVERY_S)
 
     def note(self, decision: Decision, cents: int) -> None:
         """A decision was made. `cents`: of the size of US dollars."""
@@ -99,7 +109,10 @@ class Limiter:
                 for name, is_held in (("declines", held.declines_held), ("approvals", held.approvals_held))
                 if is_held
             ]
-            log.error("limiter_holds", kind=what)
+            if what:
+                log.error("limiter_holds", kind=what)
+            else:
+                log.info("limiter_holds_nothing")
         return held
 
     def _now(self) -> int:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
+from shared.contracts.events import Verdict
+from shared.contracts.rejections import RejectionReason
+from shared.deciding import Degraded
+from shared.experiments import CHAMPION
+from shared.model_artifact.manifest import ArtifactFault
+from shared.telemetry.metrics import DEAD_LETTERS, DECISION_SECONDS, DECISIONS, begin_at_nought
+
 SERVICE = "scorer"
 
+UNREADABLE = "unreadable"
+"""Beside the faults of models: the registry."""
 MODEL_REFUSED = Counter("flit_scorer_model_refused_total", "Promoted models that were not put in service", ["reason"])
 MODEL_FAILURES = Counter("flit_scorer_model_failures_total", "Times that the model in service failed to answer")
 POLICY_INFO = Gauge("flit_scorer_policy_info", "The policy in service: 1", ["policy"])
@@ -23,3 +32,10 @@ IN_FLIGHT = Gauge("flit_scorer_requests_in_flight", "REST requests being answere
 LIMITER_HOLDS = Gauge("flit_scorer_limiter_holds", "1 while the policy's limiter has a person look instead", ["what"])
 REDIS_MEMORY = Gauge("flit_scorer_redis_memory_ratio", "Of what Redis may hold, what it holds; 0 without a limit")
 ADMISSION_LIMIT = Gauge("flit_scorer_admission_limit_requests", "Checkouts let in at once, as found by their latency")
+
+CHANNELS = ("stream", "rest")
+begin_at_nought(DEAD_LETTERS, [SERVICE], RejectionReason)
+begin_at_nought(DECISIONS, Verdict, [CHAMPION], ["", *Degraded], CHANNELS)
+begin_at_nought(DECISION_SECONDS, CHANNELS)
+begin_at_nought(CHECKOUTS, ["200", "500", "503"])
+begin_at_nought(MODEL_REFUSED, [*ArtifactFault, UNREADABLE])

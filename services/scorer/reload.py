@@ -8,7 +8,7 @@ import contextlib
 import msgspec
 import structlog
 
-from services.scorer.metrics import MODEL_REFUSED, SERVICE
+from services.scorer.metrics import MODEL_REFUSED, SERVICE, UNREADABLE
 from services.scorer.slot import ModelSlot
 from shared.contracts.identity import epoch_micros
 from shared.deciding.onnx_model import OnnxModel
@@ -159,7 +159,7 @@ class ModelReloader:
         if isinstance(error, ArtifactRefused):
             reason, detail = error.reason.value, str(error)
         else:
-            reason, detail = "unreadable", f"registry: {error}"
+            reason, detail = UNREADABLE, f"registry: {error}"
         MODEL_REFUSED.labels(reason).inc()
         if detail != self._told.get(of):
             self._told[of] = detail

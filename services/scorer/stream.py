@@ -40,6 +40,9 @@ log = structlog.get_logger()
 
 TOPIC = topics.FEATURES.name
 
+TRIED_AGAIN_WITHIN_S = 10.0
+"""Longer than who was refused a batch waits until it gives it again."""
+
 
 class Halted(TransientError):
     """Most of what the topic brings would be refused: it is left alone for a while."""
@@ -92,6 +95,8 @@ class StreamDoor:
         self._done = 0
         self._conflicts = 0
         """Refused in the chunk before, and not yet held against the limit."""
+        # Asked anew each time: a batch that was refused may go to another process, and none come here for hours.
+        HALTED.labels(TOPIC).set_function(self._is_halted)
 
     async def handle(self, batch: Batch) -> None:
         self._look_whether_halted()
@@ -112,8 +117,11 @@ class StreamDoor:
             if self._clock() < self._halted_until:
                 raise Halted("bnpl-features is left alone for a while")
             log.info("topic_tried_again", topic=TOPIC)
-            HALTED.labels(TOPIC).set(0)
             self._halted_until = None
+
+    def _is_halted(self) -> bool:
+        until = self._halted_until
+        return until is not None and self._clock() < until + TRIED_AGAIN_WITHIN_S
 
     async def _decide(self, records: Sequence[ConsumerRecord]) -> None:
         while records:
@@ -186,7 +194,6 @@ class StreamDoor:
                 "topic_halted", topic=many.topic, refused=many.refused, records=many.records,
                 seconds=self._halt_seconds, detail="SCORER__REFUSALS_PER_MINUTE=0 would take it in",
             )  # fmt: skip
-            HALTED.labels(TOPIC).set(1)
             self._halted_until = self._clock() + self._halt_seconds
             raise Halted(str(many)) from None
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from services.trainer.export import run_onnx
-from shared.deciding import Degraded
+from shared.deciding import Degraded, matrix_of
 from shared.model_artifact.files import ModelFiles
 from shared.policy.backtest import LoggedCase
 
@@ -24,7 +22,7 @@ def rescored(logged: Sequence[tuple[LoggedCase, bool]], files: ModelFiles) -> li
     if not cases:
         return []
     names = files.manifest.feature_names
-    matrix = np.array([[case.features.get(name) for name in names] for case in cases], dtype=np.float32)
+    matrix = matrix_of([{name: case.features.get(name) for name in names} for case in cases], names)
     probabilities = files.manifest.calibration.apply(run_onnx(files.onnx, matrix))
     return [
         replace(case, probability=float(probability), degraded=None)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from services.trainer.currencies import in_usd
 from services.trainer.examples import TOLD_BY_FEW, Examples, TooFewExamples, TrainingRefused
 from shared.contracts.identity import canonical_time, from_epoch_micros
+from shared.deciding import inputs_of
 from shared.policy.exploration import Propensity
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables, views
@@ -39,8 +40,6 @@ QUERY_TIMEOUT_S = 300.0
 
 CHUNK_ROWS = 20_000
 """Of JSON that is decoded at once: some hundred megabytes of Python's objects."""
-
-LARGEST = float(np.finfo(np.float32).max)
 
 MAX_DRIFT_ROWS = 20_000
 """Of a window, drawn by a hash of the event: the comparison itself takes no more than half of them."""
@@ -362,15 +361,14 @@ def weights_of(explored_under: Sequence[str | None], propensity: Propensity) -> 
 
 
 def decoded_features(rows: pyarrow.Array | pyarrow.ChunkedArray, names: Sequence[str]) -> NDArray[np.float32]:
-    """[n, len(names)] values of features as JSON objects, null and absent as NaN; so is what a float32 can't hold:
-    libraries refuse to learn from infinity, and no training is to end over one purchase's number."""
+    """[n, len(names)] values of features as JSON objects, null and absent as NaN; so is what a float32 can't hold."""
     values = np.empty((len(rows), len(names)), dtype=np.float32)
     decoder = _rows_decoder(tuple(names))
     # Chunk by chunk: as Python's objects all of them would take a hundred times the memory.
     for start in range(0, len(rows), CHUNK_ROWS):
         decoded = decoder.decode("[" + ",".join(rows.slice(start, CHUNK_ROWS).to_pylist()) + "]")
         chunk = np.array([msgspec.structs.astuple(row) for row in decoded], dtype=np.float64)
-        values[start : start + len(decoded)] = np.where(np.abs(chunk) <= LARGEST, chunk, np.nan)
+        values[start : start + len(decoded)] = inputs_of(chunk)
     return values
 
 

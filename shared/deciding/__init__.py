@@ -14,6 +14,7 @@ from shared.deciding.pipeline import (
     Scores,
     decide,
     fits,
+    inputs_of,
     matrix_of,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "Scores",
     "decide",
     "fits",
+    "inputs_of",
     "matrix_of",
 ]

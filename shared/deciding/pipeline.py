@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal, Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ MAX_REASONS = 4
 Channel = Literal["stream", "rest"]
 
 
-class Degraded:
+class Degraded(StrEnum):
     """Why a fallback decided."""
 
     NO_MODEL = "no_model"
@@ -91,10 +92,18 @@ class ModelFailed(Exception):
 
 
 def matrix_of(features: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> NDArray[np.float32]:
-    """[n, F] float32 inputs of a model, NaN for null. KeyError where a vector lacks a feature."""
+    """[n, F] inputs of a model, as `inputs_of` makes them. KeyError where a vector lacks a feature."""
     rows = [[row[name] for name in names] for row in features]
-    with np.errstate(over="ignore"):  # what a float can't hold becomes infinite, as it does in training
-        return np.array(rows, dtype=np.float32).reshape(len(rows), len(names))  # None becomes NaN
+    return inputs_of(np.array(rows, dtype=np.float64).reshape(len(rows), len(names)))  # None becomes NaN
+
+
+def inputs_of(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """As models take and learn them. What a float32 can't hold is unknown, NaN: no such number was measured, and
+    libraries refuse to learn from infinity."""
+    with np.errstate(over="ignore"):
+        inputs = values.astype(np.float32)
+    inputs[np.isinf(inputs)] = np.nan
+    return inputs
 
 
 def decide(

@@ -27,6 +27,7 @@ from requests.exceptions import RequestException
 
 from shared.durable import replace_synced
 from shared.experiments import Candidacy, Ended, Trials
+from shared.model_artifact.conditional import NEW, READ_RETRY, TIMEOUT_S, write_where
 from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.lease import Lease
 from shared.model_artifact.manifest import MANIFEST_FILE, ArtifactFault, ArtifactRefused, Manifest
@@ -41,15 +42,14 @@ from shared.model_artifact.registry import (
     held,
 )
 
-TIMEOUT_S = 20.0
 LOCK = ".lock"
 MIRROR_LOCK = ".mirror-lock"
 """Of the models in the mirror. Another one than the writers', who may have to fetch a model while they hold theirs."""
+POINTERS_LOCK = ".pointers-lock"
+"""Of the pointers in the mirror: who was slow must not put back an earlier one than another process has read."""
 LEASE_S = 60.0
 """A lock that has not changed for so long was left by somebody who died. Longer than any writer holds it."""
 LOCK_PAUSE_S = 0.2
-NEW = 0
-"""Generation of an object that isn't there."""
 
 
 class BucketRegistry(ModelRegistry):
@@ -70,14 +70,13 @@ class BucketRegistry(ModelRegistry):
         """Version → what the bucket held when it was fetched last and refused all the same."""
 
     def versions(self) -> list[str]:
-        with _reached():
-            blobs = list(self._bucket.list_blobs(prefix=f"{self._prefix}models/", timeout=TIMEOUT_S))
+        blobs = self._listed("models/")
         manifests = [blob for blob in blobs if PurePosixPath(blob.name).name == MANIFEST_FILE]
         return [PurePosixPath(blob.name).parent.name for blob in sorted(manifests, key=lambda each: each.time_created)]
 
-    def pointer(self, name: str) -> Pointer | None:
+    def _stored_pointer(self, name: str) -> Pointer | None:
         self._pull_pointer(name)
-        return super().pointer(name)
+        return super()._stored_pointer(name)
 
     def trials(self) -> Trials:
         self._pull_pointer("trials")
@@ -89,7 +88,7 @@ class BucketRegistry(ModelRegistry):
         except ArtifactRefused:
             # Not here yet, or damaged here: what counts is what the bucket has. Where that was refused as well it is
             # fetched no second time: a scorer asks for what is in service each second.
-            blobs = self._blobs_of(version)
+            blobs = self._listed(f"models/{version}/")
             held_there = sorted(int(blob.generation) for blob in blobs)
             if self._in_vain.get(version) == held_there and (self.root / "models" / version / MANIFEST_FILE).exists():
                 raise
@@ -128,9 +127,7 @@ class BucketRegistry(ModelRegistry):
             super()._put(aside, target, version)
 
     def _kept(self, folder: str, name: str) -> Iterator[Path]:
-        with _reached():
-            blobs = list(self._bucket.list_blobs(prefix=f"{self._prefix}{folder}/{name}@", timeout=TIMEOUT_S))
-        for blob in blobs:
+        for blob in self._listed(f"{folder}/{name}@"):
             self._pull(f"{folder}/{PurePosixPath(blob.name).name}")
         yield from super()._kept(folder, name)
 
@@ -142,20 +139,18 @@ class BucketRegistry(ModelRegistry):
         """Raises PromotionConflict where somebody else has moved it since it was read."""
         if name not in self._generations:
             self._pull_pointer(name)
-        blob = self._blob(name)
         try:
-            with _reached():
-                blob.upload_from_string(
+            with held(self.root / POINTERS_LOCK), _reached():
+                self._generations[name] = write_where(
+                    lambda: self._blob(name),
                     msgspec.json.encode(pointer),
-                    content_type="application/json",
-                    if_generation_match=self._generations.get(name, NEW),
-                    timeout=TIMEOUT_S,
+                    self._generations.get(name, NEW),
+                    "application/json",
                 )
+                super()._write_pointer(name, pointer)
         except PreconditionFailed:
             now = self.pointer(name) if isinstance(pointer, Pointer) else None
             raise PromotionConflict("what this writer had read", now.version if now else None) from None
-        self._generations[name] = int(blob.generation)
-        super()._write_pointer(name, pointer)
 
     def note(self, name: str, kind: type[Note]) -> Note | None:
         self._pull_pointer(name)
@@ -182,13 +177,11 @@ class BucketRegistry(ModelRegistry):
 
     def _lock(self) -> int:
         """The generation of the lock that is ours now."""
-        seen, since = NEW, time.monotonic()
+        seen, since, mine = NEW, time.monotonic(), uuid.uuid4().hex.encode()
         while True:
-            blob = self._blob(LOCK)
             try:
                 with _reached():
-                    blob.upload_from_string(uuid.uuid4().hex, if_generation_match=NEW, timeout=TIMEOUT_S)
-                return int(blob.generation)
+                    return write_where(lambda: self._blob(LOCK), mine, NEW)
             except PreconditionFailed:
                 held = self._generation(LOCK)
             if held != seen:
@@ -205,21 +198,22 @@ class BucketRegistry(ModelRegistry):
             pass  # its lease had ended, and somebody else took it
 
     def _pull_pointer(self, name: str) -> None:
-        generation = self._generation(name)
-        if generation == NEW:
-            (self.root / name).unlink(missing_ok=True)
-        elif generation != self._generations.get(name):
-            data = self._download(name)
-            if data is None:
-                return self._pull_pointer(name)  # it went between the two questions
-            self.root.mkdir(parents=True, exist_ok=True)
-            replace_synced(self.root / name, data)
-        self._generations[name] = generation
-        return None
+        with held(self.root / POINTERS_LOCK):
+            here = self._generations.get(name) if (self.root / name).exists() else None
+            generation, data = self._generation(name), None
+            while generation not in (NEW, here) and data is None:
+                data = self._download(name)
+                if data is None:  # it went between the two questions
+                    generation = self._generation(name)
+            if generation == NEW:
+                (self.root / name).unlink(missing_ok=True)
+            elif data is not None:
+                replace_synced(self.root / name, data)
+            self._generations[name] = generation
 
-    def _blobs_of(self, version: str) -> list[Any]:
+    def _listed(self, begins: str) -> list[Any]:
         with _reached():
-            return list(self._bucket.list_blobs(prefix=f"{self._prefix}models/{version}/", timeout=TIMEOUT_S))
+            return list(self._bucket.list_blobs(prefix=f"{self._prefix}{begins}", timeout=TIMEOUT_S, retry=READ_RETRY))
 
     def _pull_model(self, version: str, blobs: list[Any]) -> None:
         """Copy a model into the mirror as a whole, in place of a damaged copy, which goes: the mirror often lies on a
@@ -232,7 +226,8 @@ class BucketRegistry(ModelRegistry):
         try:
             for blob in blobs:
                 with _reached():
-                    (aside / PurePosixPath(blob.name).name).write_bytes(blob.download_as_bytes(timeout=TIMEOUT_S))
+                    content = blob.download_as_bytes(timeout=TIMEOUT_S, retry=READ_RETRY)
+                (aside / PurePosixPath(blob.name).name).write_bytes(content)
             aside.chmod(0o755)
             with held(self.root / MIRROR_LOCK):
                 target = models / version
@@ -268,13 +263,13 @@ class BucketRegistry(ModelRegistry):
     def _download(self, name: str) -> bytes | None:
         try:
             with _reached():
-                return bytes(self._blob(name).download_as_bytes(timeout=TIMEOUT_S))
+                return bytes(self._blob(name).download_as_bytes(timeout=TIMEOUT_S, retry=READ_RETRY))
         except NotFound:
             return None
 
     def _generation(self, name: str) -> int:
         with _reached():
-            blob = self._bucket.get_blob(f"{self._prefix}{name}", timeout=TIMEOUT_S)
+            blob = self._bucket.get_blob(f"{self._prefix}{name}", timeout=TIMEOUT_S, retry=READ_RETRY)
         return NEW if blob is None else int(blob.generation)
 
     def _blob(self, name: str) -> Any:

@@ -2,7 +2,7 @@
 
 Contributions are in natural log-odds of the raw (uncalibrated) probability: base + sum of contributions = its logit.
 
-* A linear model's are coefficient times standardised value.
+* A linear model's are coefficient times standardised value, the value kept within what was learnt from.
 * A tree ensemble's are path-dependent SHAP values (Lundberg et al., "Consistent Individualized Feature Attribution for
   Tree Ensembles", 2018). They depend on an input only through the outcomes of the tree's nodes, and a tree of depth 3
   has at most 7 of them: so the trainer tabulates them once for every pattern of outcomes, and here it is a look-up.
@@ -25,13 +25,17 @@ ROWS_AT_ONCE = 1024
 
 
 class LinearExplanation(msgspec.Struct, frozen=True, tag_field="kind", tag="linear", forbid_unknown_fields=True):
-    """log-odds = intercept + sum(coefficient * (value or impute - mean) / scale); each list has one entry a feature."""
+    """log-odds = intercept + sum(coefficient * (value or impute - mean) / scale); each list has one entry a feature.
+
+    A value below `lowest` counts as that, one above `highest` likewise; without these it counts as it is."""
 
     impute: list[float]
     mean: list[float]
     scale: list[float]
     coefficients: list[float]
     intercept: float
+    lowest: list[float] | None = None
+    highest: list[float] | None = None
 
 
 class TreeNode(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -118,18 +122,26 @@ class Explainer:
 
 class _Linear:
     def __init__(self, explanation: LinearExplanation, features: int) -> None:
-        lists = (explanation.impute, explanation.mean, explanation.scale, explanation.coefficients)
+        lists = [explanation.impute, explanation.mean, explanation.scale, explanation.coefficients]
+        lists += [ends for ends in (explanation.lowest, explanation.highest) if ends is not None]
         if any(len(values) != features for values in lists):
             raise ArtifactRefused(ArtifactFault.SHAPE, f"a linear explanation needs {features} entries in each list")
-        self._impute, self._mean, scale, self._coefficients = (np.asarray(v, dtype=np.float64) for v in lists)
-        finite = np.isfinite(np.concatenate([self._impute, self._mean, scale, self._coefficients])).all()
-        if not finite or (scale <= 0).any():
+        arrays = [np.asarray(values, dtype=np.float64) for values in lists]
+        self._impute, self._mean, scale, self._coefficients, *_ = arrays
+        if not np.isfinite(np.concatenate(arrays)).all() or (scale <= 0).any():
             raise ArtifactRefused(ArtifactFault.SHAPE, "a linear explanation must be finite and its scales positive")
+        self._lowest = _ends(explanation.lowest, -np.inf, features)
+        self._highest = _ends(explanation.highest, np.inf, features)
         self._coefficients = self._coefficients / scale
 
     def contributions(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         values = np.where(np.isnan(inputs), self._impute, inputs.astype(np.float64))
-        return np.asarray((values - self._mean) * self._coefficients)
+        kept = np.minimum(np.maximum(values, self._lowest), self._highest)
+        return np.asarray((kept - self._mean) * self._coefficients)
+
+
+def _ends(given: list[float] | None, without: float, features: int) -> NDArray[np.float64]:
+    return np.full(features, without) if given is None else np.asarray(given, dtype=np.float64)
 
 
 class _Trees:

@@ -12,14 +12,11 @@ from typing import Any
 from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed
 
 from shared.model_artifact.alone import Busy
+from shared.model_artifact.conditional import NEW, READ_RETRY, TIMEOUT_S, write_where
 
 LEASE = timedelta(minutes=3)
 """An object that has not been renewed for so long was left by somebody who died. Longer than a line is down while its
 owner works on, shorter than anybody wants to wait for the next training."""
-
-TIMEOUT_S = 20.0
-NEW = 0
-"""Generation of an object that isn't there."""
 
 
 class Lease:
@@ -40,7 +37,7 @@ class Lease:
         """`blob`: makes a handle of the object. Raises Busy, and what Google's client raises."""
         there, held = blob(), NEW
         try:
-            there.reload(timeout=TIMEOUT_S)
+            there.reload(timeout=TIMEOUT_S, retry=READ_RETRY)
         except NotFound:
             pass
         else:
@@ -48,7 +45,7 @@ class Lease:
                 raise Busy(work)
             held = int(there.generation)
         try:
-            return cls(blob, _written(blob(), held), work, lasts)
+            return cls(blob, _written(blob, held), work, lasts)
         except PreconditionFailed:
             raise Busy(work) from None
 
@@ -65,14 +62,13 @@ class Lease:
     def _keep(self) -> None:
         while not self._ended.wait(self._every_s):
             try:
-                self._generation = _written(self._blob(), self._generation)
+                self._generation = _written(self._blob, self._generation)
             except PreconditionFailed:
                 return  # we were taken for dead
             except (GoogleAPIError, OSError):
                 continue  # renewed the next time, if that is in time
 
 
-def _written(blob: Any, expected: int) -> int:
+def _written(blob: Callable[[], Any], expected: int) -> int:
     """The object's new generation."""
-    blob.upload_from_string(uuid.uuid4().hex, if_generation_match=expected, timeout=TIMEOUT_S)
-    return int(blob.generation)
+    return write_where(blob, uuid.uuid4().hex.encode(), expected)

@@ -2,7 +2,7 @@
 
     <root>/models/<version>/{model.onnx, explanation.json, card.json, manifest.json}
                                            without explanation.json: for the shadow alone
-    <root>/current, <root>/previous        {"version", "promoted_at", "by"}
+    <root>/current, <root>/previous        {"version", "promoted_at", "by"}; of previous also "withdrawn", "displaced"
     <root>/policies/<name>.yaml            every policy that was in service
     <root>/trials                          models in shadow, the experiment that runs, and who is on the ladder
                                            (shared.experiments.Trials)
@@ -76,6 +76,9 @@ class Pointer(msgspec.Struct, frozen=True, omit_defaults=True):
     by: str
     withdrawn: bool = False
     """Of `previous`: taken out by a rollback. One may return to it by another, and nothing else may ask it."""
+    displaced: Pointer | None = None
+    """Of `previous`: what it took the place of. While `previous` names what is in service, its promotion was cut off
+    between the two pointers, and this is what was before."""
 
 
 class Signer(Protocol):
@@ -119,6 +122,16 @@ class ModelRegistry(Trying):
         return pointer.version if pointer else None
 
     def pointer(self, name: str) -> Pointer | None:
+        """`current` or `previous`. Raises `ArtifactRefused` if it can't be read."""
+        found = self._stored_pointer(name)
+        if found is None or found.displaced is None:
+            return found
+        now = self._stored_pointer("current")
+        if now is not None and now.version == found.version:
+            return found.displaced
+        return msgspec.structs.replace(found, displaced=None)
+
+    def _stored_pointer(self, name: str) -> Pointer | None:
         try:
             data = (self.root / name).read_bytes()
         except FileNotFoundError:
@@ -200,9 +213,10 @@ class ModelRegistry(Trying):
                 raise PromotionConflict(f"{found}, to be replaced by {version}", f"{found}, which is to stay")
             if found == version:
                 return
-            # This order: after a crash in between, `previous` names the model in service, never one that was not.
+            # This order: after a crash in between, `previous` names the model in service, never one that was not, and
+            # with it what was before.
             if now is not None:
-                self._write_pointer("previous", now)
+                self._write_pointer("previous", msgspec.structs.replace(now, displaced=self._before()))
             self._write_pointer("current", Pointer(version, _now(), by))
 
     def rollback(self, by: str, *, expected: str | msgspec.UnsetType = msgspec.UNSET) -> str:
@@ -222,6 +236,13 @@ class ModelRegistry(Trying):
             if now is not None:
                 self._write_pointer("previous", msgspec.structs.replace(now, withdrawn=True))
             return before.version
+
+    def _before(self) -> Pointer | None:
+        """`previous`, for who goes on without it where it can't be read."""
+        try:
+            return self.pointer("previous")
+        except ArtifactRefused:
+            return None
 
     def keep_policy(self, name: str, content: bytes) -> None:
         """Keeps the file of a policy under its name, which follows from its values: what is there stays. OSError."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import product
+
 from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
 
 _BATCH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
@@ -34,3 +38,10 @@ MODEL_AUC = Gauge("flit_model_auc", "AUC on matured outcomes", ["version"])
 DRIFT_SCORE = Gauge("flit_drift_score", "Distance of a feature's distribution from its reference", ["feature"])
 SINK_ROWS = Counter("flit_sink_rows_total", "Rows acknowledged by the warehouse", ["table"])
 DEGRADED = Gauge("flit_degraded", "1 while a fallback decides", ["service"])
+
+
+def begin_at_nought(metric: MetricWrapperBase, *labels: Iterable[str]) -> None:
+    """Make the series of every combination of these labels' values. One that begins with its first event seems never to
+    have risen: to `rate`, a new pod's first refusals are none, and a table's first row of a quiet night is nothing."""
+    for values in product(*labels):
+        metric.labels(*values)

@@ -1,5 +1,6 @@
-"""Linear models: median imputation, standardisation, coefficients that keep their directions. Each is served as the
-same graph, and explained by its own terms; they differ in what their coefficients minimise."""
+"""Linear models: median imputation, the range that was learnt from, standardisation, coefficients that keep their
+directions. Each is served as the same graph, and explained by its own terms; they differ in what their coefficients
+minimise."""
 
 from __future__ import annotations
 
@@ -35,11 +36,14 @@ class Linear(ModelFamily):
         from sklearn.pipeline import Pipeline
         from sklearn.preprocessing import StandardScaler
 
+        from services.trainer.families.within import Within
+
         imputer, scaler = SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
-        limits = limits_of(train.matrix)
-        scaler.fit(imputer.fit_transform(cut(train.matrix, limits)), sample_weight=train.weight)
+        learnt = imputer.fit_transform(cut(train.matrix, limits_of(train.matrix)))
+        within = Within(learnt.min(axis=0), learnt.max(axis=0))
+        scaler.fit(learnt, sample_weight=train.weight)
         scaled, held = (
-            replace(each, matrix=scaler.transform(imputer.transform(cut(each.matrix, limits))))
+            replace(each, matrix=scaler.transform(within.transform(imputer.transform(each.matrix.astype(np.float64)))))
             for each in (train, validate)
         )
         signs = [self.conditions.direction(name) for name in names]
@@ -48,7 +52,7 @@ class Linear(ModelFamily):
         model = LogisticRegression()
         model.classes_, model.n_features_in_ = np.array([0, 1]), len(names)
         model.coef_, model.intercept_ = coefficients[None, :], np.array([intercept])
-        self._pipeline = Pipeline([("impute", imputer), ("scale", scaler), ("regress", model)])
+        self._pipeline = Pipeline([("impute", imputer), ("keep", within), ("scale", scaler), ("regress", model)])
 
     def raw_probability(self, matrix: Matrix) -> NDArray[np.float64]:
         return np.asarray(self._pipeline.predict_proba(matrix.astype(np.float64))[:, 1])
@@ -57,6 +61,9 @@ class Linear(ModelFamily):
         from skl2onnx import to_onnx
         from skl2onnx.common.data_types import FloatTensorType
 
+        from services.trainer.families.within import teach_the_converter
+
+        teach_the_converter()
         width = self._pipeline.named_steps["regress"].coef_.shape[1]
         graph = to_onnx(
             self._pipeline,
@@ -68,13 +75,15 @@ class Linear(ModelFamily):
         return bytes(graph.SerializeToString(deterministic=True))
 
     def explanation(self) -> LinearExplanation:
-        imputer, scaler, model = (self._pipeline.named_steps[step] for step in ("impute", "scale", "regress"))
+        imputer, within, scaler, model = (step for _, step in self._pipeline.steps)
         return LinearExplanation(
             impute=imputer.statistics_.tolist(),
             mean=scaler.mean_.tolist(),
             scale=scaler.scale_.tolist(),
             coefficients=model.coef_[0].tolist(),
             intercept=float(model.intercept_[0]),
+            lowest=within.lowest.tolist(),
+            highest=within.highest.tolist(),
         )
 
 

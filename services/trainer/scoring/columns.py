@@ -17,7 +17,7 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from services.trainer.examples import FEATURE_PREFIX, Examples, TrainingRefused
-from shared.deciding import matrix_of
+from shared.deciding import inputs_of, matrix_of
 from shared.feature_definitions import FEATURE_NAMES, FEATURE_SET_VERSION
 
 EVENT = "event_id"
@@ -75,9 +75,8 @@ class Columns:
             return self._from_json(batch)
         keys = self._keys(batch)
         matrix = np.empty((batch.num_rows, len(self.names)), dtype=np.float32)
-        with np.errstate(over="ignore"):  # what a float can't hold becomes infinite, as it does online
-            for place, name in enumerate(self.names):
-                matrix[:, place] = _numbers(batch.column(FEATURE_PREFIX + name))
+        for place, name in enumerate(self.names):
+            matrix[:, place] = inputs_of(_numbers(batch.column(FEATURE_PREFIX + name)))
         return keys, matrix
 
     def _from_json(self, batch: pyarrow.RecordBatch) -> tuple[pyarrow.RecordBatch, NDArray[np.float32]]:

@@ -1,8 +1,8 @@
 """Rows into one table of the warehouse in the ways that Google's clients offer, a thread for each of the four
 partitions that they come from.
 
-`python -m tests.bench.peers.appends KIND TABLE ROWS` prints how many it wrote a second in the middle of them
-(tests/bench/middle.py), as is measured of the sink. Before the clock starts each thread has opened its channel and has
+`python -m tests.bench.peers.appends KIND TABLE ROWS` prints how many it wrote a second but for the last of them
+(tests/bench/most.py), as is measured of the sink. Before the clock starts each thread has opened its channel and has
 a first small batch acknowledged. KIND:
 
 - `bare`: the Storage Write API with offsets, a stream of its own for each thread; batches are made beforehand, so that
@@ -37,7 +37,7 @@ from shared.warehouse.clients import bigquery_client
 from shared.warehouse.columns import ColumnType, Row
 from shared.warehouse.tables import FEATURES
 from shared.warehouse.writing import write_client
-from tests.bench.middle import Look, middle_rate
+from tests.bench.most import Look, rate_of_most
 
 AT_ONCE = SinkSection().max_rows
 """As the sink's own appends."""
@@ -125,12 +125,12 @@ class Progress:
 
 
 def rate_of(writings: Sequence[Writing]) -> float:
-    """Rows a second in their middle, of threads that have begun."""
+    """Rows a second but for the last of them, of threads that have begun."""
     with ThreadPoolExecutor(len(writings)) as threads:
         list(threads.map(next, writings))
         progress = Progress()
         list(threads.map(progress.follow, writings))
-    return middle_rate(progress.looks, progress.looks[-1].rows)
+    return rate_of_most(progress.looks, progress.looks[-1].rows)
 
 
 _TIMES = [column.name for column in FEATURES.columns if column.type is ColumnType.TIMESTAMP]

@@ -6,6 +6,7 @@ The bucket is a server of the tests' own, or a real one: `FLIT_TEST_GCS_BUCKET` 
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 import uuid
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import GoogleAPIError
+from google.api_core.exceptions import GoogleAPIError, ServiceUnavailable
 from google.cloud import storage
 
 from services.trainer.lifecycle.triggers import State
@@ -24,6 +25,7 @@ from shared.experiments import Stage, Trials
 from shared.model_artifact import bucket as bucket_module
 from shared.model_artifact.alone import Busy
 from shared.model_artifact.bucket import BucketRegistry, upload
+from shared.model_artifact.conditional import write_where
 from shared.model_artifact.lease import Lease
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.opening import open_registry
@@ -202,6 +204,98 @@ def test_a_bucket_that_refuses_is_away(server: Buckets, tmp_path: Path) -> None:
     server.refuse = 403
     with pytest.raises(RegistryAway):
         here.current()
+
+
+@pytest.mark.timeout(90)  # by Google's own patience it would be six minutes
+def test_a_bucket_that_nobody_reaches_is_away_before_a_start_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scorer looks three times before it serves, and is taken for dead after two minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as held_free:
+        port = held_free.getsockname()[1]
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    here = bucketed(Buckets(), tmp_path / "mirror")
+    for look in (here.current, here.previous, here.trials):
+        with pytest.raises(RegistryAway):
+            look()
+
+
+@pytest.mark.timeout(45)  # a lock that isn't known as one's own is waited for a minute
+@pytest.mark.parametrize("lost", [".lock", "previous", "current"])
+def test_a_write_whose_answer_is_lost_is_no_conflict(server: Buckets, tmp_path: Path, lost: str) -> None:
+    here = bucketed(server, tmp_path / "mirror")
+    first, second = (here.register(a_manifest(), some_files(graph)) for graph in (b"one", b"two"))
+    here.promote(first, "test")
+    server.lose = {f"team/{lost}"}
+    here.promote(second, "test", expected=first)
+    assert not server.lose
+    elsewhere = bucketed(server, tmp_path / "elsewhere")
+    assert (elsewhere.current(), elsewhere.previous()) == (second, first)
+    here.rollback("test", expected=second)
+    assert elsewhere.current() == first
+
+
+@pytest.mark.parametrize("machines", [1, 2])
+def test_a_promotion_that_is_cut_off_between_its_pointers_keeps_the_way_back(
+    server: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machines: int
+) -> None:
+    here, there = (bucketed(server, tmp_path / f"mirror-{number % machines}") for number in range(2))
+    first, second, third = (here.register(a_manifest(), some_files(graph)) for graph in (b"one", b"two", b"three"))
+    here.promote(first, "test")
+    here.promote(second, "test")
+    with monkeypatch.context() as patch:
+        patch.setattr(bucket_module, "write_where", _cut_off_at("current"))
+        with pytest.raises(RegistryAway):
+            here.promote(third, "test")
+    assert (there.current(), there.previous()) == (second, first)
+    with monkeypatch.context() as patch:  # and once more
+        patch.setattr(bucket_module, "write_where", _cut_off_at("current"))
+        with pytest.raises(RegistryAway):
+            there.promote(third, "test")
+    assert there.rollback("test") == first
+    assert (here.current(), here.previous()) == (first, second)
+
+
+def _cut_off_at(name: str) -> Callable[..., int]:
+    def write(blob: Callable[[], Any], *arguments: Any) -> int:
+        if blob().name.endswith(f"/{name}"):
+            raise ServiceUnavailable("cut off")
+        return write_where(blob, *arguments)
+
+    return write
+
+
+def test_who_was_slow_does_not_put_back_what_another_process_has_read(
+    server: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes of one machine have one mirror."""
+    slow, quick = (bucketed(server, tmp_path / "mirror") for _ in range(2))
+    writer = bucketed(server, tmp_path / "elsewhere")
+    first, second = (writer.register(a_manifest(), some_files(graph)) for graph in (b"one", b"two"))
+    writer.promote(first, "test")
+    download, has_read, may_go_on = BucketRegistry._download, threading.Event(), threading.Event()
+
+    def held_up(self: BucketRegistry, name: str) -> bytes | None:
+        data = download(self, name)
+        if self is slow:
+            has_read.set()
+            may_go_on.wait(30)
+        return data
+
+    monkeypatch.setattr(BucketRegistry, "_download", held_up)
+    reading = threading.Thread(target=slow.current)
+    reading.start()
+    assert has_read.wait(30)
+    writer.promote(second, "test")
+    read: list[str | None] = []
+    other = threading.Thread(target=lambda: read.append(quick.current()))
+    other.start()
+    other.join(0.5)  # as long as it would need, were it not made to wait
+    may_go_on.set()
+    for thread in (reading, other):
+        thread.join(30)
+    assert read == [second]
+    assert quick.current() == second
 
 
 def test_a_file_is_exported(server: Buckets, tmp_path: Path) -> None:

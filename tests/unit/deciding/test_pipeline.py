@@ -294,3 +294,5 @@ def test_a_value_beyond_single_precision_is_decided_all_the_same(model: OnnxMode
     features = decision.features | {"tenure_days": -1e300}
     [huge] = decisions([msgspec.structs.replace(a_vector(), features=features)], model)
     assert huge.decision in Verdict
+    unknown = msgspec.structs.replace(a_vector(), features=decision.features | {"tenure_days": None})
+    assert huge.probability_of_default == decisions([unknown], model)[0].probability_of_default

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from shared.model_artifact.explanation import (
@@ -41,6 +42,14 @@ def test_a_missing_value_counts_as_the_imputed_one() -> None:
     _, missing = contributions(LINEAR, np.asarray([[np.nan, np.nan]]))
     _, imputed = contributions(LINEAR, np.asarray([[1.0, 5.0]]))
     assert np.array_equal(missing, imputed)
+
+
+def test_a_value_beyond_the_ends_counts_as_the_nearer_of_them() -> None:
+    kept = replace(LINEAR, lowest=[0.0, 2.0], highest=[4.0, 6.0])
+    beyond, within, ends = ([[-3e38, np.inf], [9.0, 1.0]], [[1.0, 5.5]], [[0.0, 6.0], [4.0, 2.0]])
+    assert np.array_equal(contributions(kept, np.asarray(beyond))[1], contributions(LINEAR, np.asarray(ends))[1])
+    assert np.array_equal(contributions(kept, np.asarray(within))[1], contributions(LINEAR, np.asarray(within))[1])
+    assert decode_explanation(encode_explanation(kept)) == kept
 
 
 @pytest.mark.parametrize(
@@ -98,6 +107,8 @@ def test_a_table_that_does_not_fit_its_tree_is_refused(tree: TreeTable) -> None:
         LinearExplanation([0.0], [0.0], [1.0], [1.0], 0.0),
         LinearExplanation([0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [1.0, 1.0], 0.0),
         LinearExplanation([0.0, 0.0], [0.0, float("inf")], [1.0, 1.0], [1.0, 1.0], 0.0),
+        replace(LINEAR, lowest=[0.0]),
+        replace(LINEAR, highest=[0.0, float("nan")]),
     ],
 )
 def test_a_linear_explanation_that_does_not_fit_is_refused(linear: LinearExplanation) -> None:

@@ -191,6 +191,37 @@ def test_a_promotion_that_believes_in_another_current_moves_nothing(registry: Mo
     assert (registry.current(), registry.previous()) == (first, None)
 
 
+def test_a_promotion_that_is_cut_off_between_its_pointers_keeps_the_way_back(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, second), third = two_models(registry), registry.register(a_manifest(), some_files(b"third"))
+    registry.promote(first, "test")
+    registry.promote(second, "test")
+    write = ModelRegistry._write_pointer
+
+    def cut_off(self: ModelRegistry, name: str, pointer: msgspec.Struct) -> None:
+        if name == "current":
+            raise OSError("no space left on device")
+        write(self, name, pointer)
+
+    for _ in range(2):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+            patch.setattr(ModelRegistry, "_write_pointer", cut_off)
+            registry.promote(third, "test")
+        assert (registry.current(), registry.previous()) == (second, first)
+    registry.promote(third, "test")
+    assert registry.rollback("test") == second
+    assert (registry.current(), registry.previous()) == (second, third)
+
+
+def test_a_previous_that_cannot_be_read_keeps_nobody_from_a_promotion(registry: ModelRegistry) -> None:
+    first, second = two_models(registry)
+    registry.promote(first, "test")
+    (registry.root / "previous").write_bytes(b"{")
+    registry.promote(second, "test")
+    assert registry.previous() == first
+
+
 def test_promoting_the_current_model_again_keeps_the_way_back(registry: ModelRegistry) -> None:
     first, second = two_models(registry)
     registry.promote(first, "test")

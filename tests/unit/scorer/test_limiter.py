@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,20 @@ def test_declines_are_held_beyond_their_share_and_let_go_when_the_window_has_pas
     assert limiter.circumstances(STRICT).declines_held
     clock.now_s += 600
     assert limiter.circumstances(STRICT) == ORDINARY
+
+
+async def test_what_is_held_is_let_go_where_no_purchase_comes_any_more(model: OnnxModel) -> None:
+    clock, stop = Clock(), asyncio.Event()
+    limiter = Limiter(clock)
+    for _ in range(20):
+        limiter.note(decided(model, **RISKY), 0)
+    assert limiter.circumstances(STRICT).declines_held
+    clock.now_s += 600
+    judging = asyncio.create_task(limiter.run(PolicySlot(STRICT), stop))
+    await asyncio.sleep(0)  # its turn
+    assert LIMITER_HOLDS.labels("declines")._value.get() == 0
+    stop.set()
+    await judging
 
 
 def test_what_is_held_still_counts_as_a_decline(model: OnnxModel) -> None:

@@ -211,6 +211,8 @@ async def test_a_topic_of_which_most_would_be_refused_is_left_alone_and_taken_up
         assert len(outside.sender.on(DEAD_LETTERS.name)) == refused_so_far
         assert REGISTRY.get_sample_value("flit_scorer_halted", {"topic": FEATURES.name}) == 1
         now[0] += pause
+    now[0] += 20  # the batch went to another process
+    assert REGISTRY.get_sample_value("flit_scorer_halted", {"topic": FEATURES.name}) == 0
     await limited.handle(batch)
     assert len(outside.sender.on(DEAD_LETTERS.name)) == 10
     assert len(outside.sender.on(DECISIONS.name)) == 1

@@ -9,24 +9,32 @@ from typing import Any
 import pytest
 
 from services.trainer.scoring.run import BATCH_ROWS
-from tests.bench.middle import Look, middle_rate
+from tests.bench.most import Look, rate_of_most
 from tests.bench.peers import appends
 from tests.bench.scoring import bare
 
 
-def test_neither_the_beginning_nor_the_end_of_a_round_counts() -> None:
-    even = [Look(10.0 + number, 100.0 * number) for number in range(1, 10)]
-    slow = [Look(0.0, 0.0), *even, Look(500.0, 1000.0)]
-    assert middle_rate(slow, 1000) == 100.0
+def test_the_end_of_a_round_does_not_count() -> None:
+    even = [Look(10.0 + number, 100.0 * number) for number in range(10)]
+    assert rate_of_most([*even, Look(500.0, 1000.0)], 1000) == 100.0
+
+
+def test_what_threads_had_begun_when_the_first_was_answered_is_not_theirs_for_nothing() -> None:
+    """Four threads, a batch of 100 a second each: they are answered all but together."""
+    answers = [
+        (second + thread / 1000, 400 * (second - 1) + 100 * (thread + 1)) for second in (1, 2, 3) for thread in range(4)
+    ]
+    looks = [Look(0.0, 0), *(Look(*answer) for answer in answers)]
+    assert rate_of_most(looks, 1200) == pytest.approx(400, rel=0.1)
 
 
 def test_a_look_that_comes_late_counts_with_the_rows_that_it_saw() -> None:
-    assert middle_rate([Look(0.0, 0), Look(1.0, 300), Look(3.0, 950), Look(4.0, 1000)], 1000) == 325.0
+    assert rate_of_most([Look(0.0, 0), Look(1.0, 300), Look(2.0, 950), Look(4.0, 1000)], 1000) == 475.0
 
 
 def test_a_round_between_two_looks_is_no_measurement() -> None:
     with pytest.raises(AssertionError, match="between two looks"):
-        middle_rate([Look(0.0, 0), Look(1.0, 1000)], 1000)
+        rate_of_most([Look(0.0, 0), Look(1.0, 1000)], 1000)
 
 
 @pytest.mark.parametrize("count", [5, 10, 11, 1010, 1234])
@@ -58,10 +66,10 @@ def test_every_channel_has_been_written_to_before_the_clock_starts(monkeypatch: 
     def rate(looks: list[Look], rows: float) -> float:
         counted.append(rows)
         assert [look.rows for look in looks] == [50.0 * step for step in range(81)]
-        return middle_rate(looks, rows)
+        return rate_of_most(looks, rows)
 
     monkeypatch.setattr(appends, "Progress", Started)
-    monkeypatch.setattr(appends, "middle_rate", rate)
+    monkeypatch.setattr(appends, "rate_of_most", rate)
     assert appends.rate_of([writing(number) for number in range(4)]) > 0
     assert begun_with == [4] and counted == [4 * 20 * 50], "the first batches are no part of it"
 
