@@ -97,11 +97,11 @@ def matrix_of(features: Sequence[Mapping[str, float | None]], names: Sequence[st
     return inputs_of(np.array(rows, dtype=np.float64).reshape(len(rows), len(names)))  # None becomes NaN
 
 
-def inputs_of(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """As models take and learn them. What a float32 can't hold is unknown, NaN: no such number was measured, and
-    libraries refuse to learn from infinity."""
+def inputs_of(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """As models take and learn them; in place where they are float32. What that can't hold is unknown, NaN: no such
+    number was measured, and libraries refuse to learn from infinity."""
     with np.errstate(over="ignore"):
-        inputs = values.astype(np.float32)
+        inputs = values.astype(np.float32, copy=False)
     inputs[np.isinf(inputs)] = np.nan
     return inputs
 

@@ -75,9 +75,10 @@ class Columns:
             return self._from_json(batch)
         keys = self._keys(batch)
         matrix = np.empty((batch.num_rows, len(self.names)), dtype=np.float32)
-        for place, name in enumerate(self.names):
-            matrix[:, place] = inputs_of(_numbers(batch.column(FEATURE_PREFIX + name)))
-        return keys, matrix
+        with np.errstate(over="ignore"):
+            for place, name in enumerate(self.names):
+                matrix[:, place] = _numbers(batch.column(FEATURE_PREFIX + name))
+        return keys, inputs_of(matrix)
 
     def _from_json(self, batch: pyarrow.RecordBatch) -> tuple[pyarrow.RecordBatch, NDArray[np.float32]]:
         try:
