@@ -6,7 +6,8 @@ from prometheus_client import Counter, Gauge
 
 from services.features.pipeline import SERVICE
 from shared.contracts.rejections import RejectionReason
-from shared.telemetry.metrics import DEAD_LETTERS, begin_at_nought
+from shared.contracts.topics import OUTCOMES, TRANSACTIONS
+from shared.telemetry.metrics import DEAD_LETTERS, EVENTS, begin_at_nought
 
 REROUTED = Counter("flit_features_rerouted_total", "Records sent again to the partition that their key gives")
 POSITION = Gauge("flit_features_position", "Offset up to which records are in the states", ["topic", "partition"])
@@ -23,3 +24,4 @@ REBUILD_GAPS = Gauge(
 )
 
 begin_at_nought(DEAD_LETTERS, [SERVICE], RejectionReason)
+begin_at_nought(EVENTS, [SERVICE], [TRANSACTIONS.name, OUTCOMES.name], ["ok", "duplicate", "refused", "rerouted"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from shared.contracts import topics
 from shared.telemetry.metrics import SINK_ROWS, begin_at_nought
 from shared.warehouse import tables
 
@@ -19,3 +20,4 @@ APPEND_FAILURES = Counter("flit_sink_append_failures_total", "Appends that were 
 WAITING = Gauge("flit_sink_waiting", "1 while appends of this partition fail", ["table", "partition"])
 
 begin_at_nought(SINK_ROWS, [table.id for table in tables.STREAMED])
+begin_at_nought(VISIBLE_SECONDS, [topic.name for topic in topics.ALL])

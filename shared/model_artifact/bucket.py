@@ -1,9 +1,9 @@
 """A registry in a bucket of Google Cloud Storage: the same folder, kept there, with a mirror on this machine.
 
-What is read is copied into the mirror first, and verified there as ever; what is written goes into the mirror first,
-and then into the bucket, a model's manifest last: who finds a manifest finds the model. Pointers move by
-compare-and-swap of their object's generation, so that a writer who was held up can't undo what another one has done
-since.
+Models and policies, which never change, are copied into the mirror first, and verified there as ever; what is written
+goes into the mirror first, and then into the bucket, a model's manifest last: who finds a manifest finds the model.
+Pointers and notes are in the bucket alone. They move by compare-and-swap of their object's generation, so that a writer
+who was held up can't undo what another one has done since.
 
 `STORAGE_EMULATOR_HOST` points Google's client elsewhere.
 """
@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed
@@ -26,14 +27,13 @@ from google.cloud import storage
 from requests.exceptions import RequestException
 
 from shared.durable import replace_synced
-from shared.experiments import Candidacy, Ended, Trials
+from shared.experiments import Candidacy, Ended
 from shared.model_artifact.conditional import NEW, READ_RETRY, TIMEOUT_S, write_where
 from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.lease import Lease
 from shared.model_artifact.manifest import MANIFEST_FILE, ArtifactFault, ArtifactRefused, Manifest
 from shared.model_artifact.registry import (
     ModelRegistry,
-    Note,
     Pointer,
     PromotionConflict,
     RegistryAway,
@@ -45,11 +45,17 @@ from shared.model_artifact.registry import (
 LOCK = ".lock"
 MIRROR_LOCK = ".mirror-lock"
 """Of the models in the mirror. Another one than the writers', who may have to fetch a model while they hold theirs."""
-POINTERS_LOCK = ".pointers-lock"
-"""Of the pointers in the mirror: who was slow must not put back an earlier one than another process has read."""
 LEASE_S = 60.0
 """A lock that has not changed for so long was left by somebody who died. Longer than any writer holds it."""
 LOCK_PAUSE_S = 0.2
+
+
+class Kept(NamedTuple):
+    """A pointer or a note in the bucket."""
+
+    generation: int
+    data: bytes | None
+    """None where there is none (NEW)."""
 
 
 class BucketRegistry(ModelRegistry):
@@ -64,8 +70,11 @@ class BucketRegistry(ModelRegistry):
         with _reached():
             self._bucket = storage.Client().bucket(name)
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._generations: dict[str, int] = {}
-        """Of each pointer, as it is in the mirror."""
+        self._seen: dict[str, Kept] = {}
+        """Pointers and notes, as they were when somebody looked last: fetched again only where they have moved."""
+        self._writing = threading.local()
+        """Of the thread that holds the lock: `believed`, the generation of each pointer when it first looked. Others
+        may look at the same pointers meanwhile, each second: what they see is not what the change rests on."""
         self._in_vain: dict[str, list[int]] = {}
         """Version → what the bucket held when it was fetched last and refused all the same."""
 
@@ -73,14 +82,6 @@ class BucketRegistry(ModelRegistry):
         blobs = self._listed("models/")
         manifests = [blob for blob in blobs if PurePosixPath(blob.name).name == MANIFEST_FILE]
         return [PurePosixPath(blob.name).parent.name for blob in sorted(manifests, key=lambda each: each.time_created)]
-
-    def _stored_pointer(self, name: str) -> Pointer | None:
-        self._pull_pointer(name)
-        return super()._stored_pointer(name)
-
-    def trials(self) -> Trials:
-        self._pull_pointer("trials")
-        return super().trials()
 
     def load(self, version: str) -> ModelFiles:
         try:
@@ -136,25 +137,18 @@ class BucketRegistry(ModelRegistry):
         self._push(place, (self.root / place).read_bytes())
 
     def _write_pointer(self, name: str, pointer: msgspec.Struct) -> None:
-        """Raises PromotionConflict where somebody else has moved it since it was read."""
-        if name not in self._generations:
-            self._pull_pointer(name)
+        """Raises PromotionConflict where somebody else has moved it since it was read under this lock."""
+        believed: dict[str, int] = self._writing.believed
+        if name not in believed:
+            self._small(name)
+        data = msgspec.json.encode(pointer)
         try:
-            with held(self.root / POINTERS_LOCK), _reached():
-                self._generations[name] = write_where(
-                    lambda: self._blob(name),
-                    msgspec.json.encode(pointer),
-                    self._generations.get(name, NEW),
-                    "application/json",
-                )
-                super()._write_pointer(name, pointer)
+            with _reached():
+                generation = write_where(lambda: self._blob(name), data, believed[name], "application/json")
         except PreconditionFailed:
             now = self.pointer(name) if isinstance(pointer, Pointer) else None
             raise PromotionConflict("what this writer had read", now.version if now else None) from None
-
-    def note(self, name: str, kind: type[Note]) -> Note | None:
-        self._pull_pointer(name)
-        return super().note(name, kind)
+        believed[name], self._seen[name] = generation, Kept(generation, data)
 
     @contextmanager
     def alone(self, work: str) -> Iterator[None]:
@@ -170,9 +164,11 @@ class BucketRegistry(ModelRegistry):
         writers from getting into each other's way."""
         with super()._locked():
             token = self._lock()
+            self._writing.believed = {}
             try:
                 yield
             finally:
+                del self._writing.believed
                 self._unlock(token)
 
     def _lock(self) -> int:
@@ -197,19 +193,29 @@ class BucketRegistry(ModelRegistry):
         except (NotFound, PreconditionFailed):
             pass  # its lease had ended, and somebody else took it
 
-    def _pull_pointer(self, name: str) -> None:
-        with held(self.root / POINTERS_LOCK):
-            here = self._generations.get(name) if (self.root / name).exists() else None
-            generation, data = self._generation(name), None
-            while generation not in (NEW, here) and data is None:
-                data = self._download(name)
-                if data is None:  # it went between the two questions
-                    generation = self._generation(name)
-            if generation == NEW:
-                (self.root / name).unlink(missing_ok=True)
-            elif data is not None:
-                replace_synced(self.root / name, data)
-            self._generations[name] = generation
+    def _small(self, name: str) -> bytes | None:
+        kept = self._look(name)
+        believed: dict[str, int] | None = getattr(self._writing, "believed", None)
+        if believed is not None:
+            believed.setdefault(name, kept.generation)
+        return kept.data
+
+    def _look(self, name: str) -> Kept:
+        while True:
+            with _reached():
+                blob = self._bucket.get_blob(f"{self._prefix}{name}", timeout=TIMEOUT_S, retry=READ_RETRY)
+            if blob is None:
+                return Kept(NEW, None)
+            generation, seen = int(blob.generation), self._seen.get(name)
+            if seen is not None and seen.generation == generation:
+                return seen
+            try:
+                with _reached():
+                    data = blob.download_as_bytes(if_generation_match=generation, timeout=TIMEOUT_S, retry=READ_RETRY)
+            except (NotFound, PreconditionFailed):
+                continue  # it moved between the two questions
+            self._seen[name] = kept = Kept(generation, bytes(data))
+            return kept
 
     def _listed(self, begins: str) -> list[Any]:
         with _reached():

@@ -24,7 +24,9 @@ ROWS_AT_ONCE = 1024
 """Bounds the memory of the look-up: rows x trees x features of a tree doubles, some megabytes."""
 
 
-class LinearExplanation(msgspec.Struct, frozen=True, tag_field="kind", tag="linear", forbid_unknown_fields=True):
+class LinearExplanation(
+    msgspec.Struct, frozen=True, tag_field="kind", tag="linear", forbid_unknown_fields=True, omit_defaults=True
+):
     """log-odds = intercept + sum(coefficient * (value or impute - mean) / scale); each list has one entry a feature.
 
     A value below `lowest` counts as that, one above `highest` likewise; without these it counts as it is."""

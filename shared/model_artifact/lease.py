@@ -26,8 +26,9 @@ class Lease:
     done twice, and be wasteful at most.
     """
 
-    def __init__(self, blob: Callable[[], Any], generation: int, work: str, lasts: timedelta) -> None:
-        self._blob, self._generation = blob, generation
+    def __init__(self, blob: Callable[[], Any], mine: bytes, generation: int, work: str, lasts: timedelta) -> None:
+        """`mine`: what the object holds as long as it is ours."""
+        self._blob, self._mine, self._generation = blob, mine, generation
         self._ended = threading.Event()
         self._every_s = lasts.total_seconds() / 4
         self._keeper = threading.Thread(target=self._keep, name=f"lease-{work}", daemon=True)
@@ -44,8 +45,9 @@ class Lease:
             if datetime.now(UTC) - there.updated < lasts:
                 raise Busy(work)
             held = int(there.generation)
+        mine = uuid.uuid4().hex.encode()
         try:
-            return cls(blob, _written(blob, held), work, lasts)
+            return cls(blob, mine, write_where(blob, mine, held), work, lasts)
         except PreconditionFailed:
             raise Busy(work) from None
 
@@ -62,13 +64,8 @@ class Lease:
     def _keep(self) -> None:
         while not self._ended.wait(self._every_s):
             try:
-                self._generation = _written(self._blob, self._generation)
+                self._generation = write_where(self._blob, self._mine, self._generation)
             except PreconditionFailed:
                 return  # we were taken for dead
             except (GoogleAPIError, OSError):
                 continue  # renewed the next time, if that is in time
-
-
-def _written(blob: Callable[[], Any], expected: int) -> int:
-    """The object's new generation."""
-    return write_where(blob, uuid.uuid4().hex.encode(), expected)

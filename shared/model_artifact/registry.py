@@ -2,7 +2,7 @@
 
     <root>/models/<version>/{model.onnx, explanation.json, card.json, manifest.json}
                                            without explanation.json: for the shadow alone
-    <root>/current, <root>/previous        {"version", "promoted_at", "by"}; of previous also "withdrawn", "displaced"
+    <root>/current, <root>/previous        {"version", "promoted_at", "by"}; previous: also "withdrawn", "displaced"
     <root>/policies/<name>.yaml            every policy that was in service
     <root>/trials                          models in shadow, the experiment that runs, and who is on the ladder
                                            (shared.experiments.Trials)
@@ -51,6 +51,7 @@ _POLICY = re.compile(r"[A-Za-z0-9._-]+")
 
 
 Note = TypeVar("Note", bound=msgspec.Struct)
+AnyPointer = TypeVar("AnyPointer", bound="Pointer")
 
 
 class RegistryUnsupported(ValueError):
@@ -76,9 +77,18 @@ class Pointer(msgspec.Struct, frozen=True, omit_defaults=True):
     by: str
     withdrawn: bool = False
     """Of `previous`: taken out by a rollback. One may return to it by another, and nothing else may ask it."""
+
+
+class _Previous(Pointer, frozen=True, omit_defaults=True):
+    """As it is kept. Read as a `Pointer`."""
+
     displaced: Pointer | None = None
-    """Of `previous`: what it took the place of. While `previous` names what is in service, its promotion was cut off
-    between the two pointers, and this is what was before."""
+    """What it took the place of. As long as `previous` is the very pointer that is in service, a promotion was cut off
+    between the two, and this is what was before."""
+
+    def seen(self, now: Pointer | None) -> Pointer | None:
+        plain = Pointer(self.version, self.promoted_at, self.by, self.withdrawn)
+        return self.displaced if self.displaced is not None and plain == now else plain
 
 
 class Signer(Protocol):
@@ -123,25 +133,36 @@ class ModelRegistry(Trying):
 
     def pointer(self, name: str) -> Pointer | None:
         """`current` or `previous`. Raises `ArtifactRefused` if it can't be read."""
-        found = self._stored_pointer(name)
-        if found is None or found.displaced is None:
-            return found
-        now = self._stored_pointer("current")
-        if now is not None and now.version == found.version:
-            return found.displaced
-        return msgspec.structs.replace(found, displaced=None)
-
-    def _stored_pointer(self, name: str) -> Pointer | None:
+        if name != "previous":
+            return self._pointer(name, Pointer)
         try:
-            data = (self.root / name).read_bytes()
-        except FileNotFoundError:
+            now = self._pointer("current", Pointer)
+        except ArtifactRefused:
+            now = None
+        return self._before(now)
+
+    def _before(self, now: Pointer | None) -> Pointer | None:
+        """`previous`, for who has read `current`: within a change that is read once."""
+        found = self._pointer("previous", _Previous)
+        return None if found is None else found.seen(now)
+
+    def _pointer(self, name: str, kind: type[AnyPointer]) -> AnyPointer | None:
+        data = self._small(name)
+        if data is None:
             return None
         try:
-            pointer = msgspec.json.decode(data, type=Pointer)
+            pointer = msgspec.json.decode(data, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ArtifactRefused(ArtifactFault.SYNTAX, f"pointer {name}: {error}") from None
         _check_version(pointer.version)
         return pointer
+
+    def _small(self, name: str) -> bytes | None:
+        """A pointer or a note, as it is kept."""
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def load(self, version: str) -> ModelFiles:
         """The model, verified against its manifest and its name. Raises `ArtifactRefused`; never a half-read model."""
@@ -216,7 +237,11 @@ class ModelRegistry(Trying):
             # This order: after a crash in between, `previous` names the model in service, never one that was not, and
             # with it what was before.
             if now is not None:
-                self._write_pointer("previous", msgspec.structs.replace(now, displaced=self._before()))
+                try:
+                    before = self._before(now)
+                except ArtifactRefused:  # it is about to be written anew
+                    before = None
+                self._write_pointer("previous", _Previous(now.version, now.promoted_at, now.by, displaced=before))
             self._write_pointer("current", Pointer(version, _now(), by))
 
     def rollback(self, by: str, *, expected: str | msgspec.UnsetType = msgspec.UNSET) -> str:
@@ -227,7 +252,8 @@ class ModelRegistry(Trying):
         `ArtifactRefused` if there is none before, or if it no longer verifies.
         """
         with self._locked():
-            now, before = self.pointer("current"), self.pointer("previous")
+            now = self.pointer("current")
+            before = self._before(now)
             _must_be(expected, now)
             if before is None or (now is not None and now.version == before.version):
                 raise ArtifactRefused(ArtifactFault.MISSING, "there is no previous model to return to")
@@ -236,13 +262,6 @@ class ModelRegistry(Trying):
             if now is not None:
                 self._write_pointer("previous", msgspec.structs.replace(now, withdrawn=True))
             return before.version
-
-    def _before(self) -> Pointer | None:
-        """`previous`, for who goes on without it where it can't be read."""
-        try:
-            return self.pointer("previous")
-        except ArtifactRefused:
-            return None
 
     def keep_policy(self, name: str, content: bytes) -> None:
         """Keeps the file of a policy under its name, which follows from its values: what is there stays. OSError."""
@@ -262,10 +281,9 @@ class ModelRegistry(Trying):
 
     def note(self, name: str, kind: type[Note]) -> Note | None:
         """What was kept under a name last. Raises `ArtifactRefused` if it can't be read."""
+        data = self._small(name)
         try:
-            return msgspec.json.decode((self.root / name).read_bytes(), type=kind)
-        except FileNotFoundError:
-            return None
+            return None if data is None else msgspec.json.decode(data, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ArtifactRefused(ArtifactFault.SYNTAX, f"{name}: {error}") from None
 

@@ -32,14 +32,16 @@ class Trying(ABC):
     def _locked(self) -> AbstractContextManager[None]: ...
 
     @abstractmethod
+    def _small(self, name: str) -> bytes | None: ...
+
+    @abstractmethod
     def _write_pointer(self, name: str, pointer: msgspec.Struct) -> None: ...
 
     def trials(self) -> Trials:
         """What is tried beside the model in service. Raises `ArtifactRefused` if that can't be read."""
+        data = self._small("trials")
         try:
-            return msgspec.json.decode((self.root / "trials").read_bytes(), type=Trials)
-        except FileNotFoundError:
-            return Trials()
+            return Trials() if data is None else msgspec.json.decode(data, type=Trials)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ArtifactRefused(ArtifactFault.SYNTAX, f"trials: {error}") from None
 

@@ -49,7 +49,7 @@ DECISIONS = Dashboard(
         Panel(
             "Why the fallback decided", "By reason; empty: the model decided.", "cps",
             [Query(
-                'sum by (degraded, channel) (rate(flit_decisions_total{channel=~"$channel"}[$__rate_interval]))',
+                'sum by (degraded, channel) (rate(flit_decisions_total{channel=~"$channel"}[$__rate_interval])) > 0',
                 "{{channel}} {{degraded}}",
             )],
             alerts=("DecisionsDegraded",),

@@ -59,7 +59,8 @@ STREAM = Dashboard(
         Panel(
             "Refused by reason", "Dead letters; the reasons are in docs/reference/bad-inputs.md.", "cps",
             [Query(
-                "sum by (service, reason) (rate(flit_dead_letters_total[$__rate_interval]))", "{{service}} {{reason}}",
+                "sum by (service, reason) (rate(flit_dead_letters_total[$__rate_interval])) > 0",
+                "{{service}} {{reason}}",
             )],
             stacked=True, alerts=("RecordsRefused", "TopicHalted"),
         ),

@@ -23,6 +23,7 @@ from services.trainer.lifecycle.triggers import State
 from services.trainer.promotion.ladder import CandidacyMoved, Ladder, LadderRefused
 from shared.experiments import Stage, Trials
 from shared.model_artifact import bucket as bucket_module
+from shared.model_artifact import lease as lease_module
 from shared.model_artifact.alone import Busy
 from shared.model_artifact.bucket import BucketRegistry, upload
 from shared.model_artifact.conditional import write_where
@@ -265,37 +266,33 @@ def _cut_off_at(name: str) -> Callable[..., int]:
     return write
 
 
-def test_who_was_slow_does_not_put_back_what_another_process_has_read(
-    server: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two processes of one machine have one mirror."""
-    slow, quick = (bucketed(server, tmp_path / "mirror") for _ in range(2))
-    writer = bucketed(server, tmp_path / "elsewhere")
-    first, second = (writer.register(a_manifest(), some_files(graph)) for graph in (b"one", b"two"))
-    writer.promote(first, "test")
-    download, has_read, may_go_on = BucketRegistry._download, threading.Event(), threading.Event()
+def test_who_looks_meanwhile_does_not_let_a_writer_undo_what_came_since(server: Buckets, tmp_path: Path) -> None:
+    """A scorer looks at its pointers each second, beside the switch that somebody asked it for."""
+    here, there = bucketed(server, tmp_path / "here"), bucketed(server, tmp_path / "there")
+    first, second, third, fourth = (here.register(a_manifest(), some_files(f"{n}".encode())) for n in range(4))
+    here.promote(first, "test")
+    here.promote(second, "test")
 
-    def held_up(self: BucketRegistry, name: str) -> bytes | None:
-        data = download(self, name)
-        if self is slow:
-            has_read.set()
-            may_go_on.wait(30)
-        return data
+    def held_up(_: Trials) -> bool:
+        del server.objects["flit-models", "team/.lock"]  # its lease has ended
+        there.promote(fourth, "test")
+        looking = threading.Thread(target=lambda: (here.current(), here.previous()))
+        looking.start()
+        looking.join()
+        assert (here.current(), here.previous()) == (fourth, second)
+        return True
 
-    monkeypatch.setattr(BucketRegistry, "_download", held_up)
-    reading = threading.Thread(target=slow.current)
-    reading.start()
-    assert has_read.wait(30)
-    writer.promote(second, "test")
-    read: list[str | None] = []
-    other = threading.Thread(target=lambda: read.append(quick.current()))
-    other.start()
-    other.join(0.5)  # as long as it would need, were it not made to wait
-    may_go_on.set()
-    for thread in (reading, other):
-        thread.join(30)
-    assert read == [second]
-    assert quick.current() == second
+    with pytest.raises(PromotionConflict):
+        here.promote(third, "test", expected=second, given=held_up)
+    elsewhere = bucketed(server, tmp_path / "elsewhere")
+    assert (elsewhere.current(), elsewhere.previous()) == (fourth, second)
+
+
+def test_a_note_is_kept_unless_somebody_else_kept_another_meanwhile(server: Buckets, tmp_path: Path) -> None:
+    here, there = bucketed(server, tmp_path / "here"), bucketed(server, tmp_path / "there")
+    here.keep_note("lifecycle", State())
+    there.keep_note("lifecycle", State())
+    assert here.note("lifecycle", State) == State()
 
 
 def test_a_file_is_exported(server: Buckets, tmp_path: Path) -> None:
@@ -404,6 +401,29 @@ def test_a_lease_is_renewed_while_its_owner_lives_and_taken_over_once_he_is_dead
     with abandoned:
         pass  # who was taken for dead gives nothing back that isn't his
     assert free()
+
+
+def test_a_renewal_whose_answer_is_lost_for_good_leaves_the_lease_with_its_owner(
+    server: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = lambda: storage.Client().bucket("flit-models").blob(".training")  # noqa: E731
+    lost = threading.Event()
+
+    def lose_one(blob: Callable[[], Any], data: bytes, expected: int) -> int:
+        generation = write_where(blob, data, expected)
+        if not lost.is_set():
+            lost.set()
+            raise ServiceUnavailable("no answer, and no more tries")
+        return generation
+
+    lasts = timedelta(seconds=1.2)
+    with Lease.take(blob, "training", lasts):
+        monkeypatch.setattr(lease_module, "write_where", lose_one)
+        assert lost.wait(30)
+        generations = {server_generation(blob)}
+        wait_for(lambda: len(generations | {server_generation(blob)}) > 1)
+        with pytest.raises(Busy):
+            Lease.take(blob, "training", lasts)
 
 
 def server_generation(blob: Callable[[], Any]) -> int:

@@ -50,6 +50,7 @@ def test_a_value_beyond_the_ends_counts_as_the_nearer_of_them() -> None:
     assert np.array_equal(contributions(kept, np.asarray(beyond))[1], contributions(LINEAR, np.asarray(ends))[1])
     assert np.array_equal(contributions(kept, np.asarray(within))[1], contributions(LINEAR, np.asarray(within))[1])
     assert decode_explanation(encode_explanation(kept)) == kept
+    assert b"est" not in encode_explanation(LINEAR), "one without ends is read by a scorer that knows of none"
 
 
 @pytest.mark.parametrize(

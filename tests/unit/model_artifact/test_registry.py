@@ -214,6 +214,35 @@ def test_a_promotion_that_is_cut_off_between_its_pointers_keeps_the_way_back(
     assert (registry.current(), registry.previous()) == (second, third)
 
 
+def test_a_rollback_that_is_cut_off_between_its_pointers_leads_no_further_back(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, second), third = two_models(registry), registry.register(a_manifest(), some_files(b"third"))
+    for version in (first, second, third):
+        registry.promote(version, "test")
+    write = ModelRegistry._write_pointer
+
+    def cut_off(self: ModelRegistry, name: str, pointer: msgspec.Struct) -> None:
+        if name == "previous":
+            raise OSError("no space left on device")
+        write(self, name, pointer)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(ModelRegistry, "_write_pointer", cut_off)
+        registry.rollback("test")
+    assert (registry.current(), registry.previous()) == (second, second)
+    with pytest.raises(ArtifactRefused, match="no previous"):
+        registry.rollback("test")
+
+
+def test_a_current_that_cannot_be_read_leaves_the_one_before(registry: ModelRegistry) -> None:
+    (first, second), third = two_models(registry), registry.register(a_manifest(), some_files(b"third"))
+    for version in (first, second, third):
+        registry.promote(version, "test")
+    (registry.root / "current").write_bytes(b"{")
+    assert registry.previous() == second
+
+
 def test_a_previous_that_cannot_be_read_keeps_nobody_from_a_promotion(registry: ModelRegistry) -> None:
     first, second = two_models(registry)
     registry.promote(first, "test")

@@ -38,8 +38,10 @@ def test_values_that_a_float_cannot_hold_get_the_librarys_answer_too(name: str) 
     candidate, holdout = fitted(name), parts()[1].features[:50].copy()
     holdout[::2, 0], holdout[1::2, 2] = np.inf, -np.inf
     if candidate.family in ("logistic", "ridge", "elastic-net", "ensemble"):
-        pytest.skip("scikit-learn refuses them, and a line through infinity says nothing")
-    assert np.abs(run_onnx(candidate.export_onnx(), holdout) - candidate.raw_probability(holdout)).max() < 1e-6
+        asked = np.clip(holdout, -3e38, 3e38)  # scikit-learn refuses infinity; both are beyond what was learnt from
+    else:
+        asked = holdout
+    assert np.abs(run_onnx(candidate.export_onnx(), holdout) - candidate.raw_probability(asked)).max() < 1e-6
 
 
 @pytest.mark.parametrize("name", BUILD)
