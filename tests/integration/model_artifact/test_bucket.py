@@ -8,31 +8,26 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.api_core.exceptions import GoogleAPIError, ServiceUnavailable
-from google.cloud import storage
 
 from services.trainer.lifecycle.triggers import State
 from services.trainer.promotion.ladder import CandidacyMoved, Ladder, LadderRefused
 from shared.experiments import Stage, Trials
 from shared.model_artifact import bucket as bucket_module
-from shared.model_artifact import lease as lease_module
 from shared.model_artifact.alone import Busy
 from shared.model_artifact.bucket import BucketRegistry, upload
 from shared.model_artifact.conditional import write_where
-from shared.model_artifact.lease import Lease
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.opening import open_registry
 from shared.model_artifact.registry import ModelRegistry, PromotionConflict, RegistryAway
 from shared.settings import ModelRegistrySettings
-from tests.gcs_server import Buckets, gcs_server
+from tests.gcs_server import Buckets
 from tests.unit.model_artifact.artifacts import a_manifest, some_files
 
 pytestmark = pytest.mark.integration
@@ -40,13 +35,6 @@ pytestmark = pytest.mark.integration
 REAL = os.environ.get("FLIT_TEST_GCS_BUCKET")
 Machine = Callable[[], ModelRegistry]
 """Makes the registry as another machine sees it."""
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Buckets]:
-    with gcs_server() as (address, buckets):
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
-        yield buckets
 
 
 @pytest.fixture(params=["folder", "bucket", "real bucket"])
@@ -378,62 +366,3 @@ def test_an_error_of_the_work_is_not_taken_for_one_of_the_registry(machine: Mach
         raise GoogleAPIError("the warehouse's")
     with machine().alone("training"):
         pass
-
-
-def test_a_lease_is_renewed_while_its_owner_lives_and_taken_over_once_he_is_dead(server: Buckets) -> None:
-    blob = lambda: storage.Client().bucket("flit-models").blob(".training")  # noqa: E731
-    lasts = timedelta(seconds=1.2)
-    with Lease.take(blob, "training", lasts):
-        first = server_generation(blob)
-        wait_for(lambda: server_generation(blob) != first)
-        with pytest.raises(Busy):
-            Lease.take(blob, "training", lasts)
-    abandoned = Lease.take(blob, "training", lasts)  # and never entered: as if its process had died
-
-    def free() -> bool:
-        try:
-            with Lease.take(blob, "training", lasts):
-                return True
-        except Busy:
-            return False
-
-    wait_for(free)
-    with abandoned:
-        pass  # who was taken for dead gives nothing back that isn't his
-    assert free()
-
-
-def test_a_renewal_whose_answer_is_lost_for_good_leaves_the_lease_with_its_owner(
-    server: Buckets, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blob = lambda: storage.Client().bucket("flit-models").blob(".training")  # noqa: E731
-    lost = threading.Event()
-
-    def lose_one(blob: Callable[[], Any], data: bytes, expected: int) -> int:
-        generation = write_where(blob, data, expected)
-        if not lost.is_set():
-            lost.set()
-            raise ServiceUnavailable("no answer, and no more tries")
-        return generation
-
-    lasts = timedelta(seconds=1.2)
-    with Lease.take(blob, "training", lasts):
-        monkeypatch.setattr(lease_module, "write_where", lose_one)
-        assert lost.wait(30)
-        generations = {server_generation(blob)}
-        wait_for(lambda: len(generations | {server_generation(blob)}) > 1)
-        with pytest.raises(Busy):
-            Lease.take(blob, "training", lasts)
-
-
-def server_generation(blob: Callable[[], Any]) -> int:
-    there = blob()
-    there.reload()
-    return int(there.generation)
-
-
-def wait_for(condition: Callable[[], bool], patience_s: float = 30.0) -> None:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

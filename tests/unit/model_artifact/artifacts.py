@@ -9,6 +9,7 @@ import numpy as np
 
 from shared.model_artifact.explanation import LinearExplanation, encode_explanation
 from shared.model_artifact.manifest import Calibration, DataWindow, Golden, Manifest
+from shared.model_artifact.registry import ModelRegistry
 
 RAW = [0.05, 0.2]
 CALIBRATION = Calibration(slope=0.9, intercept=-0.1)
@@ -48,3 +49,7 @@ def some_files(model: bytes = b"graph") -> dict[str, bytes]:
         impute=[0.0, 0.0], mean=[1.0, 2.0], scale=[1.0, 2.0], coefficients=[0.5, -0.25], intercept=-3.0
     )
     return {"model.onnx": model, "explanation.json": encode_explanation(explanation), "card.json": b"{}"}
+
+
+def two_models(registry: ModelRegistry) -> tuple[str, str]:
+    return registry.register(a_manifest(), some_files()), registry.register(a_manifest(), some_files(b"second"))
