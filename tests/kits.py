@@ -59,6 +59,7 @@ class Kit:
 def purchase(order: str, customer: str, **fields: Any) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat()
     return {
+        "event_id": order,
         "transaction_id": order,
         "customer_id": customer,
         "occurred_at": now,
@@ -90,8 +91,8 @@ async def each_decision_is_kept_once(kit: Kit, system: System, folder: Path, nam
     """Also of a purchase that was published twice, and by a consumer that reads all of it again: of a group that has
     committed nothing, as if it had been killed between storing and committing."""
     customer, store = f"{name}-Žofie 🛒", folder / "kept"
-    known, unknown = purchase(f"{name}-1", customer, event_id=f"{name}-1"), purchase(f"{name}-2", customer)
-    first, again, second = kit.published(system, known, known, unknown)
+    known, other = purchase(f"{name}-1", customer), purchase(f"{name}-2", customer)
+    first, again, second = kit.published(system, known, known, other)
     assert first == again == f"{name}-1" != second
     new = kit.consumed(system, store, f"{name}-first", second)  # the same partition: the other was read before
     assert len(new) == len(set(new)) and {first, second} <= set(new)
@@ -121,12 +122,13 @@ async def what_breaks_the_contract_is_not_sent(kit: Kit, system: System) -> None
     before = len(await log_of(system, topics.TRANSACTIONS))
     lines = [
         json.dumps(purchase("bad-1", "eve", amount=-1)),
-        json.dumps({"transaction_id": "bad-2"}),
+        json.dumps({"event_id": "bad-2", "transaction_id": "bad-2"}),
         "{",
         "[]",
         json.dumps(purchase("bad-5", "eve", amount=math.nan)),
+        json.dumps({name: value for name, value in purchase("bad-6", "eve").items() if name != "event_id"}),
     ]
     said = kit.refused(system, *lines)
-    assert [line.split(":")[0] for line in said] == [f"line {number}" for number in range(1, 6)]
-    assert "amount" in said[0] and "customer_id" in said[1]
+    assert [line.split(":")[0] for line in said] == [f"line {number}" for number in range(1, 7)]
+    assert "amount" in said[0] and "customer_id" in said[1] and "event_id" in said[5]
     assert len(await log_of(system, topics.TRANSACTIONS)) == before

@@ -3,9 +3,10 @@
     FlitRisk                the calls
     Decision                what was decided
     Problem(Exception)      a refusal; `status`, `reason`, `field`, `expected` as the service says them
-      Unavailable           nothing was answered in time: asking again later is safe
+      Unavailable           nothing was answered in time: asking again later is safe, an update with its key
 
-Every call may be sent again: one event has one decision, whichever request asked first. So a lost connection, 429, 502,
+Every call may be sent again: one event has one decision, whichever request asked first, and one `Idempotency-Key` one
+update. So a lost connection, 429, 502,
 503, 504 (the service's own, or a proxy's) and the 409 of a request that is still being answered are tried again, for as
 long as `patience_s` lasts. What is answered 200 and is none of the service's answers is a Problem with the reason
 `answer`.
@@ -50,6 +51,9 @@ class Problem(Exception):
 
 class Unavailable(Problem):
     """Not now: the service was away, overloaded or too slow for as long as the client's patience lasted."""
+
+    idempotency_key: str | None = None
+    """Of an update: whoever asks for it again gives it, or it may be recorded a second time."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +173,13 @@ class FlitRisk:
     ) -> dict[str, Any]:
         said = {name: value for name, value in body.items() if value is not None}
         # Without a key each is an update of its own, and one that is sent again for want of an answer would be two.
-        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        key = key or uuid.uuid4().hex
         path = f"/v1/decisions/{quote(event_id, safe='')}/{what}"
-        return _object(self._call("POST", path, later=later, json=said, headers=headers))
+        try:
+            return _object(self._call("POST", path, later=later, json=said, headers={"Idempotency-Key": key}))
+        except Unavailable as unavailable:
+            unavailable.idempotency_key = key
+            raise
 
     def _find(self, path: str) -> dict[str, Any] | None:
         try:

@@ -2,9 +2,8 @@
 //
 //   node kits/node/publish.mjs < purchases.jsonl
 //
-// May be run again with the same lines, after whatever went wrong: a purchase that brings its `event_id` is decided
+// May be run again with the same lines, after whatever went wrong: each purchase brings its `event_id`, and is decided
 // once, however often it is published.
-import { randomUUID } from "node:crypto";
 import { createInterface } from "node:readline";
 import kafkajs from "kafkajs";
 import { connection, ContractBroken, messageNamed } from "./contract.mjs";
@@ -13,9 +12,11 @@ const message = messageNamed("transaction");
 
 /** Its event id, once all replicas in sync have the record. Throws ContractBroken before anything is sent. */
 async function publish(purchase, producer) {
-  // Its own id makes it the same event when it is sent again, also by another process.
-  purchase = { [message.eventField]: randomUUID(), ...purchase };
   message.check(purchase);
+  // One made up here would be another one when the line is published again, and the purchase decided twice.
+  if (!(message.eventField in purchase)) {
+    throw new ContractBroken(`$: ${message.eventField} is missing, by which it is known when it is sent again`);
+  }
   const record = { key: String(purchase[message.keyField]), value: JSON.stringify(purchase) };
   await producer.send({ topic: message.topic, acks: -1, messages: [record] });
   return purchase[message.eventField];

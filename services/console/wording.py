@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+
+ADDRESS = re.compile("://|www|@", re.IGNORECASE)
+"""What Markdown makes a link of, unasked."""
+JOINER = "\u2060"
 
 NOTHING = "–"
 VERDICTS = {"approve": "approved", "review": "to review", "decline": "declined"}
@@ -71,5 +76,10 @@ def feature(name: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text of others as text: nothing of it is taken for Markdown, a link or a formula."""
-    return "".join(f"\\{sign}" if sign in r"\`*_{}[]()<>#+-.!|~$:" else sign for sign in text)
+    """Text of others as text, on one line: nothing of it is taken for Markdown, a link or a formula.
+
+    Addresses become links by what they look like once all escapes are read. A joiner of no width within them keeps them
+    from that, and shows nothing.
+    """
+    unlinked = ADDRESS.sub(lambda found: found[0][0] + JOINER + found[0][1:], " ".join(text.split()))
+    return "".join(f"\\{sign}" if sign in r"\`*_{}[]()<>#+-.!|~$:=" else sign for sign in unlinked)

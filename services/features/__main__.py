@@ -16,7 +16,7 @@ import structlog
 import uvloop
 
 from services.features.app import FeaturesApp, PositionBeyondLog
-from services.features.handler import BatchHandler, SkippedRecords
+from services.features.handler import BatchHandler, LogWentBack, SkippedRecords
 from services.features.pipeline import SERVICE
 from services.features.prehistory import Prehistory, RecordsMissing
 from services.features.rebuild import OwnedByOthers, Rebuilder, rebuild_by_hand
@@ -43,6 +43,7 @@ log = structlog.get_logger()
 REFUSALS = (
     FencedOff,
     SkippedRecords,
+    LogWentBack,
     Stalled,
     PositionBeyondLog,
     PartitionCountMismatch,

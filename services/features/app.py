@@ -10,6 +10,7 @@ from typing import Any
 
 import faust
 import structlog
+from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from services.features.handler import Batch, BatchHandler, Superseded, position_of
@@ -141,8 +142,11 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         stays away."""
         self.positioned = False
         await self._stop_rebuilding()
+        generation = self._handler.generation
         try:
             at_least = await self._rebuilder.taken_in({tp.partition for tp in assigned})
+            if self._handler.generation != generation:
+                return {}  # partitions were dealt out anew meanwhile
             positions = await self._handler.resume({tp.partition for tp in assigned}, RESUME_DEADLINE_SECONDS, at_least)
             first = await self.consumer.earliest_offsets(*assigned) if assigned else {}
             end = await self.consumer.highwaters(*assigned) if assigned else {}
@@ -200,6 +204,8 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         """Read the positions of what is assigned to us again, and go on from there, as after an assignment."""
         try:
             await self.consumer.perform_seek()
+        except IllegalStateError:
+            log.warning("assignment_moved")  # what is assigned now asks for its positions by itself
         except Exception as error:  # noqa: BLE001 - handed to the process's edge, which ends it
             self._fail(error)
 
@@ -239,6 +245,7 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
         if not assigned:
             # Faust seeks, and so asks where to go on, only where there is something. One more process than there are
             # partitions waits for its turn, and is in order.
+            await self._stop_rebuilding()
             self._progress = {}
             self._rebuilder.show_only(set(), set())
             self.positioned = True

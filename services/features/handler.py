@@ -43,6 +43,11 @@ class SkippedRecords(Exception):
     """The log was handed over with a hole in it: going on would lose records. The process starts again instead."""
 
 
+class LogWentBack(Exception):
+    """The client was sent back to an earlier offset than it had read up to, as it is where the log has lost its end or
+    is another one: what comes now under offsets that were taken in is new, and would pass for taken in."""
+
+
 class Superseded(Exception):
     """The partitions were given up while a dependency was waited for."""
 
@@ -178,8 +183,9 @@ class BatchHandler:
         """Take in the batches, in order. For each, whether it was taken; otherwise it was passed over.
 
         Raises SkippedRecords where a batch's `previous_offset` lies beyond what the states hold: then something on the
-        way dropped records. Raises TooManyRefused where a topic goes wrong; then nothing was taken. Raises FencedOff
-        where another process owns a partition now, and StatesLost where Redis has lost one, or its last writes.
+        way dropped records; LogWentBack where the batch comes after a later one. Raises TooManyRefused where a topic
+        goes wrong; then nothing was taken. Raises FencedOff where another process owns a partition now, and StatesLost
+        where Redis has lost one, or its last writes.
         """
         async with self._busy:
             steps, taken = self._sort_out(batches)
@@ -215,6 +221,8 @@ class BatchHandler:
                 raise SkippedRecords(
                     f"{topic}-{partition}: states hold {done}, the batch follows {batch.previous_offset}"
                 )
+            if batch.records[0].offset <= batch.previous_offset:
+                raise LogWentBack(f"{topic}-{partition}: {batch.records[0].offset} came after {batch.previous_offset}")
             taken.append(True)
             fresh = [record for record in batch.records if record.offset > done]
             if fresh:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 import msgspec
 import structlog
@@ -15,11 +14,15 @@ from shared.contracts.headers import REPLAYED_FROM_HEADER, header
 from shared.contracts.topics import FEATURES
 from shared.contracts.wire import UNREADABLE
 from shared.feature_state import Position
+from shared.kafka import groups
 from shared.kafka.connection import SILENCE_SECONDS, admin_client, client_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 
 log = structlog.get_logger()
+
+COORDINATOR_SECONDS = 10.0
+"""For which a group's coordinator that is moving is waited for. Faust waits for an assignment to be taken up."""
 
 TAIL_VECTORS = 10_000
 """Looked at for how far the vectors go. After a crash the last of them may be repeats of earlier ones: of a
@@ -112,8 +115,7 @@ async def seek(consumer: AIOKafkaConsumer, done: Mapping[TopicPartition, int]) -
         consumer.seek(tp, offset + 1)
 
 
-async def committed(kafka: KafkaSettings, group: str) -> dict[TopicPartition, int]:
-    """The offsets that a group has committed."""
+async def committed(kafka: KafkaSettings, group: str, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    """The offsets that a group has committed in these places. Raises TransientError, KafkaError."""
     async with admin_client(kafka) as admin:
-        offsets: dict[TopicPartition, Any] = await admin.list_consumer_group_offsets(group)
-    return {tp: at.offset for tp, at in offsets.items() if at.offset >= 0}
+        return await groups.committed(admin, group, places, patience_s=COORDINATOR_SECONDS)

@@ -106,7 +106,7 @@ class Prehistory:
         if all(stretch.found == stretch.high - stretch.low for stretch in stretches):
             REBUILD_GAPS.labels(tp.topic, tp.partition).set(0)
             return stretches, 0
-        settled = (await log_ends.committed(self._kafka, SINK_GROUP)).get(tp, 0)
+        settled = (await log_ends.committed(self._kafka, SINK_GROUP, [tp])).get(tp, 0)
         runs: list[range] = []
         for stretch in stretches:
             if stretch.found < stretch.high - stretch.low:

@@ -113,11 +113,14 @@ class Rebuilder:
         new.
         """
         inputs = TRANSACTIONS.name, OUTCOMES.name
+        places = [TopicPartition(topic, partition) for partition in partitions for topic in inputs]
+        if not places:
+            return {}
         try:
-            committed = await log_ends.committed(self._kafka, GROUP)
+            committed = await log_ends.committed(self._kafka, GROUP, places)
             async with log_ends.reader(self._kafka) as consumer:
-                ends = await consumer.end_offsets([TopicPartition(topic, p) for p in partitions for topic in inputs])
-        except (KafkaError, OSError) as error:
+                ends = await consumer.end_offsets(places)
+        except (TransientError, KafkaError, OSError) as error:
             log.warning("commits_not_read", error=repr(error))
             return {}
         reached = {tp: min(committed.get(tp, 0), end) - 1 for tp, end in ends.items()}
@@ -137,7 +140,7 @@ class Rebuilder:
     async def _rebuild(self, partition: int) -> None:
         inputs = (TopicPartition(TRANSACTIONS.name, partition), TopicPartition(OUTCOMES.name, partition))
         async with log_ends.reader(self._kafka) as consumer:
-            committed = await log_ends.committed(self._kafka, GROUP)
+            committed = await log_ends.committed(self._kafka, GROUP, inputs)
             acknowledged = Position(*(committed.get(tp, 0) - 1 for tp in inputs))
             standing = await self._store.standing(partition)
             if standing.whole:

@@ -105,9 +105,11 @@ class HistoryIngest:
             try:
                 async with self._intake.open(run, body) as session:
                     session.count_from(await self._first_server_day(run, tracker, session, first_read))
-                    lines, whole = await self._read(session, run, tracker)
-                # A stream cut short looks like a last day without events: two equal answers tell them apart.
-                if (whole and lines and tracker.day == days.end) or lines == lines_before:
+                    lines, ended = await self._read(session, run, tracker)
+                    whole = ended and session.delimited
+                # A stream cut short looks like a last day without events: two equal answers tell them apart, but for
+                # those that end within a line.
+                if (whole and lines and tracker.day == days.end) or (ended and lines == lines_before):
                     await self._finish(run, tracker)
                 else:
                     lines_before = lines
@@ -116,11 +118,11 @@ class HistoryIngest:
                 await self._intake.after_break(error, run)
 
     async def _read(self, session: Session, run: Run, tracker: DayTracker) -> tuple[int, bool]:
-        """How many lines came, and whether nothing looks as if more should have."""
-        lines, whole = 0, session.delimited
+        """How many lines came, and whether each of them came to its end."""
+        lines, ended = 0, True
         while results := await session.next_batch():
             lines += len(results)
-            whole = whole and all(result.line.ended for result in results)
+            ended = ended and all(result.line.ended for result in results)
             pending: list[Accepted | Refused] = []
             for result in results:
                 if isinstance(result, Accepted) and tracker.begins_new_day(result.day):
@@ -132,7 +134,7 @@ class HistoryIngest:
                 elif isinstance(result, Accepted):
                     tracker.add(result.event_id)
             await self._acknowledge(pending, session, run, tracker)
-        return lines, whole
+        return lines, ended
 
     async def _first_server_day(self, run: Run, tracker: DayTracker, session: Session, first_read: date | None) -> date:
         """On record before anything of the run is on Kafka."""

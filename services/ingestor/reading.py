@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from shared.kafka.connection import client_arguments
+from shared.kafka.connection import SILENCE_SECONDS, client_arguments
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 
@@ -36,11 +37,16 @@ async def read_topic(
             raise BeginningGone(f"{topic} no longer holds its first records")
         ends = await consumer.end_offsets(partitions)
         open_ones = {partition for partition in partitions if await consumer.position(partition) < ends[partition]}
+        heard = time.monotonic()
         while open_ones:
             batch = await consumer.getmany(*open_ones, timeout_ms=FETCH_MS, max_records=at_most)
             records = [record for partition, got in batch.items() for record in got if record.offset < ends[partition]]
             if records:
                 yield records
+            if batch:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > SILENCE_SECONDS:  # the client itself waits for a leader for ever
+                raise TransientError(f"no records of {topic} any more, before its end")
             open_ones = {p for p in open_ones if await consumer.position(p) < ends[p]}
     except (KafkaError, OSError) as error:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error

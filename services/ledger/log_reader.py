@@ -9,15 +9,14 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
 from shared.kafka.errors import TransientError
+from shared.kafka.groups import committed
 
 Ends = Mapping[TopicPartition, int]
 """For each partition the offset at which reading stops (exclusive)."""
 
 CATCH_UP_POLL_SECONDS = 0.25
-COORDINATOR_SECONDS = 60
 TOPIC_SECONDS = 15
 """For the brokers to say where a topic lies; they may be starting."""
 
@@ -64,24 +63,8 @@ class LogReader:
         return offsets
 
     async def committed(self, group: str, partitions: Collection[TopicPartition] = ()) -> dict[TopicPartition, int]:
-        """The offsets that a consumer group has committed, in these partitions or in all.
-
-        Waits for the group's coordinator: there is none before the first group comes, and it may be moving. While it
-        does, the answer is an empty one, which only who names partitions can tell from nothing committed. Raises
-        TransientError.
-        """
-        deadline = time.monotonic() + COORDINATOR_SECONDS
-        while True:
-            try:
-                offsets = await self._admin.list_consumer_group_offsets(group, partitions=list(partitions) or None)
-                if offsets.keys() >= set(partitions):
-                    return {tp: metadata.offset for tp, metadata in offsets.items() if metadata.offset >= 0}
-            except KafkaError as error:
-                if not error.retriable:
-                    raise
-            if time.monotonic() > deadline:
-                raise TransientError(f"no coordinator of {group} after {COORDINATOR_SECONDS} s")
-            await asyncio.sleep(CATCH_UP_POLL_SECONDS)
+        """As `shared.kafka.groups.committed`."""
+        return await committed(self._admin, group, partitions)
 
     async def caught_up(self, group: str, ends: Ends, deadline: float) -> dict[TopicPartition, int]:
         """Wait until the group has committed up to `ends`; give what it still lacks (nothing: it is there).

@@ -236,14 +236,23 @@ async def _close(producer: AIOKafkaProducer) -> None:
     # The client's own stop sends what is left in its buffers first, for as long as that takes: those records go out
     # again through the next producer, and would stand there twice.
     sender = producer._sender  # there is no public way to drop what is unsent
-    if sender is not None and sender.sender_task is not None:
-        sender.sender_task.cancel()
+    sending = None if sender is None else sender.sender_task
+    if sending is not None:
+        sending.cancel()
     accumulator = producer._message_accumulator
-    unsent = [batch for batches in accumulator._batches.values() for batch in batches]
+    unanswered = [*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches]
     accumulator.fail_all(KafkaError("the producer was given up"))
-    for batch in unsent:
-        batch._drain_waiter.exception()  # nobody else asks for it, and asyncio would complain of that
+    for batch in unanswered:
+        for future in (batch.future, batch._drain_waiter, *(future for future, _ in batch._msg_futures)):
+            if future.done() and not future.cancelled():
+                future.exception()  # perhaps nobody else asks for it, and asyncio would complain of that
     try:
+        if sending is not None:
+            # What is in flight may still be answered. The client's own stop would cancel it once more, end with that
+            # cancellation, and leave its connections open for good.
+            await asyncio.wait([sending], timeout=CLOSE_TIMEOUT_S)
+            sending.cancel()
+            await asyncio.wait([sending], timeout=CLOSE_TIMEOUT_S)
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await producer.stop()
     except (KafkaError, TimeoutError, OSError) as error:

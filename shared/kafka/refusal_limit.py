@@ -43,9 +43,9 @@ class RefusalLimit:
         """
         if not self._per_minute:
             return
+        now = int(self._clock())
         for topic, (records, refused) in counts.items():
             seconds = self._seconds.setdefault(topic, deque())
-            now = int(self._clock())
             while seconds and seconds[0].at <= now - WINDOW_S:
                 seconds.popleft()
             refused_before = sum(one.refused for one in seconds)
@@ -53,6 +53,9 @@ class RefusalLimit:
             if refused and refused_before >= self._per_minute and whole[0] > self._max_share * whole[1]:
                 seconds.clear()
                 raise TooManyRefused(topic, *whole)
+        # Only now: where one topic is stopped nothing of the others is taken in either, and comes again.
+        for topic, (records, refused) in counts.items():
+            seconds = self._seconds[topic]
             if not seconds or seconds[-1].at != now:
                 seconds.append(_Second(now))
             seconds[-1].records += records

@@ -88,12 +88,13 @@ class Sink:
 
 
 async def sink_has_all(rig: Rig) -> bool:
-    offsets = await committed(rig.settings, "flit-sink")
-    for topic in (*INPUTS, DEAD_LETTERS.name):
-        for number, end in (await rig.ends(topic)).items():
-            if end and offsets.get(TopicPartition(topic, number), -1) < end:
-                return False
-    return True
+    ends = {
+        TopicPartition(topic, number): end
+        for topic in (*INPUTS, DEAD_LETTERS.name)
+        for number, end in (await rig.ends(topic)).items()
+    }
+    offsets = await committed(rig.settings, "flit-sink", ends)
+    return all(offsets.get(place, -1) >= end for place, end in ends.items() if end)
 
 
 async def expire(rig: Rig, before: dict[TopicPartition, int]) -> None:

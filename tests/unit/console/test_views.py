@@ -237,7 +237,12 @@ def test_an_audit_names_what_does_not_hold() -> None:
 
 
 def test_text_of_others_is_never_markup() -> None:
-    assert wording.plain("[a](http://b) <b> $x$ **c**") == r"\[a\]\(http\://b\) \<b\> \$x\$ \*\*c\*\*"
+    assert wording.plain("[a](http://b) <b> $x$ **c**") == (
+        "\\[a\\]\\(http\\:\u2060//b\\) \\<b\\> \\$x\\$ \\*\\*c\\*\\*"
+    )
+    assert wording.plain("help@evil.example, WWW.evil.example\n===") == (
+        "help@\u2060evil\\.example, W\u2060WW\\.evil\\.example \\=\\=\\="
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ TAKEN = {"verdict": "decline", "actor": "anna"}
     [
         (TAKEN | {"verdict": "approve", "adverse_action": None}, "Approved, as anna: recorded."),
         (TAKEN, "Declined, as anna: recorded."),
-        (TAKEN | {"actor": "[anna](http://x)"}, "Declined, as \\[anna\\]\\(http\\://x\\): recorded."),
+        (TAKEN | {"actor": "[anna](http://x)"}, "Declined, as \\[anna\\]\\(http\\:\u2060//x\\): recorded."),
         (TAKEN | {"verdict": "*later*"}, "\\*later\\*, as anna: recorded."),
         (
             TAKEN | {"adverse_action": {"principal_reasons": [{"text": "One."}, {"text": "Two."}]}},

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.features.handler import Batch, BatchHandler, SkippedRecords
+from services.features.handler import Batch, BatchHandler, LogWentBack, SkippedRecords
 from services.features.pipeline import LogRecord
 from shared.contracts.topics import DEAD_LETTERS, FEATURES, TRANSACTIONS
 from shared.contracts.transactions import Limits
@@ -198,6 +198,15 @@ async def test_a_batch_behind_a_hole_is_refused(handler: BatchHandler, parts: Pa
     with pytest.raises(SkippedRecords):
         await take(handler, [purchase(5)], previous=4)
     assert parts.positions == {HOME: Position(0, -1)}
+
+
+async def test_a_batch_from_before_what_was_read_is_of_another_log(handler: BatchHandler, parts: Parts) -> None:
+    """The client goes to the beginning by itself where its offset is beyond the end."""
+    await take(handler, [purchase(0), purchase(1)])
+    sent = len(parts.sent)
+    with pytest.raises(LogWentBack, match="0 came after 1"):
+        await take(handler, [purchase(0)], previous=1)
+    assert (len(parts.sent), parts.positions) == (sent, {HOME: Position(1, -1)})
 
 
 async def test_offsets_that_never_held_a_record_are_no_hole(handler: BatchHandler, parts: Parts) -> None:

@@ -31,7 +31,7 @@ async def test_commits_beyond_the_end_of_a_log_say_nothing_of_what_comes_there_n
     async def reader(_: KafkaSettings) -> AsyncIterator[Ends]:
         yield Ends()
 
-    async def committed(_: KafkaSettings, group: str) -> dict[TopicPartition, int]:
+    async def committed(_: KafkaSettings, group: str, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return {purchases: 1_000, outcomes: 12}
 
     monkeypatch.setattr(log_ends, "reader", reader)

@@ -67,7 +67,7 @@ class App:
         self._rebuilder, self._rebuilding = rebuilder, None
         self.consumer = Consumer()
         self.whole: set[int] = set()
-        self._handler = SimpleNamespace(resume=self._resume)
+        self._handler = SimpleNamespace(resume=self._resume, generation=0)
 
     async def _resume(self, partitions: set[int], *_: object) -> dict[int, Position]:
         return {partition: Position(4, 4) for partition in partitions & self.whole}
@@ -94,6 +94,19 @@ async def test_a_rebuild_that_ended_with_the_partition_given_away_is_no_longer_t
     app.whole = {1}
     await app.assign(1)
     assert rebuilding(0) is None
+
+
+async def test_what_is_given_away_while_the_group_is_asked_is_not_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
+    rebuilder = Interrupted()
+    app = App(rebuilder)
+
+    async def asked(_: Any) -> dict[int, Position]:
+        app._handler.generation += 1  # as `release` does, when partitions are taken away
+        return {}
+
+    monkeypatch.setattr(rebuilder, "taken_in", asked)
+    await app.assign(4)
+    assert (app._rebuilding, rebuilding(4)) == (None, None)
 
 
 async def test_a_partition_that_another_process_made_whole_is_not_told_to_be_in_the_making() -> None:

@@ -159,9 +159,10 @@ async def test_a_single_day_without_a_line_is_believed_the_second_time() -> None
 
 
 async def test_an_answer_that_ends_within_a_line_was_cut_short() -> None:
-    cut = Answer([*EVENTS[:390], EVENTS[390][:100]])
-    source, topics, cursors, _ = await run_history(cut, Answer(EVENTS))
-    assert len(source.requests) == 2
+    """However often it is cut there."""
+    cut = [Answer([*EVENTS[:390], EVENTS[390][:100]]) for _ in range(3)]
+    source, topics, cursors, _ = await run_history(*cut, Answer(EVENTS))
+    assert len(source.requests) == 4
     assert len(event_ids(topics)) == cursors.saved[SOURCE].acknowledged == 402
 
 

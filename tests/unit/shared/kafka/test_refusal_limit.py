@@ -24,6 +24,17 @@ def test_a_topic_that_brings_little_else_than_refusals_is_stopped_once_the_count
         limit.check({"t": (1, 1)})
 
 
+def test_what_comes_again_since_another_topic_was_stopped_counts_once() -> None:
+    limit = RefusalLimit(0.5, 100, Clock())
+    limit.check({"other": (120, 110)})
+    for _ in range(3):
+        with pytest.raises(TooManyRefused, match="of other"):
+            limit.check({"t": (90, 90), "other": (1, 1)})
+        limit.check({"other": (120, 110)})
+    limit.check({"t": (90, 90)})
+    limit.check({"t": (9, 9)})
+
+
 def test_after_a_stop_the_count_begins_anew() -> None:
     limit = RefusalLimit(0.5, 100, Clock())
     limit.check({"t": (100, 100)})
