@@ -6,10 +6,9 @@
       Unavailable           nothing was answered in time: asking again later is safe, an update with its key
 
 Every call may be sent again: one event has one decision, whichever request asked first, and one `Idempotency-Key` one
-update. So a lost connection, 429, 502,
-503, 504 (the service's own, or a proxy's) and the 409 of a request that is still being answered are tried again, for as
-long as `patience_s` lasts. What is answered 200 and is none of the service's answers is a Problem with the reason
-`answer`.
+update. So a lost connection, 429, 502, 503, 504 (the service's own, or a proxy's) and the 409 of a request that is
+still being answered are tried again, for as long as `patience_s` lasts. What is answered 200 and is none of the
+service's answers is a Problem with the reason `answer`.
 """
 
 from __future__ import annotations

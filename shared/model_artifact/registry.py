@@ -44,13 +44,12 @@ from shared.model_artifact.manifest import (
     sealed,
     sha256_hex,
 )
-from shared.model_artifact.trying import Trying
+from shared.model_artifact.trying import Note, Trying
 
 _VERSION = re.compile(rf"[0-9a-f]{{{VERSION_HEX_DIGITS}}}")
 _POLICY = re.compile(r"[A-Za-z0-9._-]+")
 
 
-Note = TypeVar("Note", bound=msgspec.Struct)
 AnyPointer = TypeVar("AnyPointer", bound="Pointer")
 
 

@@ -18,6 +18,7 @@ from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused
 
 Kept = TypeVar("Kept", Ended, Candidacy)
+Note = TypeVar("Note", bound=msgspec.Struct)
 
 
 class Trying(ABC):
@@ -32,18 +33,14 @@ class Trying(ABC):
     def _locked(self) -> AbstractContextManager[None]: ...
 
     @abstractmethod
-    def _small(self, name: str) -> bytes | None: ...
+    def note(self, name: str, kind: type[Note]) -> Note | None: ...
 
     @abstractmethod
     def _write_pointer(self, name: str, pointer: msgspec.Struct) -> None: ...
 
     def trials(self) -> Trials:
         """What is tried beside the model in service. Raises `ArtifactRefused` if that can't be read."""
-        data = self._small("trials")
-        try:
-            return Trials() if data is None else msgspec.json.decode(data, type=Trials)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ArtifactRefused(ArtifactFault.SYNTAX, f"trials: {error}") from None
+        return self.note("trials", Trials) or Trials()
 
     def change_trials(
         self, change: Callable[[Trials], Trials], *, by: str = "", why: str = "", ended: Sequence[Candidacy] = ()
