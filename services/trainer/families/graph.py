@@ -1,7 +1,8 @@
-"""ONNX graphs that we write ourselves, for models whose converter can't be relied on for missing values.
+"""ONNX graphs that we write ourselves, for models whose converter can't be relied on for missing values; and the bytes
+of any graph.
 
-Each has the interface of a classifier: `features` float32 [n, F] in, `label` int64 [n] and `probabilities` float32 [n,
-2] out. Names and order are fixed, so that the same model gives the same bytes.
+Each of ours has the interface of a classifier: `features` float32 [n, F] in, `label` int64 [n] and `probabilities`
+float32 [n, 2] out. Names and order are fixed, so that the same model gives the same bytes.
 """
 
 from __future__ import annotations
@@ -48,6 +49,15 @@ def classifier(nodes: Sequence[Any], constants: Mapping[str, NDArray[Any]], widt
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(ML_DOMAIN, ML_OPSET)]
     model = helper.make_model(graph, producer_name="flit-risk", opset_imports=opsets, ir_version=IR_VERSION)
     checker.check_model(model)
+    return file_of(model)
+
+
+def file_of(model: Any) -> bytes:
+    """A graph's bytes, the same in every process: converters name the operator sets in the order of a Python set, which
+    is another from one process to the next, and with it would be the model's version."""
+    in_order = sorted(model.opset_import, key=lambda opset: opset.domain)
+    del model.opset_import[:]
+    model.opset_import.extend(in_order)
     return bytes(model.SerializeToString(deterministic=True))
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from services.trainer.evaluate import log_losses, weighted_mean
 from services.trainer.families import signed
 from services.trainer.families.base import INPUT, OPSET, Matrix, ModelFamily, Sample
+from services.trainer.families.graph import file_of
 from services.trainer.families.outliers import cut, limits_of
 from services.trainer.families.signed import Coefficients
 from shared.model_artifact.explanation import LinearExplanation
@@ -72,7 +73,7 @@ class Linear(ModelFamily):
             options={id(self._pipeline): {"zipmap": False}},
             target_opset=OPSET,
         )
-        return bytes(graph.SerializeToString(deterministic=True))
+        return file_of(graph)
 
     def explanation(self) -> LinearExplanation:
         imputer, within, scaler, model = (step for _, step in self._pipeline.steps)

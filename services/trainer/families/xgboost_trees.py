@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.families.base import INPUT, OPSET, Matrix, Sample
+from services.trainer.families.graph import file_of
 from services.trainer.families.small_trees import SmallTrees
 from services.trainer.families.tree_tables import tree_tables, trees_of_xgboost
 from services.trainer.families.xgboost_cluster import fit_on_cluster
@@ -76,7 +77,7 @@ class XGBoostTrees(SmallTrees):
             initial_types=[(INPUT, FloatTensorType([None, self._model.n_features_in_]))],
             target_opset=OPSET,
         )
-        return bytes(graph.SerializeToString(deterministic=True))
+        return file_of(graph)
 
     def explanation(self) -> Explanation:
         return tree_tables(*trees_of_xgboost(self.booster()))

@@ -53,7 +53,9 @@ def rows_of(
             ids
             | place
             | {
+                "source": "simtom",
                 "transaction_id": examples.transaction_id[i],
+                "status": "completed",
                 "occurred_at": occurred,
                 "amount": f"{examples.amount[i]:.2f}",
                 "currency": "USD",
@@ -81,6 +83,8 @@ def rows_of(
                 "probability_of_default": float(probability[i]),
                 "model_version": model_version,
                 "feature_hash": f"hash-{event_id}",
+                "as_of_transactions": number - 1,
+                "as_of_outcomes": -1,
                 "degraded": "redis_away" if number % 50 == 1 else None,
             }
         )
