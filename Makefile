@@ -27,7 +27,7 @@ setup: .venv/.installed ## install everything into .venv, from the lock, every h
 .venv/.installed: requirements.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed: put python3.11 on the PATH, or call make PYTHON=/path/to/it"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "$(PYTHON) is not Python 3.11: call make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "installing into .venv (a minute on a fast line)"
+	@echo "installing into .venv (a minute on a fast line)" >&2 # what `make env` prints is read by a shell
 	@$(PYTHON) -m venv .venv
 	@awk '/^uv==/{on=1} on{print} on&&!/\\$$/{exit}' requirements.lock > .venv/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.txt

@@ -10,6 +10,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -26,6 +27,9 @@ from shared.telemetry import logging
 BEFORE_PURCHASES_COME = ("simulator", "features", "scorer", "sink")
 MORE_PORTS = {"simulator": [SIMULATOR_PORT], "scorer": [SCORER_PORT], "console": [CONSOLE_PORT]}
 """Of services, beside those of their metrics."""
+
+AUDIT = Path("out/ledger.json")
+"""What the last audit left, which the console shows: of a system before this one it would say nothing true."""
 
 console = Console()
 
@@ -57,6 +61,8 @@ def _own(stopped: threading.Event) -> None:
     check_free({service.name: [service.metrics_port, *MORE_PORTS.get(service.name, ())] for service in SERVICES})
     stack = EmbeddedStack(DATA_DIR, ports=Ports.of_environment(), stopped=stopped)
     beginning = Beginning(DATA_DIR, beginning_settings, new=new)
+    if new and AUDIT.exists():
+        AUDIT.replace(AUDIT.with_stem("ledger-of-before"))
     with stack:
         settings = {
             "MODEL_REGISTRY__URI": str((DATA_DIR / "models").absolute()),

@@ -177,7 +177,7 @@ def status() -> int:
         address = f"http://127.0.0.1:{service.metrics_port}/metrics"
         table.add_row(service.name, health, f"{sum(lag.values()):.0f}" if lag else "–", f"{events:,.0f}", address)
         for name, sample in samples.items():
-            if name.startswith("flit_model_info{") and sample == 1:
+            if name.startswith("flit_model_info{") and 'role="champion"' in name and sample == 1:
                 model = name.removeprefix("flit_model_info")
     console.print(table)
     console.print(f"model in service: {model}", markup=False)

@@ -64,10 +64,21 @@ async function synced() {
 }
 
 const consumer = connection("kit-node").consumer({ groupId: given.group, retry: { retries: 5 } });
+/** With --until: after so long without a decision there is none to be expected. */
+const SILENCE_MS = 60_000;
+let silence;
 const ended = new Promise((resolve, reject) => {
+  const heard = () => {
+    clearTimeout(silence);
+    if (given.until) silence = setTimeout(() => reject(new Error(
+      `no decision of ${given.until}: the purchase may have been refused (into dead-letters), or the group ` +
+      `${given.group} has read its decision into another folder`)), SILENCE_MS);
+  };
+  heard();
   consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error));
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, resolve);
   consumer.on(consumer.events.COMMIT_OFFSETS, () => {
+    heard();
     if (given.until && existsSync(fileOf(given.until))) resolve();
   });
 });
@@ -94,5 +105,6 @@ try {
   console.error(error.message);
   process.exitCode = 1;
 } finally {
+  clearTimeout(silence);
   await consumer.disconnect();
 }

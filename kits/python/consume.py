@@ -15,6 +15,8 @@ import asyncio
 import contextlib
 import json
 import sqlite3
+import sys
+import time
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer
@@ -23,6 +25,11 @@ from contract import SERVERS, Message
 
 WAIT_MS = 500
 """How long a look waits for records."""
+AT_ONCE = 500
+"""Checked and stored within some seconds: meanwhile the broker hears nothing of us, and after ten it gives our
+partitions to somebody else."""
+SILENCE_S = 60
+"""With `--until`: after so long without a new decision there is none to be expected."""
 
 
 def opened(path: str) -> sqlite3.Connection:
@@ -41,13 +48,14 @@ def store(values: Sequence[bytes], message: Message, database: sqlite3.Connectio
             message.check(decision)
             row = (message.event(decision), decision["decision"], value)
             if database.execute("INSERT OR IGNORE INTO decisions VALUES (?, ?, ?)", row).rowcount:
-                new.append(row[0])
-                print(*row[:2], flush=True)
-    return new
+                new.append(row[:2])
+    for each in new:
+        print(*each, flush=True)
+    return [event for event, _ in new]
 
 
 async def consume(database: sqlite3.Connection, group: str, until: str | None) -> None:
-    """For ever, or until the decision of that event is stored."""
+    """For ever, or until the decision of that event is stored. Raises TimeoutError where none comes any more."""
     message = Message.named("decision")
     consumer = AIOKafkaConsumer(
         message.topic,
@@ -58,14 +66,21 @@ async def consume(database: sqlite3.Connection, group: str, until: str | None) -
     )
     await consumer.start()
     try:
+        heard = time.monotonic()
         while not _stored(database, until):
-            batches = await consumer.getmany(timeout_ms=WAIT_MS)
+            batches = await consumer.getmany(timeout_ms=WAIT_MS, max_records=AT_ONCE)
             records = [record.value for batch in batches.values() for record in batch]
             if records:
                 store(records, message, database)
                 # Held up for too long, the partitions are somebody else's, who reads these records again; or ours anew.
                 with contextlib.suppress(CommitFailedError):
                     await consumer.commit()
+                heard = time.monotonic()
+            elif until is not None and time.monotonic() - heard > SILENCE_S:
+                raise TimeoutError(
+                    f"no decision of {until}: the purchase may have been refused (into dead-letters), or the group"
+                    f" {group} has read its decision into another database"
+                )
     finally:
         await consumer.stop()
 
@@ -80,7 +95,10 @@ def main() -> None:
     parser.add_argument("--group", default="kit-python", help="consumers with the same name share the partitions")
     parser.add_argument("--until", metavar="EVENT_ID", help="end once this event's decision is stored")
     given = parser.parse_args()
-    asyncio.run(consume(opened(given.database), given.group, given.until))
+    try:
+        asyncio.run(consume(opened(given.database), given.group, given.until))
+    except TimeoutError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

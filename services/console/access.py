@@ -100,7 +100,7 @@ def decided_on(event_id: str) -> datetime | None:
         moment = None if found is None else datetime.fromisoformat(found["decided_at"])
     except (KeyError, TypeError, ValueError):  # of a scorer of another release
         return None
-    return None if moment is None else _midnight(moment.astimezone(UTC))
+    return None if moment is None else midnight(moment)
 
 
 @st.cache_data(ttl=STEADY_S, max_entries=100, show_spinner=False)
@@ -126,10 +126,12 @@ def purchases_of(rows: Sequence[Row], ask: Callable[[Query], list[Row]]) -> dict
 
 def days_back(days: int) -> datetime:
     """A midnight (UTC), so that the same question is asked all day."""
-    return _midnight(datetime.now(UTC)) - timedelta(days=days)
+    return midnight(datetime.now(UTC)) - timedelta(days=days)
 
 
-def _midnight(moment: datetime) -> datetime:
+def midnight(moment: datetime) -> datetime:
+    """Of its day, UTC."""
+    moment = moment.astimezone(UTC)
     return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 

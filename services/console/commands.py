@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 TIMEOUT_S = 120.0
@@ -42,9 +43,12 @@ def missing(service: str) -> str | None:
     return f"the {service} isn't installed beside this console: run the command where it is"
 
 
-def replay_decision(event_id: str) -> dict[str, Any]:
-    """The trainer's answer: `result` is `identical`, `different` or `not replayable`. Raises CommandFailed."""
-    done = _run("trainer", "replay", "--", event_id)
+def replay_decision(event_id: str, decided_at: datetime) -> dict[str, Any]:
+    """The trainer's answer: `result` is `identical`, `different` or `not replayable`. `decided_at`: without its time
+    the trainer would look for it among all decisions there are. Raises CommandFailed."""
+    since, until = decided_at, decided_at + timedelta(microseconds=1)
+    which = ["--since", since.isoformat(), "--until", until.isoformat()]
+    done = _run("trainer", "replay", *which, "--", event_id)
     try:
         answer: dict[str, Any] = json.loads(done.output.splitlines()[-1])
     except (IndexError, ValueError):
@@ -52,10 +56,11 @@ def replay_decision(event_id: str) -> dict[str, Any]:
     return answer
 
 
-def replay_letters(reason: str, limit: int, *, dry_run: bool) -> str:
-    """What the ingestor says it sent, or would. Raises CommandFailed."""
+def replay_letters(reason: str, since: datetime, limit: int, *, dry_run: bool) -> str:
+    """What the ingestor says it sent, or would, of what was refused since then. Raises CommandFailed."""
     dry = ["--dry-run"] if dry_run else []
-    done = _run("ingestor", "replay-dead-letters", "--reason", reason, "--limit", str(limit), *dry)
+    which = ["--reason", reason, "--since", since.isoformat(), "--limit", str(limit)]
+    done = _run("ingestor", "replay-dead-letters", *which, *dry)
     if done.status != 0:
         raise CommandFailed(done.last_words)
     return done.output.strip().splitlines()[-1] if done.output.strip() else "nothing to send"

@@ -36,8 +36,9 @@ def enter() -> None:
         if access.settings().console.operator_key_file is None:
             st.text_input(
                 "Operator's key", type="password", key="operator_key", autocomplete="off",
-                help="From `python -m services.scorer new-key`, with the scopes review and admin. It stays in this "
-                "session. Where the scorer has no key file, any text will do.",
+                help="From `python -m services.scorer new-key`, with the scopes review (verdicts), decide "
+                "(calling off) and admin (models, letters). It stays in this session. Where the scorer has no key "
+                "file, any text will do.",
             )  # fmt: skip
         st.text_input("Your name in verdicts", key="operator_name", max_chars=64, help="Empty: the owner of the key.")
         who = operator()

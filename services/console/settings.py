@@ -49,7 +49,8 @@ class ConsoleSection(Section):
     scorer_key: SecretStr | None = None
     """A key with the scope `read`, where the REST door wants one."""
     operator_key_file: Path | None = None
-    """A key with the scopes `review` and `admin` for everybody who reaches the console; unset: each enters his own."""
+    """A key with the scopes `review`, `decide` (calling off) and `admin` for everybody who reaches the console; unset:
+    each enters his own."""
     ledger_report: Path = Path("out/ledger.json")
     """What the last audit left."""
     health: HealthSection = HealthSection()

@@ -62,7 +62,10 @@ async def work(arguments: argparse.Namespace, settings: IngestorSettings, stop: 
         limits, scope = settings.limits.limits(), settings.simtom.customer_scope
         if arguments.command == "replay-dead-letters":
             replay = Replay(producer, redis, kafka=settings.kafka, scope=scope, limits=limits)
-            print(await replay.run(Choice(arguments.reason, arguments.limit, arguments.dry_run, arguments.repeated)))
+            choice = Choice(
+                arguments.reason, arguments.limit, arguments.dry_run, arguments.repeated, arguments.since or ""
+            )
+            print(await replay.run(choice))
             return
         tracing = OFF if archive is not None else tracing_of("ingestor")
         sparing = SparingSender(tracing.sender(producer), settings.kafka)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import MutableMapping, Sequence
+from datetime import UTC, datetime
 
+from shared.contracts.identity import canonical_time
 from shared.contracts.rejections import RejectionReason
 
 _FLAGS = ("mode", "generator", "rate", "max_events", "start", "end", "daily", "seed", "archive", "again", "first_read")
@@ -47,7 +49,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
     replay = commands.add_parser("replay-dead-letters", help="send refused records again, each of them once")
     replay.add_argument("--reason", choices=[reason.value for reason in RejectionReason], help="only this reason")
-    replay.add_argument("--limit", type=_positive, help="at most so many letters")
+    replay.add_argument(
+        "--since", type=_moment, metavar="DAY", help="only letters of refusals since then, such as 2026-06-01 (UTC)"
+    )
+    replay.add_argument("--limit", type=_positive, help="at most so many letters, the oldest first")
     replay.add_argument("--dry-run", action="store_true", help="only count what would be sent")
     replay.add_argument(
         "--repeated", action="store_true", help="also those that were refused again after an earlier replay"
@@ -61,6 +66,12 @@ def to_environment(arguments: argparse.Namespace, environment: MutableMapping[st
         value = getattr(arguments, name, None)
         if value is not None:
             environment[f"INGESTOR__{name.upper()}"] = value
+
+
+def _moment(text: str) -> str:
+    """A day or a time in canonical form; without a zone it is UTC. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return canonical_time(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
 
 
 def _positive(text: str) -> int:

@@ -52,6 +52,8 @@ class Choice:
     dry_run: bool = False
     repeated: bool = False
     """Also letters of records that had already been replayed, and were refused again."""
+    since: str = ""
+    """Only those of what was refused since then, in canonical time; empty: all."""
 
 
 @dataclass
@@ -140,6 +142,8 @@ class Replay:
 
     def _is_wanted(self, letter: DeadLetter, choice: Choice, report: Report) -> bool:
         if choice.reason is not None and letter.reason != choice.reason:
+            return False
+        if letter.received_at < choice.since:
             return False
         if REPLAYED_FROM_HEADER in letter.headers and not choice.repeated:
             report.counts["refused again after a replay"] += 1

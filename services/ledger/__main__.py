@@ -17,6 +17,7 @@ from rich.table import Table
 
 from services.ledger import chain, checks, metrics
 from services.ledger.audit import Audit, audit
+from services.ledger.check import check
 from services.ledger.settings import LedgerSettings
 from shared.settings import load_settings
 from shared.telemetry import logging, process
@@ -28,14 +29,17 @@ VERDICT = {True: "balanced", False: "NOT BALANCED", None: "balanced as far as ca
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m services.ledger", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only try the settings")
+    parser.add_argument("--check", action="store_true", help="try settings and connections, then exit")
     parser.add_argument("--json", action="store_true", help="print the report itself, in place of a table")
     parser.add_argument("--every", type=_seconds, metavar="SECONDS", help="again and again, so long after each other")
     arguments = parser.parse_args()
     settings = load_settings(LedgerSettings)
     logging.configure("ledger", "WARNING", settings.log.format)
     if arguments.check:
-        return
+        answers = asyncio.run(check(settings))
+        for name, answer in answers.items():
+            print(f"{name}: {answer}")
+        raise SystemExit(0 if all(answer == "ok" for answer in answers.values()) else process.EXIT_FAILED)
     if arguments.every is not None:
         process.run(functools.partial(repeat, settings, arguments.every))
         return

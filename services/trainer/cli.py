@@ -150,8 +150,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     replay = commands.add_parser("replay", help="make stored decisions again: are they the same bytes?")
     replay.add_argument("event_id", nargs="?", metavar="EVENT_ID")
     replay.add_argument("--all", action="store_true", help="every stored decision, in place of one event's")
-    replay.add_argument("--since", type=_moment, help="with --all: decided then or later (default: the first)")
-    replay.add_argument("--until", type=_moment, help="with --all: and before this (default: the last)")
+    replay.add_argument("--since", type=_moment, help="decided then or later (default: the first)")
+    replay.add_argument("--until", type=_moment, help="and before this (default: the last)")
     replay.add_argument("--limit", type=_count, help="with --all: so many of them, drawn by a hash of the event")
     replay.add_argument(
         "--policy", type=Path, action="append", default=[], help="a policy file that the registry doesn't keep"
@@ -185,8 +185,8 @@ def _add_engine(command: argparse.ArgumentParser, about: str) -> None:
 def _check_replay(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     if parsed.all == (parsed.event_id is not None):
         parser.error("replay takes an event id, or --all")
-    if not parsed.all and (parsed.since, parsed.until, parsed.limit) != (None, None, None):
-        parser.error("replay: --since, --until and --limit go with --all")
+    if not parsed.all and parsed.limit is not None:
+        parser.error("replay: --limit goes with --all")
 
 
 def _experiment(parsed: argparse.Namespace) -> Experiment:

@@ -288,7 +288,7 @@ class Trainer(Job):
         policies = [load_policy(path) for path in (*arguments.policy, DEFAULT_POLICY)]
         archive, decisions = Archive(self._registry, policies), StoredDecisions(self._warehouse)
         if not arguments.all:
-            stored = decisions.of_event(arguments.event_id)
+            stored = decisions.of_event(arguments.event_id, arguments.since, arguments.until)
             if stored is None:
                 raise TrainingRefused(f"the warehouse holds no decision of the event {arguments.event_id}")
             return told(next(replay([stored], archive))[0])

@@ -78,21 +78,18 @@ class StoredDecisions:
     def __init__(self, warehouse: Warehouse) -> None:
         self._client, self._project = warehouse.client, warehouse.project
 
-    def of_event(self, event_id: str) -> StoredDecision | None:
-        """The event's decision: the first on the topic."""
+    def of_event(self, event_id: str, since_us: int | None, until_us: int | None) -> StoredDecision | None:
+        """The event's decision in [since, until): the first on the topic."""
+        which, values = _decided_in(since_us, until_us)
         event = bigquery.ScalarQueryParameter("event", "STRING", event_id)
-        return next(self._read("event_id = @event", [event]), None)
+        return next(self._read(f"{which} AND event_id = @event", [*values, event]), None)
 
     def between(self, since_us: int | None, until_us: int | None, limit: int | None) -> Iterator[StoredDecision]:
         """One decision of each event decided in [since, until), in log order within each partition. `limit`: no more
         than so many, drawn by a hash of the event."""
-        which, values = ["TRUE"], []
-        for name, comparison, moment in (("since", ">=", since_us), ("until", "<", until_us)):
-            if moment is not None:
-                which.append(f"UNIX_MICROS(prediction_timestamp) {comparison} @{name}")
-                values.append(bigquery.ScalarQueryParameter(name, "INT64", moment))
+        which, values = _decided_in(since_us, until_us)
         some = "" if limit is None else f"ORDER BY TO_HEX(MD5(event_id)) LIMIT {limit:d}"
-        return self._read(" AND ".join(which), values, some)
+        return self._read(which, values, some)
 
     def _read(
         self, which: str, values: list[bigquery.ScalarQueryParameter], some: str = ""
@@ -109,6 +106,16 @@ class StoredDecisions:
             config = bigquery.QueryJobConfig(query_parameters=values)
             job = self._client.query(sql, job_config=config, retry=RETRY, timeout=CALL_TIMEOUT_S)
             yield from job.result(page_size=PAGE_ROWS, timeout=QUERY_TIMEOUT_S)
+
+
+def _decided_in(since_us: int | None, until_us: int | None) -> tuple[str, list[bigquery.ScalarQueryParameter]]:
+    """A condition that days beyond it aren't read for, with its values."""
+    which, values = ["TRUE"], []
+    for name, comparison, moment in (("since", ">=", since_us), ("until", "<", until_us)):
+        if moment is not None:
+            which.append(f"prediction_timestamp {comparison} TIMESTAMP_MICROS(@{name})")
+            values.append(bigquery.ScalarQueryParameter(name, "INT64", moment))
+    return " AND ".join(which), values
 
 
 def stored_decision(row: Mapping[str, Any]) -> StoredDecision:

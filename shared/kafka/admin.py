@@ -31,13 +31,19 @@ SEGMENTS = 30
 OLDEST_RECORD_MS = 100 * topics.DAY_MS
 """Of a record's own time, when a broker gets it (`contracts.transactions.LONGEST_AGO_DAYS`)."""
 
+_SET_FOR_THE_TOPIC = 1
+"""The source of a configuration's entry, as the protocol numbers them."""
+
 LED_WITHIN_S, LED_POLL_S = 30.0, 0.05
 """For new topics to get leaders: some tens of milliseconds, unless brokers are being elected."""
 
 
-async def ensure_topics(settings: KafkaSettings) -> list[str]:
+async def ensure_topics(settings: KafkaSettings, *, alter: bool = False) -> list[str]:
     """Create the declared topics that are missing; give their names. Returns once a broker that is asked knows of a
     leader for each partition of all of them.
+
+    One that was made before a release that declares something else of it, or that somebody has configured, is told of
+    in the log; with `alter` it gets what is declared.
 
     Raises TopicMismatch where one has another partition count, TransientError where the brokers don't answer.
     """
@@ -55,11 +61,45 @@ async def ensure_topics(settings: KafkaSettings) -> list[str]:
         # Of those that exist as well: somebody else may have created them a moment ago.
         described = await _until_led(admin, [topic.name for topic in topics.ALL])
         _check_counts(settings, [each for each in described if each["topic"] in existing])
+        for topic in topics.ALL:
+            if topic.name in existing:
+                await _configure(admin, _new_topic(topic, settings), alter=alter)
     except KafkaError as error:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
     finally:
         await admin.close()
     return [topic.name for topic in missing]
+
+
+async def _configure(admin: AIOKafkaAdminClient, declared: NewTopic, *, alter: bool) -> None:
+    """Tell where a topic is configured otherwise, and alter it if that is wanted."""
+    entries = await _configs(admin, declared.name)
+    values = {entry[0]: entry[1] for entry in entries}
+    other = {name: value for name, value in declared.topic_configs.items() if name in values and values[name] != value}
+    if not other:
+        return
+    said = log.info if alter else log.warning
+    said(
+        "topic_altered" if alter else "topic_configured_otherwise",
+        topic=declared.name,
+        found=", ".join(f"{name}={values[name]}" for name in other),
+        expected=", ".join(f"{name}={value}" for name, value in other.items()),
+    )
+    if alter:
+        # What isn't named goes back to its default: whatever else was set for this topic is set again.
+        kept = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_FOR_THE_TOPIC}
+        wanted = ConfigResource(ConfigResourceType.TOPIC, declared.name, {**kept, **declared.topic_configs})
+        for answer in await admin.alter_configs([wanted]):
+            for code, message, *_ in answer.resources:
+                if code:
+                    raise TransientError(f"altering {declared.name}: {message or for_code(code).__name__}")
+
+
+async def _configs(admin: AIOKafkaAdminClient, topic: str) -> list[Any]:
+    """Entries of a topic's configuration: name, value, read-only, source. Empty where the brokers don't say, to us at
+    least."""
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    return [entry for answer in answers for resource in answer.resources for entry in resource[4]]
 
 
 async def _until_led(admin: AIOKafkaAdminClient, names: list[str]) -> Sequence[Description]:
@@ -103,12 +143,11 @@ async def retention_ms(settings: KafkaSettings, topic: str) -> int | None:
     admin = AIOKafkaAdminClient(**client_arguments(settings))
     try:
         await admin.start()
-        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        told = {entry[0]: entry[1] for entry in await _configs(admin, topic)}
     except KafkaError as error:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
     finally:
         await admin.close()
-    told = {entry[0]: entry[1] for answer in answers for resource in answer.resources for entry in resource[4]}
     return int(told["retention.ms"]) if told.get("retention.ms") else None
 
 
@@ -147,11 +186,16 @@ class AdminSettings(ServiceSettings):
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m shared.kafka.admin", description="The topics of Flit Risk")
     parser.add_argument("command", choices=["create-topics"])
-    parser.parse_args()
+    parser.add_argument(
+        "--alter",
+        action="store_true",
+        help="also configure topics that exist as declared (else it only says so)",
+    )
+    arguments = parser.parse_args()
     settings = load_settings(AdminSettings)
     logging.configure("admin", settings.log.level, settings.log.format)
     try:
-        created = asyncio.run(ensure_topics(settings.kafka))
+        created = asyncio.run(ensure_topics(settings.kafka, alter=arguments.alter))
     except GaveUp as error:
         raise SystemExit(str(error)) from None
     log.info("topics_ready", created=created)

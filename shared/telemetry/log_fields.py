@@ -26,7 +26,7 @@ ALLOWED = _OF_EVERY_LINE | frozenset({
     # What it is about.
     "event_id", "erasure_id", "source", "generator", "mode", "seed", "day", "topic", "partition", "partitions",
     "offset", "offsets", "place", "path", "name", "kind", "code", "command", "status", "reason", "reasons", "because",
-    "detail", "error", "trace_id", "first_read",
+    "detail", "error", "trace_id", "first_read", "found", "expected",
     # How much, how far, how long.
     "acknowledged", "complete", "created", "changes", "ended", "events", "first", "highest", "last", "letters", "lines",
     "records", "refused", "rows", "seconds", "again_in", "taken_in", "after", "up_to", "whole",

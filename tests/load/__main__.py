@@ -138,6 +138,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.minutes is not None and arguments.minutes <= 0:
         parser.error("--minutes must be greater than 0")
+    if arguments.metrics and arguments.url and not arguments.kafka:
+        parser.error("--metrics wants --kafka: of a stream without records the services count nothing")
     rate = RATE if arguments.rate is None else arguments.rate
     most = GREATEST_REMOTE_RATE if arguments.url else GREATEST_RATE
     if not 2 <= rate <= most:

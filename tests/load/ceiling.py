@@ -23,6 +23,8 @@ from tests.result import Result
 SCRIPT = Path(__file__).with_name("ceiling.lua")
 THREADS, CONNECTIONS = 2, 16
 """As many connections as `make bench` has."""
+IN_FLIGHT = CONNECTIONS + 1
+"""Calls that may be without an answer in the end; and wrk makes one up to see what its script asks."""
 MINUTES = 1.0
 AWAY = """wrk is not installed. On Debian: apt-get install wrk; on macOS: brew install wrk.
 The other shapes (steady, peak, burst) need no more than `make setup` brings."""
@@ -30,7 +32,7 @@ EXIT_AWAY = 2
 
 
 def ceiling(url: str | None, minutes: float | None, out: Path) -> int:
-    """Exit status: 0 where every request was answered 2xx, and the ledger balanced afterwards."""
+    """Exit status: 0 where every request was answered 200, and the ledger balanced afterwards."""
     console = Console()
     wrk = shutil.which("wrk")
     if wrk is None:
@@ -49,13 +51,14 @@ def ceiling(url: str | None, minutes: float | None, out: Path) -> int:
         else:
             with console.status(f"wrk, {seconds} s"):
                 found = ask(wrk, url, os.environ.get("LOAD_KEY", ""), seconds, folder)
-    passed = bool(found["requests"]) and not found["not_2xx"] and not found["lost"] and balanced is not False
+    lost = found["lost"] + max(0, found["unanswered"] - IN_FLIGHT)
+    passed = bool(found["requests"]) and not found["not_200"] and not lost and balanced is not False
     made = {**found, "connections": CONNECTIONS, "ledger_balanced": balanced, "passed": passed}
     Result(out / "ceiling.json").leave(made)
     console.print(
         f"load ceiling: {'passed' if passed else 'FAILED'}, {found['requests'] / found['seconds']:,.0f} calls/s over "
         f"{CONNECTIONS} connections, p50 {found['p50_ms']:.0f} ms, p99 {found['p99_ms']:.0f} ms, "
-        f"{found['not_2xx']:,} refused, {found['lost']:,} lost; {out / 'ceiling.json'}",
+        f"{found['not_200']:,} not decided, {lost:,} lost; {out / 'ceiling.json'}",
         markup=False,
         soft_wrap=True,
     )

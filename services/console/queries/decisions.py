@@ -74,21 +74,33 @@ LIMIT {limit:d}
     )
 
 
-def one(event_id: str, since: datetime, until: datetime | None = None) -> Query:
+def decided(event_id: str, since: datetime) -> Query:
+    """`moment`: when an event was decided, NULL where it wasn't since then. Of all of a row it reads these two columns:
+    whoever knows the day can ask for the rest."""
+    return query(
+        f"""
+SELECT MIN(prediction_timestamp) AS moment FROM {_DECISIONS}
+WHERE prediction_timestamp >= @since AND event_id = @event
+""",
+        event=event_id,
+        since=since,
+    )
+
+
+def one(event_id: str, since: datetime, until: datetime) -> Query:
     """An event's decision, with all that is known of its record; no row where it wasn't decided in [since, until)."""
-    ended = {} if until is None else {"until": until}
     return query(
         f"""
 SELECT
   {_LISTED}, transaction_id, feature_set_version, features, feature_hash, shadow, as_of_transactions, as_of_outcomes,
   record_sha256, chain_sha256, kafka_topic, kafka_partition, kafka_offset
 FROM {_DECISIONS}
-WHERE event_id = @event AND prediction_timestamp >= @since{" AND prediction_timestamp < @until" if ended else ""}
+WHERE event_id = @event AND prediction_timestamp >= @since AND prediction_timestamp < @until
 QUALIFY {FIRST_OF_EVENT}
 """,
         event=event_id,
         since=since,
-        **ended,
+        until=until,
     )
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from services.console.queries.query import Query, at, query
+from services.console.queries.query import DAY_S, Query, at, query
 from shared.warehouse import tables
 
-DAY_S = 86_400
 _LETTERS = at(tables.DEAD_LETTERS)
 
 
@@ -26,13 +25,14 @@ ORDER BY day, reason
 
 
 def latest(since: datetime, reason: str, limit: int) -> Query:
-    """The last letters of a reason, the newest first; nothing of what was in them."""
+    """The last letters of a reason, the newest first, nothing of what was in them. Those that were loaded in bulk lie
+    on no topic, and aren't among them."""
     return query(
         f"""
 SELECT reason, service, source_topic, source_partition, source_offset, received_at, kafka_timestamp, value_bytes,
   kafka_partition, kafka_offset
 FROM {_LETTERS}
-WHERE kafka_timestamp >= @since AND reason = @reason
+WHERE kafka_timestamp >= @since AND reason = @reason AND kafka_offset IS NOT NULL
 ORDER BY kafka_timestamp DESC
 LIMIT {limit:d}
 """,

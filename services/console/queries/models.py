@@ -14,8 +14,8 @@ MONTHLY = "four weeks"
 """The periods of live performance that are shown: in a day or a week too few mature for a figure to mean much."""
 
 MOST_ROWS = 500
-MOST_SCORES = 5_000
-"""Of drift: a hundred features, looked at fifty times."""
+MOST_LOOKS, MOST_FEATURES = 100, 200
+"""Of drift: so many looks, each at all features."""
 MOST_COMPARISONS = 20
 
 
@@ -71,14 +71,15 @@ LIMIT {MOST_COMPARISONS}
 
 
 def drift(since: datetime, days: int, against: str) -> Query:
-    """A score for each feature of each look of one of the `comparisons`, the latest look first."""
+    """A score for each feature of each of the latest looks of one of the `comparisons`, the latest look first."""
     return query(
         f"""
 SELECT evaluated_at, model_version, window_from, window_to, `rows` AS events, feature, score, drifted
 FROM {at(tables.DRIFT_METRICS)}
 WHERE {_OF_FEATURES} AND IFNULL(window_days, 0) = @days AND IFNULL(against, '') = @against
+QUALIFY DENSE_RANK() OVER (ORDER BY evaluated_at DESC) <= {MOST_LOOKS}
 ORDER BY evaluated_at DESC, feature
-LIMIT {MOST_SCORES}
+LIMIT {MOST_LOOKS * MOST_FEATURES}
 """,
         since=since,
         days=days,

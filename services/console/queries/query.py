@@ -9,6 +9,8 @@ from typing import Any
 
 from shared.warehouse.columns import Table
 
+DAY_S = 86_400
+
 Value = str | int | float | datetime | tuple[str, ...]
 Row = Mapping[str, Any]
 """A row by column: TIMESTAMP as a datetime with its zone, NUMERIC as a Decimal, JSON as what it holds."""

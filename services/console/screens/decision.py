@@ -42,7 +42,10 @@ def _row(event_id: str) -> Row | None:
     except (ScorerAway, ScorerRefused):
         day = None
     if day is None:
-        return access.lately(lambda since: decisions.one(event_id, since), access.recent)
+        decided = access.lately(lambda since: decisions.decided(event_id, since), access.recent)
+        if decided is None:
+            return None
+        day = access.midnight(decided["moment"])
     # One day is read instead of a year. What isn't there isn't in the warehouse yet: no other day has it.
     found = access.recent(decisions.one(event_id, day, day + timedelta(days=1)))
     return found[0] if found else None
@@ -179,11 +182,11 @@ def _evidence(row: Row) -> None:
     off = commands.missing("trainer") or ""
     if operators.button("Replay", off, key="replay"):
         with st.spinner("Deciding it again, with the model and the policy of then"):
-            _replay(row["event_id"])
+            _replay(row)
 
 
-def _replay(event_id: str) -> None:
-    answer = commands.replay_decision(event_id)
+def _replay(row: Row) -> None:
+    answer = commands.replay_decision(row["event_id"], row["prediction_timestamp"])
     if answer["result"] == "identical":
         st.success("Decided again from its stored features: the same bytes.", icon=":material/check_circle:")
     elif answer["result"] == "different":

@@ -57,6 +57,8 @@ def _newest(look: drift.Look, compared: drift.Comparison) -> None:
 def _over_time(found: list[drift.Look]) -> None:
     st.subheader("Over time")
     feature = st.selectbox("Feature", list(found[0].scores), format_func=wording.feature, key="drift_feature")
-    figure, said = charts.course(drift.course(found, feature), y=f"drift score of {wording.feature(feature)}")
+    of = drift.of_one_reference(found)
+    figure, said = charts.course(drift.course(of, feature), y=f"drift score of {wording.feature(feature)}")
     st.plotly_chart(figure, config=charts.CONFIG, key="course", alt=said)
-    st.caption(said)
+    others = "" if len(of) == len(found) else " Looks at other models, with other training windows, are left out."
+    st.caption(said + others)

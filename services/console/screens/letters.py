@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import streamlit as st
 
 from services.console import access, charts, commands, operators, wording
@@ -28,8 +30,12 @@ def show() -> None:
         reason = st.selectbox(
             "Reason", list(totals), format_func=lambda name: f"{name} ({totals.get(name, 0):,})", key="letters_reason"
         )
-        _one(access.recent(letters.latest(since, reason, LISTED)))
-        _replay(reason, totals[reason])
+        latest = access.recent(letters.latest(since, reason, LISTED))
+        if not latest:
+            st.caption("All of these were loaded in bulk with another system's history: they lie on no topic here.")
+            return
+        _one(latest)
+        _replay(reason, totals[reason], since)
 
 
 def _one(latest: list[Row]) -> None:
@@ -55,21 +61,24 @@ def _one(latest: list[Row]) -> None:
     st.code(view.decoded(found[0]["value_base64"], found[0]["value_bytes"]), language=None, wrap_lines=True, height=300)
 
 
-def _replay(reason: str, count: int) -> None:
+def _replay(reason: str, count: int, since: datetime) -> None:
     st.subheader("Send again")
     off = commands.missing("ingestor") or operators.operator().administration_off
     limit = int(st.number_input("At most so many", 1, 10_000, min(count, 100), key="letters_limit"))
     if operators.button(f"Send letters of “{reason}” again …", off, key="letters_replay"):
         with st.spinner("Asking the ingestor what it would send"):
-            would = commands.replay_letters(reason, limit, dry_run=True)
-        _confirm(reason, limit, would)
+            would = commands.replay_letters(reason, since, limit, dry_run=True)
+        _confirm(reason, since, limit, would)
     operators.told("letters_told")
 
 
 @st.dialog("Send refused records again")
-def _confirm(reason: str, limit: int, would: str) -> None:
+def _confirm(reason: str, since: datetime, limit: int, would: str) -> None:
     with access.in_words():
-        st.markdown(f"The ingestor says: **{wording.plain(would)}**. Each is sent once, whoever asks again.")
+        st.markdown(
+            f"The ingestor says: **{wording.plain(would)}**. The oldest of the last {DAYS} days come "
+            "first; each is sent once, whoever asks again."
+        )
         if st.button(f"Send at most {limit:,} letters of “{reason}” again", key="letters_sure", type="primary"):
             # The ingestor asks nobody who sent for it: what this session knew of the key may have changed since.
             off = operators.operator(anew=True).administration_off
@@ -77,6 +86,6 @@ def _confirm(reason: str, limit: int, would: str) -> None:
                 st.error(off)
                 return
             with st.spinner("Sending"):
-                sent = commands.replay_letters(reason, limit, dry_run=False)
+                sent = commands.replay_letters(reason, since, limit, dry_run=False)
             st.session_state["letters_told"] = wording.plain(sent)
             st.rerun()

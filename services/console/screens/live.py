@@ -18,7 +18,7 @@ WATCHED_S = 900
 LATEST = 100
 """Decisions that latency is told of."""
 LISTED = 10
-_PAUSED, _CLICKED = "live_paused", "live_clicked"
+_PAUSED, _CLICKED, _PICK = "live_paused", "live_clicked", "live_pick"
 
 
 def show() -> None:
@@ -113,9 +113,13 @@ def _pick(span: live.Span) -> None:
             f"{row['event_id']}"
             for row in latest
         }
+        # Whatever was chosen stays a choice when newer ones have pushed it out: else the newest would take its place.
+        kept = st.session_state.get(_PICK)
+        if kept is not None and kept not in labels:
+            labels[kept] = f"chosen before · {kept}"
         with st.container(horizontal=True, vertical_alignment="bottom"):
             chosen = st.selectbox(
-                "Open one", list(labels), format_func=lambda event: labels.get(event, event), key="live_pick"
+                "Open one", list(labels), format_func=lambda event: labels.get(event, event), key=_PICK
             )
             if st.button("Open", key="live_open"):
                 navigation.open_decision(chosen)

@@ -23,7 +23,7 @@ SENT_BEFORE = (
     "it does not appear below within a minute it may not have arrived; then the very same one, note included, can be "
     "sent again."
 )
-_SENT = "verdicts_sent"
+_SENT, _TOLD = "verdicts_sent", "verdict_told"
 
 
 def show() -> None:
@@ -31,6 +31,7 @@ def show() -> None:
     with access.in_words():
         since = access.days_back(DAYS)
         sent: set[str] = st.session_state.setdefault(_SENT, set())
+        told: list[str] = st.session_state.setdefault(_TOLD, [])
         # Those just sent may still be among the rows: as many more are asked for.
         rows = access.recent(review.waiting(since, SHOWN + len(sent)))
         waiting = view.queue(rows, access.purchases_of(rows, access.steady), sent)[:SHOWN]
@@ -41,11 +42,11 @@ def show() -> None:
             st.markdown(
                 f"**{count['waiting']:,}** wait, of the last {DAYS} days; the one that has waited longest comes first."
             )
-            _judge(waiting, sent)
-        _given()
+            _judge(waiting, sent, told)
+        _given(told)
 
 
-def _judge(waiting: list[view.Waiting], sent: set[str]) -> None:
+def _judge(waiting: list[view.Waiting], sent: set[str], told: list[str]) -> None:
     by_event = {one.event_id: one for one in waiting}
     chosen = st.selectbox(
         "Purchase",
@@ -75,10 +76,12 @@ def _judge(waiting: list[view.Waiting], sent: set[str]) -> None:
         if look:
             navigation.open_decision(one.event_id)
         if (approve or decline) and who.key is not None:
-            _give(one.event_id, "approve" if approve else "decline", note.strip() or None, who, sent)
+            _give(one.event_id, "approve" if approve else "decline", note.strip() or None, who, sent, told)
 
 
-def _give(event_id: str, verdict: str, note: str | None, who: operators.Operator, sent: set[str]) -> None:
+def _give(
+    event_id: str, verdict: str, note: str | None, who: operators.Operator, sent: set[str], told: list[str]
+) -> None:
     """Not a second time, whoever gave the first, and not on a purchase that is none any more: the warehouse is asked
     once more, and the scorer takes the first."""
     if who.key is None:
@@ -97,16 +100,16 @@ def _give(event_id: str, verdict: str, note: str | None, who: operators.Operator
             raise
         st.warning(SENT_BEFORE, icon=":material/warning:")
         return
+    # Into what the session holds already: a second press that waits ends this run at the next touch of the session.
     sent.add(event_id)
-    st.session_state["verdict_told"] = wording.verdict_taken(taken)
+    told[:] = [wording.verdict_taken(taken)]
     st.rerun()
 
 
-def _given() -> None:
-    told = st.session_state.pop("verdict_told", None)
-    if told:
-        st.toast(told, icon=":material/check_circle:")
-        st.success(told, icon=":material/check_circle:")
+def _given(told: list[str]) -> None:
+    """`told`: of the last verdict. It stays until the next one: the notice that the customer is owed stands in it."""
+    for said in told:
+        st.success(said, icon=":material/check_circle:")
     st.subheader("Verdicts given")
     given = access.recent(review.given(access.days_back(DAYS), GIVEN))
     if not given:

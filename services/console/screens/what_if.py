@@ -30,12 +30,12 @@ def show() -> None:
     st.title("What-if")
     with access.in_words():
         policy, told = _policy()
-        known, decided = _cases()
+        known, of = _cases()
         if not known.cases:
             st.info("No decision is in the warehouse yet: there is nothing to decide again.")
             return
         st.caption(
-            f"{told} {len(known.cases):,} of {decided:,} decisions, drawn by their place in the log, are decided again "
+            f"{told} {len(known.cases):,} of {of}, drawn by their place in the log, are decided again "
             "with the trainer's own backtest. Profit counts purchases whose outcome is known alone: what was declined "
             f"has none, but for what chance let through, which stands for its kind.{_unknown(known.unknown)}"
         )
@@ -68,20 +68,25 @@ def _policy() -> tuple[Policy, str]:
     return load_policy(), "Starts from the default policy."
 
 
-def _cases() -> tuple[KnownChances, int]:
-    """A share of the decisions, and how many there are."""
+def _cases() -> tuple[KnownChances, str]:
+    """A share of the decisions, and of how many it is one."""
     row = access.lately(cases.clock, access.long)
     if row is None:
-        return what_if.cases([], _exploration_of), 0
+        return what_if.cases([], _exploration_of), ""
     clock: datetime = row["moment"]
     # To the day, so that the same question is asked until the stream's next.
     until = _day_of(clock) + timedelta(days=1)
     since = until - timedelta(days=DAYS)
     seen = access.lately(cases.watched, access.long)
     as_of = since if seen is None else _day_of(min(clock, seen["moment"]))
-    [counted] = access.long(cases.decided_between(since, until))
-    every = max(1, -(-counted["decisions"] // cases.MOST_CASES))
-    return what_if.cases(access.long(cases.matured(since, until, as_of, every)), _exploration_of), counted["decisions"]
+    days = cases.days_of(access.long(cases.decided_between(since, until)))
+    if not days:
+        return what_if.cases([], _exploration_of), ""
+    drawn = cases.drawn(days)
+    of = f"{sum(day.decisions for day in drawn):,} decisions"
+    if len(drawn) < len(days):
+        of += f" of {len(drawn)} days out of {len(days)}, evenly apart"
+    return what_if.cases(access.long(cases.matured(since, until, as_of, drawn)), _exploration_of), of
 
 
 def _day_of(moment: datetime) -> datetime:

@@ -69,6 +69,11 @@ def _look(at: datetime, version: str, rows: Sequence[Row]) -> Look:
     )
 
 
+def of_one_reference(found: Sequence[Look]) -> list[Look]:
+    """Those of the latest look's model: a step from one training window to another is no drift."""
+    return [look for look in found if look.model_version == found[0].model_version]
+
+
 def course(found: Sequence[Look], feature: str) -> list[tuple[datetime, float]]:
     """A feature's score over time, the oldest look first."""
     return [(look.evaluated_at, look.scores[feature]) for look in reversed(found) if feature in look.scores]

@@ -8,8 +8,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from services.console.queries.letters import DAY_S
-from services.console.queries.query import Row
+from services.console.queries.query import DAY_S, Row
 
 
 def totals(rows: Sequence[Row]) -> dict[str, int]:

@@ -10,6 +10,9 @@ from decimal import Decimal
 from services.console import wording
 from services.console.queries.query import Row
 
+LABELLED = 8
+"""Characters of an event's id in a label."""
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -26,7 +29,8 @@ class Waiting:
     @property
     def label(self) -> str:
         money = wording.money(self.amount, self.currency)
-        return f"{wording.moment(self.decided_at)} · {money} · {self.customer_id}"
+        # The event too: of two choices with the same words the page takes the last.
+        return f"{wording.moment(self.decided_at)} · {money} · {self.customer_id} · {self.event_id[:LABELLED]}"
 
 
 def queue(rows: Sequence[Row], purchases: Mapping[str, Row], sent: Collection[str]) -> list[Waiting]:

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -208,7 +209,7 @@ def test_what_is_in_a_letter_is_behind_a_click(console: World) -> None:
 def test_a_key_that_was_revoked_since_replays_nothing(console: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[bool] = []
 
-    def replay(reason: str, limit: int, *, dry_run: bool) -> str:
+    def replay(reason: str, since: datetime, limit: int, *, dry_run: bool) -> str:
         sent.append(dry_run)
         return "2 letters"
 

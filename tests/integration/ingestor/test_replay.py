@@ -100,6 +100,13 @@ async def test_the_limit_leaves_the_others_for_the_next_time(rig: Rig, unique: s
     assert len(await sent_again(rig, unique)) == 5
 
 
+async def test_a_day_leaves_what_was_refused_before_it(rig: Rig, unique: str) -> None:
+    await replay(rig)
+    await send(rig, refused_record(unique, rig.seed))
+    assert await replay(rig, Choice(since="2026-11-23T08:00:00.000001Z")) == Counter()
+    assert (await replay(rig, Choice(since="2026-11-23T08:00:00.000000Z")))["sent"] == 1
+
+
 async def test_what_was_refused_again_is_only_sent_on_demand(rig: Rig, unique: str) -> None:
     again = refused_record(unique, rig.seed, headers=[("replayed_from", b"bnpl-transactions-3-1")])
     await send(rig, again)

@@ -18,6 +18,7 @@ from services.console import access, registered
 from services.console.queries.query import Query, Row
 from services.console.scorer import Scorer
 from services.console.screens import live as live_screen
+from services.console.screens import navigation
 from services.console.screens import review as review_screen
 from services.console.warehouse import WarehouseAway
 from shared.model_artifact.registry import ModelRegistry
@@ -48,8 +49,9 @@ class Warehouse:
             raise WarehouseAway("it doesn't answer")
         if "chain_sha256" in query.sql:
             values = dict(query.values)
-            until = values.get("until", datetime.max.replace(tzinfo=UTC))
-            return [DECIDED] if values["since"] <= NOON < until else []  # type: ignore[operator]
+            return [DECIDED] if values["since"] <= NOON < values["until"] else []  # type: ignore[operator]
+        if "MIN(prediction_timestamp)" in query.sql:
+            return [{"moment": NOON if dict(query.values)["since"] <= NOON else None}]  # type: ignore[operator]
         if "installments_count, product_category" in query.sql:
             return [PURCHASE]
         if "update_id, kind" in query.sql:
@@ -128,9 +130,14 @@ def test_what_one_part_of_a_decision_misses_leaves_the_others(rows: Warehouse, d
 
 
 def wide(rows: Warehouse) -> list[float]:
-    """Days that each question for the decision itself reads; of one without an end a whole lot."""
+    """Days that each question for the decision itself reads."""
     found = [dict(query.values) for query in rows.asked if "chain_sha256" in query.sql]
-    return [(one.get("until", datetime.now(UTC)) - one["since"]) / timedelta(days=1) for one in found]  # type: ignore[operator]
+    return [(one["until"] - one["since"]) / timedelta(days=1) for one in found]  # type: ignore[operator]
+
+
+def searched(rows: Warehouse) -> int:
+    """How often it was looked for when the decision was made, which reads two columns of all days."""
+    return sum("MIN(prediction_timestamp)" in query.sql for query in rows.asked)
 
 
 def test_a_decision_that_the_scorer_knows_is_looked_for_on_its_day_alone(rows: Warehouse, door: Door) -> None:
@@ -148,7 +155,15 @@ def test_a_decision_that_the_scorer_knows_is_looked_for_on_its_day_alone(rows: W
 def test_one_that_it_does_not_know_is_searched_for(rows: Warehouse, door: Door, decided_at: str | None) -> None:
     door.decided_at = decided_at
     assert "hash chain" in seen(looked_at("decision", decision_event=EVENT))
-    assert len(wide(rows)) == 2 and max(wide(rows)) > 300
+    assert (searched(rows), wide(rows)) == (2, [1.0]), "of the last days, then of all; its row on its day alone"
+
+
+def test_one_that_was_never_decided_is_said_to_be_unknown(
+    rows: Warehouse, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "NOON", datetime(2000, 1, 1, tzinfo=UTC))
+    assert "no decision under this id" in seen(looked_at("decision", decision_event=EVENT))
+    assert (searched(rows), wide(rows)) == (2, [])
 
 
 def test_calling_off_asks_first_and_a_note_stays_with_its_purchase(rows: Warehouse, door: Door) -> None:
@@ -188,7 +203,9 @@ def test_no_verdict_follows_what_was_said_before(
     rows.said = before
     test.button(key=f"verdict_approve_{EVENT}").click().run()
     assert len(door.sent) == (told is None)
-    assert told is None or told in seen(test)
+    assert (told or "as anna: recorded.") in seen(test)
+    test.run()
+    assert ("recorded." in seen(test)) == (told is None), "it stays until the next one"
 
 
 def test_a_rollback_brings_back_the_model_that_was_agreed_to(
@@ -249,6 +266,26 @@ def test_a_page_that_was_left_open_stops_asking(rows: Warehouse, door: Door, mon
     assert spans == [5, 5, None] and "Not drawn anew" in seen(test)
     test.button(key="live_go_on").click().run()
     assert spans[-1] == 5 and "Not drawn anew" not in seen(test)
+
+
+def test_a_chosen_decision_stays_chosen_when_newer_ones_have_pushed_it_out(
+    rows: Warehouse, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[list[Row]] = [[{**DECIDED, "event_id": f"{turn}-{number}"} for number in range(3)] for turn in "ab"]
+    turn, others = [0], rows.rows
+
+    def answered(query: Query) -> list[Row]:
+        return listed[turn[0]] if "QUALIFY" in query.sql and "LIMIT 100" in query.sql else others(query)
+
+    monkeypatch.setattr(rows, "rows", answered)
+    opened: list[str] = []
+    monkeypatch.setattr(navigation, "open_decision", opened.append)
+    test = looked_at("live")
+    test.selectbox(key="live_pick").set_value("a-2").run()
+    turn[0] = 1
+    st.cache_data.clear()
+    test.button(key="live_open").click().run()
+    assert opened == ["a-2"]
 
 
 def test_an_open_page_asks_once_in_its_turn_whoever_looks(rows: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,9 +146,9 @@ def test_the_latest_evaluation_of_a_version_counts() -> None:
 
 
 def test_looks_are_told_apart_by_time_and_model_the_latest_first() -> None:
-    def row(at: datetime, feature: str, score: float) -> Row:
+    def row(at: datetime, feature: str, score: float, model: str = "v") -> Row:
         return {
-            "evaluated_at": at, "model_version": "v", "window_from": NOW, "window_to": NOW, "events": 5,
+            "evaluated_at": at, "model_version": model, "window_from": NOW, "window_to": NOW, "events": 5,
             "feature": feature, "score": score, "drifted": score > 0.1,
         }  # fmt: skip
 
@@ -157,6 +157,8 @@ def test_looks_are_told_apart_by_time_and_model_the_latest_first() -> None:
     assert [look.evaluated_at for look in found] == [NOW, earlier]
     assert list(found[0].scores) == ["b", "a"] and found[0].drifted == ["b"]
     assert drift.course(found, "a") == [(earlier, 0.05), (NOW, 0.01)]
+    found = drift.looks([row(earlier, "a", 0.05, "before"), row(earlier, "a", 0.02), row(NOW, "a", 0.01)])
+    assert drift.course(drift.of_one_reference(found), "a") == [(earlier, 0.02), (NOW, 0.01)]
 
 
 def test_a_comparison_says_with_what() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -198,20 +199,26 @@ def test_who_is_scaled_publishes_ranges_that_nobody_else_has_and_is_found_by_nam
     assert "./monitoring/compose/scaled.yml:/etc/prometheus/prometheus.yml:ro" in scaled["prometheus"]["volumes"]
 
 
-def test_what_pins_the_images_is_printed_for_each_foreign_one(tmp_path: Path) -> None:
+def test_what_pins_the_images_is_written_for_each_foreign_one_beside_what_is_there(tmp_path: Path) -> None:
+    deploy = tmp_path / "deploy"
+    deploy.mkdir()
+    for name in ("pin-digests.sh", "docker-compose.yml"):
+        shutil.copy(DEPLOY / name, deploy)
+    (deploy / ".env").write_text("RATE=3\nKAFKA_DIGEST=@sha256:old\n")
     docker = tmp_path / "docker"
     docker.write_text('#!/bin/sh\ncase "$4" in *:*) echo sha256:"$(printf %s "$4" | tr -dc a-z)";; esac\n')
     docker.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    printed = subprocess.run(
-        [DEPLOY / "pin-digests.sh"], env=environment, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    for _ in range(2):
+        subprocess.run([deploy / "pin-digests.sh"], env=environment, capture_output=True, check=True)
+    rate, *printed = (deploy / ".env").read_text().splitlines()
+    assert rate == "RATE=3"
     foreign = {service["image"].split("/")[0] for service in SERVICES.values() if "build" not in service}
     pins = dict(line.split("=", 1) for line in printed)
     assert len(pins) == len(printed) == len(foreign)
     for name, digest in pins.items():
         assert f"${{{name}:-}}" in COMPOSE.read_text() and digest.startswith("@sha256:")
     docker.write_text("#!/bin/sh\necho 'not found' >&2; exit 1\n")
-    assert (
-        subprocess.run([DEPLOY / "pin-digests.sh"], env=environment, capture_output=True, check=False).returncode != 0
-    )
+    failed = subprocess.run([deploy / "pin-digests.sh"], env=environment, capture_output=True, check=False)
+    assert failed.returncode != 0
+    assert (deploy / ".env").read_text().splitlines() == [rate, *printed]

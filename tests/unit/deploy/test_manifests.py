@@ -17,7 +17,8 @@ from deploy.capacity.demand import DAY_S, MEMORY_RESERVE
 from deploy.capacity.figures import read
 from deploy.local.valkey import config_text
 from services.ingestor.settings import IngestorSection
-from shared.contracts.topics import FEATURES
+from services.scorer.settings import ScorerSection
+from shared.contracts.topics import ALL, FEATURES
 from tests.deployment import (
     BASE,
     DEPLOY,
@@ -346,6 +347,29 @@ def test_the_broker_of_dev_has_room_for_a_month() -> None:
     kept = 30 * DAY_S * rate * sum(figures.record_bytes.values())
     (claim,) = kinds(DEV, "StatefulSet")["kafka"]["spec"]["volumeClaimTemplates"]
     assert kept * 1.25 <= size(claim["spec"]["resources"]["requests"]["storage"])
+
+
+def test_the_production_examples_have_room_for_its_own_rate() -> None:
+    containers = kubernetes_containers(PROD)
+    scorer, ingestor = (next(one for one in containers if one.name == name) for name in ("scorer", "ingestor"))
+    rate, figures = float(ingestor.environment["INGESTOR__RATE"]), read()
+    assert figures is not None
+    claims = int(scorer.environment.get("SCORER__CLAIM_TTL_SECONDS") or ScorerSection().claim_ttl_seconds)
+    (config,) = (
+        one["data"]["redis-additional.conf"]
+        for one in yaml.safe_load_all((DEPLOY / "k8s/examples/redis.yaml").read_text())
+        if one["kind"] == "ConfigMap"
+    )
+    lines = dict(line.split(" ", 1) for line in config.splitlines())
+    assert rate * claims * CLAIM_BYTES <= size(lines["maxmemory"])
+    kept = sum(figures.record_bytes.get(topic.name, 0) * topic.retention_ms / 1000 for topic in ALL)
+    (disk,) = (
+        volume["size"]
+        for one in yaml.safe_load_all((DEPLOY / "k8s/examples/strimzi.yaml").read_text())
+        if one["kind"] == "KafkaNodePool"
+        for volume in one["spec"]["storage"]["volumes"]
+    )
+    assert rate * kept * 1.25 <= size(disk)
 
 
 def test_the_operators_redis_refuses_before_the_kernel_kills_it() -> None:

@@ -65,6 +65,16 @@ def test_a_bad_setting_is_named_in_one_line(
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [("2026-06-01", "2026-06-01T00:00:00.000000Z"), ("2026-06-01T02:00:00+02:00", "2026-06-01T00:00:00.000000Z")],
+)
+def test_a_replay_begins_on_a_day_or_at_a_time(text: str, moment: str) -> None:
+    assert cli.parse(["replay-dead-letters", "--since", text]).since == moment
+    with pytest.raises(SystemExit):
+        cli.parse(["replay-dead-letters", "--since", "yesterday"])
+
+
 def test_a_replay_is_limited_to_one_letter_at_least() -> None:
     assert cli.parse(["replay-dead-letters", "--limit", "1"]).limit == 1
     with pytest.raises(SystemExit):

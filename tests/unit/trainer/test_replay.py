@@ -268,7 +268,7 @@ def test_nothing_at_all_is_not_called_identical(registry: ModelRegistry) -> None
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["e", "--all"], ["e", "--limit", "3"], ["e", "--since", "2026-06-01"], ["--all", "--limit", "0"]],
+    [[], ["e", "--all"], ["e", "--limit", "3"], ["e", "--since", "yesterday"], ["--all", "--limit", "0"]],
 )
 def test_a_replay_of_nothing_in_particular_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as refused:
