@@ -250,7 +250,8 @@ def _problem(answer: httpx.Response) -> Problem:
     except ValueError:
         body = {}
     body = body if isinstance(body, dict) else {}
-    return _told({"status": answer.status_code, "detail": answer.reason_phrase} | body)
+    # A proxy's body may be JSON as well, with a `status` of its own.
+    return _told({"detail": answer.reason_phrase} | body | {"status": answer.status_code})
 
 
 def _told(body: Mapping[str, Any]) -> Problem:

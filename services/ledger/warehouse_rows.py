@@ -93,7 +93,8 @@ def _batches(reads: BigQueryReadClient, table: bigquery.Table, wanted: Collectio
         timeout=TIMEOUT_SECONDS,
     )
     for stream in session.streams:
-        for page in reads.read_rows(stream.name, timeout=TIMEOUT_SECONDS).rows(session).pages:
+        # Without a deadline of ours: it would be one for the whole stream, with all that is done with its rows.
+        for page in reads.read_rows(stream.name).rows(session).pages:
             whole = page.to_arrow()
             for start in range(0, whole.num_rows, ROWS_AT_ONCE):
                 yield whole.slice(start, ROWS_AT_ONCE)

@@ -51,6 +51,7 @@ from services.scorer.slot import ModelSlot
 from services.scorer.stream import StreamDoor
 from services.scorer.updates import Updates
 from shared.contracts import topics
+from shared.contracts.pseudonyms import Kind
 from shared.exposure import ExposureStore
 from shared.feature_state import FeatureStateStore
 from shared.kafka.consumer import BatchConsumer
@@ -124,9 +125,11 @@ async def work(
         await reloader.look()  # before the first decision: one with the model rather than without
         await reloader.look_at_trials()
         policies = PolicySlot(policy)
-        policy_reloader = PolicyReloader(section.policy_file, policies, registry, interval_s=section.reload_seconds)
-        decider, limiter = Decider(slot, policies), Limiter()
         pseudonyms = settings.privacy.pseudonyms()
+        policy_reloader = PolicyReloader(
+            section.policy_file, policies, registry, interval_s=section.reload_seconds, pseudonyms=pseudonyms.on
+        )
+        decider, limiter = Decider(slot, policies), Limiter()
         states = FeatureStateStore(hasty, pseudonyms=pseudonyms.mark)
         restorer = ClaimRestorer(
             patient,
@@ -250,6 +253,11 @@ def main() -> None:
         print(f"line for the file of SCORER__API_KEYS_FILE:\n{line}")
         return
     settings = load_settings(ScorerSettings)
+    if arguments.command == "pseudonym":
+        pseudonyms = settings.privacy.pseudonyms()
+        for line in sys.stdin:
+            print(pseudonyms.of(arguments.kind, line.rstrip("\n")))
+        return
     if arguments.command == "rewind":
         partition, offset, ttl = arguments.partition, arguments.offset, settings.scorer.claim_ttl_seconds
         try:
@@ -259,7 +267,7 @@ def main() -> None:
         print(f"vectors of partition {partition} are taken in from {offset} on, again up to {before}")
         return
     try:
-        policy = load_policy(settings.scorer.policy_file)
+        policy = load_policy(settings.scorer.policy_file, pseudonyms=settings.privacy.pseudonyms().on)
         access = Access.load(settings.scorer.api_keys_file)
         trusted = settings.model_registry.public_keys_file
         verifier = None if trusted is None else ManifestVerifier.from_file(trusted)
@@ -306,7 +314,7 @@ def _parse() -> argparse.Namespace:
         epilog="Settings come from the environment (see services/scorer/README.md).",
     )
     parser.add_argument("--check", action="store_true", help="try settings and connections, then exit")
-    commands = parser.add_subparsers(dest="command", metavar="{run,new-key,rewind}")
+    commands = parser.add_subparsers(dest="command", metavar="{run,new-key,pseudonym,rewind}")
     commands.add_parser("run", help="serve both doors (the default)")
     new = commands.add_parser("new-key", help="make an API key, and the line for the keys file")
     new.add_argument("owner", help="name of the caller")
@@ -314,6 +322,8 @@ def _parse() -> argparse.Namespace:
         "--scope", action="append", type=Scope, choices=list(Scope), help="may be repeated; default: decide and read"
     )
     new.add_argument("--expires", metavar="DAY", help="such as 2027-01-01, or a time; never by default")
+    named = commands.add_parser("pseudonym", help="what ids on standard input, one a line, are called under pseudonyms")
+    named.add_argument("kind", type=Kind, choices=[Kind.CUSTOMER, Kind.DEVICE, Kind.PAYMENT_METHOD])
     again = commands.add_parser("rewind", help="while it is stopped: take vectors in again, for a missing decision")
     again.add_argument("partition", type=int)
     again.add_argument("offset", type=int, help="of the first vector")

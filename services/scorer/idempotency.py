@@ -130,7 +130,8 @@ class KeyGuard:
         InFlight, and TransientError for a required key that can't be bound.
 
         A request that fails leaves the key in flight, until what it began is over one way or the other, and free
-        afterwards: nobody is bound to what may never have happened.
+        afterwards: nobody is bound to what may never have happened. One that has set an answer before it failed has
+        made something happen, which the key is bound to.
         """
         bound: bool | bytes | Exception = False
         if key is not None:
@@ -142,16 +143,20 @@ class KeyGuard:
                 log.warning("idempotency_key_not_bound", error=str(error)[:200])
         if isinstance(bound, Exception):
             raise bound
-        if key is None or bound is not True:
-            yield Held(bound if isinstance(bound, bytes) else b"")
+        if key is None or not bound:
+            yield Held()
             return
-        held, mine = Held(), (caller, key, fingerprint)
-        renewing = asyncio.create_task(self._renewing(mine))
+        held, mine = Held(bound if isinstance(bound, bytes) else b""), (caller, key, fingerprint)
+        renewing = asyncio.create_task(self._renewing(mine)) if bound is True else None
+        before, done = held.answer, False
         try:
             yield held
+            done = bound is True
         finally:
-            renewing.cancel()
-        await quietly(self._keys.release_all([mine], held.answer))
+            if renewing is not None:
+                renewing.cancel()
+            if done or held.answer != before:
+                await quietly(self._keys.release_all([mine], held.answer))
 
     async def _renewing(self, bound: Bound) -> None:
         while True:

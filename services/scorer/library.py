@@ -67,7 +67,7 @@ class PolicyLibrary:
         if serving.name == name:
             return serving.declining
         try:
-            policy = await self._earlier.get(name, lambda: load_policy(self._registry.kept_policy(name)))
+            policy = await self._earlier.get(name, lambda: load_policy(self._registry.kept_policy(name), kept=True))
         except (ArtifactRefused, PolicyFileError) as error:
             log.warning("policy_of_then_unknown", policy=name, error=str(error)[:200])
             return None

@@ -54,8 +54,9 @@ class Limiter:
             self.circumstances(policies.current)
             await sleep_unless(stop, JUDGED_EVERY_S)
 
-    def note(self, decision: Decision, cents: int) -> None:
-        """A decision was made. `cents`: of the size of US dollars."""
+    def note(self, decision: Decision, cents: int, *, by_rule: bool = False) -> None:
+        """A decision was made. `cents`: of the size of US dollars. `by_rule`: a rule has declined it, which says
+        nothing of a score gone wrong: somebody on a list may ask as often as everybody else together."""
         minute = self._now()
         if not self._minutes or self._minutes[-1].number != minute:
             self._minutes.append(_Minute(minute))
@@ -63,7 +64,8 @@ class Limiter:
                 self._minutes.popleft()
         counts = self._minutes[-1]
         counts.decided += 1
-        counts.declined += decision.decision is Verdict.DECLINE or circumstances_of(decision.reasons).declines_held
+        declined = decision.decision is Verdict.DECLINE and not by_rule
+        counts.declined += declined or circumstances_of(decision.reasons).declines_held
         counts.approved_cents += cents if decision.decision is Verdict.APPROVE else 0
         if was_explored(decision.reasons):
             counts.explored_loss_cents += cents * Decimal(repr(decision.probability_of_default or 0.0))

@@ -56,6 +56,9 @@ class Models:
     async def rollback(self, by: str, expected: str | None) -> bytes:
         """`expected` as in `promote`: the version that is to go. Raises Problem, Unavailable."""
         with _told_to_the_caller():
+            before = await asyncio.to_thread(self._registry.pointer, "previous")
+            if before is not None:  # what this process can't run is nothing to go back to
+                await self._library.get(before.version)
             await asyncio.to_thread(self._registry.rollback, by, expected=_or_any(expected))
         return await self._switched("rolled_back", by)
 
@@ -68,6 +71,10 @@ class Models:
             raise Unavailable(
                 "registry-unavailable", f"done, but what is in service now can't be read: {error}"
             ) from None
+        serving = self._reloader.serving
+        if current is not None and serving != current.version:
+            log.warning(what, by=by, version=current.version, serving=serving)
+            raise Unavailable("registry-unavailable", f"done, but this process decides with {serving or 'none'} still")
         log.info(
             what, by=by, version=current.version if current else None, before=previous.version if previous else None
         )

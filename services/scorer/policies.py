@@ -33,8 +33,12 @@ class PolicyReloader:
     later: without it its decisions could be neither replayed nor, where it explored, learnt from.
     """
 
-    def __init__(self, path: Path, slot: PolicySlot, registry: ModelRegistry, *, interval_s: float) -> None:
+    def __init__(
+        self, path: Path, slot: PolicySlot, registry: ModelRegistry, *, interval_s: float, pseudonyms: bool = False
+    ) -> None:
+        """`pseudonyms`: as in `load_policy`."""
         self._path = path
+        self._pseudonyms = pseudonyms
         self._slot = slot
         self._registry = registry
         self._interval_s = interval_s
@@ -59,7 +63,7 @@ class PolicyReloader:
             content = self._path.read_bytes()
             if hashlib.sha256(content).digest() == self._seen:
                 return False
-            policy = load_policy(self._path)
+            policy = load_policy(self._path, pseudonyms=self._pseudonyms)
             if self._path.read_bytes() != content:
                 return False  # it is being written: at the next look
         except (OSError, PolicyFileError) as error:

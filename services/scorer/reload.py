@@ -53,6 +53,11 @@ class ModelReloader:
             await self.look_at_trials()
             await sleep_unless(stop, self._interval_s)
 
+    @property
+    def serving(self) -> str | None:
+        """The version that decides here."""
+        return self._slot.current.version if self._slot.current is not None else None
+
     async def look(self) -> bool:
         """Whether what is in service changed."""
         async with self._looking:

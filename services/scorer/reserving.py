@@ -95,7 +95,9 @@ class Reserving:
 
     def note(self, placed: Placed, decision: Decision) -> None:
         """One that was made here, and is the event's."""
-        self._limiter.note(decision, placed[2].cents)
+        declining = self._decider.policy.declining
+        by_rule = any(reason.code in declining for reason in decision.reasons)
+        self._limiter.note(decision, placed[2].cents, by_rule=by_rule)
 
     def _standing(self, claim: Claim) -> int:
         return standing_of(claim.decision, self._judged_for_ms)

@@ -34,6 +34,8 @@ MAX_NOTE_LENGTH = 1_000
 _DECISION = msgspec.json.Decoder(Decision)
 _ANYBODY = ""
 """No caller's name."""
+_UNSETTLED = b"!"
+"""Before an answer that is kept with its key: the topic has the update, the customer's account doesn't follow yet."""
 
 
 class VerdictTaken(DecisionUpdate, frozen=True, kw_only=True):
@@ -60,9 +62,9 @@ class Said:
         """Whose key it is, and which: the first word on an event is one for all callers."""
         return (_ANYBODY, f"{self.kind.value} {event_id}") if self.only_first else (self.caller, self.idempotency_key)
 
-    @property
-    def fingerprint(self) -> bytes:
-        parts = (self.kind.value, self.verdict or "", self.actor, self.note or "")
+    def fingerprint(self, event_id: str) -> bytes:
+        """16 bytes of all that is asked for: a key that comes again with another event is no repetition."""
+        parts = (event_id, self.kind.value, self.verdict or "", self.actor, self.note or "")
         return hashlib.sha256("\x1f".join(parts).encode()).digest()[:16]
 
 
@@ -103,18 +105,23 @@ class Updates:
             return None
         decision = _DECISION.decode(found)
         # Without its key an update is one of its own; but who asked to be heard only as the first must be that.
-        held = self._keys.held(*said.bound_to(event_id), said.fingerprint, required=said.only_first)
+        held = self._keys.held(*said.bound_to(event_id), said.fingerprint(event_id), required=said.only_first)
         try:
             async with held as key:
+                if not key.answer:
+                    key.answer = _UNSETTLED + await self._record(decision, said)
+                if key.answer.startswith(_UNSETTLED):
+                    answer = key.answer.removeprefix(_UNSETTLED)
+                    await self._settle(decision, said)
+                    key.answer = answer
                 # Said once more, it must not follow what somebody has said since.
-                key.answer = key.answer or await self._record(decision, said)
                 return key.answer
         except TransientError as error:
             why = "whether a verdict was given before can't be looked up right now"
             raise Unavailable("state-unavailable", why) from error
 
     async def _record(self, decision: Decision, said: Said) -> bytes:
-        """The update, once the topic has it and the account follows. Raises Unavailable."""
+        """The answer, once the topic has the update. Raises Unavailable."""
         event_id = decision.event_id
         update = DecisionUpdate(
             update_id=_update_id(event_id, said),
@@ -131,14 +138,18 @@ class Updates:
         except TransientError as error:
             log.warning("update_not_published", event_id=event_id, error=str(error)[:200])
             raise Unavailable("kafka-unavailable", "the update can't be recorded right now") from error
+        return encode(update if update.verdict is None else await self._verdict_taken(decision, update))
+
+    async def _settle(self, decision: Decision, said: Said) -> None:
+        """Once the account follows. Raises Unavailable."""
+        customer_id, event_id = decision.customer_id, decision.event_id
         try:
-            places = partitions_of(update.customer_id, self._partitions)
-            await self._exposures.change(places, update.customer_id, event_id, standing_after(update))
+            places = partitions_of(customer_id, self._partitions)
+            await self._exposures.change(places, customer_id, event_id, standing_after(said))
         except TransientError as error:
             # Recorded it is; sent again with its key it is the same update, and then the account follows as well.
             log.warning("exposure_not_changed", event_id=event_id, error=str(error)[:200])
             raise Unavailable("state-unavailable", "the customer's account can't be changed right now") from error
-        return encode(update if update.verdict is None else await self._verdict_taken(decision, update))
 
     async def _verdict_taken(self, decision: Decision, update: DecisionUpdate) -> VerdictTaken:
         declining = None
@@ -149,11 +160,11 @@ class Updates:
         return VerdictTaken(**msgspec.structs.asdict(update), adverse_action=notice)
 
 
-def standing_after(update: DecisionUpdate) -> Standing:
+def standing_after(said: Said | DecisionUpdate) -> Standing:
     """Whether the purchase counts from then on."""
-    if update.kind is UpdateKind.CANCEL:
+    if said.kind is UpdateKind.CANCEL:
         return Standing.CANCELLED
-    return Standing.RELEASED if update.verdict is Verdict.DECLINE else Standing.COUNTS
+    return Standing.RELEASED if said.verdict is Verdict.DECLINE else Standing.COUNTS
 
 
 def partitions_of(customer_id: str, partitions: int) -> Iterable[int]:
@@ -207,5 +218,5 @@ def _update_id(event_id: str, said: Said) -> str:
         return uuid.uuid4().hex
     parts = [event_id, said.kind.value, whose, key]
     if said.only_first:  # the first word may fail, and another be the first
-        parts.append(said.fingerprint.hex())
+        parts.append(said.fingerprint(event_id).hex())
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]

@@ -247,6 +247,13 @@ class PartitionWriter:
     def _last_row(self) -> tuple[int, str | None, int | None]:
         """The highest offset (-1: none), the last link, and when that offset's record came to Kafka. Rows without a
         link may come after the last one: they aren't in the chain."""
+        if self._highest >= 0:  # taken over once more: what lies before is known, and was paid for
+            found = self._last_row_from(self._highest)
+            if found[0] >= 0 and (found[1] is not None or not self.table.chained):
+                return found
+        return self._last_row_from(0)
+
+    def _last_row_from(self, offset: int) -> tuple[int, str | None, int | None]:
         table = self.table
         last_link = f"MAX_BY({CHAIN.name}, IF({CHAIN.name} IS NULL, NULL, kafka_offset))" if table.chained else "NULL"
         query = (
@@ -254,11 +261,12 @@ class PartitionWriter:
             f" MAX_BY(UNIX_MICROS({arrived_in(table)}), kafka_offset) AS arrived_us"
             f" FROM `{self._warehouse.client.project}.{table.id}`"
             # As wide as time is: rows come in log order, not in that of their events. It is there since a table may
-            # require it; the clustering by place is what keeps the reading small.
+            # require it; the clustering by place is what keeps the reading small, where the offset is bounded too.
             f" WHERE {table.ever}"
-            " AND kafka_topic = @topic AND kafka_partition = @partition"
+            " AND kafka_topic = @topic AND kafka_partition = @partition AND kafka_offset >= @offset"
         )
         parameters = [
+            bigquery.ScalarQueryParameter("offset", "INT64", offset),
             bigquery.ScalarQueryParameter("topic", "STRING", self._topic),
             bigquery.ScalarQueryParameter("partition", "INT64", self._partition),
         ]

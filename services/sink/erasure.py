@@ -74,6 +74,8 @@ class Erasure:
             f"Redis: {self.states} state(s), {self.claims} claim(s) and {self.accounts} account(s) deleted",
             *(f"warehouse: {table}: {count} row(s) emptied" for table, count in self.rows.items()),
         ]
+        if any(self.rows.values()):
+            told.append("warehouse: BigQuery itself keeps what stood there for its time travel and seven days beyond")
         for topic, count in self.topics.items():
             until = self.topics_until[topic]
             told.append(f"topic {topic}: still holds {count} record(s), {_until(until)}")

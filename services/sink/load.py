@@ -204,14 +204,13 @@ def _refuse_another_system(client: bigquery.Client, rules: Rules) -> None:
     sql = (
         f"SELECT LOGICAL_OR(STARTS_WITH(customer_id, '{PREFIX}')) AS pseudonyms,"
         f" LOGICAL_OR(NOT STARTS_WITH(customer_id, '{PREFIX}')) AS names,"
-        " MAX(COALESCE(kafka_partition, load_partition)) AS partition"
+        " MAX(COALESCE(kafka_partition, load_partition)) AS highest_partition"
         f" FROM `{client.project}.{tables.TRANSACTIONS.id}` WHERE {tables.TRANSACTIONS.ever}"
     )
     (found,) = _asked(client, sql, [])
-    if found.partition is not None and found.partition >= rules.partitions:
-        raise LoadRefused(
-            f"the warehouse has rows of partition {found.partition}, KAFKA__PARTITIONS is {rules.partitions}"
-        )
+    highest = found.highest_partition
+    if highest is not None and highest >= rules.partitions:
+        raise LoadRefused(f"the warehouse has rows of partition {highest}, KAFKA__PARTITIONS is {rules.partitions}")
     if found.names if rules.pseudonyms.on else found.pseudonyms:
         there = "pseudonyms" if found.pseudonyms else "ids as they come"
         raise LoadRefused(f"the warehouse has {there}, and PRIVACY__PSEUDONYM_KEY says otherwise here")

@@ -224,6 +224,11 @@ def _write(writes: BigQueryWriteClient, table: Table, ready: _Ready) -> int:
                 if answer.code is not OK:
                     raise TransientError(f"{table.id}: {answer.code.name}: {answer.detail}")
                 written += batch.rows
+        except BaseException:
+            # Sealed as well: an answer that was lost may be of an append that is still on its way.
+            with contextlib.suppress(*AWAY):
+                writes.finalize_write_stream(name=ready.stream, retry=None, timeout=CALL_TIMEOUT_S)
+            raise
         finally:
             connection.cancel()
         writes.finalize_write_stream(name=ready.stream, retry=None, timeout=CALL_TIMEOUT_S)

@@ -35,7 +35,7 @@ class Archive:
         return self._once(self._policies, name, lambda: self._kept(name))
 
     def _kept(self, name: str) -> Policy:
-        policy = load_policy(self._registry.kept_policy(name))
+        policy = load_policy(self._registry.kept_policy(name), kept=True)
         if policy.name != name:  # decisions made again by it would be those of another policy
             raise PolicyFileError(f"what is kept under this name is {policy.name}")
         return policy

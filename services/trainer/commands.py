@@ -285,7 +285,7 @@ class Trainer(Job):
         from services.trainer.replay import replay, summary, told
         from services.trainer.stored import StoredDecisions
 
-        policies = [load_policy(path) for path in (*arguments.policy, DEFAULT_POLICY)]
+        policies = [load_policy(path, kept=True) for path in (*arguments.policy, DEFAULT_POLICY)]
         archive, decisions = Archive(self._registry, policies), StoredDecisions(self._warehouse)
         if not arguments.all:
             stored = decisions.of_event(arguments.event_id, arguments.since, arguments.until)

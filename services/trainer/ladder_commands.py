@@ -77,8 +77,12 @@ class Climbing(Job):
         past = Past(self._warehouse, Sample(since_us, until_us, SAMPLED_CUSTOMERS))
         load_id = f"sampled-{FEATURE_SET_VERSION}-{uuid.uuid4().hex[:8]}"
         wanted = Wanted(FEATURE_SET_VERSION, since_us, until_us, load_id)
-        for partition in past.partitions():
-            reprocess(past, partition, wanted, lambda: datetime.now(UTC))
+        try:
+            for partition in past.partitions():
+                reprocess(past, partition, wanted, lambda: datetime.now(UTC))
+        finally:
+            # An erasure doesn't wait for readers: whoever was erased meanwhile may have been written once more.
+            past.forget_erased(FEATURE_SET_VERSION)
         self._step("features made again")
 
     def advance(self, arguments: Namespace) -> Answer:

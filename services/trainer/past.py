@@ -75,6 +75,10 @@ _OF_SAMPLE = f"""
 _SEEN = views.latest_outcomes("observed_at <= TIMESTAMP_MICROS({as_of_us})")
 """As they were known then: a correction that came later is hindsight."""
 
+_BOUGHT = "occurred_at >= TIMESTAMP_MICROS({since_us}) AND occurred_at < TIMESTAMP_MICROS({until_us})"
+_DECIDED = f"{views.decided_since('{since_us}')} AND {_BOUGHT}"
+"""Of one event's records all meet these, or none does: a decision's purchase is the same in each."""
+
 _CASES = f"""
 SELECT
   t.*, {logged.DECIDED},
@@ -82,21 +86,21 @@ SELECT
     IF(d.feature_set_version = '{{feature_set}}', d.features, COALESCE(f.features, d.features))) AS features,
   IF(d.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL, TRUE, FALSE) AS in_set, e.defaulted,
   {logged.AFTERWARDS}
-FROM `{{project}}.{views.DECISIONS_CURRENT.id}` AS d
-JOIN `{{project}}.{views.TRANSACTIONS_CURRENT.id}` AS t ON t.event_id = d.event_id
+FROM ({views.first_records(tables.DECISIONS, _DECIDED)}) AS d
+JOIN ({views.first_records(tables.TRANSACTIONS, f"misplaced IS NOT TRUE AND {_BOUGHT}")}) AS t
+  ON t.event_id = d.event_id
 LEFT JOIN (
   SELECT event_id, defaulted FROM {watched(views.examples(_SEEN, "JOIN"))}
   WHERE mature_at <= TIMESTAMP_MICROS({{known_us}}) AND observed
 ) AS e ON e.event_id = d.event_id
 LEFT JOIN (
   SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
-  WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
+  WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}' AND {_BOUGHT}
   QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
 ) AS f ON f.event_id = d.event_id
 LEFT JOIN ({views.LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
 LEFT JOIN ({views.CANCELLED}) AS c ON c.event_id = d.event_id
-WHERE d.occurred_at >= TIMESTAMP_MICROS({{since_us}}) AND d.occurred_at < TIMESTAMP_MICROS({{until_us}})
-  AND t.customer_id IS NOT NULL
+WHERE t.customer_id IS NOT NULL
 ORDER BY t.kafka_partition, t.kafka_offset
 """
 

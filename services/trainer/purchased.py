@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from services.trainer.examples import Examples
 from services.trainer.segments import GROUPS, SEGMENTS, UNKNOWN
 from services.trainer.warehouse import Warehouse
-from shared.warehouse import views
+from shared.warehouse import tables, views
 
 _COLUMNS = {**SEGMENTS, **GROUPS}
 
+_WITHIN = "occurred_at BETWEEN TIMESTAMP_MICROS({first_us}) AND TIMESTAMP_MICROS({last_us})"
+
 _SEGMENTS = f"""
 SELECT event_id, {", ".join(f"CAST({column} AS STRING) AS {name}" for name, column in _COLUMNS.items())}
-FROM `{{project}}.{views.TRANSACTIONS_CURRENT.id}`
-WHERE occurred_at BETWEEN TIMESTAMP_MICROS({{first_us}}) AND TIMESTAMP_MICROS({{last_us}})
+FROM ({views.first_records(tables.TRANSACTIONS, f"misplaced IS NOT TRUE AND {_WITHIN}")})
 """
 
 

@@ -266,10 +266,16 @@ class Warehouse:
         the emulator alike."""
         scratch = scratch_name(self.project)
         with as_unavailable(self.project):
-            self.client.query(
+            job = self.client.query(
                 f"CREATE OR REPLACE TABLE `{scratch}` {EXPIRY} AS {select}", retry=RETRY, timeout=CALL_TIMEOUT_S
-            ).result(timeout=QUERY_TIMEOUT_S)
+            )
             try:
+                try:
+                    job.result(timeout=QUERY_TIMEOUT_S)
+                except TimeoutError:
+                    # Nobody waits for it any more: it would go on reading, and be billed, all the same.
+                    job.cancel(retry=RETRY, timeout=CALL_TIMEOUT_S)
+                    raise
                 yield self.client.list_rows(scratch, retry=RETRY, timeout=QUERY_TIMEOUT_S)
             finally:
                 self.client.delete_table(scratch, not_found_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_S)
@@ -304,18 +310,23 @@ class Warehouse:
             raise WarehouseUnavailable(f"{table.id} refused rows: {refused[0]}")
 
 
-STILL_TOLD_OF = (
-    "QUALIFY mature_at <= MAX(observed_at) OVER (PARTITION BY source) "
-    f"OR COUNT(*) OVER (PARTITION BY source) < {TOLD_BY_FEW}"
-)
+STILL_TOLD_OF = f"mature_at <= told_until OR told_of < {TOLD_BY_FEW}"
 """Of examples with outcomes: their source still told of loans when they had run their course. One that has gone silent
 beside others that haven't would be learnt by its defaults, which show sooner. Of a source that has told of few it can't
 be said: its last loan would count where it was repaid, and not where it wasn't."""
 
 
 def watched(source: str) -> str:
-    """A query's examples, without those that nobody has watched to their end."""
-    return f"(SELECT * FROM ({source}) WHERE TRUE {STILL_TOLD_OF})"
+    """A query's examples, without those that nobody has watched to their end.
+
+    What is counted of each source is joined to its rows: as a window over them all of a source's rows, features
+    included, would have to fit into one worker of BigQuery's.
+    """
+    return f"""(
+  WITH watched AS ({source}),
+  told AS (SELECT source, MAX(observed_at) AS told_until, COUNT(*) AS told_of FROM watched GROUP BY source)
+  SELECT watched.* FROM watched JOIN told ON COALESCE(told.source, '') = COALESCE(watched.source, '')
+  WHERE {STILL_TOLD_OF})"""
 
 
 def scratch_name(project: str) -> str:

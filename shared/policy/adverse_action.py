@@ -36,6 +36,9 @@ class SampleReason(StrEnum):
     PERFORMANCE_WITH_US = "Poor credit performance with us"
     PERFORMANCE_WITH_OTHERS = "Delinquent past or present credit obligations with others"
     COLLATERAL = "Value or type of collateral not sufficient"
+    INCOME_UNVERIFIED = "Unable to verify income"
+    RESIDENCE_UNVERIFIED = "Unable to verify residence"
+    REFERENCES_UNVERIFIED = "Unable to verify credit references"
     OTHER = "Other, as stated"
 
 
@@ -44,7 +47,6 @@ _BY_CODE: dict[str, SampleReason] = {
     "amount_to_credit_limit": SampleReason.OBLIGATIONS,
     "credit_utilization": SampleReason.OBLIGATIONS,
     "credit_is_stretched": SampleReason.OBLIGATIONS,
-    "open_exposure": SampleReason.OBLIGATIONS,
     "policy_exposure_limit": SampleReason.OBLIGATIONS,
     "credit_limit": SampleReason.CREDIT_EXPERIENCE,
     "tenure_days": SampleReason.CREDIT_EXPERIENCE,
@@ -56,6 +58,16 @@ _BY_CODE: dict[str, SampleReason] = {
     "address_stability_rank": SampleReason.RESIDENCE,
     "product_risk_rank": SampleReason.COLLATERAL,
 }
+
+_BY_CODE_UNKNOWN: dict[str, SampleReason] = {
+    "income_rank": SampleReason.INCOME_UNVERIFIED,
+    "credit_score_rank": SampleReason.REFERENCES_UNVERIFIED,
+    "verification_rank": SampleReason.IDENTITY,
+    "address_stability_rank": SampleReason.RESIDENCE_UNVERIFIED,
+    "on_time_known": SampleReason.CREDIT_EXPERIENCE,
+    "default_share_known": SampleReason.CREDIT_EXPERIENCE,
+}
+"""Where the feature's value isn't known: that somebody's income is too small would then be said of nobody's income."""
 
 _CIRCUMSTANCES = frozenset(
     reason.reason.code
@@ -99,9 +111,9 @@ class AdverseActionNotice(msgspec.Struct, frozen=True):
     policy_version: str
 
 
-def sample_reason(code: str) -> SampleReason:
-    """The sample reason that a code belongs to; `OTHER` where none fits."""
-    return _BY_CODE.get(code, SampleReason.OTHER)
+def sample_reason(code: str, *, unknown: bool = False) -> SampleReason:
+    """The sample reason that a code belongs to; `OTHER` where none fits. `unknown`: the feature has no value."""
+    return (_BY_CODE_UNKNOWN if unknown else _BY_CODE).get(code, SampleReason.OTHER)
 
 
 def adverse_action(decision: Decision, declining: Collection[str] | None) -> AdverseActionNotice | None:
@@ -129,13 +141,15 @@ def after_verdict(
     return _notice(decision, about_the_purchase, decided_at=update.updated_at, automated=False)
 
 
-def code_list() -> dict[str, SampleReason]:
-    """Every code that a decision may carry, apart from those of a policy file's own rules."""
-    codes = [*FEATURE_REASONS, *(reason.reason.code for reason in PolicyReason)]
-    return {code: sample_reason(code) for code in codes}
+def code_list() -> dict[str, tuple[SampleReason, SampleReason | None]]:
+    """Every code that a decision may carry, apart from those of a policy file's own rules: its sample reason, and that
+    of a feature without a value."""
+    of_features = {code: (sample_reason(code), sample_reason(code, unknown=True)) for code in FEATURE_REASONS}
+    return of_features | {reason.reason.code: (sample_reason(reason.reason.code), None) for reason in PolicyReason}
 
 
 def _notice(decision: Decision, reasons: Sequence[Reason], *, decided_at: str, automated: bool) -> AdverseActionNotice:
+    unknown = {name for name, value in decision.features.items() if value is None}
     return AdverseActionNotice(
         event_id=decision.event_id,
         customer_id=decision.customer_id,
@@ -143,7 +157,7 @@ def _notice(decision: Decision, reasons: Sequence[Reason], *, decided_at: str, a
         decided_at=decided_at,
         automated=automated,
         principal_reasons=[
-            PrincipalReason(reason.code, reason.text, sample_reason(reason.code).value)
+            PrincipalReason(reason.code, reason.text, sample_reason(reason.code, unknown=reason.code in unknown).value)
             for reason in reasons[:MOST_REASONS]
         ],
         rights=list(RIGHTS_EU),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, DivisionByZero, InvalidOperation
 from enum import Enum
@@ -23,6 +23,8 @@ from typing import Any
 Value = Decimal | str | bool | None
 Facts = Mapping[str, Value]
 Term = Callable[[Facts], Any]
+Domain = Callable[[str], str | None]
+"""Of a text fact: what is expected in place of a text that it can never be; None for one that it may be."""
 
 LARGEST = Decimal("1e30")
 """Of a number that is written. With the depth bounded no product of such numbers overflows."""
@@ -63,9 +65,13 @@ class Condition:
 
 
 def compile_condition(
-    text: str, names: Mapping[str, Kind], lists: Mapping[str, frozenset[str]] | None = None
+    text: str,
+    names: Mapping[str, Kind],
+    lists: Mapping[str, frozenset[str]] | None = None,
+    domains: Mapping[str, Domain] | None = None,
 ) -> Condition:
-    """`names`: the facts there are. `lists`: texts by the name of the list. Raises ExpressionError."""
+    """`names`: the facts there are. `lists`: texts by the name of the list. `domains`: of facts by name; who compares
+    one of them with what it can never be has made a mistake. Raises ExpressionError."""
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"longer than {MAX_LENGTH} characters")
     try:
@@ -74,7 +80,7 @@ def compile_condition(
         offset = getattr(error, "offset", None)  # 0: where the text ends
         column = offset - 1 if offset else len(text)
         raise ExpressionError(f"not a condition: {getattr(error, 'msg', None) or error}", column) from None
-    compiler = _Compiler(text, names, lists or {})
+    compiler = _Compiler(text, names, lists or {}, domains or {})
     kind, term = compiler.compile(tree.body, 0)
     if kind is not Kind.FLAG:
         raise ExpressionError(f"a condition is true or false, this is {kind.value}")
@@ -109,10 +115,17 @@ def _decimal(text: str, column: int) -> Decimal:
 
 
 class _Compiler:
-    def __init__(self, text: str, names: Mapping[str, Kind], lists: Mapping[str, frozenset[str]]) -> None:
+    def __init__(
+        self,
+        text: str,
+        names: Mapping[str, Kind],
+        lists: Mapping[str, frozenset[str]],
+        domains: Mapping[str, Domain],
+    ) -> None:
         self._text = text
         self._names = names
         self._lists = lists
+        self._domains = domains
         self.used: set[str] = set()
 
     def compile(self, node: ast.expr, depth: int) -> tuple[Kind, Term]:
@@ -213,6 +226,9 @@ class _Compiler:
             raise ExpressionError(f"{kind.value} is compared with {other_kind.value}", right.col_offset)
         if kind is not Kind.NUMBER and not isinstance(operator, _EQUALITY):
             raise ExpressionError(f"{kind.value} is equal or not, never more or less", node.col_offset)
+        for fact, said in ((node.left, right), (right, node.left)):
+            if isinstance(said, ast.Constant) and isinstance(said.value, str):
+                self._may_be(fact, [said.value], said.col_offset)
 
         def comparison(facts: Facts) -> bool | None:
             left: Value = one(facts)
@@ -236,6 +252,8 @@ class _Compiler:
         else:
             raise ExpressionError('a list, such as ["a", "b"], or the name of one', right.col_offset)
         item = self._of(kind, node.left, depth)
+        if kind is Kind.TEXT:
+            self._may_be(node.left, sorted(members), right.col_offset)
         wanted = isinstance(operator, ast.In)
 
         def membership(facts: Facts) -> bool | None:
@@ -243,6 +261,14 @@ class _Compiler:
             return None if value is None else (value in members) is wanted
 
         return Kind.FLAG, membership
+
+    def _may_be(self, fact: ast.expr, texts: Sequence[str], column: int) -> None:
+        """Raises ExpressionError for a text that the fact can never be: such a condition would never hold."""
+        domain = self._domains.get(fact.id) if isinstance(fact, ast.Name) else None
+        for text in texts if domain is not None else ():
+            expected = domain(text)  # type: ignore[misc]
+            if expected is not None:
+                raise ExpressionError(f"it is never {text!r}: {expected}", column)
 
     def _known(self, node: ast.Call) -> tuple[Kind, Term]:
         named = isinstance(node.func, ast.Name) and node.func.id == "known"

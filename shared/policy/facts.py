@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from types import NoneType, UnionType
@@ -11,10 +11,12 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts.enumerations import BLOCK_TYPES
+from shared.contracts.enumerations import BLOCK_TYPES, UNKNOWN, VALUES
 from shared.contracts.events import Transaction
+from shared.contracts.money import MINOR_DIGITS
+from shared.contracts.pseudonyms import Pseudonyms
 from shared.feature_definitions import FEATURES
-from shared.policy.expression import Kind, Value
+from shared.policy.expression import Domain, Kind, Value
 
 PROHIBITED = frozenset({"customer_age_bracket", "customer_state"})
 """Age, and where somebody lives: prohibited bases of a credit decision, or stand-ins for one. They stay in the data to
@@ -105,6 +107,32 @@ def _declared() -> dict[str, tuple[Kind, Read]]:
 
 _FACTS = _declared()
 NAMES: dict[str, Kind] = {name: kind for name, (kind, _) in _FACTS.items()}
+
+
+def one_of(known: Collection[str]) -> Domain:
+    """Texts of a list."""
+
+    def expected(text: str) -> str | None:
+        return None if text in known else f"one of {', '.join(sorted(known))}"
+
+    return expected
+
+
+def _pseudonym(text: str) -> str | None:
+    if Pseudonyms.is_one(text):
+        return None
+    return "customers have pseudonyms (PRIVACY__PSEUDONYM_KEY): `python -m services.scorer pseudonym` gives an id's"
+
+
+DOMAINS: dict[str, Domain] = {
+    f"{block}_{field}": one_of({*values, UNKNOWN})
+    for (block, field), values in VALUES.items()
+    if f"{block}_{field}" in NAMES
+} | {"currency": one_of(MINOR_DIGITS)}
+"""What is no known value is `unknown` before a policy sees it."""
+
+UNDER_PSEUDONYMS: dict[str, Domain] = dict.fromkeys(("customer_id", "device_id", "payment_method_id"), _pseudonym)
+"""Where there are pseudonyms."""
 
 
 class FactsOf(Mapping[str, Value]):

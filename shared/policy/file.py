@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
@@ -23,8 +24,8 @@ from pydantic import (
 from shared.contracts.events import Reason, Verdict
 from shared.contracts.money import MINOR_DIGITS
 from shared.policy.document import Document, DocumentError, read_document
-from shared.policy.expression import Condition, ExpressionError, compile_condition
-from shared.policy.facts import NAMES, PROHIBITED
+from shared.policy.expression import Condition, Domain, ExpressionError, compile_condition
+from shared.policy.facts import DOMAINS, NAMES, PROHIBITED, UNDER_PSEUDONYMS, one_of
 from shared.policy.reasons import PolicyReason
 
 DEFAULT_POLICY = Path(__file__).with_name("default.yaml")
@@ -218,9 +219,10 @@ class Policy(_Part):
             ),
         )
 
-    def condition(self, when: str) -> Condition:
+    def condition(self, when: str, domains: Mapping[str, Domain] | None = None) -> Condition:
         """The compiled condition of a segment or rule. Raises ExpressionError for one that isn't sound."""
-        return compile_condition(when, NAMES, {name: frozenset(values) for name, values in self.lists.items()})
+        lists = {name: frozenset(values) for name, values in self.lists.items()}
+        return compile_condition(when, NAMES, lists, domains)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +231,12 @@ class Checked:
     rules: tuple[tuple[Condition, Verdict, Reason], ...]
 
 
-def load_policy(path: Path | str = DEFAULT_POLICY) -> Policy:
-    """Read a policy file and check all of it, conditions included. Raises `PolicyFileError`."""
+def load_policy(path: Path | str = DEFAULT_POLICY, *, kept: bool = False, pseudonyms: bool = False) -> Policy:
+    """Read a policy file and check all of it, conditions included. Raises `PolicyFileError`.
+
+    `kept`: it has decided already, and is read as it decided, also where a rule of it could never hold or bears one of
+    our own codes. `pseudonyms`: customers have them, and lists and conditions have to name those.
+    """
     path = Path(path)
     try:
         document = read_document(path)
@@ -243,17 +249,26 @@ def load_policy(path: Path | str = DEFAULT_POLICY) -> Policy:
         where = tuple(first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise _error(path, document.place(where), where, message) from None
-    _check_conditions(path, policy, document)
+    domains = {} if kept else {**DOMAINS, **_DEGRADED, **(UNDER_PSEUDONYMS if pseudonyms else {})}
+    _check_conditions(path, policy, document, domains)
+    for number, rule in enumerate(policy.rules if not kept else ()):
+        if rule.code in _OWN_CODES:
+            where = ("rules", number, "code")
+            raise _error(path, document.place(where), where, "a code of our own, which says what no rule may say")
     return policy
 
 
-def _check_conditions(path: Path, policy: Policy, document: Document) -> None:
+_OWN_CODES = frozenset(reason.reason.code for reason in PolicyReason)
+_DEGRADED = {"degraded": one_of(Fallbacks.model_fields.keys() - {"default"})}
+
+
+def _check_conditions(path: Path, policy: Policy, document: Document, domains: Mapping[str, Domain]) -> None:
     conditions = {"segments": [s.when for s in policy.segments], "rules": [r.when for r in policy.rules]}
     for part, entries in conditions.items():
         for number, when in enumerate(entries):
             where = (part, number, "when")
             try:
-                policy.condition(when)
+                policy.condition(when, domains)
             except ExpressionError as error:
                 message = str(error)
                 if any(name in when for name in PROHIBITED):

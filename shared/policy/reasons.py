@@ -121,7 +121,10 @@ FEATURE_REASONS: dict[str, FeatureReason] = {
         _share("The first payment covers {} of the amount."), "The first payment is not known."
     ),
     "is_night": FeatureReason(
-        _flag("The purchase was made at night.", "The purchase was made during the day."),
+        _flag(
+            "The purchase was made between midnight and six, UTC.",
+            "The purchase was made between six and midnight, UTC.",
+        ),
         "The time of the purchase is not known.",
     ),
     "tenure_days": FeatureReason(
@@ -190,7 +193,7 @@ FEATURE_REASONS: dict[str, FeatureReason] = {
         _time("The customer spent {} on the site."), "The time spent on the site is not known."
     ),
     "night_share_30d": FeatureReason(
-        _share("{} of the purchases of the last 30 days were made at night."),
+        _share("{} of the purchases of the last 30 days were made between midnight and six, UTC."),
         "There are no purchases of the last 30 days to compare the hour with.",
     ),
     "seconds_since_last_purchase": FeatureReason(
@@ -200,7 +203,11 @@ FEATURE_REASONS: dict[str, FeatureReason] = {
         _plain("The amount is {} times the customer's average of the last 30 days."),
         "There is no average of the last 30 days to compare the amount with.",
     ),
-    "open_exposure": FeatureReason(_money("Instalments of {} are still open."), "It is not known what is still open."),
+    # Features know what was asked for, and not what was approved: no debt may be told of that isn't one.
+    "open_exposure": FeatureReason(
+        _money("Open instalments of all purchases asked for, approved or not, add up to {}."),
+        "It is not known what is still open.",
+    ),
     "defaults_known": FeatureReason(
         _amount_of("{} of the customer defaulted before.", "purchase", "purchases"),
         "It is not known whether the customer defaulted before.",
@@ -218,11 +225,11 @@ FEATURE_REASONS: dict[str, FeatureReason] = {
 _SPANS = {"1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 _BY_WINDOW: dict[str, tuple[Callable[[str], Wording], str]] = {
     "purchases": (
-        lambda span: _amount_of(f"The customer made {{}} in the last {span}.", "purchase", "purchases"),
+        lambda span: _amount_of(f"The customer asked for {{}} in the last {span}.", "purchase", "purchases"),
         "The purchases of the last {} are not known.",
     ),
     "amount_sum": (
-        lambda span: _money(f"The customer's purchases of the last {span} add up to {{}}."),
+        lambda span: _money(f"The purchases that the customer asked for in the last {span} add up to {{}}."),
         "The sum of the last {} is not known.",
     ),
     "amount_mean": (

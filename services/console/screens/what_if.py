@@ -102,7 +102,7 @@ def _exploration_of(policy: str) -> Exploration | None:
 
 def _kept(policy: str) -> Policy:
     """Raises UNREADABLE."""
-    return load_policy(access.registry().kept_policy(policy))
+    return load_policy(access.registry().kept_policy(policy), kept=True)
 
 
 def _thresholds(policy: Policy) -> Policy | None:

@@ -17,13 +17,14 @@ DAYS = 28
 _COMPARED = f"""
 SELECT COUNT(*) AS compared, COUNTIF(d.feature_hash != f.feature_hash) AS differing
 FROM (
-  SELECT event_id, feature_hash FROM `{{project}}.{views.DECISIONS_CURRENT.id}`
+  SELECT event_id, feature_hash FROM ({views.first_records(tables.DECISIONS, views.decided_since("{since_us}"))})
   WHERE feature_set_version = '{{feature_set}}' AND feature_hash IS NOT NULL AND customer_id IS NOT NULL
     AND occurred_at >= TIMESTAMP_MICROS({{since_us}}) AND occurred_at < TIMESTAMP_MICROS({{until_us}})
 ) AS d
 JOIN (
   SELECT event_id, feature_hash FROM `{{project}}.{tables.FEATURES.id}`
   WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
+    AND occurred_at >= TIMESTAMP_MICROS({{since_us}}) AND occurred_at < TIMESTAMP_MICROS({{until_us}})
   QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at DESC) = 1
 ) AS f ON f.event_id = d.event_id
 """

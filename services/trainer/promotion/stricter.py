@@ -21,7 +21,7 @@ from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, Policy, apply, load_policy
 from shared.policy.backtest import LoggedCase
-from shared.warehouse import views
+from shared.warehouse import tables, views
 
 log = structlog.get_logger()
 
@@ -29,8 +29,9 @@ DAYS = 7
 """The latest: as the risk is now, over a whole week, whose days differ."""
 
 _POLICY = f"""
-SELECT policy_version FROM `{{project}}.{views.DECISIONS_CURRENT.id}`
-WHERE occurred_at >= TIMESTAMP_MICROS({{since_us}}) AND occurred_at < TIMESTAMP_MICROS({{until_us}})
+SELECT policy_version FROM `{{project}}.{tables.DECISIONS.id}`
+WHERE {views.decided_since("{since_us}")}
+  AND occurred_at >= TIMESTAMP_MICROS({{since_us}}) AND occurred_at < TIMESTAMP_MICROS({{until_us}})
 ORDER BY prediction_timestamp DESC LIMIT 1
 """
 

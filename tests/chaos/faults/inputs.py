@@ -28,7 +28,7 @@ what such a system has to spare."""
 REST_CLIENTS, REST_S = 4, 3.0
 CROWD_CLIENTS, CROWD_S = 800, 6.0
 """Three times as many as the scorer lets in at once."""
-ADMITTED_P99_S, TIMES_AT_REST = 0.5, 4
+ADMITTED_P99_S, TIMES_AT_REST = 0.5, 8
 """Of those that it lets in meanwhile: twice as long as the scorer wants them to take, or, where others use the
 machine as well, so many times the p99 of a few clients at once."""
 

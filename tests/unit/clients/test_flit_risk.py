@@ -74,6 +74,8 @@ def test_its_decision_has_fields_of_the_contracts() -> None:
         problem(429, "rate"),
         problem(409, "in-flight"),
         httpx.Response(502, text="<html>Bad Gateway</html>"),
+        httpx.Response(503, json={"status": "error"}),
+        httpx.Response(503, json={"status": {"code": 200}}),
         httpx.Response(504, headers={"Retry-After": "Wed, 01 Jul 2026 12:00:00 GMT"}),
         httpx.ConnectError("refused"),
     ],

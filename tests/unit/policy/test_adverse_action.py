@@ -11,6 +11,7 @@ from shared.contracts.examples import OTHERS
 from shared.policy import FEATURE_REASONS
 from shared.policy.adverse_action import (
     _BY_CODE,
+    _BY_CODE_UNKNOWN,
     SampleReason,
     adverse_action,
     after_verdict,
@@ -116,10 +117,29 @@ def test_no_more_than_four_reasons_are_told() -> None:
 
 
 def test_the_mapping_names_only_codes_that_exist() -> None:
+    assert _BY_CODE_UNKNOWN.keys() <= FEATURE_REASONS.keys()
     assert _BY_CODE.keys() <= FEATURE_REASONS.keys() | {reason.reason.code for reason in PolicyReason}
     assert sample_reason("nobody_s_code") is SampleReason.OTHER
 
 
 def test_the_page_lists_every_code_with_its_sample_reason() -> None:
-    listed = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|$", PAGE.read_text(), re.MULTILINE))
-    assert listed == {code: reason.value for code, reason in code_list().items()}
+    listed = re.findall(r"^\| `(\w+)` \| (.+?) \| (.*?) ?\|$", PAGE.read_text(), re.MULTILINE)
+    assert listed == [
+        (code, known.value, unknown.value if unknown is not None else "")
+        for code, (known, unknown) in code_list().items()
+    ]
+
+
+@pytest.mark.parametrize("code", ["income_rank", "credit_score_rank", "default_share_known", "product_risk_rank"])
+def test_nothing_bad_is_said_of_what_is_not_known(code: str) -> None:
+    """The sample reason has to be true as well, for whoever puts it into a letter."""
+    declined = decided(Verdict.DECLINE, code)
+    unknown = msgspec.structs.replace(declined, features=declined.features | {code: None})
+    known = msgspec.structs.replace(declined, features=declined.features | {code: 1.0})
+    told = {}
+    for what, decision in (("unknown", unknown), ("known", known)):
+        notice = adverse_action(decision, DECLINING)
+        assert notice is not None
+        told[what] = notice.principal_reasons[0].sample_reason
+    assert told["unknown"] != told["known"] == sample_reason(code).value
+    assert told["unknown"] == sample_reason(code, unknown=True).value

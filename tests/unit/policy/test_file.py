@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.contracts.pseudonyms import Kind, Pseudonyms
 from shared.policy import DEFAULT_POLICY, Policy, PolicyFileError, load_policy
 
 NO_SEGMENT = '{name: new, when: "tenure_days < 30", approve_up_to: "1", decline_above: "0"}'
@@ -141,3 +142,47 @@ def test_what_yaml_can_not_make_a_value_of_is_refused_like_anything_else(edited:
     path = edited('limit_usd: "2000"', f"limit_usd: {value}")
     with pytest.raises(PolicyFileError, match="policy"):
         load_policy(path)
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ('product_category == "travel"', "one of beauty, clothing"),
+        ('"Mobile" == device_type', "one of desktop, mobile"),
+        ('currency != "usd"', "one of "),
+        ('degraded == "no-model"', "no_model"),
+        ('product_category in ["electronics", "travel"]', "'travel'"),
+        ("device_os in blocked_devices", "'dev-1'"),
+    ],
+)
+def test_a_text_that_a_fact_can_never_be_is_refused_of_a_new_policy_alone(
+    edited: Edited, when: str, expected: str
+) -> None:
+    path = edited("when: amount_usd > 1000", f"when: '{when}'")
+    path.write_text(path.read_text().replace("blocked_devices: []", "blocked_devices: [dev-1]"))
+    with pytest.raises(PolicyFileError, match=r"rules\.0\.when: it is never") as refused:
+        load_policy(path)
+    assert expected in str(refused.value)
+    assert load_policy(path, kept=True).rules[0].when == when, "it decided as it did"
+
+
+def test_what_a_fact_may_be_is_taken(edited: Edited) -> None:
+    when = 'product_category == "unknown" or currency == "EUR" or degraded in ["rebuilding"] or source == "anything"'
+    assert load_policy(edited("when: amount_usd > 1000", f"when: '{when}'")).rules[0].when == when
+
+
+@pytest.mark.parametrize("code", ["policy_exposure_limit", "policy_exploration", "policy_decline_rate"])
+def test_a_rule_bears_none_of_our_own_codes(edited: Edited, code: str) -> None:
+    path = edited("code: policy_amount_cap", f"code: {code}")
+    with pytest.raises(PolicyFileError, match=r"rules\.0\.code: a code of our own"):
+        load_policy(path)
+    assert load_policy(path, kept=True).rules[0].code == code
+
+
+def test_where_customers_have_pseudonyms_lists_have_to_name_those(edited: Edited) -> None:
+    plain = edited("blocked_customers: []", "blocked_customers: [anna]")
+    assert load_policy(plain).lists["blocked_customers"] == ["anna"]
+    with pytest.raises(PolicyFileError, match=r"services\.scorer pseudonym"):
+        load_policy(plain, pseudonyms=True)
+    name = Pseudonyms(b"k" * 32).of(Kind.CUSTOMER, "anna")
+    assert load_policy(edited("blocked_customers: []", f"blocked_customers: [{name}]"), pseudonyms=True)

@@ -35,7 +35,7 @@ def test_a_reason_is_a_sentence_whatever_the_value(name: str) -> None:
         ("checkout_speed_rank", 3.0, "The checkout was very fast."),
         ("seconds_since_last_purchase", 7300.0, "The last purchase was 2 hours ago."),
         ("device_trusted", 0.0, "The device is not trusted."),
-        ("purchases_24h", 5.0, "The customer made 5 purchases in the last 24 hours."),
+        ("purchases_24h", 5.0, "The customer asked for 5 purchases in the last 24 hours."),
         ("credit_utilization", None, "The use of the credit limit is not reported."),
     ],
 )

@@ -99,6 +99,21 @@ def test_what_is_held_still_counts_as_a_decline(model: OnnxModel) -> None:
     assert held.reasons[0].code == "policy_decline_rate"
 
 
+async def test_what_a_rule_has_declined_is_no_decline_of_the_score(model: OnnxModel) -> None:
+    """Somebody on a list who asks again and again must not send everybody else's declines to people."""
+    lists = load_policy().lists | {"blocked_customers": ["cust_blocked"]}
+    outside = Outside()
+    outside.slot.put(model)
+    checkout = outside.checkout(
+        PolicySlot(load_policy().model_copy(update={"limiter": STRICT.limiter, "lists": lists}))
+    )
+    customers, verdicts = ["cust_blocked"] * 12 + ["cust_000001"], []
+    for number, customer_id in enumerate(customers):
+        body = body_of(number, transaction_id=f"txn_{number}", customer_id=customer_id, **RISKY)
+        verdicts.append(msgspec.json.decode(await checkout.decide(Question(body)))["decision"])
+    assert verdicts == ["decline"] * 13
+
+
 def test_approvals_are_held_beyond_their_sum(model: OnnxModel) -> None:
     limiter = Limiter(Clock())
     approved = decided(model, **SAFE)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import NoReturn
 
 import httpx
 import pytest
@@ -12,6 +13,8 @@ from services.scorer.reload import ModelReloader
 from services.scorer.slot import ModelSlot
 from shared.contracts.identity import epoch_micros
 from shared.experiments import Arm, Experiment, Trials
+from shared.model_artifact.files import ModelFiles
+from shared.model_artifact.manifest import ArtifactFault, ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry, Pointer
 from tests.unit.scorer.parts import NAMES, NOW, register
 from tests.unit.scorer.rest import Asked, assert_problem, client_of
@@ -91,6 +94,34 @@ async def test_a_rollback_that_is_asked_for_twice_goes_back_once(
     answer = await client.post(f"{URL}/rollback", headers=named)
     assert assert_problem(answer, 409, "switched")["expected"] == first
     assert registry.current() == first
+
+
+async def test_what_this_process_can_not_run_is_nothing_to_go_back_to(
+    client: httpx.AsyncClient, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = register(registry), register(registry, intercept=-3.0)
+    for version in (first, second):
+        registry.promote(version, "somebody")  # and not by this process, which has never loaded the first
+
+    def refused(_: ModelFiles) -> NoReturn:
+        raise ArtifactRefused(ArtifactFault.INCOMPATIBLE, "a feature that this release doesn't make")
+
+    monkeypatch.setattr("services.scorer.library.OnnxModel", refused)
+    assert_problem(await client.post(f"{URL}/rollback"), 409, "model-refused")
+    assert registry.current() == second
+
+
+async def test_a_switch_that_this_process_did_not_follow_is_no_success(
+    client: httpx.AsyncClient, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, second = await promoted_in_turn(client, registry)
+
+    def refused(_: ModelFiles) -> NoReturn:
+        raise ArtifactRefused(ArtifactFault.GOLDEN, "other answers than registered")
+
+    monkeypatch.setattr("services.scorer.reload.OnnxModel", refused)
+    problem = assert_problem(await client.post(f"{URL}/rollback"), 503, "registry-unavailable")
+    assert f"decides with {second} still" in problem["detail"]
 
 
 async def test_there_is_nothing_to_roll_back_to_at_first(client: httpx.AsyncClient, registry: ModelRegistry) -> None:

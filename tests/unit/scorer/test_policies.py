@@ -120,7 +120,7 @@ def test_a_policy_that_could_not_be_kept_is_kept_later_though_another_has_follow
 def test_a_file_that_is_being_written_is_read_at_the_next_look(
     path: Path, slot: PolicySlot, reloader: PolicyReloader, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def and_meanwhile(_: Path) -> Policy:
+    def and_meanwhile(_: Path, **__: bool) -> Policy:
         policy = load_policy(path)
         path.write_text(STRICT)
         return policy

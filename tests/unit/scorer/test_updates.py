@@ -141,6 +141,39 @@ async def test_with_a_key_a_repeated_update_is_the_same_one(client: httpx.AsyncC
     assert_problem(answer, 422, "conflict")
 
 
+@pytest.mark.parametrize("what", ["cancel", "verdict"])
+async def test_a_key_that_was_used_for_another_event_is_refused(
+    client: httpx.AsyncClient, outside: Outside, what: str
+) -> None:
+    other = accepted(2).transaction.event_id
+    assert (await client.post(URL, content=body_of(2), headers=JSON)).status_code == 200
+    body = {"verdict": "decline"} if what == "verdict" else None
+    key = {"Idempotency-Key": "job-17"}
+    assert (await say(client, what, body, **key)).status_code == 202
+    assert_problem(await say(client, what, body, event_id=other, **key), 422, "conflict")
+    assert [update.event_id for update in published(outside)] == [EVENT]
+
+
+async def test_what_is_recorded_binds_its_key_and_is_not_recorded_again_for_the_accounts_sake(
+    client: httpx.AsyncClient, outside: Outside
+) -> None:
+    first = {"If-None-Match": "*"}
+    outside.exposures.away = True
+    assert_problem(await say(client, "verdict", {"verdict": "decline"}, **first), 503, "state-unavailable")
+    outside.keys.lapse()
+    assert_problem(await say(client, "verdict", {"verdict": "approve"}, **first), 422, "conflict")
+    assert_problem(await say(client, "verdict", {"verdict": "decline"}, **first), 503, "state-unavailable")
+    outside.exposures.away = False
+    settled = await say(client, "verdict", {"verdict": "decline"}, **first)
+    assert settled.status_code == 202
+    assert outside.sender.on(DECISION_UPDATES.name) == [
+        msgspec.json.encode({k: v for k, v in settled.json().items() if k != "adverse_action"})
+    ]
+    (account,) = outside.exposures.accounts.values()
+    assert [standing for standing, _ in account.values()] == [Standing.RELEASED]
+    assert (await say(client, "verdict", {"verdict": "decline"}, **first)).content == settled.content
+
+
 async def test_of_two_reviewers_the_first_is_heard_where_they_ask_for_that(tmp_path: Path) -> None:
     outside = Outside()
     keys = {owner: new_key(owner, [Scope.DECIDE, Scope.REVIEW]) for owner in ("anna", "ben")}

@@ -96,7 +96,7 @@ class Held:
     project = "flit"
 
     def __init__(self, *, pseudonyms: bool | None, names: bool | None, partition: int | None) -> None:
-        self._found = SimpleNamespace(pseudonyms=pseudonyms, names=names, partition=partition)
+        self._found = SimpleNamespace(pseudonyms=pseudonyms, names=names, highest_partition=partition)
 
     def query(self, sql: str, **_: Any) -> Any:
         return SimpleNamespace(result=lambda **_: [self._found])
