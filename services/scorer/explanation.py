@@ -92,7 +92,8 @@ class Explanations:
         if decision.decision is not Verdict.DECLINE:
             return None
         try:
-            return adverse_action(decision, await self._policies.declining(decision.policy_version))
+            policy = await self._policies.of(decision.policy_version)
+            return adverse_action(decision, None if policy is None else policy.declining)
         except OSError as error:
             raise Unavailable("registry-unavailable", f"policy {decision.policy_version}: {error}") from None
 

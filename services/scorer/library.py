@@ -61,14 +61,13 @@ class PolicyLibrary:
         self._slot = slot
         self._earlier: _Latest[Policy] = _Latest()
 
-    async def declining(self, name: str) -> frozenset[str] | None:
-        """The codes by which a policy declines; None for one that isn't kept. Raises OSError where that isn't known."""
+    async def of(self, name: str) -> Policy | None:
+        """None for one that isn't kept. Raises OSError where that isn't known."""
         serving = self._slot.current
         if serving.name == name:
-            return serving.declining
+            return serving
         try:
-            policy = await self._earlier.get(name, lambda: load_policy(self._registry.kept_policy(name), kept=True))
+            return await self._earlier.get(name, lambda: load_policy(self._registry.kept_policy(name), kept=True))
         except (ArtifactRefused, PolicyFileError) as error:
             log.warning("policy_of_then_unknown", policy=name, error=str(error)[:200])
             return None
-        return policy.declining

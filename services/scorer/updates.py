@@ -152,11 +152,12 @@ class Updates:
             raise Unavailable("state-unavailable", "the customer's account can't be changed right now") from error
 
     async def _verdict_taken(self, decision: Decision, update: DecisionUpdate) -> VerdictTaken:
-        declining = None
-        if decision.decision is Verdict.DECLINE:
+        policy = None
+        if update.verdict is Verdict.DECLINE:
             with contextlib.suppress(OSError):  # the verdict is recorded: its answer must not wait for the registry
-                declining = await self._policies.declining(decision.policy_version)
-        notice = after_verdict(decision, update, declining)
+                policy = await self._policies.of(decision.policy_version)
+        declining, looks = (None, frozenset[str]()) if policy is None else (policy.declining, policy.only_looks)
+        notice = after_verdict(decision, update, declining, looks)
         return VerdictTaken(**msgspec.structs.asdict(update), adverse_action=notice)
 
 

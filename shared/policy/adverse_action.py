@@ -127,9 +127,10 @@ def adverse_action(decision: Decision, declining: Collection[str] | None) -> Adv
 
 
 def after_verdict(
-    decision: Decision, update: DecisionUpdate, declining: Collection[str] | None
+    decision: Decision, update: DecisionUpdate, declining: Collection[str] | None, only_looks: Collection[str] = ()
 ) -> AdverseActionNotice | None:
-    """The notice of a purchase that a person declined; None for any other update. `declining` as in `adverse_action`.
+    """The notice of a purchase that a person declined; None for any other update. `declining` as in `adverse_action`;
+    `only_looks`: codes of the policy's rules that only have a person look (`Policy.only_looks`).
 
     Its reasons are those that the person was shown, less what only says why it was a person's turn. What else was
     decisive for him is for his letter to add; there may be nothing but that.
@@ -137,7 +138,7 @@ def after_verdict(
     if update.verdict is not Verdict.DECLINE:
         return None
     shown = _decisive(decision.reasons, declining) if decision.decision is Verdict.DECLINE else decision.reasons
-    about_the_purchase = [reason for reason in shown if reason.code not in _CIRCUMSTANCES]
+    about_the_purchase = [reason for reason in shown if reason.code not in (*_CIRCUMSTANCES, *only_looks)]
     return _notice(decision, about_the_purchase, decided_at=update.updated_at, automated=False)
 
 

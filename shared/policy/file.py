@@ -86,6 +86,8 @@ class Rule(_Part):
     verdict: Stricter
     text: str = Field(min_length=10, max_length=300)
     """To the customer and the analyst, in plain words."""
+    only_a_look: bool = False
+    """It says why a person looks, and nothing against the purchase: no notice gives it as a reason."""
 
 
 class ExposureLimit(_Part):
@@ -176,11 +178,19 @@ class Policy(_Part):
             if not part.approve_up_to <= part.decline_above <= self.loss_given_default:
                 where = f"segment {part.name}" if isinstance(part, Segment) else "thresholds"
                 raise ValueError(f"{where}: approve_up_to <= decline_above <= loss_given_default")
+        for rule in self.rules:
+            if rule.only_a_look and rule.verdict is not Verdict.REVIEW:
+                raise ValueError(f"rule {rule.code}: what declines is more than a look")
         for what, names in (("segment", [s.name for s in self.segments]), ("rule", [r.code for r in self.rules])):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"there are two of {what} {sorted(twice)[0]}")
         return self
+
+    @cached_property
+    def only_looks(self) -> frozenset[str]:
+        """Codes of the rules that say why a person looks, and nothing against the purchase."""
+        return frozenset(rule.code for rule in self.rules if rule.only_a_look)
 
     @cached_property
     def declining(self) -> frozenset[str]:

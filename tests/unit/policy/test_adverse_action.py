@@ -8,7 +8,7 @@ import pytest
 
 from shared.contracts.events import Decision, DecisionUpdate, Reason, UpdateKind, Verdict
 from shared.contracts.examples import OTHERS
-from shared.policy import FEATURE_REASONS
+from shared.policy import FEATURE_REASONS, load_policy
 from shared.policy.adverse_action import (
     _BY_CODE,
     _BY_CODE_UNKNOWN,
@@ -108,6 +108,15 @@ def test_a_person_who_declines_gives_only_reasons_that_were_decisive(
     notice = after_verdict(decided(verdict, *codes), said(Verdict.DECLINE), DECLINING)
     assert notice is not None
     assert [reason.code for reason in notice.principal_reasons] == told
+
+
+def test_a_rule_that_only_has_a_person_look_is_no_reason_of_his() -> None:
+    reviewed = decided(Verdict.REVIEW, "policy_amount_cap", "policy_purchase_velocity", "income_rank")
+    default = load_policy()
+    assert default.only_looks == {"policy_amount_cap"}
+    notice = after_verdict(reviewed, said(Verdict.DECLINE), default.declining, default.only_looks)
+    assert notice is not None
+    assert [reason.code for reason in notice.principal_reasons] == ["policy_purchase_velocity", "income_rank"]
 
 
 def test_no_more_than_four_reasons_are_told() -> None:

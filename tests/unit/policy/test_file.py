@@ -36,6 +36,7 @@ def edited(tmp_path: Path) -> Edited:
         ("code: policy_amount_cap", "code: amount_cap", "rules.0.code"),
         ("code: policy_amount_cap", "code: policy_purchase_velocity", "policy"),
         ("verdict: review", "verdict: approve", "rules.0.verdict"),
+        ("verdict: review", "verdict: decline", "policy"),
         ("when: amount_usd > 1000", "wehn: amount_usd > 1000", "rules.0.when"),
         ("everything: decide", "everything: panic", "everything"),
         (

@@ -116,9 +116,9 @@ async def test_the_policy_of_then_tells_which_rules_decline(
     registry.keep_policy(then.name, file.read_bytes())
     library = PolicyLibrary(registry, PolicySlot(load_policy()))
     assert "policy_refused" in then.declining
-    assert await library.declining(then.name) == then.declining
-    assert await library.declining(load_policy().name) == load_policy().declining
-    assert await library.declining("1-0123456789ab") is None
+    assert await library.of(then.name) == then
+    assert await library.of(load_policy().name) == load_policy()
+    assert await library.of("1-0123456789ab") is None
 
 
 async def test_an_approved_one_has_none(asking: Any, model: OnnxModel) -> None:
