@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -56,6 +57,8 @@ class FakeWrites:
     lost: list[grpc.StatusCode | None] = field(default_factory=list)
     """For coming appends that succeed, in order: break the line instead of answering; None: don't."""
     appends: int = 0
+    asked: list[int] = field(default_factory=list)
+    """From which offset on the table was asked for its last row, each time."""
 
     @property
     def transport(self) -> FakeWrites:
@@ -124,9 +127,13 @@ class FakeClient:
     def __init__(self, writes: FakeWrites) -> None:
         self._writes = writes
 
-    def query(self, *_: Any, **__: Any) -> Any:
-        link = next((link for link in reversed(self._writes.links) if link is not None), None)
-        row = SimpleNamespace(highest=max(self._writes.offsets, default=None), link=link, arrived_us=None)
+    def query(self, _: str, *, job_config: bigquery.QueryJobConfig, **__: Any) -> Any:
+        (least,) = (one.value for one in job_config.query_parameters if one.name == "offset")
+        self._writes.asked.append(least)
+        found = dict(zip_longest(self._writes.offsets, self._writes.links))
+        found = {offset: link for offset, link in found.items() if offset >= least}
+        link = next((found[offset] for offset in sorted(found, reverse=True) if found[offset] is not None), None)
+        row = SimpleNamespace(highest=max(found, default=None), link=link, arrived_us=None)
         return SimpleNamespace(result=lambda **_: [row])
 
 

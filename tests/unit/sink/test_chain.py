@@ -79,6 +79,34 @@ async def test_what_a_lost_stream_took_of_a_batch_is_followed_by_the_rest(
     assert writes.links == expected(range(40))
 
 
+async def test_a_lane_that_is_taken_over_again_reads_on_from_its_own_last_row(threads: ThreadPoolExecutor) -> None:
+    """All of a partition's past would be read, and billed, at each attempt."""
+    writes = FakeWrites()
+    mine = writer(writes, FakeNames(), threads, DECISIONS)
+    await mine.open()
+    await mine.append(decisions([0, 1, 5]))
+    assert await mine.open() == 5
+    await mine.append(decisions([6]))
+    assert (writes.asked, writes.links) == ([0, 5], expected([0, 1, 5, 6]))
+    writes.offsets, writes.links = [0, 1], writes.links[:2]  # somebody has brought the table back from a snapshot
+    assert await mine.open() == 1
+    await mine.append(decisions([5, 6]))
+    assert (writes.asked, writes.links) == ([0, 5, 6, 0], expected([0, 1, 5, 6]))
+
+
+async def test_where_its_last_row_is_not_in_the_chain_the_whole_past_is_asked_for_the_link(
+    threads: ThreadPoolExecutor,
+) -> None:
+    writes = FakeWrites()
+    mine = writer(writes, FakeNames(), threads, DECISIONS)
+    await mine.open()
+    await mine.append(decisions([0, 1]))
+    writes.links[1] = None
+    assert await mine.open() == 1
+    await mine.append(decisions([2]))
+    assert (writes.asked, writes.links[2]) == ([0, 1, 0], expected([0, 2])[1])
+
+
 async def test_a_lost_acknowledgement_breaks_no_link(threads: ThreadPoolExecutor) -> None:
     writes = FakeWrites(lost=[CODE.UNAVAILABLE])
     mine = writer(writes, FakeNames(), threads, DECISIONS)
