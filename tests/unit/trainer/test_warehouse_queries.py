@@ -20,7 +20,7 @@ def test_nobody_goes_on_paying_for_a_query_that_was_given_up() -> None:
 
     job = SimpleNamespace(result=late, cancel=lambda **_: done.append("cancelled"))
     warehouse = Warehouse(BigQuerySettings(rest_endpoint="http://127.0.0.1:1", grpc_endpoint="127.0.0.1:1"))
-    warehouse.client = SimpleNamespace(  # type: ignore[assignment]
+    warehouse.client = SimpleNamespace(
         query=lambda *_, **__: job, delete_table=lambda *_, **__: done.append("table deleted")
     )
     with pytest.raises(WarehouseUnavailable):
