@@ -125,8 +125,12 @@ class Kafka:
         # A broker opens its client port only once it has caught up with the metadata and is registered.
         broker.wait_until(lambda: is_listening(node.port), START_TIMEOUT_SECONDS)
 
+    def node_folder(self, number: int) -> Path:
+        """Where a broker has its log, its data and its settings."""
+        return self._data_dir / f"node-{number}"
+
     def _folder(self, node: Node) -> Path:
-        return self._data_dir / f"node-{node.id}"
+        return self.node_folder(node.id)
 
     def _broker(self, node: Node, jars: str) -> ManagedProcess:
         return ManagedProcess(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 import time
 from typing import Any
 
@@ -129,3 +130,39 @@ async def test_the_broker_itself_refuses_what_it_cannot_walk_through(rig: Rig, c
     with pytest.raises((KafkaError, TimeoutError)):
         await produce(rig, content)
     assert await rig.records(TRANSACTIONS.name) == []
+
+
+async def test_what_a_broken_disk_gives_stops_its_own_partition_alone(rig: Rig) -> None:
+    """The broker hands out what lies in its file; it is the client that finds the checksum wrong."""
+    home = partition_of(KEY, PARTITIONS)
+    other = next(n for n in range(1, 60) if partition_of(f"cust_{n:06d}".encode(), PARTITIONS) != home)
+    await rig.send([purchase(0)])
+    segment = max(rig.kafka.node_folder(1).glob(f"data/{TRANSACTIONS.name}-{home}/*.log"))
+    with segment.open("r+b") as file:
+        file.seek(-5, os.SEEK_END)
+        (last,) = file.read(1)
+        file.seek(-5, os.SEEK_END)
+        file.write(bytes([last ^ 0xFF]))
+    features = await rig.start(KAFKA__STALL_SECONDS="600")
+
+    async def noticed() -> bool:
+        return bool(features.events("batch_damaged"))
+
+    await until(noticed)
+    for number in range(1, 6):
+        await rig.send([purchase(number, other)])
+
+        async def decided(number: int = number) -> bool:
+            return len(await rig.vectors()) == number
+
+        await until(decided)
+    assert features.process.returncode is None
+    (line,) = features.events("batch_damaged")
+    assert (line["topic"], line["partition"]) == (TRANSACTIONS.name, home)
+    assert {vector["customer_id"] for vector in await rig.vectors()} == {f"cust_{other:06d}"}
+    with segment.open("r+b") as file:  # and mended: from a replica, say
+        file.seek(-5, os.SEEK_END)
+        file.write(bytes([last]))
+    await until(rig.has_caught_up)
+    assert len(await rig.vectors()) == 6
+    assert await features.terminate() == 0
