@@ -61,9 +61,10 @@ async def ensure_topics(settings: KafkaSettings, *, alter: bool = False) -> list
         # Of those that exist as well: somebody else may have created them a moment ago.
         described = await _until_led(admin, [topic.name for topic in topics.ALL])
         _check_counts(settings, [each for each in described if each["topic"] in existing])
-        for topic in topics.ALL:
-            if topic.name in existing:
-                await _configure(admin, _new_topic(topic, settings), alter=alter)
+        there = [topic for topic in topics.ALL if topic.name in existing]
+        configured = await _configs(admin, [topic.name for topic in there])
+        for topic in there:
+            await _configure(admin, _new_topic(topic, settings), configured.get(topic.name, ()), alter=alter)
     except KafkaError as error:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
     finally:
@@ -71,9 +72,8 @@ async def ensure_topics(settings: KafkaSettings, *, alter: bool = False) -> list
     return [topic.name for topic in missing]
 
 
-async def _configure(admin: AIOKafkaAdminClient, declared: NewTopic, *, alter: bool) -> None:
+async def _configure(admin: AIOKafkaAdminClient, declared: NewTopic, entries: Sequence[Any], *, alter: bool) -> None:
     """Tell where a topic is configured otherwise, and alter it if that is wanted."""
-    entries = await _configs(admin, declared.name)
     values = {entry[0]: entry[1] for entry in entries}
     other = {name: value for name, value in declared.topic_configs.items() if name in values and values[name] != value}
     if not other:
@@ -95,11 +95,11 @@ async def _configure(admin: AIOKafkaAdminClient, declared: NewTopic, *, alter: b
                     raise TransientError(f"altering {declared.name}: {message or for_code(code).__name__}")
 
 
-async def _configs(admin: AIOKafkaAdminClient, topic: str) -> list[Any]:
-    """Entries of a topic's configuration: name, value, read-only, source. Empty where the brokers don't say, to us at
+async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """Topic → entries of its configuration: name, value, read-only, source. None where the brokers don't say, to us at
     least."""
-    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    return [entry for answer in answers for resource in answer.resources for entry in resource[4]]
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    return {resource[3]: resource[4] for answer in answers for resource in answer.resources}
 
 
 async def _until_led(admin: AIOKafkaAdminClient, names: list[str]) -> Sequence[Description]:
@@ -143,7 +143,7 @@ async def retention_ms(settings: KafkaSettings, topic: str) -> int | None:
     admin = AIOKafkaAdminClient(**client_arguments(settings))
     try:
         await admin.start()
-        told = {entry[0]: entry[1] for entry in await _configs(admin, topic)}
+        told = {entry[0]: entry[1] for entry in (await _configs(admin, [topic])).get(topic, ())}
     except KafkaError as error:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
     finally:
