@@ -62,7 +62,7 @@ async def ensure_topics(settings: KafkaSettings, *, alter: bool = False) -> list
         described = await _until_led(admin, [topic.name for topic in topics.ALL])
         _check_counts(settings, [each for each in described if each["topic"] in existing])
         there = [topic for topic in topics.ALL if topic.name in existing]
-        configured = await _configs(admin, [topic.name for topic in there])
+        configured = await _configs(admin, [topic.name for topic in there]) if there else {}
         for topic in there:
             await _configure(admin, _new_topic(topic, settings), configured.get(topic.name, ()), alter=alter)
     except KafkaError as error:
