@@ -86,7 +86,7 @@ def _own(stopped: threading.Event) -> None:
                 _begin(beginning, supervisor, stopped)
             supervisor.start()
             replace(running, ready=True).write(DATA_DIR)
-            supervisor.keep_running(stopped)
+            supervisor.keep_running(stopped, parts=True)
         finally:
             RunningStack.file(DATA_DIR).unlink(missing_ok=True)
             STARTING.unlink(missing_ok=True)
@@ -102,7 +102,7 @@ def _begin(beginning: Beginning, supervisor: Supervisor, stopped: threading.Even
             lambda: asyncio.run(beginning.brought(supervisor.environment, scorer, STARTING.write_text, stopped))
         )
         bringing.add_done_callback(lambda _: ended.set())
-        supervisor.keep_running(ended)
+        supervisor.keep_running(ended, parts=True)
         bringing.result()
 
 

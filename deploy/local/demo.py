@@ -213,21 +213,30 @@ class Demo:
     async def _until(self, done: Callable[[], Awaitable[bool]], patience: float, what: str) -> None:
         deadline = time.monotonic() + patience
         while not await done():
-            self._restart_what_ended()
+            await asyncio.to_thread(self._restart_what_ended)
             if time.monotonic() > deadline:
                 raise StartFailed("the demo", f"waited {patience:.0f} s for {what}; logs: {self._log('x').parent}")
             await asyncio.sleep(POLL_SECONDS)
 
     def _restart_what_ended(self) -> None:
         """As any supervisor would; how often stands in the result, and the ledger tells whether it did harm."""
+        for name, part in self.stack.parts.items():
+            if not part.running:
+                self._starts_again(name, None)
+                part.start()
         for name in (*SERVICES, "simulator"):
             process = self.processes.get(name)
             if process is not None and not process.running:
-                self.restarts[name] = self.restarts.get(name, 0) + 1
-                if self.restarts[name] > MOST_RESTARTS:
-                    raise StartFailed(name, f"ended again, with status {process.exit_code}", process.log_file)
-                self.view.say(f"[yellow]{name} ended with status {process.exit_code}: starting it again[/]")
+                self._starts_again(name, process)
                 process.start()
+
+    def _starts_again(self, name: str, process: ManagedProcess | None) -> None:
+        """Raises StartFailed where it has been started again too often."""
+        ended = "ended" if process is None else f"ended with status {process.exit_code}"
+        self.restarts[name] = self.restarts.get(name, 0) + 1
+        if self.restarts[name] > MOST_RESTARTS:
+            raise StartFailed(name, f"{ended} again", None if process is None else process.log_file)
+        self.view.say(f"[yellow]{name} {ended}: starting it again[/]")
 
     def _start(self, service: Service, name: str | None = None) -> ManagedProcess:
         process = ManagedProcess(

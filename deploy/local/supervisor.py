@@ -7,9 +7,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -44,12 +45,43 @@ trainer trains, promotes, and guards the experiment that runs."""
 
 
 @dataclass
-class _Kept:
-    service: Service
-    process: ManagedProcess
+class _Pauses:
+    """How long what has ended is left alone before it is started again: twice as long each time, until it has run
+    steadily."""
+
+    longest: float
     started_at: float = 0.0
     pause: float = FIRST_PAUSE_SECONDS
     restart_at: float | None = None
+
+    def started(self) -> None:
+        self.started_at, self.restart_at = time.monotonic(), None
+
+    def due(self, running: bool, say: Callable[[float], None]) -> bool:
+        """Whether it is to be started now. `say`: called when it is found to have ended, with the seconds until
+        then."""
+        now = time.monotonic()
+        if running:
+            if now - self.started_at > STEADY_SECONDS:
+                self.pause = FIRST_PAUSE_SECONDS
+            return False
+        if self.restart_at is None:
+            say(self.pause)
+            self.restart_at = now + self.pause
+            self.pause = min(self.pause * 2, self.longest)
+            return False
+        return now >= self.restart_at
+
+    def at_once(self) -> None:
+        """It was ended on purpose."""
+        self.restart_at, self.pause = time.monotonic(), FIRST_PAUSE_SECONDS
+
+
+@dataclass
+class _Kept:
+    service: Service
+    process: ManagedProcess
+    pauses: _Pauses
     restarts: int = 0
     wanted: bool = False
     """From its start until it is retired."""
@@ -76,8 +108,8 @@ class Supervisor:
         self._stack = stack
         self._logs = data_dir.absolute() / "logs"
         self._environment = {**stack.environment(), **settings}
-        self._longest_pause = longest_pause
-        self._kept = [_Kept(service, self._process(service)) for service in services]
+        self._kept = [_Kept(service, self._process(service), _Pauses(longest_pause)) for service in services]
+        self._parts = {name: _Pauses(longest_pause) for name in stack.parts}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -113,9 +145,12 @@ class Supervisor:
                     self._look_after(each)
                 time.sleep(POLL_SECONDS)
 
-    def keep_running(self, stop: threading.Event) -> None:
-        """Restart what ends, until `stop` is set."""
+    def keep_running(self, stop: threading.Event, *, parts: bool = False) -> None:
+        """Restart what ends, until `stop` is set. `parts`: those of the stack as well, which whoever ends them on
+        purpose starts himself."""
         while not stop.wait(LOOK_SECONDS):
+            if parts:
+                self._look_after_parts()
             for kept in self._kept:
                 self._look_after(kept)
 
@@ -138,28 +173,35 @@ class Supervisor:
             list(threads.map(lambda kept: kept.process.stop(), self._kept))
 
     def _look_after(self, kept: _Kept) -> None:
-        now = time.monotonic()
         if not kept.wanted:
             return
         if (self._held / kept.service.name).exists():
             kept.process.stop()
-            kept.restart_at, kept.pause = now, FIRST_PAUSE_SECONDS
+            kept.pauses.at_once()
             return
-        if kept.process.running:
-            if now - kept.started_at > STEADY_SECONDS:
-                kept.pause = FIRST_PAUSE_SECONDS
-        elif kept.restart_at is None:
-            log.warning("service_ended", name=kept.service.name, status=kept.process.exit_code, again_in=kept.pause)
-            kept.restart_at = now + kept.pause
-            kept.pause = min(kept.pause * 2, self._longest_pause)
-        elif now >= kept.restart_at:
-            kept.restart_at = None
+
+        def say(seconds: float) -> None:
+            log.warning("service_ended", name=kept.service.name, status=kept.process.exit_code, again_in=seconds)
+
+        if kept.pauses.due(kept.process.running, say):
             kept.restarts += 1
             self._start(kept)
 
     def _start(self, kept: _Kept) -> None:
         kept.process.start()
-        kept.started_at = time.monotonic()
+        kept.pauses.started()
+
+    def _look_after_parts(self) -> None:
+        for name, part in self._stack.parts.items():
+            pauses = self._parts[name]
+            if not pauses.due(part.running, partial(_say_ended, name)):
+                continue
+            pauses.started()
+            try:
+                part.start()
+            except StartFailed as error:
+                log.error("part_not_started", name=name, error=str(error))
+                part.kill()
 
     def _process(self, service: Service) -> ManagedProcess:
         return ManagedProcess(
@@ -169,6 +211,10 @@ class Supervisor:
             environment=service.full_environment(self._environment),
             stop_timeout=20,
         )
+
+
+def _say_ended(part: str, seconds: float) -> None:
+    log.warning("part_ended", name=part, again_in=seconds)
 
 
 def _raise_if_hopeless(kept: _Kept) -> None:

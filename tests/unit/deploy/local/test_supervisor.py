@@ -22,8 +22,27 @@ IDLE = "import time; time.sleep(600)"
 Supervise = Callable[..., Supervisor]
 
 
-class NoParts:
+class PretendedPart:
+    """Runs once it was started, after the failures that it begins with."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.running, self.starts, self._failures = True, 0, failures
+
+    def start(self) -> None:
+        self.starts += 1
+        if self.starts <= self._failures:
+            raise StartFailed("a part", "wasn't ready within 1 s")
+        self.running = True
+
+    def kill(self) -> None:
+        self.running = False
+
+
+class PretendedStack:
     """All that a supervisor asks of a stack."""
+
+    def __init__(self, **parts: PretendedPart) -> None:
+        self.parts = parts
 
     def environment(self) -> dict[str, str]:
         return {}
@@ -42,9 +61,9 @@ class Pretender(Service):
 def supervise(tmp_path: Path) -> Iterator[Supervise]:
     made: list[Supervisor] = []
 
-    def make(*codes: str, stopped: threading.Event | None = None) -> Supervisor:
+    def make(*codes: str, stopped: threading.Event | None = None, **parts: PretendedPart) -> Supervisor:
         services = [Pretender(f"s{number}", free_port(), code=code) for number, code in enumerate(codes)]
-        stack = cast(EmbeddedStack, NoParts())
+        stack = cast(EmbeddedStack, PretendedStack(**parts))
         made.append(Supervisor(stack, tmp_path, {}, services, longest_pause=0.05, stopped=stopped))
         return made[-1]
 
@@ -77,3 +96,44 @@ def test_a_start_ends_once_it_is_told_to(supervise: Supervise) -> None:
     assert time.monotonic() - started < TIMEOUT
     supervisor.stop()
     assert not supervisor.process("s0").running
+
+
+@pytest.mark.parametrize("failures", [0, 2])
+def test_a_part_that_was_killed_is_started_again_where_the_supervisor_keeps_the_parts_too(
+    supervise: Supervise, failures: int
+) -> None:
+    valkey, kafka = PretendedPart(failures), PretendedPart()
+    supervisor = supervise(IDLE, valkey=valkey, kafka=kafka)
+    valkey.running = False
+    stop = threading.Event()
+    keeper = threading.Thread(target=supervisor.keep_running, args=(stop,), kwargs={"parts": True})
+    keeper.start()
+    try:
+        deadline = time.monotonic() + TIMEOUT
+        while not valkey.running and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        stop.set()
+        keeper.join()
+    assert (valkey.running, valkey.starts, kafka.starts) == (True, failures + 1, 0)
+
+
+def test_parts_are_left_to_whoever_ends_them_on_purpose(supervise: Supervise, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pretender, "ready", lambda _self: True)
+    valkey = PretendedPart()
+    supervisor = supervise(IDLE, valkey=valkey)
+    supervisor.start()
+    valkey.kill()
+    supervisor.process("s0").kill()
+    stop = threading.Event()
+    keeper = threading.Thread(target=supervisor.keep_running, args=(stop,))
+    keeper.start()
+    try:
+        deadline = time.monotonic() + TIMEOUT
+        while not supervisor.process("s0").running and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        stop.set()
+        keeper.join()
+    assert supervisor.process("s0").running, "services are looked after all the same"
+    assert (valkey.running, valkey.starts) == (False, 0)
