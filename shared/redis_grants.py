@@ -73,7 +73,7 @@ USERS: dict[str, User] = {
         reads=(STATES, POSITIONS, REBUILDING),
         commands=(
             *(*_SCRIPTS, "script|exists", "get", "set", "setrange", "mget", "del", "exists", "pttl"),
-            *("pexpire", "hget", "hset", "hdel", "hgetall", "hlen", "hrandfield", "info"),
+            *("pexpire", "hget", "hset", "hdel", "hgetall", "hlen", "hrandfield", "info", "time"),
         ),
     ),
     "flit-sink": User(

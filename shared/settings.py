@@ -209,10 +209,14 @@ class MetricsSettings(Section):
     host: str = "127.0.0.1"
 
 
+MOST_BODY_BYTES = 786_432
+"""Three quarters of what a record may have in Kafka: what a purchase gets beside its body is far less."""
+
+
 class LimitsSettings(Section):
     max_amount: float = Field(default=_DEFAULT_LIMITS.max_amount, gt=0, le=money.MOST)
     """In the purchase's currency. A billion: what is added up of a customer in smallest units still fits 64 bits."""
-    max_body_bytes: int = Field(default=_DEFAULT_LIMITS.max_body_bytes, gt=0)
+    max_body_bytes: int = Field(default=_DEFAULT_LIMITS.max_body_bytes, gt=0, le=MOST_BODY_BYTES)
     max_future_seconds: int = Field(default=_DEFAULT_LIMITS.max_future_seconds, ge=0)
     max_lateness_seconds: int = Field(default=_DEFAULT_LIMITS.max_lateness_seconds, ge=0)
 

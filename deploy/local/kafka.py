@@ -206,6 +206,8 @@ def properties_text(node: Node, nodes: Sequence[Node], data: Path, security: Kaf
         "group.initial.rebalance.delay.ms": 0,
         "offsets.topic.replication.factor": replicas,
         "offsets.topic.num.partitions": OFFSETS_PARTITIONS,
+        # Longer than vectors are kept: of a group that is away for a week Kafka would forget how far it has come.
+        "offsets.retention.minutes": 57_600,
         "transaction.state.log.replication.factor": replicas,
         "transaction.state.log.min.isr": in_sync,
         "transaction.state.log.num.partitions": 2,

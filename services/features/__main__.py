@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from services.features.app import FeaturesApp, PositionBeyondLog
+from services.features.app import ROUND_BATCHES, FeaturesApp, PositionBeyondLog
 from services.features.handler import BatchHandler, LogWentBack, SkippedRecords
 from services.features.pipeline import SERVICE
 from services.features.prehistory import Prehistory, RecordsMissing
@@ -87,8 +87,9 @@ async def serve(settings: FeaturesSettings, stop: asyncio.Event) -> None:
     operations.start()
     try:
         with _refusals_in_one_line():
-            await process.patiently(lambda: store.check_partitions(settings.kafka.partitions), stop)
+            # First: a wrong count must not be left in Redis as the one that states were made with.
             await process.patiently(lambda: check_topics(settings.kafka, SERVICE), stop)
+            await process.patiently(lambda: store.check_partitions(settings.kafka.partitions), stop)
             await process.patiently(producer.start, stop)
             if not stop.is_set():
                 app.finalize()
@@ -124,6 +125,7 @@ def _rebuilder(settings: FeaturesSettings, store: FeatureStateStore, producer: R
         ),
         limits=settings.limits.limits(),
         now=_now,
+        round_records=(ROUND_BATCHES + 1) * settings.features.max_batch,
         pseudonyms=settings.privacy.pseudonyms(),
     )
 
@@ -169,8 +171,8 @@ async def check(settings: FeaturesSettings, _: asyncio.Event) -> None:
     """Try Redis and the topics once."""
     store = _store(settings)
     with _refusals_in_one_line():
-        await store.check_partitions(settings.kafka.partitions)
         await check_topics(settings.kafka, SERVICE)
+        await store.compare_partitions(settings.kafka.partitions)
     await store.close()
     log.info("check_passed")
 
@@ -180,8 +182,8 @@ async def rebuild(partitions: list[int], settings: FeaturesSettings, _: asyncio.
     store, producer = _store(settings), ReliableProducer(settings.kafka)
     wanted = partitions or list(range(settings.kafka.partitions))
     with _refusals_in_one_line():
-        await store.check_partitions(settings.kafka.partitions)
         await check_topics(settings.kafka, SERVICE)
+        await store.check_partitions(settings.kafka.partitions)
         await producer.start()
         try:
             await rebuild_by_hand(_rebuilder(settings, store, producer), store, settings.kafka, wanted)

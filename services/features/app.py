@@ -346,8 +346,10 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
             for each in fetched
         ]
         for event, taken in zip(events, await self._handler.handle(batches), strict=True):
-            if taken:
+            # A round may outlast its assignment, and what was taken in under it may be another's by now.
+            if taken and event.message.value.generation == self._handler.generation:
                 self._progress[TP(event.message.topic, event.message.partition)] = event.message.offset
+            if taken:
                 event.ack()
 
 

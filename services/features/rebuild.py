@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -65,8 +65,12 @@ class Rebuilder:
         *,
         limits: Limits,
         now: Callable[[], str],
+        round_records: int,
         pseudonyms: Pseudonyms = OFF,
     ) -> None:
+        """`round_records`: that the service takes in of a partition's topic, at most, before it waits for
+        acknowledgements."""
+        self._round_records = round_records
         self._store = store
         self._sender = sender
         self._kafka = kafka
@@ -98,8 +102,8 @@ class Rebuilder:
         partitions' records stays told."""
         for partition in range(self._kafka.partitions):
             if partition in owned:
-                if partition not in lost:
-                    REBUILDING.labels(partition).set(0)
+                # One that waits for its turn, too.
+                REBUILDING.labels(partition).set(partition in lost)
             else:
                 REBUILDING.remove(partition)
                 for topic in (TRANSACTIONS.name, OUTCOMES.name):
@@ -164,10 +168,24 @@ class Rebuilder:
             started = time.monotonic()
             log.warning("rebuilding", partition=partition, after=str(reached), up_to=str(target))
             begun = await self._take_in_past(consumer, partition, reached, target)
-            await self._replay(consumer, partition, begun, target, acknowledged)
+            await self._replay(consumer, partition, begun, target, self._sent(inputs, committed, target))
             took = time.monotonic() - started
             records = target.transactions + target.outcomes - reached.transactions - reached.outcomes
             log.warning("rebuilt", partition=partition, records=records, seconds=round(took, 1))
+
+    def _sent(
+        self, inputs: Sequence[TopicPartition], committed: Mapping[TopicPartition, int], target: Position
+    ) -> Position:
+        """Up to where letters and re-sent records are acknowledged for certain: by what the group has committed, and
+        where brokers have forgotten that (they do, of a group that is away for long) by the round that the target lies
+        in. Sent again, an old record would follow its own correction, or count once more."""
+        reached = (target.transactions, target.outcomes)
+        return Position(
+            *(
+                committed[tp] - 1 if tp in committed else max(-1, done - self._round_records)
+                for tp, done in zip(inputs, reached, strict=True)
+            )
+        )
 
     async def _begin(self, partition: int, target: Position) -> Position:
         """Write the first position of a partition that has none; which one it is."""

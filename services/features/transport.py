@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +67,7 @@ class Fetched:
 
 
 PROBE_S = 1.0
-"""For a partition's batch to be fetched: longer than a fetch that waits for records of others."""
+"""For suspects' batches to be fetched: longer than a fetch that waits for records of others."""
 
 
 class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -120,19 +121,24 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             else:
                 await asyncio.sleep(timeout or 0)
             self._suspects += sorted(active_partitions & self._damaged)
+        # All of them are fetched again at the same time.
+        until = time.monotonic() + PROBE_S
         while self._suspects:
             partition = self._suspects.pop()
+            left = max(0.0, until - time.monotonic())
             # One poll for each answer, so that its stamp is of that moment.
-            if partition in active_partitions and (records := await self._fetch_of(consumer, partition, max_records)):
+            if partition in active_partitions and (
+                records := await self._fetch_of(consumer, partition, max_records, left)
+            ):
                 return Fetched(self.seeks, records)
         return Fetched(self.seeks, {})
 
     async def _fetch_of(
-        self, consumer: PacedConsumer, partition: TP, max_records: int | None
+        self, consumer: PacedConsumer, partition: TP, max_records: int | None, patience_s: float
     ) -> Mapping[TP, list[Any]]:
         """What there is of one partition. A suspect's batch has to be fetched once more, for which is waited; where it
         is known that it can't be read, nobody else waits for it."""
-        timeout = 0.0 if partition in self._damaged else PROBE_S
+        timeout = 0.0 if partition in self._damaged else patience_s
         try:
             records: Mapping[TP, list[Any]] = await super()._fetch_records(
                 consumer, {partition}, timeout=timeout, max_records=max_records

@@ -31,6 +31,7 @@ from services.ingestor.sparing import SparingSender
 from services.ingestor.stopping import Stopped
 from shared.kafka.errors import TransientError
 from shared.kafka.producer import ReliableProducer
+from shared.redis_primary import leaving_replicas
 from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging
 from shared.telemetry.operations import OperationsServer, operations_of_job
@@ -50,7 +51,7 @@ async def work(arguments: argparse.Namespace, settings: IngestorSettings, stop: 
         client = httpx.AsyncClient(base_url=settings.simtom.url, headers={"accept-encoding": "identity"})
         await stack.enter_async_context(client)
         source = SimtomSource(client, generator=section.generator, batch_lines=section.batch_lines)
-        redis = Redis.from_url(settings.redis.address, socket_timeout=REDIS_TIMEOUT_S)
+        redis = leaving_replicas(Redis.from_url(settings.redis.address, socket_timeout=REDIS_TIMEOUT_S))
         stack.push_async_callback(redis.aclose)
         if arguments.check:
             _report(await check(settings.kafka, redis, source))

@@ -28,6 +28,7 @@ from services.ingestor.simtom import CustomerScope, Run
 from shared.contracts import topics
 from shared.contracts.events import DeadLetter
 from shared.contracts.headers import REPLAYED_FROM_HEADER
+from shared.contracts.rejections import RejectionReason
 from shared.contracts.transactions import Limits
 from shared.contracts.wire import UNREADABLE
 from shared.kafka.errors import TransientError
@@ -82,6 +83,9 @@ def records_of(
     if len(value) != letter.value_bytes:
         return "kept only in part"
     if letter.partition != NOT_FROM_KAFKA:
+        if letter.reason == RejectionReason.CONFLICT:
+            # Its event has a decision, of another purchase; once that is forgotten, it would get a second one.
+            return "of an event that was decided for another purchase"
         if letter.topic not in topics.BY_NAME or letter.topic == topics.DEAD_LETTERS.name:
             return "of an unknown topic"
         key = None if letter.key_base64 is None else base64.b64decode(letter.key_base64)

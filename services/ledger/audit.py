@@ -24,6 +24,7 @@ from aiokafka import TopicPartition
 from services.ledger import chain, checks, warehouse_rows
 from services.ledger.book import READ_IN_ORDER, Book
 from services.ledger.expired import Beginnings, Expired
+from services.ledger.freshness import Began, Freshness
 from services.ledger.log_reader import LogReader
 from services.ledger.settings import LedgerSettings
 from shared.contracts.topics import ALL, DEAD_LETTERS, DECISION_UPDATES, DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
@@ -65,6 +66,7 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
     reader = LogReader(client_arguments(settings.kafka))
     await reader.start()
     try:
+        began = await _began(reader)
         say("waiting for the services to catch up")
         scope, lag = await _settled_ends(reader, settings.ledger.settle_seconds)
         # First the counts, then the ends: whatever was acknowledged by then is below them.
@@ -74,7 +76,7 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
             first = await _beginnings(reader)
             gone = await asyncio.to_thread(_expired, settings, first)
             say("reading the log")
-            book = await _read(reader, ends, scope, settings, gone, say)
+            book = await _read(reader, ends, scope, settings, gone, began, say)
             if await _beginnings(reader) == first:
                 break
             say("retention has moved on: once more")
@@ -101,6 +103,11 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
     ]
     records = {topic: len(places) for topic, places in book.records.items()}
     return Audit(findings, lag, records, len(answers), answers_gone, gone.records, chains)
+
+
+async def _began(reader: LogReader) -> Began:
+    ends = await reader.ends(OUTCOMES.name)
+    return Began(time.time_ns() // 1_000_000, {place.partition: end for place, end in ends.items()})
 
 
 async def _beginnings(reader: LogReader) -> dict[tuple[str, int], int]:
@@ -138,9 +145,17 @@ async def _settled_ends(
     return ends, {group: count for group, count in lag.items() if count}
 
 
-async def _read(reader: LogReader, ends: Ends, scope: Ends, settings: LedgerSettings, gone: Expired, say: Say) -> Book:
-    erased = await asyncio.to_thread(_erased, settings)
-    book = Book(settings.kafka.partitions, _by_place(scope.values()), settings.privacy.pseudonyms(), erased, gone)
+async def _read(
+    reader: LogReader, ends: Ends, scope: Ends, settings: LedgerSettings, gone: Expired, began: Began, say: Say
+) -> Book:
+    book = Book(
+        settings.kafka.partitions,
+        _by_place(scope.values()),
+        settings.privacy.pseudonyms(),
+        await asyncio.to_thread(_erased, settings),
+        gone,
+        freshness=Freshness(began),
+    )
     for topic in READ_IN_ORDER:
         count = 0
         async for record in reader.read(ends[topic]):

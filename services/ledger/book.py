@@ -200,7 +200,7 @@ class Book:
         known = Known(record.offset, event_id_of(body), day, bool(body["defaulted"]))
         self._note(record, known.event_id, body)
         self.outcomes[customer_id].append(known)
-        self.freshness.outcome(record.partition, record.offset, record.timestamp)
+        self.freshness.outcome(record.partition, record.offset, record.timestamp, record.timestamp_type)
 
     def _vector(self, record: ConsumerRecord, place: Place) -> None:
         body = json.loads(record.value)

@@ -201,6 +201,7 @@ def recomputed_features(book: Book) -> Finding:
     finding.violations.extend(book.mismatches)
     finding.violations.extend(book.freshness.stale)
     finding.not_checkable.extend(book.not_checkable)
+    finding.not_checkable.extend(book.freshness.not_checkable)
     finding.not_checkable.extend(f"{event_id}: its purchase is gone" for event_id in sorted(book.asked))
     return finding
 

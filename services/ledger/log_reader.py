@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from shared.kafka.connection import SILENCE_SECONDS
 from shared.kafka.errors import TransientError
 from shared.kafka.groups import committed
 
@@ -19,6 +20,8 @@ Ends = Mapping[TopicPartition, int]
 CATCH_UP_POLL_SECONDS = 0.25
 TOPIC_SECONDS = 15
 """For the brokers to say where a topic lies; they may be starting."""
+POSITION_SECONDS = 0.5
+"""For the client to find a position again that the brokers don't know: the other partitions wait meanwhile."""
 
 
 class LogReader:
@@ -82,25 +85,56 @@ class LogReader:
                 return lag
             await asyncio.sleep(CATCH_UP_POLL_SECONDS)
 
-    async def read(self, ends: Ends) -> AsyncIterator[ConsumerRecord]:
-        """All records below `ends`, in the order of their offsets within each partition."""
-        wanted = {partition: end for partition, end in ends.items() if end > 0}
-        if not wanted:
-            return
-        self._consumer.assign(list(wanted))
-        beginnings = await self._consumer.beginning_offsets(list(wanted))
-        wanted = {partition: end for partition, end in wanted.items() if end > beginnings[partition]}
-        self._consumer.assign(list(wanted))
-        for partition in wanted:
-            self._consumer.seek(partition, beginnings[partition])
-        open_partitions = set(wanted)
-        while open_partitions:
-            batches = await self._consumer.getmany(timeout_ms=500, max_records=5000)
-            for partition, records in batches.items():
-                for record in records:
-                    if record.offset < wanted[partition]:
-                        yield record
-            for partition in list(open_partitions):
-                if await self._consumer.position(partition) >= wanted[partition]:
-                    open_partitions.discard(partition)
-                    self._consumer.pause(partition)
+    def read(self, ends: Ends) -> AsyncIterator[ConsumerRecord]:
+        """All records below `ends`, in the order of their offsets within each partition. Raises TransientError where
+        nothing comes any more, and some should."""
+        return records_below(self._consumer, ends)
+
+
+async def records_below(
+    consumer: AIOKafkaConsumer, ends: Ends, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[ConsumerRecord]:
+    """As `LogReader.read`. `clock`: seconds."""
+    wanted = {partition: end for partition, end in ends.items() if end > 0}
+    if not wanted:
+        return
+    consumer.assign(list(wanted))
+    beginnings = await consumer.beginning_offsets(list(wanted))
+    wanted = {partition: end for partition, end in wanted.items() if end > beginnings[partition]}
+    consumer.assign(list(wanted))
+    for partition in wanted:
+        consumer.seek(partition, beginnings[partition])
+    reached = {partition: beginnings[partition] for partition in wanted}
+    open_partitions = set(wanted)
+    heard = clock()
+    while open_partitions:
+        moved = False
+        batches = await consumer.getmany(timeout_ms=500, max_records=5000)
+        for partition, records in batches.items():
+            for record in records:
+                if record.offset < wanted[partition]:
+                    yield record
+        for partition in list(open_partitions):
+            position = await _position(consumer, partition)
+            # One that went back is that of a log that lost its end, and no step on.
+            if position > reached[partition]:
+                reached[partition], moved = position, True
+            if position >= wanted[partition]:
+                open_partitions.discard(partition)
+                consumer.pause(partition)
+        # After the records were handed over: whoever takes long over them isn't the brokers' silence.
+        if moved or batches:
+            heard = clock()
+        elif clock() - heard > SILENCE_SECONDS:
+            silent = sorted(f"{at.topic}-{at.partition} (at {reached[at]} of {wanted[at]})" for at in open_partitions)
+            raise TransientError(f"no records of {', '.join(silent)} for {SILENCE_SECONDS:.0f} s")
+
+
+async def _position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
+    """-1: it has none now. The client would wait for one for as long as the brokers are away."""
+    try:
+        async with asyncio.timeout(POSITION_SECONDS):
+            position: int = await consumer.position(partition)
+            return position
+    except TimeoutError:
+        return -1

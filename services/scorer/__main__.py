@@ -135,8 +135,12 @@ async def work(
             patient,
             settings.kafka,
             ttl_s=section.claim_ttl_seconds,
-            settle_s=section.publish_timeout_ms / 1000,
+            settle_s=2 * section.publish_timeout_ms / 1000,  # the purchase first, then its decision
             debts_s=section.debt_days * 86_400,
+        )
+        heartbeat = Heartbeat()
+        admission = Admission(
+            most=section.max_in_flight, within_s=section.answer_within_ms / 1000, late_s=heartbeat.late_s
         )
         door = StreamDoor(
             decider,
@@ -147,9 +151,9 @@ async def work(
             chunk_records=section.chunk_records,
             refusals=RefusalLimit(section.max_refused_share, section.refusals_per_minute),
             halt_seconds=section.halt_seconds,
-            keep_partition=pseudonyms.on,
             limiter=limiter,
             judged_for_s=section.claim_ttl_seconds,
+            quiet=lambda: admission.quiet,
             tracing=tracing,
         )
         confirm = PartitionGuard(states, partitions).confirm
@@ -177,6 +181,7 @@ async def work(
             pseudonyms=pseudonyms,
             judged_for_s=section.claim_ttl_seconds,
             limiter=limiter,
+            behind_s=section.states_behind_seconds,
         )
         consumer = BatchConsumer(
             settings.kafka, service=SERVICE, topics=[topics.FEATURES.name], max_records=section.batch_records
@@ -200,10 +205,6 @@ async def work(
             ),
             customers=Customers(states, confirm, partitions=partitions, pseudonyms=pseudonyms),
             models=Models(registry, library, reloader),
-        )
-        heartbeat = Heartbeat()
-        admission = Admission(
-            most=section.max_in_flight, within_s=section.answer_within_ms / 1000, late_s=heartbeat.late_s
         )
         rest_door = Door(
             access,

@@ -37,6 +37,8 @@ FIRST = 32
 BUSY_S = 0.025
 """How late the event loop has to be to count as busy: longer than a chunk of the stream usually holds it up."""
 BEAT_S = 0.01
+QUIET_S = 5.0
+"""Without a request, after which none is expected at any moment."""
 FORGOTTEN_S = 30.0
 MOST_CUT = 0.5
 PACE_S = 0.25
@@ -119,6 +121,7 @@ class Admission:
         self._cut_at_s = -math.inf
         self._turned_away_at_s = -math.inf
         """When there was no place for somebody."""
+        self._ended_at_s = -math.inf
         self._pace = Pace(clock())
         self._needed_at_s = clock()
         """When more than half of the places were last in use."""
@@ -127,6 +130,11 @@ class Admission:
     @property
     def limit(self) -> int:
         return int(self._limit)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is in work, nor has been for a while."""
+        return not self._in_work and self._clock() - self._ended_at_s > QUIET_S
 
     def full(self, arrived_s: float) -> bool:
         """Whether there is no place for a request that arrived then."""
@@ -156,6 +164,7 @@ class Admission:
         finally:
             self._learn(arrived_s, of_few=of_few)
             self._in_work -= 1
+            self._ended_at_s = self._clock()
             IN_FLIGHT.set(self._in_work)
 
     def _taken(self, places: int, arrived_s: float) -> bool:

@@ -13,7 +13,7 @@ import structlog
 from services.scorer.checkout import Checkout, Question, Unavailable
 from services.scorer.door import problem_of
 from services.scorer.idempotency import KeyGuard
-from services.scorer.metrics import SERVICE
+from services.scorer.metrics import CHECKOUTS, SERVICE
 from services.scorer.problems import body_of
 from shared.contracts.rejections import MALFORMED, Rejection, RejectionReason
 from shared.contracts.wire import text_of
@@ -74,10 +74,13 @@ class Batch:
                     if away:
                         raise away[0]
                     answers[number] = await self._checkout.decide(alone)
+                    CHECKOUTS.labels("200").inc()
                 except (Rejection, Unavailable) as error:
                     if isinstance(error, Unavailable) and error.reason == "kafka-unavailable":
                         away.append(error)
-                    answers[number] = body_of(problem_of(error))
+                    problem = problem_of(error)
+                    CHECKOUTS.labels(str(problem.status)).inc()
+                    answers[number] = body_of(problem)
 
         await asyncio.gather(*(work() for _ in range(min(AT_ONCE, len(purchases)))))
         return answers

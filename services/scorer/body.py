@@ -26,8 +26,7 @@ async def read_body(request: Request, max_bytes: int, max_seconds: float) -> byt
     """
     _check_content_type(request.headers.get("content-type"))
     packed = _is_packed(request.headers.getlist("content-encoding"))
-    announced = request.headers.get("content-length")
-    too_large = announced is not None and announced.isdigit() and int(announced) > max_bytes
+    too_large = (announced_bytes(request) or 0) > max_bytes
     if too_large and "expect" in request.headers:  # nothing was sent yet, nor will be
         raise _too_large(max_bytes)
     received, spilt = bytearray(), 0
@@ -48,6 +47,12 @@ async def read_body(request: Request, max_bytes: int, max_seconds: float) -> byt
     if too_large:
         raise _too_large(max_bytes)
     return _unpack(bytes(received), max_bytes) if packed else bytes(received)
+
+
+def announced_bytes(request: Request) -> int | None:
+    """The body's length, where its head tells it."""
+    announced = request.headers.get("content-length")
+    return int(announced) if announced is not None and announced.isdigit() else None
 
 
 def _is_whole(request: Request) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from services.scorer.metrics import SERVICE
-from shared.contracts.topics import DECISIONS
+from shared.contracts.topics import DECISIONS, FEATURES
 from shared.deciding.onnx_model import OnnxModel
 from shared.feature_state import FeatureStateStore, PartitionCountMismatch
 from shared.kafka.admin import check_topics, retention_ms
@@ -29,7 +29,7 @@ async def check(
         return "ok"
 
     async def redis() -> str:
-        await states.check_partitions(kafka.partitions)
+        await states.compare_partitions(kafka.partitions)
         return "ok"
 
     async def model() -> str:
@@ -40,20 +40,23 @@ async def check(
         return f"ok ({version})"
 
     async def claims() -> str:
-        return await _outlived(kafka, claim_ttl_s) or "ok"
+        return await _outlived(kafka, claim_ttl_s) or f"ok{_but(await _too_short(kafka, claim_ttl_s))}"
 
     probes = {"kafka": brokers, "redis": redis, "model": model, "claims": claims}
     return {name: await _try(probe) for name, probe in probes.items()}
 
 
 async def tell_of_claims_that_outlive_their_topic(kafka: KafkaSettings, claim_ttl_s: int) -> None:
-    """Log an error where what Redis loses couldn't all be restored. No reason not to start: nothing is lost yet."""
+    """Log an error where what Redis loses couldn't all be restored, and a warning where a vector may outlive its claim.
+    No reason not to start: nothing is lost yet, nor decided twice."""
     try:
-        wrong = await _outlived(kafka, claim_ttl_s)
+        wrong, short = await _outlived(kafka, claim_ttl_s), await _too_short(kafka, claim_ttl_s)
     except TransientError:
         return  # said by everything else
     if wrong is not None:
         log.error("claims_outlive_their_topic", error=wrong)
+    if short is not None:
+        log.warning("vectors_outlive_claims", detail=short)
 
 
 async def _outlived(kafka: KafkaSettings, claim_ttl_s: int) -> str | None:
@@ -65,6 +68,22 @@ async def _outlived(kafka: KafkaSettings, claim_ttl_s: int) -> str | None:
         f"{DECISIONS.name} keeps records for {kept_ms // 1000} s (its retention.ms), less than"
         f" SCORER__CLAIM_TTL_SECONDS, {claim_ttl_s}"
     )
+
+
+async def _too_short(kafka: KafkaSettings, claim_ttl_s: int) -> str | None:
+    """None, or what may happen where claims are forgotten before the vectors that they were made for."""
+    kept_ms = await retention_ms(kafka, FEATURES.name)
+    if kept_ms is None or 0 <= kept_ms <= claim_ttl_s * 1000:
+        return None
+    kept = "for ever" if kept_ms < 0 else f"for {kept_ms // 1000} s"
+    return (
+        f"{FEATURES.name} keeps vectors {kept}, claims live for {claim_ttl_s} s (SCORER__CLAIM_TTL_SECONDS): an event"
+        " of a checkout is decided twice where its vector comes later than that"
+    )
+
+
+def _but(warning: str | None) -> str:
+    return "" if warning is None else f", but {warning}"
 
 
 async def _try(probe: Callable[[], Awaitable[str]]) -> str:

@@ -8,11 +8,13 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import structlog
 
 from services.scorer.claims import ANY_BODY, Claim, IndexIncomplete
 from services.scorer.cohorts import Cohorts
 from services.scorer.decider import Clock, Decider, utc_now
+from services.scorer.following import BEHIND_S, Following
 from services.scorer.idempotency import quietly
 from services.scorer.limiter import Limiter
 from services.scorer.metrics import CLAIMS, SERVICE
@@ -110,11 +112,13 @@ class Checkout:
         pseudonyms: Pseudonyms = OFF,
         limiter: Limiter | None = None,
         judged_for_s: int = JUDGED_FOR_S,
+        behind_s: float = BEHIND_S,
     ) -> None:
-        """`judged_for_s` as in `Reserving`."""
+        """`judged_for_s` as in `Reserving`. `behind_s`: what states may lack before the fallback decides."""
         self._ports = ports
         self._decider = decider
-        self._reserving = Reserving(decider, ports.exposures, limiter, clock, judged_for_s=judged_for_s)
+        self._reserving = Reserving(decider, ports.exposures, limiter, judged_for_s=judged_for_s)
+        self._following = Following(behind_s)
         self._cohorts = Cohorts()
         self._rounds = Rounds(ports, self._reserving)
         self._limits = limits
@@ -231,6 +235,7 @@ class Checkout:
             raise Rebuilding(f"partition {partition}")
         if sighting is Sighting.DUPLICATE:
             return _same_body(await self._decided_by_stream(transaction.event_id), accepted), False
+        self._following.check(partition, position.transactions)
         as_of = AsOf(transactions=position.transactions, outcomes=position.outcomes)
         vector = make_vector(state, accepted, as_of, now)
         decision = await self._rounds.decide.ask((addressed.placed, vector))
@@ -262,9 +267,8 @@ class Checkout:
         """Returns once the topic holds the claim's bytes, with the marking of it, under way. Raises Unavailable."""
         if not reserved and not await self._held(addressed.placed, claim):
             raise Unavailable("limit-reached", "it was approved before, and the limit has no room for it any more")
-        partition = addressed.partition if self._pseudonyms.on else None
-        record = decision_record(claim, traceparent, partition, exposure=addressed.placed[2].text())
-        await self._send(addressed.purchase)
+        record = decision_record(claim, traceparent, addressed.partition, exposure=addressed.placed[2].text())
+        await self._send_purchase(addressed)
         settling = self._rounds.settle.ask((addressed.placed, claim))
         try:
             place = await self._send(record)
@@ -307,10 +311,14 @@ class Checkout:
         vector = make_vector(nobody, accepted, NOTHING_READ, now, VectorState.REBUILDING)
         circumstances = self._reserving.without_past()
         [decision] = self._decider.decide([vector], "rest", degraded=degraded, circumstances=circumstances)
-        await self._send(addressed.purchase)
+        await self._send_purchase(addressed)
         self._reserving.note(addressed.placed, decision)
         _count(decision)
         return encode(decision)
+
+    async def _send_purchase(self, addressed: _Addressed) -> None:
+        place = await self._send(addressed.purchase)
+        self._following.published(addressed.partition, place.offset)
 
     async def _send(self, record: OutgoingRecord) -> Any:
         """Its place, once its topic has it."""
@@ -342,12 +350,20 @@ async def _done(step: Awaitable[None], claim: Claim) -> bool:
 
 def _same_body(claim: Claim, accepted: AcceptedTransaction) -> Claim:
     """The claim, if it was made for this purchase; raises `Rejection` (conflict) otherwise."""
-    unknown = claim.fingerprint == ANY_BODY
-    if not (claim.about().is_of(accepted.transaction) if unknown else claim.fingerprint == accepted.fingerprint):
+    if not _is_of(claim, accepted):
         CLAIMS.labels("rest", "conflict").inc()
         raise _conflict()
     CLAIMS.labels("rest", "lost" if claim.published else "repaired").inc()
     return claim
+
+
+def _is_of(claim: Claim, accepted: AcceptedTransaction) -> bool:
+    if claim.fingerprint != ANY_BODY:
+        return claim.fingerprint == accepted.fingerprint
+    try:
+        return claim.about().is_of(accepted.transaction)
+    except msgspec.DecodeError:
+        return False  # a record that is no decision, restored by an earlier release: nobody can be answered with it
 
 
 def _conflict() -> Rejection:

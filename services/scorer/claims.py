@@ -71,14 +71,15 @@ for i = 1, #KEYS do
   end
   if marked then
     redis.call('PEXPIRE', KEYS[i], ARGV[1])
-  else
+  elseif not held or string.sub(held, 1, 1) ~= 'p' or string.sub(held, HEAD) == string.sub(ARGV[i + 1], HEAD - 1) then
     redis.call('SET', KEYS[i], 'p' .. ARGV[i + 1], 'PX', ARGV[1])
   end
 end
-"""
+""".replace("HEAD", str(HEAD_BYTES + 1))
 """KEYS: claims. ARGV: time to live in milliseconds, claims without their state. One that is there as it was claimed is
 changed where it stands: written again, it would be in Redis' log twice. A user of an earlier release may only do that:
-a mark that fails would have the stream produce its decision again and again."""
+a mark that fails would have the stream produce its decision again and again. Where another decision is held, the event
+was claimed twice, after a loss: that one gives way unless it is published, and others are answered with it."""
 
 
 class IndexIncomplete(TransientError):
@@ -183,7 +184,7 @@ class ClaimStore:
 
     async def mark_published(self, claims: Sequence[Claim], offsets: Mapping[int, int]) -> None:
         """Note that the topic acknowledged them; their time to live counts from now, like that of a restored claim. One
-        that is gone meanwhile is written again.
+        that is gone meanwhile is written again, unless another published decision has taken its place.
 
         `offsets`: by partition, the greatest of their records. Every record before has its claim in Redis already, and
         its log has it before this note: a claim is written before its decision is sent.

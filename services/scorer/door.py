@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Scope as AsgiScope
 
 from services.scorer.admission import Admission, Overloaded
-from services.scorer.body import read_body
+from services.scorer.body import announced_bytes, read_body
 from services.scorer.checkout import Question, Unavailable
 from services.scorer.idempotency import HEADER, InFlight, check_key
 from services.scorer.keys import Access, Caller, Scope
@@ -27,6 +27,9 @@ from shared.contracts.rejections import Rejection, RejectionReason
 RETRY_AFTER_S = 1
 DEADLINE_HEADER = "Deadline-Ms"
 LONGEST_DEADLINE_MS = 60_000
+MOST_OF_CALLER_BYTES, MOST_ARRIVING_BYTES = 33_554_432, 134_217_728
+"""Of bodies that are on their way, by what they announce, else by what they may have: eight of the largest batches of a
+caller, and a quarter of what the container of a scorer may hold for all of them."""
 OUR_SHARE = 0.8
 """Of a deadline. The rest is for a pause of ours, in which we can't even say that it is over, and for the way back."""
 _JSON = "application/json"
@@ -65,6 +68,7 @@ class Door:
         self._deadline_s = deadline_s
         self._unfinished: set[asyncio.Future[bytes]] = set()
         self._arriving: Counter[str] = Counter()
+        self._arriving_bytes: Counter[str] = Counter()
         self._buckets = TokenBuckets()
 
     def admit(self, request: Request, *scopes: Scope) -> Caller:
@@ -88,13 +92,24 @@ class Door:
         A body on its way takes no place: a caller's slow line would keep all others out. It costs memory, though.
         """
         self._admission.check(arrived_s(request.scope))
-        if self._arriving[caller.name] >= self._max_arriving:
+        name, expected = caller.name, min(announced_bytes(request) or max_bytes, max_bytes)
+        if self._arriving[name] >= self._max_arriving or not self._has_room(name, expected):
             raise Overloaded
-        self._arriving[caller.name] += 1
+        self._arriving[name] += 1
+        self._arriving_bytes[name] += expected
         try:
             return await read_body(request, max_bytes, self._read_seconds)
         finally:
-            self._arriving[caller.name] -= 1
+            self._arriving[name] -= 1
+            self._arriving_bytes[name] -= expected
+
+    def _has_room(self, caller: str, expected: int) -> bool:
+        """A caller's first one always has."""
+        of_caller = self._arriving_bytes[caller]
+        if not of_caller:
+            return True
+        total = self._arriving_bytes.total()
+        return of_caller + expected <= MOST_OF_CALLER_BYTES and total + expected <= MOST_ARRIVING_BYTES
 
     async def body_or_nothing(self, request: Request, caller: Caller, max_bytes: int) -> bytes:
         """The same, where a call makes sense without one."""
@@ -181,8 +196,9 @@ def idempotency_key(request: Request) -> str | None:
 
 
 @contextmanager
-def counted() -> Iterator[None]:
-    """A checkout, by what it is answered. One that is cut off is answered nothing."""
+def counted(*, one_by_one: bool = False) -> Iterator[None]:
+    """A checkout, by what it is answered. One that is cut off is answered nothing. `one_by_one`: purchases of a batch
+    that is answered are counted where each of them is."""
     try:
         yield
     except Problem as problem:
@@ -191,7 +207,8 @@ def counted() -> Iterator[None]:
     except Exception:
         CHECKOUTS.labels("500").inc()
         raise
-    CHECKOUTS.labels("200").inc()
+    if not one_by_one:
+        CHECKOUTS.labels("200").inc()
 
 
 def acts_on_all(caller: Caller) -> bool:

@@ -28,11 +28,9 @@ class _Address(msgspec.Struct, gc=False):
 _ADDRESS = msgspec.json.Decoder(_Address)
 
 
-def decision_record(
-    claim: Claim, traceparent: str | None = None, partition: int | None = None, *, exposure: str
-) -> OutgoingRecord:
-    """The claimed decision, its bytes unchanged, whoever claimed it. `partition`: that of the purchase, where the
-    decision knows the customer by a pseudonym, whose own partition would be another. `exposure`: what the purchase adds
+def decision_record(claim: Claim, traceparent: str | None, partition: int, *, exposure: str) -> OutgoingRecord:
+    """The claimed decision, its bytes unchanged, whoever claimed it. `partition`: that of the purchase, which the
+    decision's own key doesn't give where it knows the customer by a pseudonym. `exposure`: what the purchase adds
     to what the customer owes, for when the accounts have to be restored: a decision doesn't tell its terms."""
     address = _ADDRESS.decode(claim.decision)
     headers = cloud_event(

@@ -9,7 +9,7 @@ from dataclasses import replace
 import msgspec
 
 from services.scorer.claims import Claim
-from services.scorer.decider import Clock, Decider, utc_now
+from services.scorer.decider import Decider
 from services.scorer.limiter import Limiter
 from services.scorer.ports import Exposures
 from shared.contracts.events import Decision, FeatureVector, Reason, Transaction, Verdict
@@ -38,7 +38,6 @@ class Reserving:
         decider: Decider,
         exposures: Exposures,
         limiter: Limiter | None = None,
-        clock: Clock = utc_now,
         *,
         judged_for_s: int = JUDGED_FOR_S,
     ) -> None:
@@ -47,7 +46,6 @@ class Reserving:
         self._decider = decider
         self._exposures = exposures
         self._limiter = limiter or Limiter()
-        self._clock = clock
         self._judged_for_ms = judged_for_s * 1000
 
     async def decide(self, vectors: Sequence[tuple[Placed, FeatureVector]], channel: Channel) -> list[Decision]:
@@ -58,7 +56,7 @@ class Reserving:
         if not wanted:
             return decisions
         placed = [vectors[i][0] for i in wanted]
-        granted = await self._exposures.reserve(placed, self._limit_cents(), self._now_ms())
+        granted = await self._exposures.reserve(placed, self._limit_cents())
         beyond = [i for i, within in zip(wanted, granted, strict=True) if not within]
         if beyond:
             over = replace(circumstances, over_limit=True)
@@ -81,12 +79,12 @@ class Reserving:
         others may have taken its place. Raises TransientError."""
         if self._standing(claim) == Standing.RELEASED:
             return True
-        return (await self._exposures.reserve([placed], self._limit_cents(), self._now_ms()))[0]
+        return (await self._exposures.reserve([placed], self._limit_cents()))[0]
 
     async def take_back(self, placed: Sequence[Placed]) -> None:
         """What was reserved, and can't be claimed: the accounts may have been empty ones, and what is owed is about to
         be restored. Raises TransientError."""
-        await self._exposures.take_back(placed, self._now_ms())
+        await self._exposures.take_back(placed)
 
     def without_past(self) -> Circumstances:
         """What the limiter holds, for a decision that knows nothing of the customer: none of these is approved by
@@ -105,9 +103,6 @@ class Reserving:
     def _limit_cents(self) -> int | None:
         limit = self._decider.policy.exposure
         return None if limit is None else limit.limit_cents
-
-    def _now_ms(self) -> int:
-        return int(self._clock().timestamp() * 1000)
 
 
 class _Told(msgspec.Struct):

@@ -22,6 +22,7 @@ from services.scorer.claims import (
     INDEXED,
     NOTE_SCRIPT,
     UPDATES_MARK,
+    About,
     Claim,
 )
 from services.scorer.metrics import RESTORED
@@ -46,7 +47,7 @@ LOCK = "decisions:restoring"
 LOCK_MS = 15_000
 """Renewed with each batch. Who holds it and dies keeps the others waiting for so long."""
 
-MARGIN_S, LONGEST_SETTLE_S = 0.5, 3.0
+MARGIN_S, LONGEST_SETTLE_S = 0.5, 5.0
 """Waited on top of what a checkout may take to publish, but no longer in all: what was claimed before the loss has
 reached the topic by then, unless Kafka was away as well."""
 
@@ -76,9 +77,10 @@ end
 counts. A claim that is there already knows its purchase as well; that it is published may have been lost."""
 
 
-class _Decided(msgspec.Struct, gc=False):
+class _Decided(About, gc=False):
+    """What every decision tells, of whatever release."""
+
     event_id: str
-    customer_id: str | None = None
 
 
 _DECIDED = msgspec.json.Decoder(_Decided)
@@ -312,7 +314,7 @@ def _restore_account(
     pipe: Any, partition: int, decided: _Decided, record: Any, judged_for_ms: int, now_ms: int
 ) -> None:
     terms = header(record.headers, EXPOSURE_HEADER)
-    if terms is None or decided.customer_id is None:
+    if terms is None:
         return  # decided by a release that kept no accounts
     try:
         reservation = Reservation.parse(decided.event_id, terms)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from services.scorer.following import BEHIND_S
 from shared.contracts.topics import DAY_MS, DECISIONS, FEATURES
 from shared.policy import DEFAULT_POLICY
 from shared.settings import (
@@ -43,7 +44,8 @@ class ScorerSection(Section):
     batch_records: int = Field(default=512, ge=1, le=10_000)
     """Taken from the topic at most at once."""
     chunk_records: int = Field(default=64, ge=1, le=4096)
-    """Decided without a pause at most. Longer makes the stream a little faster and a checkout wait."""
+    """Decided without a pause at most, but for four times as many where no checkout has come for a while. Longer makes
+    the stream faster and a checkout wait."""
     refusals_per_minute: int = Field(default=1000, ge=0)
     """Beyond so many refused vectors in a minute, and beyond the share, bnpl-features is left alone for a while; 0:
     never. A features service of another release would else have all of it in the dead letters."""
@@ -54,6 +56,9 @@ class ScorerSection(Section):
     redis_timeout_ms: int = Field(default=50, ge=1, le=5000)
     """Of each question of a checkout; after it the fallback decides. Usually a millisecond is enough: what takes 50 of
     them is broken, and a checkout page has no time to find out. A machine with too little CPU wants more."""
+    states_behind_seconds: float = Field(default=BEHIND_S, gt=0, le=86_400)
+    """A checkout is answered by the fallback where states lack for longer than this what checkouts brought before: the
+    features service stands still, or has more to do than it can."""
     publish_timeout_ms: int = Field(default=2000, ge=50, le=30_000)
     """How long a checkout waits for Kafka before it is told to ask again; well within the life of what it reserved."""
     max_batch_bytes: int = Field(default=4_194_304, ge=1024, le=67_108_864)

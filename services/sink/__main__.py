@@ -19,6 +19,7 @@ from services.sink import memory
 from services.sink.bigquery import PartitionWriter, Warehouse
 from services.sink.gate import Gate
 from services.sink.lane import SERVICE, Batching, Lane
+from services.sink.letters import LetterReader
 from services.sink.loop import SinkLoop
 from services.sink.pipeline import Rules
 from services.sink.reconcile import reconcile
@@ -30,6 +31,7 @@ from shared.feature_state import FeatureStateStore, PartitionCountMismatch
 from shared.kafka.admin import check_topics
 from shared.kafka.errors import TransientError
 from shared.kafka.watchdog import keep_watch
+from shared.redis_primary import leaving_replicas
 from shared.settings import EXIT_BAD_SETTING, load_settings
 from shared.telemetry import logging, process
 from shared.telemetry.operations import OperationsServer
@@ -53,8 +55,10 @@ async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
     """Run until `stop` is set or something failed that no retry can mend."""
     memory.give_back()
     async with AsyncExitStack() as stack:
-        redis = Redis.from_url(
-            settings.redis.address, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+        redis = leaving_replicas(
+            Redis.from_url(
+                settings.redis.address, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+            )
         )
         stack.push_async_callback(redis.aclose)
         states = FeatureStateStore(redis, pseudonyms=settings.privacy.pseudonyms().mark)
@@ -63,12 +67,13 @@ async def serve(settings: SinkSettings, stop: asyncio.Event) -> None:
         warehouse = Warehouse(
             bigquery_client(settings.bigquery), WriteClients(settings.bigquery), RedisStreamNames(redis), threads
         )
+        letters = LetterReader(settings.kafka, warehouse.client)
         section, rules, tracing = settings.sink, rules_of(settings), tracing_of(SERVICE)
         batching = Batching(section.linger_ms / 1000, section.max_rows, section.buffer_bytes)
 
         def make_lane(owner: SinkLoop, at: TopicPartition) -> Lane:
             writers = [PartitionWriter(warehouse, table, at.topic, at.partition) for table in tables_of(at.topic)]
-            gate = Gate(states, at.partition) if at.topic == topics.TRANSACTIONS.name else None
+            gate = Gate(states, at.partition, letters) if at.topic == topics.TRANSACTIONS.name else None
             end_of_log = functools.partial(owner.end_of_log, at)
             return Lane(at.topic, at.partition, writers, rules, batching, threads, end_of_log, gate, tracing)
 
@@ -109,9 +114,9 @@ async def prepared(settings: SinkSettings) -> None:
 async def check(settings: SinkSettings, _: asyncio.Event) -> None:
     """Try Redis, the topics and the warehouse once."""
     states = FeatureStateStore.connect(settings.redis.address, pseudonyms=settings.privacy.pseudonyms().mark)
-    await states.check_partitions(settings.kafka.partitions)
-    await states.close()
     await check_topics(settings.kafka, SERVICE)
+    await states.compare_partitions(settings.kafka.partitions)
+    await states.close()
     await prepared(settings)
     log.info("check_passed")
 

@@ -17,14 +17,23 @@ class RefusalIndex(Protocol):
 
     async def position(self, partition: int) -> Position: ...
     async def refused_between(self, partition: int, low: int, high: int) -> set[int]: ...
+    async def remembers_refusals(self, partition: int, low: int) -> bool: ...
+
+
+class RefusalLetters(Protocol):
+    """What their letters tell (`services.sink.letters.LetterReader`)."""
+
+    async def between(self, partition: int, low: int, high: int) -> frozenset[int]: ...
 
 
 class Gate:
     """Of one partition of bnpl-transactions."""
 
-    def __init__(self, index: RefusalIndex, partition: int) -> None:
+    def __init__(self, index: RefusalIndex, partition: int, letters: RefusalLetters | None = None) -> None:
+        """`letters`: asked where the index doesn't know. None: nobody is."""
         self._index = index
         self._partition = partition
+        self._letters = letters
 
     async def judged_up_to(self) -> int:
         """The last offset that was judged; -1: none. Raises TransientError."""
@@ -35,7 +44,18 @@ class Gate:
 
         Raises TransientError, also where the states were lost between the two questions: the answer would be empty.
         """
-        refused = await self._index.refused_between(self._partition, low, high)
+        refused = frozenset(await self._index.refused_between(self._partition, low, high))
+        # In this order: what is forgotten between the two questions counts as forgotten before.
+        if self._letters is not None and not await self._index.remembers_refusals(self._partition, low):
+            refused |= await self._letters.between(self._partition, low, high)
         if await self.judged_up_to() < high:
             raise TransientError(f"the features' position of partition {self._partition} went back")
-        return frozenset(refused)
+        return refused
+
+    async def refused_before(self, low: int) -> frozenset[int]:
+        """Offsets from `low` on that have letters, of what was judged until now: whatever it was refused for, and by
+        whichever limits there were then. Raises TransientError."""
+        judged = await self.judged_up_to()
+        if self._letters is None or judged < low:
+            return frozenset()
+        return await self._letters.between(self._partition, low, judged)

@@ -83,6 +83,9 @@ class Lane:
         self._last_rows: dict[int, tuple[str, int]] = {}
         """Offset of a table's last row: the table, and when the row says that its record came to Kafka. Until the
         record itself, or a later one, was seen."""
+        self._refused_before: frozenset[int] = frozenset()
+        """Of what is to be written, the offsets that had letters when the lane was opened. Our limits may be others
+        than those by which they were refused."""
         self._end = 0
         """Where the log ended when the lane was opened."""
         self._mismatched = False
@@ -164,6 +167,8 @@ class Lane:
                 f"the warehouse holds offset {max(highest)} of {self.topic}-{self.partition}, which ends at "
                 f"{self._end}: it belongs to another Kafka, or that one was made anew, services/sink/README.md"
             )
+        if self._gate is not None:
+            self._refused_before = await self._gate.refused_before(min(highest) + 1)
         self._buffer.clear()
         self._bytes = 0
         self._last_rows = {
@@ -217,7 +222,7 @@ class Lane:
             return frozenset()
         refused = await patiently(lambda: gate.refused(low, high), self._closing)
         self._awaits_verdict = False
-        return refused
+        return None if refused is None else refused | self._refused_before
 
     def _settle(self, records: Sequence[StampedRecord], built: Built) -> None:
         for record in records:

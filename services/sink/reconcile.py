@@ -1,8 +1,9 @@
 """Does each record have exactly one row? Log and warehouse, compared record by record.
 
 Up to the offsets that the sink has committed: what lies behind them must be in the warehouse. Read in windows, so that
-memory grows with the faults alone, of which the offsets are kept. The answers come from the sink's own pipeline; `make
-ledger` asks the same with code that shares nothing with it.
+memory grows with the faults and the refusals alone, of which the offsets are kept. Who was refused, letters tell
+(`verdicts`); the other answers come from the sink's own pipeline. `make ledger` asks the same with code that shares
+nothing with it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import functools
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -21,12 +21,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 from google.cloud import bigquery
 
-from services.sink.gate import Gate, RefusalIndex
-from services.sink.lane import SERVICE
-from services.sink.pipeline import Rules, arrived_in, build
+from services.sink.gate import RefusalIndex
+from services.sink.group_reader import group_reader
+from services.sink.letters import LetterReader
+from services.sink.pipeline import Rules, arrived_in
+from services.sink.verdicts import Verdicts
 from shared.contracts import topics
 from shared.contracts.log import StampedRecord, size_of
-from shared.kafka.connection import SILENCE_SECONDS, client_arguments
+from shared.kafka.connection import SILENCE_SECONDS
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 from shared.warehouse.clients import RETRY
@@ -122,39 +124,14 @@ async def reconcile(
     TransientError, or what the clients raise."""
     balances: list[Balance] = []
     since_ms = None if days is None else int((time.time() - days * 86_400) * 1000)
+    verdicts = Verdicts(rules, index, await LetterReader(kafka, client).all())
     async with group_reader(kafka) as consumer:
         for topic in topics.ALL:
             for number in range(rules.partitions):
                 at = TopicPartition(topic.name, number)
-                read = functools.partial(_partition, consumer, at, client, index, rules, since_ms)
+                read = functools.partial(_partition, consumer, at, client, verdicts, since_ms)
                 balances += await _undisturbed(consumer, at, read)
     return balances
-
-
-@asynccontextmanager
-async def group_reader(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
-    """For partitions assigned by hand: it doesn't join the sink's group, it only reads its offsets."""
-    consumer = AIOKafkaConsumer(
-        **client_arguments(kafka),
-        group_id=f"flit-{SERVICE}",
-        enable_auto_commit=False,
-        fetch_max_wait_ms=50,
-        # What retention takes on the way is an error: passed over, all rows up to the log's end would seem made up.
-        auto_offset_reset="none",
-    )
-    await consumer.start()
-    try:
-        yield consumer
-    finally:
-        await consumer.stop()
-
-
-async def refusals_between(index: RefusalIndex, at: TopicPartition, low: int, high: int) -> frozenset[int]:
-    """Offsets in [low, high) that were refused because of state. Raises TransientError, also where the states are being
-    rebuilt: who was refused isn't known then, and a row of such a record could not be taken back."""
-    if at.topic != topics.TRANSACTIONS.name or low >= high:
-        return frozenset()
-    return await Gate(index, at.partition).refused(low, high - 1)
 
 
 async def _undisturbed(
@@ -174,8 +151,7 @@ async def _partition(
     consumer: AIOKafkaConsumer,
     at: TopicPartition,
     client: bigquery.Client,
-    index: RefusalIndex,
-    rules: Rules,
+    verdicts: Verdicts,
     since_ms: int | None,
 ) -> list[Balance]:
     consumer.assign([at])
@@ -185,7 +161,7 @@ async def _partition(
         first = min(end, newest if recent is None else max(first, recent.offset))
     tables = tables_of(at.topic)
     balances = {table: Balance(table.id, at.topic, at.partition, first, end, max(0, newest - end)) for table in tables}
-    async for window in compared(consumer, at, client, index, rules, first, end):
+    async for window in compared(consumer, at, client, verdicts, first, end):
         for table, balance in balances.items():
             balance.add(window.accounts[table])
         del window
@@ -204,8 +180,7 @@ async def compared(
     consumer: AIOKafkaConsumer,
     at: TopicPartition,
     client: bigquery.Client,
-    index: RefusalIndex,
-    rules: Rules,
+    verdicts: Verdicts,
     first: int,
     end: int,
 ) -> AsyncIterator[Window]:
@@ -214,7 +189,7 @@ async def compared(
     consumer.seek(at, first)
     low = first
     async for records, high in windows(consumer, at, end):
-        window = await _compared(at, client, index, rules, records, low, high)
+        window = await _compared(at, client, verdicts, records, low, high)
         del records  # else two windows are held while the next one is read: so for whoever goes through them, too
         yield window
         del window
@@ -224,23 +199,21 @@ async def compared(
 async def _compared(
     at: TopicPartition,
     client: bigquery.Client,
-    index: RefusalIndex,
-    rules: Rules,
+    verdicts: Verdicts,
     records: Sequence[StampedRecord],
     low: int,
     high: int,
 ) -> Window:
-    refused = await refusals_between(index, at, low, high)
-    built = build(at.topic, records, rules, refused)
+    judged = await verdicts.on(at, records, low, high)
     accounts: dict[Table, Balance] = {}
     for table in tables_of(at.topic):
         account = accounts[table] = Balance(table.id, at.topic, at.partition, low, high, 0)
-        account.records, account.refused = len(records), sum(built.refused.values())
+        account.records, account.refused = len(records), judged.refused
         arrived = arrived_in(table)
-        expected = {row["kafka_offset"]: (row.get("event_id"), row[arrived]) for row in built.rows[table]}
-        held = await asyncio.to_thread(_rows, client, table, at, low, high)
-        compare(account, expected, held)
-    return Window(low, high, built.rows, accounts)
+        expected = {row["kafka_offset"]: (row.get("event_id"), row[arrived]) for row in judged.rows[table]}
+        held = await asyncio.to_thread(rows_between, client, table, at, low, high)
+        compare(account, expected, held, judged.optional)
+    return Window(low, high, judged.rows, accounts)
 
 
 async def windows(
@@ -276,7 +249,9 @@ async def _read(consumer: AIOKafkaConsumer, at: TopicPartition, end: int) -> lis
     return window
 
 
-def _rows(client: bigquery.Client, table: Table, at: TopicPartition, low: int, high: int) -> list[tuple[int, Told]]:
+def rows_between(
+    client: bigquery.Client, table: Table, at: TopicPartition, low: int, high: int
+) -> list[tuple[int, Told]]:
     """The table's rows with offsets in [low, high)."""
     has_event = any(column.name == "event_id" for column in table.columns)
     query = (
@@ -299,11 +274,17 @@ def _rows(client: bigquery.Client, table: Table, at: TopicPartition, low: int, h
     return [(row.kafka_offset, (row.event_id, row.arrived_us)) for row in found]
 
 
-def compare(balance: Balance, expected: Mapping[int, Told], held: Sequence[tuple[int, Told]]) -> None:
-    """Enter one window into an account. `expected`: by offset, of each record that should have a row."""
+def compare(
+    balance: Balance,
+    expected: Mapping[int, Told],
+    held: Sequence[tuple[int, Told]],
+    optional: frozenset[int] = frozenset(),
+) -> None:
+    """Enter one window into an account. `expected`: by offset, of each record that should have a row; `optional`: of
+    these, which may as well have none."""
     counts = Counter(offset for offset, _ in held)
     balance.rows += len(held)
-    balance.missing += sorted(expected.keys() - counts.keys())
+    balance.missing += sorted(expected.keys() - counts.keys() - optional)
     balance.doubled += sorted(offset for offset, count in counts.items() if count > 1)
     balance.unexpected += sorted(counts.keys() - expected.keys())
     balance.wrong += sorted({o for o, told in held if o in expected and told != expected[o]})

@@ -1,8 +1,11 @@
 """Mends what doesn't balance: rows that are missing are written from the log, rows too many are deleted.
 
 Window by window: each is read, compared and mended before the next is read, so that memory grows neither with the log
-nor with what is wrong. Only of records below the sink's committed offset, where the running sink has no business: both
-may run at once. Done again after it was interrupted, it goes on with what is still wrong. What an erasure has taken
+nor with what is wrong. Only of records below the sink's committed offset: a sink that goes on from there may run at the
+same time. One that takes a partition over writes what is missing behind a table's last row, so just before rows are
+written it is asked again whether they still are; what comes between that and the writing is there twice, as the next
+comparison says, and the next repair mends that. Done again after it was interrupted, it goes on with what is still
+wrong. Who was refused, letters tell (`verdicts`). What an erasure has taken
 from an event's rows isn't written again; letters don't say whose they are, so after they were repaired an erasure has
 to be run again. A row of a chained table gets the link that it had; one that never was in the chain stays beside it.
 """
@@ -21,13 +24,16 @@ from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
 
-from services.sink import erasure_rows
+from services.sink import erasure_rows, reconcile
 from services.sink.append import OK, AppendConnection, Frozen, freeze
 from services.sink.bigquery import AWAY
 from services.sink.gate import RefusalIndex
+from services.sink.group_reader import group_reader
+from services.sink.letters import LetterReader
 from services.sink.pipeline import Rules
-from services.sink.reconcile import WINDOW, Balance, Window, compared, extent, group_reader
+from services.sink.reconcile import WINDOW, Balance, Window, compared, extent
 from services.sink.relink import relinked
+from services.sink.verdicts import Verdicts
 from shared.contracts import topics
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
@@ -63,10 +69,11 @@ async def repair(
     the rest waits for the next repair.
     """
     mending = _Mending(client, writes)
+    verdicts = Verdicts(rules, index, await LetterReader(kafka, client).all())
     async with group_reader(kafka) as consumer:
         for topic in topics.ALL:
             for number in range(rules.partitions):
-                await _partition(consumer, TopicPartition(topic.name, number), index, rules, mending)
+                await _partition(consumer, TopicPartition(topic.name, number), verdicts, mending)
     if mending.refused:
         raise TransientError(
             f"{len(mending.refused)} batch(es) not taken, run the repair again: "
@@ -77,15 +84,13 @@ async def repair(
     return Repaired(mending.deleted, mending.written)
 
 
-async def _partition(
-    consumer: AIOKafkaConsumer, at: TopicPartition, index: RefusalIndex, rules: Rules, mending: _Mending
-) -> None:
+async def _partition(consumer: AIOKafkaConsumer, at: TopicPartition, verdicts: Verdicts, mending: _Mending) -> None:
     """Once more, from where the log begins by now, where retention has moved on meanwhile."""
     consumer.assign([at])
     while True:
         with contextlib.suppress(OffsetOutOfRangeError):
             first, end, _ = await extent(consumer, at)
-            async for window in compared(consumer, at, mending.client, index, rules, first, end):
+            async for window in compared(consumer, at, mending.client, verdicts, first, end):
                 if not all(account.balanced for account in window.accounts.values()):
                     # Before anything is deleted: a row whose record was gone before it was read is there rightly.
                     if (await consumer.beginning_offsets([at]))[at] > window.low:
@@ -140,12 +145,20 @@ class _Mending:
             ready = await asyncio.to_thread(self._prepared, table, at, rows, too_many)
             self.deleted += await asyncio.to_thread(_delete, self.client, table, at, sorted(too_many))
             if ready is not None:
+                await asyncio.to_thread(self._check_still_missing, table, at, again)
                 self.written += await asyncio.to_thread(_write, self._writes, table, ready)
         except (TransientError, StillBuffered) as error:
             # The other tables and partitions don't wait for this one. The windows behind it do: their rows would be
             # linked to the one before those that are missing still.
             (self.buffered if isinstance(error, StillBuffered) else self.refused).append(str(error))
             self._left.add((at, table))
+
+    def _check_still_missing(self, table: Table, at: TopicPartition, offsets: set[int]) -> None:
+        """Raises TransientError where somebody has written one of them since the comparison. Blocking."""
+        with _transient(table):
+            held = reconcile.rows_between(self.client, table, at, min(offsets), max(offsets) + 1)
+        if came := sorted(offsets.intersection(offset for offset, _ in held)):
+            raise TransientError(f"{table.id}, {at.topic}-{at.partition}: a sink has written {came[0]} meanwhile")
 
     def _prepared(self, table: Table, at: TopicPartition, rows: Sequence[Row], too_many: set[int]) -> _Ready | None:
         """None where there is nothing to write. Blocking. Raises TransientError, RowInvalid."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DAY_MS = 86_400_000
+OLDEST_RECORD_MS = 100 * DAY_MS
+"""Of a record's own time, when a broker gets it: by the time that it is given the brokers keep it."""
 
 DEFAULT_PARTITIONS = 4
 """Of every topic, unless an installation sets another count before its topics are made."""

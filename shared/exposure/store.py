@@ -10,6 +10,7 @@ names stand under their event ids, and are moved when they change.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -42,12 +43,24 @@ up for everybody else."""
 _SAMPLED = 16
 """Entries of such an account that each reservation looks at, and forgets where they are over."""
 
+_NOW = """
+local function now_of(told)
+  if told >= 0 then return told end
+  local clock = redis.pcall('TIME')
+  if clock.err then return -told end
+  return tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+end
+"""
+"""Scorers share accounts, and no clock: one that is ahead by more than a reservation lasts would take those of the
+others for lapsed. Below 0 it is the caller's own, which counts only where a user of an earlier release may not ask."""
+
 _RESERVE = (
     entries.LUA
     + _WAITS_FOR_A_VERDICT
+    + _NOW
     + f"local most, sampled = {MOST_ENTRIES}, {_SAMPLED}"
     + """
-local now, patience, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local now, patience, limit = now_of(tonumber(ARGV[1])), tonumber(ARGV[2]), tonumber(ARGV[3])
 local function open_on(today, cents, day, period, count)
   local due = math.floor((today - day) / period)
   if due >= count then return 0 end
@@ -99,11 +112,11 @@ end
 return granted
 """
 )
-"""KEYS: an account for each purchase. ARGV: now and how long a reservation lasts (milliseconds), the limit (cents;
-below 0: none); then for each purchase its name, event, cents, day, period, instalments, and how long to keep the
-account (milliseconds). Gives 1 or 0 for each. One that holds its reservation already gets it again, but for more than
-it holds: two bodies may come under one event before either is claimed. One that was released has its decision, and
-stays released."""
+"""KEYS: an account for each purchase. ARGV: now (`_NOW`) and how long a reservation lasts (milliseconds), the limit
+(cents; below 0: none); then for each purchase its name, event, cents, day, period, instalments, and how long to keep
+the account (milliseconds). Gives 1 or 0 for each. One that holds its reservation already gets it again, but for more
+than it holds: two bodies may come under one event before either is claimed. One that was released has its decision,
+and stays released."""
 
 _SETTLE = (
     entries.LUA
@@ -128,8 +141,9 @@ limit takes in no more: nothing could change that it is."""
 _TAKE_BACK = (
     entries.LUA
     + _WAITS_FOR_A_VERDICT
+    + _NOW
     + """
-local now, patience = tonumber(ARGV[1]), tonumber(ARGV[2])
+local now, patience = now_of(tonumber(ARGV[1])), tonumber(ARGV[2])
 for i = 1, #KEYS do
   for at = 2 * i + 1, 2 * i + 2 do
     local held = redis.call('HGET', KEYS[i], ARGV[at])
@@ -139,8 +153,8 @@ for i = 1, #KEYS do
 end
 """
 )
-"""KEYS: an account for each purchase. ARGV: now and how long a reservation lasts (milliseconds); for each its name and
-event."""
+"""KEYS: an account for each purchase. ARGV: now (`_NOW`) and how long a reservation lasts (milliseconds); for each its
+name and event."""
 
 _CHANGE = (
     entries.LUA
@@ -166,18 +180,21 @@ Placed = tuple[int, str, Reservation]
 
 class ExposureStore:
     """Every call raises TransientError where Redis is away; whether a write happened is then not known, and the same
-    call may be made again."""
+    call may be made again.
+
+    `now_ms`, milliseconds since 1970: None is now, by Redis' own clock.
+    """
 
     def __init__(self, client: Redis, *, pending_ms: int = PENDING_MS) -> None:
         """`client`: without `decode_responses`."""
         self._redis = client
         self._pending_ms = pending_ms
 
-    async def reserve(self, wanted: Sequence[Placed], limit_cents: int | None, now_ms: int) -> list[bool]:
+    async def reserve(self, wanted: Sequence[Placed], limit_cents: int | None, now_ms: int | None = None) -> list[bool]:
         """Whether each purchase stays within the limit together with what the customer owes on its day, others that
         are being decided included. Atomic for each customer; in order."""
         granted = [False] * len(wanted)
-        head = [now_ms, self._pending_ms, -1 if limit_cents is None else limit_cents]
+        head = [_told(now_ms), self._pending_ms, -1 if limit_cents is None else limit_cents]
 
         async def reserve(numbers: Sequence[int]) -> None:
             arguments: list[Any] = list(head)
@@ -208,12 +225,12 @@ class ExposureStore:
             *(settle(numbers) for numbers in _by_partition([placed for placed, _ in decided]).values())
         )
 
-    async def take_back(self, wanted: Sequence[Placed], now_ms: int) -> None:
+    async def take_back(self, wanted: Sequence[Placed], now_ms: int | None = None) -> None:
         """Reservations that came to nothing. What is settled stays, and so does what waits for a verdict."""
 
         async def take_back(numbers: Sequence[int]) -> None:
             events = [wanted[number][2].event_id for number in numbers]
-            arguments: list[Any] = [now_ms, self._pending_ms]
+            arguments: list[Any] = [_told(now_ms), self._pending_ms]
             arguments += [each for event_id in events for each in (entries.name_of(event_id), event_id)]
             await self._run(_TAKE_BACK, [_key(*wanted[number][:2]) for number in numbers], arguments)
 
@@ -263,6 +280,10 @@ def _by_partition(placed: Sequence[Placed]) -> dict[int, list[int]]:
     for number, (partition, _, _) in enumerate(placed):
         found.setdefault(partition, []).append(number)
     return found
+
+
+def _told(now_ms: int | None) -> int:
+    return -int(time.time() * 1000) if now_ms is None else now_ms
 
 
 def _kept_ms(held: Reservation) -> int:

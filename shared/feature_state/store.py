@@ -30,7 +30,8 @@ from shared.redis_errors import transient
 from shared.redis_primary import leaving_replicas
 
 KEPT_REFUSALS = 100_000
-"""Of the latest ones in each partition. The sink needs them only until it has passed them."""
+"""Of the latest ones in each partition. The sink needs them only until it has passed them; where some were forgotten
+before that (`remembers_refusals`), it asks their letters."""
 
 _COMMIT = """
 local held = redis.call('GET', KEYS[1])
@@ -303,6 +304,18 @@ class FeatureStateStore:
         async with transient():
             members = await self._redis.zrangebyscore(_refused_key(partition), low, high)
         return {int(member) for member in members}  # type: ignore[arg-type]
+
+    async def remembers_refusals(self, partition: int, low: int) -> bool:
+        """Whether none from offset `low` on was forgotten, of those that `refused_between` was asked for before.
+
+        The earliest are forgotten first: where there is an earlier one still, or there are fewer than are kept, none
+        was. Of exactly as many as are kept it can't be told, so that is a no.
+        """
+        key = _refused_key(partition)
+        async with transient():
+            if await self._redis.zrangebyscore(key, "-inf", f"({low}", start=0, num=1):
+                return True
+            return not await self._redis.zrangebyscore(key, low, "+inf", start=KEPT_REFUSALS - 1, num=1)
 
 
 def _elsewhere(partition: int, held: Position, expected: Position) -> Exception:

@@ -28,9 +28,6 @@ Description = Mapping[str, Any]
 LONGEST_SEGMENT_MS = 7 * topics.DAY_MS
 SEGMENTS = 30
 """Of a topic's retention, at least."""
-OLDEST_RECORD_MS = 100 * topics.DAY_MS
-"""Of a record's own time, when a broker gets it (`contracts.transactions.LONGEST_AGO_DAYS`)."""
-
 _SET_FOR_THE_TOPIC = 1
 """The source of a configuration's entry, as the protocol numbers them."""
 
@@ -172,7 +169,7 @@ def _new_topic(topic: topics.Topic, settings: KafkaSettings) -> NewTopic:
             "segment.ms": str(min(LONGEST_SEGMENT_MS, topic.retention_ms // SEGMENTS)),
             "cleanup.policy": "delete",
             # A producer whose clock is years behind: by its own time nothing that it sends would be old.
-            "message.timestamp.before.max.ms": str(OLDEST_RECORD_MS),
+            "message.timestamp.before.max.ms": str(topics.OLDEST_RECORD_MS),
             # An acknowledged record has to outlive one broker, where there is more than one.
             "min.insync.replicas": str(max(1, settings.replication_factor - 1)),
         },

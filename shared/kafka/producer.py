@@ -29,7 +29,7 @@ MAX_BATCH_BYTES = 262_144
 CLOSE_TIMEOUT_S = 15.0
 """Longer than a request in flight can last."""
 
-WORTH_A_BATCH = 32
+WORTH_A_BATCH = 16
 """Records for one partition, from which on they are put into batches here. The client's own way has a future and a turn
 through its queue for each record: some 20 µs, more than the record itself costs. Fewer are left to it, since it puts
 those of several callers together."""

@@ -53,6 +53,8 @@ class Ends(Protocol):
 
     async def of(self, partitions: list[Any]) -> Mapping[Any, int] | None: ...
 
+    async def nothing_between(self, partition: Any, done: int, end: int) -> bool: ...
+
 
 class LogEnds:
     """Asks the brokers over a connection of its own: a consumer that died says nothing of what it misses."""
@@ -74,6 +76,25 @@ class LogEnds:
     async def stop(self) -> None:
         if self._client is not None:
             await self._client.stop()
+
+    async def nothing_between(self, partition: Any, done: int, end: int) -> bool:
+        """Whether no record lies behind `done` and before `end`: what ends a transaction takes an offset too, and no
+        consumer is ever given it. False where that can't be told."""
+        place = TopicPartition(partition.topic, partition.partition)
+        client = AIOKafkaConsumer(**self._arguments, enable_auto_commit=False, auto_offset_reset="none")
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await client.start()
+                client.assign([place])
+                client.seek(place, done + 1)
+                while await client.position(place) < end:
+                    if await client.getmany(timeout_ms=int(1000 * LOOK_SECONDS), max_records=1):
+                        return False
+        except (KafkaError, TimeoutError, OSError):
+            return False
+        finally:
+            await client.stop()
+        return True
 
     async def of(self, partitions: list[Any]) -> Mapping[Any, int] | None:
         """One past the last offset of each; None where the brokers don't answer."""
@@ -106,13 +127,15 @@ async def watch(
     Time in which the brokers or another dependency are known to be away doesn't count.
     """
     last: Mapping[Any, int | None] = {}
+    empty: dict[Any, tuple[int | None, int]] = {}
+    """Of partitions that seemed to stand still: between these offsets lies no record."""
     moved: dict[Any, float] = {}
     positioned = time.monotonic()
     shown: set[tuple[str, int]] = set()
     while True:
         now_s, now = time.monotonic(), consuming.progress()
         found = await ends.of(list(now))
-        lag = _lag(now, found)
+        lag = _lag(now, found, empty)
         if found is not None:
             shown = _show(service, lag, shown)
         if found is None or consuming.excused:
@@ -128,14 +151,24 @@ async def watch(
             raise Stalled(f"no assignment for {stall_seconds:g} s")
         for tp in now if consuming.positioned else ():
             if now_s - moved[tp] > stall_seconds:
+                done = now[tp]
+                if done is not None and tp in lag and found and await ends.nothing_between(tp, done, found[tp]):
+                    empty[tp] = done, found[tp]
+                    continue
                 waiting = f"{lag[tp]} records waiting" if tp in lag else "nothing was fetched yet"
                 raise Stalled(f"{tp.topic}-{tp.partition}: {waiting}, and no progress for {stall_seconds:g} s")
         await asyncio.sleep(look_seconds)
 
 
-def _lag(progress: Mapping[Any, int | None], ends: Mapping[Any, int] | None) -> dict[Any, int]:
+def _lag(
+    progress: Mapping[Any, int | None], ends: Mapping[Any, int] | None, empty: Mapping[Any, tuple[int | None, int]]
+) -> dict[Any, int]:
     """Of the partitions of which it is known."""
-    return {tp: max(0, ends[tp] - done - 1) for tp, done in progress.items() if done is not None} if ends else {}
+    return {
+        tp: 0 if empty.get(tp) == (done, ends[tp]) else max(0, ends[tp] - done - 1)
+        for tp, done in progress.items()
+        if done is not None and ends
+    }
 
 
 def _show(service: str, lag: Mapping[Any, int], shown: set[tuple[str, int]]) -> set[tuple[str, int]]:

@@ -75,7 +75,8 @@ class Pointer(msgspec.Struct, frozen=True, omit_defaults=True):
     promoted_at: str
     by: str
     withdrawn: bool = False
-    """Of `previous`: taken out by a rollback. One may return to it by another, and nothing else may ask it."""
+    """Of `previous`: taken out by a rollback, a person's or the ladder's. One may return to it by another, and nothing
+    else may ask it."""
 
 
 class _Previous(Pointer, frozen=True, omit_defaults=True):
@@ -87,7 +88,9 @@ class _Previous(Pointer, frozen=True, omit_defaults=True):
 
     def seen(self, now: Pointer | None) -> Pointer | None:
         plain = Pointer(self.version, self.promoted_at, self.by, self.withdrawn)
-        return self.displaced if self.displaced is not None and plain == now else plain
+        # While it is in service it isn't withdrawn yet, whatever is to come of it.
+        in_service = msgspec.structs.replace(plain, withdrawn=False) == now
+        return self.displaced if self.displaced is not None and in_service else plain
 
 
 class Signer(Protocol):
@@ -216,12 +219,14 @@ class ModelRegistry(Trying):
         *,
         expected: Pointer | str | msgspec.UnsetType | None = msgspec.UNSET,
         given: Callable[[Trials], bool] | None = None,
+        withdrawing: bool = False,
     ) -> None:
         """Points `current` at a verified version, and `previous` at what was current.
 
         `expected`: what the caller believes to be current (None: nothing; a pointer: not even moved away and back
         since). If it isn't: `PromotionConflict`, nothing moved. Left out, whatever is current is replaced. `given`:
-        what has to hold of the trials at the moment of the switch, else the same. Promoting the current version changes
+        what has to hold of the trials at the moment of the switch, else the same. `withdrawing`: what was current goes
+        since it does harm, as by a rollback, and nobody may fall back to it. Promoting the current version changes
         nothing. Raises `ArtifactRefused` for a model that doesn't verify, or that can't explain what it decides.
         """
         self.load(version).must_explain()
@@ -240,7 +245,8 @@ class ModelRegistry(Trying):
                     before = self._before(now)
                 except ArtifactRefused:  # it is about to be written anew
                     before = None
-                self._write_pointer("previous", _Previous(now.version, now.promoted_at, now.by, displaced=before))
+                gone = _Previous(now.version, now.promoted_at, now.by, withdrawn=withdrawing, displaced=before)
+                self._write_pointer("previous", gone)
             self._write_pointer("current", Pointer(version, _now(), by))
 
     def rollback(self, by: str, *, expected: str | msgspec.UnsetType = msgspec.UNSET) -> str:

@@ -23,10 +23,12 @@ DAYS_PER_INSTALMENT = DEFAULT_PERIOD_DAYS
 
 
 def plan_days(purchase: str) -> str:
-    """How many days after it the loan of a purchase has run its course; NULL where it states no plan. As features count
-    what is open. `purchase`: the table's name in the query."""
-    others = {name: days for name, days in PERIOD_DAYS.items() if days != DEFAULT_PERIOD_DAYS}
-    cases = " ".join(f"WHEN {purchase}.installments_frequency = '{name}' THEN {days}" for name, days in others.items())
+    """How many days after it everything is known of the loan of a purchase: as long as its payments go on, and never
+    less than the standard terms; NULL where it states no plan. `purchase`: the table's name in the query."""
+    # A good loan is told by the standard terms, whatever its own are: of a weekly plan that counted as soon as its last
+    # payment was due, only defaults would be known until then.
+    longer = {name: days for name, days in PERIOD_DAYS.items() if days > DEFAULT_PERIOD_DAYS}
+    cases = " ".join(f"WHEN {purchase}.installments_frequency = '{name}' THEN {days}" for name, days in longer.items())
     return f"(CASE {cases} ELSE {DEFAULT_PERIOD_DAYS} END * {purchase}.installments_count)"
 
 

@@ -48,7 +48,7 @@ def add(
 
     @app.post("/v1/decisions/batch", **openapi.DECIDE_BATCH)
     async def decide_batch(request: Request) -> Response:
-        with counted(), as_problems():
+        with counted(one_by_one=True), as_problems():
             caller = door.admit(request, Scope.DECIDE)
             question = door.question(request, caller, await door.body(request, caller, max_batch_bytes))
             purchases = batches.split(question.body)

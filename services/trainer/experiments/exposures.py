@@ -31,6 +31,9 @@ Values = Sequence[Any] | NDArray[Any]
 
 APPROVE, DECLINE = Verdict.APPROVE.value, Verdict.DECLINE.value
 
+_NO_ANSWER = [Degraded.NO_MODEL.value, Degraded.MODEL_FAILED.value]
+"""Why a fallback decided for the model's sake. All else is the vector's: nobody could have been asked."""
+
 
 def _because(reason: PolicyReason) -> str:
     return f"COALESCE(STRPOS(TO_JSON_STRING(reasons), '\"{reason.reason.code}\"') > 0, FALSE)"
@@ -122,7 +125,7 @@ class Exposures:
     degraded: NDArray[np.bool_]
     """A fallback decided."""
     failed: NDArray[np.bool_]
-    """It did since the model gave no answer."""
+    """It did since there was no model to ask, or the model gave no answer."""
     model_version: NDArray[np.object_]
     probability: NDArray[np.float64]
     """NaN where no model gave one."""
@@ -250,7 +253,7 @@ def _ordered(columns: Mapping[str, Values], watched_us: int = 0) -> Exposures:
         own=texts("own", ""),
         lent=numbers("lent") == 1,
         degraded=texts("degraded", "") != "",
-        failed=texts("degraded", "") == Degraded.MODEL_FAILED,
+        failed=np.isin(texts("degraded", "").astype(str), _NO_ANSWER),
         model_version=texts("model_version"),
         probability=numbers("probability"),
         shadow=texts("shadow", "[]"),

@@ -1,8 +1,9 @@
 """What a lender knows of each purchase at a moment: payment periods watched, and in which of them a payment was missed.
 
-A plan of n instalments has n periods of 14 days, by the standard terms; one of other terms has as many as it takes to
-hold it. A period counts once the whole of it lies before the moment: a default
-that shows in the middle of one is counted at its end, when the purchases that paid can be told from it as well.
+A plan of n instalments has n periods of 14 days, by the standard terms; one of shorter terms as many, since good loans
+are told by the standard terms, and one of longer terms as many as it takes to hold it. A period counts once the whole
+of it lies before the moment: a default that shows in the middle of one is counted at its end, when the purchases that
+paid can be told from it as well.
 """
 
 from __future__ import annotations

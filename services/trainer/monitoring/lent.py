@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 
 from shared.feature_definitions.windows import MICROS_PER_DAY
 
+LONGEST_PLAN_DAYS = 12 * 7
+"""Of the plans that the monitor waits for: six payments by the standard terms. It reads back as far as these need
+(monitor.py); while one of twelve monthly payments still runs, everything since its purchase counts as not yet matured,
+and there would be nothing left to test."""
+
 
 @dataclass(frozen=True)
 class Lent:
@@ -26,6 +31,8 @@ class Lent:
     """1 / propensity."""
     defaulted: NDArray[np.float64]
     """1, 0, or NaN where nobody can know yet."""
+    mature_us: NDArray[np.int64]
+    """When the plan has run its course."""
 
     def __len__(self) -> int:
         return len(self.occurred_us)
@@ -41,6 +48,11 @@ class Lent:
         """Of the days in [first, end), counted since 1970."""
         day = self.occurred_us // MICROS_PER_DAY
         return self.take((day >= first_day) & (day < end_day))
+
+    @property
+    def awaited(self) -> Lent:
+        """The loans whose plan is no longer than `LONGEST_PLAN_DAYS`."""
+        return self.take(self.mature_us - self.occurred_us <= LONGEST_PLAN_DAYS * MICROS_PER_DAY)
 
     @property
     def matured(self) -> Lent:

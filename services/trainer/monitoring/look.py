@@ -66,7 +66,7 @@ class Look:
 
 NEARLY_ALL = 0.99
 """Share of a period that has matured before its realized figures are shown as those of the period: before that, plans
-of four payments speak for those of six."""
+of four payments speak for those of six. Those that take longer nobody waits for (lent.py)."""
 
 
 def concerns(look: Look) -> dict[Concern, list[str]]:

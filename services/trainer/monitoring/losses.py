@@ -12,15 +12,15 @@ Two ways to lose:
   model's service would forget slowly what was good for months, so one begins with each week (as the e-detectors of
   Shin, Ramdas and Rinaldo, 2022), each with its own allowance of false alarms.
 * **ranking**: the realized AUC of four or eight weeks whose outcomes have all matured lies below the expected one by
-  more than `AUC_MARGIN` and chance. Windows end with a week, so there is one test of each a week, however often
-  somebody looks.
+  more than `AUC_MARGIN` and chance. Loans of plans that nobody waits for (lent.py) are on neither side. Windows end
+  with a week, so there is one test of each a week, however often somebody looks.
 
 All in all noise raises less than `FALSE_ALARMS_PER_WEEK` * 52 alarms a year, one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import log
 from statistics import NormalDist
@@ -29,7 +29,7 @@ import numpy as np
 
 from services.trainer.evaluate import Economics
 from services.trainer.experiments.evidence import of_miscalibration
-from services.trainer.monitoring.lent import Lent
+from services.trainer.monitoring.lent import LONGEST_PLAN_DAYS, Lent
 from services.trainer.monitoring.performance import MONDAY, estimate, realized
 from shared.feature_definitions.windows import MICROS_PER_DAY
 
@@ -109,8 +109,20 @@ def losses(mine: Lent, promise: Promise, until_day: int) -> list[Loss]:
     first_week = first - (first - MONDAY) % 7
     return [
         *_calibration(mine.matured, promise.tolerance, first_week, until_day),
-        *_ranking(mine, promise.auc_error, first_week, until_day),
+        *_ranking(mine.awaited, promise.auc_error, first_week, until_day),
     ]
+
+
+def untested(mine: Lent, found: Iterable[Loss]) -> str | None:
+    """Why the ranking of none of these loans was tested, in words; None where it was, or where there are none."""
+    if len(mine) == 0 or any(each.kind == RANKING for each in found):
+        return None
+    awaited = mine.awaited
+    return (
+        f"of {len(mine)} loans {len(awaited)} are of plans of at most {LONGEST_PLAN_DAYS} days, with "
+        f"{awaited.matured.defaulted.sum():.0f} known defaults; it takes {min(WEEKS)} whole weeks that have matured, "
+        f"with {MIN_DEFAULTS}"
+    )
 
 
 def _calibration(known: Lent, tolerance: float, first_week: int, until_day: int) -> Iterator[Loss]:

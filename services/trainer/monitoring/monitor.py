@@ -16,8 +16,9 @@ from services.trainer.examples import TrainingRefused
 from services.trainer.export import run_onnx
 from services.trainer.learning_set import learnt_until_us
 from services.trainer.monitoring.alarms import LOOK_BACK_DAYS, WEEK, judge
+from services.trainer.monitoring.lent import LONGEST_PLAN_DAYS, Lent
 from services.trainer.monitoring.look import Look
-from services.trainer.monitoring.losses import Promise, losses
+from services.trainer.monitoring.losses import WEEKS, Loss, Promise, losses, untested
 from services.trainer.monitoring.performance import MONDAY, PERIODS, periods
 from services.trainer.monitoring.purchases import Purchases
 from services.trainer.monitoring.reading import LentAndLacking, MonitorReads
@@ -40,9 +41,9 @@ from shared.policy.exploration import Propensity
 
 log = structlog.get_logger()
 
-PERFORMANCE_DAYS = 21 * 7
-"""How far back loans are read: twelve weeks until the longest plan has matured, eight for the longest window of the
-ranking test, one more since windows begin with weeks. What is older has been written down."""
+PERFORMANCE_DAYS = LONGEST_PLAN_DAYS + 7 * (max(WEEKS) + 1)
+"""How far back loans are read: until the longest plan that is waited for has matured, then the longest window of the
+ranking test, and one week more since windows begin with weeks. What is older has been written down."""
 
 LONGEST_PERIOD_DAYS = max(PERIODS.values())
 """Purchases that are younger on a Monday tell nothing of how far a model is believed: those of any period that ends
@@ -88,7 +89,7 @@ class Monitor:
             days_read=len(counted),
             drift=tuple(drift),
             periods=tuple(measured),
-            losses=tuple(losses(found.lent.of(version), Promise.of(files.manifest.metrics), until_day)),
+            losses=kept_or_lost(found.lent.of(version), version, Promise.of(files.manifest.metrics), until_day),
             freshness=freshness_of(week),
             quality=self._quality(until_day, found),
         )
@@ -170,6 +171,15 @@ class Monitor:
             outcomes_lacking=lent.lacking,
             loans_over=lent.over,
         )
+
+
+def kept_or_lost(mine: Lent, version: str, promise: Promise, until_day: int) -> tuple[Loss, ...]:
+    """`losses`, and a line in the log where a part of the promise could be put to no test."""
+    found = tuple(losses(mine, promise, until_day))
+    why = untested(mine, found)
+    if why is not None:
+        log.info("ranking_untested", version=version, rows=len(mine), reason=why)
+    return found
 
 
 def _probability(files: ModelFiles, purchases: Purchases) -> NDArray[np.float64]:

@@ -81,10 +81,8 @@ class Period:
     """Of all that was lent, matured or not."""
     believed: Calibration
     """Of the probabilities as served: what both estimates stand on (recalibration.py)."""
-
-    @property
-    def matured_share(self) -> float:
-        return (self.on_matured.rows if self.on_matured else 0) / self.estimate.rows
+    matured_share: float
+    """Of the loans that are waited for (lent.py): a few of longer plans would keep it from 1 for a year."""
 
     @property
     def error(self) -> float | None:
@@ -122,7 +120,13 @@ def _period(
         estimate(known, economics, believed) if len(known) else None,
         estimate(some, economics, believed),
         believed,
+        _share_matured(some),
     )
+
+
+def _share_matured(some: Lent) -> float:
+    awaited = some.awaited if len(some.awaited) else some
+    return len(awaited.matured) / len(awaited)
 
 
 def realized(known: Lent, economics: Economics) -> Realized | None:

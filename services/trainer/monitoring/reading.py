@@ -214,8 +214,9 @@ class MonitorReads:
             in_usd(_numbers(columns["amount"]), columns["currency"]),
             weights_of(columns["explored_under"], propensity),
             _numbers(columns["defaulted"]),
+            np.array(columns["mature_us"], np.int64),
         )
-        mature_us, unknown = np.array(columns["mature_us"], np.int64), np.isnan(lent.defaulted)
+        mature_us, unknown = lent.mature_us, np.isnan(lent.defaulted)
         order = np.argsort(lent.occurred_us, kind="stable")
         kept = order[~(unknown & (mature_us <= watched_us))[order]]
         over = mature_us <= as_of_us - LATE_DAYS * MICROS_PER_DAY

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.trainer.evaluate import Economics
 from services.trainer.experiments import guardrails
@@ -21,7 +22,7 @@ from services.trainer.promotion.findings import failures, findings
 from services.trainer.promotion.ladder import CANARY_ARM
 from services.trainer.promotion.pairs import Pairs, days_of, pairs
 from services.trainer.promotion.requirements import Requirements
-from shared.experiments import Candidacy, Experiment
+from shared.experiments import CHAMPION, Candidacy, Experiment
 
 NOISE = 0.05
 """One-sided: a candidate whose matured log-loss is so clearly worse waits, though it isn't thrown out yet."""
@@ -75,7 +76,7 @@ class Judge:
         arm, asked = seen.of(CANARY_ARM), self.requirements
         # Where the candidate fails, or a scorer doesn't have it, the champion decides under the arm's name: guardrails
         # compare all of the arm, but it shows nothing by what it has not decided.
-        found.append(failures(arm.first_of_customers().model_version != candidacy.version, asked.alpha))
+        found.append(failures(_not_by(arm, candidacy.version), asked.alpha))
         mine = arm.take(arm.model_version == candidacy.version)
         customers = len(set(mine.customer_id))
         days = days_of(mine.occurred_us)
@@ -101,7 +102,10 @@ class Judge:
         asked = self.requirements
         found = [
             *findings(both, limits, self.economics, asked.alpha, candidate_decides=True),
-            failures(seen.first_of_customers().failed, asked.alpha),
+            # Of whoever is in no person's experiment: there other models decide. A scorer without the candidate decides
+            # by the one before, or by a fallback. Decisions are read from the step on and the scorers' time to take it
+            # over (looking.py), so that what the one before was still to decide isn't held against it.
+            failures(_not_by(seen.of(CHAMPION), candidacy.version), asked.alpha),
         ]
         return _ruled(
             found,
@@ -112,6 +116,13 @@ class Judge:
             ],
             {"decisions": float(len(both)), "days": both.days, **_matured(both, candidate_decides=True)},
         )
+
+
+def _not_by(seen: Exposures, version: str) -> NDArray[np.bool_]:
+    """Of each customer's first decision of these that a model could have been asked for, whether it wasn't this one's:
+    it failed, or the scorer didn't have it. Without a vector that models fit, no model is to blame."""
+    firsts = seen.take(seen.failed | ~seen.degraded).first_of_customers()
+    return np.asarray(firsts.failed | (firsts.model_version != version))
 
 
 def _ruled(found: list[Finding], short: list[str | None], evidence: dict[str, float]) -> Ruling:

@@ -190,7 +190,7 @@ class Ladder:
             if untouched and pointer is not None and pointer.version == judged.version:
                 # By its name, and only in place of what was judged: `rollback` would bring back what somebody else has
                 # rolled back meanwhile.
-                self._registry.promote(judged.champion, LADDER, expected=pointer)
+                self._registry.promote(judged.champion, LADDER, expected=pointer, withdrawing=True)
             return self.end(judged, Stage.ROLLED_BACK, judged.steps[-1].reasons)
         return judged
 

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from aiokafka.errors import CorruptRecordException
+from prometheus_client import REGISTRY
 
 from shared.kafka.consumer import Batch, BatchConsumer
 from shared.kafka.errors import TransientError
@@ -268,6 +269,41 @@ async def test_a_consumer_that_fetches_no_more_is_ended_and_says_where_it_stands
             await watch(consumer, await started(LogEnds(hasty)), f"test-{topic}", hasty.stall_seconds)
     stop.set()
     await running
+
+
+@pytest.mark.parametrize("aborted", [False, True])
+async def test_the_end_of_a_transaction_is_nothing_that_waits(
+    kafka: KafkaSettings, empty_topic: str, *, aborted: bool
+) -> None:
+    """It takes an offset, at the end of the log too, and no consumer is ever given it."""
+    stop, handled = asyncio.Event(), asyncio.Event()
+
+    async def note(_: Batch) -> None:
+        handled.set()
+
+    consumer = BatchConsumer(kafka, service=f"test-{empty_topic}", topics=[empty_topic])
+    running = asyncio.create_task(consumer.run(note, stop))
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, transactional_id=empty_topic) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(empty_topic, b"1", partition=0)
+        await (producer.abort_transaction() if aborted else producer.commit_transaction())
+    place, ends = TopicPartition(empty_topic, 0), await started(LogEnds(kafka))
+    await handled.wait()
+    assert await ends.nothing_between(place, 0, 2)
+    assert not await ends.nothing_between(place, -1, 2)
+    watching = asyncio.create_task(watch(consumer, ends, f"test-{empty_topic}", 0.2, 0.05))
+    labels = {"service": f"test-{empty_topic}", "topic": empty_topic, "partition": "0"}
+    shown: list[float | None] = []
+
+    def lag_was_seen_and_is_gone() -> bool:
+        shown.append(REGISTRY.get_sample_value("flit_consumer_lag_records", labels))
+        return 1 in shown and shown[-1] == 0
+
+    await until(lambda: watching.done() or lag_was_seen_and_is_gone())
+    assert not watching.done()
+    watching.cancel()
+    stop.set()
+    await asyncio.gather(running, ends.stop())
 
 
 async def started(ends: LogEnds) -> LogEnds:

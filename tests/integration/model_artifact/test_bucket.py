@@ -84,6 +84,17 @@ def test_a_promotion_and_the_way_back_are_seen_everywhere(machine: Machine) -> N
     assert (there.current(), there.previous()) == (first, second)
 
 
+def test_what_the_ladder_took_out_of_service_is_withdrawn_everywhere(machine: Machine) -> None:
+    here, there = machine(), machine()
+    first, second = (here.register(a_manifest(), some_files(graph)) for graph in (b"one", b"two"))
+    for version in (first, second):
+        here.promote(version, "test")
+    here.promote(first, "the ladder", withdrawing=True)
+    before = there.pointer("previous")
+    assert before is not None
+    assert (there.current(), before.version, before.withdrawn) == (first, second, True)
+
+
 def test_who_believes_something_else_moves_nothing(machine: Machine) -> None:
     here, there = machine(), machine()
     first, second = (here.register(a_manifest(), some_files(graph)) for graph in (b"one", b"two"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 
 import pytest
@@ -46,6 +47,13 @@ async def test_it_is_what_it_was_but_for_its_mark_and_lives_on_from_now(redis: R
 async def test_one_that_is_gone_is_written_again(redis: Redis) -> None:
     assert await mark(redis, claim()) == [Claim("event", b"f" * 16, DECISION, published=True)]
     assert await redis.pttl(key_of("event")) > 0
+
+
+async def test_another_decision_that_is_published_stays(redis: Redis) -> None:
+    """It was claimed after a loss, and others have been answered with it."""
+    other = claim(decision=b"{}")
+    await redis.set(key_of("event"), other.encode(published=True))
+    assert await mark(redis, claim()) == [dataclasses.replace(other, published=True)]
 
 
 @pytest.mark.parametrize("other", [claim(decision=b"{}"), claim(fingerprint=ANY_BODY), claim(decision=DECISION + b" ")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import cast
@@ -19,6 +20,7 @@ from tests.unit.exposure.contract import CONTRACT, NOW_MS, Accounts, granted, pu
 
 pytestmark = pytest.mark.integration
 
+EARLIER = ("hget", "hset", "hdel", "hgetall", "hlen", "hrandfield", "pttl", "pexpire")
 LIMIT_USD, AMOUNT = 2000, 99.0
 """The default policy's, and what its fallback approves without a model."""
 WITHIN = int(LIMIT_USD // AMOUNT)
@@ -39,6 +41,33 @@ async def test_an_account_outlives_its_last_instalment_and_ends(rig: Rig) -> Non
     kept = await rig.redis.pttl("{p1}:x:anna")
     assert await granted(accounts, purchase("short", 1))
     assert 389 * 86_400_000 < await rig.redis.pttl("{p1}:x:anna") <= kept <= 390 * 86_400_000
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_scorer_with_a_wrong_clock_takes_nobody_s_reservation_for_lapsed(
+    rig: Rig, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.redis.delete("{p1}:x:anna")
+    accounts, right = ExposureStore(rig.redis), time.time
+    for turn in range(2):  # the one that is wrong asks last, and first
+        monkeypatch.setattr(time, "time", lambda turn=turn: right() + (3_600 * hours if turn else 0))
+        assert (await accounts.reserve([purchase("a", 15_000)], 25_000))[0]
+        monkeypatch.setattr(time, "time", lambda turn=turn: right() + (0 if turn else 3_600 * hours))
+        assert not (await accounts.reserve([purchase("b", 15_000)], 25_000))[0]
+        await accounts.take_back([purchase("a", 15_000)])
+        assert (await accounts.reserve([purchase("b", 15_000)], 25_000))[0]
+        await accounts.take_back([purchase("b", 15_000)])
+
+
+async def test_a_user_of_an_earlier_release_reserves_by_the_scorers_own_clock(rig: Rig) -> None:
+    may = ["+eval", "+evalsha", "+script|load", *(f"+{name}" for name in EARLIER)]
+    await rig.redis.acl_setuser("before", enabled=True, passwords=["+word"], keys=["*"], commands=may)
+    await rig.redis.delete("{p1}:x:anna")
+    async with Redis.from_url(rig.parts.valkey.url, username="before", password="word") as before:
+        accounts = ExposureStore(before)
+        assert await accounts.reserve([purchase("a", 15_000)], 25_000) == [True]
+        assert await accounts.reserve([purchase("b", 15_000)], 25_000) == [False]
+    assert await ExposureStore(rig.redis).reserve([purchase("b", 15_000)], 25_000) == [False]
 
 
 async def entries(rig: Rig) -> dict[bytes, bytes]:

@@ -19,7 +19,7 @@ from services.scorer.restore import LOCK, ClaimRestorer, _at_once
 from shared.claim_keys import COMPLETE
 from shared.contracts.events import DecisionUpdate, UpdateKind, encode
 from shared.contracts.headers import EXPOSURE_HEADER
-from shared.contracts.topics import DECISION_UPDATES, DECISIONS
+from shared.contracts.topics import DECISION_UPDATES, DECISIONS, FEATURES
 from shared.exposure import Reservation, Standing
 from shared.exposure.entries import entry_of, name_of
 from shared.feature_state import EMPTY, FeatureStateStore, Position
@@ -40,14 +40,20 @@ def claim_of(event_id: str, decision: bytes) -> Claim:
     return Claim(event_id, bytes(16), decision)
 
 
+def decision_of(event_id: str, customer_id: str = "anna", *, decision: str = "approve") -> bytes:
+    """What of a decision the restoring looks at."""
+    told = {"customer_id": customer_id, "transaction_id": "txn", "occurred_at": "2026-06-01T00:00:00.000000Z"}
+    return msgspec.json.encode({"event_id": event_id, **told, "decision": decision, "reasons": [], "features": {}})
+
+
 async def publish(rig: Rig, event_id: str, *decisions: bytes) -> None:
     await rig.producer.send_all([OutgoingRecord(DECISIONS.name, event_id.encode(), decision) for decision in decisions])
 
 
 async def test_an_emptied_redis_claims_nothing_until_the_index_is_restored(rig: Rig, unique: str) -> None:
     store = ClaimStore(rig.redis, ttl_s=60)
-    decision = msgspec.json.encode({"event_id": unique, "decision": "approve"})
-    second = msgspec.json.encode({"event_id": unique, "decision": "decline"})
+    decision = decision_of(unique, decision="approve")
+    second = decision_of(unique, decision="decline")
     await publish(rig, unique, decision, second)
     await rig.redis.flushall()
     with pytest.raises(IndexIncomplete):
@@ -64,7 +70,7 @@ async def test_an_emptied_redis_claims_nothing_until_the_index_is_restored(rig: 
 async def test_a_redis_that_was_started_again_gets_the_decisions_that_its_log_lacks(rig: Rig, unique: str) -> None:
     store = ClaimStore(rig.redis, ttl_s=60)
     lost = f"{unique}-lost"
-    await publish(rig, lost, msgspec.json.encode({"event_id": lost}))
+    await publish(rig, lost, decision_of(lost))
     # What a cut log and a start leave: the mark, but not the latest claims, and no scripts.
     await rig.redis.script_flush()
     assert await rig.redis.exists(COMPLETE) == 1
@@ -82,11 +88,11 @@ async def test_a_redis_that_was_started_again_gets_the_decisions_that_its_log_la
 async def test_a_claim_whose_mark_was_lost_is_marked_again_and_keeps_what_it_knows_of_its_purchase(
     rig: Rig, unique: str
 ) -> None:
-    store, decision = ClaimStore(rig.redis, ttl_s=60), msgspec.json.encode({"event_id": unique})
+    store, decision = ClaimStore(rig.redis, ttl_s=60), decision_of(unique)
     await publish(rig, unique, decision)
     await rig.redis.set(f"d:{unique}", claim_of(unique, decision).encode(published=False))
     other = f"{unique}-other"
-    await publish(rig, other, msgspec.json.encode({"event_id": other}))
+    await publish(rig, other, decision_of(other))
     await rig.redis.set(f"d:{other}", claim_of(other, b"{}").encode(published=False))
     await rig.redis.script_flush()
     assert await restorer(rig).restore()
@@ -95,8 +101,16 @@ async def test_a_claim_whose_mark_was_lost_is_marked_again_and_keeps_what_it_kno
     assert of_another is not None and not of_another.published, "the topic's is another decision"
 
 
+async def test_what_is_no_decision_is_restored_for_nobody(rig: Rig, unique: str) -> None:
+    """Anybody may have put it there: a checkout would be answered with it."""
+    await publish(rig, unique, msgspec.json.encode({"event_id": unique}), b"no JSON")
+    await rig.redis.flushall()
+    assert await restorer(rig).restore()
+    assert await rig.redis.exists(f"d:{unique}") == 0
+
+
 async def test_a_restored_index_is_not_trusted_if_redis_was_emptied_meanwhile(rig: Rig, unique: str) -> None:
-    await publish(rig, unique, msgspec.json.encode({"event_id": unique}))
+    await publish(rig, unique, decision_of(unique))
     await rig.redis.flushall()
     restoring = ClaimRestorer(rig.redis, rig.parts.kafka_settings, ttl_s=60, settle_s=3)
     stop = asyncio.Event()
@@ -112,13 +126,12 @@ async def test_a_restored_index_is_not_trusted_if_redis_was_emptied_meanwhile(ri
 async def test_what_is_owed_is_restored_from_longer_ago_than_claims(rig: Rig, unique: str) -> None:
     """A claim lives for a month; the last instalment of what it approved may be due in years."""
     terms = owed(unique)
-    approved = {"event_id": unique, "customer_id": "anna", "decision": "approve", "reasons": []}
     (place,) = await rig.producer.send_all(
         [
             OutgoingRecord(
                 DECISIONS.name,
                 b"anna",
-                msgspec.json.encode(approved),
+                decision_of(unique, "anna"),
                 [(EXPOSURE_HEADER, terms.text().encode())],
                 timestamp_ms=int(time.time() * 1000) - 3_600_000,
             )
@@ -159,9 +172,8 @@ async def decided_of(rig: Rig, customer_id: str, *event_ids: str) -> int:
     """Approved, all in the partition that is given."""
     sent = []
     for event_id in event_ids:
-        approved = {"event_id": event_id, "customer_id": customer_id, "decision": "approve", "reasons": []}
         terms = owed(event_id).text().encode()
-        body = msgspec.json.encode(approved)
+        body = decision_of(event_id, customer_id)
         sent.append(OutgoingRecord(DECISIONS.name, customer_id.encode(), body, [(EXPOSURE_HEADER, terms)]))
     places = {answer.partition for answer in await rig.producer.send_all(sent)}
     return int(places.pop())
@@ -258,4 +270,6 @@ async def test_claims_that_live_longer_than_the_topic_keeps_decisions_are_told(r
         await tell_of_claims_that_outlive_their_topic(kafka, kept_ms // 1000)
         assert said == []
         await tell_of_claims_that_outlive_their_topic(kafka, kept_ms // 1000 + 1)
-    assert [line["event"] for line in said] == ["claims_outlive_their_topic"]
+        await tell_of_claims_that_outlive_their_topic(kafka, FEATURES.retention_ms // 1000)
+        await tell_of_claims_that_outlive_their_topic(kafka, FEATURES.retention_ms // 1000 - 1)
+    assert [line["event"] for line in said] == ["claims_outlive_their_topic", "vectors_outlive_claims"]

@@ -42,7 +42,7 @@ def life(number: int, customer: str) -> Iterator[tuple[topics.Topic, bytes, str,
         payment={"method_id": f"{SIGNS[customer]}_pm_3"},
     )
     values = one_of_each(number, customer)
-    values |= {topics.TRANSACTIONS: purchase, topics.DEAD_LETTERS: letter_bytes(number, purchase)}
+    values |= {topics.TRANSACTIONS: purchase, topics.DEAD_LETTERS: letter_bytes(number, purchase, partition=-1)}
     for topic, value in values.items():
         yield topic, value, customer, None
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
@@ -15,16 +16,19 @@ from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
 from services.sink import repair as repair_module
 from services.sink.chain import chained
 from services.sink.pipeline import rows_of
-from services.sink.repair import repair
+from services.sink.reconcile import reconcile as compared
+from services.sink.repair import Repaired, repair
 from shared.contracts import topics
+from shared.contracts.transactions import Limits
 from shared.feature_state import FeatureStateStore
 from shared.warehouse import tables
 from shared.warehouse.clients import bigquery_client
 from shared.warehouse.columns import Table
 from shared.warehouse.writing import write_client
+from tests.factories import transaction_bytes
 from tests.integration.sink.world import PROJECT, RULES, World, until
 from tests.integration.warehouse.rows import append
-from tests.unit.sink.records import one_of_each, record
+from tests.unit.sink.records import letter_bytes, one_of_each, record
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +130,33 @@ async def test_a_row_of_a_refused_record_is_found(settled: World) -> None:
         )
         faults = {(b.table, b.partition): b.unexpected for b in await settled.balances() if not b.balanced}
     assert faults == {(tables.DECISIONS.id, partition): [offset]}
+
+
+async def test_limits_that_are_others_by_now_neither_make_rows_of_what_was_refused_nor_take_those_of_what_was_not(
+    settled: World,
+) -> None:
+    customer = "cust_000001"
+    large = transaction_bytes(9_500, customer_id=customer, amount=150_000.0)
+    ((_, partition, offset),) = await settled.send([(topics.TRANSACTIONS, large, customer, None)], rows=False)
+    letter = letter_bytes(offset, large, partition=partition)
+    await settled.send([(topics.DEAD_LETTERS, letter, customer, None)])
+    await settled.judge_all()
+    await settled.commit("features", topics.TRANSACTIONS, topics.OUTCOMES)
+    async with settled.sink(LIMITS__MAX_AMOUNT="200000") as sink:  # as the features service had it no longer refused
+        await sink.ready()
+        await settled.caught_up()
+    settled.assert_exact()
+    store = FeatureStateStore.connect(settled.stack.valkey.url)
+    client, writes = bigquery_client(settled.bigquery), write_client(settled.bigquery)
+    try:
+        for limit in (200_000.0, 1.0):
+            rules = replace(RULES, limits=Limits(max_amount=limit))
+            assert await repair(settled.kafka, client, writes, store, rules) == Repaired(0, 0)
+            balances = await compared(settled.kafka, client, store, rules)
+            assert all(balance.balanced for balance in balances), balances
+    finally:
+        await store.close()
+    settled.assert_exact()
 
 
 async def test_a_repair_writes_what_is_missing_and_deletes_what_is_too_much(settled: World) -> None:

@@ -170,6 +170,23 @@ def test_the_raw_json_itself_holds_no_label(log: BigQuerySettings) -> None:
     assert found == [{"n": 0}]
 
 
+def test_a_weekly_plan_counts_only_once_a_good_loan_of_it_would_be_told(log: BigQuerySettings) -> None:
+    """Its payments end after 28 days, and by then nothing but defaults could be known of any such plan."""
+    terms = {70: "weekly", 71: "weekly", 72: "monthly"}
+    records = [
+        repaid(70, 70, defaulted=True, after_days=9),
+        *(repaid(each, each, defaulted=False) for each in (71, 72)),
+    ]
+    for number, frequency in terms.items():
+        plan = {"count": 4, "frequency": frequency}
+        records += [bought(number, number, installments=plan), decided(number, number)]
+    write(log, records)
+    mine = {f"event-{number}" for number in terms}
+    assert examples(log, START + timedelta(days=55)).keys() & mine == set()
+    assert examples(log, START + timedelta(days=56)).keys() & mine == {"event-70", "event-71"}
+    assert examples(log, START + timedelta(days=120)).keys() & mine == mine
+
+
 CHANCE = Reason(code="policy_exploration", text="By chance")
 
 

@@ -7,7 +7,7 @@ import pytest
 from services.features.outgoing import rerouted, vector_record
 from shared.contracts.events import AsOf
 from shared.contracts.headers import header
-from shared.contracts.topics import FEATURES
+from shared.contracts.topics import DAY_MS, FEATURES, OLDEST_RECORD_MS
 from shared.feature_definitions import CustomerState, make_vector
 from shared.telemetry.tracing import HANDED_ON
 from tests import factories
@@ -44,7 +44,21 @@ def test_a_vector_tells_when_its_purchase_was_recorded(timestamp_ms: int, told: 
 
 def test_a_rerouted_record_is_the_same_record_in_another_partition() -> None:
     record = purchase(0, partition=(HOME + 1) % 4, headers=[("ce_id", b"event-0")])
-    sent = rerouted(record, HOME)
+    sent = rerouted(record, HOME, LONG_AFTER_MS)
     assert (sent.topic, sent.key, sent.value) == (record.topic, record.key, record.value)
     assert (sent.partition, sent.timestamp_ms) == (HOME, LONG_AFTER_MS)
     assert [name for name, _ in sent.headers] == ["ce_id", "rerouted"]
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "sent_age_ms"),
+    [(98 * DAY_MS, 98 * DAY_MS), (OLDEST_RECORD_MS - 1000, OLDEST_RECORD_MS - DAY_MS), (400 * DAY_MS, 99 * DAY_MS)],
+)
+def test_a_rerouted_record_is_young_enough_for_the_brokers(age_ms: int, sent_age_ms: int) -> None:
+    record = purchase(0, partition=(HOME + 1) % 4, timestamp_ms=LONG_AFTER_MS - age_ms)
+    assert LONG_AFTER_MS - (rerouted(record, HOME, LONG_AFTER_MS).timestamp_ms or 0) == sent_age_ms
+
+
+def test_a_rerouted_record_without_a_time_gets_none() -> None:
+    record = purchase(0, partition=(HOME + 1) % 4, timestamp_ms=-1)
+    assert rerouted(record, HOME, LONG_AFTER_MS).timestamp_ms == -1

@@ -37,5 +37,14 @@ async def test_commits_beyond_the_end_of_a_log_say_nothing_of_what_comes_there_n
     monkeypatch.setattr(log_ends, "reader", reader)
     monkeypatch.setattr(log_ends, "committed", committed)
     unused = cast(Any, None)
-    rebuilder = Rebuilder(unused, unused, KafkaSettings(), unused, limits=Limits(), now=lambda: "")
+    rebuilder = Rebuilder(unused, unused, KafkaSettings(), unused, limits=Limits(), now=lambda: "", round_records=9)
     assert await rebuilder.taken_in([1, 2]) == {1: Position(899, 11), 2: Position(-1, -1)}
+
+
+def test_what_was_sent_is_known_by_the_round_where_brokers_have_forgotten_the_commits() -> None:
+    """Sent again, an outcome of long ago would follow its own correction."""
+    purchases, outcomes = (TopicPartition(topic, 1) for topic in (TRANSACTIONS.name, OUTCOMES.name))
+    unused = cast(Any, None)
+    rebuilder = Rebuilder(unused, unused, KafkaSettings(), unused, limits=Limits(), now=lambda: "", round_records=100)
+    assert rebuilder._sent((purchases, outcomes), {}, Position(5_000, 40)) == Position(4_900, -1)
+    assert rebuilder._sent((purchases, outcomes), {purchases: 4_990}, Position(5_000, 900)) == Position(4_989, 800)

@@ -34,7 +34,7 @@ class Interrupted(Rebuilder):
     """Rebuilds nothing: waits for records that nobody has, or for ever."""
 
     def __init__(self, *, lacking: bool = False) -> None:
-        super().__init__(None, None, KafkaSettings(), None, limits=Limits(), now=str)  # type: ignore[arg-type]
+        super().__init__(None, None, KafkaSettings(), None, limits=Limits(), now=str, round_records=9)  # type: ignore[arg-type]
         self._lacking = lacking
 
     async def taken_in(self, partitions: Any) -> dict[int, Position]:

@@ -15,6 +15,7 @@ from shared.contracts.dead_letters import MAX_VALUE_BYTES, dead_letter
 from shared.contracts.events import DeadLetter
 from shared.contracts.headers import header
 from shared.contracts.rejections import Rejection, RejectionReason
+from shared.contracts.topics import FEATURES, TRANSACTIONS
 from shared.contracts.transactions import Limits
 from shared.kafka.producer import OutgoingRecord
 from tests.unit.ingestor import recorded
@@ -66,6 +67,12 @@ def test_a_record_without_a_key_goes_back_without_one() -> None:
 )
 def test_what_can_not_be_sent_again_says_why(changes: dict[str, Any], why: str) -> None:
     assert records(letter(**changes)) == why
+
+
+@pytest.mark.parametrize("topic", [TRANSACTIONS.name, FEATURES.name])
+def test_what_contradicted_its_event_is_never_sent_again(topic: str) -> None:
+    refused = msgspec.structs.replace(letter(topic=topic), reason=RejectionReason.CONFLICT.value)
+    assert records(refused) == "of an event that was decided for another purchase"
 
 
 def test_the_last_byte_that_is_kept_whole_can_be_sent_again() -> None:

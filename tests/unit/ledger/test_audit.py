@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from aiokafka import TopicPartition
 
-from services.ledger.audit import _settled_ends
+from services.ledger.audit import _began, _settled_ends
 from shared.contracts.topics import DECISIONS, FEATURES, OUTCOMES, TRANSACTIONS
 
 BOUGHT, REPAID = TopicPartition(TRANSACTIONS.name, 0), TopicPartition(OUTCOMES.name, 0)
@@ -37,3 +38,10 @@ async def test_what_is_taken_in_late_is_late_and_not_judged() -> None:
     assert ends[FEATURES.name].keys() | ends[DECISIONS.name].keys() == {
         TopicPartition(FEATURES.name, 0), TopicPartition(DECISIONS.name, 0),
     }  # fmt: skip
+
+
+async def test_an_audit_knows_what_lay_there_when_it_began() -> None:
+    before_ms = time.time() * 1000 - 1
+    began = await _began(Slow())  # type: ignore[arg-type]
+    assert began.outcomes == {0: 40}
+    assert before_ms <= began.at_ms <= time.time() * 1000

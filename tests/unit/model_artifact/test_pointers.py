@@ -69,6 +69,35 @@ def test_a_promotion_that_is_cut_off_between_its_pointers_keeps_the_way_back(
     assert (registry.current(), registry.previous()) == (second, third)
 
 
+def test_what_is_withdrawn_by_a_promotion_is_marked_as_by_a_rollback(registry: ModelRegistry) -> None:
+    first, second = two_models(registry)
+    for version in (first, second):
+        registry.promote(version, "test")
+    registry.promote(first, "the ladder", withdrawing=True)
+    before = registry.pointer("previous")
+    assert before is not None
+    assert (before.version, before.withdrawn) == (second, True)
+    assert registry.rollback("a person") == second, "one may return to it all the same"
+    registry.promote(first, "a person")
+    before = registry.pointer("previous")
+    assert before is not None
+    assert (before.version, before.withdrawn) == (second, False)
+
+
+def test_a_withdrawal_that_is_cut_off_between_its_pointers_keeps_the_way_back(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two_models(registry)
+    for version in (first, second):
+        registry.promote(version, "test")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        _cut_off_at("current", patch)
+        registry.promote(first, "the ladder", withdrawing=True)
+    assert (registry.current(), registry.previous()) == (second, first)
+    registry.promote(first, "the ladder", withdrawing=True)
+    assert (registry.current(), registry.previous()) == (first, second)
+
+
 def test_a_rollback_that_is_cut_off_between_its_pointers_leads_no_further_back(
     registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,10 @@ class FakeAskers:
         return (caller, event_id) in self.noted
 
 
+def _now_ms(told: int | None) -> int:
+    return int(clock().timestamp() * 1000) if told is None else told
+
+
 def _judged_later(standing: int, now_ms: int) -> bool:
     return standing > now_ms + 2 * PENDING_MS
 
@@ -140,9 +144,9 @@ class FakeExposures:
     accounts: dict[tuple[int, str], dict[str, tuple[int, Reservation]]] = field(default_factory=dict)
     away: bool = False
 
-    async def reserve(self, wanted: Sequence[Placed], limit_cents: int | None, now_ms: int) -> list[bool]:
+    async def reserve(self, wanted: Sequence[Placed], limit_cents: int | None, now_ms: int | None = None) -> list[bool]:
         await self._answer()
-        return [self._reserve(*placed, limit_cents, now_ms) for placed in wanted]
+        return [self._reserve(*placed, limit_cents, _now_ms(now_ms)) for placed in wanted]
 
     def _reserve(
         self, partition: int, customer_id: str, mine: Reservation, limit_cents: int | None, now_ms: int
@@ -173,11 +177,11 @@ class FakeExposures:
             if self._open(placed):
                 self.accounts.setdefault(placed[:2], {})[placed[2].event_id] = (int(standing), placed[2])
 
-    async def take_back(self, wanted: Sequence[Placed], now_ms: int) -> None:
+    async def take_back(self, wanted: Sequence[Placed], now_ms: int | None = None) -> None:
         await self._answer()
         for partition, customer_id, held in wanted:
             entry = self.accounts.get((partition, customer_id), {}).get(held.event_id)
-            if entry is not None and entry[0] > 0 and not _judged_later(entry[0], now_ms):
+            if entry is not None and entry[0] > 0 and not _judged_later(entry[0], _now_ms(now_ms)):
                 self.accounts.get((partition, customer_id), {}).pop(held.event_id, None)
 
     def _open(self, placed: Placed) -> bool:
@@ -235,10 +239,16 @@ class Outside:
     def decider(self, policies: PolicySlot | None = None) -> Decider:
         return Decider(self.slot, policies or PolicySlot(load_policy()), clock)
 
-    def checkout(self, policies: PolicySlot | None = None) -> Checkout:
+    def checkout(self, policies: PolicySlot | None = None, behind_s: float = 30.0) -> Checkout:
         ports = Ports(self.states, self.claims, self.keys, self.askers, self.sender, self.exposures, self._confirm)
         return Checkout(
-            ports, self.decider(policies), limits=Limits(), partitions=4, publish_timeout_s=0.1, clock=clock
+            ports,
+            self.decider(policies),
+            limits=Limits(),
+            partitions=4,
+            publish_timeout_s=0.1,
+            clock=clock,
+            behind_s=behind_s,
         )
 
 

@@ -13,6 +13,7 @@ from services.scorer.admission import (
     FEWEST,
     FIRST,
     FORGOTTEN_S,
+    QUIET_S,
     Admission,
     Heartbeat,
     Overloaded,
@@ -253,3 +254,16 @@ async def test_the_heartbeat_tells_how_late_the_loop_is() -> None:
     assert heartbeat.late_s() > 0.15
     stop.set()
     await beating
+
+
+def test_it_is_quiet_once_nobody_has_come_for_a_while() -> None:
+    clock = Clock()
+    admission = Admission(most=4, within_s=WITHIN_S, clock=clock)
+    seen = [admission.quiet]
+    with admission.place(clock.now):
+        clock.now += 2 * QUIET_S
+        seen.append(admission.quiet)
+    clock.now += QUIET_S
+    seen.append(admission.quiet)
+    clock.now += 0.01
+    assert [*seen, admission.quiet] == [True, False, False, True]

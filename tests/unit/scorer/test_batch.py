@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from services.scorer.batch import MOST, Batch
 from services.scorer.checkout import Question
 from services.scorer.idempotency import KeyGuard
+from services.scorer.metrics import CHECKOUTS
 from services.scorer.rate import Rate
 from shared.contracts.topics import DECISIONS
 from tests.unit.scorer.fakes import FakeKeys, FakeSender, Outside
@@ -38,6 +40,25 @@ async def test_each_purchase_gets_the_answer_that_it_would_get_alone_in_order(cl
     alone = [(await client.post(URL, content=body, headers=JSON)).json() for body in bodies]
     assert answers == alone
     assert [one.get("reason") for one in answers] == [None, "range", "shape", "utf8", None, None, "conflict"]
+
+
+async def test_each_purchase_counts_as_a_checkout_by_its_own_answer(
+    client: httpx.AsyncClient, outside: Outside
+) -> None:
+    def counted() -> Counter[str]:
+        (metric,) = CHECKOUTS.collect()
+        return Counter({one.labels["status"]: int(one.value) for one in metric.samples if one.name.endswith("_total")})
+
+    before = counted()
+    await client.post(BATCH_URL, content=array(body_of(1), body_of(2, amount=-1), b"17"), headers=JSON)
+    assert counted() - before == Counter({"200": 1, "422": 2})
+    outside.sender.refused_topics = {DECISIONS.name}
+    before = counted()
+    await client.post(BATCH_URL, content=array(body_of(3), body_of(4)), headers=JSON)
+    assert counted() - before == Counter({"503": 2})
+    before = counted()
+    await client.post(BATCH_URL, content=b"[]", headers=JSON)
+    assert counted() - before == Counter({"422": 1})
 
 
 async def test_the_decisions_are_on_the_topic_byte_for_byte(client: httpx.AsyncClient, outside: Outside) -> None:

@@ -144,7 +144,7 @@ async def test_the_standing_follows_from_the_decisions_own_bytes(tmp_path: Path)
 
 async def test_whoever_publishes_a_claim_settles_it_first() -> None:
     outside = Outside()
-    reserving = Reserving(outside.decider(), outside.exposures, clock=clock)
+    reserving = Reserving(outside.decider(), outside.exposures)
     placed = reserving.place(PARTITION, accepted().transaction)
     claim = Claim("event", bytes(16), b'{"decision":"approve","reasons":[]}')
     await reserving.settle([(placed, claim)])

@@ -52,6 +52,20 @@ def of(vectors: Sequence[FeatureVector]) -> dict[TopicPartition, list[ConsumerRe
     return {PLACE: [record(i, encode(v), v.customer_id.encode()) for i, v in enumerate(vectors)]}
 
 
+async def test_chunks_are_longer_where_no_checkout_waits() -> None:
+    quiet = iter([True, False, False, True])
+    outside, sizes = Outside(), []
+    claim = outside.claims.claim
+
+    async def note(wanted: Sequence[Claim]) -> list[Claim]:
+        sizes.append(len(wanted))
+        return await claim(wanted)
+
+    outside.claims.claim = note  # type: ignore[method-assign]
+    await door(outside, 10, quiet=lambda: next(quiet)).handle(of([a_vector(i) for i in range(1, 71)]))
+    assert sizes == [40, 10, 10, 10]
+
+
 async def test_every_vector_gets_one_decision_in_order_and_its_mark() -> None:
     outside = Outside()
     vectors = [a_vector(i) for i in range(1, 151)]

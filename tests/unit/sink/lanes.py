@@ -16,6 +16,7 @@ from services.sink.pipeline import Rules
 from shared.contracts import topics
 from shared.contracts.transactions import Limits
 from shared.feature_state import Position
+from shared.kafka.errors import TransientError
 from shared.warehouse.columns import Row, Table
 from tests.factories import transaction_bytes
 from tests.unit.sink.records import PARTITIONS, LogRecord, record, update_bytes
@@ -61,6 +62,7 @@ class FakeIndex:
     judged: int = -1
     refused: set[int] = field(default_factory=set)
     goes_back: bool = False
+    forgotten_up_to: int = -1
 
     async def position(self, partition: int) -> Position:
         return Position(self.judged, -1)
@@ -68,7 +70,27 @@ class FakeIndex:
     async def refused_between(self, partition: int, low: int, high: int) -> set[int]:
         if self.goes_back:
             self.judged = -1
-        return {offset for offset in self.refused if low <= offset <= high}
+        return {offset for offset in self.refused if max(low, self.forgotten_up_to + 1) <= offset <= high}
+
+    async def remembers_refusals(self, partition: int, low: int) -> bool:
+        return low > self.forgotten_up_to
+
+
+@dataclass
+class FakeLetters:
+    """Those of one partition of bnpl-transactions."""
+
+    refused: set[int] = field(default_factory=set)
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    away: int = 0
+    """So often nobody answers."""
+
+    async def between(self, partition: int, low: int, high: int) -> frozenset[int]:
+        self.asked.append((low, high))
+        if self.away:
+            self.away -= 1
+            raise TransientError("not now")
+        return frozenset(offset for offset in self.refused if low <= offset <= high)
 
 
 def updates(*offsets: int) -> list[LogRecord]:

@@ -96,13 +96,13 @@ def update_bytes(number: int = 0, customer_id: str = "cust_000001") -> bytes:
     return encode(decision_update(number, customer_id))
 
 
-def letter_bytes(number: int = 0, value: bytes = b"{") -> bytes:
+def letter_bytes(number: int = 0, value: bytes = b"{", *, service: str = "features", partition: int = 1) -> bytes:
     return encode(
         dead_letter(
             Rejection(RejectionReason.SYNTAX, "", "JSON"),
-            service="features",
+            service=service,
             topic=topics.TRANSACTIONS.name,
-            partition=1,
+            partition=partition,
             offset=number,
             received_at=DECIDED_AT,
             key=b"cust_000001",
@@ -121,5 +121,6 @@ def one_of_each(number: int, customer_id: str) -> dict[topics.Topic, bytes]:
         topics.FEATURES: vector_bytes(number, customer_id=customer_id),
         topics.DECISIONS: encode(decision(number, customer_id=customer_id)),
         topics.DECISION_UPDATES: update_bytes(number, customer_id),
-        topics.DEAD_LETTERS: letter_bytes(number),
+        # Of a line that never came to Kafka: the purchases here were accepted.
+        topics.DEAD_LETTERS: letter_bytes(number, service="ingestor", partition=-1),
     }

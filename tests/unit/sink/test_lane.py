@@ -12,9 +12,8 @@ from services.sink.bigquery import FencedOff, StreamLost
 from services.sink.gate import Gate
 from services.sink.lane import Batching
 from shared.contracts import topics
-from shared.kafka.errors import TransientError
 from shared.warehouse import tables
-from tests.unit.sink.lanes import FakeIndex, FakeWriter, begun, failing, purchases, running, until, updates
+from tests.unit.sink.lanes import FakeIndex, FakeLetters, FakeWriter, begun, failing, purchases, running, until, updates
 from tests.unit.sink.records import record
 
 
@@ -139,10 +138,19 @@ async def test_transactions_go_no_further_than_they_were_judged() -> None:
     assert raw.held == typed.held == [0, 1, 3]
 
 
-async def test_verdicts_that_were_lost_between_two_questions_are_not_taken_for_none() -> None:
-    index = FakeIndex(judged=5, refused={1}, goes_back=True)
-    with pytest.raises(TransientError, match="went back"):
-        await Gate(index, 0).refused(0, 3)
+async def test_what_has_a_letter_when_the_lane_is_opened_gets_no_row_whatever_our_limits_say() -> None:
+    """The limit was raised since: nothing of the records, nor of what state tells, refuses them any more."""
+    raw, typed = FakeWriter(tables.RAW_TRANSACTIONS, highest=1), FakeWriter(tables.TRANSACTIONS, highest=0)
+    letters = FakeLetters({0, 2, 5}, away=1)
+    index = FakeIndex(judged=5)
+    async with running([raw, typed], gate=Gate(index, 0, letters)) as lane:
+        assert await begun(lane) == 0
+        lane.offer(purchases(*range(8)))
+        await until(lambda: lane.done == 6)
+        index.judged = 7
+        await until(lambda: lane.done == 8)
+    assert (raw.held, typed.held) == ([3, 4, 6, 7], [1, 3, 4, 6, 7])
+    assert letters.asked == [(1, 5), (1, 5)], "once more where nobody answered, and never again"
 
 
 async def test_closing_leaves_what_was_not_sent() -> None:

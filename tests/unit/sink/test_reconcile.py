@@ -35,6 +35,13 @@ def test_a_row_whose_record_came_at_another_time_is_wrong_whether_it_has_an_even
     assert (account.wrong, account.missing, account.unexpected) == ([0, 1], [], [])
 
 
+def test_a_row_that_may_be_there_or_not_is_no_fault_unless_it_is_wrong_or_there_twice() -> None:
+    account = balance()
+    records = dict.fromkeys(range(4), ("a", 5))
+    compare(account, records, [(1, ("a", 5)), (2, ("z", 5)), (3, ("a", 5)), (3, ("a", 5))], frozenset(range(4)))
+    assert (account.missing, account.unexpected, account.wrong, account.doubled) == ([], [], [2], [3])
+
+
 def test_of_many_faults_the_first_are_named_and_all_are_counted() -> None:
     account = balance()
     compare(account, dict.fromkeys(range(100), ("e", 5)), [])

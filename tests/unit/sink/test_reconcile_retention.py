@@ -11,9 +11,10 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from services.sink import reconcile
+from services.sink import reconcile, verdicts
 from services.sink.pipeline import Rules
 from services.sink.reconcile import Told, _partition, _undisturbed
+from services.sink.verdicts import Verdicts
 from shared.contracts.topics import DECISIONS
 from shared.contracts.transactions import Limits
 from shared.warehouse.tables import tables_of
@@ -58,11 +59,11 @@ async def test_what_is_gone_before_it_was_read_is_not_called_unexpected(
     def held(client: Any, table: Any, at: TopicPartition, low: int, high: int) -> list[tuple[int, Told]]:
         return [(offset, (str(offset), 0)) for offset in range(low, high)]
 
-    monkeypatch.setattr(reconcile, "build", build)
-    monkeypatch.setattr(reconcile, "_rows", held)
+    monkeypatch.setattr(verdicts, "build", build)
+    monkeypatch.setattr(reconcile, "rows_between", held)
     consumer: Any = Consumer(0, 10, 12, raises=raises)
     unused = cast(Any, None)
-    read = partial(_partition, consumer, AT, unused, unused, Rules(4, Limits()), None)
+    read = partial(_partition, consumer, AT, unused, Verdicts(Rules(4, Limits()), unused), None)
     balances = await _undisturbed(consumer, AT, read)
     assert all(balance.balanced for balance in balances), balances
     assert {(balance.first, balance.records) for balance in balances} == {(12, END - 12)}

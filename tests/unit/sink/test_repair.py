@@ -14,7 +14,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 from google.api_core.exceptions import ServiceUnavailable
 
-from services.sink import erasure_rows, reconcile, repair
+from services.sink import erasure_rows, reconcile, repair, verdicts
+from services.sink.letters import LetterReader, Letters
 from services.sink.pipeline import Rules
 from services.sink.reconcile import Told
 from services.sink.repair import Repaired, StillBuffered
@@ -47,6 +48,9 @@ class World:
     """Nobody answers where the neighbours of its rows are asked for."""
     retention: int = 0
     """Where the log of decisions begins once somebody has read in it."""
+    letters: Letters = field(default_factory=Letters)
+    came_meanwhile: dict[Table, int] = field(default_factory=dict)
+    """Somebody else writes this offset's row while a repair prepares to."""
     at: TopicPartition = field(init=False)
     position_: int = 0
 
@@ -88,11 +92,16 @@ class World:
     def rows(self, _: Any, table: Table, __: Any, low: int, high: int) -> list[tuple[int, Told]]:
         return [(offset, (None, 0)) for offset in self._held(table).elements() if low <= offset < high]
 
+    async def all_letters(self) -> Letters:
+        return self.letters
+
     def delete(self, _: Any, table: Table, __: Any, offsets: Sequence[int]) -> int:
         if self.buffered.get(table) in offsets:
             raise StillBuffered(f"{table.name}: rows are in the streaming buffer")
         if offsets:
             self.deletes.append((table, list(offsets)))
+        if table in self.came_meanwhile:
+            self._held(table)[self.came_meanwhile.pop(table)] += 1
         return sum(self._held(table).pop(offset, 0) for offset in offsets)
 
     def relinked(self, _: Any, table: Table, __: Any, rows: Sequence[Row], without: Collection[int]) -> Sequence[Row]:
@@ -114,9 +123,10 @@ class World:
         return self.held.setdefault(table, Counter())
 
 
-def _built(topic: str, records: Sequence[Any], *_: Any) -> Any:
-    rows = [{"kafka_offset": each.offset, "kafka_timestamp": 0, "_ingestion_timestamp": 0} for each in records]
-    return SimpleNamespace(refused={}, rows=dict.fromkeys(tables_of(topic), rows))
+def _built(topic: str, records: Sequence[Any], _: Any, refused: frozenset[int]) -> Any:
+    offsets = [each.offset for each in records if each.offset not in refused]
+    rows = [{"kafka_offset": offset, "kafka_timestamp": 0, "_ingestion_timestamp": 0} for offset in offsets]
+    return SimpleNamespace(refused={}, written=len(rows), rows=dict.fromkeys(tables_of(topic), rows))
 
 
 async def _nobody(*_: Any) -> frozenset[int]:
@@ -127,10 +137,11 @@ async def _nobody(*_: Any) -> frozenset[int]:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
     monkeypatch.setattr(reconcile, "WINDOW", WINDOW)
-    monkeypatch.setattr(reconcile, "build", _built)
-    monkeypatch.setattr(reconcile, "refusals_between", _nobody)
-    monkeypatch.setattr(reconcile, "_rows", world.rows)
+    monkeypatch.setattr(verdicts, "build", _built)
+    monkeypatch.setattr(verdicts, "refusals_between", _nobody)
+    monkeypatch.setattr(reconcile, "rows_between", world.rows)
     monkeypatch.setattr(repair, "group_reader", world.reader)
+    monkeypatch.setattr(LetterReader, "all", world.all_letters)
     monkeypatch.setattr(repair, "_delete", world.delete)
     monkeypatch.setattr(repair, "_write", world.write)
     monkeypatch.setattr(repair, "_stream", lambda *_: "stream")
@@ -235,3 +246,25 @@ async def test_rows_whose_records_retention_takes_meanwhile_stay(world: World) -
     await repaired()
     assert world.deletes == []
     assert world.held[tables.DECISIONS] == Counter([1, 6, 6, 7, *range(8, END)])
+
+
+async def test_a_record_that_has_a_letter_gets_no_row_and_loses_the_one_it_has(world: World) -> None:
+    """By the rules of today, all of them have rows."""
+    world.log = {TRANSACTIONS.name: range(10)}
+    world.letters = Letters({(TRANSACTIONS.name, 0): {2, 7}}, {0: 10}, complete=True)
+    world.held[tables.TRANSACTIONS] = Counter([0, 1, 7])
+    assert await repaired() == Repaired(deleted=1, written=6 + 8)
+    for table in tables_of(TRANSACTIONS.name):
+        assert world.held[table] == Counter({0, 1, 3, 4, 5, 6, 8, 9})
+
+
+async def test_rows_that_a_sink_wrote_since_the_comparison_are_not_written_again(world: World) -> None:
+    world.log = {FEATURES.name: range(4), DECISIONS.name: range(4)}
+    world.held = {tables.FEATURES: Counter([0]), tables.DECISIONS: Counter([0])}
+    world.came_meanwhile = {tables.FEATURES: 2}
+    with pytest.raises(TransientError, match="a sink has written 2 meanwhile"):
+        await repaired()
+    assert world.held[tables.FEATURES] == Counter([0, 2])
+    assert world.held[tables.DECISIONS] == Counter(range(4)), "the others don't wait for it"
+    assert await repaired() == Repaired(0, 2)
+    assert world.held[tables.FEATURES] == Counter(range(4))

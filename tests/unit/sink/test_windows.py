@@ -10,9 +10,10 @@ from typing import Any, cast
 import pytest
 from aiokafka import TopicPartition
 
-from services.sink import reconcile, repair
+from services.sink import reconcile, repair, verdicts
 from services.sink.pipeline import Rules
 from services.sink.reconcile import Window, windows
+from services.sink.verdicts import Verdicts
 from shared.contracts.topics import DEAD_LETTERS
 from shared.contracts.transactions import Limits
 from shared.warehouse.tables import tables_of
@@ -69,7 +70,7 @@ async def test_a_window_of_small_records_ends_at_their_number_and_none_is_left_o
 
 async def audited(consumer: Any) -> None:
     unused = cast(Any, None)
-    (balance,) = await reconcile._partition(consumer, AT, unused, unused, Rules(1, Limits()), None)
+    (balance,) = await reconcile._partition(consumer, AT, unused, Verdicts(Rules(1, Limits()), unused), None)
     assert len(balance.missing) == END
 
 
@@ -79,9 +80,8 @@ async def mended(consumer: Any) -> None:
     async def mend(at: TopicPartition, window: Window) -> None:
         highs.append(window.high)
 
-    await repair._partition(
-        consumer, AT, cast(Any, None), Rules(1, Limits()), cast(Any, SimpleNamespace(client=None, mend=mend))
-    )
+    mending = cast(Any, SimpleNamespace(client=None, mend=mend))
+    await repair._partition(consumer, AT, Verdicts(Rules(1, Limits()), cast(Any, None)), mending)
     assert highs == [10, 20, 30, END]
 
 
@@ -97,7 +97,7 @@ async def test_nothing_of_a_window_is_held_while_the_next_one_is_read(
         return SimpleNamespace(refused={}, rows=dict.fromkeys(tables_of(topic), rows))
 
     monkeypatch.setattr(reconcile, "WINDOW", 10)
-    monkeypatch.setattr(reconcile, "build", build)
-    monkeypatch.setattr(reconcile, "_rows", lambda *_: [])
+    monkeypatch.setattr(verdicts, "build", build)
+    monkeypatch.setattr(reconcile, "rows_between", lambda *_: [])
     await goes_through(consumer)
     assert consumer.alive_at_a_poll == [0, 0, 0, 0]

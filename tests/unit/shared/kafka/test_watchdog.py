@@ -31,6 +31,8 @@ class Look:
     moving: tuple[TP, ...] = ()
     """Of the partitions, those that go on at each look."""
     held_up: tuple[TP, ...] = ()
+    records: bool = True
+    """Whether what lies between `done` and `end` are records."""
 
 
 class SeenAllError(Exception):
@@ -69,6 +71,9 @@ class Script:
             raise SeenAllError
         end = self._now.end
         return None if end is None else dict.fromkeys(partitions, end)
+
+    async def nothing_between(self, partition: TP, done: int, end: int) -> bool:
+        return not self._now.records
 
 
 async def play(looks: list[Look]) -> None:
@@ -128,6 +133,14 @@ async def test_lag_is_shown_for_our_partitions_and_no_others() -> None:
     with pytest.raises(SeenAllError):
         await play([Look(partitions=(ONE, OTHER)), Look(partitions=(ONE, OTHER)), *[Look(end=12)] * 3])
     assert (lag(ONE), lag(OTHER)) == (1, None)
+
+
+async def test_what_is_no_record_is_nothing_that_waits() -> None:
+    with pytest.raises(SeenAllError):
+        await play([Look(records=False)] * MANY_LOOKS)
+    assert lag(ONE) == 0
+    with pytest.raises(Stalled, match="6 records waiting"):
+        await play([*[Look(records=False)] * MANY_LOOKS, *[Look(end=17)] * MANY_LOOKS])
 
 
 async def test_without_brokers_nothing_is_known_of_the_log() -> None:

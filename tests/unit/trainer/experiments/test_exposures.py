@@ -112,3 +112,20 @@ def test_amounts_are_of_one_size_whatever_the_currency() -> None:
     assert amounts[0] == 100.0
     assert amounts[1] == 15_000 / float(load_policy().units_per_usd["JPY"])
     assert np.isnan(amounts[2]), "a purchase that isn't in the warehouse"
+
+
+def test_a_model_failed_where_it_gave_no_answer_or_none_was_there_and_not_for_want_of_a_vector() -> None:
+    why = [None, "model_failed", "no_model", "rebuilding", "state_unavailable", "feature_set_mismatch"]
+    n = len(why)
+    columns: dict[str, list[Any]] = {name: [values[0]] * n for name, values in OTHERS.items()} | {
+        "event_id": [f"e{i}" for i in range(n)],
+        "customer_id": [f"c{i}" for i in range(n)],
+        "decided_us": list(range(n)),
+        "occurred_us": list(range(n)),
+        "plan_days": [56] * n,
+        "defaulted": [None] * n,
+        "degraded": why,
+    }
+    found = _ordered(columns)
+    assert found.failed.tolist() == [False, True, True, False, False, False]
+    assert found.degraded.tolist() == [False, *[True] * 5]

@@ -7,15 +7,18 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from services.simulator.request import RegimeChange
 from services.trainer.evaluate import Economics, auc
 from services.trainer.monitoring.lent import Lent
-from services.trainer.monitoring.losses import CALIBRATION, RANKING, Loss, Promise, losses
+from services.trainer.monitoring.losses import CALIBRATION, RANKING, WEEKS, Loss, Promise, losses
+from services.trainer.monitoring.monitor import PERFORMANCE_DAYS, kept_or_lost
 from services.trainer.monitoring.performance import MIN_DEFAULTS, MONDAY, Period, estimate, periods
 from services.trainer.monitoring.state import performance_row
 from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.manifest import logit, sigmoid
+from shared.telemetry.log_fields import ALLOWED
 from shared.warehouse import tables
 from tests.unit.trainer.monitoring.streams import FIRST, days
 
@@ -35,13 +38,24 @@ def lent(
     stream = list(days(daily, count, seed, changes=changes))
     day = np.concatenate([np.full(len(each), day - FIRST) for day, each, _, _ in stream])
     defaulted = np.concatenate([draw.defaulted for *_, draw in stream]).astype(float)
+    occurred_us = np.concatenate([each.occurred_us for _, each, _, _ in stream])
     return Lent(
-        occurred_us=np.concatenate([each.occurred_us for _, each, _, _ in stream]),
+        occurred_us=occurred_us,
         model_version=np.full(len(day), "a" * 16, object),
         probability=np.concatenate([said for _, _, said, _ in stream]),
         amount=np.concatenate([draw.amount for *_, draw in stream]),
         weight=np.ones(len(day)),
         defaulted=np.where(day < (count if known is None else known), defaulted, np.nan),
+        mature_us=occurred_us + 56 * MICROS_PER_DAY,
+    )
+
+
+def with_plans(some: Lent, which: np.ndarray, days: int) -> Lent:
+    """These still run, and for so many days in all."""
+    return replace(
+        some,
+        defaulted=np.where(which, np.nan, some.defaulted),
+        mature_us=np.where(which, some.occurred_us + days * MICROS_PER_DAY, some.mature_us),
     )
 
 
@@ -189,6 +203,79 @@ def test_ranking_waits_until_whole_weeks_have_matured(steady: Lent) -> None:
     ends = {each.end_day for each in losses(young, PROMISE, FIRST + 70) if each.kind == RANKING}
     assert ends
     assert max(ends) <= FIRST + 40
+
+
+def test_a_loan_of_a_year_does_not_keep_the_ranking_of_all_others_from_being_tested(steady: Lent) -> None:
+    one = with_plans(steady, np.arange(len(steady)) == 10, 360)
+    tested = [
+        [(each.first_day, each.end_day) for each in losses(some, PROMISE, FIRST + 70) if each.kind == RANKING]
+        for some in (steady, one)
+    ]
+    assert tested[0] == tested[1] != []
+
+
+def test_loans_that_nobody_waits_for_count_on_no_side_of_the_ranking(steady: Lent) -> None:
+    """Not even those that are known: of these only the oldest are."""
+    short = np.arange(len(steady)) % 2 == 0
+    long = replace(steady, mature_us=np.where(short, steady.mature_us, steady.occurred_us + 120 * MICROS_PER_DAY))
+    rows = [
+        [each.rows for each in losses(some, PROMISE, FIRST + 70) if each.kind == RANKING]
+        for some in (long, steady.take(short))
+    ]
+    assert rows[0] == rows[1] != []
+
+
+def test_a_plan_of_twelve_weeks_is_waited_for(steady: Lent) -> None:
+    young = with_plans(steady, np.arange(len(steady)) == 10, 84)
+    assert [each for each in losses(young, PROMISE, FIRST + 70) if each.kind == RANKING] == []
+
+
+def test_where_no_ranking_was_tested_the_reason_is_logged_in_fields_that_may_be(steady: Lent) -> None:
+    version = "a" * 16
+    with capture_logs() as lines:
+        assert kept_or_lost(steady, version, PROMISE, FIRST + 70)
+    assert lines == [], "tested"
+    all_long = with_plans(steady, np.ones(len(steady), bool), 360)
+    with capture_logs() as lines:
+        kept_or_lost(all_long, version, PROMISE, FIRST + 70)
+    [line] = lines
+    assert (line["event"], line["version"], line["rows"]) == ("ranking_untested", version, len(steady))
+    assert line["reason"].startswith(f"of {len(steady)} loans 0 are of plans of at most 84 days")
+    assert set(line) - {"log_level"} <= ALLOWED
+    with capture_logs() as lines:
+        kept_or_lost(steady.take(np.zeros(0, int)), version, PROMISE, FIRST + 70)
+    assert lines == [], "nothing was lent"
+
+
+def test_a_period_counts_as_matured_without_the_few_of_longer_plans(steady: Lent) -> None:
+    some = with_plans(steady, np.arange(len(steady)) % 20 == 0, 360)
+    [week, *_] = [each for each in periods(some, ECONOMICS, SINCE, FIRST + 70) if each.kind == "week"][2:]
+    assert week.on_matured is not None
+    assert week.on_matured.rows < week.estimate.rows
+    assert week.matured_share == 1
+    only_long = with_plans(steady, np.ones(len(steady), bool), 360)
+    assert {each.matured_share for each in periods(only_long, ECONOMICS, SINCE, FIRST + 70)} == {0}
+
+
+def test_as_much_is_read_as_the_longest_window_needs() -> None:
+    """Of plans of twelve weeks, on whichever day of the week one looks."""
+    for until in range(FIRST + 200, FIRST + 207):
+        first = until - PERFORMANCE_DAYS
+        day = np.repeat(np.arange(first, until), 40)
+        occurred_us = day * MICROS_PER_DAY
+        mature_us = occurred_us + 84 * MICROS_PER_DAY
+        outcome = (np.arange(len(day)) % 5 == 0).astype(float)
+        made = Lent(
+            occurred_us=occurred_us,
+            model_version=np.full(len(day), "a" * 16, object),
+            probability=np.full(len(day), 0.2),
+            amount=np.ones(len(day)),
+            weight=np.ones(len(day)),
+            defaulted=np.where(mature_us <= until * MICROS_PER_DAY, outcome, np.nan),
+            mature_us=mature_us,
+        )
+        spans = [each.end_day - each.first_day for each in losses(made, PROMISE, until) if each.kind == RANKING]
+        assert spans == [7 * weeks for weeks in WEEKS]
 
 
 def test_nothing_decided_is_no_loss() -> None:

@@ -43,6 +43,7 @@ def lent(count: int, seed: int) -> Lent:
         amount=np.full(count, 100.0),
         weight=np.ones(count),
         defaulted=label.astype(float),
+        mature_us=(MONDAY + np.arange(count) * 28 // count + 56) * MICROS_PER_DAY,
     )
 
 

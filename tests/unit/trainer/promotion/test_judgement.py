@@ -98,6 +98,42 @@ def test_one_that_fails_too_often_in_service_goes_back(share: float, action: Act
     assert ruling.action is action
 
 
+@pytest.mark.parametrize(("share", "action"), [(0.03, Action.ON), (0.1, Action.OUT)])
+def test_one_that_many_scorers_do_not_have_in_service_goes_back(share: float, action: Action) -> None:
+    """They go on with the model before, which fails nowhere."""
+    seen = on_probation()
+    lacking = np.random.default_rng(3).random(len(seen)) < share
+    version = np.where(lacking, CHAMPION_VERSION, seen.model_version)
+    ruling = JUDGE.on_probation(replace(seen, model_version=version), candidacy(Stage.PROBATION))
+    assert ruling.action is action
+    assert action is Action.ON or ruling.reasons[0].startswith("failures: not decided by it")
+
+
+def test_what_no_model_could_be_asked_about_is_held_against_none() -> None:
+    """The customers' pasts are away for a while, or vectors come that are of another feature set."""
+
+    def away(seen: Exposures) -> Exposures:
+        which = np.random.default_rng(3).random(len(seen)) < 0.3
+        return replace(seen, degraded=which, model_version=np.where(which, "none", seen.model_version))
+
+    for ruling in (
+        JUDGE.on_probation(away(on_probation()), candidacy(Stage.PROBATION)),
+        JUDGE.in_canary(away(in_canary()), candidacy(Stage.CANARY), EXPERIMENT),
+    ):
+        assert ruling.action is Action.ON, ruling.reasons
+
+
+def test_customers_of_a_persons_experiment_are_not_the_candidates_on_probation() -> None:
+    seen = on_probation()
+    others = np.arange(len(seen)) % 2 == 0
+    tried = replace(
+        seen,
+        arm=np.where(others, "spring", seen.arm),
+        model_version=np.where(others, "e" * 16, seen.model_version),
+    )
+    assert JUDGE.on_probation(tried, candidacy(Stage.PROBATION)).action is Action.ON
+
+
 def test_a_purchase_that_comes_late_makes_no_days_of_one() -> None:
     half_a_day = decided(3000, days=0.5)
     late = half_a_day.occurred_us.copy()

@@ -222,6 +222,9 @@ def test_one_that_harms_in_service_is_rolled_back_and_stays_out_until_a_person_w
     found = rig.look(candidate_shift=1.5)
     assert found.answer()["step"] == "probation → rolled back"
     assert rig.registry.current() == rig.champion
+    before = rig.registry.pointer("previous")
+    assert before is not None
+    assert (before.version, before.withdrawn) == (rig.candidate, True), "no scorer falls back to it"
     with pytest.raises(LadderRefused, match="stays so: decline-rate"):
         rig.ladder.enter(rig.candidate, rig.champion, [], LADDER)
     rig.ladder.enter(rig.candidate, rig.champion, [], PERSON, again=True)

@@ -1,0 +1,38 @@
+"""What the sink is told of the verdicts on purchases, and when it asks letters instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.sink.gate import Gate
+from shared.kafka.errors import TransientError
+from tests.unit.sink.lanes import FakeIndex, FakeLetters
+
+
+async def test_verdicts_that_were_lost_between_two_questions_are_not_taken_for_none() -> None:
+    index = FakeIndex(judged=5, refused={1}, goes_back=True)
+    with pytest.raises(TransientError, match="went back"):
+        await Gate(index, 0).refused(0, 3)
+
+
+async def test_refusals_that_redis_has_forgotten_are_asked_of_their_letters() -> None:
+    index, letters = FakeIndex(judged=20, refused={3, 7, 12}, forgotten_up_to=7), FakeLetters({3, 7, 12})
+    gate = Gate(index, 0, letters)
+    assert await gate.refused(2, 13) == {3, 7, 12}
+    assert letters.asked == [(2, 13)]
+    assert await gate.refused(8, 13) == {12}
+    assert letters.asked == [(2, 13)], "not where Redis remembers"
+
+
+async def test_where_letters_cannot_be_had_forgotten_refusals_are_not_taken_for_none() -> None:
+    index, letters = FakeIndex(judged=20, forgotten_up_to=7), FakeLetters({3}, away=1)
+    with pytest.raises(TransientError):
+        await Gate(index, 0, letters).refused(2, 5)
+
+
+async def test_letters_are_asked_only_of_what_was_judged() -> None:
+    letters = FakeLetters({3, 9})
+    gate = Gate(FakeIndex(judged=5), 0, letters)
+    assert await gate.refused_before(2) == {3}
+    assert await gate.refused_before(6) == frozenset()
+    assert letters.asked == [(2, 5)]
