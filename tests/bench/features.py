@@ -42,6 +42,7 @@ from tests.bench.parts import sized
 from tests.bench.purchases import send
 from tests.bench.quix import FEATURES_NAME
 from tests.bench.report import Finding, at_least, finding
+from tests.bench.rounds import numbered
 
 PEERS = Path(__file__).parent / "peers"
 PURCHASES = 30_000
@@ -218,7 +219,7 @@ async def _paces(hop: Hop, rounds: int, step: Step) -> dict[str, list[Pace]]:
     log = LogReader(client_arguments(hop.kafka))
     await log.start()
     try:
-        for number in range(rounds):
+        for number in numbered(rounds):
             await hop.send()
             names = list(hop.programs)
             for name in names[number % len(names) :] + names[: number % len(names)]:

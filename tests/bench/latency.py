@@ -26,6 +26,7 @@ from tests.bench.decided import Decided
 from tests.bench.events import EVENT_ID
 from tests.bench.parts import Parts, sized
 from tests.bench.report import Finding, at_most, finding
+from tests.bench.rounds import numbered
 from tests.e2e.system import until
 
 RATE = 500.0
@@ -73,7 +74,7 @@ def latency(rounds: int, step: Step) -> list[Finding]:
         asyncio.run(_decided(parts, sized(WARM)))
         step("the system is up and warm")
         scorer, events = services["scorer"].port, sized(EVENTS)
-        for number in range(rounds):
+        for number in numbered(rounds):
             for found, took_ms in (
                 (ours, asyncio.run(_by_model(scorer, events + SETTLING, lambda: _decided(parts, events)))),
                 (bare, asyncio.run(_relayed(parts, sized(BARE_EVENTS)))),

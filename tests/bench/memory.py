@@ -15,6 +15,7 @@ from tests.bench.backlog import Backlog, by_model
 from tests.bench.events import purchases
 from tests.bench.parts import Parts, Worker, sized
 from tests.bench.report import Finding, at_most, finding
+from tests.bench.rounds import numbered
 
 CUSTOMERS = 10_000
 MOST_MB = 250.0
@@ -40,7 +41,7 @@ def memory(rounds: int, step: Step) -> list[Finding]:
             running.enter_context(worker.running())
         step("services are up")
         held = asyncio.run(_held(parts, workers, rounds, step))
-    most = (f"{MOST_MB:.0f} MB", [MOST_MB] * rounds)
+    most = (f"{MOST_MB:.0f} MB", [MOST_MB] * len(held[SCORER]))
     return [
         finding(
             "features, resident", "MB", held[FEATURES_SERVICE],
@@ -57,12 +58,12 @@ async def _held(parts: Parts, workers: Mapping[str, Worker], rounds: int, step: 
     held: dict[str, list[float]] = {name: [] for name in workers}
     customers = sized(CUSTOMERS)
     async with Backlog.open(parts.kafka) as backlog:
-        for number in range(rounds):
+        for number in numbered(rounds):
             await backlog.send(list(purchases(range(number * customers, (number + 1) * customers), customers)))
             for topic in (DECISIONS.name, VECTORS, ANSWERS):
                 await backlog.reached(topic, (number + 1) * customers)
             for name, worker in workers.items():
                 held[name].append(worker.resident_mb)
             step(f"round {number + 1}")
-    await by_model([workers[SCORER]], rounds * customers)
+    await by_model([workers[SCORER]], len(held[SCORER]) * customers)
     return held

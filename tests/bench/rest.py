@@ -38,6 +38,7 @@ from tests.bench.http_peer import HttpPeer
 from tests.bench.load import Answers, pack
 from tests.bench.parts import lasting
 from tests.bench.report import Finding, at_least, at_most, finding
+from tests.bench.rounds import numbered
 from tests.e2e.system import Log, until
 from tests.factories import transaction
 
@@ -237,7 +238,7 @@ def rest(rounds: int, step: Step) -> list[Finding]:
                 servers.load(server, lasting(WARM_S))
             step("warm")
             rates: dict[str, list[float]] = {server: [] for server in ALL}
-            for number in range(rounds):
+            for number in numbered(rounds):
                 for server in ALL:
                     if server == OURS:
                         with FLAMES.of(servers.scorer.pid, OURS):
@@ -247,6 +248,7 @@ def rest(rounds: int, step: Step) -> list[Finding]:
                     assert set(answers.statuses) == {200}, (server, answers.statuses)
                     rates[server].append(answers.rate)
                 step(f"round {number + 1}")
+            rounds = len(rates[OURS])
             half = sorted(rates[OURS])[rounds // 2] / 2
             paced = [_settled(servers.decide(SETTLING_S + lasting(PACED_S), rate=half), half) for _ in range(rounds)]
             step("at half of its rate")

@@ -23,6 +23,7 @@ from tests.bench.backlog import Backlog, Pace, by_model
 from tests.bench.events import CUSTOMERS, purchases, vectors
 from tests.bench.parts import Parts, sized
 from tests.bench.report import Finding, at_least, at_most, finding
+from tests.bench.rounds import numbered
 
 EVENTS = 20_000
 """In a round of each: some seconds of one process."""
@@ -77,7 +78,7 @@ async def _paces(parts: Parts, service: str, rounds: int, step: Step) -> tuple[l
     paces: tuple[list[Pace], list[Pace]] = ([], [])
     each, times = sized(EVENTS), 0
     async with Backlog.open(parts.kafka) as backlog:
-        for number in range(rounds):
+        for number in numbered(rounds):
             for processes in (1, 2) if number % 2 == 0 else (2, 1):
                 events = _events(service, range(times * each, (times + 1) * each), times * CUSTOMERS)
                 times += 1

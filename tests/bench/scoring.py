@@ -29,6 +29,7 @@ from tests.bench import booster
 from tests.bench.onnx_session import session_of
 from tests.bench.parts import sized
 from tests.bench.report import Finding, at_least, at_most, finding
+from tests.bench.rounds import numbered
 
 ROWS, EVERY_ROW = 1_000_000, 10_000_000
 """In a round, and once."""
@@ -62,7 +63,7 @@ def scoring(rounds: int, step: Step) -> list[Finding]:
         rates: dict[int, list[float]] = {threads: [] for threads in (THREADS, 1)}
         loops: dict[int, list[float]] = {threads: [] for threads in rates}
         natives: dict[int, list[float]] = {threads: [] for threads in rates}
-        for number in range(rounds):
+        for number in numbered(rounds):
             for threads in rates:
                 loops[threads].append(bare(session, arrays, rows, threads))
                 natives[threads].append(native(trained.xgboost, arrays, rows, threads))

@@ -32,6 +32,7 @@ from tests.bench.events import vectors
 from tests.bench.most import Look, rate_of_most
 from tests.bench.parts import Parts, Worker, sized
 from tests.bench.report import Finding, at_least, finding
+from tests.bench.rounds import numbered
 from tests.unit.sink.records import PARTITIONS, record
 
 ROWS = 20_000
@@ -56,14 +57,14 @@ def sink(rounds: int, step: Step) -> list[Finding]:
         for kind in OTHERS:
             _create_table(parts, _table(kind))
         step("the sink is up")
-        for number in range(rounds + 1):  # the first one warms up
+        for number in numbered(rounds, warming_up=1):
             taken = {SINK: asyncio.run(_sink(parts, worker, batch))}
             taken |= {kind: _other(parts, kind, file) for kind in OTHERS}
             if number:
                 for kind, rate in taken.items():
                     rates[kind].append(rate)
                 step(f"round {number}")
-        _check(parts, (rounds + 1) * len(batch))
+        _check(parts, (len(rates[SINK]) + 1) * len(batch))
     bare = (OTHERS[BARE], rates[BARE])
     return [
         finding(

@@ -14,6 +14,7 @@ from deploy.local.supervisor import SERVICES
 from tests.bench import booster
 from tests.bench.parts import Parts
 from tests.bench.report import Finding, at_most, finding
+from tests.bench.rounds import numbered
 
 MOST_S = 3.0
 ARGUMENTS = {service.name: service.arguments for service in SERVICES}
@@ -32,7 +33,7 @@ def start(rounds: int, step: Step) -> list[Finding]:
         step("parts are up")
         # The ingestor is ready once the source answers.
         with parts.service("simulator").running():
-            for number in range(rounds + 1):  # the first one fills the cache of files
+            for number in numbered(rounds, warming_up=1):  # the first one fills the cache of files
                 for name in ARGUMENTS:
                     taken = (_ready_s(parts, name), _imports_s(name))
                     if number:

@@ -30,6 +30,7 @@ from tests.bench.events import CUSTOMERS, vectors
 from tests.bench.onnx_session import session_of
 from tests.bench.parts import Parts, Worker, sized
 from tests.bench.report import Finding, at_least, finding
+from tests.bench.rounds import numbered
 
 VECTORS, SLOWER = 20_000, 4_000
 """In a round: some seconds of ours, and of MLServer."""
@@ -122,7 +123,7 @@ async def _rounds(
     rows: list[float] = []
     each, fewer = sized(VECTORS), sized(SLOWER)
     async with Backlog.open(programs.parts.kafka) as backlog:
-        for number in range(rounds + 1):  # the first one warms up
+        for number in numbered(rounds, warming_up=1):
             batch = list(vectors(range(number * each, (number + 1) * each), first=number * CUSTOMERS))
             taken = {
                 OURS: await backlog.pace([programs.ours], batch, DECISIONS.name),
@@ -135,7 +136,7 @@ async def _rounds(
                 sent.append(_sent(programs.parts, sized(SENT_RECORDS), different=each))
                 rows.append(_rows(programs.trained, batch))
                 step(f"round {number}")
-        await by_model([programs.ours], (rounds + 1) * each)
+        await by_model([programs.ours], (len(sent) + 1) * each)
     return paces, sent, rows
 
 
