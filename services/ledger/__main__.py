@@ -1,6 +1,7 @@
 """`python -m services.ledger`: audit the running system; exit status 0 where everything balances.
 
-1 where something doesn't; 3 where nothing is wrong as far as can be told, and not everything can be told any more.
+1 where something doesn't; 3 where nothing is wrong as far as can be told, and not everything can be told any more; 4
+where what it reads is away.
 With `--every` it audits again and again until it is told to stop, and serves what it finds as metrics.
 """
 
@@ -17,13 +18,14 @@ from rich.table import Table
 
 from services.ledger import chain, checks, metrics
 from services.ledger.audit import Audit, audit
-from services.ledger.check import check
+from services.ledger.check import AWAY, check
 from services.ledger.settings import LedgerSettings
 from shared.settings import load_settings
 from shared.telemetry import logging, process
 from shared.telemetry.operations import OperationsServer
 
 EXIT_STATUS = {True: 0, False: 1, None: 3}
+EXIT_NOTHING_KNOWN = 4
 VERDICT = {True: "balanced", False: "NOT BALANCED", None: "balanced as far as can be told"}
 
 
@@ -44,8 +46,12 @@ def main() -> None:
         process.run(functools.partial(repeat, settings, arguments.every))
         return
     console = Console()
-    with console.status("ledger") as status:
-        result = asyncio.run(audit(settings, lambda text: status.update(f"ledger: {text}")))
+    try:
+        with console.status("ledger") as status:
+            result = asyncio.run(audit(settings, lambda text: status.update(f"ledger: {text}")))
+    except AWAY as error:
+        console.print(f"ledger: nothing is known, since what it reads is away: {error!r}", markup=False)
+        raise SystemExit(EXIT_NOTHING_KNOWN) from None
     report = write(result, settings)
     if arguments.json:
         print(report, end="")

@@ -23,7 +23,7 @@ REST_TIMEOUT_S = 5.0
 NOBODYS_EVENT = "/v1/decisions/ledger-check"
 """The door's answer says whether the key may read: 404 for an event that was never decided."""
 
-_AWAY = (TransientError, KafkaError, RedisError, GoogleAPIError, GoogleAuthError, httpx.HTTPError, OSError)
+AWAY = (TransientError, KafkaError, RedisError, GoogleAPIError, GoogleAuthError, httpx.HTTPError, OSError)
 
 
 async def check(settings: LedgerSettings) -> dict[str, str]:
@@ -79,5 +79,5 @@ def _tables(settings: LedgerSettings) -> str:
 async def _try(probe: Callable[[], Awaitable[str]]) -> str:
     try:
         return await probe()
-    except _AWAY as error:
+    except AWAY as error:
         return f"{type(error).__name__}: {error}"
