@@ -35,8 +35,13 @@ class LogReader:
         self._admin = AIOKafkaAdminClient(**self._arguments)
 
     async def start(self) -> None:
-        await self._consumer.start()
-        await self._admin.start()
+        """Raises KafkaError without brokers; nothing is left open then."""
+        try:
+            await self._consumer.start()
+            await self._admin.start()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         await self._consumer.stop()
