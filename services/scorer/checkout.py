@@ -153,7 +153,7 @@ class Checkout:
         partition = partition_of(received.transaction.customer_id.encode(), self._partitions)
         addressed = _Addressed(
             transaction_record(
-                received, received_us=received_us, limits=self._limits, traceparent=question.traceparent
+                received, partition, received_us=received_us, limits=self._limits, traceparent=question.traceparent
             ),
             partition,
             self._reserving.place(partition, accepted.transaction),

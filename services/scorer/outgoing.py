@@ -45,10 +45,11 @@ def decision_record(claim: Claim, traceparent: str | None, partition: int, *, ex
 
 
 def transaction_record(
-    accepted: AcceptedTransaction, *, received_us: int, limits: Limits, traceparent: str | None = None
+    accepted: AcceptedTransaction, partition: int, *, received_us: int, limits: Limits, traceparent: str | None = None
 ) -> OutgoingRecord:
     """A purchase that came over REST, as it came: with fields and values that we don't know, for whoever reads the
-    topic. `received_us`, `limits`: of its decoding."""
+    topic. `partition`: the customer's, so that the client needn't find it once more. `received_us`, `limits`: of its
+    decoding."""
     transaction = accepted.transaction
     headers = cloud_event(
         event_id=transaction.event_id,
@@ -60,7 +61,7 @@ def transaction_record(
     value = encode(transaction)
     if not _UNKNOWN.isdisjoint(accepted.warnings):
         value = _as_it_came(accepted, received_us, limits) or value
-    return OutgoingRecord(topics.TRANSACTIONS.name, transaction.customer_id.encode(), value, headers)
+    return OutgoingRecord(topics.TRANSACTIONS.name, transaction.customer_id.encode(), value, headers, partition)
 
 
 _UNKNOWN = frozenset({InputWarning.EXTRA_FIELD, InputWarning.UNKNOWN_VALUE})
