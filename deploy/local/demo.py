@@ -212,11 +212,18 @@ class Demo:
 
     async def _until(self, done: Callable[[], Awaitable[bool]], patience: float, what: str) -> None:
         deadline = time.monotonic() + patience
-        while not await done():
-            await asyncio.to_thread(self._restart_what_ended)
-            if time.monotonic() > deadline:
-                raise StartFailed("the demo", f"waited {patience:.0f} s for {what}; logs: {self._log('x').parent}")
-            await asyncio.sleep(POLL_SECONDS)
+        looking = asyncio.ensure_future(done())
+        try:
+            while not (looking.done() and looking.result()):
+                if looking.done():
+                    looking = asyncio.ensure_future(done())
+                # Who looks may be waiting for brokers that have to be started again first.
+                await asyncio.to_thread(self._restart_what_ended)
+                if time.monotonic() > deadline:
+                    raise StartFailed("the demo", f"waited {patience:.0f} s for {what}; logs: {self._log('x').parent}")
+                await asyncio.sleep(POLL_SECONDS)
+        finally:
+            looking.cancel()
 
     def _restart_what_ended(self) -> None:
         """As any supervisor would; how often stands in the result, and the ledger tells whether it did harm."""
