@@ -214,8 +214,10 @@ class Demo:
         deadline = time.monotonic() + patience
         looking = asyncio.ensure_future(done())
         try:
-            while not (looking.done() and looking.result()):
+            while True:
                 if looking.done():
+                    if looking.result():
+                        return
                     looking = asyncio.ensure_future(done())
                 # Who looks may be waiting for brokers that have to be started again first.
                 await asyncio.to_thread(self._restart_what_ended)

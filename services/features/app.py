@@ -346,11 +346,12 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
             for each in fetched
         ]
         for event, taken in zip(events, await self._handler.handle(batches), strict=True):
+            if not taken:
+                continue
             # A round may outlast its assignment, and what was taken in under it may be another's by now.
-            if taken and event.message.value.generation == self._handler.generation:
+            if event.message.value.generation == self._handler.generation:
                 self._progress[TP(event.message.topic, event.message.partition)] = event.message.offset
-            if taken:
-                event.ack()
+            event.ack()
 
 
 def _log_record(record: Any) -> LogRecord:

@@ -40,7 +40,8 @@ async def check(
         return f"ok ({version})"
 
     async def claims() -> str:
-        return await _outlived(kafka, claim_ttl_s) or f"ok{_but(await _too_short(kafka, claim_ttl_s))}"
+        wrong, short = await _retention(kafka, claim_ttl_s)
+        return wrong or ("ok" if short is None else f"ok, but {short}")
 
     probes = {"kafka": brokers, "redis": redis, "model": model, "claims": claims}
     return {name: await _try(probe) for name, probe in probes.items()}
@@ -50,7 +51,7 @@ async def tell_of_claims_that_outlive_their_topic(kafka: KafkaSettings, claim_tt
     """Log an error where what Redis loses couldn't all be restored, and a warning where a vector may outlive its claim.
     No reason not to start: nothing is lost yet, nor decided twice."""
     try:
-        wrong, short = await _outlived(kafka, claim_ttl_s), await _too_short(kafka, claim_ttl_s)
+        wrong, short = await _retention(kafka, claim_ttl_s)
     except TransientError:
         return  # said by everything else
     if wrong is not None:
@@ -59,9 +60,15 @@ async def tell_of_claims_that_outlive_their_topic(kafka: KafkaSettings, claim_tt
         log.warning("vectors_outlive_claims", detail=short)
 
 
-async def _outlived(kafka: KafkaSettings, claim_ttl_s: int) -> str | None:
+async def _retention(kafka: KafkaSettings, claim_ttl_s: int) -> tuple[str | None, str | None]:
+    """What is wrong with how long claims live, and what may come of it; each None where there is nothing. Raises
+    TransientError."""
+    kept_ms = await retention_ms(kafka, DECISIONS.name, FEATURES.name)
+    return _outlived(kept_ms.get(DECISIONS.name), claim_ttl_s), _too_short(kept_ms.get(FEATURES.name), claim_ttl_s)
+
+
+def _outlived(kept_ms: int | None, claim_ttl_s: int) -> str | None:
     """None, or why claims live longer than the decisions that they are restored from."""
-    kept_ms = await retention_ms(kafka, DECISIONS.name)
     if kept_ms is None or kept_ms < 0 or kept_ms >= claim_ttl_s * 1000:
         return None
     return (
@@ -70,9 +77,8 @@ async def _outlived(kafka: KafkaSettings, claim_ttl_s: int) -> str | None:
     )
 
 
-async def _too_short(kafka: KafkaSettings, claim_ttl_s: int) -> str | None:
+def _too_short(kept_ms: int | None, claim_ttl_s: int) -> str | None:
     """None, or what may happen where claims are forgotten before the vectors that they were made for."""
-    kept_ms = await retention_ms(kafka, FEATURES.name)
     if kept_ms is None or 0 <= kept_ms <= claim_ttl_s * 1000:
         return None
     kept = "for ever" if kept_ms < 0 else f"for {kept_ms // 1000} s"
@@ -80,10 +86,6 @@ async def _too_short(kafka: KafkaSettings, claim_ttl_s: int) -> str | None:
         f"{FEATURES.name} keeps vectors {kept}, claims live for {claim_ttl_s} s (SCORER__CLAIM_TTL_SECONDS): an event"
         " of a checkout is decided twice where its vector comes later than that"
     )
-
-
-def _but(warning: str | None) -> str:
-    return "" if warning is None else f", but {warning}"
 
 
 async def _try(probe: Callable[[], Awaitable[str]]) -> str:

@@ -15,13 +15,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from services.sink.lane import SERVICE
+from services.sink.up_to_ends import batches_up_to
 from shared.contracts import topics
 from shared.contracts.identity import partition_of
-from shared.kafka.connection import SILENCE_SECONDS, admin_client, client_arguments
-from shared.kafka.errors import TransientError
+from shared.kafka.connection import admin_client, client_arguments
 from shared.settings import KafkaSettings
 
 POLL_SECONDS = 0.25
+POLL_RECORDS = 5000
 
 _DOES = {"features": "take in records of it", "scorer": "decide on records of it", SERVICE: "write rows of it"}
 
@@ -126,15 +127,11 @@ async def _go_through(
 
 
 async def _read(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], mine: Signs, found: Traces) -> None:
-    heard = time.monotonic()
-    while any([await consumer.position(tp) < end for tp, end in ends.items()]):
-        for tp, records in (await consumer.getmany(timeout_ms=500, max_records=5000)).items():
-            heard = time.monotonic()
+    async for batches in batches_up_to(consumer, ends, max_records=POLL_RECORDS):
+        for tp, records in batches.items():
             for record in records:
                 if record.offset < ends[tp] and mine.on_record(record):
                     found.add(record)
-        if time.monotonic() - heard > SILENCE_SECONDS:
-            raise TransientError(f"no records of {next(iter(ends)).topic} for {SILENCE_SECONDS:.0f} s")
 
 
 async def _wait_for(

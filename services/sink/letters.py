@@ -9,7 +9,6 @@ the features service of purchases and outcomes, those of the scorer of vectors.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +20,12 @@ from google.cloud import bigquery
 
 from services.sink.bigquery import AWAY
 from services.sink.group_reader import group_reader
+from services.sink.up_to_ends import batches_up_to
 from shared.contracts.rejections import RejectionReason
 from shared.contracts.topics import DEAD_LETTERS, FEATURES, TRANSACTIONS
 from shared.contracts.wire import UNREADABLE
 from shared.kafka import groups
-from shared.kafka.connection import SILENCE_SECONDS, admin_client
+from shared.kafka.connection import admin_client
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 from shared.warehouse import tables
@@ -165,13 +165,7 @@ async def _on_topic(
     """Raises TransientError where none comes any more."""
     for at, offset in begins.items():
         consumer.seek(at, offset)
-    heard = time.monotonic()
-    while behind := [at for at, end in ends.items() if await consumer.position(at) < end]:
-        batches = await consumer.getmany(*behind, timeout_ms=500, max_records=POLL_RECORDS)
-        if batches:
-            heard = time.monotonic()
-        elif time.monotonic() - heard > SILENCE_SECONDS:
-            raise TransientError(f"no records of {DEAD_LETTERS.name} for {SILENCE_SECONDS:.0f} s")
+    async for batches in batches_up_to(consumer, ends, max_records=POLL_RECORDS):
         for records in batches.values():
             for record in records:
                 try:

@@ -132,20 +132,22 @@ async def check_topics(settings: KafkaSettings, service: str) -> None:
         await admin.close()
 
 
-async def retention_ms(settings: KafkaSettings, topic: str) -> int | None:
-    """How long the brokers keep a topic's records; -1: for ever. None where they don't say, to us at least.
+async def retention_ms(settings: KafkaSettings, *names: str) -> dict[str, int]:
+    """How long the brokers keep the records of topics; -1: for ever. Without those of which they don't say, to us at
+    least.
 
     Raises TransientError without brokers.
     """
     admin = AIOKafkaAdminClient(**client_arguments(settings))
     try:
         await admin.start()
-        told = {entry[0]: entry[1] for entry in (await _configs(admin, [topic])).get(topic, ())}
+        configured = await _configs(admin, names)
     except KafkaError as error:
         raise TransientError(f"brokers at {settings.bootstrap_servers}: {error!r}") from error
     finally:
         await admin.close()
-    return int(told["retention.ms"]) if told.get("retention.ms") else None
+    told = {topic: {entry[0]: entry[1] for entry in entries} for topic, entries in configured.items()}
+    return {topic: int(values["retention.ms"]) for topic, values in told.items() if values.get("retention.ms")}
 
 
 def _check_counts(settings: KafkaSettings, described: Sequence[Description]) -> None:

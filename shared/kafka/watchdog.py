@@ -127,7 +127,7 @@ async def watch(
     Time in which the brokers or another dependency are known to be away doesn't count.
     """
     last: Mapping[Any, int | None] = {}
-    empty: dict[Any, tuple[int | None, int]] = {}
+    empty: dict[Any, tuple[int, int]] = {}
     """Of partitions that seemed to stand still: between these offsets lies no record."""
     moved: dict[Any, float] = {}
     positioned = time.monotonic()
@@ -161,7 +161,7 @@ async def watch(
 
 
 def _lag(
-    progress: Mapping[Any, int | None], ends: Mapping[Any, int] | None, empty: Mapping[Any, tuple[int | None, int]]
+    progress: Mapping[Any, int | None], ends: Mapping[Any, int] | None, empty: Mapping[Any, tuple[int, int]]
 ) -> dict[Any, int]:
     """Of the partitions of which it is known."""
     return {

@@ -264,7 +264,7 @@ async def test_while_a_partition_is_rebuilt_answers_say_so(rig: Rig, http: httpx
 
 async def test_claims_that_live_longer_than_the_topic_keeps_decisions_are_told(rig: Rig) -> None:
     kafka = rig.parts.kafka_settings
-    kept_ms = await retention_ms(kafka, DECISIONS.name)
+    kept_ms = (await retention_ms(kafka, DECISIONS.name))[DECISIONS.name]
     assert kept_ms == DECISIONS.retention_ms
     with capture_logs() as said:
         await tell_of_claims_that_outlive_their_topic(kafka, kept_ms // 1000)
