@@ -86,6 +86,8 @@ class Servers:
             # One caller sends everything here; the limit is counted all the same.
             "SCORER__RATE_PER_SECOND": "1000000",
             "SCORER__RATE_BURST": "1000000",
+            # The features service is away for most of it (below), and the model is to decide all the same.
+            "SCORER__STATES_BEHIND_SECONDS": "86400",
         }
         self._services = {"features": Service("features", features), "scorer": Service("scorer", operations)}
         self._purchases, self._others = count(), count()
