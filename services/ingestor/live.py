@@ -15,12 +15,16 @@ from services.ingestor.pipeline import Accepted
 from services.ingestor.simtom import Run
 from services.ingestor.source import SourceBroken, live_body, silence_of
 from shared.kafka.errors import TransientError
+from shared.kafka.pace import Pace
 
 log = structlog.get_logger()
 
 PACE_S = 0.008
 """Between the beginnings of two batches, at least. A batch costs a request to the brokers, one to Redis and a fetch of
 every reader, whether it holds one line or ten: at hundreds of lines a second they would cost more than the lines."""
+
+LONGEST_PACE_S = 0.06
+"""Where the processor is what everybody waits for (shared/kafka/pace.py)."""
 
 SAVE_SECONDS = 0.2
 """For one save of the count; a Redis that is slower holds up the events behind it."""
@@ -72,11 +76,11 @@ class LiveIngest:
         log.info("live_finished", lines=self.lines)
 
     async def _read(self, session: Session, run: Run, max_events: int) -> None:
-        acknowledged, not_before_s = 0, 0.0
+        acknowledged, pace = 0, Pace(PACE_S, LONGEST_PACE_S)
         while not self._is_done(max_events):
-            await asyncio.sleep(not_before_s - time.monotonic())
+            await asyncio.sleep(pace.rest_s())
             results = await session.next_batch(max_events - self.lines if max_events else None)
-            not_before_s = time.monotonic() + PACE_S
+            pace.begin()
             if not results:
                 return
             await session.deliver(results)

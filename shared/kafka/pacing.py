@@ -10,14 +10,18 @@ together and could go on together.
 from __future__ import annotations
 
 import asyncio
-import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from shared.kafka.pace import Pace
 from shared.kafka.rereading import RereadingConsumer
 
 PACE_S = 0.004
 """Half of the ingestor's (services/ingestor/live.py): each of its batches meets a fetch that waits for it."""
+
+LONGEST_PACE_S = 0.03
+"""Where the processor is what everybody waits for (shared/kafka/pace.py)."""
 
 Fetch = Callable[[Any, int, Any], Coroutine[Any, Any, bool]]
 """(assignment, node, request) → whether records came: aiokafka's `Fetcher._proc_fetch_request`."""
@@ -35,22 +39,22 @@ class PacedConsumer(RereadingConsumer):
 
 def paced(
     fetch: Fetch,
-    pace_s: float = PACE_S,
+    new_pace: Callable[[], Pace] = lambda: Pace(PACE_S, LONGEST_PACE_S),
     *,
-    clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Fetch:
-    """`fetch`, begun for each node no sooner than `pace_s` after the one before."""
-    not_before: dict[int, float] = {}
+    """`fetch`, begun for each node at a pace of its own."""
+    paces: defaultdict[int, Pace] = defaultdict(new_pace)
 
     async def at_a_pace(assignment: Any, node: int, request: Any) -> bool:
-        rest = not_before.get(node, 0.0) - clock()
-        if rest > 0:
+        pace = paces[node]
+        rest_s = pace.rest_s()
+        if rest_s > 0:
             try:
-                await sleep(rest)
+                await sleep(rest_s)
             except asyncio.CancelledError:
                 return False  # as the client's own does, which says so to nobody
-        not_before[node] = clock() + pace_s
+        pace.begin()
         return await fetch(assignment, node, request)
 
     return at_a_pace

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiokafka.consumer.fetcher import Fetcher
 
+from shared.kafka.pace import Pace
 from shared.kafka.pacing import Fetch, paced
 
 PACE_S = 8.0
@@ -29,7 +30,10 @@ class World:
         self.now += seconds
 
     def paced(self) -> Fetch:
-        return paced(self.fetch, PACE_S, clock=lambda: self.now, sleep=self.sleep)
+        def pace() -> Pace:
+            return Pace(PACE_S, 2 * PACE_S, clock=lambda: self.now, waited_s=lambda: 0.0)
+
+        return paced(self.fetch, pace, sleep=self.sleep)
 
 
 @pytest.mark.parametrize(("later", "begins"), [(20.0, 120.0), (3.0, 108.0)], ids=["after a while", "soon after"])
@@ -54,7 +58,7 @@ async def test_each_broker_has_a_pace_of_its_own() -> None:
 
 async def test_given_up_while_it_waits_it_has_brought_nothing() -> None:
     world = World()
-    fetch = paced(world.fetch, 3600.0)
+    fetch = paced(world.fetch, lambda: Pace(3600.0, 3600.0))
     await fetch(None, 1, None)
     waiting = asyncio.create_task(fetch(None, 1, None))
     await asyncio.sleep(0)
