@@ -15,7 +15,7 @@ from services.ingestor.pipeline import Accepted
 from services.ingestor.simtom import Run
 from services.ingestor.source import SourceBroken, live_body, silence_of
 from shared.kafka.errors import TransientError
-from shared.kafka.pace import Pace
+from shared.pace import Pace
 
 log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ PACE_S = 0.008
 every reader, whether it holds one line or ten: at hundreds of lines a second they would cost more than the lines."""
 
 LONGEST_PACE_S = 0.06
-"""Where the processor is what everybody waits for (shared/kafka/pace.py)."""
+"""Where the processor is what everybody waits for (shared/pace.py)."""
 
 SAVE_SECONDS = 0.2
 """For one save of the count; a Redis that is slower holds up the events behind it."""

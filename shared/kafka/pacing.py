@@ -14,14 +14,14 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from shared.kafka.pace import Pace
 from shared.kafka.rereading import RereadingConsumer
+from shared.pace import Pace
 
 PACE_S = 0.004
 """Half of the ingestor's (services/ingestor/live.py): each of its batches meets a fetch that waits for it."""
 
 LONGEST_PACE_S = 0.03
-"""Where the processor is what everybody waits for (shared/kafka/pace.py)."""
+"""Where the processor is what everybody waits for (shared/pace.py)."""
 
 Fetch = Callable[[Any, int, Any], Coroutine[Any, Any, bool]]
 """(assignment, node, request) → whether records came: aiokafka's `Fetcher._proc_fetch_request`."""

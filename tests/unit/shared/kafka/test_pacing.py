@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiokafka.consumer.fetcher import Fetcher
 
-from shared.kafka.pace import Pace
 from shared.kafka.pacing import Fetch, paced
+from shared.pace import Pace
 
 PACE_S = 8.0
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.kafka import pace as module
-from shared.kafka.pace import TIMES_WAITED, Pace, waited_for_processor_s
+from shared import pace as module
+from shared.pace import TIMES_WAITED, Pace, waited_for_processor_s
 
 SHORTEST_S, LONGEST_S = 0.004, 0.03
 
