@@ -148,9 +148,12 @@ class FeaturesApp(faust.App):  # type: ignore[misc]
             if self._handler.generation != generation:
                 return {}  # partitions were dealt out anew meanwhile
             positions = await self._handler.resume({tp.partition for tp in assigned}, RESUME_DEADLINE_SECONDS, at_least)
+            generation = self._handler.generation
             first = await self.consumer.earliest_offsets(*assigned) if assigned else {}
             end = await self.consumer.highwaters(*assigned) if assigned else {}
         except Superseded:
+            return {}
+        if self._handler.generation != generation:  # likewise: brokers that are away are asked for long
             return {}
         points: dict[TP, ResumePoint] = {}
         lost = {tp.partition for tp in assigned if tp.partition not in positions}

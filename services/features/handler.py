@@ -145,6 +145,8 @@ class BatchHandler:
                     partition: await self._standing(generation, partition, at_least.get(partition, EMPTY))
                     for partition in sorted(set(partitions))
                 }
+                if self.generation != generation:
+                    raise Superseded
                 self._positions = {
                     partition: standing.position
                     for partition, standing in standings.items()
@@ -328,7 +330,7 @@ def _moves(steps: Sequence[_Step], results: Sequence[BatchResult]) -> list[Move]
         for _, result in done:
             changed.update(result.changed)
         states = {name: state.encode() for name, state in changed.items()}
-        refused = [offset for _, result in done for offset in result.refused_by_state]
+        refused = [offset for _, result in done for offset in (*result.refused_by_state, *result.refused_by_limit)]
         moves.append(Move(partition, done[0][0].before, done[-1][0].after, states, refused))
     return moves
 

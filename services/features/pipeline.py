@@ -18,22 +18,18 @@ from shared.contracts.headers import (
     schema_version_of,
 )
 from shared.contracts.identity import from_record_timestamp, partition_of
-from shared.contracts.log import size_of
+from shared.contracts.log import LARGEST_REROUTED_BYTES, size_of
 from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.records import AcceptedOutcome, decode_outcome
 from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
 from shared.contracts.topics import TRANSACTIONS
-from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
+from shared.contracts.transactions import BY_LIMIT, AcceptedTransaction, Door, Limits, decode_transaction
 from shared.feature_definitions import CustomerState, Sighting, make_vector
 
 SERVICE = "features"
 SOURCE = f"flit/{SERVICE}"
 MICROS_PER_MILLI = 1000
 MICROS_PER_SECOND = 1_000_000
-
-LARGEST_REROUTED_BYTES = 524_288
-"""Half of what a producer may send: with its mark, a record of full size could never be sent again, and would hold up
-its partition for good. Nothing that could be accepted is nearly as large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +65,9 @@ class BatchResult:
     refusals: list[tuple[Rejection, LogRecord]] = field(default_factory=list)
     reroutes: list[tuple[Misplaced, LogRecord]] = field(default_factory=list)
     refused_by_state: list[int] = field(default_factory=list)
-    """Offsets of transactions whose refusal doesn't follow from the record alone."""
+    refused_by_limit: list[int] = field(default_factory=list)
+    """Offsets of transactions whose refusal doesn't follow from the record alone, but from what came before it, or from
+    the settings of the moment."""
     changed: dict[str, CustomerState] = field(default_factory=dict)
     warnings: Counter[InputWarning] = field(default_factory=Counter)
     results: Counter[str] = field(default_factory=Counter)
@@ -136,6 +134,8 @@ def process(
     for record, item in zip(records, decoded, strict=True):
         if isinstance(item, Rejection):
             result.refusals.append((item, record))
+            if item.reason in BY_LIMIT and record.topic == TRANSACTIONS.name:
+                result.refused_by_limit.append(record.offset)
             result.results["refused"] += 1
         elif isinstance(item, Misplaced):
             result.reroutes.append((item, record))

@@ -10,21 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CorruptRecordException
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer, Transport
 from faust.types import TP
 
 from shared.kafka.connection import consumer_arguments
 from shared.kafka.pacing import PacedConsumer
-
-log = structlog.get_logger()
 
 FAUST_LOG = logging.getLogger("faust.features")
 """Faust names its lines after the subclass's module; here, to quieten them together with the rest of Faust."""
@@ -66,10 +61,6 @@ class Fetched:
     records: Mapping[TP, list[Any]]
 
 
-PROBE_S = 1.0
-"""For suspects' batches to be fetched: longer than a fetch that waits for records of others."""
-
-
 class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's thread, with the consumer that all services have.
 
@@ -84,13 +75,6 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     logger = FAUST_LOG
     seeks = 0
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._damaged: set[TP] = set()
-        """Whose next batch can't be read."""
-        self._suspects: list[TP] = []
-        """To be polled one by one: those of a poll that met such a batch, and those where there was one."""
-
     def _create_worker_consumer(self, transport: Any) -> PacedConsumer:
         arguments = consumer_arguments(self.app.kafka_settings, self.app.service)
         (self._assignor,) = arguments["partition_assignment_strategy"]
@@ -103,54 +87,14 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         timeout: float | None = None,
         max_records: int | None = None,
     ) -> Fetched:
-        """A partition with a batch that can't be read (its checksum is wrong: a broken disk) stands still, and is tried
-        again each time; the others go on. Who watches over progress ends the process in time, and names it."""
-        if not self._suspects:
-            sound = active_partitions - self._damaged
-            if sound or not active_partitions:
-                reached = consumer.reached()
-                try:
-                    records = await super()._fetch_records(consumer, sound, timeout=timeout, max_records=max_records)
-                except CorruptRecordException:
-                    # Whose batch it was the client doesn't say; what it had taken of the others comes again.
-                    consumer.back_to(reached)
-                    self._suspects = sorted(sound)
-                else:
-                    if records or sound == active_partitions:
-                        return Fetched(self.seeks, records)
-            else:
-                await asyncio.sleep(timeout or 0)
-            self._suspects += sorted(active_partitions & self._damaged)
-        # All of them are fetched again at the same time.
-        until = time.monotonic() + PROBE_S
-        while self._suspects:
-            partition = self._suspects.pop()
-            left = max(0.0, until - time.monotonic())
-            # One poll for each answer, so that its stamp is of that moment.
-            if partition in active_partitions and (
-                records := await self._fetch_of(consumer, partition, max_records, left)
-            ):
-                return Fetched(self.seeks, records)
-        return Fetched(self.seeks, {})
+        """One poll for each answer, so that its stamp is of that moment."""
+        fetch = super()._fetch_records
 
-    async def _fetch_of(
-        self, consumer: PacedConsumer, partition: TP, max_records: int | None, patience_s: float
-    ) -> Mapping[TP, list[Any]]:
-        """What there is of one partition. A suspect's batch has to be fetched once more, for which is waited; where it
-        is known that it can't be read, nobody else waits for it."""
-        timeout = 0.0 if partition in self._damaged else patience_s
-        try:
-            records: Mapping[TP, list[Any]] = await super()._fetch_records(
-                consumer, {partition}, timeout=timeout, max_records=max_records
-            )
-        except CorruptRecordException as error:
-            if partition not in self._damaged:
-                self._damaged.add(partition)
-                log.error("batch_damaged", topic=partition.topic, partition=partition.partition, error=str(error)[:200])
-            return {}  # its position stays, and with the next poll it is fetched anew
-        if records:
-            self._damaged.discard(partition)
-        return records
+        async def poll(partitions: Collection[TP], timeout_s: float, most: int | None) -> Mapping[TP, list[Any]]:
+            return await fetch(consumer, set(partitions), timeout=timeout_s, max_records=most)  # type: ignore[no-any-return]
+
+        records = await consumer.each_by_itself(poll, active_partitions, timeout or 0.0, max_records)
+        return Fetched(self.seeks, records)
 
     async def _seek_wait(self, consumer: AIOKafkaConsumer, partitions: Mapping[TP, int]) -> None:
         self.seeks += 1

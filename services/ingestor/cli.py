@@ -52,7 +52,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     replay.add_argument(
         "--since", type=_moment, metavar="DAY", help="only letters of refusals since then, such as 2026-06-01 (UTC)"
     )
-    replay.add_argument("--limit", type=_positive, help="at most so many letters, the oldest first")
+    replay.add_argument("--limit", type=_positive, help="at most so many letters, of each partition the oldest first")
     replay.add_argument("--dry-run", action="store_true", help="only count what would be sent")
     replay.add_argument(
         "--repeated", action="store_true", help="also those that were refused again after an earlier replay"

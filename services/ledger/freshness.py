@@ -16,6 +16,10 @@ from dataclasses import dataclass, field
 
 SLACK_MS = 120_000
 
+WENT_ON_MS = 5_000
+"""Between the last purchase and the audit, where purchases go on. An outcome of an old time that comes in these seconds
+is taken for one that nobody took in: a second audit tells."""
+
 BROKERS_TIME = 1
 """As Kafka numbers the kinds of a record's time: when it was appended, by the broker's clock. By default it isn't."""
 
@@ -138,7 +142,7 @@ class Freshness:
     def _went_on(self, partition: int) -> bool:
         """Whether purchases came until the audit began. Behind the last one outcomes may have come that no vector could
         know: a nightly feed of which the next purchase tells."""
-        return self.began is None or self._purchases[partition].times[-1] >= self.began.at_ms - SLACK_MS
+        return self.began is None or self._purchases[partition].times[-1] >= self.began.at_ms - WENT_ON_MS
 
     def asked(self, partition: int, event_id: str, as_of: Mapping[str, int], came_ms: int, sent_ms: int) -> None:
         """A decision over REST. `came_ms`: when its purchase came to the topic; `sent_ms`: when that one's vector was

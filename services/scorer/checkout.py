@@ -26,6 +26,7 @@ from shared.contracts.events import AsOf, Decision, VectorState, encode
 from shared.contracts.identity import EPOCH, canonical_time, partition_of
 from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.rejections import Rejection, RejectionReason
+from shared.contracts.topics import TRANSACTIONS
 from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
 from shared.deciding import Degraded
 from shared.exposure.store import PENDING_MS, Placed
@@ -235,10 +236,14 @@ class Checkout:
             raise Rebuilding(f"partition {partition}")
         if sighting is Sighting.DUPLICATE:
             return _same_body(await self._decided_by_stream(transaction.event_id), accepted), False
-        self._following.check(partition, position.transactions)
+        missing = self._following.behind(partition, position.transactions)
+        if missing is not None:
+            log.warning("states_behind", topic=TRANSACTIONS.name, partition=partition, offset=missing)
         as_of = AsOf(transactions=position.transactions, outcomes=position.outcomes)
         vector = make_vector(state, accepted, as_of, now)
-        decision = await self._rounds.decide.ask((addressed.placed, vector))
+        # What is owed is kept apart from states, and counts for both alike.
+        deciding = self._rounds.decide if missing is None else self._rounds.fall_back
+        decision = await deciding.ask((addressed.placed, vector))
         wanted = Claim(transaction.event_id, accepted.fingerprint, encode(decision))
         try:
             held = await self._rounds.claim.ask(wanted)

@@ -11,8 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from shared.kafka.errors import TransientError
-
 BEHIND_S = 30.0
 """Several times what a features service takes to be started again, or to hand its partitions over."""
 
@@ -21,10 +19,6 @@ SAMPLES = 30
 
 FORGOTTEN_AFTER_S = 86_400.0
 """Of a log that was made anew, whose offsets states may take long to reach again."""
-
-
-class StatesBehind(TransientError):
-    """The features service hasn't taken in for a while what came: a decision would be made as if it hadn't come."""
 
 
 class Following:
@@ -44,10 +38,10 @@ class Following:
         if not known or now - known[-1][1] >= self._behind_s / SAMPLES:
             known.append((offset, now))
 
-    def check(self, partition: int, done: int) -> None:
-        """Raises StatesBehind. `done`: the offset up to which the partition's purchases are in the states."""
+    def behind(self, partition: int, done: int) -> int | None:
+        """The offset of a purchase that the features service hasn't taken in for a while: a decision would be made as
+        if it hadn't come. `done`: the offset up to which the partition's purchases are in the states."""
         known, now = self._published.get(partition), self._clock()
         while known and (known[0][0] <= done or now - known[0][1] > FORGOTTEN_AFTER_S):
             known.popleft()
-        if known and now - known[0][1] > self._behind_s:
-            raise StatesBehind(f"partition {partition}: offset {known[0][0]} is not in the states, only {done}")
+        return known[0][0] if known and now - known[0][1] > self._behind_s else None

@@ -30,6 +30,7 @@ JUDGED_EVERY_S = 10.0
 class _Minute:
     number: int
     decided: int = 0
+    """But what rules declined."""
     declined: int = 0
     """And those that would have been, had they not been held."""
     approved_cents: int = 0
@@ -55,8 +56,11 @@ class Limiter:
             await sleep_unless(stop, JUDGED_EVERY_S)
 
     def note(self, decision: Decision, cents: int, *, by_rule: bool = False) -> None:
-        """A decision was made. `cents`: of the size of US dollars. `by_rule`: a rule has declined it, which says
-        nothing of a score gone wrong: somebody on a list may ask as often as everybody else together."""
+        """A decision was made. `cents`: of the size of US dollars. `by_rule`: what declines is a rule, and says nothing
+        of a score gone wrong: somebody on a list may ask as often as everybody else together, and would bring about
+        that declines are held, or that they aren't."""
+        if by_rule and decision.decision is Verdict.DECLINE:
+            return
         minute = self._now()
         if not self._minutes or self._minutes[-1].number != minute:
             self._minutes.append(_Minute(minute))
@@ -64,7 +68,7 @@ class Limiter:
                 self._minutes.popleft()
         counts = self._minutes[-1]
         counts.decided += 1
-        declined = decision.decision is Verdict.DECLINE and not by_rule
+        declined = decision.decision is Verdict.DECLINE
         counts.declined += declined or circumstances_of(decision.reasons).declines_held
         counts.approved_cents += cents if decision.decision is Verdict.APPROVE else 0
         if was_explored(decision.reasons):

@@ -68,13 +68,11 @@ class Models:
             current, previous = await asyncio.to_thread(self._pointers)
         except (ArtifactRefused, OSError) as error:
             log.warning(what, by=by, error=str(error)[:200])
-            raise Unavailable(
-                "registry-unavailable", f"done, but what is in service now can't be read: {error}"
-            ) from None
+            raise _not_followed(f"what is in service now can't be read: {error}") from None
         serving = self._reloader.serving
         if current is not None and serving != current.version:
             log.warning(what, by=by, version=current.version, serving=serving)
-            raise Unavailable("registry-unavailable", f"done, but this process decides with {serving or 'none'} still")
+            raise _not_followed(f"this process decides with {serving or 'none'} still")
         log.info(
             what, by=by, version=current.version if current else None, before=previous.version if previous else None
         )
@@ -129,6 +127,11 @@ def _told_to_the_caller() -> Iterator[None]:
         raise Problem(409, "switched", str(error), field="If-Match", expected=switched) from None
     except OSError as error:
         raise Unavailable("registry-unavailable", f"the registry can't be changed: {error}") from None
+
+
+def _not_followed(why: str) -> Problem:
+    """No status after which clients ask again by themselves: a second rollback puts back what was to go."""
+    return Problem(409, "not-followed", f"done, but {why}")
 
 
 def _refused(error: ArtifactRefused) -> Problem:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -47,7 +46,9 @@ class PolicyReloader:
         self._told = ""
         """The fault that was logged last."""
         self._unkept: dict[str, bytes] = {}
-        """Policies that were in service, by name, and that the registry couldn't take yet."""
+        """Policies that are or were in service, by name, and that the registry hasn't taken yet."""
+        self._late: set[str] = set()
+        """Those of them that it couldn't take."""
         POLICY_INFO.labels(slot.current.name).set(1)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -58,7 +59,17 @@ class PolicyReloader:
 
     def look(self) -> bool:
         """Whether another policy was put in service."""
-        self._keep(dict(self._unkept))
+        switched = self._take_over()
+        # Afterwards, and no other once one has failed: a registry that takes its time to be away must not hold up who
+        # wants everything declined.
+        for name in list(self._unkept):
+            if not self._keep(name):
+                self._unkept[name] = self._unkept.pop(name)  # the others have their turns first
+                break
+        POLICIES_UNKEPT.set(len(self._unkept))
+        return switched
+
+    def _take_over(self) -> bool:
         try:
             content = self._path.read_bytes()
             if hashlib.sha256(content).digest() == self._seen:
@@ -70,7 +81,7 @@ class PolicyReloader:
             self._refused(str(error))
             return False
         self._seen, self._told = hashlib.sha256(content).digest(), ""
-        self._keep({policy.name: content})
+        self._unkept[policy.name] = content
         before = self._slot.current
         if policy.name == before.name:
             return False
@@ -80,18 +91,19 @@ class PolicyReloader:
         log.info("policy_in_service", policy=policy.name, before=before.name)
         return True
 
-    def _keep(self, policies: Mapping[str, bytes]) -> None:
-        for name, content in policies.items():
-            try:
-                self._registry.keep_policy(name, content)
-            except OSError as error:
-                if name not in self._unkept:
-                    log.warning("policy_not_kept", policy=name, error=str(error))
-                self._unkept[name] = content
-            else:
-                if self._unkept.pop(name, None) is not None:
-                    log.info("policy_kept_at_last", policy=name)
-        POLICIES_UNKEPT.set(len(self._unkept))
+    def _keep(self, name: str) -> bool:
+        try:
+            self._registry.keep_policy(name, self._unkept[name])
+        except OSError as error:
+            if name not in self._late:
+                self._late.add(name)
+                log.warning("policy_not_kept", policy=name, error=str(error))
+            return False
+        del self._unkept[name]
+        if name in self._late:
+            self._late.remove(name)
+            log.info("policy_kept_at_last", policy=name)
+        return True
 
     def _refused(self, detail: str) -> None:
         POLICY_REFUSED.inc()

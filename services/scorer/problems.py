@@ -46,6 +46,7 @@ REASONS = {
     "rebuilding": "What is known of the customer is being made anew",
     "model-unavailable": "The model can't be loaded right now",
     "model-refused": "The model can't be put in service",
+    "not-followed": "It is done, and this process doesn't follow yet",
     "switched": "Another model is in service than was expected",
     "registry-unavailable": "The registry can't be changed from here",
     "deadline": "Not answered in time",

@@ -48,10 +48,14 @@ class Reserving:
         self._limiter = limiter or Limiter()
         self._judged_for_ms = judged_for_s * 1000
 
-    async def decide(self, vectors: Sequence[tuple[Placed, FeatureVector]], channel: Channel) -> list[Decision]:
-        """One decision for each vector, given with its place on the customer's account. Raises TransientError."""
+    async def decide(
+        self, vectors: Sequence[tuple[Placed, FeatureVector]], channel: Channel, *, degraded: str | None = None
+    ) -> list[Decision]:
+        """One decision for each vector, given with its place on the customer's account. `degraded`: why the fallback
+        has to decide. Raises TransientError."""
         circumstances = self._limiter.circumstances(self._decider.policy)
-        decisions = self._decider.decide([vector for _, vector in vectors], channel, circumstances=circumstances)
+        asked = [vector for _, vector in vectors]
+        decisions = self._decider.decide(asked, channel, degraded=degraded, circumstances=circumstances)
         wanted = [i for i, decision in enumerate(decisions) if decision.decision is not Verdict.DECLINE]
         if not wanted:
             return decisions
@@ -60,7 +64,8 @@ class Reserving:
         beyond = [i for i, within in zip(wanted, granted, strict=True) if not within]
         if beyond:
             over = replace(circumstances, over_limit=True)
-            again = self._decider.decide([vectors[i][1] for i in beyond], channel, circumstances=over)
+            asked = [vectors[i][1] for i in beyond]
+            again = self._decider.decide(asked, channel, degraded=degraded, circumstances=over)
             for i, decision in zip(beyond, again, strict=True):
                 decisions[i] = decision
         return decisions

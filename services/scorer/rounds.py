@@ -13,6 +13,7 @@ from services.scorer.ports import Ports
 from services.scorer.reserving import Reserving
 from services.scorer.together import Together
 from shared.contracts.events import Decision, FeatureVector
+from shared.deciding import Degraded
 from shared.exposure.store import Placed
 from shared.feature_state import Position
 
@@ -43,6 +44,7 @@ class Rounds:
         self.note: Together[tuple[str, str], None] = Together(ports.askers.note_all)
         self.look_up = Together(self._look_up)
         self.decide = Together(self._decide)
+        self.fall_back = Together(self._fall_back)
         self.claim = Together(ports.claims.claim)
         self.settle: Together[tuple[Placed, Claim], None] = Together(reserving.settle)
         self.mark: Together[tuple[Claim, Any], None] = Together(self._mark)
@@ -57,6 +59,10 @@ class Rounds:
 
     async def _decide(self, asked: Sequence[tuple[Placed, FeatureVector]]) -> list[Decision]:
         return await self._reserving.decide(asked, "rest")
+
+    async def _fall_back(self, asked: Sequence[tuple[Placed, FeatureVector]]) -> list[Decision]:
+        """On states that aren't those of now."""
+        return await self._reserving.decide(asked, "rest", degraded=Degraded.STATE_UNAVAILABLE)
 
     async def _mark(self, asked: Sequence[tuple[Claim, Any]]) -> None:
         """Of claims and their records' places."""

@@ -35,7 +35,7 @@ _DECISION = msgspec.json.Decoder(Decision)
 _ANYBODY = ""
 """No caller's name."""
 _UNSETTLED = b"!"
-"""Before an answer that is kept with its key: the topic has the update, the customer's account doesn't follow yet."""
+"""Kept with a key, in place of an answer: the topic has the update, the customer's account doesn't follow yet."""
 
 
 class VerdictTaken(DecisionUpdate, frozen=True, kw_only=True):
@@ -70,7 +70,8 @@ class Said:
 
 class Updates:
     """Guarantee: what was answered 202 is on the topic. With an Idempotency-Key the same update is recorded once,
-    however often it is sent; without one each is an update of its own. The customer's account follows."""
+    however often it is sent, or again under its own `update_id` where it wasn't answered; without one each is an update
+    of its own. The customer's account follows what the topic says last."""
 
     def __init__(
         self,
@@ -108,20 +109,20 @@ class Updates:
         held = self._keys.held(*said.bound_to(event_id), said.fingerprint(event_id), required=said.only_first)
         try:
             async with held as key:
-                if not key.answer:
-                    key.answer = _UNSETTLED + await self._record(decision, said)
-                if key.answer.startswith(_UNSETTLED):
-                    answer = key.answer.removeprefix(_UNSETTLED)
+                # What was answered must not follow, said once more, what somebody has said since. What wasn't is said
+                # now: the account follows the topic's last word.
+                if not key.answer or key.answer.startswith(_UNSETTLED):
+                    update = await self._record(decision, said)
+                    key.answer = _UNSETTLED
                     await self._settle(decision, said)
-                    key.answer = answer
-                # Said once more, it must not follow what somebody has said since.
+                    key.answer = await self._answer(decision, update)
                 return key.answer
         except TransientError as error:
             why = "whether a verdict was given before can't be looked up right now"
             raise Unavailable("state-unavailable", why) from error
 
-    async def _record(self, decision: Decision, said: Said) -> bytes:
-        """The answer, once the topic has the update. Raises Unavailable."""
+    async def _record(self, decision: Decision, said: Said) -> DecisionUpdate:
+        """The update, once the topic has it. Raises Unavailable."""
         event_id = decision.event_id
         update = DecisionUpdate(
             update_id=_update_id(event_id, said),
@@ -138,7 +139,7 @@ class Updates:
         except TransientError as error:
             log.warning("update_not_published", event_id=event_id, error=str(error)[:200])
             raise Unavailable("kafka-unavailable", "the update can't be recorded right now") from error
-        return encode(update if update.verdict is None else await self._verdict_taken(decision, update))
+        return update
 
     async def _settle(self, decision: Decision, said: Said) -> None:
         """Once the account follows. Raises Unavailable."""
@@ -147,9 +148,13 @@ class Updates:
             places = partitions_of(customer_id, self._partitions)
             await self._exposures.change(places, customer_id, event_id, standing_after(said))
         except TransientError as error:
-            # Recorded it is; sent again with its key it is the same update, and then the account follows as well.
+            # Recorded it is; sent again with its key it is the same update, recorded once more, and the account
+            # follows.
             log.warning("exposure_not_changed", event_id=event_id, error=str(error)[:200])
             raise Unavailable("state-unavailable", "the customer's account can't be changed right now") from error
+
+    async def _answer(self, decision: Decision, update: DecisionUpdate) -> bytes:
+        return encode(update if update.verdict is None else await self._verdict_taken(decision, update))
 
     async def _verdict_taken(self, decision: Decision, update: DecisionUpdate) -> VerdictTaken:
         policy = None

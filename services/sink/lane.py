@@ -8,14 +8,15 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from services.sink.bigquery import PartitionWriter, StreamLost
 from services.sink.gate import Gate
 from services.sink.metrics import VISIBLE_SECONDS
-from services.sink.pipeline import Built, Rules, build, kafka_us
+from services.sink.pipeline import WIDEST, Built, Rules, build, kafka_us
+from services.sink.refused import NOBODY
 from shared.contracts.log import StampedRecord, size_of
 from shared.kafka.errors import GaveUp
 from shared.telemetry.metrics import BATCH_SECONDS, EVENTS
@@ -83,9 +84,8 @@ class Lane:
         self._last_rows: dict[int, tuple[str, int]] = {}
         """Offset of a table's last row: the table, and when the row says that its record came to Kafka. Until the
         record itself, or a later one, was seen."""
-        self._refused_before: frozenset[int] = frozenset()
-        """Of what is to be written, the offsets that had letters when the lane was opened. Our limits may be others
-        than those by which they were refused."""
+        self._refused_before = NOBODY
+        """Of what is to be written, who had a letter when the lane was opened."""
         self._end = 0
         """Where the log ended when the lane was opened."""
         self._mismatched = False
@@ -199,12 +199,18 @@ class Lane:
         if not count:
             return
         records = [self._buffer[index] for index in range(count)]
-        refused = await self._refused(records[0].offset, records[-1].offset)
+        refused = await self._refused(records)
         if refused is None:
             return
         started, started_ns = time.perf_counter(), time.time_ns()
-        loop = asyncio.get_running_loop()
-        built = await loop.run_in_executor(self._threads, build, self.topic, records, self._rules, refused)
+        built = await self._build(records, self._rules, refused)
+        gate = self._gate
+        if gate is not None and gate.has_letters and built.by_our_limits:
+            # Our limits may be others than those that it was judged by.
+            lettered = await patiently(lambda: gate.by_letters(records), self._closing)
+            if lettered is None:
+                return
+            built = await self._build(records, replace(self._rules, limits=WIDEST), refused | lettered)
         answers = await asyncio.gather(
             *(writer.append(built.rows[writer.table]) for writer in self._writers), return_exceptions=True
         )
@@ -215,14 +221,18 @@ class Lane:
         self._tracing.processed(records, started_ns)
         BATCH_SECONDS.labels(SERVICE).observe(time.perf_counter() - started)
 
-    async def _refused(self, low: int, high: int) -> frozenset[int] | None:
+    async def _build(self, records: Sequence[StampedRecord], rules: Rules, refused: frozenset[int]) -> Built:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, build, self.topic, records, rules, refused)
+
+    async def _refused(self, records: Sequence[StampedRecord]) -> frozenset[int] | None:
         """None where the lane was closed meanwhile."""
         gate = self._gate
         if gate is None:
             return frozenset()
-        refused = await patiently(lambda: gate.refused(low, high), self._closing)
+        refused = await patiently(lambda: gate.refused(records), self._closing)
         self._awaits_verdict = False
-        return None if refused is None else refused | self._refused_before
+        return None if refused is None else refused | self._refused_before.among(records)
 
     def _settle(self, records: Sequence[StampedRecord], built: Built) -> None:
         for record in records:

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError
 from google.cloud import bigquery
 
 from services.sink.bigquery import AWAY
 from services.sink.group_reader import group_reader
+from services.sink.refused import HASH_BYTES, NOBODY, LettersUnreadable, Refused
 from services.sink.up_to_ends import batches_up_to
 from shared.contracts.rejections import RejectionReason
 from shared.contracts.topics import DEAD_LETTERS, FEATURES, TRANSACTIONS
@@ -49,19 +50,14 @@ Source = tuple[str, int]
 class Letters:
     """All of them, at one moment."""
 
-    refused: Mapping[Source, set[int] | frozenset[int]] = field(default_factory=dict)
-    """Offsets of the records that have one."""
+    refused: Mapping[Source, Refused] = field(default_factory=dict)
     settled: Mapping[int, int] = field(default_factory=dict)
     """Partition of bnpl-transactions → the offset below which every record was judged before the letters were read."""
     complete: bool = False
     """Whether none was lost: then a settled record without a letter was accepted, whatever the settings say."""
 
-    def of(self, at: TopicPartition, low: int, high: int) -> frozenset[int]:
-        """Offsets in [low, high) of the partition that were refused."""
-        offsets = self.refused.get((at.topic, at.partition), frozenset())
-        if high - low < len(offsets):
-            return frozenset(offsets.intersection(range(low, high)))
-        return frozenset(offset for offset in offsets if low <= offset < high)
+    def of(self, at: TopicPartition) -> Refused:
+        return self.refused.get((at.topic, at.partition), NOBODY)
 
     def settled_below(self, at: TopicPartition) -> int:
         """Of other topics 0: their records are read without a setting that could be another by now."""
@@ -85,18 +81,19 @@ class LetterReader:
         refused, complete = await self._undisturbed(_Wanted())
         return Letters(refused, {at.partition: offset for at, offset in settled.items()}, complete)
 
-    async def between(self, partition: int, low: int, high: int) -> frozenset[int]:
-        """Offsets in [low, high] of bnpl-transactions that letters name; all of them must have been judged. Raises
-        TransientError."""
+    async def between(self, partition: int, low: int, high: int) -> Refused:
+        """Of the offsets in [low, high] of bnpl-transactions, which must have been judged. Raises TransientError,
+        LettersUnreadable."""
         source = TRANSACTIONS.name, partition
         try:
             async with self._turn:
                 refused, _ = await self._undisturbed(_Wanted(source, low, high))
         except (KafkaError, *AWAY) as error:
-            raise TransientError(f"letters of {source[0]}-{partition}: {error!r}"[:500]) from error
-        return frozenset(refused.get(source, ()))
+            kind = LettersUnreadable if isinstance(error, CorruptRecordException) else TransientError
+            raise kind(f"letters of {source[0]}-{partition}: {error!r}"[:500]) from error
+        return refused.get(source, NOBODY)
 
-    async def _undisturbed(self, wanted: _Wanted) -> tuple[dict[Source, set[int]], bool]:
+    async def _undisturbed(self, wanted: _Wanted) -> tuple[dict[Source, Refused], bool]:
         """Once more where retention has taken letters meanwhile."""
         while True:
             try:
@@ -105,8 +102,8 @@ class LetterReader:
             except OffsetOutOfRangeError:
                 continue
 
-    async def _read(self, consumer: AIOKafkaConsumer, wanted: _Wanted) -> tuple[dict[Source, set[int]], bool]:
-        """Offsets of refused records, and whether these are all that ever were."""
+    async def _read(self, consumer: AIOKafkaConsumer, wanted: _Wanted) -> tuple[dict[Source, Refused], bool]:
+        """Who was refused, and whether these are all that ever were."""
         places = [TopicPartition(DEAD_LETTERS.name, number) for number in range(self._kafka.partitions)]
         consumer.assign(places)
         first = await consumer.beginning_offsets(places)
@@ -120,12 +117,13 @@ class LetterReader:
             if counts.get(at.partition, 0) == committed[at] and first[at] <= committed[at] <= ends[at]
         }
         begins = {at: committed[at] if at in mirrored else first[at] for at in places}
-        refused: dict[Source, set[int]] = defaultdict(set)
+        refused: _Entered = defaultdict(dict)
         for place in await asyncio.to_thread(_rows, self._client, wanted):
             wanted.enter(refused, place)
         async for place in _on_topic(consumer, begins, ends):
             wanted.enter(refused, place)
-        return dict(refused), all(at in mirrored or first[at] == 0 for at in places)
+        found = {source: Refused(hashes) for source, hashes in refused.items()}
+        return found, all(at in mirrored or first[at] == 0 for at in places)
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -135,8 +133,10 @@ class _Place(msgspec.Struct, frozen=True):
     topic: str
     partition: int
     offset: int
+    value_sha256: str | None = None
 
 
+_Entered = defaultdict[Source, dict[int, tuple[bytes, ...]]]
 _places = msgspec.json.Decoder(_Place)
 
 
@@ -148,15 +148,21 @@ class _Wanted:
     low: int = 0
     high: int = 0
 
-    def enter(self, refused: dict[Source, set[int]], place: _Place) -> None:
-        """Note where the record of a letter lay, if it is wanted, and the letter says that it has no row."""
+    def enter(self, refused: _Entered, place: _Place) -> None:
+        """Note the record of a letter, if it is wanted, and the letter says that it has no row."""
         # A vector whose event was decided for another purchase is refused a decision, and nothing else.
         undecided = place.topic == FEATURES.name and place.reason == RejectionReason.CONFLICT.value
         if place.partition < 0 or undecided:
             return
         source = place.topic, place.partition
         if self.source is None or (self.source == source and self.low <= place.offset <= self.high):
-            refused[source].add(place.offset)
+            known = refused[source].get(place.offset)
+            if place.value_sha256 is None or known == ():
+                refused[source][place.offset] = ()
+                return
+            digest = bytes.fromhex(place.value_sha256)[:HASH_BYTES]
+            if digest not in (known or ()):
+                refused[source][place.offset] = (*(known or ()), digest)
 
 
 async def _on_topic(
@@ -190,7 +196,7 @@ def _mirrored(client: bigquery.Client, below: Mapping[TopicPartition, int]) -> d
 
 def _rows(client: bigquery.Client, wanted: _Wanted) -> list[_Place]:
     query = (
-        "SELECT DISTINCT reason, source_topic, source_partition, source_offset"
+        "SELECT DISTINCT reason, source_topic, source_partition, source_offset, value_sha256"
         f" FROM `{client.project}.{tables.DEAD_LETTERS.id}`"
         f" WHERE {tables.DEAD_LETTERS.ever} AND source_topic IS NOT NULL"
         " AND source_partition >= 0 AND source_offset IS NOT NULL"
@@ -205,7 +211,9 @@ def _rows(client: bigquery.Client, wanted: _Wanted) -> list[_Place]:
         values += [("topic", "STRING", topic), ("partition", "INT64", partition)]
         values += [("low", "INT64", wanted.low), ("high", "INT64", wanted.high)]
     found = _asked(client, query, values)
-    return [_Place(row.reason, row.source_topic, row.source_partition, row.source_offset) for row in found]
+    return [
+        _Place(row.reason, row.source_topic, row.source_partition, row.source_offset, row.value_sha256) for row in found
+    ]
 
 
 def _asked(

@@ -1,8 +1,8 @@
 """Kafka records to rows. Pure: no Kafka, no BigQuery.
 
 A record that the shared decoder refuses gets no row: whoever owns the topic's refusals has dead-lettered it. What is
-refused because of state (another body under a known event id) can't be told from the record; the caller knows those
-offsets from the features service.
+refused because of state (another body under a known event id), or was by another limit, can't be told from the record;
+the caller knows those offsets from the features service.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.contracts.enumerations import BLOCK_TYPES
 from shared.contracts.events import DeadLetter
 from shared.contracts.headers import schema_version_of
 from shared.contracts.identity import epoch_micros, partition_of
-from shared.contracts.log import StampedRecord
+from shared.contracts.log import LARGEST_REROUTED_BYTES, StampedRecord, size_of
 from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
 from shared.contracts.records import (
     MAX_RECORD_BYTES,
@@ -31,9 +31,17 @@ from shared.contracts.records import (
     decode_outcome,
 )
 from shared.contracts.rejections import Rejection, RejectionReason
-from shared.contracts.transactions import AcceptedTransaction, Door, Limits, decode_transaction
+from shared.contracts.transactions import (
+    BY_LIMIT,
+    LONGEST_AHEAD_DAYS,
+    AcceptedTransaction,
+    Door,
+    Limits,
+    decode_transaction,
+)
 from shared.contracts.wire import UNREADABLE
 from shared.feature_definitions.received import read_vector
+from shared.settings import MOST_BODY_BYTES
 from shared.warehouse import tables
 from shared.warehouse.columns import Row, Table
 
@@ -41,6 +49,9 @@ LAST_KAFKA_MS = 253_402_300_799_000
 """The end of the year 9999, where BigQuery's timestamps end; a record's own timestamp may be any 64-bit number."""
 
 MAX_INT64 = 2**63 - 1
+
+WIDEST = Limits(money.MOST, MOST_BODY_BYTES, LONGEST_AHEAD_DAYS * 86_400)
+"""No setting lets more in, or no table."""
 
 Rows = list[tuple[Table, Row]]
 """Of one record: one row in each table that mirrors its topic."""
@@ -65,23 +76,27 @@ class Built:
     """Records that have rows."""
     refused: Mapping[str, int]
     """Reason to how many records have none."""
+    by_our_limits: int = 0
+    """Those of them of which nothing but our own limits says so."""
 
 
 def build(topic: str, records: Sequence[StampedRecord], rules: Rules, refused_offsets: frozenset[int]) -> Built:
-    """`refused_offsets`: of this partition, refused because of state."""
+    """`refused_offsets`: of this partition, refused whatever the record itself says."""
     rows: dict[Table, list[Row]] = {table: [] for table in tables.tables_of(topic)}
     refused: dict[str, int] = {}
-    written = 0
+    written = by_our_limits = 0
     for record in records:
         try:
+            built = rows_of(record, rules)
             if record.offset in refused_offsets:
                 raise Rejection(RejectionReason.CONFLICT, "event_id", "the body that this event had before")
-            for table, row in rows_of(record, rules):
+            for table, row in built:
                 rows[table].append(row)
             written += 1
         except Rejection as rejection:
             refused[rejection.reason.value] = refused.get(rejection.reason.value, 0) + 1
-    return Built(rows, written, refused)
+            by_our_limits += rejection.reason in BY_LIMIT and record.offset not in refused_offsets
+    return Built(rows, written, refused, by_our_limits)
 
 
 def rows_of(record: StampedRecord, rules: Rules) -> Rows:
@@ -160,6 +175,8 @@ def _is_misplaced(record: StampedRecord, customer_id: str, rules: Rules) -> bool
     A misplaced record is only passed over where it lies, whatever is in it: it is judged where it was sent again.
     """
     if record.key is not None and partition_of(record.key, rules.partitions) != record.partition:
+        if size_of(record) > LARGEST_REROUTED_BYTES:
+            raise Rejection(RejectionReason.SIZE, "", f"at most {LARGEST_REROUTED_BYTES} bytes in the wrong partition")
         return True
     if record.key != customer_id.encode():
         raise Rejection(RejectionReason.KEY, "customer_id", "the record's key")

@@ -14,16 +14,11 @@ from aiokafka import TopicPartition
 
 from services.sink.gate import Gate, RefusalIndex
 from services.sink.letters import Letters
-from services.sink.pipeline import Rules, build
-from shared.contracts import money, topics
+from services.sink.pipeline import WIDEST, Rules, build
+from shared.contracts import topics
 from shared.contracts.identity import partition_of
 from shared.contracts.log import StampedRecord
-from shared.contracts.transactions import LONGEST_AHEAD_DAYS, Limits
-from shared.settings import MOST_BODY_BYTES
 from shared.warehouse.columns import Row, Table
-
-WIDEST = Limits(money.MOST, MOST_BODY_BYTES, LONGEST_AHEAD_DAYS * 86_400)
-"""No setting lets more in, or no table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,7 @@ class Verdicts:
         """`records`: those of the partition with offsets in [low, high). Raises TransientError."""
         settled = self.letters.settled_below(at)
         by_state = await refusals_between(self.index, at, max(low, settled) if self.letters.complete else low, high)
-        refused = self.letters.of(at, low, high) | by_state
+        refused = self.letters.of(at).among(records) | by_state
         built = build(at.topic, records, self.rules, refused)
         has_row = {row["kafka_offset"] for rows in built.rows.values() for row in rows}
         doubted = [r for r in records if r.offset < settled and r.offset not in refused and r.offset not in has_row]
@@ -68,9 +63,9 @@ class Verdicts:
 
 
 async def refusals_between(index: RefusalIndex, at: TopicPartition, low: int, high: int) -> frozenset[int]:
-    """Offsets in [low, high) that were refused because of state, as far as Redis remembers. Raises TransientError, also
-    where the states are being rebuilt: who was refused isn't known then, and a row of such a record could not be taken
-    back."""
+    """Offsets in [low, high) that were refused because of state or a limit, as far as Redis remembers. Raises
+    TransientError, also where the states are being rebuilt: who was refused isn't known then, and a row of such a
+    record could not be taken back."""
     if at.topic != topics.TRANSACTIONS.name or low >= high:
         return frozenset()
-    return await Gate(index, at.partition).refused(low, high - 1)
+    return await Gate(index, at.partition).noted(low, high - 1)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+LARGEST_REROUTED_BYTES = 524_288
+"""Half of what a producer may send: with its mark, a record of full size could never be sent again, and would hold up
+its partition for good. Nothing that could be accepted is nearly as large."""
+
 
 class KafkaRecord(Protocol):
     @property

@@ -92,6 +92,10 @@ class Limits:
     max_lateness_seconds: int = 2_592_000
 
 
+BY_LIMIT = frozenset({RejectionReason.RANGE, RejectionReason.SIZE, RejectionReason.FUTURE})
+"""Refusals that other limits may not have made."""
+
+
 @dataclass(frozen=True, slots=True)
 class AcceptedTransaction:
     """A transaction within all rules, with what the pipelines need of it already taken apart."""

@@ -96,8 +96,8 @@ _BESIDE: dict[str, set[Grant]] = {
     "scorer": {
         # Claims and accounts that Redis lost are restored from there.
         *_on(Operation.READ, DECISIONS, DECISION_UPDATES),
-        # It says so where the topic keeps them for less than claims live.
-        *_on(Operation.DESCRIBE_CONFIGS, DECISIONS),
+        # It says so where decisions are kept for less than claims live, or vectors for longer.
+        *_on(Operation.DESCRIBE_CONFIGS, DECISIONS, FEATURES),
         *_groups(Operation.READ, "scorer"),
     },
     "sink": _groups(Operation.READ, "sink"),

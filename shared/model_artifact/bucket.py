@@ -28,7 +28,7 @@ from requests.exceptions import RequestException
 
 from shared.durable import replace_synced
 from shared.experiments import Candidacy, Ended
-from shared.model_artifact.conditional import NEW, READ_RETRY, TIMEOUT_S, write_where
+from shared.model_artifact.conditional import NEW, RETRY, TIMEOUT_S, write_where
 from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.lease import Lease
 from shared.model_artifact.manifest import MANIFEST_FILE, ArtifactFault, ArtifactRefused, Manifest
@@ -192,6 +192,8 @@ class BucketRegistry(ModelRegistry):
                 self._blob(LOCK).delete(if_generation_match=generation, timeout=TIMEOUT_S)
         except (NotFound, PreconditionFailed):
             pass  # its lease had ended, and somebody else took it
+        except RegistryAway:
+            pass  # it ends by itself; what was written stands, and whoever wrote it mustn't be told otherwise
 
     def _small(self, name: str) -> bytes | None:
         kept = self._look(name)
@@ -203,7 +205,7 @@ class BucketRegistry(ModelRegistry):
     def _look(self, name: str) -> Kept:
         while True:
             with _reached():
-                blob = self._bucket.get_blob(f"{self._prefix}{name}", timeout=TIMEOUT_S, retry=READ_RETRY)
+                blob = self._bucket.get_blob(f"{self._prefix}{name}", timeout=TIMEOUT_S, retry=RETRY)
             if blob is None:
                 return Kept(NEW, None)
             generation, seen = int(blob.generation), self._seen.get(name)
@@ -211,7 +213,7 @@ class BucketRegistry(ModelRegistry):
                 return seen
             try:
                 with _reached():
-                    data = blob.download_as_bytes(if_generation_match=generation, timeout=TIMEOUT_S, retry=READ_RETRY)
+                    data = blob.download_as_bytes(if_generation_match=generation, timeout=TIMEOUT_S, retry=RETRY)
             except (NotFound, PreconditionFailed):
                 continue  # it moved between the two questions
             self._seen[name] = kept = Kept(generation, bytes(data))
@@ -219,7 +221,7 @@ class BucketRegistry(ModelRegistry):
 
     def _listed(self, begins: str) -> list[Any]:
         with _reached():
-            return list(self._bucket.list_blobs(prefix=f"{self._prefix}{begins}", timeout=TIMEOUT_S, retry=READ_RETRY))
+            return list(self._bucket.list_blobs(prefix=f"{self._prefix}{begins}", timeout=TIMEOUT_S, retry=RETRY))
 
     def _pull_model(self, version: str, blobs: list[Any]) -> None:
         """Copy a model into the mirror as a whole, in place of a damaged copy, which goes: the mirror often lies on a
@@ -231,8 +233,11 @@ class BucketRegistry(ModelRegistry):
         aside, replaced = (Path(tempfile.mkdtemp(prefix=f".{what}-", dir=models)) for what in ("reading", "replaced"))
         try:
             for blob in blobs:
-                with _reached():
-                    content = blob.download_as_bytes(timeout=TIMEOUT_S, retry=READ_RETRY)
+                try:
+                    with _reached():
+                        content = blob.download_as_bytes(timeout=TIMEOUT_S, retry=RETRY)
+                except NotFound as error:  # since it was listed: somebody writes it anew, or takes it away
+                    raise RegistryAway(f"{blob.name} has moved meanwhile") from error
                 (aside / PurePosixPath(blob.name).name).write_bytes(content)
             aside.chmod(0o755)
             with held(self.root / MIRROR_LOCK):
@@ -260,22 +265,22 @@ class BucketRegistry(ModelRegistry):
         blob = self._blob(name)
         try:
             with _reached():
-                blob.upload_from_string(data, if_generation_match=NEW, timeout=TIMEOUT_S)
+                blob.upload_from_string(data, if_generation_match=NEW, timeout=TIMEOUT_S, retry=RETRY)
         except PreconditionFailed:
             if self._download(name) != data:
                 with _reached():
-                    blob.upload_from_string(data, timeout=TIMEOUT_S)
+                    blob.upload_from_string(data, timeout=TIMEOUT_S, retry=RETRY)
 
     def _download(self, name: str) -> bytes | None:
         try:
             with _reached():
-                return bytes(self._blob(name).download_as_bytes(timeout=TIMEOUT_S, retry=READ_RETRY))
+                return bytes(self._blob(name).download_as_bytes(timeout=TIMEOUT_S, retry=RETRY))
         except NotFound:
             return None
 
     def _generation(self, name: str) -> int:
         with _reached():
-            blob = self._bucket.get_blob(f"{self._prefix}{name}", timeout=TIMEOUT_S, retry=READ_RETRY)
+            blob = self._bucket.get_blob(f"{self._prefix}{name}", timeout=TIMEOUT_S, retry=RETRY)
         return NEW if blob is None else int(blob.generation)
 
     def _blob(self, name: str) -> Any:

@@ -11,8 +11,9 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 TIMEOUT_S = (5.0, 20.0)
 """To connect, and between two parts of an answer. Of each try."""
 
-READ_RETRY = DEFAULT_RETRY.with_timeout(10.0)
-"""Who reads can go on with what it has, and looks again: a scorer that starts must not wait for minutes."""
+RETRY = DEFAULT_RETRY.with_timeout(10.0)
+"""Of reading, and of writing what never changes: whoever does can go on with what it has, and tries again later. A
+scorer that starts must not wait for minutes."""
 
 NEW = 0
 """Generation of an object that isn't there."""
@@ -38,8 +39,8 @@ def write_where(blob: Callable[[], Any], data: bytes, expected: int, content_typ
 def _generation_of(there: Any, data: bytes) -> int | None:
     """Of the object, if it holds this."""
     try:
-        there.reload(timeout=TIMEOUT_S, retry=READ_RETRY)
-        held = there.download_as_bytes(if_generation_match=there.generation, timeout=TIMEOUT_S, retry=READ_RETRY)
+        there.reload(timeout=TIMEOUT_S, retry=RETRY)
+        held = there.download_as_bytes(if_generation_match=there.generation, timeout=TIMEOUT_S, retry=RETRY)
     except (NotFound, PreconditionFailed):
         return None
     return int(there.generation) if held == data else None

@@ -12,7 +12,7 @@ from typing import Any
 from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed
 
 from shared.model_artifact.alone import Busy
-from shared.model_artifact.conditional import NEW, READ_RETRY, TIMEOUT_S, write_where
+from shared.model_artifact.conditional import NEW, RETRY, TIMEOUT_S, write_where
 
 LEASE = timedelta(minutes=3)
 """An object that has not been renewed for so long was left by somebody who died. Longer than a line is down while its
@@ -38,7 +38,7 @@ class Lease:
         """`blob`: makes a handle of the object. Raises Busy, and what Google's client raises."""
         there, held = blob(), NEW
         try:
-            there.reload(timeout=TIMEOUT_S, retry=READ_RETRY)
+            there.reload(timeout=TIMEOUT_S, retry=RETRY)
         except NotFound:
             pass
         else:

@@ -14,17 +14,7 @@ from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 
 from shared.settings import BigQuerySettings
-
-_KEEPALIVE = (
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    # The one that counts: gRPC sends no sign of life while another ping, of its own measurements, is unanswered, and
-    # waits a minute for that one.
-    ("grpc.http2.ping_timeout_ms", 10_000),
-)
-"""All calls share one connection, and a call's time-out leaves it as it is. One that is half open would take every
-further call for as long as the kernel sends again, a quarter of an hour: so while calls wait, it is asked for a sign of
-life. Google's servers don't like to be asked more often."""
+from shared.warehouse.keepalive import KEEPALIVE
 
 _EMULATOR_OPTIONS = (
     ("grpc.max_receive_message_length", 128 * 1024 * 1024),
@@ -48,7 +38,7 @@ class _Transport(BigQueryWriteGrpcTransport):  # type: ignore[misc]
 
     @classmethod
     def create_channel(cls, host: str = BigQueryWriteGrpcTransport.DEFAULT_HOST, **arguments: Any) -> grpc.Channel:
-        options = [*arguments.pop("options", ()), *_KEEPALIVE, *_OWN_CONNECTION]
+        options = [*arguments.pop("options", ()), *KEEPALIVE, *_OWN_CONNECTION]
         return super().create_channel(host, options=options, **arguments)
 
 
@@ -56,7 +46,7 @@ def write_client(settings: BigQuerySettings) -> BigQueryWriteClient:
     """The Storage Write API: over gRPC, and a connection of its own."""
     if settings.is_emulator:
         channel = grpc.insecure_channel(
-            settings.grpc_endpoint, options=(*_EMULATOR_OPTIONS, *_KEEPALIVE, *_OWN_CONNECTION)
+            settings.grpc_endpoint, options=(*_EMULATOR_OPTIONS, *KEEPALIVE, *_OWN_CONNECTION)
         )
         return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
     return BigQueryWriteClient(transport=_Transport)

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import os
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -132,11 +133,12 @@ async def test_the_broker_itself_refuses_what_it_cannot_walk_through(rig: Rig, c
     assert await rig.records(TRANSACTIONS.name) == []
 
 
-async def test_what_a_broken_disk_gives_stops_its_own_partition_alone(rig: Rig) -> None:
+@pytest.mark.parametrize("home", [0, PARTITIONS - 1])
+async def test_what_a_broken_disk_gives_stops_its_own_partition_alone_and_from_there_on(rig: Rig, home: int) -> None:
     """The broker hands out what lies in its file; it is the client that finds the checksum wrong."""
-    home = partition_of(KEY, PARTITIONS)
-    other = next(n for n in range(1, 60) if partition_of(f"cust_{n:06d}".encode(), PARTITIONS) != home)
-    await rig.send([purchase(0)])
+    mine, other = next(n for n in range(60) if lies_in(n) == home), next(n for n in range(60) if lies_in(n) != home)
+    for number in range(IN_FRONT + 1):
+        await rig.send([purchase(number, mine)])  # each in a batch of its own
     segment = max(rig.kafka.node_folder(1).glob(f"data/{TRANSACTIONS.name}-{home}/*.log"))
     with segment.open("r+b") as file:
         file.seek(-5, os.SEEK_END)
@@ -150,19 +152,31 @@ async def test_what_a_broken_disk_gives_stops_its_own_partition_alone(rig: Rig) 
 
     await until(noticed)
     for number in range(1, 6):
-        await rig.send([purchase(number, other)])
+        await rig.send([purchase(100 + number, other)])
 
         async def decided(number: int = number) -> bool:
-            return len(await rig.vectors()) == number
+            return len(await rig.vectors()) == IN_FRONT + number
 
         await until(decided)
     assert features.process.returncode is None
     (line,) = features.events("batch_damaged")
-    assert (line["topic"], line["partition"]) == (TRANSACTIONS.name, home)
-    assert {vector["customer_id"] for vector in await rig.vectors()} == {f"cust_{other:06d}"}
+    assert (line["topic"], line["partition"], line["offset"]) == (TRANSACTIONS.name, home, IN_FRONT)
+    assert Counter(vector["customer_id"] for vector in await rig.vectors()) == {name(mine): IN_FRONT, name(other): 5}
     with segment.open("r+b") as file:  # and mended: from a replica, say
         file.seek(-5, os.SEEK_END)
         file.write(bytes([last]))
     await until(rig.has_caught_up)
-    assert len(await rig.vectors()) == 6
+    assert len(await rig.vectors()) == IN_FRONT + 6
+    assert len(features.events("batch_mended")) == 1
     assert await features.terminate() == 0
+
+
+IN_FRONT = 7
+
+
+def name(number: int) -> str:
+    return f"cust_{number:06d}"
+
+
+def lies_in(number: int) -> int:
+    return partition_of(name(number).encode(), PARTITIONS)

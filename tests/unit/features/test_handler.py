@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.features.handler import Batch, BatchHandler, LogWentBack, SkippedRecords
+from services.features.handler import Batch, BatchHandler, LogWentBack, SkippedRecords, Superseded
 from services.features.pipeline import LogRecord
 from shared.contracts.topics import DEAD_LETTERS, FEATURES, TRANSACTIONS
 from shared.contracts.transactions import Limits
@@ -275,6 +275,20 @@ async def test_positions_are_read_anew_with_each_assignment(handler: BatchHandle
     parts.positions[HOME] = Position(41, 8)
     assert await handler.resume([HOME, HOME], deadline_s=5) == {HOME: Position(41, 8)}
     assert await take(handler, [purchase(0, offset=42)], previous=41)
+
+
+async def test_what_was_given_up_while_its_position_was_asked_for_stays_given_up(
+    handler: BatchHandler, parts: Parts
+) -> None:
+    """An abandoned release doesn't wait until the positions are there, and nobody would take them away again."""
+
+    async def give_up(step: str) -> None:
+        if step == "position":
+            handler.generation += 1
+
+    parts.before = give_up
+    with pytest.raises(Superseded):
+        await handler.resume([HOME], deadline_s=5)
 
 
 async def test_an_assignment_without_redis_gives_up_in_time(handler: BatchHandler, parts: Parts) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pytest
 
 from services.features.pipeline import (
-    LARGEST_REROUTED_BYTES,
     BatchResult,
     LogRecord,
     customers_of,
@@ -18,6 +17,7 @@ from services.features.pipeline import (
 from shared.contracts.events import AsOf
 from shared.contracts.headers import header
 from shared.contracts.identity import partition_of
+from shared.contracts.log import LARGEST_REROUTED_BYTES
 from shared.contracts.rejections import InputWarning
 from shared.contracts.topics import OUTCOMES
 from shared.contracts.transactions import Limits

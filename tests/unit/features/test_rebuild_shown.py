@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,7 +48,11 @@ class Interrupted(Rebuilder):
 
 
 class Consumer:
+    def __init__(self) -> None:
+        self.while_asked: Callable[[], None] = lambda: None
+
     async def earliest_offsets(self, *assigned: TP) -> dict[TP, int]:
+        self.while_asked()
         return dict.fromkeys(assigned, 0)
 
     async def highwaters(self, *assigned: TP) -> dict[TP, int]:
@@ -67,6 +71,7 @@ class App:
         self._rebuilder, self._rebuilding = rebuilder, None
         self.consumer = Consumer()
         self.whole: set[int] = set()
+        self._progress: dict[TP, int] = {}
         self._handler = SimpleNamespace(resume=self._resume, generation=0)
 
     async def _resume(self, partitions: set[int], *_: object) -> dict[int, Position]:
@@ -130,3 +135,15 @@ async def test_records_that_nobody_has_are_told_of_while_the_partition_is_ours_a
     await app.assign(0)
     assert gaps(3) is None
     await app._stop_rebuilding()  # type: ignore[misc]
+
+
+async def test_what_was_given_up_while_brokers_were_asked_is_neither_watched_nor_rebuilt() -> None:
+    app = App(Interrupted())
+
+    def given_up() -> None:
+        app._handler.generation += 1
+
+    app.consumer.while_asked = given_up
+    app.whole = {0}
+    await app.assign(0, 1)
+    assert (app._progress, app._rebuilding) == ({}, None)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import CorruptRecordException
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
-from structlog.testing import capture_logs
 
 from services.features.app import BUFFERED_BATCHES, FeaturesApp, ResumePoint
 from services.features.handler import BatchHandler
 from services.features.settings import FeaturesSettings
-from services.features.transport import BatchConsumer, ConsumerThread, Fetched, FetchedBatch
+from services.features.transport import BatchConsumer, Fetched, FetchedBatch
 from shared.contracts.transactions import Limits
 from shared.kafka.refusal_limit import RefusalLimit
 
@@ -143,8 +139,8 @@ async def test_a_poll_is_stamped_with_the_seeks_before_it(app: FeaturesApp, cons
         _closed = False
         at = 0
 
-        def reached(self) -> dict[TP, int]:
-            return {ZERO: self.at}
+        async def each_by_itself(self, poll: Any, *asked: Any) -> Any:
+            return await poll(*asked)
 
         def seek(self, tp: TP, offset: int) -> None:
             self.at = offset
@@ -156,52 +152,6 @@ async def test_a_poll_is_stamped_with_the_seeks_before_it(app: FeaturesApp, cons
     assert thread.seeks == 1
     consumer.flow_active = False
     assert await thread._fetch_records(Client(), {ZERO}) == Fetched(1, {})
-
-
-class Disk:
-    """A consumer over some partitions, of which the batches of one can't be read. A poll takes partition by partition,
-    in their order, and moves their positions, before it meets that one."""
-
-    def __init__(self, damaged: TP | None, *partitions: TP) -> None:
-        self.damaged, self.at = damaged, dict.fromkeys(partitions, 0)
-
-    def reached(self) -> dict[TP, int]:
-        return dict(self.at)
-
-    def back_to(self, reached: Mapping[TP, int]) -> None:
-        self.at |= reached
-
-    def poll(self, partitions: Set[TP]) -> dict[TP, list[int]]:
-        taken = {}
-        for partition in self.at:
-            if partition in partitions:
-                if partition == self.damaged:
-                    raise CorruptRecordException("checksum")
-                taken[partition] = [self.at[partition]]
-                self.at[partition] += 1
-        return taken
-
-
-async def test_a_batch_that_can_not_be_read_stops_its_own_partition_alone(
-    consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def polled(_: ConsumerThread, disk: Disk, partitions: Set[TP], **__: Any) -> dict[TP, list[int]]:
-        return disk.poll(partitions)
-
-    monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", polled)
-    one, two, three = (TP("bnpl-transactions", number) for number in (1, 2, 3))
-    thread: Any = consumer._new_consumer_thread()
-    disk, seen = Disk(three, one, two, three), Counter[TP]()
-    with capture_logs() as said:
-        for _ in range(10):
-            for partition, records in (await thread._fetch_records(disk, {one, two, three})).records.items():
-                assert records == [seen[partition]], "in its order, and none left out"
-                seen[partition] += 1
-    assert seen[one] >= 8 and seen[two] >= 8 and not seen[three]
-    assert [(line["event"], line["partition"]) for line in said] == [("batch_damaged", 3)]
-    disk.damaged = None  # somebody has mended it, and the others have nothing for a moment
-    assert (await thread._fetch_records(disk, {three}, timeout=0.0)).records == {three: [0]}
-    assert (await thread._fetch_records(disk, {one, two, three})).records.keys() == {one, two, three}
 
 
 async def test_a_batch_fetched_before_the_partitions_were_given_up_bears_an_earlier_generation(

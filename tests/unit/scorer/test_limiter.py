@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from services.scorer.checkout import Question
-from services.scorer.limiter import Limiter
+from services.scorer.limiter import LONGEST_MINUTES, Limiter
 from services.scorer.metrics import LIMITER_HOLDS
 from services.scorer.policies import PolicySlot
 from shared.contracts.events import Decision, Verdict, encode
@@ -112,6 +112,25 @@ async def test_what_a_rule_has_declined_is_no_decline_of_the_score(model: OnnxMo
         body = body_of(number, transaction_id=f"txn_{number}", customer_id=customer_id, **RISKY)
         verdicts.append(msgspec.json.decode(await checkout.decide(Question(body)))["decision"])
     assert verdicts == ["decline"] * 13
+
+
+@pytest.mark.parametrize("by_rule", [200, 20_000])
+def test_who_is_on_a_list_neither_holds_declines_nor_lets_them_go(model: OnnxModel, by_rule: int) -> None:
+    clock = Clock()
+    limiter = Limiter(clock)
+    for _ in range(100):
+        limiter.note(decided(model, limiter.circumstances(STRICT), **RISKY), 0)
+    assert limiter.circumstances(STRICT).declines_held
+    on_a_list = msgspec.structs.replace(
+        decided(model, limiter.circumstances(STRICT), **RISKY), decision=Verdict.DECLINE
+    )
+    for _ in range(by_rule):
+        limiter.note(on_a_list, 0, by_rule=True)
+    assert limiter.circumstances(STRICT).declines_held, "half of all were declined, but all of those that were scored"
+    clock.now_s += 60 * LONGEST_MINUTES
+    for _ in range(by_rule):
+        limiter.note(on_a_list, 0, by_rule=True)
+    assert not limiter.circumstances(STRICT).declines_held
 
 
 def test_approvals_are_held_beyond_their_sum(model: OnnxModel) -> None:

@@ -71,7 +71,7 @@ async def test_a_switch_stands_where_it_can_not_be_read_back(
 
     monkeypatch.setattr(registry, "pointer", pointer)
     answer = await client.post(f"{URL}/{version}/promote")
-    assert_problem(answer, 503, "registry-unavailable")
+    assert_problem(answer, 409, "not-followed")
     assert slot.current is not None and slot.current.version == version
 
 
@@ -120,7 +120,9 @@ async def test_a_switch_that_this_process_did_not_follow_is_no_success(
         raise ArtifactRefused(ArtifactFault.GOLDEN, "other answers than registered")
 
     monkeypatch.setattr("services.scorer.reload.OnnxModel", refused)
-    problem = assert_problem(await client.post(f"{URL}/rollback"), 503, "registry-unavailable")
+    answer = await client.post(f"{URL}/rollback")
+    assert "retry-after" not in answer.headers, "asked for again, it would put back what was to go"
+    problem = assert_problem(answer, 409, "not-followed")
     assert f"decides with {second} still" in problem["detail"]
 
 

@@ -97,7 +97,7 @@ def test_a_registry_that_cannot_be_written_holds_up_no_policy(path: Path, slot: 
     path.write_text(STRICT)
     with capture_logs() as lines:
         assert reloader.look()
-    assert [line["event"] for line in lines] == ["policy_not_kept", "policy_in_service"]
+    assert [line["event"] for line in lines] == ["policy_in_service", "policy_not_kept"]
 
 
 def test_a_policy_that_could_not_be_kept_is_kept_later_though_another_has_followed(
@@ -111,7 +111,7 @@ def test_a_policy_that_could_not_be_kept_is_kept_later_though_another_has_follow
     with capture_logs() as lines:
         assert reloader.look()
         assert not reloader.look()
-    assert [line["event"] for line in lines] == ["policy_not_kept", "policy_in_service"], "each is told once"
+    assert [line["event"] for line in lines] == ["policy_in_service", "policy_not_kept"], "each is told once"
     in_the_way.unlink()
     assert not reloader.look()
     assert set(kept(registry).values()) == {TEXT, STRICT}

@@ -154,7 +154,7 @@ async def test_a_key_that_was_used_for_another_event_is_refused(
     assert [update.event_id for update in published(outside)] == [EVENT]
 
 
-async def test_what_is_recorded_binds_its_key_and_is_not_recorded_again_for_the_accounts_sake(
+async def test_what_is_recorded_binds_its_key_and_stays_one_update_until_the_account_follows(
     client: httpx.AsyncClient, outside: Outside
 ) -> None:
     first = {"If-None-Match": "*"}
@@ -166,12 +166,26 @@ async def test_what_is_recorded_binds_its_key_and_is_not_recorded_again_for_the_
     outside.exposures.away = False
     settled = await say(client, "verdict", {"verdict": "decline"}, **first)
     assert settled.status_code == 202
-    assert outside.sender.on(DECISION_UPDATES.name) == [
-        msgspec.json.encode({k: v for k, v in settled.json().items() if k != "adverse_action"})
-    ]
+    *_, last = sent = outside.sender.on(DECISION_UPDATES.name)
+    assert last == msgspec.json.encode({k: v for k, v in settled.json().items() if k != "adverse_action"})
+    assert len({update.update_id for update in published(outside)}) == 1
     (account,) = outside.exposures.accounts.values()
     assert [standing for standing, _ in account.values()] == [Standing.RELEASED]
     assert (await say(client, "verdict", {"verdict": "decline"}, **first)).content == settled.content
+    assert outside.sender.on(DECISION_UPDATES.name) == sent, "what was answered isn't recorded again"
+
+
+async def test_the_account_follows_the_topics_last_word(client: httpx.AsyncClient, outside: Outside) -> None:
+    mine = {"Idempotency-Key": "anna-1"}
+    outside.exposures.away = True
+    assert_problem(await say(client, "verdict", {"verdict": "approve"}, **mine), 503, "state-unavailable")
+    outside.exposures.away = False
+    assert (await say(client, "verdict", {"verdict": "decline"})).status_code == 202
+    assert (await say(client, "verdict", {"verdict": "approve"}, **mine)).status_code == 202
+    said = [update.verdict for update in published(outside)]
+    assert said == [Verdict.APPROVE, Verdict.DECLINE, Verdict.APPROVE]
+    (account,) = outside.exposures.accounts.values()
+    assert [standing for standing, _ in account.values()] == [Standing.COUNTS]
 
 
 async def test_of_two_reviewers_the_first_is_heard_where_they_ask_for_that(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from services.sink.bigquery import PartitionWriter
 from services.sink.gate import Gate
 from services.sink.lane import Batching, Lane
 from services.sink.pipeline import Rules
+from services.sink.refused import Refused
 from shared.contracts import topics
 from shared.contracts.transactions import Limits
 from shared.feature_state import Position
@@ -84,13 +85,19 @@ class FakeLetters:
     asked: list[tuple[int, int]] = field(default_factory=list)
     away: int = 0
     """So often nobody answers."""
+    failure: Exception = field(default_factory=lambda: TransientError("not now"))
 
-    async def between(self, partition: int, low: int, high: int) -> frozenset[int]:
+    async def between(self, partition: int, low: int, high: int) -> Refused:
         self.asked.append((low, high))
         if self.away:
             self.away -= 1
-            raise TransientError("not now")
-        return frozenset(offset for offset in self.refused if low <= offset <= high)
+            raise self.failure
+        return of_anything(offset for offset in self.refused if low <= offset <= high)
+
+
+def of_anything(offsets: Iterable[int]) -> Refused:
+    """Letters that don't say what lay there."""
+    return Refused(dict.fromkeys(offsets, ()))
 
 
 def updates(*offsets: int) -> list[LogRecord]:
@@ -109,6 +116,7 @@ async def running(
     gate: Gate | None = None,
     end: int = END,
     end_of_log: Callable[[], Awaitable[int]] | None = None,
+    rules: Rules = RULES,
 ) -> AsyncIterator[Lane]:
     async def always() -> int:
         return end
@@ -117,7 +125,7 @@ async def running(
         topic = writers[0].table.topic
         assert topic is not None
         typed = cast(Sequence[PartitionWriter], writers)
-        lane = Lane(topic, 0, typed, RULES, batching, threads, end_of_log or always, gate)
+        lane = Lane(topic, 0, typed, rules, batching, threads, end_of_log or always, gate)
         try:
             yield lane
         finally:

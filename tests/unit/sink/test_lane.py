@@ -12,8 +12,20 @@ from services.sink.bigquery import FencedOff, StreamLost
 from services.sink.gate import Gate
 from services.sink.lane import Batching
 from shared.contracts import topics
+from shared.contracts.transactions import Limits
 from shared.warehouse import tables
-from tests.unit.sink.lanes import FakeIndex, FakeLetters, FakeWriter, begun, failing, purchases, running, until, updates
+from tests.unit.sink.lanes import (
+    RULES,
+    FakeIndex,
+    FakeLetters,
+    FakeWriter,
+    begun,
+    failing,
+    purchases,
+    running,
+    until,
+    updates,
+)
 from tests.unit.sink.records import record
 
 
@@ -151,6 +163,24 @@ async def test_what_has_a_letter_when_the_lane_is_opened_gets_no_row_whatever_ou
         await until(lambda: lane.done == 8)
     assert (raw.held, typed.held) == ([3, 4, 6, 7], [1, 3, 4, 6, 7])
     assert letters.asked == [(1, 5), (1, 5)], "once more where nobody answered, and never again"
+
+
+async def test_what_our_limits_refuse_and_nobody_else_did_has_its_row() -> None:
+    """Ours were lowered, and the features service had judged it by the old ones; or has them still."""
+    raw, typed = FakeWriter(tables.RAW_TRANSACTIONS), FakeWriter(tables.TRANSACTIONS)
+    letters, index = FakeLetters({2}), FakeIndex(judged=3, refused={1})
+    low = replace(RULES, limits=Limits(max_amount=0.01))
+    async with running([raw, typed], gate=Gate(index, 0, letters), rules=low) as lane:
+        await begun(lane)
+        letters.asked.clear()
+        letters.away = 1
+        lane.offer(purchases(*range(4)))
+        await until(lambda: lane.done == 4)
+        assert (raw.held, typed.held, letters.asked) == ([0, 3], [0, 3], [(0, 3), (0, 3)])
+        index.judged, index.refused = 7, {4, 5, 6, 7}
+        lane.offer(purchases(*range(4, 8)))
+        await until(lambda: lane.done == 8)
+    assert len(letters.asked) == 2, "of what the features service has noted as refused, nobody is asked"
 
 
 async def test_closing_leaves_what_was_not_sent() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
+from aiokafka.errors import CorruptRecordException, KafkaConnectionError, OffsetOutOfRangeError
 from google.api_core.exceptions import ServiceUnavailable
 
 from services.sink import letters as letters_module
 from services.sink.letters import LetterReader, Letters, _Place
+from services.sink.refused import HASH_BYTES, LettersUnreadable, Refused
 from shared.contracts.topics import DEAD_LETTERS, FEATURES, OUTCOMES, TRANSACTIONS
 from shared.kafka import groups
 from shared.kafka.errors import TransientError
@@ -25,12 +27,16 @@ PARTITIONS = 2
 LETTERS = [TopicPartition(DEAD_LETTERS.name, number) for number in range(PARTITIONS)]
 
 
-def letter(topic: str, partition: int, offset: int, reason: str = "range") -> _Place:
-    return _Place(reason, topic, partition, offset)
+def letter(topic: str, partition: int, offset: int, reason: str = "range", sha: str | None = None) -> _Place:
+    return _Place(reason, topic, partition, offset, sha)
 
 
-def purchase(offset: int, partition: int = 0) -> _Place:
-    return letter(TRANSACTIONS.name, partition, offset)
+def purchase(offset: int, partition: int = 0, sha: str | None = None) -> _Place:
+    return letter(TRANSACTIONS.name, partition, offset, sha=sha)
+
+
+def offsets(letters: Letters) -> dict[tuple[str, int], set[int]]:
+    return {source: set(refused.hashes) for source, refused in letters.refused.items()}
 
 
 @dataclass
@@ -133,7 +139,7 @@ async def test_letters_are_those_of_the_table_and_what_the_sink_has_still_to_mir
     world.topic = {0: [purchase(3), purchase(8), purchase(9)], 1: [purchase(1, 1)]}
     world.mirror(0, 2)
     found = await reader().all()
-    assert found.refused == {(TRANSACTIONS.name, 0): {3, 8, 9}, (TRANSACTIONS.name, 1): {1}}
+    assert offsets(found) == {(TRANSACTIONS.name, 0): {3, 8, 9}, (TRANSACTIONS.name, 1): {1}}
     assert found.complete
     assert sorted(world.read) == [(0, 2), (1, 0)], "what the table has isn't read again"
 
@@ -143,7 +149,7 @@ async def test_where_the_table_lost_rows_all_of_the_topic_is_read(world: World) 
     world.mirror(0, 3)
     del world.table[0, 1]
     found = await reader().all()
-    assert found.refused == {(TRANSACTIONS.name, 0): {3, 8, 9}}
+    assert offsets(found) == {(TRANSACTIONS.name, 0): {3, 8, 9}}
     assert found.complete
 
 
@@ -154,14 +160,14 @@ async def test_letters_that_retention_took_are_missed_only_where_the_table_lacks
     assert (await reader().all()).complete
     del world.table[0, 0]
     found = await reader().all()
-    assert (found.refused, found.complete) == ({(TRANSACTIONS.name, 0): {8, 9}}, False)
+    assert (offsets(found), found.complete) == ({(TRANSACTIONS.name, 0): {8, 9}}, False)
 
 
 async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(world: World) -> None:
     world.topic[0] = [purchase(3), purchase(8), purchase(9)]
     world.mirror(0, 3)
     world.topic[0] = [purchase(11)]
-    assert (await reader().all()).refused == {(TRANSACTIONS.name, 0): {3, 8, 9, 11}}
+    assert offsets(await reader().all()) == {(TRANSACTIONS.name, 0): {3, 8, 9, 11}}
 
 
 async def test_what_was_judged_is_asked_before_the_letters_and_what_is_mirrored_before_the_table(world: World) -> None:
@@ -175,20 +181,20 @@ async def test_letters_of_no_record_and_of_vectors_without_a_decision_of_their_o
     vectors = [letter(FEATURES.name, 0, 1, "conflict"), letter(FEATURES.name, 0, 2, "shape")]
     world.topic[0] = [letter("history", -1, 5), *vectors, letter(OUTCOMES.name, 1, 4, "conflict"), None]
     found = await reader().all()
-    assert found.refused == {(FEATURES.name, 0): {2}, (OUTCOMES.name, 1): {4}}
+    assert offsets(found) == {(FEATURES.name, 0): {2}, (OUTCOMES.name, 1): {4}}
 
 
 async def test_a_stretch_of_one_partition_is_asked_with_both_its_ends(world: World) -> None:
     world.topic = {0: [purchase(3), purchase(4), purchase(7)], 1: [purchase(5, 1), purchase(8), letter("x", 0, 5)]}
     world.mirror(0, 2)
-    assert await reader().between(0, 4, 7) == {4, 7}
-    assert await reader().between(0, 5, 6) == frozenset()
+    assert set((await reader().between(0, 4, 7)).hashes) == {4, 7}
+    assert not (await reader().between(0, 5, 6)).hashes
 
 
 async def test_letters_that_retention_takes_while_they_are_read_are_no_failure(world: World) -> None:
     world.topic[0] = [purchase(3)]
     world.failure = OffsetOutOfRangeError({LETTERS[0]: 0})
-    assert await reader().between(0, 0, 9) == {3}
+    assert set((await reader().between(0, 0, 9)).hashes) == {3}
 
 
 @pytest.mark.parametrize("failure", [KafkaConnectionError("away"), ServiceUnavailable("not now"), OSError("cut")])
@@ -198,9 +204,22 @@ async def test_whoever_does_not_answer_is_waited_for(world: World, failure: Exce
         await reader().between(0, 0, 9)
 
 
-def test_offsets_are_found_by_range_however_many_there_are() -> None:
-    at = TopicPartition(TRANSACTIONS.name, 0)
-    letters = Letters({(at.topic, 0): set(range(0, 100, 2))})
-    assert letters.of(at, 10, 14) == {10, 12}
-    assert letters.of(at, 90, 10_000) == {90, 92, 94, 96, 98}
-    assert letters.of(TopicPartition(at.topic, 1), 0, 100) == frozenset()
+def test_a_letter_is_of_the_record_that_lay_there_then() -> None:
+    at, there = TopicPartition(TRANSACTIONS.name, 0), LogRecord(TRANSACTIONS.name, 0, 7, 0, None, b"there")
+    digest = hashlib.sha256(b"there").digest()[:HASH_BYTES]
+    for hashes, refused in (((digest,), {7}), ((b"another", digest), {7}), ((b"another",), set()), ((), {7})):
+        letters = Letters({(at.topic, 0): Refused({7: hashes})})
+        assert letters.of(at).among([there, replace(there, offset=8)]) == refused
+        assert letters.of(TopicPartition(at.topic, 1)).among([there]) == frozenset()
+
+
+async def test_of_two_letters_on_one_place_each_names_its_own_record(world: World) -> None:
+    world.topic[0] = [purchase(3, sha="11" * 32), purchase(3, sha="22" * 32), purchase(4, sha="33" * 32), purchase(4)]
+    found = (await reader().between(0, 0, 9)).hashes
+    assert found == {3: (b"\x11" * 8, b"\x22" * 8), 4: ()}
+
+
+async def test_a_damaged_letter_is_told_from_brokers_that_are_away(world: World) -> None:
+    world.topic[0], world.failure = [purchase(3)], CorruptRecordException("checksum")
+    with pytest.raises(LettersUnreadable):
+        await reader().between(0, 0, 9)

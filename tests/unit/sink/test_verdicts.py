@@ -9,13 +9,14 @@ from aiokafka import TopicPartition
 
 from services.sink.letters import Letters
 from services.sink.pipeline import Rules
+from services.sink.refused import Refused
 from services.sink.verdicts import Judged, Verdicts
 from shared.contracts import topics
 from shared.contracts.transactions import Limits
 from shared.kafka.errors import TransientError
 from shared.warehouse import tables
 from tests.factories import transaction_bytes
-from tests.unit.sink.lanes import FakeIndex
+from tests.unit.sink.lanes import FakeIndex, of_anything
 from tests.unit.sink.records import PARTITIONS, LogRecord, record, vector_bytes
 
 CUSTOMER = "cust_000001"
@@ -62,7 +63,7 @@ def offsets(found: Judged) -> list[int]:
 
 
 def letters_of(*refused: int, settled: int = 100, complete: bool = True) -> Letters:
-    return Letters({(AT.topic, AT.partition): set(refused)}, {AT.partition: settled}, complete)
+    return Letters({(AT.topic, AT.partition): of_anything(refused)}, {AT.partition: settled}, complete)
 
 
 async def test_a_record_that_was_refused_has_no_row_after_its_limit_was_raised() -> None:
@@ -125,6 +126,12 @@ async def test_no_limit_makes_a_row_of_what_cannot_be_read() -> None:
 async def test_a_vector_that_was_refused_has_no_row() -> None:
     at = TopicPartition(topics.FEATURES.name, HOME)
     vectors = [record(topics.FEATURES, vector_bytes(number), offset=number) for number in range(2)]
-    letters = Letters({(at.topic, at.partition): {0}}, {HOME: 100}, complete=True)
+    letters = Letters({(at.topic, at.partition): of_anything([0])}, {HOME: 100}, complete=True)
     found = await Verdicts(Rules(PARTITIONS, LOW), FakeIndex(), letters).on(at, vectors, 0, 2)
     assert [row["kafka_offset"] for row in found.rows[tables.FEATURES]] == [1]
+
+
+async def test_a_letter_of_what_lay_there_before_the_log_lost_its_end_refuses_nothing() -> None:
+    letters = Letters({(AT.topic, AT.partition): Refused({1: (b"another.",)})}, {AT.partition: 100}, complete=True)
+    found = await judged(HIGH, small(0), small(1), letters=letters)
+    assert (offsets(found), found.refused) == ([0, 1], 0)
