@@ -19,7 +19,7 @@ DEGRADED = {
     "model_failed": "the model failed",
     "feature_set_mismatch": "the features were of another set than the model's",
     "rebuilding": "the customer's state was being rebuilt",
-    "state_unavailable": "the customer's state could not be read",
+    "state_unavailable": "the customer's state could not be read, or was old",
 }
 
 

@@ -90,8 +90,8 @@ DECIDE: dict[str, Any] = {
     "summary": "Decide a purchase",
     "description": "One event has one decision: asking again with the same body gives the same bytes, at any time and "
     "whether it was first asked here or came over the stream. `degraded` says why a fallback decided; `rebuilding` and "
-    "`state_unavailable` mark a provisional answer, which stands on no topic: asked again later, the event has its "
-    "decision.",
+    "`state_unavailable`, where `as_of` is -1 of both topics, mark a provisional answer, which stands on no topic: "
+    "asked again later, the event has its decision.",
     "responses": {
         200: _DECISION,
         **_ASKED,
