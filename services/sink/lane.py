@@ -207,7 +207,9 @@ class Lane:
         gate = self._gate
         if gate is not None and gate.has_letters and built.by_our_limits:
             # Our limits may be others than those that it was judged by.
+            self._awaits_verdict = True
             lettered = await patiently(lambda: gate.by_letters(records), self._closing)
+            self._awaits_verdict = False
             if lettered is None:
                 return
             built = await self._build(records, replace(self._rules, limits=WIDEST), refused | lettered)
