@@ -30,7 +30,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 VERSION_TAG = "flit_version"
 """Of a model version there: the version here, which its own numbers say nothing of."""
 
-MOVING = frozenset({"train", "promote", "rollback", "shadow", "experiment", "guard"})
+MOVING = frozenset({"train", "promote", "rollback", "shadow", "experiment", "guard", "advance", "enter", "withdraw"})
 """Commands after which another version may be in service or on trial."""
 
 PARAMETER_CHARACTERS = 500

@@ -66,7 +66,8 @@ class Balancer:
         )
         try:
             answer = await http.post(f"{scorer.http}/v1/decisions", json=body)
-            self.answers[str(answer.status_code)] += 1
+            why = "" if answer.is_success else f" {answer.json()['reason']}"
+            self.answers[f"{answer.status_code}{why}"] += 1
         except httpx.HTTPError as error:
             self.answers[f"{scorer.name}: {type(error).__name__}"] += 1
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from services.trainer.examples import TrainingRefused
 from services.trainer.families.linear import Logistic
+from services.trainer.families.outliers import cut, limits_of
 from services.trainer.families.signed import Floats, minimum, sign_bounds
 from services.trainer.maturity.known import PERIOD_US, Known
 from shared.model_artifact.manifest import sigmoid
@@ -38,6 +39,8 @@ LEAST_WATCHED = 100
 @dataclass(frozen=True)
 class Hazard:
     names: tuple[str, ...]
+    limits: Floats
+    """[F] beyond which a value, either way, is no value but a fault."""
     centre: Floats
     """[F] medians, in place of what is missing."""
     mean: Floats
@@ -65,7 +68,8 @@ class Hazard:
         return 1 - paid
 
     def _standardised(self, known: Known) -> Floats:
-        return _standardised(known.examples.columns(self.names), self.centre, self.mean, self.scale)
+        filled = _filled(known.examples.columns(self.names), self.limits, self.centre)
+        return np.asarray((filled - self.mean) / self.scale, dtype=np.float64)
 
 
 def fit_hazard(known: Known, names: Sequence[str], direction: Callable[[str], int]) -> Hazard:
@@ -77,7 +81,8 @@ def fit_hazard(known: Known, names: Sequence[str], direction: Callable[[str], in
     names = tuple(names)
     matrix = known.examples.columns(names)
     centre = np.nan_to_num(np.nanmedian(matrix.astype(np.float64), axis=0))
-    filled = np.where(np.isnan(matrix), centre, matrix)
+    limits = limits_of(matrix)
+    filled = _filled(matrix, limits, centre)
     mean, scale = filled.mean(axis=0), np.maximum(filled.std(axis=0), 1e-9)
     inputs = (filled - mean) / scale
 
@@ -120,6 +125,7 @@ def fit_hazard(known: Known, names: Sequence[str], direction: Callable[[str], in
     coefficients, base, steps, level = np.split(found, np.cumsum([width, kinds, fortnights - 1]))
     return Hazard(
         names=names,
+        limits=limits,
         centre=centre,
         mean=mean,
         scale=scale,
@@ -144,6 +150,5 @@ def _age(known: Known, fortnights: int | None) -> NDArray[np.int64]:
     return age if fortnights is None else np.minimum(age, fortnights - 1)
 
 
-def _standardised(matrix: NDArray[np.float32], centre: Floats, mean: Floats, scale: Floats) -> Floats:
-    filled = np.where(np.isnan(matrix), centre, matrix)
-    return np.asarray((filled - mean) / scale, dtype=np.float64)
+def _filled(matrix: NDArray[np.float32], limits: Floats, centre: Floats) -> Floats:
+    return np.where(np.isnan(matrix), centre, cut(matrix, limits))

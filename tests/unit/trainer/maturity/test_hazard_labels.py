@@ -167,3 +167,14 @@ def test_a_plan_whose_end_nobody_has_reached_is_left_out_rather_than_guessed(ste
 def test_without_watched_periods_there_is_nothing_to_learn(steady: World) -> None:
     with pytest.raises(TrainingRefused):
         fit_hazard(steady.known(day(13)), VARYING, lambda _: 0)
+
+
+def test_one_absurd_value_takes_no_feature_away(steady: World) -> None:
+    known = steady.known(day(TODAY))
+    matrix = known.examples.features.copy()
+    strongest = int(np.argmax(np.abs(fit_hazard(known, VARYING, lambda _: 0).coefficients)))
+    matrix[0, known.examples.feature_names.index(VARYING[strongest])] = 1e9
+    odd = replace(known, examples=replace(known.examples, features=matrix))
+    running = np.arange(len(known)) > 0
+    said, of_odd = (fit_hazard(each, VARYING, lambda _: 0).still_to_default(each)[running] for each in (known, odd))
+    assert np.corrcoef(said, of_odd)[0, 1] > 0.99
