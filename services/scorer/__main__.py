@@ -226,9 +226,8 @@ async def work(
         gc.collect()
         gc.freeze()
         log.info("serving", address=listener.getsockname()[:2], policy=policy.name)
-        async with asyncio.TaskGroup() as doors:
+        async with heartbeat.beating(), asyncio.TaskGroup() as doors:
             doors.create_task(serve(app, listener, stop, connections, section.drain_seconds))
-            doors.create_task(heartbeat.run(stop))
             doors.create_task(consumer.run(door.handle, stop))
             doors.create_task(keep_watch(consumer, settings.kafka, SERVICE, stop))
             doors.create_task(reloader.run(stop))

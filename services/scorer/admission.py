@@ -24,8 +24,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from services.scorer.metrics import ADMISSION_LIMIT, IN_FLIGHT
 
@@ -62,9 +62,19 @@ class Heartbeat:
         """At the last beat, or by now, where the next one is overdue."""
         return max(self._late_s, time.monotonic() - self._due_s)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set."""
-        while not stop.is_set():
+    @asynccontextmanager
+    async def beating(self) -> AsyncIterator[None]:
+        """For as long as anybody is answered: a heart that stood still while the last are would pass for a busy loop."""
+        beats = asyncio.create_task(self._beat())
+        try:
+            yield
+        finally:
+            beats.cancel()
+            await asyncio.gather(beats, return_exceptions=True)
+            self._due_s = float("inf")
+
+    async def _beat(self) -> None:
+        while True:
             self._due_s = time.monotonic() + BEAT_S
             await asyncio.sleep(BEAT_S)
             # Falls slowly: between two slow turns of a busy loop there may be a quick one.

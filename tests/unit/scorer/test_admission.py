@@ -242,18 +242,17 @@ def test_a_request_that_waited_for_its_turn_tells_of_a_busy_loop() -> None:
 
 
 async def test_the_heartbeat_tells_how_late_the_loop_is() -> None:
-    heartbeat, stop = Heartbeat(), asyncio.Event()
-    beating = asyncio.create_task(heartbeat.run(stop))
-    await asyncio.sleep(0)
-    end = time.monotonic() + 0.2
-    while time.monotonic() < end:
-        pass
-    assert heartbeat.late_s() > 0.15, "the next beat is overdue"
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert heartbeat.late_s() > 0.15
-    stop.set()
-    await beating
+    heartbeat = Heartbeat()
+    async with heartbeat.beating():
+        await asyncio.sleep(0)
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            pass
+        assert heartbeat.late_s() > 0.15, "the next beat is overdue"
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (late_s := heartbeat.late_s()) > 0.15
+    assert heartbeat.late_s() == late_s, "nobody waits for a beat any more"
 
 
 def test_it_is_quiet_once_nobody_has_come_for_a_while() -> None:
