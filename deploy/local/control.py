@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -31,6 +31,8 @@ UP_SECONDS = 180
 
 DOWN_SECONDS = 60
 POLL_SECONDS = 0.2
+LOOK_SECONDS = 2.0
+"""Over which `make status` counts events."""
 STARTING = DATA_DIR / "starting"
 """What the background process does, in words, until everything is ready."""
 NOT_RUNNING = "not running: `make up` starts it"
@@ -152,7 +154,7 @@ def down() -> int:
 
 
 def status() -> int:
-    """Health, lag, throughput since the start, model in service, addresses."""
+    """Health, lag, throughput, model in service, addresses."""
     running = RunningStack.read(DATA_DIR)
     if running is None:
         console.print(NOT_RUNNING)
@@ -164,18 +166,24 @@ def status() -> int:
     if not running.environment:
         return 0
     table = Table(title="services", title_justify="left")
-    for column in ("service", "health", "lag", "events so far", "metrics"):
+    for column in ("service", "health", "lag", "events so far", "a second", "metrics"):
         table.add_column(column)
+    before = {service.name: _events(metrics_of(service.metrics_port)) for service in SERVICES}
+    began = time.monotonic()
+    with console.status("counting events for two seconds"):
+        time.sleep(LOOK_SECONDS)
     model = "none yet: the trainer makes one, once outcomes have matured"
     for service in SERVICES:
         samples = metrics_of(service.metrics_port)
         lag = lag_by_topic(samples)
-        events = sum(value for name, value in samples.items() if name.startswith("flit_events_total{"))
+        events = _events(samples)
+        rate = max(0.0, events - before[service.name]) / (time.monotonic() - began)
         health = {200: "[green]ready[/]", None: "[red]away[/]"}.get(
             status_of(service.metrics_port, "/ready"), "[yellow]not ready[/]"
         )
         address = f"http://127.0.0.1:{service.metrics_port}/metrics"
-        table.add_row(service.name, health, f"{sum(lag.values()):.0f}" if lag else "–", f"{events:,.0f}", address)
+        waiting = f"{sum(lag.values()):.0f}" if lag else "–"
+        table.add_row(service.name, health, waiting, f"{events:,.0f}", f"{rate:,.1f}", address)
         for name, sample in samples.items():
             if name.startswith("flit_model_info{") and 'role="champion"' in name and sample == 1:
                 model = name.removeprefix("flit_model_info")
@@ -185,6 +193,10 @@ def status() -> int:
     console.print(f"console: http://127.0.0.1:{CONSOLE_PORT}")
     console.print('for commands of your own: eval "$(make --silent env)"', markup=False)
     return 0
+
+
+def _events(samples: Mapping[str, float]) -> float:
+    return sum(value for name, value in samples.items() if name.startswith("flit_events_total{"))
 
 
 def env() -> int:

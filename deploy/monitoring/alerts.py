@@ -106,6 +106,13 @@ ALERTS = (
         "A service is thousands of records behind a topic.",
     ),
     Alert(
+        # By what was done, not by how much waits: of few purchases thousands wait after hours.
+        "StreamStalled", "page",
+        "sum by (service, topic) (flit_consumer_lag_records) > 0"
+        " unless sum by (service, topic) (rate(flit_events_total[5m])) > 0", "5m",
+        "A service has records of a topic before it, and takes in none of them.",
+    ),
+    Alert(
         "TopicHalted", "page", "max by (topic) (flit_features_halted or flit_scorer_halted) == 1", "1m",
         "A topic is not read, since most of what it brings would be refused.",
     ),
@@ -188,6 +195,12 @@ ALERTS = (
     Alert(
         "SourceAway", "ticket", "max(flit_ingestor_connected) == 0", "5m",
         "No stream from the source has been open for five minutes.",
+    ),
+    Alert(
+        # Whatever keeps them away: brokers that refuse the ingestor, or a source that opens a stream and says nothing.
+        "NothingIngested", "page",
+        'sum(rate(flit_events_total{service="ingestor",result="acknowledged"}[10m])) == 0', "5m",
+        "The ingestor runs, and for a quarter of an hour has brought nothing onto Kafka.",
     ),
     Alert(
         "SourceStopped", "page", "max(flit_ingestor_source_stopped) == 1", "0m",

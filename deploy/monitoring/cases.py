@@ -82,6 +82,12 @@ CASES = (
          {f'flit_consumer_lag_records{{service="sink",topic="bnpl-features",partition="{partition}"}}':
               gauge((100, 3000, 100)) for partition in (0, 1)},
          {"service": "sink", "topic": "bnpl-features"}),
+    Case("StreamStalled", "page",
+         {'flit_consumer_lag_records{service="features",topic="bnpl-transactions",partition="0"}': gauge((7, 7, 7)),
+          'flit_events_total{service="features",topic="bnpl-transactions",result="ok"}': counter((6, 0, 6)),
+          # Another topic of the same service goes on.
+          'flit_events_total{service="features",topic="bnpl-outcomes",result="ok"}': counter((6, 6, 6))},
+         {"service": "features", "topic": "bnpl-transactions"}),
     _on_off('flit_scorer_halted{topic="bnpl-features"}', "TopicHalted", "page", topic="bnpl-features"),
     _on_off('flit_features_halted{topic="bnpl-outcomes"}', "TopicHalted", "page", topic="bnpl-outcomes"),
     _on_off('flit_features_rebuilding{partition="2"}', "StatesRebuilding", "ticket", partition="2"),
@@ -129,6 +135,9 @@ CASES = (
          fires_at=6 * DAY_MINUTES - 30, cleared_at=6 * DAY_MINUTES + 60),
     Case("FeaturesMismatch", "page", {"flit_feature_mismatch_ratio": gauge((0, 0.01, 0))}),
     Case("SourceAway", "ticket", {"flit_ingestor_connected": gauge((1, 0, 1))}),
+    Case("NothingIngested", "page",
+         {'flit_events_total{service="ingestor",topic="bnpl-transactions",result="acknowledged"}': counter((6, 0, 6)),
+          "flit_ingestor_connected": gauge((1, 1, 1))}),
     _on_off("flit_ingestor_source_stopped", "SourceStopped", "page"),
 )  # fmt: skip
 

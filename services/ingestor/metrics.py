@@ -6,7 +6,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.ingestor.pipeline import SERVICE
 from shared.contracts.rejections import RejectionReason
-from shared.telemetry.metrics import DEAD_LETTERS, begin_at_nought
+from shared.contracts.topics import TRANSACTIONS
+from shared.telemetry.metrics import DEAD_LETTERS, EVENTS, begin_at_nought
 
 CONNECTED = Gauge("flit_ingestor_connected", "1 while the source's stream is open")
 CONNECTIONS = Counter("flit_ingestor_connections_total", "Streams asked for, by how they ended", ["ended"])
@@ -19,3 +20,4 @@ LINE_SECONDS = Histogram(
 )
 
 begin_at_nought(DEAD_LETTERS, [SERVICE], RejectionReason)
+begin_at_nought(EVENTS, [SERVICE], [TRANSACTIONS.name], ["acknowledged"])

@@ -64,7 +64,7 @@ class Heartbeat:
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
-        """For as long as anybody is answered: a heart that stood still while the last are would pass for a busy loop."""
+        """For as long as anybody is answered: standing still before the last are, it would pass for a busy loop."""
         beats = asyncio.create_task(self._beat())
         try:
             yield

@@ -66,7 +66,7 @@ async def redis_hangs_while_purchases_come(floor: Floor) -> None:
     try:
         records = await asyncio.to_thread(floor.world.purchases, f"behind-{now():.0f}", BEHIND)
         await floor.world.produce(TRANSACTIONS.name, records)
-        await floor.fires("ConsumerLag")
+        await floor.fires("ConsumerLag", "StreamStalled")
     finally:
         valkey.resume()
 
@@ -92,7 +92,7 @@ async def brokers_are_slow(floor: Floor) -> None:
 
 async def brokers_are_away(floor: Floor) -> None:
     with refusing(floor.world.kafka_link):
-        await floor.fires("CheckoutFails")
+        await floor.fires("CheckoutFails", "NothingIngested")
 
 
 async def source_is_away(floor: Floor) -> None:

@@ -12,7 +12,7 @@ STREAM = Dashboard(
         Panel(
             "Source", "1 while a stream from the source is open.", "none",
             [Query("max(flit_ingestor_connected)", "connected")], kind="stat", limits=(1,), falling=True,
-            alerts=("SourceAway", "SourceStopped"), width=6,
+            alerts=("SourceAway", "NothingIngested", "SourceStopped"), width=6,
         ),
         Panel(
             "Source given up", "1 once too many of its lines were refused: it is no longer read.", "none",
@@ -41,7 +41,7 @@ STREAM = Dashboard(
             [Query(
                 'sum by (service, topic) (flit_consumer_lag_records{topic=~"$topic"})', "{{service}} {{topic}}",
             )],
-            limits=(5000,), alerts=("ConsumerLag",),
+            limits=(5000,), alerts=("ConsumerLag", "StreamStalled"),
         ),
         Panel(
             "Records waiting by partition", "One partition alone that waits is a hot key or a lane that stands still.",

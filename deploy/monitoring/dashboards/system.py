@@ -44,7 +44,7 @@ SYSTEM = Dashboard(
         Panel(
             "Records waiting", "What each service has yet to process, over all of its topics.", "short",
             [Query('sum by (service) (flit_consumer_lag_records{service=~"$service"})', "{{service}}")],
-            limits=(5000,), alerts=("ConsumerLag",),
+            limits=(5000,), alerts=("ConsumerLag", "StreamStalled"),
         ),
         Panel(
             "Starts in the last hour", "How often each process was started anew: a deployment is one.", "none",

@@ -205,11 +205,22 @@ def test_prometheus_asks_the_embedded_stack_where_its_services_are() -> None:
 
 def test_prometheus_asks_every_container_of_ours_that_serves_metrics() -> None:
     targets = yaml.safe_load((FOLDER / "compose/targets.yml").read_text())
-    asked = {target for group in targets for target in group["targets"]}
+    asked = {target for group in targets if "optional" not in group["labels"] for target in group["targets"]}
     serving = {
         name for name, one in compose()["services"].items() if any(":9100" in port for port in one.get("ports", ()))
     }
     assert {f"{name}:9100" for name in serving} == asked
+    assert [group["targets"] for group in targets if "optional" in group["labels"]] == [["ledger:9100"]]
+
+
+def test_prometheus_of_compose_shares_a_network_with_each_container_that_it_asks() -> None:
+    services = compose()["services"]
+    targets = yaml.safe_load((FOLDER / "compose/targets.yml").read_text())
+    names = {target.removesuffix(":9100") for group in targets for target in group["targets"]}
+    own = set(services["prometheus"]["networks"])
+    assert [name for name in names if not own & set(services[name]["networks"])] == []
+    (scaled,) = yaml.safe_load((FOLDER / "compose/scaled.yml").read_text())["scrape_configs"][0]["dns_sd_configs"]
+    assert set(scaled["names"]) == names
 
 
 def test_drift_counts_from_where_the_trainer_has_it() -> None:
