@@ -40,7 +40,7 @@ LOAD_ROWS = 20_000
 _PURCHASES = f"""
 SELECT {", ".join(f"t.{name}" for name in TRANSACTION_COLUMNS)}, t.kafka_offset, d.as_of_transactions, d.as_of_outcomes
 FROM `{{project}}.{tables.TRANSACTIONS.id}` AS t
-JOIN `{{project}}.{views.DECISIONS_CURRENT.id}` AS d ON d.event_id = t.event_id
+JOIN `{{project}}.{views.DECISIONS_CURRENT.id}` AS d ON {views.of_decision("t", "d")}
 WHERE t.kafka_partition = {{partition}} AND t.misplaced IS NOT TRUE AND t.customer_id IS NOT NULL
 """
 
@@ -88,7 +88,7 @@ SELECT
   {logged.AFTERWARDS}
 FROM ({views.first_records(tables.DECISIONS, _DECIDED)}) AS d
 JOIN ({views.first_records(tables.TRANSACTIONS, f"misplaced IS NOT TRUE AND {_BOUGHT}")}) AS t
-  ON t.event_id = d.event_id
+  ON {views.of_decision("t", "d")}
 LEFT JOIN (
   SELECT event_id, defaulted FROM {watched(views.examples(_SEEN, "JOIN"))}
   WHERE mature_at <= TIMESTAMP_MICROS({{known_us}}) AND observed

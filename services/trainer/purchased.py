@@ -18,7 +18,7 @@ _COLUMNS = {**SEGMENTS, **GROUPS}
 _WITHIN = "occurred_at BETWEEN TIMESTAMP_MICROS({first_us}) AND TIMESTAMP_MICROS({last_us})"
 
 _SEGMENTS = f"""
-SELECT event_id, {", ".join(f"CAST({column} AS STRING) AS {name}" for name, column in _COLUMNS.items())}
+SELECT event_id, customer_id, {", ".join(f"CAST({column} AS STRING) AS {name}" for name, column in _COLUMNS.items())}
 FROM ({views.first_records(tables.TRANSACTIONS, f"misplaced IS NOT TRUE AND {_WITHIN}")})
 """
 
@@ -30,8 +30,10 @@ def read_segments(warehouse: Warehouse, seen: Examples) -> dict[str, NDArray[np.
             project=warehouse.project, first_us=int(seen.occurred_us.min()), last_us=int(seen.occurred_us.max())
         )
     )
-    place = {event_id: row for row, event_id in enumerate(found["event_id"].to_pylist())}
-    rows = [place.get(event_id) for event_id in seen.event_id]
+    # Another customer's purchase may have come under the same id.
+    names = zip(found["event_id"].to_pylist(), found["customer_id"].to_pylist(), strict=True)
+    place = {name: row for row, name in enumerate(names)}
+    rows = [place.get(name) for name in zip(seen.event_id, seen.customer_id, strict=True)]
     columns = {}
     for name in _COLUMNS:
         values = found[name].to_pylist()

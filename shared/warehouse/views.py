@@ -3,6 +3,9 @@
 A record may be repeated on its topic, and lie in a wrong partition first; a table mirrors that faithfully. The views
 give one row for each event: the first record of the event in log order, misplaced ones passed over. All records of one
 customer lie in one partition, so partition and offset order them; rows loaded in bulk have no place and come last.
+
+Two customers' purchases may come under one event id, of which one is decided. Which one, and which outcome is of it,
+the partition tells: a customer's own, whatever he is called, and after he was erased.
 """
 
 from __future__ import annotations
@@ -64,14 +67,31 @@ FIRST_OF_EVENT = (
 """Which of its records counts for an event."""
 
 
+def home(of: str = "") -> str:
+    """The partition where a purchase or outcome lies, or would lie, in Kafka; -1: nobody has said. `of`: the table's
+    name in the query."""
+    table = f"{of}." if of else ""
+    return f"COALESCE({table}kafka_partition, {table}load_partition, -1)"
+
+
+FIRST_OF_PURCHASE = FIRST_OF_EVENT.replace("PARTITION BY event_id", f"PARTITION BY event_id, {home()}")
+"""Which of its records counts for a purchase."""
+
+
+def of_decision(purchase: str, decision: str) -> str:
+    """A condition: that this is the purchase that was decided, or an outcome of it. Both: the tables' names in the
+    query."""
+    return f"{purchase}.event_id = {decision}.event_id AND {home(purchase)} = {decision}.kafka_partition"
+
+
 def first_records(table: Table, which: str = "TRUE") -> str:
-    """A query, for others to read from: one row for each event, of the rows that meet a condition which doesn't tell
-    its records apart. A condition on days has to be here: outside, all of them would be read."""
+    """A query, for others to read from: one row for each event, or purchase, of the rows that meet a condition which
+    doesn't tell its records apart. A condition on days has to be here: outside, all of them would be read."""
     return f"""
 SELECT {_columns(table)}
 FROM {_at(table)}
 WHERE {which}
-QUALIFY {FIRST_OF_EVENT}
+QUALIFY {FIRST_OF_PURCHASE if table is tables.TRANSACTIONS else FIRST_OF_EVENT}
 """
 
 
@@ -83,14 +103,18 @@ def decided_since(first_us: object) -> str:
 
 def latest_outcomes(which: str = "TRUE") -> str:
     """A query, for others to read from; `which`: a condition on the rows that doesn't tell records of one event apart.
-    A correction is a later record of the same event, so of the same customer, so of the same partition; of those loaded
-    in bulk, the one that was observed later."""
+    A correction is a later record of the same event and the same customer, so of the same partition (`home`); of those
+    loaded in bulk, the one that was observed later."""
+    return _latest_outcomes(which, f"event_id, {home()}")
+
+
+def _latest_outcomes(which: str, of: str) -> str:
     return f"""
-  SELECT event_id, defaulted, days_to_first_missed_payment, observed_at
+  SELECT event_id, defaulted, days_to_first_missed_payment, observed_at, {home()} AS home
   FROM {_at(tables.OUTCOMES)}
   WHERE misplaced IS NOT TRUE AND {which}
   QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY event_id
+    PARTITION BY {of}
     ORDER BY kafka_offset DESC NULLS LAST, observed_at DESC, load_id DESC, load_row DESC) = 1
 """
 
@@ -150,7 +174,7 @@ SELECT
   ) AS json_body,
   r._ingestion_timestamp, r.event_id, r.kafka_topic, r.kafka_partition, r.kafka_offset, r.load_id
 FROM {_at(tables.RAW_TRANSACTIONS)} AS r
-LEFT JOIN ({latest_outcomes("observed_at <= CURRENT_TIMESTAMP()")}) AS o ON o.event_id = r.event_id
+LEFT JOIN ({_latest_outcomes("observed_at <= CURRENT_TIMESTAMP()", "event_id")}) AS o ON o.event_id = r.event_id
 """,
 )
 
@@ -177,10 +201,10 @@ def loaded_features(since_us: object = None) -> str:
     if since_us is not None:
         since, decided = f"occurred_at >= TIMESTAMP_MICROS({since_us})", decided_since(since_us)
     return f"""
-  SELECT f.event_id, f.customer_id, f.occurred_at, f.feature_set_version, f.features, f.feature_hash
+  SELECT f.event_id, f.customer_id, f.occurred_at, f.feature_set_version, f.features, f.feature_hash, t.home
   FROM (SELECT * FROM {_at(tables.FEATURES)} WHERE load_id IS NOT NULL AND customer_id IS NOT NULL AND {since}) AS f
   JOIN (
-    SELECT DISTINCT event_id, load_id FROM {_at(tables.TRANSACTIONS)}
+    SELECT DISTINCT event_id, load_id, COALESCE(load_partition, -1) AS home FROM {_at(tables.TRANSACTIONS)}
     WHERE load_id IS NOT NULL AND customer_id IS NOT NULL AND {since}
   ) AS t ON t.event_id = f.event_id AND t.load_id = f.load_id
   LEFT JOIN (SELECT event_id FROM {_at(tables.DECISIONS)} WHERE {decided}) AS d ON d.event_id = f.event_id
@@ -224,8 +248,8 @@ SELECT
   {EXPLORED} AS explored,
   {OBSERVED} AS observed
 FROM {decisions} AS d
-JOIN {transactions} AS t ON t.event_id = d.event_id
-{join} ({outcomes}) AS o ON o.event_id = d.event_id
+JOIN {transactions} AS t ON {of_decision("t", "d")}
+{join} ({outcomes}) AS o ON o.event_id = d.event_id AND o.home = d.kafka_partition
 LEFT JOIN ({LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
 LEFT JOIN ({CANCELLED}) AS c ON c.event_id = d.event_id
 WHERE d.customer_id IS NOT NULL
@@ -241,8 +265,8 @@ SELECT
   CAST(NULL AS STRING) AS policy_version, CAST(NULL AS STRING) AS variant, CAST(NULL AS STRING) AS degraded,
   CAST(NULL AS STRING) AS channel, FALSE AS explored, TRUE AS observed
 FROM ({loaded}) AS f
-JOIN {transactions} AS t ON t.event_id = f.event_id
-{join} ({outcomes}) AS o ON o.event_id = f.event_id
+JOIN {transactions} AS t ON t.event_id = f.event_id AND {home("t")} = f.home
+{join} ({outcomes}) AS o ON o.event_id = f.event_id AND o.home = f.home
 """
 
 

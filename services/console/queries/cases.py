@@ -101,15 +101,15 @@ SELECT
 FROM (
   SELECT
     event_id, prediction_timestamp, occurred_at, decision, probability_of_default, degraded, features, reasons,
-    policy_version
+    policy_version, kafka_partition
   FROM {at(tables.DECISIONS)}
   WHERE prediction_timestamp >= @since AND occurred_at >= @since AND occurred_at < @until
     AND customer_id IS NOT NULL AND MOD(kafka_offset, {every:d}) = 0
     AND ({decided})
   LIMIT {2 * MOST_CASES}
 ) AS d
-JOIN {at(tables.TRANSACTIONS)} AS t ON t.event_id = d.event_id
-LEFT JOIN {at(tables.OUTCOMES)} AS o ON o.event_id = d.event_id AND o.misplaced IS NOT TRUE AND o.observed_at >= @since
+JOIN {at(tables.TRANSACTIONS)} AS t ON {views.of_decision("t", "d")}
+LEFT JOIN {at(tables.OUTCOMES)} AS o ON {views.of_decision("o", "d")} AND o.misplaced IS NOT TRUE AND o.observed_at >= @since
 LEFT JOIN ({views.LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
 LEFT JOIN ({views.CANCELLED}) AS c ON c.event_id = d.event_id
 WHERE t.occurred_at >= @since AND t.occurred_at < @until AND t.misplaced IS NOT TRUE AND t.customer_id IS NOT NULL

@@ -22,7 +22,15 @@ from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
 from shared.model_artifact.registry import Pointer
 from shared.policy.reasons import PolicyReason
 from shared.warehouse import tables
-from shared.warehouse.views import cancelled, latest_verdicts, plan_days
+from shared.warehouse.views import (
+    FIRST_OF_EVENT,
+    FIRST_OF_PURCHASE,
+    cancelled,
+    home,
+    latest_verdicts,
+    of_decision,
+    plan_days,
+)
 
 if TYPE_CHECKING:
     import pyarrow
@@ -78,28 +86,26 @@ SELECT
   t.customer_state AS state, o.defaulted, UNIX_MICROS(o.observed_at) AS observed_us
 FROM (
   SELECT event_id, customer_id, variant, decision, degraded, model_version, probability_of_default,
-    prediction_timestamp, occurred_at, kafka_timestamp,
+    prediction_timestamp, occurred_at, kafka_timestamp, kafka_partition,
     decision = '{DECLINE}' OR {_because(PolicyReason.DECLINE_RATE)} AS declined, {_OWN} AS own,
     TO_JSON_STRING(shadow) AS shadow
   FROM {_DECISIONS}
-  QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1
+  QUALIFY {FIRST_OF_EVENT}
 ) AS d
 LEFT JOIN (
   SELECT event_id, kafka_timestamp, installments_count, installments_frequency, amount, currency, source,
-    customer_age_bracket, customer_state
+    customer_age_bracket, customer_state, kafka_partition, load_partition
   FROM `{{project}}.{tables.TRANSACTIONS.id}`
   WHERE occurred_at >= TIMESTAMP_MICROS({{earliest_us}}) AND misplaced IS NOT TRUE
-  QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY event_id ORDER BY kafka_partition NULLS LAST, kafka_offset NULLS LAST) = 1
-) AS t ON t.event_id = d.event_id
+  QUALIFY {FIRST_OF_PURCHASE}
+) AS t ON {of_decision("t", "d")}
 LEFT JOIN (
-  SELECT event_id, defaulted, observed_at
+  SELECT event_id, defaulted, observed_at, {home()} AS home
   FROM `{{project}}.{tables.OUTCOMES.id}`
   WHERE observed_at >= TIMESTAMP_MICROS({{earliest_us}}) AND misplaced IS NOT TRUE
   QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY event_id ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC) = 1
-) AS o ON o.event_id = d.event_id
+    PARTITION BY event_id, {home()} ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC) = 1
+) AS o ON o.event_id = d.event_id AND o.home = d.kafka_partition
 LEFT JOIN ({latest_verdicts(_SAID_SINCE)}) AS v ON v.event_id = d.event_id
 LEFT JOIN ({cancelled(_SAID_SINCE)}) AS c ON c.event_id = d.event_id
 """

@@ -28,16 +28,16 @@ SELECT a.event_id, a.customer_id, UNIX_MICROS(a.occurred_at) AS occurred_us,
   TO_JSON_STRING(IF(a.feature_set_version = '{{feature_set}}', a.features, f.features)) AS features,
   {", ".join(f"COALESCE(CAST(t.{column} AS STRING), '{UNKNOWN}') AS {name}" for name, column in GROUPS.items())}
 FROM (
-  SELECT event_id, customer_id, occurred_at, feature_set_version, features
+  SELECT event_id, customer_id, occurred_at, feature_set_version, features, kafka_partition AS home
   FROM ({views.first_records(tables.DECISIONS, views.decided_since("{first_us}"))}) AS d
   WHERE COALESCE(degraded, '') NOT IN ('{Degraded.REBUILDING}', '{Degraded.STATE_UNAVAILABLE}')
   UNION ALL
-  SELECT event_id, customer_id, occurred_at, feature_set_version, features
+  SELECT event_id, customer_id, occurred_at, feature_set_version, features, home
   FROM ({views.loaded_features("{first_us}")}) AS l
 ) AS a
 JOIN (
   {views.first_records(tables.TRANSACTIONS, f"misplaced IS NOT TRUE AND {_BETWEEN}")}
-) AS t ON t.event_id = a.event_id
+) AS t ON t.event_id = a.event_id AND {views.home("t")} = a.home
 LEFT JOIN (
   SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
   WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}' AND {_BETWEEN}

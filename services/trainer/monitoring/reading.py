@@ -32,6 +32,7 @@ MAX_OUTCOMES = 100_000
 """Of what a model never learnt from, drawn alike: some thousand defaults tell its slope to within a thirtieth."""
 
 _FIRST = f"QUALIFY {views.FIRST_OF_EVENT}"
+_FIRST_PURCHASE = f"QUALIFY {views.FIRST_OF_PURCHASE}"
 _BETWEEN = "occurred_at >= TIMESTAMP_MICROS({first_us}) AND occurred_at < TIMESTAMP_MICROS({end_us})"
 _DECIDED_SINCE = views.decided_since("{first_us}")
 
@@ -39,11 +40,11 @@ _PURCHASES = f"""
 SELECT a.event_id, a.customer_id, a.occurred_us, a.decided_us, a.degraded, TO_JSON_STRING(a.features) AS features,
   {", ".join(f"CAST(t.{column} AS STRING) AS segment_{name}" for name, column in SEGMENTS.items())}
 FROM (
-  SELECT d.event_id, d.customer_id, UNIX_MICROS(d.occurred_at) AS occurred_us, d.decided_us, d.degraded,
+  SELECT d.event_id, d.customer_id, UNIX_MICROS(d.occurred_at) AS occurred_us, d.decided_us, d.degraded, d.home,
     IF(d.feature_set_version = '{{feature_set}}', d.features, f.features) AS features
   FROM (
     SELECT event_id, customer_id, occurred_at, UNIX_MICROS(prediction_timestamp) AS decided_us, degraded,
-      feature_set_version, features
+      feature_set_version, features, kafka_partition AS home
     FROM `{{project}}.{tables.DECISIONS.id}` WHERE {_DECIDED_SINCE} AND {_BETWEEN} AND customer_id IS NOT NULL
     {_FIRST}
   ) AS d
@@ -55,14 +56,14 @@ FROM (
   WHERE d.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL
   UNION ALL
   SELECT event_id, customer_id, UNIX_MICROS(occurred_at) AS occurred_us, CAST(NULL AS INT64) AS decided_us,
-    CAST(NULL AS STRING) AS degraded, features
+    CAST(NULL AS STRING) AS degraded, home, features
   FROM ({views.loaded_features("{first_us}")}) AS l WHERE feature_set_version = '{{feature_set}}' AND {_BETWEEN}
 ) AS a
 LEFT JOIN (
-  SELECT event_id, {", ".join(SEGMENTS.values())} FROM `{{project}}.{tables.TRANSACTIONS.id}`
+  SELECT event_id, {views.home()} AS home, {", ".join(SEGMENTS.values())} FROM `{{project}}.{tables.TRANSACTIONS.id}`
   WHERE {_BETWEEN} AND misplaced IS NOT TRUE
-  {_FIRST}
-) AS t ON t.event_id = a.event_id
+  {_FIRST_PURCHASE}
+) AS t ON t.event_id = a.event_id AND t.home = a.home
 WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (
   PARTITION BY DIV(a.occurred_us, {MICROS_PER_DAY}) ORDER BY TO_HEX(MD5(a.event_id))) <= {{most}}
@@ -91,16 +92,16 @@ SELECT UNIX_MICROS(d.occurred_at) AS occurred_us, d.model_version, d.probability
   UNIX_MICROS(TIMESTAMP_ADD(d.occurred_at, INTERVAL {views.plan_days("t")} DAY)) AS mature_us
 FROM (
   SELECT event_id, occurred_at, prediction_timestamp, model_version, probability_of_default, policy_version, decision,
-    {views.EXPLORED} AS explored
+    kafka_partition, {views.EXPLORED} AS explored
   FROM `{{project}}.{tables.DECISIONS.id}` AS d WHERE {_DECIDED_SINCE} AND {_BETWEEN} AND customer_id IS NOT NULL
   {_FIRST}
 ) AS d
 JOIN (
-  SELECT event_id, amount, currency, installments_count, installments_frequency
+  SELECT event_id, amount, currency, installments_count, installments_frequency, kafka_partition, load_partition
   FROM `{{project}}.{tables.TRANSACTIONS.id}`
   WHERE {_BETWEEN} AND misplaced IS NOT TRUE AND installments_count IS NOT NULL
-  {_FIRST}
-) AS t ON t.event_id = d.event_id
+  {_FIRST_PURCHASE}
+) AS t ON {views.of_decision("t", "d")}
 LEFT JOIN (
   SELECT event_id, defaulted FROM {{examples}}
   WHERE mature_at <= TIMESTAMP_MICROS({{watched_us}}) AND observed

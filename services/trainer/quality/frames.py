@@ -82,8 +82,8 @@ SELECT
   TIMESTAMP_DIFF(o.observed_at, t.occurred_at, DAY) AS days_after, t.event_id IS NOT NULL AS has_purchase
 FROM ({views.LATEST_OUTCOMES}) AS o
 LEFT JOIN (
-  SELECT event_id, occurred_at FROM `{{project}}.{views.TRANSACTIONS_CURRENT.id}`
-) AS t ON t.event_id = o.event_id
+  SELECT event_id, occurred_at, {views.home()} AS home FROM `{{project}}.{views.TRANSACTIONS_CURRENT.id}`
+) AS t ON t.event_id = o.event_id AND t.home = o.home
 WHERE ({_within("t.occurred_at")}) OR (t.occurred_at IS NULL AND {_within("o.observed_at")})
 ORDER BY TO_HEX(MD5(o.event_id)) LIMIT {MAX_ROWS}
 """

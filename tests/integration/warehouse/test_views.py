@@ -11,7 +11,7 @@ import pytest
 
 from shared.contracts import topics
 from shared.contracts.events import Reason, UpdateKind, Verdict, encode
-from shared.contracts.identity import EPOCH, from_epoch_micros
+from shared.contracts.identity import EPOCH, from_epoch_micros, partition_of
 from shared.settings import BigQuerySettings
 from tests.factories import DAY_US, START_US, outcome, transaction_bytes
 from tests.integration.warehouse.rows import query, write
@@ -39,10 +39,22 @@ def repaid(number: int, offset: int, *, defaulted: bool, after_days: int = 56, *
     return record(topics.OUTCOMES, json.dumps(body).encode(), offset=offset, **changes)
 
 
+def twice(topic: topics.Topic, customer_id: str, value: bytes, offset: int) -> LogRecord:
+    """Of an event that two customers' purchases came under."""
+    return record(topic, value, key=customer_id, offset=offset)
+
+
+DECIDED_ON, OTHER = (
+    next(name for name in (f"cust_{number}" for number in range(50)) if partition_of(name.encode(), PARTITIONS) == home)
+    for home in (PARTITIONS - 1, 0)
+)
+
+
 @pytest.fixture(scope="module")
 def log(warehouse: BigQuerySettings) -> BigQuerySettings:
     """0: repeated everywhere. 1: its outcome was corrected. 2: no outcome. 3: no decision. 4: six instalments.
-    5: astray at first. 6: unknown number of instalments. Later offsets are written first."""
+    5: astray at first. 6: unknown number of instalments. 7: two customers' purchases, of which the one in the
+    higher partition was decided. Later offsets are written first."""
     wrong = (bought(5, 0).partition + 1) % PARTITIONS
     records = [
         bought(0, 10, amount=67.51), bought(1, 1), bought(2, 2), bought(3, 3), bought(4, 4, installments={"count": 6}),
@@ -54,13 +66,24 @@ def log(warehouse: BigQuerySettings) -> BigQuerySettings:
         repaid(1, 4, defaulted=True), repaid(3, 5, defaulted=True), repaid(4, 6, defaulted=True),
         repaid(5, 7, defaulted=False), repaid(5, 500, defaulted=True, partition=wrong), repaid(6, 8, defaulted=False),
     ]  # fmt: skip
+    records += [
+        twice(topics.TRANSACTIONS, DECIDED_ON, transaction_bytes(7, t_us=START_US, customer_id=DECIDED_ON), 40),
+        twice(topics.TRANSACTIONS, OTHER, transaction_bytes(7, t_us=START_US, customer_id=OTHER, amount=1.0,
+                                                            installments={"count": 1}), 50),
+        twice(topics.DECISIONS, DECIDED_ON, encode(decision(7, customer_id=DECIDED_ON, decision=Verdict.APPROVE,
+                                                            occurred_at=from_epoch_micros(START_US))), 60),
+        *(twice(topics.OUTCOMES, name, json.dumps(outcome(7, defaulted=name == OTHER, customer_id=name,
+                                                          observed_us=START_US + 56 * DAY_US)).encode(), offset)
+          for name, offset in ((DECIDED_ON, 10), (OTHER, 99))),
+    ]  # fmt: skip
     write(warehouse, records)
     write(warehouse, [bought(0, 8, amount=67.51), bought(0, 9, amount=67.51)])
     return warehouse
 
 
 def test_each_purchase_is_there_once_by_its_first_record(log: BigQuerySettings) -> None:
-    found = query(log, "SELECT event_id, kafka_offset, amount FROM `{project}.flit_ml.transactions_current`")
+    sql = "SELECT event_id, kafka_offset, amount FROM `{project}.flit_ml.transactions_current`"
+    found = query(log, sql + " WHERE event_id != 'event-7'")
     assert {row["event_id"]: row["kafka_offset"] for row in found} == {
         "event-0": 8, "event-1": 1, "event-2": 2, "event-3": 3, "event-4": 4, "event-5": 7, "event-6": 6,
     }  # fmt: skip
@@ -68,9 +91,17 @@ def test_each_purchase_is_there_once_by_its_first_record(log: BigQuerySettings) 
     assert {row["amount"] for row in found} == {Decimal("67.51")}
 
 
+def test_of_two_purchases_under_one_id_the_example_is_of_the_one_that_was_decided(log: BigQuerySettings) -> None:
+    found = query(log, "SELECT customer_id FROM `{project}.flit_ml.transactions_current` WHERE event_id = 'event-7'")
+    assert {row["customer_id"] for row in found} == {DECIDED_ON, OTHER} and len(found) == 2
+    example = examples(log, START + timedelta(days=84))["event-7"]
+    told = (example["customer_id"], example["amount"], example["installments_count"], example["defaulted"])
+    assert told == (DECIDED_ON, Decimal("67.51"), 4, False)
+
+
 def test_the_first_decision_on_the_topic_wins_whenever_it_was_written(log: BigQuerySettings) -> None:
     found = query(log, "SELECT event_id, decision FROM `{project}.flit_ml.decisions_current`")
-    assert len(found) == 6
+    assert len(found) == 7
     assert {row["event_id"]: row["decision"] for row in found}["event-0"] == "approve"
 
 
@@ -87,13 +118,13 @@ def examples(settings: BigQuerySettings, as_of: datetime) -> dict[str, dict[str,
 def test_an_example_needs_a_decision_and_an_outcome_and_takes_the_latest_correction(log: BigQuerySettings) -> None:
     found = examples(log, datetime(2099, 1, 1, tzinfo=UTC))
     assert {name: row["defaulted"] for name, row in found.items()} == {
-        "event-0": False, "event-1": False, "event-4": True, "event-5": False,
+        "event-0": False, "event-1": False, "event-4": True, "event-5": False, "event-7": False,
     }  # fmt: skip
 
 
 def test_an_example_counts_only_once_its_last_instalment_has_passed(log: BigQuerySettings) -> None:
     assert examples(log, START + timedelta(days=55)) == {}
-    assert set(examples(log, START + timedelta(days=56))) == {"event-0", "event-1", "event-5"}
+    assert set(examples(log, START + timedelta(days=56))) == {"event-0", "event-1", "event-5", "event-7"}
     assert "event-4" not in examples(log, START + timedelta(days=83))
     found = examples(log, START + timedelta(days=84))
     assert found["event-4"]["mature_at"] == START + timedelta(days=84)
@@ -114,7 +145,7 @@ def test_labels_join_the_flat_json_once_they_are_known(log: BigQuerySettings) ->
         "WHERE _timestamp >= TIMESTAMP '1970-01-01 00:00:00+00'",
     )
     bodies = {row["event_id"]: row["json_body"] for row in found}
-    assert len(found) == 10, "one row for each raw one"
+    assert len(found) == 12, "one row for each raw one"
     assert bodies["event-1"]["will_default"] is False
     assert bodies["event-1"]["days_to_first_missed_payment"] is None
     assert bodies["event-4"]["will_default"] is True

@@ -50,7 +50,7 @@ class WarehouseInMemory:
         """All purchases, whatever days of them are asked for: what the reference is made of. Nobody tells what the
         purchases were."""
         if "raw_bnpl_prediction_logs" not in select:
-            return pyarrow.table({name: [] for name in ("event_id", *SEGMENTS, *GROUPS)})
+            return pyarrow.table({name: [] for name in ("event_id", "customer_id", *SEGMENTS, *GROUPS)})
         examples, count = self.examples, len(self.examples)
         segments = (f"segment_{name}" for name in purchases.SEGMENTS)
         unknown = dict.fromkeys(("decided_us", "degraded", *segments), [None] * count)
