@@ -8,14 +8,14 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
 from services.sink.bigquery import PartitionWriter, StreamLost
 from services.sink.gate import Gate
 from services.sink.metrics import VISIBLE_SECONDS
-from services.sink.pipeline import WIDEST, Built, Rules, build, kafka_us
+from services.sink.pipeline import Built, Rules, build, kafka_us
 from services.sink.refused import NOBODY
 from shared.contracts.log import StampedRecord, size_of
 from shared.kafka.errors import GaveUp
@@ -203,7 +203,7 @@ class Lane:
         if refused is None:
             return
         started, started_ns = time.perf_counter(), time.time_ns()
-        built = await self._build(records, self._rules, refused)
+        built = await self._build(records, refused)
         gate = self._gate
         if gate is not None and gate.has_letters and built.by_our_limits:
             # Our limits may be others than those that it was judged by.
@@ -212,7 +212,8 @@ class Lane:
             self._awaits_verdict = False
             if lettered is None:
                 return
-            built = await self._build(records, replace(self._rules, limits=WIDEST), refused | lettered)
+            accepted = frozenset(built.by_our_limits) - lettered
+            built = await self._build(records, refused, accepted)
         answers = await asyncio.gather(
             *(writer.append(built.rows[writer.table]) for writer in self._writers), return_exceptions=True
         )
@@ -223,9 +224,11 @@ class Lane:
         self._tracing.processed(records, started_ns)
         BATCH_SECONDS.labels(SERVICE).observe(time.perf_counter() - started)
 
-    async def _build(self, records: Sequence[StampedRecord], rules: Rules, refused: frozenset[int]) -> Built:
+    async def _build(
+        self, records: Sequence[StampedRecord], refused: frozenset[int], accepted: frozenset[int] = frozenset()
+    ) -> Built:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, build, self.topic, records, rules, refused)
+        return await loop.run_in_executor(self._threads, build, self.topic, records, self._rules, refused, accepted)
 
     async def _refused(self, records: Sequence[StampedRecord]) -> frozenset[int] | None:
         """None where the lane was closed meanwhile."""

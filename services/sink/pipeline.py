@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -76,18 +76,27 @@ class Built:
     """Records that have rows."""
     refused: Mapping[str, int]
     """Reason to how many records have none."""
-    by_our_limits: int = 0
-    """Those of them of which nothing but our own limits says so."""
+    by_our_limits: Sequence[int] = ()
+    """Offsets of those of which nothing but our own limits says so."""
 
 
-def build(topic: str, records: Sequence[StampedRecord], rules: Rules, refused_offsets: frozenset[int]) -> Built:
-    """`refused_offsets`: of this partition, refused whatever the record itself says."""
+def build(
+    topic: str,
+    records: Sequence[StampedRecord],
+    rules: Rules,
+    refused_offsets: frozenset[int],
+    accepted_offsets: frozenset[int] = frozenset(),
+) -> Built:
+    """`refused_offsets`: of this partition, refused whatever the record itself says. `accepted_offsets`: accepted
+    whatever our limits say."""
+    widest = replace(rules, limits=WIDEST)
     rows: dict[Table, list[Row]] = {table: [] for table in tables.tables_of(topic)}
     refused: dict[str, int] = {}
-    written = by_our_limits = 0
+    by_our_limits: list[int] = []
+    written = 0
     for record in records:
         try:
-            built = rows_of(record, rules)
+            built = rows_of(record, widest if record.offset in accepted_offsets else rules)
             if record.offset in refused_offsets:
                 raise Rejection(RejectionReason.CONFLICT, "event_id", "the body that this event had before")
             for table, row in built:
@@ -95,8 +104,25 @@ def build(topic: str, records: Sequence[StampedRecord], rules: Rules, refused_of
             written += 1
         except Rejection as rejection:
             refused[rejection.reason.value] = refused.get(rejection.reason.value, 0) + 1
-            by_our_limits += rejection.reason in BY_LIMIT and record.offset not in refused_offsets
+            doubted = rejection.reason in BY_LIMIT and record.offset not in refused_offsets
+            # Any other fault of it may come behind the limit. Where it lies wrong, its copy is judged.
+            if doubted and not lies_wrong(record, rules) and _is_sound(record, rules):
+                by_our_limits.append(record.offset)
     return Built(rows, written, refused, by_our_limits)
+
+
+def lies_wrong(record: StampedRecord, rules: Rules) -> bool:
+    """Whether the record lies in a partition that isn't its key's."""
+    return record.key is not None and partition_of(record.key, rules.partitions) != record.partition
+
+
+def _is_sound(record: StampedRecord, rules: Rules) -> bool:
+    """Whether some limits would let it in."""
+    try:
+        rows_of(record, replace(rules, limits=WIDEST))
+    except Rejection:
+        return False
+    return True
 
 
 def rows_of(record: StampedRecord, rules: Rules) -> Rows:
@@ -174,7 +200,7 @@ def _is_misplaced(record: StampedRecord, customer_id: str, rules: Rules) -> bool
 
     A misplaced record is only passed over where it lies, whatever is in it: it is judged where it was sent again.
     """
-    if record.key is not None and partition_of(record.key, rules.partitions) != record.partition:
+    if lies_wrong(record, rules):
         if size_of(record) > LARGEST_REROUTED_BYTES:
             raise Rejection(RejectionReason.SIZE, "", f"at most {LARGEST_REROUTED_BYTES} bytes in the wrong partition")
         return True

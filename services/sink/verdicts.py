@@ -14,9 +14,8 @@ from aiokafka import TopicPartition
 
 from services.sink.gate import Gate, RefusalIndex
 from services.sink.letters import Letters
-from services.sink.pipeline import WIDEST, Rules, build
+from services.sink.pipeline import WIDEST, Rules, build, lies_wrong
 from shared.contracts import topics
-from shared.contracts.identity import partition_of
 from shared.contracts.log import StampedRecord
 from shared.warehouse.columns import Row, Table
 
@@ -54,12 +53,9 @@ class Verdicts:
             table: sorted([*built.rows[table], *accepted.rows[table]], key=lambda row: int(row["kafka_offset"]))
             for table in built.rows
         }
-        optional = frozenset(r.offset for r in doubted if not self.letters.complete or self._lies_wrong(r))
+        # Where it lies wrong its letter, if it has one, is that of its copy, which may not have been judged yet.
+        optional = frozenset(r.offset for r in doubted if not self.letters.complete or lies_wrong(r, self.rules))
         return Judged(rows, sum(built.refused.values()) - accepted.written, optional)
-
-    def _lies_wrong(self, record: StampedRecord) -> bool:
-        """Its letter, where it has one, is that of its copy, which may not have been judged yet."""
-        return record.key is not None and partition_of(record.key, self.rules.partitions) != record.partition
 
 
 async def refusals_between(index: RefusalIndex, at: TopicPartition, low: int, high: int) -> frozenset[int]:

@@ -109,7 +109,8 @@ FROM (
   LIMIT {2 * MOST_CASES}
 ) AS d
 JOIN {at(tables.TRANSACTIONS)} AS t ON {views.of_decision("t", "d")}
-LEFT JOIN {at(tables.OUTCOMES)} AS o ON {views.of_decision("o", "d")} AND o.misplaced IS NOT TRUE AND o.observed_at >= @since
+LEFT JOIN {at(tables.OUTCOMES)} AS o
+  ON {views.of_decision("o", "d")} AND o.misplaced IS NOT TRUE AND o.observed_at >= @since
 LEFT JOIN ({views.LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
 LEFT JOIN ({views.CANCELLED}) AS c ON c.event_id = d.event_id
 WHERE t.occurred_at >= @since AND t.occurred_at < @until AND t.misplaced IS NOT TRUE AND t.customer_id IS NOT NULL

@@ -180,7 +180,13 @@ async def test_what_our_limits_refuse_and_nobody_else_did_has_its_row() -> None:
         index.judged, index.refused = 7, {4, 5, 6, 7}
         lane.offer(purchases(*range(4, 8)))
         await until(lambda: lane.done == 8)
-    assert len(letters.asked) == 2, "of what the features service has noted as refused, nobody is asked"
+        assert len(letters.asked) == 2, "of what the features service has noted as refused, nobody is asked"
+        index.judged, index.refused = 9, set()
+        letters.asked.clear()
+        (alien,) = purchases(8)
+        lane.offer([replace(alien, key=b"cust_000009", partition=0), *purchases(9)])
+        await until(lambda: lane.done == 10)
+        assert len(letters.asked) == 1 and raw.held == [0, 3, 9], "only of the one that limits alone refuse"
 
 
 async def test_closing_leaves_what_was_not_sent() -> None:

@@ -223,3 +223,19 @@ def test_with_pseudonyms_a_misplaced_record_is_still_told_by_the_customers_own_i
     away = record(topics.TRANSACTIONS, transaction_bytes(), partition=(home.partition + 1) % PARTITIONS)
     misplaced = [only(rows_of(one, RENAMING), tables.TRANSACTIONS)["misplaced"] for one in (home, away)]
     assert misplaced == [False, True]
+
+
+def test_nothing_but_our_limits_refuses_what_other_limits_would_let_in_where_it_lies() -> None:
+    low = Rules(PARTITIONS, Limits(max_amount=1.0))
+    large = record(topics.TRANSACTIONS, transaction_bytes(0), offset=0)
+    elsewhere = record(
+        topics.TRANSACTIONS, transaction_bytes(1), offset=1, partition=(large.partition + 1) % PARTITIONS
+    )
+    of_another = record(topics.TRANSACTIONS, transaction_bytes(2, customer_id="cust_other"), offset=2)
+    without_end = record(topics.TRANSACTIONS, transaction_bytes(3, amount=1e30), offset=3)
+    noted = record(topics.TRANSACTIONS, transaction_bytes(4), offset=4)
+    all_of_them = [large, elsewhere, of_another, without_end, noted]
+    built = build(topics.TRANSACTIONS.name, all_of_them, low, frozenset({4}))
+    assert (built.written, sum(built.refused.values()), built.by_our_limits) == (0, 5, [0])
+    again = build(topics.TRANSACTIONS.name, all_of_them, low, frozenset({4}), frozenset({0}))
+    assert [row["kafka_offset"] for row in again.rows[tables.TRANSACTIONS]] == [0]
