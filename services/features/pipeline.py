@@ -18,7 +18,7 @@ from shared.contracts.headers import (
     schema_version_of,
 )
 from shared.contracts.identity import from_record_timestamp, partition_of
-from shared.contracts.log import LARGEST_REROUTED_BYTES, size_of
+from shared.contracts.log import check_can_be_rerouted
 from shared.contracts.pseudonyms import OFF, Pseudonyms
 from shared.contracts.records import AcceptedOutcome, decode_outcome
 from shared.contracts.rejections import InputWarning, Rejection, RejectionReason
@@ -83,9 +83,7 @@ def decode(record: LogRecord, *, partitions: int, limits: Limits, pseudonyms: Ps
             raise Rejection(RejectionReason.KEY, "key", "the customer_id as the record's key")
         home = partition_of(record.key, partitions)
         if home != record.partition:
-            if size_of(record) > LARGEST_REROUTED_BYTES:
-                most = f"at most {LARGEST_REROUTED_BYTES} bytes in the wrong partition"
-                raise Rejection(RejectionReason.SIZE, "", most)
+            check_can_be_rerouted(record)
             return Misplaced(home)
         if record.topic == TRANSACTIONS.name:
             accepted = decode_transaction(

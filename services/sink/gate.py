@@ -63,7 +63,7 @@ class Gate:
         refused = frozenset(await self._index.refused_between(self._partition, low, high))
         # In this order: what is forgotten between the two questions counts as forgotten before.
         if self._letters is not None and not await self._index.remembers_refusals(self._partition, low):
-            refused |= (await self._letters.between(self._partition, low, high)).among(records)
+            refused |= await self.by_letters(records)
         await self._still_judged(high)
         return refused
 

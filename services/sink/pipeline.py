@@ -22,7 +22,7 @@ from shared.contracts.enumerations import BLOCK_TYPES
 from shared.contracts.events import DeadLetter
 from shared.contracts.headers import schema_version_of
 from shared.contracts.identity import epoch_micros, partition_of
-from shared.contracts.log import LARGEST_REROUTED_BYTES, StampedRecord, size_of
+from shared.contracts.log import StampedRecord, check_can_be_rerouted
 from shared.contracts.pseudonyms import OFF, Kind, Pseudonyms
 from shared.contracts.records import (
     MAX_RECORD_BYTES,
@@ -201,8 +201,7 @@ def _is_misplaced(record: StampedRecord, customer_id: str, rules: Rules) -> bool
     A misplaced record is only passed over where it lies, whatever is in it: it is judged where it was sent again.
     """
     if lies_wrong(record, rules):
-        if size_of(record) > LARGEST_REROUTED_BYTES:
-            raise Rejection(RejectionReason.SIZE, "", f"at most {LARGEST_REROUTED_BYTES} bytes in the wrong partition")
+        check_can_be_rerouted(record)
         return True
     if record.key != customer_id.encode():
         raise Rejection(RejectionReason.KEY, "customer_id", "the record's key")

@@ -8,13 +8,13 @@ judged by today's rules and the refusals that Redis remembers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
 from services.sink.gate import Gate, RefusalIndex
 from services.sink.letters import Letters
-from services.sink.pipeline import WIDEST, Rules, build, lies_wrong
+from services.sink.pipeline import Rules, build, lies_wrong
 from shared.contracts import topics
 from shared.contracts.log import StampedRecord
 from shared.warehouse.columns import Row, Table
@@ -48,14 +48,10 @@ class Verdicts:
         doubted = [r for r in records if r.offset < settled and r.offset not in refused and r.offset not in has_row]
         if not doubted:
             return Judged(built.rows, sum(built.refused.values()), frozenset())
-        accepted = build(at.topic, doubted, replace(self.rules, limits=WIDEST), frozenset())
-        rows = {
-            table: sorted([*built.rows[table], *accepted.rows[table]], key=lambda row: int(row["kafka_offset"]))
-            for table in built.rows
-        }
+        built = build(at.topic, records, self.rules, refused, frozenset(r.offset for r in doubted))
         # Where it lies wrong its letter, if it has one, is that of its copy, which may not have been judged yet.
         optional = frozenset(r.offset for r in doubted if not self.letters.complete or lies_wrong(r, self.rules))
-        return Judged(rows, sum(built.refused.values()) - accepted.written, optional)
+        return Judged(built.rows, sum(built.refused.values()), optional)
 
 
 async def refusals_between(index: RefusalIndex, at: TopicPartition, low: int, high: int) -> frozenset[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from shared.contracts.rejections import Rejection, RejectionReason
+
 LARGEST_REROUTED_BYTES = 524_288
 """Half of what a producer may send: with its mark, a record of full size could never be sent again, and would hold up
 its partition for good. Nothing that could be accepted is nearly as large."""
@@ -29,6 +31,13 @@ def size_of(record: KafkaRecord) -> int:
     """Bytes of key, value and headers."""
     marks = sum(len(name) + len(content or b"") for name, content in record.headers)
     return len(record.key or b"") + len(record.value or b"") + marks
+
+
+def check_can_be_rerouted(record: KafkaRecord) -> None:
+    """Of a record that lies in a partition which isn't its key's. Raises `Rejection` where it is too large."""
+    if size_of(record) > LARGEST_REROUTED_BYTES:
+        most = f"at most {LARGEST_REROUTED_BYTES} bytes in the wrong partition"
+        raise Rejection(RejectionReason.SIZE, "", most)
 
 
 class StampedRecord(KafkaRecord, Protocol):

@@ -26,7 +26,7 @@ from shared.warehouse.views import (
     FIRST_OF_EVENT,
     FIRST_OF_PURCHASE,
     cancelled,
-    home,
+    latest_outcomes,
     latest_verdicts,
     of_decision,
     plan_days,
@@ -99,13 +99,8 @@ LEFT JOIN (
   WHERE occurred_at >= TIMESTAMP_MICROS({{earliest_us}}) AND misplaced IS NOT TRUE
   QUALIFY {FIRST_OF_PURCHASE}
 ) AS t ON {of_decision("t", "d")}
-LEFT JOIN (
-  SELECT event_id, defaulted, observed_at, {home()} AS home
-  FROM `{{project}}.{tables.OUTCOMES.id}`
-  WHERE observed_at >= TIMESTAMP_MICROS({{earliest_us}}) AND misplaced IS NOT TRUE
-  QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY event_id, {home()} ORDER BY kafka_offset DESC NULLS LAST, kafka_timestamp DESC) = 1
-) AS o ON o.event_id = d.event_id AND o.home = d.kafka_partition
+LEFT JOIN ({latest_outcomes("observed_at >= TIMESTAMP_MICROS({earliest_us})")}) AS o
+  ON o.event_id = d.event_id AND o.home = d.kafka_partition
 LEFT JOIN ({latest_verdicts(_SAID_SINCE)}) AS v ON v.event_id = d.event_id
 LEFT JOIN ({cancelled(_SAID_SINCE)}) AS c ON c.event_id = d.event_id
 """
