@@ -30,7 +30,8 @@ class Calls:
     answered_at: list[float] = field(default_factory=list)
     took_s: list[float] = field(default_factory=list)
     """Of each answered call, with all of its attempts, in the order of the answers."""
-    degraded: int = 0
+    degraded_at: list[float] = field(default_factory=list)
+    """When the fallback answered."""
     failed: Counter[str] = field(default_factory=Counter)
     """Calls that were given up, by the reason of the last attempt."""
 
@@ -98,4 +99,5 @@ class Caller:
                 return
             self.calls.answered_at.append(now)
             self.calls.took_s.append(now - began)
-            self.calls.degraded += decision.degraded is not None
+            if decision.degraded is not None:
+                self.calls.degraded_at.append(now)

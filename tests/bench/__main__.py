@@ -74,10 +74,15 @@ def main() -> None:
             OUT.leave(report.lines_of(found))
         console.print(f"{name}: {'failed after ' if name in failed else ''}{time.monotonic() - began:.0f} s")
     console.print(report.table(found))
+    apart = 0
     if earlier is not None:
-        console.print(agreement.table(agreement.compared(earlier, report.lines_of(found))))
+        compared = agreement.compared(earlier, report.lines_of(found))
+        console.print(agreement.table(compared))
+        apart = sum(not each.agree for each in compared)
     if failed:
         sys.exit(f"without a finding: {', '.join(failed)}")
+    if apart:
+        sys.exit(f"{apart} ratios don't come out again within {agreement.WITHIN:.0%}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ process ever had."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from services.trainer.examples import Examples
 from services.trainer.families import INPUT, PROBABILITY_OUTPUT
-from services.trainer.scoring.run import BATCH_ROWS
+from services.trainer.scoring.run import BATCH_ROWS, RAW
 from tests.bench import booster
 from tests.bench.onnx_session import session_of
 from tests.bench.parts import sized
@@ -40,6 +41,7 @@ BLOCKS_IN_A_GROUP = 64
 THREADS = os.cpu_count() or 1
 """That score unless told otherwise (services/trainer/score_command.py)."""
 SHARE_OF_LOOP = 0.8
+OUTPUT = "out.parquet"
 
 Matrix = NDArray[np.float32]
 Step = Callable[[str], None]
@@ -58,7 +60,9 @@ def scoring(rounds: int, step: Step) -> list[Finding]:
         session = session_of(files.onnx)
         step("rows are written")
         bare(session, arrays, len(arrays) * BATCH_ROWS, THREADS)
+        wanted = [session.run([PROBABILITY_OUTPUT], {INPUT: array})[0] for array in arrays]
         _, mib = _score(folder, "every-row.parquet", THREADS)
+        _confirm(folder / OUTPUT, wanted, every_row)
         step(f"{every_row:,} rows are scored")
         rates: dict[int, list[float]] = {threads: [] for threads in (THREADS, 1)}
         loops: dict[int, list[float]] = {threads: [] for threads in rates}
@@ -68,6 +72,7 @@ def scoring(rounds: int, step: Step) -> list[Finding]:
                 loops[threads].append(bare(session, arrays, rows, threads))
                 natives[threads].append(native(trained.xgboost, arrays, rows, threads))
                 rates[threads].append(_score(folder, "in.parquet", threads)[0])
+                _confirm(folder / OUTPUT, wanted, rows)
             step(f"round {number + 1}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -86,6 +91,18 @@ def scoring(rounds: int, step: Step) -> list[Finding]:
             targets=[at_most("ours", MOST_MIB)],
         ),
     ]  # fmt: skip
+
+
+def _confirm(written: Path, wanted: Sequence[Matrix], rows: int) -> None:
+    """Every row is there, and in the first blocks each has the bare loop's probability of default. Raises
+    AssertionError."""
+    with pyarrow.parquet.ParquetFile(written) as file:
+        assert file.metadata.num_rows == rows, f"{file.metadata.num_rows:,} of {rows:,} rows were written"
+        found = np.concatenate(
+            [batch.column(RAW).to_numpy() for batch in itertools.islice(file.iter_batches(BATCH_ROWS), len(wanted))]
+        )
+    expected = np.concatenate([probabilities[:, 1] for probabilities in wanted])[: len(found)]
+    assert np.array_equal(found[: len(expected)].astype(np.float32), expected), "other probabilities than the loop's"
 
 
 def _drawn(available: int, seed: int) -> NDArray[np.int64]:
@@ -128,7 +145,8 @@ def native(booster: bytes, arrays: list[Matrix], rows: int, threads: int) -> flo
 
 def _score(folder: Path, rows: str, threads: int) -> tuple[float, float]:
     """Rows a second from the first row read to the last one written, and the process's largest resident set in MiB."""
-    output = folder / "out.parquet"
+    output = folder / OUTPUT
+    output.unlink(missing_ok=True)
     command = [sys.executable, "-m", "services.trainer", "score"]
     command += ["--input", str(folder / rows), "--output", str(output), "--threads", str(threads)]
     environment = os.environ | {"MODEL_REGISTRY__URI": str(folder / "models"), "METRICS__PORT": "0"}
@@ -142,7 +160,6 @@ def _score(folder: Path, rows: str, threads: int) -> tuple[float, float]:
         answer = json.loads(process.stdout.read())
     assert process.returncode == 0
     assert answer["left_out"] == 0
-    output.unlink()
     return float(answer["rows_per_second"]), most_kib / 1024
 
 

@@ -15,11 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from shared.kafka.errors import TransientError
 from tests.chaos.audited import shortcomings
+from tests.chaos.checkouts import Checkouts
 from tests.chaos.faults import BY_NAME, FAULTS, Fault
 from tests.chaos.negative_controls import CONTROLS
 from tests.chaos.world import RATE, World
@@ -132,12 +135,13 @@ async def _on_one_system(
     ):
         await world.works()
         run.did(START_S)
-        for fault in chosen:
-            run.begins(fault.name)
-            row = await one(fault, world, seed)
-            run.did(fault.seconds, _line(row, world.notes))
-            world.notes.clear()
-            rows.append(row)
+        async with Checkouts(world.system.http, world.system.stack.kafka.bootstrap_servers) as checkouts:
+            for fault in chosen:
+                run.begins(fault.name)
+                row = await one(fault, world, checkouts, seed)
+                run.did(fault.seconds, _line(row, world.notes))
+                world.notes.clear()
+                rows.append(row)
     return rows
 
 
@@ -147,7 +151,7 @@ def _line(row: dict[str, Any], notes: Sequence[str]) -> str:
     return "\n     ".join([f"ok   {row['fault']} ({row['recovery_seconds']} s)", *notes])
 
 
-async def one(fault: Fault, world: World, seed: int) -> dict[str, Any]:
+async def one(fault: Fault, world: World, checkouts: Checkouts, seed: int) -> dict[str, Any]:
     trouble: Any = None
     invariants: dict[str, bool | None] = dict.fromkeys(INVARIANTS)
     recovery: float | None = None
@@ -158,6 +162,7 @@ async def one(fault: Fault, world: World, seed: int) -> dict[str, Any]:
         recovery = round(time.monotonic() - healed, 1)
     except Exception as error:  # noqa: BLE001 - whatever goes wrong is this fault's row; the others go on
         trouble = f"{type(error).__name__}: {error}"
+    told = checkouts.so_far()
     try:
         report = await asyncio.to_thread(world.system.ledger, quiet=True)
         invariants = {name: report["invariants"].get(name, {}).get("balanced") for name in INVARIANTS}
@@ -166,8 +171,8 @@ async def one(fault: Fault, world: World, seed: int) -> dict[str, Any]:
             for each in report["invariants"].values()
             if not each["balanced"]
         ]
-        unbalanced += [[lacking] for lacking in shortcomings(report)]
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        unbalanced += [[lacking] for lacking in [*shortcomings(report), *await checkouts.unlike_the_topic(told)]]
+    except (OSError, ValueError, KafkaError, TransientError, subprocess.TimeoutExpired) as error:
         unbalanced = [[f"no audit: {error!r}"]]
     return {
         "fault": fault.name,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+LOOKED_AT = ("P1", "P2", "P3", "P4", "P6", "P8")
+"""What a system at work always has something of. Letters (P5) there may be none of, and P7 counts groups."""
+
 
 def shortcomings(report: dict[str, Any]) -> list[str]:
     """What the ledger's report doesn't vouch for; empty: it looked at all that it should."""
-    found = []
+    invariants = report.get("invariants") or {}
+    found = [f"{name} looked at nothing" for name in LOOKED_AT if not invariants.get(name, {}).get("checked")]
     chains = report.get("chain") or {}
     if not sum(each["links"] for each in chains.values()):
         found.append("no link of the decisions' chain was followed")

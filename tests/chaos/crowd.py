@@ -23,6 +23,8 @@ class Answers:
     refused_s: list[float] = field(default_factory=list)
     without_time: int = 0
     """Refusals that don't say when to come again."""
+    degraded: int = 0
+    """Of the admitted: those whom a fallback decided, which is cheaper."""
 
 
 async def ask_for(url: str, clients: int, seconds: float, body: Callable[[], bytes]) -> Answers:
@@ -48,11 +50,12 @@ async def _client(url: str, end: float, body: Callable[[], bytes], answers: Answ
                 b"content-length: %d\r\n\r\n" % len(content) + content
             )
             async with asyncio.timeout(PATIENCE_S):
-                status, head = await _answer(reader)
+                status, head, told = await _answer(reader)
             took = time.monotonic() - began
             answers.statuses[status] += 1
             if status == ADMITTED:
                 answers.admitted_s.append(took)
+                answers.degraded += b'"degraded":null' not in told
             elif status in TOLD_TO_COME_AGAIN:
                 answers.refused_s.append(took)
                 answers.without_time += b"\nretry-after:" not in head
@@ -64,8 +67,9 @@ async def _client(url: str, end: float, body: Callable[[], bytes], answers: Answ
         writer.close()
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bytes]:
+    """Status, head in small letters, and body."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = int(head.partition(b"\ncontent-length:")[2].partition(b"\r")[0])
-    await reader.readexactly(length)
-    return int(head.split(b" ", 2)[1]), head
+    body = await reader.readexactly(length)
+    return int(head.split(b" ", 2)[1]), head, body

@@ -44,11 +44,24 @@ async def repeat_purchases(world: World) -> None:
     await world.produce(TRANSACTIONS.name, later)
 
 
-async def kill_in_flight(world: World) -> None:
-    for _ in range(KILLS_UNDER_WAY):
+def kill_in_flight(service: str) -> Inject:
+    async def harm(world: World) -> None:
+        for _ in range(KILLS_UNDER_WAY):
+            await world.works()
+            await world.wait(0.0, 1.0)
+            world.process(service).kill()
+
+    return harm
+
+
+async def decide_without_a_model(world: World) -> None:
+    """A scorer that is started again over an empty registry: its fallback decides."""
+    empty = world.data_dir / "no-models"
+    empty.mkdir()
+    pid = world.process("scorer").pid
+    with world.restarted_with("scorer", MODEL_REGISTRY__URI=str(empty)):
+        await world.started_again("scorer", pid)
         await world.works()
-        await world.wait(0.0, 1.0)
-        world.process("features").kill()
 
 
 async def two_at_once(world: World) -> None:
@@ -92,9 +105,11 @@ async def write_again(world: World) -> None:
 CONTROLS = {
     "no-deduplication": Control("features", repeat_purchases, ("P4",)),
     # A vector that is lost, and its purchase committed: neither vector nor letter, and so no decision.
-    "no-acknowledgements": Control("features", kill_in_flight, ("P2", "P5", "P6")),
+    "no-acknowledgements": Control("features", kill_in_flight("features"), ("P2", "P5", "P6")),
+    "no-acknowledgements-of-events": Control("ingestor", kill_in_flight("ingestor"), ("P1",)),
     "no-fencing": Control("features", two_at_once, ("P4",)),
     # Dies with decisions that are sent and not committed; its successor decides them anew, at another time.
     "no-claims": Control("scorer", processes.kill_at("scorer", "after-send"), ("P2",)),
+    "no-admission": Control("scorer", decide_without_a_model, ("P8",)),
     "no-last-row": Control("sink", write_again, ("P3",)),
 }

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Self
 
 CHUNK = 65_536
 END_S = 2.0
 """For the connections that are aborted at the end; what is slow is on its way for less."""
+
+
+class Hit(StrEnum):
+    CUT = "connections cut"
+    STRANDED = "connections stranded"
+    DELAYED = "pieces delayed"
+    SWALLOWED = "answers lost"
 
 
 @dataclass(eq=False, slots=True)
@@ -41,6 +50,8 @@ class Proxy:
         """What the server says is lost on its way; what it is told arrives."""
         self.refuses = False
         """New connections are closed at once."""
+        self.hits: Counter[Hit] = Counter()
+        """What it has done so far: a fault that met nothing has shown nothing."""
         self._open: set[_Connection] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self._started = threading.Event()
@@ -74,10 +85,12 @@ class Proxy:
     def _cut(self) -> None:
         for connection in list(self._open):
             connection.abort()
+            self.hits[Hit.CUT] += 1
 
     def _strand(self) -> None:
         for connection in self._open:
             connection.stranded = True
+            self.hits[Hit.STRANDED] += 1
 
     def _cut_stranded(self) -> None:
         for connection in list(self._open):
@@ -123,8 +136,12 @@ class Proxy:
         with contextlib.suppress(OSError):
             while piece := await reader.read(CHUNK):
                 if self.delay_s:
+                    self.hits[Hit.DELAYED] += 1
                     await self._sleep(self.delay_s)
-                if connection.stranded or (answers and self.swallows_answers):
+                if answers and self.swallows_answers:
+                    self.hits[Hit.SWALLOWED] += 1
+                    continue
+                if connection.stranded:
                     continue
                 writer.write(piece)
                 await writer.drain()

@@ -16,10 +16,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import Progress
 
+from shared.kafka.errors import TransientError
 from tests.chaos.audited import shortcomings
+from tests.chaos.checkouts import Checkouts
 from tests.chaos.world import World
 from tests.e2e.system import PATIENCE_SECONDS, until
 from tests.result import Result
@@ -87,25 +90,35 @@ async def _one_system(world: World, count: int, on_kill: Callable[[], None]) -> 
     """A hundred kills, and what came of them. What goes wrong is this system's row; the others go on."""
     killed: Counter[str] = Counter()
     began, report, trouble = time.monotonic(), NO_AUDIT, None
-    loaded_s = 0.0
+    loaded_s, belied = 0.0, ["no checkout was compared"]
     try:
         await world.works()
-        loaded = time.monotonic()
-        await _kill(world, count, killed, on_kill)
-        await world.works()
-        loaded_s = time.monotonic() - loaded
-        report = await asyncio.to_thread(world.system.ledger, quiet=True, patience=AUDIT_S)
-    except (AssertionError, OSError, ValueError, subprocess.TimeoutExpired) as error:
+        async with Checkouts(world.system.http, world.system.stack.kafka.bootstrap_servers) as checkouts:
+            loaded = time.monotonic()
+            await _kill(world, count, killed, on_kill)
+            await world.works()
+            loaded_s = time.monotonic() - loaded
+            told = checkouts.so_far()
+            report = await asyncio.to_thread(world.system.ledger, quiet=True, patience=AUDIT_S)
+            belied = await checkouts.unlike_the_topic(told)
+    except (AssertionError, OSError, ValueError, KafkaError, TransientError, subprocess.TimeoutExpired) as error:
         trouble = f"{type(error).__name__}: {error}"
-    return row_of(killed, count, round(time.monotonic() - began), loaded_s, report, trouble)
+    return row_of(killed, count, round(time.monotonic() - began), loaded_s, report, belied, trouble)
 
 
 def row_of(
-    killed: Counter[str], wanted: int, seconds: int, loaded_s: float, report: dict[str, Any], trouble: str | None
+    killed: Counter[str],
+    wanted: int,
+    seconds: int,
+    loaded_s: float,
+    report: dict[str, Any],
+    belied: Sequence[str],
+    trouble: str | None,
 ) -> dict[str, Any]:
-    """As out/soak.json has it. `wanted`: kills; `loaded_s`: while there were kills."""
+    """As out/soak.json has it. `wanted`: kills; `loaded_s`: while there were kills; `belied`: what the topic says
+    otherwise than checkouts were told."""
     decisions = report["invariants"]["P2"]["checked"]
-    lacking = [] if trouble else shortcomings(report)
+    lacking = [] if trouble else [*shortcomings(report), *belied]
     if decisions < (least := round(LEAST_SHARE * RATE * loaded_s)):
         lacking.append(f"{decisions:,} decisions in {loaded_s:.0f} s, fewer than {least:,}")
     if killed.total() != wanted:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from deploy.local.bigquery import BigQuery
@@ -26,6 +26,7 @@ from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess
 from deploy.local.services import Service, metrics_of
 from deploy.local.stack import CACHE_DIR
+from services.ledger.log_reader import LogReader
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import DECISIONS
 from shared.kafka.connection import admin_client
@@ -88,7 +89,9 @@ class World:
         """What a fault measured, for whoever looks at the run."""
         self.data_dir = data_dir
         self.points = data_dir / "points"
-        self.points.mkdir(parents=True, exist_ok=True)
+        self.clocks = data_dir / "clocks"
+        for folder in (self.points, self.clocks):
+            folder.mkdir(parents=True, exist_ok=True)
         self.signer = new_signer(data_dir)
         self.registry = ModelRegistry(str(data_dir / "models"), signer=self.signer)
         self.model = register(self.registry)
@@ -97,6 +100,7 @@ class World:
             "INGESTOR__RATE": str(rate),
             "PYTHONPATH": f"{CONTROLS_FOLDER}:{Path.cwd()}",
             "CHAOS_POINTS": str(self.points),
+            "CHAOS_CLOCKS": str(self.clocks),
             "MODEL_REGISTRY__PUBLIC_KEYS_FILE": str(data_dir / PUBLIC_KEYS),
         }
         self.system = System(data_dir, SERVICES, own | (settings or {}), brokers=brokers)
@@ -212,13 +216,24 @@ class World:
         )
         return Extra(described, process)
 
+    async def records(self, topic: str) -> AsyncIterator[ConsumerRecord]:
+        """All that lie there when this begins, past the proxy."""
+        reader = LogReader({"bootstrap_servers": self.system.stack.kafka.bootstrap_servers})
+        await reader.start()
+        try:
+            async for record in reader.read(await reader.ends(topic)):
+                yield record
+        finally:
+            await reader.close()
+
     async def produce(self, topic: str, records: Sequence[tuple[bytes, bytes | None]]) -> None:
         """(key, value) onto a topic, as an outside producer would."""
         await self.send(topic, [Message(key, value) for key, value in records])
 
-    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+    async def send(self, topic: str, messages: Sequence[Message]) -> list[tuple[int, int]]:
+        """Partition and offset of each."""
         async with self.producer() as producer:
-            await self.hand_over(producer, topic, messages)
+            return await self.hand_over(producer, topic, messages)
 
     @asynccontextmanager
     async def producer(self) -> AsyncIterator[AIOKafkaProducer]:
@@ -230,8 +245,10 @@ class World:
         finally:
             await producer.stop()
 
-    async def hand_over(self, producer: AIOKafkaProducer, topic: str, messages: Sequence[Message]) -> None:
-        """Return once all are acknowledged."""
+    async def hand_over(
+        self, producer: AIOKafkaProducer, topic: str, messages: Sequence[Message]
+    ) -> list[tuple[int, int]]:
+        """Partition and offset of each, once all are acknowledged."""
         partitions = self.system.kafka.partitions
         sent = [
             await producer.send(
@@ -243,7 +260,7 @@ class World:
             )
             for message in messages
         ]
-        await asyncio.gather(*sent)
+        return [(place.partition, place.offset) for place in await asyncio.gather(*sent)]
 
     def purchases(self, prefix: str, count: int, **changes: Any) -> list[tuple[bytes, bytes | None]]:
         """Good purchases of an outside producer, with ids of their own."""

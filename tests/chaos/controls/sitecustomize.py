@@ -45,6 +45,20 @@ def _without_acknowledgements() -> None:
     ReliableProducer._attempt = attempt  # type: ignore[method-assign]
 
 
+def _without_admission() -> None:
+    """Decisions that don't say that no model made them."""
+    from msgspec.structs import replace
+
+    from services.scorer.decider import Decider
+
+    decide = Decider.decide
+
+    def decided(self, *arguments, **options):  # type: ignore[no-untyped-def]
+        return [replace(decision, degraded=None) for decision in decide(self, *arguments, **options)]
+
+    Decider.decide = decided  # type: ignore[method-assign]
+
+
 def _without_fencing() -> None:
     from shared.feature_state import store
 
@@ -86,34 +100,44 @@ def _without_last_row() -> None:
     PartitionWriter._last_row = lambda self: (-1, None, None)  # type: ignore[method-assign]
 
 
+def _asked_by(ours: tuple[str, ...]) -> bool:
+    """Whether who asks our caller for the time is the program itself, or a module of these packages."""
+    asking = str(sys._getframe(2).f_globals.get("__name__", ""))
+    return asking == "__main__" or asking.startswith(ours)
+
+
 def _move_clock(seconds: float) -> None:
-    """For our own modules; a TLS library's or a client's idea of the time is not what is tried."""
+    """For our own modules; a TLS library's or a client's idea of the time is not what is tried: gRPC, half of which
+    asks the kernel itself, would give up each call before it is made. What one of ours is told, and the true time, in
+    seconds since 1970, are left in a file of CHAOS_CLOCKS that is named like the process.
+    """
     real, real_ns = time.time, time.time_ns
-    time.time = lambda: real() + seconds
-    time.time_ns = lambda: real_ns() + int(seconds * 1e9)
+    time.time = lambda: real() + (seconds if _asked_by(("services.", "shared.")) else 0)
+    time.time_ns = lambda: real_ns() + (int(seconds * 1e9) if _asked_by(("services.", "shared.")) else 0)
     whole = datetime.datetime
 
     class Moved(datetime.datetime):
         @classmethod
         def now(cls, tz=None):  # type: ignore[no-untyped-def]
-            return whole.fromtimestamp(time.time(), tz)
+            return whole.fromtimestamp(real() + seconds, tz)
 
     class Clocked(types.ModuleType):
         def __getattribute__(self, name: str) -> object:
-            if name == "datetime":
-                asking = str(sys._getframe(1).f_globals.get("__name__", ""))
-                if asking == "__main__" or asking.startswith("services."):
-                    return Moved
-            return super().__getattribute__(name)
+            return Moved if name == "datetime" and _asked_by(("services.",)) else super().__getattribute__(name)
 
     datetime.__class__ = Clocked
+    told: dict[str, object] = {"__name__": "services.clock"}
+    exec("import datetime; now = datetime.datetime.now(datetime.UTC).timestamp()", told)
+    Path(os.environ["CHAOS_CLOCKS"], str(os.getpid())).write_text(f"{told['now']} {real()}")
 
 
 CONTROLS = {
     "no-deduplication": ("features", _without_deduplication),
     "no-acknowledgements": ("features", _without_acknowledgements),
+    "no-acknowledgements-of-events": ("ingestor", _without_acknowledgements),
     "no-fencing": ("features", _without_fencing),
     "no-claims": ("scorer", _without_claims),
+    "no-admission": ("scorer", _without_admission),
     "no-last-row": ("sink", _without_last_row),
 }
 """Name → whose safeguard it is, and what takes it away."""

@@ -71,10 +71,18 @@ async def roll_brokers(world: World) -> None:
 
 async def lose_two_brokers(world: World) -> None:
     """Writing blocks, since one copy alone is no acknowledgement; when they are back, it goes on."""
-    for broker in world.dice.sample(list(world.system.stack.kafka.brokers.values()), 2):
-        broker.kill()
-    await world.wait(4.0, 8.0)
-    await asyncio.to_thread(world.system.stack.kafka.start)
+    (key, first), (other, second) = world.purchases(f"lost-{world.dice.getrandbits(32):08x}", 2)
+    async with world.producer() as producer:
+        await world.hand_over(producer, TRANSACTIONS.name, [Message(key, first)])  # it is connected, then
+        for broker in world.dice.sample(list(world.system.stack.kafka.brokers.values()), 2):
+            broker.kill()
+        place = partition_of(other, world.system.kafka.partitions)
+        sent = await producer.send(TRANSACTIONS.name, second, key=other, partition=place)
+        await world.wait(4.0, 8.0)
+        taken = sent.done() and sent.exception() is None
+        await asyncio.to_thread(world.system.stack.kafka.start)
+    await asyncio.gather(sent, return_exceptions=True)
+    assert not taken, "one broker of three took a purchase alone"
 
 
 async def lose_brokers_in_turn(world: World) -> None:

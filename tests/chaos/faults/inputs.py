@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+from itertools import islice
 
 from shared.contracts.identity import partition_of
-from shared.contracts.topics import OUTCOMES, TRANSACTIONS
+from shared.contracts.rejections import RejectionReason
+from shared.contracts.topics import DEAD_LETTERS, DECISIONS, OUTCOMES, TRANSACTIONS
 from tests.bad_inputs.doors import RECORDS
 from tests.bad_inputs.outcomes import OUTCOMES as BAD_OUTCOMES
 from tests.bad_inputs.purchases import PURCHASES
-from tests.bad_inputs.rows import Subject
+from tests.bad_inputs.rows import BadInput, Subject
 from tests.chaos.crowd import ADMITTED, TOLD_TO_COME_AGAIN, ask_for, p99
 from tests.chaos.faults.fault import Fault, bounded_memory
 from tests.chaos.faults.lag import caught_up
 from tests.chaos.world import Message, World
+
+Place = tuple[str, int, int]
+"""Topic, partition, offset."""
 
 BURST_S, BURST_FACTOR = 60, 10
 SLICES_A_SECOND = 10
@@ -34,7 +42,8 @@ machine as well, so many times the p99 of a few clients at once."""
 
 
 async def bad_inputs(world: World) -> None:
-    """Every row of the catalogue that a topic can meet, among good neighbours."""
+    """Every row of the catalogue that a topic can meet, among good neighbours: each gets its letter, with its reason,
+    and each neighbour its decision."""
     name = f"bad-{world.dice.getrandbits(32):08x}"
     good = world.purchases(name, 150)
     now_us = int(time.time() * 1_000_000)
@@ -44,22 +53,51 @@ async def bad_inputs(world: World) -> None:
         number = next(numbers)
         return Subject(number, f"{name}-{number % 20}", now_us)
 
-    wrong: list[Message] = []
-    for row in PURCHASES:
-        about = subject()
+    def spoilt(row: BadInput, about: Subject) -> tuple[Message, RejectionReason | None]:
         headers = () if row.schema_version is None else (("schema_version", row.schema_version.encode()),)
-        wrong.append(Message(about.customer_id.encode(), row.make(about), headers))
+        return Message(about.customer_id.encode(), row.make(about), headers), row.reason
+
+    wrong = [spoilt(row, subject()) for row in PURCHASES]
     for record in RECORDS:
         about = subject()
         key = record.key(about)
         partition = partition_of(key or b"", world.system.kafka.partitions)
         place = (partition + record.misplaced) % world.system.kafka.partitions
-        wrong.append(Message(key, record.value(about), record.headers, place))
-    records = [*(Message(key, value) for key, value in good), *wrong]
+        wrong.append((Message(key, record.value(about), record.headers, place), record.reason))
+    records = [*((Message(key, value), None) for key, value in good), *wrong]
     world.dice.shuffle(records)
-    await world.send(TRANSACTIONS.name, records)
-    outcomes = [Message(about.customer_id.encode(), row.make(about)) for row in BAD_OUTCOMES for about in [subject()]]
-    await world.send(OUTCOMES.name, outcomes)
+    outcomes = [spoilt(row, subject()) for row in BAD_OUTCOMES]
+    wanted: dict[Place, str] = {}
+    misplaced: Counter[str] = Counter()
+    for topic, sent in ((TRANSACTIONS.name, records), (OUTCOMES.name, outcomes)):
+        places = await world.send(topic, [message for message, _ in sent])
+        for (message, reason), (partition, offset) in zip(sent, places, strict=True):
+            if reason is None:
+                continue
+            if message.place not in (None, partition_of(message.key or b"", world.system.kafka.partitions)):
+                misplaced[reason.value] += 1  # its letter is of the place that it was sent on to
+            else:
+                wanted[topic, partition, offset] = reason.value
+    await _judged(world, wanted, misplaced, {json.loads(value or b"")["event_id"] for _, value in good})
+
+
+async def _judged(world: World, wanted: Mapping[Place, str], misplaced: Counter[str], good: Collection[str]) -> None:
+    """Letters and decisions are what they should be, once all is done with."""
+    await caught_up(world)
+    letters: dict[Place, str] = {}
+    others: Counter[str] = Counter()
+    async for record in world.records(DEAD_LETTERS.name):
+        letter = json.loads(record.value or b"")
+        place = (letter["topic"], letter["partition"], letter["offset"])
+        if place in wanted:
+            letters[place] = letter["reason"]
+        else:
+            others[letter["reason"]] += 1
+    unlike = {place: (reason, letters.get(place)) for place, reason in wanted.items() if letters.get(place) != reason}
+    assert not unlike, f"{len(unlike)} bad inputs without their letters, such as {dict(islice(unlike.items(), 3))}"
+    assert misplaced <= others, f"letters of misplaced records: {dict(misplaced)}, of {dict(others)}"
+    decided = {dict(record.headers)["ce_id"].decode() async for record in world.records(DECISIONS.name)}
+    assert not (lost := set(good) - decided), f"{len(lost)} good neighbours without a decision, such as {min(lost)}"
 
 
 async def repeats_and_latecomers(world: World) -> None:
@@ -116,6 +154,7 @@ async def rest_overload(world: World) -> None:
         f"p99 {p99(rested.admitted_s) * 1000:.0f} ms at rest; under {CROWD_CLIENTS} clients {dict(crowd.statuses)},"
         f" admitted {p99(crowd.admitted_s) * 1000:.0f} ms, refused {p99(crowd.refused_s) * 1000:.0f} ms"
     )
+    assert not crowd.degraded, f"{crowd.degraded} of {crowd.statuses[ADMITTED]} admitted got the fallback's answer"
     assert set(rested.statuses) == {ADMITTED}, f"without a crowd: {rested.statuses}"
     assert set(crowd.statuses) <= {ADMITTED, *TOLD_TO_COME_AGAIN}, f"statuses {crowd.statuses}"
     assert crowd.refused_s, f"nobody of {CROWD_CLIENTS} was refused"

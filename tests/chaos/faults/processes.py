@@ -135,12 +135,18 @@ def wrong_clock(service: str) -> Inject:
             pid = world.process(service).pid
             with world.restarted_with(service, CHAOS_CLOCK_S=str(seconds)):
                 await world.started_again(service, pid)
-                await world.works()
+                await back(service)(world)
+                _clock_was_moved(world, service, seconds)
         pid = world.process(service).pid
         world.process(service).kill()
         await world.started_again(service, pid)
 
     return inject
+
+
+def _clock_was_moved(world: World, service: str, seconds: int) -> None:
+    told, real = map(float, (world.clocks / str(world.process(service).pid)).read_text().split())
+    assert abs(told - real - seconds) < 1, f"the clock of {service} was {told - real:.0f} s ahead, not {seconds}"
 
 
 def back(service: str) -> Inject:

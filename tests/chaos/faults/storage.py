@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from urllib.parse import urlsplit
 
 import redis
@@ -84,17 +85,43 @@ async def full_valkey(world: World) -> None:
     world.note(f"{refused} writes refused")
 
 
-def _refused(client: redis.Redis) -> int:
+async def full_valkey_disk(world: World) -> None:
+    """No file of its may grow: what a full disk says to it. It can't write its log, so it takes no write until it
+    can, which it tries by itself."""
+    valkey = world.system.stack.valkey
+    unlimited = resource.RLIM_INFINITY
+    with redis.Redis.from_url(valkey.url) as client:
+        before = _refused(client, "MISCONF")
+        resource.prlimit(valkey.process.pid, resource.RLIMIT_FSIZE, (1, unlimited))
+        await world.wait(3.0, 6.0)
+        resource.prlimit(valkey.process.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
+        refused = _refused(client, "MISCONF") - before
+    assert refused > 0, "its disk was full, and nobody's write was refused"
+    world.note(f"{refused} writes refused")
+
+
+def _refused(client: redis.Redis, why: str = "OOM") -> int:
     """Writes since its start that it had no room for, by its own count."""
-    counted = client.info("errorstats").get("errorstat_OOM", {"count": 0})
+    counted = client.info("errorstats").get(f"errorstat_{why}", {"count": 0})
     return int(counted["count"])
 
 
 async def warehouse_errors(world: World) -> None:
     """429, 500, ABORTED, and time-outs of appends that were carried out."""
+    before = _tried_again(world)
     await asyncio.to_thread(world.warehouse_trouble.write_text, "0.6")
-    await world.wait(6.0, 10.0)
-    await asyncio.to_thread(world.warehouse_trouble.unlink)
+    try:
+        await world.wait(6.0, 10.0)
+        await world.until(lambda: _tried_again(world) > before, "an append to fail")
+    finally:
+        await asyncio.to_thread(world.warehouse_trouble.unlink)
+
+
+def _tried_again(world: World) -> float:
+    """Appends that failed, by the sink's own count."""
+    return sum(
+        value for name, value in world.metrics("sink").items() if name.startswith("flit_sink_append_failures_total{")
+    )
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -105,5 +132,6 @@ FAULTS: tuple[Fault, ...] = (
     Fault("cut-valkey-log", "valkey", cut_valkey_log),
     Fault("promote-replica", "valkey", promote_replica),
     Fault("full-valkey", "valkey", full_valkey),
+    Fault("full-valkey-disk", "valkey", full_valkey_disk),
     Fault("warehouse-errors", "bigquery", warehouse_errors, written),
 )

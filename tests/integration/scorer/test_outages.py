@@ -54,7 +54,7 @@ async def test_a_redis_that_hangs_costs_a_checkout_no_more_than_its_time_out(
     rig: Rig, http: httpx.AsyncClient, unique: str
 ) -> None:
     promoted(rig.registry)
-    async with rig.scorer(SCORER__REDIS_TIMEOUT_MS="200") as scorer:
+    async with rig.scorer(SCORER__REDIS_TIMEOUT_MS="500") as scorer:
         await ask(http, scorer, 1, unique)
         await asyncio.to_thread(rig.parts.valkey.pause)
         try:
@@ -64,7 +64,7 @@ async def test_a_redis_that_hangs_costs_a_checkout_no_more_than_its_time_out(
         finally:
             await asyncio.to_thread(rig.parts.valkey.resume)
     assert answer["degraded"] == "state_unavailable"
-    assert took < 5  # 0.2 s on an idle machine; the client's own default would be minutes
+    assert took < 2  # one time-out, on a machine that is busy; each question's own would come to more
 
 
 async def test_without_kafka_rest_says_503_and_the_retry_gets_the_claimed_decision(

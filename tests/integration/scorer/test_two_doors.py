@@ -10,6 +10,7 @@ import httpx
 import msgspec
 import pytest
 
+from deploy.local.services import status_of
 from services.scorer.claims import Claim
 from shared.contracts.events import FeatureVector, encode
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS, FEATURES, TRANSACTIONS
@@ -246,17 +247,25 @@ async def test_history_is_decided_without_a_model_and_says_so(rig: Rig, unique: 
 
 async def test_sigterm_ends_both_doors_within_the_grace_period(rig: Rig, http: httpx.AsyncClient, unique: str) -> None:
     promoted(rig.registry)
-    async with rig.scorer() as scorer:
-        asking = [asyncio.create_task(ask(http, scorer, i, f"{unique}-{i}")) for i in range(20)]
-        await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.to_thread(scorer.process.stop)
+    async with rig.scorer(SCORER__REDIS_TIMEOUT_MS="30000") as scorer:
+
+        async def within() -> bool:
+            return scorer.metric("flit_scorer_requests_in_flight") == len(asking)
+
+        async def shutting() -> bool:
+            return await asyncio.to_thread(status_of, scorer.metrics_port, "/ready") == 503
+
+        await asyncio.to_thread(rig.parts.valkey.pause)  # all that were let in wait within, then
+        try:
+            asking = [asyncio.create_task(ask(http, scorer, i, f"{unique}-{i}")) for i in range(20)]
+            await until(within)
+            ending = asyncio.create_task(asyncio.to_thread(scorer.process.stop))
+            await until(shutting)
+        finally:
+            await asyncio.to_thread(rig.parts.valkey.resume)
+        answers = await asyncio.gather(*asking)
+        await ending
         assert scorer.process.exit_code == 0
-        answers = await asyncio.gather(*asking, return_exceptions=True)
-    on_topic = {record.value for record in await rig.records(DECISIONS.name)}
-    for answer in answers:
-        if isinstance(answer, bytes):
-            assert answer in on_topic
-        else:
-            assert isinstance(answer, httpx.TransportError)  # came after the door was shut
+    assert set(answers) <= {record.value for record in await rig.records(DECISIONS.name)}
     with contextlib.suppress(httpx.TransportError):
         raise AssertionError((await http.get(f"{scorer.url}/live")).status_code)

@@ -10,9 +10,10 @@ import pytest
 
 from tests.availability.__main__ import (
     DEGRADED_S,
-    ENDS,
     LEAST_DECIDED,
+    P99_S,
     PROCESSES,
+    SLOWEST_S,
     WORST_GAP_S,
     closing,
     result,
@@ -54,18 +55,21 @@ def test_calls_that_were_never_answered_are_one_long_gap() -> None:
     assert Calls(began=100.0, ended=110.0, sent=9).worst_gap_s == 10.0
 
 
-HAPPENED = [{"kind": "crash", "back_after_s": 2.5}] * (len(PROCESSES) + 1)
+BACK_S = 2.5
+HAPPENED: list[dict[str, Any]] = [
+    {"kind": "crash", "at_s": 50.0 * number, "back_after_s": BACK_S} for number in range(len(PROCESSES) + 1)
+]
 ASKED = {"events": 50, "calls": 10}
 SECONDS = 600
 LEAST = int(LEAST_DECIDED * SECONDS * 60)
 BALANCED = {"balanced": True, "invariants": {"P2": {"checked": LEAST}}}
 
 
-def steady(degraded: int = 0) -> Calls:
+def steady(*degraded_at: float) -> Calls:
     """Ten minutes of ten calls a second, each answered in a tenth."""
     count = SECONDS * 10
     at = [100.0 + number / 10 for number in range(1, count + 1)]
-    return Calls(100.0, 100.0 + SECONDS, count, at, [0.1] * count, degraded)
+    return Calls(100.0, 100.0 + SECONDS, count, at, [0.1] * count, list(degraded_at))
 
 
 def passes(calls: Calls, happened: Sequence[dict[str, Any]] = HAPPENED, report: dict[str, Any] = BALANCED) -> bool:
@@ -103,21 +107,23 @@ def test_a_run_in_which_not_everything_happened_fails() -> None:
 
 
 def test_a_process_that_is_not_back_fails_it() -> None:
-    gone = {"kind": "crash", "back_after_s": None}
+    gone = {"kind": "crash", "at_s": 0.0, "back_after_s": None}
     assert not passes(steady(), [*HAPPENED[1:], gone])
 
 
 def test_the_fallback_may_answer_for_a_while_after_each_end_and_no_longer() -> None:
-    most = int(ENDS * DEGRADED_S * ASKED["calls"])
-    assert passes(steady(most))
-    assert not passes(steady(most + 1))
+    began = 100.0 + HAPPENED[1]["at_s"]
+    assert passes(steady(began, began + BACK_S + DEGRADED_S))
+    for moment in (began - 0.1, began + BACK_S + DEGRADED_S + 0.1):
+        assert not passes(steady(moment))
 
 
-def test_of_a_short_run_the_fallback_may_answer_half_at_most() -> None:
-    short = Calls(100.0, 101.0, 10, [100.0 + number / 10 for number in range(1, 11)], [0.1] * 10, 5)
-    assert passes(short)
-    short.degraded = 6
-    assert not passes(short)
+def test_calls_that_take_long_fail_it_though_they_are_answered() -> None:
+    slow = steady()
+    slow.took_s[0] = SLOWEST_S + 0.1
+    assert not passes(slow)
+    slow.took_s = [P99_S + 0.1] * len(slow.took_s)
+    assert not passes(slow)
 
 
 def test_a_gap_in_which_neither_door_answers_fails_it() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from deploy.local.ports import free_ports
-from tests.chaos.proxy import Proxy
+from tests.chaos.proxy import Hit, Proxy
 
 QUIET_S = 0.3
 """Without a byte for so long, none is coming: on loopback they take microseconds."""
@@ -104,8 +104,10 @@ async def test_what_goes_in_comes_out(rig: Rig) -> None:
 
 async def test_a_cut_ends_what_is_open_and_nothing_else(rig: Rig) -> None:
     assert await rig.ask(b"x") == b"a:x"
+    assert not rig.proxy.hits
     rig.proxy.cut()
     assert await has_ended(rig.reader)
+    assert rig.proxy.hits == {Hit.CUT: 1}
     assert await rig.another(b"y") == b"a:y"
 
 
@@ -114,6 +116,7 @@ async def test_a_slow_link_takes_its_time_in_each_direction(rig: Rig) -> None:
     assert await rig.ask(b"x") == b"a:x"
     delayed = [(0.2, b""), (0.2, b"x")]
     assert rig.slept == delayed
+    assert rig.proxy.hits == {Hit.DELAYED: 2}
     rig.proxy.heal()
     assert await rig.another(b"y") == b"a:y"
     assert rig.slept == delayed
@@ -126,6 +129,7 @@ async def test_a_lost_answer_is_one_to_a_question_that_arrived(rig: Rig) -> None
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(rig.reader.read(1), QUIET_S)
     assert rig.server.heard == b"xy"
+    assert rig.proxy.hits == {Hit.SWALLOWED: 1}
     rig.proxy.heal()
     assert await has_ended(rig.reader)  # it can't go on: something of it is missing
 

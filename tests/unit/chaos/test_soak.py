@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,15 +18,17 @@ KILLED = Counter({"features": 60, "sink": 40})
 def report(decisions: int, **changed: Any) -> dict[str, Any]:
     return {
         "balanced": True,
-        "invariants": {"P2": {"checked": decisions, "balanced": True}},
+        "invariants": {f"P{number}": {"checked": decisions, "balanced": True} for number in range(1, 9)},
         "chain": {"risk-decisions-0": {"older_rows": 0, "links": decisions, "beside": 0}},
         "rest_answers_compared": 200,
         **changed,
     }
 
 
-def row(found: dict[str, Any], killed: Counter[str] = KILLED, trouble: str | None = None) -> dict[str, Any]:
-    return row_of(killed, 100, 240, LOADED_S, found, trouble)
+def row(
+    found: dict[str, Any], killed: Counter[str] = KILLED, belied: Sequence[str] = (), trouble: str | None = None
+) -> dict[str, Any]:
+    return row_of(killed, 100, 240, LOADED_S, found, belied, trouble)
 
 
 def test_it_passes_where_the_load_was_there_and_the_ledger_balanced() -> None:
@@ -42,10 +45,11 @@ def test_it_passes_where_the_load_was_there_and_the_ledger_balanced() -> None:
         row(report(LEAST, balanced=None)),
         row(report(LEAST, rest_answers_compared=0)),
         row(report(LEAST), killed=Counter({"sink": 99})),
+        row(report(LEAST), belied=["2 checkouts were told something else"]),
         row(report(LEAST), trouble="AssertionError: waited"),
         row(NO_AUDIT, trouble="TimeoutExpired"),
     ],
-    ids=["load", "unbalanced", "not told", "rest", "kills", "trouble", "no audit"],
+    ids=["load", "unbalanced", "not told", "rest", "kills", "checkouts", "trouble", "no audit"],
 )
 def test_anything_less_fails_and_says_why(made: dict[str, Any]) -> None:
     assert made["passed"] is False
