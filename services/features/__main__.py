@@ -206,11 +206,11 @@ def main() -> None:
     logging.configure(SERVICE, settings.log.level, settings.log.format)
     # Faust's consumer has a thread and a loop of its own, made by the policy.
     uvloop.install()
-    if arguments.command == "rebuild":
-        process.run(functools.partial(rebuild, arguments.partition, settings))
-        return
     if arguments.check:
         process.run(functools.partial(check, settings))
+        return
+    if arguments.command == "rebuild":
+        process.run(functools.partial(rebuild, arguments.partition, settings))
         return
     process.run(functools.partial(serve, settings), pulse=Pulse())
 

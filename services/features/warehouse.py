@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPIError
-from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 
 from services.features.past import PastRecord, past_record
 from shared.contracts.headers import REROUTED_HEADER
 from shared.contracts.pseudonyms import Pseudonyms
 from shared.contracts.topics import OUTCOMES, TRANSACTIONS
+from shared.google_errors import AWAY
 from shared.kafka.errors import TransientError
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
@@ -200,7 +199,7 @@ class Past:
     def _answering(self) -> Iterator[None]:
         try:
             yield
-        except (GoogleAPIError, GoogleAuthError, OSError, TimeoutError) as error:
+        except AWAY as error:
             raise TransientError(
                 f"warehouse (BIGQUERY__…, FEATURES__REBUILD_MAX_BYTES {self._max_bytes}): {error!r}"[:500]
             ) from error

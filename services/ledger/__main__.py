@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument("--every", type=_seconds, metavar="SECONDS", help="again and again, so long after each other")
     arguments = parser.parse_args()
     settings = load_settings(LedgerSettings)
-    logging.configure("ledger", "WARNING", settings.log.format)
+    # An audit's report says it all, where nobody asked for more.
+    level = settings.log.level if "level" in settings.log.model_fields_set else "WARNING"
+    logging.configure("ledger", level, settings.log.format)
     if arguments.check:
         answers = asyncio.run(check(settings))
         for name, answer in answers.items():

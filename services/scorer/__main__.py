@@ -244,6 +244,8 @@ async def work(
 
 def main() -> None:
     arguments = _parse()
+    if arguments.check:  # whatever else is asked for is not done
+        arguments.command = None
     if arguments.command == "new-key":
         try:
             key, line = new_key(arguments.owner, arguments.scope or [Scope.DECIDE, Scope.READ], arguments.expires)

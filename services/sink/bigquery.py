@@ -12,17 +12,16 @@ from typing import TypeVar
 
 import grpc
 import structlog
-from google.api_core.exceptions import GoogleAPIError, NotFound
-from google.auth.exceptions import GoogleAuthError
+from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
-from requests.exceptions import RequestException
 
 from services.sink.append import ALREADY_EXISTS, OK, Answer, AppendConnection, Frozen, freeze
 from services.sink.chain import beginning, chained
 from services.sink.metrics import APPEND_FAILURES, APPEND_SECONDS, TAKEOVERS, WAITING
 from services.sink.pipeline import arrived_in
 from services.sink.streams import StreamNames
+from shared import google_errors
 from shared.kafka.errors import GaveUp, TransientError
 from shared.telemetry.metrics import SINK_ROWS
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY
@@ -33,7 +32,7 @@ from shared.warehouse.writing import WriteClients
 log = structlog.get_logger()
 T = TypeVar("T")
 
-AWAY = (GoogleAPIError, GoogleAuthError, RequestException, grpc.RpcError, OSError)
+AWAY = (*google_errors.AWAY, grpc.RpcError)
 """What Google's clients raise where BigQuery refuses us, or can't be reached."""
 
 APPEND_TIMEOUT_S = 15.0

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from typing import cast
 
 import structlog
-from google.api_core.exceptions import GoogleAPIError
 from google.cloud import bigquery
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -28,6 +27,7 @@ from shared.contracts.identity import partition_of
 from shared.contracts.topics import BY_NAME, DECISIONS, OUTCOMES, TRANSACTIONS
 from shared.exposure import ExposureStore
 from shared.feature_state import FeatureStateStore
+from shared.google_errors import AWAY
 from shared.kafka.errors import TransientError
 from shared.settings import KafkaSettings
 from shared.warehouse import tables
@@ -121,7 +121,7 @@ async def erase(parts: Parts, customer_id: str, *, also: Sequence[str] = ()) -> 
                 places = ", ".join(emptied.left)
                 done.pending[table.id] = f"written lately, still in BigQuery's streaming buffer: {places}"
         await asyncio.to_thread(_record, parts.warehouse, done)
-    except (GoogleAPIError, RedisError, OSError) as error:
+    except (RedisError, *AWAY) as error:
         raise TransientError(f"not finished, run it again: {error!r}"[:500]) from error
     log.info("erased", erasure_id=done.erasure_id, complete=done.complete, rows=sum(done.rows.values()))
     return done

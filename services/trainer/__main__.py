@@ -90,7 +90,7 @@ def registry_of(settings: ModelRegistrySettings) -> ModelRegistry:
 
 def run(arguments: Namespace, settings: TrainerSettings, registry: ModelRegistry) -> dict[str, Any]:
     """The answer of the command. Raises what the command refuses with."""
-    if arguments.command in switch.COMMANDS:
+    if arguments.command in switch.COMMANDS and not arguments.check:
         return switch.COMMANDS[arguments.command](registry, arguments)
     from tqdm import tqdm
 

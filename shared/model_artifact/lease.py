@@ -9,8 +9,9 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed
+from google.api_core.exceptions import NotFound, PreconditionFailed
 
+from shared.google_errors import AWAY
 from shared.model_artifact.alone import Busy
 from shared.model_artifact.conditional import NEW, RETRY, TIMEOUT_S, write_where
 
@@ -58,7 +59,7 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._keeper.join()
-        with suppress(GoogleAPIError, OSError):  # else it runs out by itself
+        with suppress(*AWAY):  # else it runs out by itself
             self._blob().delete(if_generation_match=self._generation, timeout=TIMEOUT_S)
 
     def _keep(self) -> None:
@@ -67,5 +68,5 @@ class Lease:
                 self._generation = write_where(self._blob, self._mine, self._generation)
             except PreconditionFailed:
                 return  # we were taken for dead
-            except (GoogleAPIError, OSError):
+            except AWAY:
                 continue  # renewed the next time, if that is in time

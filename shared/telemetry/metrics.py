@@ -37,7 +37,7 @@ MODEL_TRAINED = Gauge("flit_model_trained_timestamp_seconds", "When the model th
 MODEL_AUC = Gauge("flit_model_auc", "AUC on matured outcomes", ["version"])
 DRIFT_SCORE = Gauge("flit_drift_score", "Distance of a feature's distribution from its reference", ["feature"])
 SINK_ROWS = Counter("flit_sink_rows_total", "Rows acknowledged by the warehouse", ["table"])
-DEGRADED = Gauge("flit_degraded", "1 while a fallback decides", ["service"])
+DEGRADED = Gauge("flit_degraded", "1 while there is no model, so that the policy's fallback decides", ["service"])
 
 
 def begin_at_nought(metric: MetricWrapperBase, *labels: Iterable[str]) -> None:

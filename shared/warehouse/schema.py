@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from google.api_core.exceptions import GoogleAPIError, NotFound
+from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
+from shared.google_errors import AWAY
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables, views
 from shared.warehouse.clients import CALL_TIMEOUT_S, RETRY, bigquery_client
@@ -57,16 +58,16 @@ def pending_changes(settings: BigQuerySettings, *, client: bigquery.Client | Non
 
 
 def _each(settings: BigQuerySettings, client: bigquery.Client | None, *, apply: bool) -> list[Change]:
-    client = client or bigquery_client(settings)
     changes: list[Change] = []
     try:
+        client = client or bigquery_client(settings)
         for dataset, about in tables.DATASETS.items():
             changes += _dataset(client, dataset, about, apply)
         for table in tables.ALL:
             changes += _table(client, table, apply)
         for view in views.ALL:
             changes += _view(client, view, apply)
-    except (GoogleAPIError, OSError) as error:
+    except AWAY as error:
         raise WarehouseUnreachable(f"BigQuery project {settings.project}: {error}") from error
     return changes
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from google.auth.exceptions import DefaultCredentialsError, RefreshError
 from google.cloud import bigquery
 
+from shared.settings import BigQuerySettings
+from shared.warehouse import schema
 from shared.warehouse.__main__ import describe
 from shared.warehouse.columns import Column
 from shared.warehouse.schema import SchemaConflict, missing_columns
@@ -26,6 +29,17 @@ def found(**changes: str | None) -> bigquery.Table:
     table = bigquery.Table(f"p.{OUTCOMES.id}", schema=fields)
     table.time_partitioning = bigquery.TimePartitioning(field=OUTCOMES.partition_by)
     return table
+
+
+@pytest.mark.parametrize("error", [DefaultCredentialsError("none"), RefreshError("expired")], ids=["none", "expired"])
+def test_without_credentials_the_warehouse_is_away(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def nobody(settings: BigQuerySettings) -> bigquery.Client:
+        raise error
+
+    monkeypatch.setattr(schema, "bigquery_client", nobody)
+    for look in (schema.pending_changes, schema.ensure_warehouse):
+        with pytest.raises(schema.WarehouseUnreachable, match=str(error)):
+            look(BigQuerySettings())
 
 
 def test_a_table_as_declared_lacks_nothing_whatever_names_its_types_go_by() -> None:
