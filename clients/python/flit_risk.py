@@ -2,13 +2,17 @@
 
     FlitRisk                the calls
     Decision                what was decided
-    Problem(Exception)      a refusal; `status`, `reason`, `field`, `expected` as the service says them
+    Problem(Exception)      a refusal; `status`, `reason`, `field`, `expected` as the service says them; of an update
+                            also its `idempotency_key`
       Unavailable           nothing was answered in time: asking again later is safe, an update with its key
 
 Every call may be sent again: one event has one decision, whichever request asked first, and one `Idempotency-Key` one
 update. So a lost connection, 429, 502, 503, 504 (the service's own, or a proxy's) and the 409 of a request that is
 still being answered are tried again, for as long as `patience_s` lasts. What is answered 200 and is none of the
 service's answers is a Problem with the reason `answer`.
+
+A Problem doesn't say that an update wasn't recorded: a proxy's 500, or half an answer, may stand for one that was.
+Whoever asks for it again gives the Problem's `idempotency_key`, or a second cancellation or verdict may be recorded.
 """
 
 from __future__ import annotations
@@ -39,6 +43,9 @@ _NOT_FOUND = "not-found"
 class Problem(Exception):
     """A refusal, as RFC 9457 problem details."""
 
+    idempotency_key: str | None = None
+    """Of an update, given or made: whoever asks for it again gives it, or it may be recorded a second time."""
+
     def __init__(self, body: Mapping[str, Any]) -> None:
         self.status: int = body.get("status", 0)
         self.reason: str = body.get("reason", "")
@@ -50,9 +57,6 @@ class Problem(Exception):
 
 class Unavailable(Problem):
     """Not now: the service was away, overloaded or too slow for as long as the client's patience lasted."""
-
-    idempotency_key: str | None = None
-    """Of an update: whoever asks for it again gives it, or it may be recorded a second time."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +180,9 @@ class FlitRisk:
         path = f"/v1/decisions/{quote(event_id, safe='')}/{what}"
         try:
             return _object(self._call("POST", path, later=later, json=said, headers={"Idempotency-Key": key}))
-        except Unavailable as unavailable:
-            unavailable.idempotency_key = key
+        except Problem as problem:
+            # Whoever answered, the service may have recorded it before.
+            problem.idempotency_key = key
             raise
 
     def _find(self, path: str) -> dict[str, Any] | None:

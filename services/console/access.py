@@ -25,6 +25,10 @@ RECENT_S, STEADY_S, CASES_S = 4, 60, 900
 """How long an answer is kept: about what happens now, about what has happened, and about what doesn't change any more.
 All who look share it, so that a hundred open pages ask no more than one."""
 
+LONG_KEPT = 16
+"""Answers about what doesn't change any more: What-if asks up to eight questions, and others after midnight. Where
+fewer are kept than it asks, each look pushes out what the next one needs, and a slider that moves reads it all anew."""
+
 LONGEST_TURN_S = 300
 """A page that is drawn anew by itself asks in turns of at most so many seconds."""
 
@@ -72,7 +76,7 @@ def steady(query: Query) -> list[Row]:
     return list(warehouse().rows(query))
 
 
-@st.cache_data(ttl=CASES_S, max_entries=4, show_spinner=False, hash_funcs={Query: repr})
+@st.cache_data(ttl=CASES_S, max_entries=LONG_KEPT, show_spinner=False, hash_funcs={Query: repr})
 def long(query: Query) -> list[Row]:
     """Raises WarehouseAway."""
     return list(warehouse().rows(query))
@@ -116,12 +120,15 @@ def description(version: str) -> Description:
 
 
 def purchases_of(rows: Sequence[Row], ask: Callable[[Query], list[Row]]) -> dict[str, Row]:
-    """The purchases behind these decisions, by event. Raises WarehouseAway."""
+    """The purchases behind these decisions, by event: each lies in the partition of its decision, unlike another
+    customer's under the same event id. Raises WarehouseAway."""
     if not rows:
         return {}
     times = [row["occurred_at"] for row in rows]
     question = decisions.purchases([row["event_id"] for row in rows], min(times), max(times))
-    return {row["event_id"]: row for row in ask(question)}
+    found = {(row["event_id"], row["home"]): row for row in ask(question)}
+    places = [(row["event_id"], row["kafka_partition"]) for row in rows]
+    return {place[0]: found[place] for place in places if place in found}
 
 
 def days_back(days: int) -> datetime:

@@ -14,10 +14,16 @@ from services.console.views.live import VERDICTS, Mix
 COLOURS = {"approve": "#2a9d8f", "review": "#e9c46a", "decline": "#d1495b"}
 """As in the trainer's reports."""
 
+EDGES = {"approve": "#1d6f65", "review": "#8a6d1d", "decline": "#9a2f40"}
+"""Around bars of these colours, for one of them hardly stands out from white."""
+
 LINES = ("#1f6f78", "#d1495b", "#8a6d1d", "#4f6d8f", "#7a5c8e")
 """One after the other, and again from the first: what is told apart by its name as well."""
 
-RAISED, LOWERED, NEUTRAL = "#d1495b", "#2a9d8f", "#8b98a3"
+RAISED, LOWERED, NEUTRAL = "#d1495b", "#2a9d8f", "#6b7885"
+DRIFTED = "{} (drifted)"
+"""The label of such a feature: its colour alone doesn't tell everybody."""
+
 HEIGHT = 300
 BAR_HEIGHT = 28
 """Pixels of a horizontal bar with its label: a finger's width apart."""
@@ -44,8 +50,9 @@ def mix(found: Mix) -> tuple[go.Figure, str]:
             go.Bar(
                 name=wording.VERDICTS[verdict],
                 x=[bar.begins for bar in found.bars],
-                y=[bar.counts[verdict] for bar in found.bars],
-                marker_color=COLOURS[verdict],
+                # None rather than 0, whose edge would be seen as a line.
+                y=[bar.counts[verdict] or None for bar in found.bars],
+                marker={"color": COLOURS[verdict], "line": {"color": EDGES[verdict], "width": 1}},
             )
             for verdict in VERDICTS
         ]
@@ -91,7 +98,7 @@ def scores(found: Mapping[str, float], drifted: Sequence[str], score: str) -> tu
         go.Bar(
             orientation="h",
             x=[found[name] for name in names],
-            y=[wording.feature(name) for name in names],
+            y=[(DRIFTED if name in drifted else "{}").format(wording.feature(name)) for name in names],
             marker_color=[RAISED if name in drifted else NEUTRAL for name in names],
         )
     )

@@ -8,11 +8,16 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from shared.contracts.money import MINOR_DIGITS
+
 ADDRESS = re.compile("://|www|@", re.IGNORECASE)
 """What Markdown makes a link of, unasked."""
 JOINER = "\u2060"
 
 NOTHING = "–"
+DEFAULT_DIGITS = 2
+"""After the point of an amount whose currency is unknown, as most currencies have."""
+
 VERDICTS = {"approve": "approved", "review": "to review", "decline": "declined"}
 DEGRADED = {
     "no_model": "no model was in service",
@@ -47,7 +52,9 @@ def ago(seconds: float) -> str:
 
 
 def money(amount: Decimal | float | None, currency: str | None) -> str:
-    return NOTHING if amount is None else f"{amount:,.2f} {currency or ''}".rstrip()
+    """To the currency's own digits."""
+    digits = MINOR_DIGITS.get(currency or "", DEFAULT_DIGITS)
+    return NOTHING if amount is None else f"{amount:,.{digits}f} {currency or ''}".rstrip()
 
 
 def share(value: float | None, digits: int = 1) -> str:

@@ -141,9 +141,11 @@ LATEST_VERDICTS = latest_verdicts()
 _EXPLORED = "policy_exploration"
 """The policy's reason (a test compares them). Written out: the images that create views carry no policy."""
 
-_AFTER_THE_FACT = f"(TIMESTAMP_DIFF(d.prediction_timestamp, d.occurred_at, HOUR) >= {DECIDED_AFTER_THE_FACT_HOURS})"
+AFTER_THE_FACT = f"(TIMESTAMP_DIFF(d.prediction_timestamp, d.occurred_at, HOUR) >= {DECIDED_AFTER_THE_FACT_HOURS})"
+"""Whether one row `d` of the decisions was made when its purchase stood already, so that it kept nobody from lending.
+"""
 
-EXPLORED = f"(NOT {_AFTER_THE_FACT} AND COALESCE(STRPOS(TO_JSON_STRING(d.reasons), '\"{_EXPLORED}\"') > 0, FALSE))"
+EXPLORED = f"(NOT {AFTER_THE_FACT} AND COALESCE(STRPOS(TO_JSON_STRING(d.reasons), '\"{_EXPLORED}\"') > 0, FALSE))"
 """Whether chance alone let one row `d` of the decisions pass, so that its outcome stands for others' too."""
 
 
@@ -155,7 +157,7 @@ def cancelled(*which: str) -> str:
 
 CANCELLED = cancelled()
 
-OBSERVED = f"c.event_id IS NULL AND (COALESCE(v.verdict, d.decision) = 'approve' OR {_AFTER_THE_FACT})"
+OBSERVED = f"c.event_id IS NULL AND (COALESCE(v.verdict, d.decision) = 'approve' OR {AFTER_THE_FACT})"
 """Whether a lender learns the outcome of a decision: of one row `d` of the decisions, with `v` of `LATEST_VERDICTS` and
 `c` of `CANCELLED` beside it, where there are any."""
 

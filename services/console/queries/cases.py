@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from services.console.queries.query import DAY_S, Query, Row, at, query
+from services.console.queries.days import INSTANT, Day
+from services.console.queries.query import Query, at, query, within
 from shared.warehouse import tables, views
 from shared.warehouse.accepted import TRANSACTION_COLUMNS
 from shared.warehouse.logged import AFTERWARDS, DECIDED
@@ -14,54 +14,8 @@ from shared.warehouse.logged import AFTERWARDS, DECIDED
 MOST_CASES = 1_000
 """Enough for a share to within three points, and decided again in a fifth of a second whenever a slider moves."""
 
-
-MOST_READ = 200_000
-"""Decisions whose features are read, some two kilobytes each, to draw those cases from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Day:
-    """On which decisions were made, and when their purchases were."""
-
-    begins: datetime
-    decisions: int
-    first: datetime
-    last: datetime
-
-
-def decided_between(since: datetime, until: datetime) -> Query:
-    """`decisions`: how many purchases of [since, until) were decided on each `day` (since 1970), with the times of the
-    `first` and the `last` of those purchases. In a replay of history a day has decisions on purchases of many."""
-    return query(
-        f"""
-SELECT
-  DIV(UNIX_SECONDS(prediction_timestamp), {DAY_S}) AS day, COUNT(*) AS decisions, MIN(occurred_at) AS first,
-  MAX(occurred_at) AS last
-FROM {at(tables.DECISIONS)}
-WHERE prediction_timestamp >= @since AND occurred_at >= @since AND occurred_at < @until
-  AND customer_id IS NOT NULL AND kafka_offset IS NOT NULL
-GROUP BY day
-ORDER BY day
-""",
-        since=since,
-        until=until,
-    )
-
-
-def days_of(rows: Sequence[Row]) -> list[Day]:
-    """Of `decided_between`."""
-    return [
-        Day(datetime.fromtimestamp(row["day"] * DAY_S, UTC), row["decisions"], row["first"], row["last"])
-        for row in rows
-    ]
-
-
-def drawn(days: Sequence[Day], most: int = MOST_READ) -> list[Day]:
-    """As many of the days, evenly apart, as have about `most` decisions; each where they have no more, one at least."""
-    every = max(1, -(-sum(day.decisions for day in days) // most))
-    if every % 7 == 0:
-        every += 1  # else they would all be Mondays
-    return list(days[every // 2 :: every]) or list(days[-1:])
+SHORTEST_TERM = timedelta(days=views.DAYS_PER_INSTALMENT)
+"""Of a purchase in one instalment: nothing that was bought later has matured."""
 
 
 def clock(since: datetime) -> Query:
@@ -84,12 +38,12 @@ SELECT MAX(observed_at) AS moment FROM {at(tables.OUTCOMES)} WHERE observed_at >
 
 
 def matured(since: datetime, until: datetime, as_of: datetime, days: Sequence[Day]) -> Query:
-    """Of the decisions of these days on purchases of [since, until) about `MOST_CASES`, each with its outcome where
-    that has matured by `as_of` and a lender would have seen it. Drawn by the place in the log, which tells nothing of
-    the purchase."""
+    """Of the decisions of these days, or parts of days, on purchases of [since, until) about `MOST_CASES`, each with
+    its outcome where that has matured by `as_of` and a lender would have seen it. Drawn by the place in the log, which
+    tells nothing of the purchase."""
     every = max(1, -(-sum(day.decisions for day in days) // MOST_CASES))
-    decided = " OR ".join(_within("prediction_timestamp", day.begins, day.begins + timedelta(days=1)) for day in days)
-    bought = " OR ".join(_within("t.occurred_at", day.first, day.last + timedelta(microseconds=1)) for day in days)
+    decided = " OR ".join(within("prediction_timestamp", day.began, day.ended + INSTANT) for day in days)
+    bought = " OR ".join(within("t.occurred_at", day.first, day.last + INSTANT) for day in days)
     columns = ", ".join(f"t.{name}" for name in TRANSACTION_COLUMNS)
     return query(
         f"""
@@ -122,8 +76,3 @@ QUALIFY ROW_NUMBER() OVER (
         until=until,
         as_of=as_of,
     )
-
-
-def _within(column: str, since: datetime, until: datetime) -> str:
-    """In [since, until), as text: of so many pairs of values each would need a name."""
-    return f"({column} >= TIMESTAMP '{since.isoformat()}' AND {column} < TIMESTAMP '{until.isoformat()}')"

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from services.console.queries.query import Query, at, query
 from shared.warehouse import tables
-from shared.warehouse.views import FIRST_OF_EVENT, latest_outcomes
+from shared.warehouse.views import FIRST_OF_EVENT, FIRST_OF_PURCHASE, home, latest_outcomes
 
 MOST_OF_A_CUSTOMER = 30
 """Purchases in a customer's history: more fill no screen."""
@@ -15,7 +15,7 @@ MOST_OF_A_CUSTOMER = 30
 _DECISIONS, _UPDATES = at(tables.DECISIONS), at(tables.DECISION_UPDATES)
 _LISTED = (
     "event_id, customer_id, occurred_at, prediction_timestamp, decision, probability_of_default, expected_loss, "
-    "reasons, degraded, channel, model_version, policy_version, variant, kafka_timestamp"
+    "reasons, degraded, channel, model_version, policy_version, variant, kafka_timestamp, kafka_partition"
 )
 
 
@@ -93,7 +93,7 @@ def one(event_id: str, since: datetime, until: datetime) -> Query:
         f"""
 SELECT
   {_LISTED}, transaction_id, feature_set_version, features, feature_hash, shadow, as_of_transactions, as_of_outcomes,
-  record_sha256, chain_sha256, kafka_topic, kafka_partition, kafka_offset
+  record_sha256, chain_sha256, kafka_topic, kafka_offset
 FROM {_DECISIONS}
 WHERE event_id = @event AND prediction_timestamp >= @since AND prediction_timestamp < @until
 QUALIFY {FIRST_OF_EVENT}
@@ -105,10 +105,10 @@ QUALIFY {FIRST_OF_EVENT}
 
 
 def of_events(events: Sequence[str], since: datetime) -> Query:
-    """The verdicts of these events, where they were decided since then."""
+    """The verdicts of these events, where they were decided since then; the partition tells of whose purchase."""
     return query(
         f"""
-SELECT event_id, decision, probability_of_default
+SELECT event_id, kafka_partition, decision, probability_of_default
 FROM {_DECISIONS}
 WHERE prediction_timestamp >= @since AND event_id IN UNNEST(@events)
 QUALIFY {FIRST_OF_EVENT}
@@ -119,13 +119,13 @@ QUALIFY {FIRST_OF_EVENT}
 
 
 def purchases(events: Sequence[str], first: datetime, last: datetime) -> Query:
-    """The purchases of these events, which occurred in [first, last]."""
+    """The purchases of these events, which occurred in [first, last]; of two customers' under one event id both."""
     return query(
         f"""
-SELECT event_id, amount, currency, installments_count, product_category, kafka_timestamp
+SELECT event_id, {home()} AS home, amount, currency, installments_count, product_category, kafka_timestamp
 FROM {at(tables.TRANSACTIONS)}
 WHERE occurred_at >= @first AND occurred_at <= @last AND event_id IN UNNEST(@events) AND misplaced IS NOT TRUE
-QUALIFY {FIRST_OF_EVENT}
+QUALIFY {FIRST_OF_PURCHASE}
 """,
         first=first,
         last=last,
@@ -137,7 +137,7 @@ def purchases_of(customer_id: str, since: datetime) -> Query:
     """A customer's purchases, the latest first."""
     return query(
         f"""
-SELECT event_id, occurred_at, amount, currency, installments_count
+SELECT event_id, {home()} AS home, occurred_at, amount, currency, installments_count
 FROM {at(tables.TRANSACTIONS)}
 WHERE occurred_at >= @since AND customer_id = @customer AND misplaced IS NOT TRUE
 QUALIFY {FIRST_OF_EVENT}

@@ -30,3 +30,8 @@ def query(sql: str, **values: Value) -> Query:
 def at(table: Table) -> str:
     """The table's name in a query."""
     return f"`{{project}}.{table.id}`"
+
+
+def within(column: str, since: datetime, until: datetime) -> str:
+    """A condition: in [since, until), as text. Of so many pairs of values each would need a name."""
+    return f"({column} >= TIMESTAMP '{since.isoformat()}' AND {column} < TIMESTAMP '{until.isoformat()}')"

@@ -6,14 +6,17 @@ from datetime import datetime
 
 from services.console.queries.query import Query, at, query
 from shared.warehouse import tables
+from shared.warehouse.views import AFTER_THE_FACT
 
-# Of an erased customer nothing is left to judge.
+# Of an erased customer nothing is left to judge. Nor is there anything to decide of what was decided after the fact: a
+# history that is replayed would stand with thousands of purchases of long ago before those that somebody waits for.
 _WAITING = f"""
 FROM {at(tables.DECISIONS)} AS d
 LEFT JOIN (
   SELECT DISTINCT event_id FROM {at(tables.DECISION_UPDATES)} WHERE kafka_timestamp >= @since
 ) AS u ON u.event_id = d.event_id
 WHERE d.prediction_timestamp >= @since AND d.decision = 'review' AND d.customer_id IS NOT NULL AND u.event_id IS NULL
+  AND NOT {AFTER_THE_FACT}
 """
 """A verdict ends the waiting, and so does a purchase that was called off: both come after the decision."""
 
@@ -25,7 +28,7 @@ def waiting(since: datetime, limit: int) -> Query:
         f"""
 SELECT
   d.event_id, d.customer_id, d.occurred_at, d.prediction_timestamp, d.probability_of_default, d.expected_loss,
-  d.reasons, d.degraded
+  d.reasons, d.degraded, d.kafka_partition
 {_WAITING}
 ORDER BY d.prediction_timestamp
 LIMIT {limit:d}

@@ -73,7 +73,7 @@ def _ledger() -> None:
     try:
         report = access.settings().console.ledger_report.read_bytes()
     except FileNotFoundError:
-        st.caption("No report is there: `make ledger`, or `python -m services.ledger`, leaves one.")
+        st.caption("No report is there: `make ledger` leaves one, or a ledger whose `LEDGER__REPORT` is this file.")
         return
     except OSError as error:
         st.caption(f"The report can't be read: {error.strerror}.")

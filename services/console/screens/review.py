@@ -11,11 +11,16 @@ from services.console.screens import navigation
 from services.console.views import review as view
 from shared.contracts.events import UpdateKind
 from shared.contracts.rejections import RejectionReason
+from shared.warehouse.views import DECIDED_AFTER_THE_FACT_HOURS
 
 DAYS = 30
 """A purchase that has waited for longer has been bought elsewhere."""
 SHOWN = 50
 GIVEN = 20
+NOT_LISTED = (
+    f"What was decided {DECIDED_AFTER_THE_FACT_HOURS} hours after the purchase or later, as in a replayed history, "
+    "isn't listed: there is nothing to decide any more."
+)
 GIVEN_ALREADY = "Somebody has given a verdict on this purchase already: nothing was recorded."
 CALLED_OFF = "This purchase was called off: there is nothing to decide any more, and nothing was recorded."
 SENT_BEFORE = (
@@ -43,6 +48,7 @@ def show() -> None:
                 f"**{count['waiting']:,}** wait, of the last {DAYS} days; the one that has waited longest comes first."
             )
             _judge(waiting, sent, told)
+        st.caption(NOT_LISTED)
         _given(told)
 
 

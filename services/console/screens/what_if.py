@@ -8,7 +8,8 @@ from decimal import Decimal
 import streamlit as st
 
 from services.console import access, charts, wording
-from services.console.queries import cases, decisions
+from services.console.queries import cases, days, decisions
+from services.console.queries.days import Day
 from services.console.views import what_if
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.policy import Policy, PolicyFileError, load_policy
@@ -32,7 +33,7 @@ def show() -> None:
         policy, told = _policy()
         known, of = _cases()
         if not known.cases:
-            st.info("No decision is in the warehouse yet: there is nothing to decide again.")
+            st.info("There is nothing to decide again: the warehouse has no decision yet, or none where it was sought.")
             return
         st.caption(
             f"{told} {len(known.cases):,} of {of}, drawn by their place in the log, are decided again "
@@ -79,14 +80,29 @@ def _cases() -> tuple[KnownChances, str]:
     since = until - timedelta(days=DAYS)
     seen = access.lately(cases.watched, access.long)
     as_of = since if seen is None else _day_of(min(clock, seen["moment"]))
-    days = cases.days_of(access.long(cases.decided_between(since, until)))
-    if not days:
+    found, before = _decided(since, until, as_of)
+    whole, windows = days.drawn(found)
+    parts = days.days_of(access.long(days.decided_in(windows, since, before))) if windows else []
+    read = [*whole, *parts]
+    if not read:
         return what_if.cases([], _exploration_of), ""
-    drawn = cases.drawn(days)
-    of = f"{sum(day.decisions for day in drawn):,} decisions"
-    if len(drawn) < len(days):
-        of += f" of {len(drawn)} days out of {len(days)}, evenly apart"
-    return what_if.cases(access.long(cases.matured(since, until, as_of, drawn)), _exploration_of), of
+    of = f"{sum(day.decisions for day in read):,} decisions"
+    if parts or len(read) < len(found):
+        of += f" of {'1 day' if len(read) == 1 else f'{len(read)} days'} out of {len(found)}"
+    if parts:
+        of += f", {'each' if len(parts) == len(read) else f'{len(parts)} of them'} in part"
+    of += f", on purchases made up to {wording.moment(max(day.last for day in read))[:10]}"
+    return what_if.cases(access.long(cases.matured(since, before, as_of, read)), _exploration_of), of
+
+
+def _decided(since: datetime, until: datetime, as_of: datetime) -> tuple[list[Day], datetime]:
+    """The days with decisions on purchases that may have matured, and before when these were made; where there is no
+    such decision yet, the days with any."""
+    old = as_of - cases.SHORTEST_TERM
+    found = days.days_of(access.long(days.decided_between(since, old)))
+    if found:
+        return found, old
+    return days.days_of(access.long(days.decided_between(since, until))), until
 
 
 def _day_of(moment: datetime) -> datetime:

@@ -88,13 +88,14 @@ class PastPurchase:
 
 
 def history(purchases: Sequence[Row], decisions: Sequence[Row], outcomes: Sequence[Row]) -> list[PastPurchase]:
-    """A customer's purchases with what was decided and what became of them, in the order of the purchases."""
-    verdicts = {row["event_id"]: row["decision"] for row in decisions}
-    known = {row["event_id"]: "defaulted" if row["defaulted"] else "repaid" for row in outcomes}
+    """A customer's purchases with what was decided and what became of them, in the order of the purchases. Under the
+    same event id somebody else's may have been decided: that one lies in another partition."""
+    verdicts = {(row["event_id"], row["kafka_partition"]): row["decision"] for row in decisions}
+    known = {(row["event_id"], row["home"]): "defaulted" if row["defaulted"] else "repaid" for row in outcomes}
     return [
         PastPurchase(
-            row["event_id"], row["occurred_at"], row["amount"], row["currency"], verdicts.get(row["event_id"]),
-            known.get(row["event_id"], ""),
+            row["event_id"], row["occurred_at"], row["amount"], row["currency"],
+            verdicts.get((row["event_id"], row["home"])), known.get((row["event_id"], row["home"]), ""),
         )
         for row in purchases
     ]  # fmt: skip

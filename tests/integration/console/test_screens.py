@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -14,13 +14,15 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from services.console import access, commands
-from services.console.queries import review
+from services.console import access, commands, wording
+from services.console.queries import days, decisions, review
 from services.console.scorer import Scorer
-from shared.contracts.events import Verdict
+from shared.contracts.events import Decision, Verdict
+from shared.contracts.identity import partition_of
 from shared.settings import BigQuerySettings
 from shared.warehouse.schema import ensure_warehouse
-from tests.integration.console.world import DRIFTING, LIVE_AUC, World, made
+from tests.integration.console.world import DRIFTING, LIVE, LIVE_AUC, World, made, shared_event
+from tests.unit.sink.records import PARTITIONS
 
 pytestmark = pytest.mark.integration
 
@@ -105,6 +107,22 @@ def test_live_shows_how_many_were_decided_and_how(console: World) -> None:
     assert float(shown["Event to decision, p95"].split()[0]) < 100
 
 
+def took(one: Decision) -> timedelta:
+    """From the purchase to its decision."""
+    return datetime.fromisoformat(one.decided_at) - datetime.fromisoformat(one.occurred_at)
+
+
+def test_of_two_purchases_under_one_event_id_the_decided_one_is_shown(console: World) -> None:
+    one = shared_event(console.decisions)
+    bought = datetime.fromisoformat(one.occurred_at)
+    rows = access.warehouse().rows(decisions.purchases([one.event_id], bought, bought))
+    amounts = {row["home"]: wording.money(row["amount"], row["currency"]) for row in rows}
+    own = partition_of(one.customer_id.encode(), PARTITIONS)
+    assert amounts.keys() == {0, own}
+    shown = {metric.label: metric.value for metric in looked_at("decision", decision_event=one.event_id).metric}
+    assert shown["Amount"] == amounts[own] != amounts[0]
+
+
 def test_a_decision_is_told_with_its_reasons_its_customer_and_its_place(console: World) -> None:
     declined = console.first(Verdict.DECLINE)
     test = looked_at("decision", decision_event=declined.event_id)
@@ -144,9 +162,11 @@ def test_the_queue_holds_reviews_without_a_verdict_the_longest_waiting_first(con
     test = looked_at("review")
     rows = access.recent(review.waiting(access.days_back(30), 10_000))
     waiting = {row["event_id"] for row in rows}
-    reviewed = {one.event_id for one in console.decisions if one.decision is Verdict.REVIEW}
-    judged = reviewed - waiting
-    assert len(judged) == 1 and waiting >= reviewed - judged
+    reviewed = [one for one in console.decisions if one.decision is Verdict.REVIEW]
+    live = {one.event_id for one in reviewed if took(one) < timedelta(hours=23)}
+    past = {one.event_id for one in reviewed if took(one) > timedelta(hours=25)}
+    assert len(live - waiting) == 1 and len(live & waiting) >= LIVE - 1
+    assert past and not past & waiting, "what was decided long after the fact waits for nobody"
     times = [row["prediction_timestamp"] for row in rows]
     assert times == sorted(times)
     shown = test.selectbox(key="review_pick").value
@@ -190,11 +210,19 @@ def test_a_stricter_policy_approves_fewer(console: World) -> None:
     test = looked_at("what_if")
     before = float({metric.label: metric.value for metric in test.metric}["Approved"].rstrip("%"))
     assert "Earns most" in seen(test)  # outcomes have matured
+    assert "on purchases made up to" in seen(test)
     test.slider(key="approve_up_to").set_value(0.01).run()
     after = float({metric.label: metric.value for metric in test.metric}["Approved"].rstrip("%"))
     assert after < before
     test.slider(key="decline_above").set_value(0.005).run()
     assert "Declining must begin" in seen(test)
+
+
+def test_busy_days_are_decided_again_in_part(console: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = days.drawn
+    monkeypatch.setattr(days, "drawn", lambda found: whole(found, most=400))
+    said = seen(looked_at("what_if"))
+    assert "in part, on purchases made up to" in said and "Earns most" in said
 
 
 def test_what_is_in_a_letter_is_behind_a_click(console: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from services.sink.chain import beginning, chained
 from services.trainer.warehouse import DriftRow, Evaluation, Warehouse
 from shared.contracts import topics
 from shared.contracts.dead_letters import dead_letter
-from shared.contracts.events import Decision, Verdict, encode
+from shared.contracts.events import Decision, Transaction, Verdict, encode
 from shared.contracts.identity import canonical_time, from_epoch_micros, partition_of
 from shared.contracts.rejections import Rejection, RejectionReason
 from shared.model_artifact.registry import ModelRegistry
@@ -32,6 +32,9 @@ DAYS, DAILY, DECIDED = 110, 16, 1_400
 
 PACE = timedelta(milliseconds=500)
 """Between decisions, or a little less: so all of them are of the last quarter of an hour."""
+
+LIVE = 12
+"""Of those to review, bought just now: all others are a history that was decided long after the fact."""
 
 DRIFTING = "amount"
 LIVE_AUC = 0.612
@@ -69,13 +72,48 @@ def made(settings: BigQuerySettings, folder: Path) -> World:
     registry.promote(models.boosted.version, "test")
     registry.promote(models.linear.version, "test")
     begun = datetime.now(UTC) - DECIDED * PACE - timedelta(minutes=1)
-    past = asyncio.run(decided(registry, models, history, DECIDED, folder, started=begun, pace=PACE))
+    past = _with_live(asyncio.run(decided(registry, models, history, DECIDED, folder, started=begun, pace=PACE)))
     _logged(settings, past)
     _outcomes(settings, history)
     _measured(settings, models.linear.version)
-    found = [msgspec.json.decode(each.value or b"", type=Decision) for each in past.decisions]
+    found = [_decision(each) for each in past.decisions]
     write(settings, _said(found))
     return World(settings, registry, folder, found)
+
+
+def shared_event(decisions: Sequence[Decision]) -> Decision:
+    """One whose event id another customer's purchase has as well, which comes before it in the order of partitions."""
+    return next(
+        one
+        for one in decisions
+        if one.decision is Verdict.DECLINE and partition_of(one.customer_id.encode(), PARTITIONS) > 0
+    )
+
+
+def _with_live(past: Past) -> Past:
+    """With some of those to review once more, as purchases that were decided within a second."""
+    found = [
+        (purchase, logged, decision)
+        for purchase, logged in zip(past.purchases, past.decisions, strict=True)
+        if (decision := _decision(logged)).decision is Verdict.REVIEW
+    ]
+    purchases, decisions = [], []
+    for number, (purchase, logged, decision) in enumerate(found[-LIVE:]):
+        told = {
+            "event_id": f"live-{number}",
+            "occurred_at": canonical_time(datetime.fromisoformat(decision.decided_at) - timedelta(seconds=1)),
+        }
+        sent = msgspec.json.decode(purchase.value or b"", type=Transaction)
+        # In places behind all others of their partitions.
+        offset = len(past.purchases) + number
+        bought = encode(msgspec.structs.replace(sent, **told))
+        purchases.append(replace(purchase, offset=offset, timestamp=logged.timestamp, value=bought))
+        decisions.append(replace(logged, offset=offset, value=encode(msgspec.structs.replace(decision, **told))))
+    return Past([*past.purchases, *purchases], [*past.decisions, *decisions])
+
+
+def _decision(logged: LogRecord) -> Decision:
+    return msgspec.json.decode(logged.value or b"", type=Decision)
 
 
 def _logged(settings: BigQuerySettings, past: Past) -> None:
@@ -87,6 +125,10 @@ def _logged(settings: BigQuerySettings, past: Past) -> None:
         mine = [row for row in rows[tables.DECISIONS] if row["kafka_partition"] == partition]
         append(settings, tables.DECISIONS, chained(mine, beginning(topics.DECISIONS.name, partition)))
     append(settings, tables.TRANSACTIONS, rows[tables.TRANSACTIONS])
+    event = shared_event([_decision(logged) for logged in past.decisions]).event_id
+    row = next(row for row in rows[tables.TRANSACTIONS] if row["event_id"] == event)
+    other = {"customer_id": "another", "kafka_partition": 0, "kafka_offset": 2 * DECIDED, "amount": row["amount"] + 1}
+    append(settings, tables.TRANSACTIONS, [row | other])
 
 
 def _outcomes(settings: BigQuerySettings, history: SimulatedHistory) -> None:
@@ -112,7 +154,7 @@ def _outcomes(settings: BigQuerySettings, history: SimulatedHistory) -> None:
 def _said(decisions: Sequence[Decision]) -> list[LogRecord]:
     """A verdict on a purchase that was in review, and refused records of two kinds."""
     now = datetime.now(UTC)
-    judged = next(one for one in decisions if one.decision is Verdict.REVIEW)
+    judged = next(one for one in reversed(decisions) if one.decision is Verdict.REVIEW)
     verdict = decision_update(
         customer_id=judged.customer_id, event_id=judged.event_id, actor="anna", updated_at=canonical_time(now)
     )

@@ -32,7 +32,7 @@ DECIDED: Row = {
     "model_version": "m", "policy_version": "p", "variant": "champion", "kafka_timestamp": NOON, "features": {"x": 1.0},
     "record_sha256": "r", "chain_sha256": "c", "kafka_topic": "risk-decisions", "kafka_partition": 0, "kafka_offset": 7,
 }  # fmt: skip
-PURCHASE: Row = {"event_id": EVENT, "amount": 59.9, "currency": "EUR", "kafka_timestamp": NOON}
+PURCHASE: Row = {"event_id": EVENT, "home": 0, "amount": 59.9, "currency": "EUR", "kafka_timestamp": NOON}
 
 
 class Warehouse:
@@ -238,6 +238,22 @@ def test_a_rollback_brings_back_the_model_that_was_agreed_to(
     test.button(key="rollback").click()
     test.button(key="rollback_sure").click().run()
     assert len(sent) == 1 and f"{first} is in service again" in seen(test)
+
+
+def test_of_two_purchases_under_one_event_id_the_decided_one_is_shown(
+    rows: Warehouse, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others: list[Row] = [{**PURCHASE, "home": home, "amount": 1.0} for home in (3, -1)]
+    assert access.purchases_of([DECIDED], lambda _: [others[0], PURCHASE, others[1]]) == {EVENT: PURCHASE}
+    assert access.purchases_of([DECIDED], lambda _: others) == {}
+    monkeypatch.setitem(globals(), "PURCHASE", others[0])
+    shown = {metric.label: metric.value for metric in looked_at("decision", decision_event=EVENT).metric}
+    assert shown["Amount"] == "–"
+
+
+def test_the_queue_says_what_it_leaves_out(rows: Warehouse, door: Door) -> None:
+    assert review_screen.NOT_LISTED in seen(looked_at("review"))
+    assert "24 hours" in review_screen.NOT_LISTED and "replayed history" in review_screen.NOT_LISTED
 
 
 def test_text_of_servers_is_no_markdown(rows: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,14 +104,26 @@ def test_every_feature_is_listed_those_without_a_contribution_last() -> None:
 
 def test_history_tells_repaid_from_not_known() -> None:
     purchases: list[Row] = [
-        {"event_id": name, "occurred_at": NOW, "amount": Decimal("9.90"), "currency": "EUR"} for name in "abc"
+        {"event_id": name, "home": 1, "occurred_at": NOW, "amount": Decimal("9.90"), "currency": "EUR"}
+        for name in "abc"
     ]
     found = decision.history(
         purchases,
-        [{"event_id": "a", "decision": "approve"}],
-        [{"event_id": "a", "defaulted": True}, {"event_id": "b", "defaulted": False}],
+        [{"event_id": "a", "kafka_partition": 1, "decision": "approve"}],
+        [{"event_id": "a", "home": 1, "defaulted": True}, {"event_id": "b", "home": 1, "defaulted": False}],
     )
     assert [(one.decision, one.outcome) for one in found] == [("approve", "defaulted"), (None, "repaid"), (None, "")]
+
+
+@pytest.mark.parametrize("home", [2, -1])
+def test_what_was_decided_and_became_of_somebody_elses_purchase_is_not_told(home: int) -> None:
+    bought: Row = {"event_id": "a", "home": home, "occurred_at": NOW, "amount": Decimal("9.90"), "currency": "EUR"}
+    [found] = decision.history(
+        [bought],
+        [{"event_id": "a", "kafka_partition": 1, "decision": "approve"}],
+        [{"event_id": "a", "home": 1, "defaulted": True}],
+    )
+    assert (found.decision, found.outcome) == (None, "")
 
 
 def waiting_row(event_id: str) -> Row:
