@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -32,8 +33,10 @@ from rich.progress import (
 
 from deploy.local.bigquery import BigQuery
 from deploy.local.history import DEFAULT_SEED
+from deploy.local.ownership import Ownership
 from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess, StartFailed
+from deploy.local.proxies import around_proxies
 from deploy.local.services import READY_TIMEOUT_SECONDS, Service
 from deploy.local.stack import prepare
 from shared.archive import days_of, runs_of
@@ -278,23 +281,28 @@ def _answer(log: Path) -> dict[str, Any]:
 
 
 def main() -> None:
+    os.environ.update(around_proxies(os.environ))
     parser = argparse.ArgumentParser(prog="python -m deploy.local.backfill", description="A long history, in bulk.")
     parser.add_argument("--serve", action="store_true", help="only keep the warehouse open, and say where it is")
     serve = parser.parse_args().serve
     settings, console = load_settings(BackfillSettings), Console()
     try:
-        with Backfill(settings, console).opened() as backfill:
-            if serve:
-                for name, value in backfill.bigquery.environment().items():
-                    print(f"{name}={value}", flush=True)
-                Event().wait()
-            result = backfill.run()
+        with Ownership.take(settings.data_dir):
+            if not serve:
+                # Where this run fails, an earlier one's result would pass for its own.
+                settings.out.unlink(missing_ok=True)
+            with Backfill(settings, console).opened() as backfill:
+                if serve:
+                    for name, value in backfill.bigquery.environment().items():
+                        print(f"{name}={value}", flush=True)
+                    Event().wait()
+                result = backfill.run()
+            settings.out.parent.mkdir(parents=True, exist_ok=True)
+            settings.out.write_text(json.dumps(result, indent=2) + "\n")
     except (StartFailed, AnotherHistory) as error:
         raise SystemExit(f"backfill failed: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("stopped; the next run goes on from here") from None
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    settings.out.write_text(json.dumps(result, indent=2) + "\n")
     console.print_json(json.dumps(result))
 
 

@@ -10,8 +10,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -19,22 +21,28 @@ from rich.table import Table
 
 from deploy.local.ownership import Owned, Ownership, owner
 from deploy.local.processes import log_tail
+from deploy.local.proxies import around_proxies
 from deploy.local.services import READY_TIMEOUT_SECONDS, lag_by_topic, metrics_of, status_of
 from deploy.local.stack import sigterm_raises
 from deploy.local.supervisor import SERVICES, RunningStack, held
+from shared.durable import replace_synced
 
 DATA_DIR = Path(".local/stack")
 OUTPUT = DATA_DIR.parent / "up.log"
 BACKGROUND = (sys.executable, "-m", "deploy.local.background")
 UP_SECONDS = 180
-"""Without news: the first start fetches Kafka."""
+"""Without a sign of the background process, which gives one a second: what takes too long it ends itself."""
 
 DOWN_SECONDS = 60
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 2.0
 """Over which `make status` counts events."""
 STARTING = DATA_DIR / "starting"
-"""What the background process does, in words, until everything is ready."""
+"""What the background process does, in words, until everything is ready; renewed meanwhile."""
+REPORT = DATA_DIR / "ledger.json"
+"""Of the stack's last audit, for its console: in `out/` others leave theirs as well."""
+AUDIT = Path("out/ledger.json")
+UNKNOWN = "–"
 NOT_RUNNING = "not running: `make up` starts it"
 SCORER_PORT = 8000
 CONSOLE_PORT = 8501
@@ -44,7 +52,7 @@ console = Console()
 
 
 def up() -> int:
-    """Start in the background; return once everything is ready. Ctrl-C or SIGTERM before that stops what has begun."""
+    """Start in the background; return once everything was ready. Ctrl-C or SIGTERM before that stops what has begun."""
     try:
         ownership = Ownership.take(DATA_DIR)
     except Owned:
@@ -53,7 +61,8 @@ def up() -> int:
         process = _in_background(ownership)
         try:
             if _ready(lambda: process.poll() is None):
-                return status()
+                status()
+                return 0
             if process.poll() in (0, -signal.SIGTERM):
                 console.print("stopped before it was ready")
             else:
@@ -92,7 +101,8 @@ def _join() -> int:
     try:
         console.print(f"already starting, as process {pid}: `make down` stops it. Waiting until it is ready")
         if _ready(lambda: owner(DATA_DIR) is not None):
-            return status()
+            status()
+            return 0
     except KeyboardInterrupt:
         console.print("it goes on starting")
         return 128 + signal.SIGINT
@@ -104,15 +114,16 @@ def _join() -> int:
 
 
 def _ready(there: Callable[[], bool]) -> bool:
-    """Whether everything came up; not, if the background process has ended or there was no news for too long."""
-    said, deadline = "", time.monotonic() + UP_SECONDS
+    """Whether everything came up; not, if the background process has ended or gave no sign for too long."""
+    renewed, deadline = 0, time.monotonic() + UP_SECONDS
     with console.status("starting Kafka, Valkey, BigQuery and the services") as spinner:
         while there() and time.monotonic() < deadline:
             if RunningStack.is_ready(DATA_DIR):
                 return True
-            if (now := _doing()) not in ("", said):
-                said, deadline = now, time.monotonic() + UP_SECONDS
-                spinner.update(said)
+            if (now := _renewed()) != renewed:
+                renewed, deadline = now, time.monotonic() + UP_SECONDS
+                if doing := _doing():
+                    spinner.update(doing)
             time.sleep(POLL_SECONDS)
     return False
 
@@ -122,6 +133,14 @@ def _doing() -> str:
         return STARTING.read_text()
     except FileNotFoundError:
         return ""
+
+
+def _renewed() -> int:
+    """When the background process last gave a sign, ns since 1970; 0: not yet."""
+    try:
+        return STARTING.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -153,8 +172,25 @@ def down() -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """At a service's metrics; without samples: it was away."""
+
+    at: float
+    samples: Mapping[str, float]
+
+    @classmethod
+    def take(cls, port: int) -> _Look:
+        return cls(time.monotonic(), metrics_of(port))
+
+    @property
+    def events(self) -> float:
+        return sum(value for name, value in self.samples.items() if name.startswith("flit_events_total{"))
+
+
 def status() -> int:
-    """Health, lag, throughput, model in service, addresses."""
+    """Health, lag, throughput, model in service, addresses. 0 where each service is ready, 1 where one isn't: while it
+    starts, or where it was stopped on purpose, too."""
     running = RunningStack.read(DATA_DIR)
     if running is None:
         console.print(NOT_RUNNING)
@@ -164,44 +200,53 @@ def status() -> int:
         if doing := _doing():
             console.print(doing)
     if not running.environment:
-        return 0
+        return 1
     table = Table(title="services", title_justify="left")
     for column in ("service", "health", "lag", "events so far", "a second", "metrics"):
         table.add_column(column)
-    before = {service.name: _events(metrics_of(service.metrics_port)) for service in SERVICES}
-    began = time.monotonic()
+    before = {service.name: _Look.take(service.metrics_port) for service in SERVICES}
     with console.status("counting events for two seconds"):
         time.sleep(LOOK_SECONDS)
-    model = "none yet: the trainer makes one, once outcomes have matured"
+    now = {service.name: _Look.take(service.metrics_port) for service in SERVICES}
+    answers = {service.name: status_of(service.metrics_port, "/ready") for service in SERVICES}
     for service in SERVICES:
-        samples = metrics_of(service.metrics_port)
-        lag = lag_by_topic(samples)
-        events = _events(samples)
-        rate = max(0.0, events - before[service.name]) / (time.monotonic() - began)
-        health = {200: "[green]ready[/]", None: "[red]away[/]"}.get(
-            status_of(service.metrics_port, "/ready"), "[yellow]not ready[/]"
+        look = now[service.name]
+        lag = lag_by_topic(look.samples)
+        table.add_row(
+            service.name,
+            {200: "[green]ready[/]", None: "[red]away[/]"}.get(answers[service.name], "[yellow]not ready[/]"),
+            f"{sum(lag.values()):.0f}" if lag else UNKNOWN,
+            f"{look.events:,.0f}" if look.samples else UNKNOWN,
+            _a_second(before[service.name], look),
+            f"http://127.0.0.1:{service.metrics_port}/metrics",
         )
-        address = f"http://127.0.0.1:{service.metrics_port}/metrics"
-        waiting = f"{sum(lag.values()):.0f}" if lag else "–"
-        table.add_row(service.name, health, waiting, f"{events:,.0f}", f"{rate:,.1f}", address)
-        for name, sample in samples.items():
-            if name.startswith("flit_model_info{") and 'role="champion"' in name and sample == 1:
-                model = name.removeprefix("flit_model_info")
     console.print(table)
-    console.print(f"model in service: {model}", markup=False)
+    console.print(f"model in service: {_model(now['scorer'].samples)}", markup=False)
     console.print(f"checkout: http://127.0.0.1:{SCORER_PORT}/docs")
     console.print(f"console: http://127.0.0.1:{CONSOLE_PORT}")
     console.print('for commands of your own: eval "$(make --silent env)"', markup=False)
-    return 0
+    return 0 if all(answer == 200 for answer in answers.values()) else 1
 
 
-def _events(samples: Mapping[str, float]) -> float:
-    return sum(value for name, value in samples.items() if name.startswith("flit_events_total{"))
+def _a_second(before: _Look, now: _Look) -> str:
+    if not (before.samples and now.samples):
+        return UNKNOWN
+    return f"{max(0.0, now.events - before.events) / (now.at - before.at):,.1f}"
+
+
+def _model(samples: Mapping[str, float]) -> str:
+    """In service, by what the scorer says."""
+    if not samples:
+        return "unknown: the scorer is away"
+    for name, value in samples.items():
+        if name.startswith("flit_model_info{") and 'role="champion"' in name and value == 1:
+            return name.removeprefix("flit_model_info")
+    return "none yet: the trainer makes one, once outcomes have matured"
 
 
 def env() -> int:
     """The settings of the running services, for a shell: what is typed there is about them."""
-    for name, value in _settings().items():
+    for name, value in {**_settings(), **around_proxies(os.environ)}.items():
         print(f"export {name}={shlex.quote(value)}")
     return 0
 
@@ -212,8 +257,19 @@ def logs() -> int:
 
 
 def ledger() -> int:
+    """The ledger's exit status. Its report lies where it leaves one anywhere else, and with the stack."""
     environment = {**os.environ, **_settings(), "LEDGER__SCORER_URL": f"http://127.0.0.1:{SCORER_PORT}"}
-    return subprocess.call([sys.executable, "-m", "services.ledger"], env=environment)
+    left = Path(environment.get("LEDGER__REPORT") or AUDIT)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "ledger.json"
+        command = [sys.executable, "-m", "services.ledger"]
+        exit_status = subprocess.call(command, env={**environment, "LEDGER__REPORT": str(made)})
+        if made.exists():  # not where nothing could be told: what lies there then is of an earlier audit
+            report = made.read_bytes()
+            left.parent.mkdir(parents=True, exist_ok=True)
+            left.write_bytes(report)
+            replace_synced(REPORT, report)
+    return exit_status
 
 
 def _settings() -> dict[str, str]:
@@ -259,6 +315,7 @@ OF_ONE = ("stop", "start")
 
 
 def main() -> None:
+    os.environ.update(around_proxies(os.environ))
     parser = argparse.ArgumentParser(prog="python -m deploy.local.control", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name in COMMANDS:

@@ -22,9 +22,11 @@ from deploy.local.demo_settings import DemoSettings
 from deploy.local.demo_view import DemoView
 from deploy.local.history import CATCH_UP_SECONDS, POLL_SECONDS, TOOL_SECONDS, in_service, last_answer, streamed
 from deploy.local.observer import Observer
+from deploy.local.ownership import Ownership
 from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess, StartFailed, Stopped
 from deploy.local.progress import HistoryProgress
+from deploy.local.proxies import around_proxies
 from deploy.local.services import READY_TIMEOUT_SECONDS, Service, lag_by_topic, metrics_of
 from deploy.local.source_scores import write_expected_rates
 from deploy.local.stack import EmbeddedStack
@@ -172,7 +174,7 @@ class Demo:
             client.close()
 
     async def _live(self, observer: Observer, model: dict[str, Any]) -> None:
-        """Stream live purchases until each of the wanted ones has its decision."""
+        """Stream live purchases until each has its decision: as many as are wanted, less what was refused of them."""
         wanted = self.settings.events
         arguments = ["live", "--rate", str(self.settings.rate), "--max-events", str(wanted)]
         ingestor = self._start(Service("ingestor", 0, arguments), name="live")
@@ -193,9 +195,10 @@ class Demo:
                 live.update(self.view.stream(seen, wanted, lag, model))
                 if (failure := observer.failed()) is not None:
                     raise StartFailed("watching the topics", f"failed: {failure!r}")
-                if ingestor.exit_code not in (None, 0):
-                    raise StartFailed("the live stream", f"ended with {ingestor.exit_code}", ingestor.log_file)
-                return len(seen.purchases) >= wanted and not seen.missing and not ingestor.running
+                status = ingestor.exit_code
+                if status not in (None, 0):
+                    raise StartFailed("the live stream", f"ended with {status}", ingestor.log_file)
+                return status == 0 and await observer.at_end() and not seen.missing
 
             await self._until(done, patience, "a decision for every live event")
 
@@ -304,19 +307,23 @@ class Demo:
 
 
 def main() -> None:
+    os.environ.update(around_proxies(os.environ))
     started = time.time()
     settings = load_settings(DemoSettings)
     view = DemoView(Console())
     setup_seconds = started - float(os.environ.get("MAKE_STARTED") or started)
     try:
-        result = asyncio.run(_interruptible(settings, view))
+        with Ownership.take(settings.data_dir):
+            # Where this run fails, an earlier one's result would pass for its own.
+            settings.out.unlink(missing_ok=True)
+            result = asyncio.run(_interruptible(settings, view))
+            result["setup_seconds"] = round(setup_seconds, 1)
+            settings.out.parent.mkdir(parents=True, exist_ok=True)
+            settings.out.write_text(json.dumps(result, indent=2) + "\n")
     except StartFailed as error:
         raise SystemExit(f"demo failed: {error}") from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise SystemExit("demo stopped; nothing is left running") from None
-    result["setup_seconds"] = round(setup_seconds, 1)
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    settings.out.write_text(json.dumps(result, indent=2) + "\n")
     view.summary(result)
     problems = demo_result.problems(result)
     for problem in problems:

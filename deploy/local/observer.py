@@ -116,6 +116,8 @@ class Observer:
             fetch_max_wait_ms=250,
         )
         self._task: asyncio.Task[None] | None = None
+        self._taken: dict[TopicPartition, int] = {}
+        """Up to which offset each partition was seen (exclusive)."""
         self.seen = Observed()
 
     async def start(self) -> None:
@@ -123,7 +125,8 @@ class Observer:
         await self._consumer.start()
         partitions = [TopicPartition(topic, number) for topic in WATCHED for number in range(self._partitions)]
         self._consumer.assign(partitions)
-        for partition, end in (await self._consumer.end_offsets(partitions)).items():
+        self._taken = dict(await self._consumer.end_offsets(partitions))
+        for partition, end in self._taken.items():
             self._consumer.seek(partition, end)
         self._task = asyncio.create_task(self._watch(), name="observer")
 
@@ -140,9 +143,15 @@ class Observer:
     async def _watch(self) -> None:
         while True:
             batches = await self._consumer.getmany(timeout_ms=200, max_records=2000)
-            for records in batches.values():
+            for partition, records in batches.items():
                 for record in records:
                     self.seen.take(record)
+                    self._taken[partition] = record.offset + 1
+
+    async def at_end(self) -> bool:
+        """Whether everything was seen that was on the topics when this was called."""
+        ends = await self._consumer.end_offsets(list(self._taken))
+        return all(self._taken[partition] >= end for partition, end in ends.items())
 
     def failed(self) -> BaseException | None:
         """The error that ended the watching, if one did."""

@@ -12,13 +12,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from deploy.local.processes import StartFailed
+
 TRIES = 25
 PAUSE_SECONDS = 0.02
 """Whoever asks for the owner holds the lock for a moment, and who takes it has its number written a moment later."""
 
 
-class Owned(Exception):
-    """Another process runs the stack, or starts it."""
+class Owned(StartFailed):
+    """Another process runs what keeps its data in the folder, or starts it."""
+
+    def __init__(self, data_dir: Path, pid: str) -> None:
+        super().__init__("something", f"already runs in {data_dir}, as process {pid}")
 
 
 class Ownership:
@@ -44,8 +49,9 @@ class Ownership:
             taken = cls(descriptor)
             taken.is_of(os.getpid())
             return taken
+        written = os.pread(descriptor, 32, 0).decode()
         os.close(descriptor)
-        raise Owned(f"the stack in {data_dir} has an owner")
+        raise Owned(data_dir, written)
 
     def is_of(self, pid: int) -> None:
         """From now on that process is named: a child that was given the descriptor, say."""
@@ -84,5 +90,6 @@ def owner(data_dir: Path) -> int | None:
 
 
 def lock_file(data_dir: Path) -> Path:
-    """Beside the folder: in it, a wiping would take the lock away from under its holder."""
-    return data_dir.with_name(data_dir.name + ".lock")
+    """Beside the folder, whatever way leads there: in it, a wiping would take the lock away from under its holder."""
+    folder = data_dir.resolve()
+    return folder.parent / f"{folder.name}.lock"

@@ -7,6 +7,7 @@ stops them at SIGINT or SIGTERM.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import sys
@@ -21,8 +22,10 @@ from typing import Protocol, Self
 
 from deploy.local.bigquery import BigQuery
 from deploy.local.kafka import Kafka, Node
+from deploy.local.ownership import Ownership
 from deploy.local.ports import Ports, free_ports
 from deploy.local.processes import POLL_SECONDS, StartFailed, Stopped
+from deploy.local.proxies import around_proxies
 from deploy.local.valkey import Valkey
 from shared.settings import BigQuerySettings, KafkaSettings, RedisSettings
 
@@ -212,6 +215,7 @@ def prepare(folder: Path, *, fresh: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    os.environ.update(around_proxies(os.environ))
     parser = argparse.ArgumentParser(prog="python -m deploy.local.stack", description="The embedded parts alone.")
     parser.add_argument("--data-dir", type=Path, required=True, help="made if need be; kept between runs")
     parser.add_argument("--cache-dir", type=Path, help="what is fetched once (default: .cache of the repository)")
@@ -224,9 +228,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     try:
         ports = Ports.of_environment() if given.default_ports else None
-        with EmbeddedStack(
-            given.data_dir, cache_dir=given.cache_dir, ports=ports, fresh=given.fresh, on_progress=report
-        ) as stack:
+        with (
+            Ownership.take(given.data_dir),
+            EmbeddedStack(
+                given.data_dir, cache_dir=given.cache_dir, ports=ports, fresh=given.fresh, on_progress=report
+            ) as stack,
+        ):
             for name, value in stack.environment().items():
                 print(f"{name}={value}", flush=True)
             threading.Event().wait()  # until a signal raises: KeyboardInterrupt, or SystemExit for SIGTERM

@@ -99,11 +99,13 @@ class Supervisor:
         *,
         longest_pause: float = LONGEST_PAUSE_SECONDS,
         stopped: threading.Event | None = None,
+        say: Callable[[str], object] = lambda words: None,
     ) -> None:
         """`settings`: for every service, beside the stack's addresses. `longest_pause`: seconds that a service which
-        ends again and again is left alone for. Set during a start, `stopped` ends it, by Stopped. A service whose name
-        lies in the folder `held` is stopped meanwhile."""
+        ends again and again is left alone for. Set during a start, `stopped` ends it, by Stopped. `say`: called with
+        what a start is about. A service whose name lies in the folder `held` is stopped meanwhile."""
         self._stopped = stopped or threading.Event()
+        self._say = say
         self._held = held(data_dir)
         self._stack = stack
         self._logs = data_dir.absolute() / "logs"
@@ -117,7 +119,11 @@ class Supervisor:
 
     def prepare(self) -> None:
         """Create topics and warehouse. Raises StartFailed, Stopped."""
-        for module, command in (("shared.kafka.admin", "create-topics"), ("shared.warehouse", "create")):
+        for module, command, made in (
+            ("shared.kafka.admin", "create-topics", "topics"),
+            ("shared.warehouse", "create", "tables"),
+        ):
+            self._say(f"creating {made}")
             environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), **self._environment}
             ManagedProcess(
                 module,
@@ -128,20 +134,26 @@ class Supervisor:
 
     def start(self, names: Collection[str] | None = None) -> None:
         """Start the services of these names, or all that weren't started yet; wait until each is ready, starting again
-        what ends, a few times. Raises StartFailed, Stopped. What was started runs on: `stop` ends it."""
+        what ends, a few times. One that is held is left out, until it no longer is. Raises StartFailed, Stopped. What
+        was started runs on: `stop` ends it."""
         chosen = [kept for kept in self._kept if not kept.wanted and (names is None or kept.service.name in names)]
         for kept in chosen:
             kept.wanted = True
-            self._start(kept)
+            if self._is_held(kept):
+                kept.pauses.at_once()
+            else:
+                self._start(kept)
         deadline = time.monotonic() + READY_TIMEOUT_SECONDS
         for number, kept in enumerate(chosen):
-            while not kept.service.ready():
+            self._say(f"waiting for {', '.join(each.service.name for each in chosen[number:])}")
+            while not (self._is_held(kept) or kept.service.ready()):
                 if self._stopped.is_set():
                     raise Stopped
                 if time.monotonic() > deadline:
                     raise StartFailed(kept.service.name, "was not ready in time", kept.process.log_file)
                 for each in chosen[number:]:
-                    _raise_if_hopeless(each)
+                    if not self._is_held(each):
+                        _raise_if_hopeless(each)
                     self._look_after(each)
                 time.sleep(POLL_SECONDS)
 
@@ -175,7 +187,7 @@ class Supervisor:
     def _look_after(self, kept: _Kept) -> None:
         if not kept.wanted:
             return
-        if (self._held / kept.service.name).exists():
+        if self._is_held(kept):
             kept.process.stop()
             kept.pauses.at_once()
             return
@@ -186,6 +198,9 @@ class Supervisor:
         if kept.pauses.due(kept.process.running, say):
             kept.restarts += 1
             self._start(kept)
+
+    def _is_held(self, kept: _Kept) -> bool:
+        return (self._held / kept.service.name).exists()
 
     def _start(self, kept: _Kept) -> None:
         kept.process.start()

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from deploy.local.ownership import Ownership
 from deploy.local.processes import StartFailed
-from deploy.local.stack import MARKER, EmbeddedStack
+from deploy.local.stack import MARKER, EmbeddedStack, main
 
 
 def test_fresh_wipes_what_an_earlier_stack_left(tmp_path: Path) -> None:
@@ -45,3 +47,16 @@ def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     with pytest.raises(StartFailed, match="that is a file"):
         EmbeddedStack(tmp_path / "data")
+
+
+def test_nobody_wipes_the_data_of_one_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(_self: EmbeddedStack) -> None:
+        raise StartFailed("a second stack", "has begun")
+
+    monkeypatch.setattr(EmbeddedStack, "start", started)
+    data = tmp_path / "data"
+    EmbeddedStack(data)
+    (data / "kept").write_text("in use")
+    with Ownership.take(data), pytest.raises(SystemExit, match=f"already runs in {data}, as process {os.getpid()}$"):
+        main(["--data-dir", str(data), "--fresh"])
+    assert (data / "kept").read_text() == "in use"

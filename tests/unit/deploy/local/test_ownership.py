@@ -49,7 +49,7 @@ def test_nobody_owns_what_was_never_started(data: Path) -> None:
 def test_there_is_one_owner_at_a_time_and_it_is_named(data: Path) -> None:
     with other_owner(data) as other:
         assert owner(data) == other.pid
-        with pytest.raises(Owned):
+        with pytest.raises(Owned, match=f"^something already runs in {data}, as process {other.pid}$"):
             Ownership.take(data)
     with Ownership.take(data):
         assert owner(data) == os.getpid()
@@ -108,3 +108,13 @@ def test_before_its_parts_are_up_a_stack_is_known_to_start(data: Path) -> None:
         assert json.loads(RunningStack.file(data).read_text())["ready"]
         assert RunningStack.read(data) == theirs
         assert RunningStack.is_ready(data)
+
+
+def test_another_way_to_the_folder_leads_to_the_same_owner(data: Path) -> None:
+    data.mkdir()
+    link = data.with_name("link")
+    link.symlink_to(data)
+    with Ownership.take(data):
+        for way in (link, data / ".." / data.name, Path(os.path.relpath(data))):
+            with pytest.raises(Owned):
+                Ownership.take(way)

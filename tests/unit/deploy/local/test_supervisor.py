@@ -14,7 +14,7 @@ from deploy.local.ports import free_port
 from deploy.local.processes import StartFailed, Stopped
 from deploy.local.services import Service
 from deploy.local.stack import EmbeddedStack
-from deploy.local.supervisor import MOST_RESTARTS_AT_START, Supervisor
+from deploy.local.supervisor import MOST_RESTARTS_AT_START, Supervisor, held
 
 TIMEOUT = 30
 IDLE = "import time; time.sleep(600)"
@@ -61,10 +61,15 @@ class Pretender(Service):
 def supervise(tmp_path: Path) -> Iterator[Supervise]:
     made: list[Supervisor] = []
 
-    def make(*codes: str, stopped: threading.Event | None = None, **parts: PretendedPart) -> Supervisor:
+    def make(
+        *codes: str,
+        stopped: threading.Event | None = None,
+        say: Callable[[str], object] = lambda words: None,
+        **parts: PretendedPart,
+    ) -> Supervisor:
         services = [Pretender(f"s{number}", free_port(), code=code) for number, code in enumerate(codes)]
         stack = cast(EmbeddedStack, PretendedStack(**parts))
-        made.append(Supervisor(stack, tmp_path, {}, services, longest_pause=0.05, stopped=stopped))
+        made.append(Supervisor(stack, tmp_path, {}, services, longest_pause=0.05, stopped=stopped, say=say))
         return made[-1]
 
     yield make
@@ -137,3 +142,48 @@ def test_parts_are_left_to_whoever_ends_them_on_purpose(supervise: Supervise, mo
         keeper.join()
     assert supervisor.process("s0").running, "services are looked after all the same"
     assert (valkey.running, valkey.starts) == (False, 0)
+
+
+def test_a_service_that_is_held_is_left_out_of_a_start_and_comes_later(
+    supervise: Supervise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.local.supervisor.READY_TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr(Pretender, "ready", lambda self: self.name == "s1")
+    supervisor = supervise(IDLE, IDLE)
+    mark = held(tmp_path) / "s0"
+    mark.parent.mkdir()
+    mark.touch()
+    supervisor.start()
+    assert not supervisor.process("s0").running
+    assert supervisor.process("s1").running
+    mark.unlink()
+    stop = threading.Event()
+    keeper = threading.Thread(target=supervisor.keep_running, args=(stop,))
+    keeper.start()
+    try:
+        deadline = time.monotonic() + TIMEOUT
+        while not supervisor.process("s0").running and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        stop.set()
+        keeper.join()
+    assert supervisor.process("s0").running
+
+
+def test_a_service_that_is_held_while_it_is_waited_for_does_not_end_the_start(
+    supervise: Supervise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.local.supervisor.READY_TIMEOUT_SECONDS", 5)
+    mark = held(tmp_path) / "s0"
+    mark.parent.mkdir()
+    supervisor = supervise(IDLE)
+    threading.Timer(0.3, mark.touch).start()
+    supervisor.start()
+    assert mark.exists()
+
+
+def test_a_start_says_what_it_waits_for(supervise: Supervise, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pretender, "ready", lambda _self: True)
+    said: list[str] = []
+    supervise(IDLE, IDLE, say=said.append).start()
+    assert said == ["waiting for s0, s1", "waiting for s1"]
