@@ -189,7 +189,9 @@ ALERTS = (
         f"Audits were repeated, and for {AUDIT_HOURS} hours there was none.",
     ),
     Alert(
-        "FeaturesMismatch", "page", "max(last_over_time(flit_feature_mismatch_ratio[6h])) > 0", "0m",
+        # By who found it: the run-book goes on from there.
+        "FeaturesMismatch", "page",
+        "max by (job, instance, pod) (last_over_time(flit_feature_mismatch_ratio[6h])) > 0", "0m",
         "Features that were decided on differ from their recomputation.",
     ),
     Alert(

@@ -133,7 +133,14 @@ CASES = (
          {"flit_ledger_last_audit_timestamp_seconds":
               f"0+60x{DAY_MINUTES} _x{5 * DAY_MINUTES} {6 * DAY_MINUTES * 60 + 60}+60x120"},
          fires_at=6 * DAY_MINUTES - 30, cleared_at=6 * DAY_MINUTES + 60),
-    Case("FeaturesMismatch", "page", {"flit_feature_mismatch_ratio": gauge((0, 0.01, 0))}),
+    # Whoever found it is named, as far as he has labels, and nobody else.
+    Case("FeaturesMismatch", "page",
+         {'flit_feature_mismatch_ratio{job="ledger",instance="a",pod="b",container="c"}': gauge((0, 0.01, 0)),
+          'flit_feature_mismatch_ratio{job="trainer",instance="d"}': gauge((0, 0, 0))},
+         {"job": "ledger", "instance": "a", "pod": "b"}),
+    Case("FeaturesMismatch", "page",
+         {'flit_feature_mismatch_ratio{job="trainer",instance="d"}': gauge((0, 0.01, 0))},
+         {"job": "trainer", "instance": "d"}),
     Case("SourceAway", "ticket", {"flit_ingestor_connected": gauge((1, 0, 1))}),
     Case("NothingIngested", "page",
          {'flit_events_total{service="ingestor",topic="bnpl-transactions",result="acknowledged"}': counter((6, 0, 6)),

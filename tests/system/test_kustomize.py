@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,13 +15,27 @@ import yaml
 
 from tests.deployment import AUTOSCALING, BASE, DEV, KEDA, LOAD_BALANCER, MONITORING, PROD, REGISTRY, Object, kustomize
 
+OLDEST = (1, 21)
+"""The first kubectl that knows components, and patches by their paths."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_that_knows_our_folders() -> None:
+    found = shutil.which("kubectl")
+    if found is None:
+        pytest.skip("kubectl is not installed: it comes with Debian's package kubernetes-client, from Debian 13 on")
+    command = [found, "version", "--client", "--output=json"]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["clientVersion"]
+    version = int(told["major"]), int(re.findall(r"\d+", told["minor"])[0])
+    if version < OLDEST:
+        pytest.skip(
+            f"kubectl {told['gitVersion']}, as Debian 12 has it, knows no components: 1.21 is the first that does"
+        )
+
 
 def rendered(folder: Path) -> list[Object]:
     """As `kubectl apply -k` would send it."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("kubectl is not installed: it comes with Debian's package kubernetes-client")
-    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.monitoring.alerts import DRIFT
+from deploy.monitoring.alerts import DRIFT, LOOKS
 from deploy.monitoring.dashboards.panels import Panel, Query
 
 MONITORING = (
@@ -56,8 +56,7 @@ MONITORING = (
     ),
     Panel(
         "Last look of the monitor", "How long ago the purchases were that it looked at.", "s",
-        [Query("time() - max(last_over_time(flit_monitor_as_of_timestamp_seconds[1d]))", "age")], kind="stat",
-        width=6,
+        [Query(f"time() - max({LOOKS})", "age")], kind="stat", width=6,
     ),
     Panel(
         "Profit of approving below break-even", "In hundredths of a percent of the volume of four weeks.", "none",

@@ -61,8 +61,8 @@ WAREHOUSE = Dashboard(
         Panel(
             "Records without a row", "By topic: refused, and in dead-letters instead.", "cps",
             [Query(
-                'sum by (topic, result) (rate(flit_events_total{service="sink"}[$__rate_interval]))',
-                "{{topic}} {{result}}",
+                'sum by (topic) (rate(flit_events_total{service="sink",result="refused"}[$__rate_interval]))',
+                "{{topic}}",
             )],
             alerts=("RecordsRefused",),
         ),

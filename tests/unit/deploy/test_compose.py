@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from deploy.local import services as local
+from deploy.monitoring.alerts import AUDIT_HOURS
 from tests.deployment import COMPOSE, DEPLOY, REPOSITORY, compose, compose_containers, ours
 from tests.unit.deploy.test_container_settings import fields, settings_of
 
@@ -140,15 +142,22 @@ def test_names_of_hosts_in_addresses_are_services_and_their_ports_exist() -> Non
 
 def test_containers_are_limited_and_come_back() -> None:
     for name, service in SERVICES.items():
-        assert {"cpus", "memory"} == set(service["deploy"]["resources"]["limits"]), name
+        limits = service["deploy"]["resources"]["limits"]
+        # Compose refuses a `pids_limit` beside these limits, unless it stands among them as well.
+        assert {"cpus", "memory", "pids"} == set(limits) and "pids_limit" not in service, name
         assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"], name
         # Kafka's start script writes its configuration beside itself.
         assert service.get("read_only") is True or name == "kafka", name
-        assert 0 < service["pids_limit"] <= 512, name
+        assert 0 < limits["pids"] <= 512, name
         # Without a size, what is written there may take half of the machine's memory.
         assert name == "kafka" or all(":size=" in one for one in service["tmpfs"]), name
         expected = "on-failure:5" if name.startswith("create-") else "unless-stopped"
         assert service["restart"] == ("no" if name in BY_HAND else expected), name
+
+
+def test_repeated_audits_leave_room_for_a_long_one_before_their_silence_is_told() -> None:
+    (every,) = re.findall(r"ledger --every (\d+)", COMPOSE.read_text())
+    assert 2 * int(every) <= AUDIT_HOURS * 3600
 
 
 def test_mounted_volumes_are_declared_and_all_used() -> None:

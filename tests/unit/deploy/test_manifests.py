@@ -339,14 +339,30 @@ def test_valkey_has_room_for_the_claims_and_refuses_before_the_kernel_kills_it(s
     assert int(kafka.environment["KAFKA_OFFSETS_RETENTION_MINUTES"]) * 60_000 > FEATURES.retention_ms
 
 
-def test_the_broker_of_dev_has_room_for_a_month() -> None:
+EMULATOR_BYTES = 4_200
+"""Of the emulator's file, for the rows of a purchase and its outcome: on stacks of some ten thousand it was 3,400 to
+4,200."""
+
+
+def test_broker_and_warehouse_of_dev_have_room_for_a_month() -> None:
     containers = kubernetes_containers(DEV)
     rate = float(next(one for one in containers if one.name == "ingestor").environment["INGESTOR__RATE"])
     figures = read()
     assert figures is not None
-    kept = 30 * DAY_S * rate * sum(figures.record_bytes.values())
-    (claim,) = kinds(DEV, "StatefulSet")["kafka"]["spec"]["volumeClaimTemplates"]
-    assert kept * 1.25 <= size(claim["spec"]["resources"]["requests"]["storage"])
+    for name, purchase in (("kafka", sum(figures.record_bytes.values())), ("bigquery", EMULATOR_BYTES)):
+        (claim,) = kinds(DEV, "StatefulSet")[name]["spec"]["volumeClaimTemplates"]
+        assert 30 * DAY_S * rate * purchase * 1.25 <= size(claim["spec"]["resources"]["requests"]["storage"]), name
+
+
+LEDGER_BYTES = 6_000
+"""Of the ledger's memory, for a purchase on the log."""
+
+
+@pytest.mark.parametrize("source", [compose_containers, lambda: kubernetes_containers(DEV)], ids=["compose", "dev"])
+def test_the_ledger_has_memory_for_half_a_million_purchases(source: Any) -> None:
+    (ledger,) = (one for one in source() if one.name == "ledger")
+    resources = ledger.definition.get("resources") or ledger.definition["deploy"]["resources"]
+    assert size(resources["limits"]["memory"]) >= 500_000 * LEDGER_BYTES * 1.25
 
 
 def test_the_production_examples_have_room_for_its_own_rate() -> None:
