@@ -247,7 +247,7 @@ async def test_history_is_decided_without_a_model_and_says_so(rig: Rig, unique: 
 
 async def test_sigterm_ends_both_doors_within_the_grace_period(rig: Rig, http: httpx.AsyncClient, unique: str) -> None:
     promoted(rig.registry)
-    async with rig.scorer(SCORER__REDIS_TIMEOUT_MS="30000") as scorer:
+    async with rig.scorer() as scorer:
 
         async def within() -> bool:
             return scorer.metric("flit_scorer_requests_in_flight") == len(asking)

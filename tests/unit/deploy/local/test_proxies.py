@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import threading
+import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -40,9 +42,12 @@ def test_a_service_is_seen_to_be_ready_though_a_proxy_is_set(service: int, monke
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    anew = partial(monkeypatch.setattr, urllib.request, "_opener", None)  # it is made once, by what was set then
+    anew()
     assert status_of(service, "/ready") is None
     for name, value in around_proxies(os.environ).items():
         monkeypatch.setenv(name, value)
+    anew()
     assert status_of(service, "/ready") == 200
 
 
