@@ -27,6 +27,7 @@ from services.trainer.families import Conditions
 from services.trainer.job import Answer, Job
 from services.trainer.ladder_commands import Climbing
 from services.trainer.learning_set import learnt_until_us
+from services.trainer.lifecycle.memory import remembered
 from services.trainer.maturity.known import Known
 from services.trainer.maturity.reading import known_purchases
 from services.trainer.monitoring.reading import MonitorReads
@@ -43,6 +44,7 @@ from shared.contracts.identity import epoch_micros, from_epoch_micros
 from shared.experiments import Experiment
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.feature_definitions.windows import MICROS_PER_DAY
+from shared.model_artifact.registry import Pointer
 from shared.policy import DEFAULT_POLICY, load_policy
 from shared.policy.backtest import Chances, LoggedCase, ProfitCurve, backtest
 from shared.policy.exploration import exploration_of
@@ -104,7 +106,7 @@ class Trainer(Job):
             self._registry,
             promote=arguments.promote and not on_ladder,
             examples_of=lambda feature_set: self._warehouse.matured_examples(as_of_us, feature_set, self._propensity),
-            arrivals=MonitorReads(self._warehouse).arrivals(FEATURE_SET_VERSION),
+            arrivals=MonitorReads(self._warehouse).arrivals(FEATURE_SET_VERSION, without),
             known=known,
             segments_of=lambda holdout: read_segments(self._warehouse, holdout),
             progress=self._step,
@@ -213,10 +215,10 @@ class Trainer(Job):
         names, window = tuple(manifest.feature_names), manifest.data_window
         end_us = arguments.as_of if arguments.as_of is not None else self._warehouse.clock()
         start_us = end_us - int(arguments.days * MICROS_PER_DAY)
-        spans = ((epoch_micros(window.train_from), epoch_micros(window.validate_from) - 1), (start_us, end_us))
-        reference, current = (
-            self._warehouse.features_between(*span, names, manifest.feature_set_version) for span in spans
-        )
+        learnt = epoch_micros(window.train_from), epoch_micros(window.validate_from) - 1
+        feature_set, broken = manifest.feature_set_version, remembered(self._registry).poisoned
+        reference = self._warehouse.features_between(*learnt, names, feature_set, broken)
+        current = self._warehouse.features_between(start_us, end_us, names, feature_set)
         self._step("read")
         report = drift_report(reference, current, names, self._settings.trainer.seed)
         self._step("compared")
@@ -301,12 +303,13 @@ class Trainer(Job):
         from services.trainer.experiments.report import page
 
         guard = self._settings.trainer.guard
-        experiment, until_us = self._experiment(arguments.name)
-        champion = None if arguments.name else self._registry.pointer("current")
+        experiment, until_us, champion = self._experiment(arguments.name)
         since_us = exposures.window(experiment, guard.settle_seconds, champion)
         seen = exposures.read(self._warehouse, experiment, since_us, until_us)
         self._step("read")
         found = analyse(seen, experiment, guard.limits, self._settings.trainer.economics, guard.alpha)
+        if found["several_models"]:
+            log.warning("several_models", experiment=experiment.name, arms=sorted(found["several_models"]))
         courses = {arm.name: course(seen, arm.name, guard.alpha) for arm in experiment.arms}
         self._step("analysed")
         return found | {"html": self._report(f"experiment-{experiment.name}.html", page(found, courses))}
@@ -322,17 +325,18 @@ class Trainer(Job):
             "reasons": look.reasons,
         }
 
-    def _experiment(self, name: str | None) -> tuple[Experiment, int]:
-        """The experiment that runs, or the last of a name that has ended, and until when it is to be read."""
+    def _experiment(self, name: str | None) -> tuple[Experiment, int, Pointer | None]:
+        """The experiment that runs, or the last of a name that has ended; until when it is to be read; and of the one
+        that runs its champion, from whose promotion on, as the guard does."""
         running = self._registry.trials().experiment
         if running is not None and name in (None, running.name):
-            return running, time.time_ns() // 1000
+            return running, time.time_ns() // 1000, self._registry.pointer("current")
         ended = self._registry.ended_experiments(name) if name is not None else []
         if not ended:
             raise TrainingRefused(
                 f"there is no experiment {name}" if name else "no experiment runs: name one that has ended"
             )
-        return ended[-1].experiment, epoch_micros(ended[-1].ended_at)
+        return ended[-1].experiment, epoch_micros(ended[-1].ended_at), None
 
 
 def _ceiling(hidden: Path | None, seen: Examples, probability: NDArray[np.float64]) -> Ceiling | None:

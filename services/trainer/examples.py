@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 TOLD_BY_FEW = 50
 """Of a source that has told of fewer outcomes it can't be said whether it has gone silent."""
 
+MOST_UNTOLD, UNTOLD_BY_CHANCE = 0.02, 1
+"""Share of the loans of a source that ran their course on one day, or so many of them, that may be without an outcome
+for the others' to count: more is a gap, in which nearly all that is known are defaults. One of a few may get lost."""
+
 
 class TrainingRefused(Exception):
     """There is nothing sound to train or evaluate on; the message says what is missing."""

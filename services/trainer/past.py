@@ -14,8 +14,9 @@ import numpy as np
 from google.cloud import bigquery
 from numpy.typing import NDArray
 
-from services.trainer.reprocess import Reprocessed, Wanted, reprocess
-from services.trainer.warehouse import QUERY_TIMEOUT_S, Warehouse, as_unavailable, watched
+from services.trainer.reprocess import UNDECIDED, Reprocessed, Wanted, reprocess
+from services.trainer.told import heard, with_or_without
+from services.trainer.warehouse import QUERY_TIMEOUT_S, Warehouse, as_unavailable
 from shared.contracts.events import VectorState
 from shared.contracts.identity import canonical_time, epoch_micros
 from shared.feature_definitions import feature_hash
@@ -40,9 +41,12 @@ LOAD_ROWS = 20_000
 _PURCHASES = f"""
 SELECT {", ".join(f"t.{name}" for name in TRANSACTION_COLUMNS)}, t.kafka_offset, d.as_of_transactions, d.as_of_outcomes
 FROM `{{project}}.{tables.TRANSACTIONS.id}` AS t
-JOIN `{{project}}.{views.DECISIONS_CURRENT.id}` AS d ON {views.of_decision("t", "d")}
+LEFT JOIN `{{project}}.{views.DECISIONS_CURRENT.id}` AS d
+  ON {views.of_decision("t", "d")} AND d.customer_id = t.customer_id
 WHERE t.kafka_partition = {{partition}} AND t.misplaced IS NOT TRUE AND t.customer_id IS NOT NULL
 """
+"""Those without a decision too: another customer's purchase under an id that was taken gets none, and is in his state
+all the same (ADR 0052). Both may lie in one partition."""
 
 _LOADED_PURCHASES = f"""
 SELECT {", ".join(TRANSACTION_COLUMNS)}, load_id, load_row
@@ -72,9 +76,6 @@ _OF_SAMPLE = f"""
 """
 """Identities of events are hashes, or random: whoever has the least of them is anybody."""
 
-_SEEN = views.latest_outcomes("observed_at <= TIMESTAMP_MICROS({as_of_us})")
-"""As they were known then: a correction that came later is hindsight."""
-
 _BOUGHT = "occurred_at >= TIMESTAMP_MICROS({since_us}) AND occurred_at < TIMESTAMP_MICROS({until_us})"
 _DECIDED = f"{views.decided_since('{since_us}')} AND {_BOUGHT}"
 """Of one event's records all meet these, or none does: a decision's purchase is the same in each."""
@@ -90,8 +91,7 @@ FROM ({views.first_records(tables.DECISIONS, _DECIDED)}) AS d
 JOIN ({views.first_records(tables.TRANSACTIONS, f"misplaced IS NOT TRUE AND {_BOUGHT}")}) AS t
   ON {views.of_decision("t", "d")}
 LEFT JOIN (
-  SELECT event_id, defaulted FROM {watched(views.examples(_SEEN, "JOIN"))}
-  WHERE mature_at <= TIMESTAMP_MICROS({{known_us}}) AND observed
+  SELECT event_id, defaulted FROM {{heard}}
 ) AS e ON e.event_id = d.event_id
 LEFT JOIN (
   SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
@@ -101,8 +101,8 @@ LEFT JOIN (
 LEFT JOIN ({views.LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
 LEFT JOIN ({views.CANCELLED}) AS c ON c.event_id = d.event_id
 WHERE t.customer_id IS NOT NULL
-ORDER BY t.kafka_partition, t.kafka_offset
 """
+"""In no order: BigQuery sorts on one worker, which a history with its features doesn't fit into."""
 
 _PARTITIONS = f"""
 SELECT DISTINCT COALESCE(kafka_partition, load_partition) AS number FROM `{{project}}.{tables.TRANSACTIONS.id}`
@@ -164,17 +164,18 @@ class Past:
         return sorted(row.number for row in self._rows(_PARTITIONS))
 
     def purchases(self, partition: int) -> Iterator[LoggedPurchase]:
-        """What was loaded in bulk, then what was decided; each in its order, repeats included, with what it is to be
-        answered as of: a loaded one, of the loaded outcomes that could be known by then (a correction that came later
-        would take away what was believed). Where the order of the loads isn't that of time, of what an earlier one was
-        answered as of too."""
+        """What was loaded in bulk, then what came by the topic; each in its order, repeats included, with what it is to
+        be answered as of: a loaded one, of the loaded outcomes that could be known by then (a correction that came
+        later would take away what was believed). Where the order of the loads isn't that of time, of what an earlier
+        one was answered as of too. What was never decided is to be answered as of nothing (`UNDECIDED`)."""
         loaded = self._sorted(_LOADED_PURCHASES, BY_LOAD, partition)
         seen = Seen(self._loaded_outcomes(partition)["observed_at"].cast("int64").to_numpy())
         for offset, row in zip(range(-loaded.num_rows, 0), _dicts(loaded), strict=True):
             accepted = accepted_transaction(row)
             yield LoggedPurchase(offset, accepted, seen.by(accepted.occurred_us), load_id=row["load_id"])
         for row in _dicts(self._sorted(_PURCHASES, BY_OFFSET, partition)):
-            as_of = row["as_of_outcomes"], row["as_of_transactions"]
+            decided = row["as_of_outcomes"] is not None
+            as_of = (row["as_of_outcomes"], row["as_of_transactions"]) if decided else (UNDECIDED, None)
             yield LoggedPurchase(row["kafka_offset"], accepted_transaction(row), *as_of)
 
     def outcomes(self, partition: int) -> list[LoggedOutcome]:
@@ -199,14 +200,22 @@ class Past:
         return self._outcomes_of[1]
 
     def cases(self, since_us: int, until_us: int, as_of_us: int, feature_set: str) -> Iterator[tuple[LoggedCase, bool]]:
-        """Decisions on purchases in [since, until), with outcomes that have matured by `as_of_us`; and whether the
-        features are of the set (else those that were decided on)."""
-        # What ran its course later than outcomes are in is known only where it defaulted, which shows sooner.
-        known_us = min(as_of_us, self._warehouse.watched_until(as_of_us))
-        bounds = {"since_us": since_us, "until_us": until_us, "as_of_us": as_of_us, "known_us": known_us}
-        rows = self._rows(_CASES, **bounds, feature_set=feature_set)
-        for row in rows:
-            yield logged.logged_case(row), row["in_set"]
+        """Decisions on purchases in [since, until), in no order, with outcomes that have matured by `as_of_us`; and
+        whether the features are of the set (else those that were decided on)."""
+        # As they were known then: a correction that came later is hindsight.
+        seen = views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})")
+        bought = views.examples_since(with_or_without(seen, since_us), since_us).replace("{project}", self._project)
+        sql = _CASES.format(
+            project=self._project,
+            since_us=since_us,
+            until_us=until_us,
+            feature_set=feature_set,
+            heard=heard(bought, min(as_of_us, self._warehouse.watched_until(as_of_us))),
+        )
+        with self._warehouse.batches(sql) as (_, batches):
+            for batch in batches:
+                for row in rows_of(batch):
+                    yield logged.logged_case(row), row["in_set"]
 
     def present(self, feature_set: str, partition: int) -> set[str]:
         """Events of the partition that have features of this set from an earlier run."""
@@ -276,9 +285,14 @@ class Past:
 
 
 def _dicts(table: pyarrow.Table) -> Iterator[dict[str, Any]]:
-    """Row by row, without all of them in Python at once."""
     for batch in table.to_batches(PAGE_ROWS):
-        yield from batch.to_pylist()
+        yield from rows_of(batch)
+
+
+def rows_of(batch: pyarrow.RecordBatch) -> Iterator[dict[str, Any]]:
+    """Row by row, without all of them in Python at once."""
+    for start in range(0, batch.num_rows, PAGE_ROWS):
+        yield from batch.slice(start, PAGE_ROWS).to_pylist()
 
 
 def feature_row(

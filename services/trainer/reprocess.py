@@ -15,6 +15,11 @@ from shared.feature_definitions.replay import Features, LoggedOutcome, LoggedPur
 
 CHUNK_ROWS = 20_000
 
+UNDECIDED = -(2**63)
+"""In place of the outcome offset that a decision was made as of, where there is none: before every offset, so that
+nothing is known yet. Such a purchase counts in its customer's state, and gets no features: no decision has any of it.
+"""
+
 
 class Log(Protocol):
     """What is asked of the warehouse (services.trainer.past.Past)."""
@@ -70,6 +75,8 @@ def reprocess(log: Log, partition: int, wanted: Wanted, now: Callable[[], dateti
         made.clear()
 
     for purchase, features in replay(log.purchases(partition), log.outcomes(partition)):
+        if purchase.outcomes_seen == UNDECIDED:
+            continue
         if not wanted.since_us <= purchase.accepted.occurred_us < wanted.until_us:
             continue
         if purchase.accepted.transaction.event_id in present:

@@ -10,15 +10,15 @@ from shared.deciding import Degraded, matrix_of
 from shared.model_artifact.files import ModelFiles
 from shared.policy.backtest import LoggedCase
 
-_FOR_WANT_OF_A_MODEL = (None, Degraded.NO_MODEL, Degraded.MODEL_FAILED, Degraded.FEATURE_SET)
-"""Or by one: of whom another model could have been asked."""
+FOR_WANT_OF_A_MODEL = (Degraded.NO_MODEL, Degraded.MODEL_FAILED, Degraded.FEATURE_SET)
+"""Why a fallback decided of whom another model could have been asked."""
 
 
 def rescored(logged: Sequence[tuple[LoggedCase, bool]], files: ModelFiles) -> list[LoggedCase]:
     """The cases with the model's probabilities. Left out are those without features of the model's set, and those that
     were decided without a model for a reason of their own (a state being rebuilt): no model would have been asked.
     """
-    cases = [case for case, in_set in logged if in_set and case.degraded in _FOR_WANT_OF_A_MODEL]
+    cases = [case for case, in_set in logged if in_set and case.degraded in (None, *FOR_WANT_OF_A_MODEL)]
     if not cases:
         return []
     names = files.manifest.feature_names

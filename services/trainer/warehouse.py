@@ -19,7 +19,10 @@ from google.cloud.bigquery import SchemaField
 from numpy.typing import NDArray
 
 from services.trainer.currencies import in_usd
-from services.trainer.examples import TOLD_BY_FEW, Examples, TooFewExamples, TrainingRefused
+from services.trainer.examples import Examples, TooFewExamples, TrainingRefused
+from services.trainer.queries import CLOCK, WATCHED, examples_query, features_query
+from services.trainer.spans import Span
+from services.trainer.told import heard
 from shared.contracts.identity import canonical_time, from_epoch_micros
 from shared.deciding import inputs_of
 from shared.policy.exploration import Propensity
@@ -41,54 +44,8 @@ QUERY_TIMEOUT_S = 300.0
 CHUNK_ROWS = 20_000
 """Of JSON that is decoded at once: some hundred megabytes of Python's objects."""
 
-MAX_DRIFT_ROWS = 20_000
-"""Of a window, drawn by a hash of the event: the comparison itself takes no more than half of them."""
-
 LOW_RISK = "low"
 """The level that the incumbent rule approves (`source_scores.risk_level`)."""
-
-_EXAMPLES = f"""
-SELECT
-  e.event_id, e.transaction_id, e.customer_id, UNIX_MICROS(e.occurred_at) AS occurred_us,
-  UNIX_MICROS(e.mature_at) AS mature_us, CAST(e.amount AS FLOAT64) AS amount, e.currency, e.source,
-  e.defaulted, e.source_risk_level,
-  UNIX_MICROS(e.observed_at) AS outcome_us, CAST(e.days_to_first_missed_payment AS FLOAT64) AS missed_days,
-  IF(e.explored, e.policy_version, NULL) AS explored_under,
-  TO_JSON_STRING(IF(e.feature_set_version = '{{feature_set}}', e.features, f.features)) AS features
-FROM {{source}} AS e
-LEFT JOIN (
-  SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
-  WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}' AND {{made_of}}
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
-) AS f ON f.event_id = e.event_id
-WHERE {{which}} AND e.observed
-  AND (e.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL)
-"""
-"""Features that were decided on, or else those that were made anew of the same moment (`reprocess`)."""
-
-_FEATURES = f"""
-SELECT TO_JSON_STRING(features) AS features
-FROM (
-  SELECT event_id, occurred_at, feature_set_version, features
-  FROM ({views.first_records(tables.DECISIONS, views.decided_since("{first_us}"))})
-  UNION ALL
-  SELECT event_id, occurred_at, feature_set_version, features FROM ({views.loaded_features("{first_us}")})
-)
-WHERE occurred_at >= TIMESTAMP_MICROS({{first_us}}) AND occurred_at <= TIMESTAMP_MICROS({{last_us}})
-  AND feature_set_version = '{{feature_set}}'
-ORDER BY TO_HEX(MD5(event_id)) LIMIT {MAX_DRIFT_ROWS}
-"""
-
-_CLOCK = f"""
-SELECT UNIX_MICROS(MAX(occurred_at)) AS latest FROM `{{project}}.{tables.TRANSACTIONS.id}`
-WHERE occurred_at >= TIMESTAMP_MICROS({{since_us}})
-"""
-
-_WATCHED = f"""
-SELECT UNIX_MICROS(MAX(observed_at)) AS latest FROM `{{project}}.{tables.OUTCOMES.id}`
-WHERE observed_at >= TIMESTAMP_MICROS({{since_us}}) AND observed_at <= TIMESTAMP_MICROS({{as_of_us}})
-  AND misplaced IS NOT TRUE
-"""
 
 LATELY_US = 8 * 86_400_000_000
 """Whoever looks for the latest of something looks at so much first, and at all of it only where nothing is there: asked
@@ -167,7 +124,7 @@ class Warehouse:
     def clock(self) -> int:
         """The stream's own time: that of its latest purchase, in microseconds. Raises TrainingRefused if there is
         none. In a replay of history it, not the wall clock, says what has matured."""
-        latest = self._latest(_CLOCK, time.time_ns() // 1000)
+        latest = self._latest(CLOCK, time.time_ns() // 1000)
         if latest is None:
             raise TrainingRefused("the warehouse holds no purchase yet")
         return latest
@@ -177,7 +134,7 @@ class Warehouse:
 
         Nothing matures after it. A default shows weeks before a good loan does: where outcomes stop coming in, what
         runs its course from then on has a known outcome only if it is a bad one."""
-        return self._latest(_WATCHED, as_of_us, as_of_us=as_of_us) or 0
+        return self._latest(WATCHED, as_of_us, as_of_us=as_of_us) or 0
 
     def _latest(self, sql: str, now_us: int, **bounds: int) -> int | None:
         for since_us in (now_us - LATELY_US, 0):
@@ -194,13 +151,16 @@ class Warehouse:
         TooFewExamples if there is no example, or what it raises.
         """
         seen = views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})")
-        source = views.examples(seen, "JOIN").replace("{project}", self.project)
-        which = f"e.mature_at <= TIMESTAMP_MICROS({self.watched_until(as_of_us):d})"
-        select = examples_query(self.project, feature_set, watched(source), which)
+        source = views.examples(seen, "LEFT JOIN").replace("{project}", self.project)
+        counted = heard(source, self.watched_until(as_of_us))
+        select = examples_query(self.project, feature_set, counted, "TRUE")
         found = self.examples(select, feature_set, propensity)
         if found is None:
             moment = from_epoch_micros(as_of_us)
-            raise TooFewExamples(f"no example of the feature set {feature_set} has matured as of {moment}")
+            raise TooFewExamples(
+                f"no example of the feature set {feature_set} has matured as of {moment}, on a day of which its source "
+                "has told of nearly all loans"
+            )
         return found[0]
 
     def examples(self, select: str, feature_set: str, propensity: Propensity) -> tuple[Examples, pyarrow.Table] | None:
@@ -230,11 +190,12 @@ class Warehouse:
         return _examples(table, features, names, feature_set, propensity), table
 
     def features_between(
-        self, first_us: int, last_us: int, names: Sequence[str], feature_set: str
+        self, first_us: int, last_us: int, names: Sequence[str], feature_set: str, without: Sequence[Span] = ()
     ) -> NDArray[np.float32]:
-        """[n, len(names)] features that decisions were made with (of loaded purchases, would have been), of purchases
-        in [first, last], with or without an outcome; at most `MAX_DRIFT_ROWS` of them."""
-        sql = _FEATURES.format(project=self.project, first_us=first_us, last_us=last_us, feature_set=feature_set)
+        """[n, len(names)] features that decisions were made with (of loaded purchases, would have been), or that were
+        made anew of the same moment (`reprocess`), of purchases in [first, last] and in none of the times `without`,
+        with or without an outcome; at most `queries.MAX_DRIFT_ROWS` of them."""
+        sql = features_query(self.project, first_us, last_us, feature_set, without)
         return decoded_features(self.rows(sql)["features"], names)
 
     def append_evaluation(self, row: Evaluation) -> None:
@@ -310,34 +271,9 @@ class Warehouse:
             raise WarehouseUnavailable(f"{table.id} refused rows: {refused[0]}")
 
 
-STILL_TOLD_OF = f"mature_at <= told_until OR told_of < {TOLD_BY_FEW}"
-"""Of examples with outcomes: their source still told of loans when they had run their course. One that has gone silent
-beside others that haven't would be learnt by its defaults, which show sooner. Of a source that has told of few it can't
-be said: its last loan would count where it was repaid, and not where it wasn't."""
-
-
-def watched(source: str) -> str:
-    """A query's examples, without those that nobody has watched to their end.
-
-    What is counted of each source is joined to its rows: as a window over them all of a source's rows, features
-    included, would have to fit into one worker of BigQuery's.
-    """
-    return f"""(
-  WITH watched AS ({source}),
-  told AS (SELECT source, MAX(observed_at) AS told_until, COUNT(*) AS told_of FROM watched GROUP BY source)
-  SELECT watched.* FROM watched JOIN told ON COALESCE(told.source, '') = COALESCE(watched.source, '')
-  WHERE {STILL_TOLD_OF})"""
-
-
 def scratch_name(project: str) -> str:
     """Of a table that is gone after the work."""
     return f"{project}.{tables.ML}.scratch_trainer_{uuid.uuid4().hex}"
-
-
-def examples_query(project: str, feature_set: str, source: str, which: str, made_of: str = "TRUE") -> str:
-    """The purchases of `source`, which has the columns of the view of training examples, that meet a condition on `e`,
-    with their features. `made_of`: a condition on `occurred_at` of features that were made anew."""
-    return _EXAMPLES.format(project=project, feature_set=feature_set, source=source, which=which, made_of=made_of)
 
 
 def _examples(

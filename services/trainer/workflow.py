@@ -20,6 +20,7 @@ from services.trainer.gate import Champion, Verdict, ask_champion, judge
 from services.trainer.learning_set import hazard_set, matured_set, unseen
 from services.trainer.maturity.known import Known
 from services.trainer.monitoring.reference import Arrivals, encode_reference, reference_days, reference_of
+from services.trainer.promotion.ladder import Ladder, LadderRefused
 from services.trainer.refit import refitted
 from services.trainer.segments import Columns, by_segment
 from services.trainer.stability import reasons_stability
@@ -32,6 +33,7 @@ from shared.model_artifact.manifest import (
     EXPLANATION_FILE,
     MODEL_FILE,
     REFERENCE_FILE,
+    ArtifactRefused,
     DataWindow,
     Manifest,
 )
@@ -166,6 +168,9 @@ def _promote(
         return True, ("this very model is in service already",)
     if not wanted:
         return False, ("not asked to promote", *verdict.reasons)
+    if verdict.promote and (why := _stays_out(registry, version)) is not None:
+        log.warning("promotion_refused", version=version, reasons=[why])
+        return False, (why, *verdict.reasons)
     if verdict.promote:
         try:
             registry.promote(version, PROMOTED_BY, expected=champion.version)
@@ -174,6 +179,19 @@ def _promote(
             return False, (str(conflict), *verdict.reasons)
     log.info("promotion_decided", version=version, promoted=verdict.promote, reasons=list(verdict.reasons))
     return verdict.promote, verdict.reasons
+
+
+def _stays_out(registry: ModelRegistry, version: str) -> str | None:
+    """Why a version isn't put in service by itself, though it is better: it was taken out, and training on the same
+    data gives it again. None: nothing is known against it."""
+    try:
+        Ladder(registry).check_return(version)
+        before = registry.pointer("previous")
+    except (LadderRefused, ArtifactRefused) as refused:
+        return f"{refused}; `promote` puts it in service all the same"
+    if before is not None and before.withdrawn and before.version == version:
+        return f"{version} was rolled back, and stays out; `promote` puts it in service all the same"
+    return None
 
 
 def _manifest(

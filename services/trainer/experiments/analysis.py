@@ -13,6 +13,7 @@ from services.trainer.experiments.evidence import Count
 from services.trainer.experiments.exposures import APPROVE, Exposures
 from services.trainer.experiments.guardrails import judge, ratio
 from services.trainer.experiments.limits import Limits
+from services.trainer.segments import UNKNOWN
 from shared.experiments import CHAMPION, Experiment, arm_of
 
 MIN_CALIBRATED = 50
@@ -31,10 +32,13 @@ def analyse(
     exposures: Exposures, experiment: Experiment, limits: Limits, economics: Economics, alpha: float
 ) -> Figures:
     """JSON values. `alpha`: of each always-valid interval, which may be read at any time; those called `fixed` hold
-    only where the end was set beforehand."""
+    only where the end was set beforehand. `several_models`: of arms that more than one model decided, since another
+    became champion meanwhile or the arm's own failed, how many each did: the arm's figures are of them all."""
     firsts = exposures.first_of_customers()
     counts, shares = ratio(firsts, experiment)
     names = [CHAMPION, *(arm.name for arm in experiment.arms)]
+    arms = {name: _arm(exposures.of(name), economics) for name in names}
+    by_model = {name: {model: n for model, n in arms[name]["models"].items() if model != UNKNOWN} for name in names}
     return {
         "experiment": experiment.name,
         "started_at": experiment.started_at,
@@ -47,7 +51,8 @@ def analyse(
             "evidence": evidence.of_ratio(counts, shares),
             **_stability(exposures, experiment),
         },
-        "arms": {name: _arm(exposures.of(name), economics) for name in names},
+        "arms": arms,
+        "several_models": {name: models for name, models in by_model.items() if len(models) > 1},
         "against_champion": {
             arm.name: _against(exposures, firsts, arm.name, economics, alpha) for arm in experiment.arms
         },

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from services.trainer.currencies import in_usd
 from services.trainer.experiments.evidence import Count
-from services.trainer.maturity.watching import watched_until
+from services.trainer.maturity.watching import heard_of, watched_until
 from services.trainer.spans import Span, outside
 from services.trainer.warehouse import Warehouse
 from shared.contracts.events import Verdict
@@ -202,7 +202,8 @@ def read_all(warehouse: Warehouse, since_us: int, until_us: int) -> Exposures:
     """The decisions made in [since, until), with what has matured by the latest of their purchases (in a replay of
     history that, not the wall clock, says what may be known), and by the latest outcome that its source has told: a
     default is told weeks before a good loan is, and where outcomes come once a night, those of a day would be defaults
-    alone until then. Erased customers are left out. Raises WarehouseUnavailable."""
+    alone until then. So would those of days that a source left out: nothing of them has matured. Erased customers are
+    left out. Raises WarehouseUnavailable."""
     bounds = {"project": warehouse.project, "since_us": since_us, "until_us": until_us}
     earliest_us = warehouse.rows(_EARLIEST.format(**bounds))["earliest"][0].as_py()
     columns: dict[str, Values] = {}
@@ -244,15 +245,18 @@ def _ordered(columns: Mapping[str, Values], watched_us: int = 0) -> Exposures:
     observed_us = numbers("observed_us")
     told = ~np.isnan(observed_us)
     observed = np.where(told, observed_us, 0.0).astype(np.int64)
-    known_us = watched_until(observed, told, texts("source"), watched_us)
+    source, lent = texts("source"), numbers("lent") == 1
+    known_us = watched_until(observed, told, source, watched_us)
     matured = mature_us <= np.minimum(occurred_us.max(initial=0.0), known_us)
+    day_us = np.where(matured, mature_us, 0.0).astype(np.int64)  # no plan, no end
+    matured &= heard_of(day_us, matured & lent, told, source)
     return Exposures(
         customer_id=texts("customer_id"),
         arm=texts("variant", CHAMPION),
         decision=texts("decision"),
         declined=numbers("declined") == 1,
         own=texts("own", ""),
-        lent=numbers("lent") == 1,
+        lent=lent,
         degraded=texts("degraded", "") != "",
         failed=np.isin(texts("degraded", "").astype(str), _NO_ANSWER),
         model_version=texts("model_version"),

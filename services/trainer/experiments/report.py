@@ -27,11 +27,16 @@ def page(found: Mapping[str, Any], courses: Mapping[str, Course]) -> str:
         f"Planned shares: p = {_shown(placed['p_value'])}; "
         f"{placed['customers_in_several_arms']} customers were in several arms."
     )
+    mixed = "".join(
+        f"<p class=broken>More than one model decided for {html.escape(arm)} ({_shown(models)}): its figures are of "
+        "them all.</p>"
+        for arm, models in found["several_models"].items()
+    )
     charts = [_chart(arm, points) for arm, points in courses.items()]
     return document(
         title,
         _STYLE,
-        f"<p>{said}</p><h2>Guardrails</h2>{_guardrails(found['guardrails'])}"
+        f"<p>{said}</p>{mixed}<h2>Guardrails</h2>{_guardrails(found['guardrails'])}"
         f"<h2>Arms</h2>{_arms(found['arms'])}<h2>Against the champion</h2>{_against(found['against_champion'])}"
         f"{''.join(drawn(charts))}",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.trainer.lifecycle.triggers import Seen
-from services.trainer.monitoring.look import Concern, Look, concerns
+from services.trainer.monitoring.look import Look
 from shared.feature_definitions.windows import MICROS_PER_DAY
 
 
@@ -16,5 +16,6 @@ def seen_of(look: Look, clock_us: int) -> Seen:
         clock_us=clock_us,
         drifted_from_us=None if drifted is None else drifted * MICROS_PER_DAY,
         lost_from_us=None if worst is None else worst.first_day * MICROS_PER_DAY,
-        poisoned=tuple(concerns(look).get(Concern.BROKEN_INPUT, ())),
+        poisoned=tuple(look.taints),
+        held=tuple(look.holds),
     )

@@ -15,7 +15,7 @@ from services.trainer.spans import Span
 from shared.feature_definitions.windows import MICROS_PER_DAY
 
 JUDGED_DAYS = 7
-"""Of what came in, a look judges so many when it calls it poisoned."""
+"""Of what came in, a look judges so many whole ones when it calls it poisoned."""
 
 MOST_CUT_OFF = 3
 """So many trainings in a row that never came to an end count as one in vain."""
@@ -67,10 +67,17 @@ class Seen:
     lost_from_us: int | None = None
     """Since when the champion does worse than it promised; None: it keeps its promise."""
     poisoned: tuple[str, ...] = ()
-    """Why what came in lately is not to be learnt from."""
+    """Why what came in lately is never to be learnt from."""
+    held: tuple[str, ...] = ()
+    """Why nothing is to be learnt now. What came in is sound: once this is over, it is learnt from."""
     blind: str | None = None
     """Why nothing can be said of drift, performance and data: then what was known before still holds, and nobody is let
     further on the ladder."""
+
+    @property
+    def sound(self) -> bool:
+        """Nothing speaks against learning, or against taking this for evidence."""
+        return not self.poisoned and not self.held
 
 
 class State(msgspec.Struct, frozen=True):
@@ -146,8 +153,9 @@ def noted(state: State, seen: Seen) -> State:
 
 
 def _with(spans: Sequence[Span], clock_us: int) -> tuple[Span, ...]:
-    """Those, and the days up to `clock_us` that were judged; it is later than all of them."""
-    since_us, until_us = clock_us - JUDGED_DAYS * MICROS_PER_DAY, clock_us + 1
+    """Those, and the days up to `clock_us` that were judged: whole ones, and what came in since. It is later than all
+    of them."""
+    since_us, until_us = (clock_us // MICROS_PER_DAY - JUDGED_DAYS) * MICROS_PER_DAY, clock_us + 1
     if spans and spans[-1][1] >= since_us:
         return (*spans[:-1], (min(spans[-1][0], since_us), until_us))
     return (*spans, (since_us, until_us))
@@ -163,8 +171,8 @@ def decide(state: State, seen: Seen, plan: Plan, climber: Climber | None = None)
     probation holds nobody up: what was learnt in a hurry after a change is to be followed by what knows more of it, and
     that is tried each `changed_days` until it has passed.
     """
-    if seen.poisoned:
-        return Decision(None, f"not learning from this: {'; '.join(seen.poisoned)}")
+    if not seen.sound:
+        return Decision(None, f"not learning from this: {'; '.join((*seen.poisoned, *seen.held))}")
     if state.tried_at_us is None and climber is not None:
         return Decision(None, f"{climber.version} is on the ladder ({climber.stage}), put there by a person")
     if state.tried_at_us is None:

@@ -108,7 +108,7 @@ class Watch:
         if state != before:
             self._memory.write(state)
         # What came in lately is evidence for or against the candidate too: bad input must not promote one.
-        advanced = self._hands.advance(state, not seen.poisoned and seen.blind is None)
+        advanced = self._hands.advance(state, seen.sound and seen.blind is None)
         self._guarded_at_us = clock_us
         decision = Decision(None, SWITCHED) if advanced.switched else decide(state, seen, self._plan, advanced.climber)
         log.info(

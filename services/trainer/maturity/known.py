@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.examples import Examples
-from services.trainer.maturity.watching import watched_until
+from services.trainer.maturity.watching import heard_of, watched_until
 from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.warehouse.views import DAYS_PER_INSTALMENT
 
@@ -83,7 +83,7 @@ class Known:
 
     @property
     def silent(self) -> NDArray[np.bool_]:
-        """The plan has run its course, and no outcome came: neither good nor bad either."""
+        """The plan has run its course, and no outcome came, or hardly any of its day: neither good nor bad either."""
         return self.mature & ~self.defaulted & ~self.repaid
 
     def settled(self) -> Examples:
@@ -103,7 +103,8 @@ def known_at(as_of_us: int, examples: Examples, outcomes: Outcomes) -> Known:
     """What was known then: outcomes observed later don't count, nor purchases made later (they are left out).
 
     Nobody is watched beyond the last outcome that was seen, of his source where that has told of more than a few:
-    where outcomes stop coming in, purchases stop growing older rather than turn out well.
+    where outcomes stop coming in, purchases stop growing older rather than turn out well. Of a day of which a source
+    has not told, nothing is known: neither of the loans without an outcome nor of those that defaulted before it.
     """
     made = examples.occurred_us <= as_of_us
     examples = examples.take(made)
@@ -111,20 +112,23 @@ def known_at(as_of_us: int, examples: Examples, outcomes: Outcomes) -> Known:
     seen = (observed != NONE_YET) & (observed <= as_of_us)
     last_us = int(observed[seen].max(initial=0))
     until_us: int | NDArray[np.int64] = last_us
+    source = np.full(len(examples), "") if outcomes.source is None else outcomes.source[made]
     if outcomes.source is not None:
-        until_us = watched_until(observed, seen, outcomes.source[made], last_us)
+        until_us = watched_until(observed, seen, source, last_us)
     periods = -((examples.occurred_us - examples.mature_us) // PERIOD_US)  # rounded up
     watched = np.clip((until_us - examples.occurred_us) // PERIOD_US, 0, periods)
+    mature = watched == periods
+    heard = ~mature | heard_of(examples.mature_us, mature, seen, source)
     # Where a producer doesn't say after how many days, then no later than it was seen.
     days = np.where(np.isnan(missed_days), (observed - examples.occurred_us) / MICROS_PER_DAY, missed_days)
     period = np.clip(np.ceil(np.where(seen, days, 0) / DAYS_PER_INSTALMENT).astype(np.int64), 1, periods)
     bad = seen & outcomes.defaulted[made]
-    missed_in = np.where(bad & (period <= watched), period, 0)
+    missed_in = np.where(bad & (period <= watched) & heard, period, 0)
     return Known(
         as_of_us=as_of_us,
         examples=replace(examples, label=(missed_in > 0).astype(np.int8)),
         periods=periods,
         watched=watched,
         missed_in=missed_in,
-        repaid=seen & ~bad & (watched == periods),
+        repaid=seen & ~bad & mature & heard,
     )

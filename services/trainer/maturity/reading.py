@@ -6,7 +6,8 @@ import numpy as np
 
 from services.trainer.examples import TrainingRefused
 from services.trainer.maturity.known import NONE_YET, Known, Outcomes, known_at
-from services.trainer.warehouse import Warehouse, examples_query
+from services.trainer.queries import examples_query
+from services.trainer.warehouse import Warehouse
 from shared.contracts.identity import from_epoch_micros
 from shared.policy.exploration import Propensity
 from shared.warehouse import views

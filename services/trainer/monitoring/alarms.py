@@ -22,7 +22,7 @@ stays compared with the reference: where ageing hurts the model, that moves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,6 +31,7 @@ from services.trainer.monitoring.distance import chance, jensen_shannon, populat
 from services.trainer.monitoring.reference import DAYS_PER_WEEK, Reference
 from services.trainer.monitoring.repeats import variance_factor
 from services.trainer.monitoring.tiles import Split, Tile, window
+from services.trainer.spans import Span, touched
 from shared.feature_definitions.declarations import FEATURES
 
 WEEK, MONTH = DAYS_PER_WEEK, 4 * DAYS_PER_WEEK
@@ -99,15 +100,28 @@ def number_of_tests(reference: Reference) -> int:
     return len(FLOORS) * (len(reference.features) + 1 + len(reference.segments) + groups)
 
 
-def judge(reference: Reference, tiles: Mapping[int, Tile], until_day: int, stream_began: int) -> list[Finding]:
-    """All findings of the whole days before `until_day`. `stream_began`: day of its first purchase."""
+def judge(
+    reference: Reference,
+    tiles: Mapping[int, Tile],
+    until_day: int,
+    stream_began: int,
+    without: Sequence[Span] = (),
+) -> list[Finding]:
+    """All findings of the whole days before `until_day`. `stream_began`: day of its first purchase.
+
+    `without`: times whose input was broken. The last day and the last week show it for as long as they hold any of it,
+    so that it is seen how it goes on; four weeks would for three weeks more, and what is sound now would have moved
+    against a week before that wasn't. So the days that these touch are left out of the four weeks, and no window is
+    compared with one before that holds any of them.
+    """
+    sound = {day: tile for day, tile in tiles.items() if not touched(day, without)}
     layout = reference.layout
     ages = not AGEING.isdisjoint(reference.features)
     p_needed = 1.0 / (DAYS_PER_FALSE_ALARM * number_of_tests(reference))
     found: list[Finding] = []
     for days, floor in FLOORS.items():
-        now = window(tiles, layout, until_day, days)
-        if now.rows < MIN_ROWS:
+        now = window(tiles if days <= WEEK else sound, layout, until_day, days)
+        if now.rows < MIN_ROWS or (days > WEEK and _left(until_day, days, without) < WEEK):
             continue
         to_reference = _Comparison("reference", reference.tile, now, days, floor, p_needed)
         first, last = layout.split(reference.tile.counts), layout.split(now.counts)
@@ -115,13 +129,19 @@ def judge(reference: Reference, tiles: Mapping[int, Tile], until_day: int, strea
         if not ages:
             found += to_reference.within(first, last)
         before = window(tiles, layout, until_day - days, days)
-        if days <= WEEK and before.rows >= MIN_ROWS and until_day - 2 * days >= stream_began + SETTLED_DAYS:
+        whole = _left(until_day - days, days, without) == days
+        if days <= WEEK and whole and before.rows >= MIN_ROWS and until_day - 2 * days >= stream_began + SETTLED_DAYS:
             to_before = _Comparison("before", before, now, days, floor, p_needed)
             earlier = layout.split(before.counts)
             found += to_before.ageing(earlier.features, last.features)
             if ages:
                 found += to_before.within(earlier, last)
     return found
+
+
+def _left(until_day: int, days: int, without: Sequence[Span]) -> int:
+    """How many days of a window none of these times touches."""
+    return sum(not touched(day, without) for day in range(until_day - days, until_day))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,14 @@ import structlog
 
 from services.trainer.examples import TrainingRefused
 from services.trainer.job import Answer, Job
+from services.trainer.lifecycle.memory import remembered
 from services.trainer.monitoring import metrics
 from services.trainer.monitoring.alarms import WEEK
 from services.trainer.monitoring.look import Concern, Look, concerns
 from services.trainer.monitoring.monitor import Monitor
 from services.trainer.monitoring.reference import Reference
 from services.trainer.rounds import told_to_stop, until_stopped
+from services.trainer.spans import Span
 from services.trainer.warehouse import WarehouseUnavailable
 from shared.contracts.identity import epoch_micros
 from shared.feature_definitions.windows import MICROS_PER_DAY
@@ -52,7 +55,8 @@ class Monitoring(Job):
         `in_detail`: with evidently's report, which reads the purchases again; None: where something drifted."""
         from services.trainer.monitoring.page import page  # plotly: other subcommands don't wait for it
 
-        monitor = Monitor(self._warehouse, self._propensity, self._settings.trainer.economics, self._step)
+        broken = remembered(self._registry).poisoned
+        monitor = Monitor(self._warehouse, self._propensity, self._settings.trainer.economics, self._step, broken)
         files = self._registry.load(self._current())
         reference = monitor.reference(files)
         look = monitor.look(files, reference, as_of_us)
@@ -62,21 +66,22 @@ class Monitoring(Job):
         for concern, reasons in found.items():
             log.warning("concern", concern=concern, version=look.model_version, reasons=reasons)
         drawn = Concern.DRIFT in found if in_detail is None else in_detail
-        detail = self._evidently(files, reference, look) if drawn else None
+        detail = self._evidently(files, reference, look, broken) if drawn else None
         name = f"monitor-{look.model_version}.html"
         page_at = self._report(name, page(look, reference, detail))
         self._step("reported")
         return look, page_at
 
-    def _evidently(self, files: ModelFiles, reference: Reference, look: Look) -> str | None:
-        """File name of evidently's report, in the folder of reports; None where there are too few purchases."""
+    def _evidently(self, files: ModelFiles, reference: Reference, look: Look, without: Sequence[Span]) -> str | None:
+        """File name of evidently's report, in the folder of reports; None where there are too few purchases.
+        `without`: none of these times in what it compares with."""
         from services.trainer.drift import drift_report
 
         names, feature_set = tuple(files.manifest.feature_names), files.manifest.feature_set_version
         until_us = look.until_day * MICROS_PER_DAY
         start, end = (epoch_micros(moment) for moment in reference.span)
-        spans = (start, end - 1), (until_us - WEEK * MICROS_PER_DAY, until_us - 1)
-        before, now = (self._warehouse.features_between(*span, names, feature_set) for span in spans)
+        before = self._warehouse.features_between(start, end - 1, names, feature_set, without)
+        now = self._warehouse.features_between(until_us - WEEK * MICROS_PER_DAY, until_us - 1, names, feature_set)
         try:
             report = drift_report(before, now, names, self._settings.trainer.seed)
         except TrainingRefused as few:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from services.trainer.monitoring.alarms import FEATURE, WEEK, Finding
 from services.trainer.monitoring.losses import Loss
 from services.trainer.monitoring.performance import Period
-from services.trainer.monitoring.soundness import Freshness, Quality, faults
+from services.trainer.monitoring.soundness import Freshness, Quality, holds, silences, taints
 
 
 class Concern(StrEnum):
@@ -17,7 +17,9 @@ class Concern(StrEnum):
     DRIFT = "drift"
     PERFORMANCE_LOSS = "performance loss"
     BROKEN_INPUT = "broken input"
-    """What comes in can't be trusted: look for its cause, and don't train on it."""
+    """What comes in can't be trusted, or is not all that there is: look for its cause, and don't train meanwhile."""
+    SILENT_SOURCE = "silent source"
+    """Of whose loans no outcomes come any more: look for its feed. Others are learnt from as ever."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,14 @@ class Look:
         return [loss for loss in self.losses if loss.alarm]
 
     @property
-    def faults(self) -> list[str]:
-        return faults(self.drift, self.freshness, self.quality)
+    def taints(self) -> list[str]:
+        """Why what came in within the week is never to be learnt from."""
+        return taints(self.drift, self.quality)
+
+    @property
+    def holds(self) -> list[str]:
+        """Why nothing is to be learnt while it lasts, from purchases that are sound."""
+        return holds(self.freshness, self.quality)
 
     def weekly(self) -> list[Finding]:
         """Of each feature the finding of a week: what is shown as its score."""
@@ -77,6 +85,7 @@ def concerns(look: Look) -> dict[Concern, list[str]]:
     found: dict[Concern, list[str]] = {
         Concern.DRIFT: [str(finding) for finding in look.drifted],
         Concern.PERFORMANCE_LOSS: [str(loss) for loss in look.lost],
-        Concern.BROKEN_INPUT: look.faults,
+        Concern.BROKEN_INPUT: [*look.taints, *look.holds],
+        Concern.SILENT_SOURCE: silences(look.quality),
     }
     return {concern: reasons for concern, reasons in found.items() if reasons}

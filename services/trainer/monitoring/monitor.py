@@ -5,7 +5,7 @@ Guarantee: however often it is repeated or interrupted, no purchase is counted t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import structlog
@@ -21,7 +21,7 @@ from services.trainer.monitoring.look import Look
 from services.trainer.monitoring.losses import WEEKS, Loss, Promise, losses, untested
 from services.trainer.monitoring.performance import MONDAY, PERIODS, periods
 from services.trainer.monitoring.purchases import Purchases
-from services.trainer.monitoring.reading import LentAndLacking, MonitorReads
+from services.trainer.monitoring.reading import MonitorReads
 from services.trainer.monitoring.recalibration import AS_SERVED, Recalibration, Recalibrations, recalibrated
 from services.trainer.monitoring.reference import (
     Reference,
@@ -30,9 +30,11 @@ from services.trainer.monitoring.reference import (
     reference_days,
     reference_of,
 )
+from services.trainer.monitoring.silence import Told
 from services.trainer.monitoring.soundness import Quality, freshness_of
 from services.trainer.monitoring.state import MonitorState
 from services.trainer.monitoring.tiles import Tile, tiles_by_day, window
+from services.trainer.spans import Span
 from services.trainer.warehouse import Warehouse, WarehouseUnavailable
 from shared.contracts.identity import from_epoch_micros
 from shared.feature_definitions.windows import MICROS_PER_DAY
@@ -54,14 +56,19 @@ READ_DAYS = 7
 
 
 class Monitor:
-    """`step` is told of each step done. Every method may raise WarehouseUnavailable, and TrainingRefused where there is
-    nothing to look at."""
+    """Every method may raise WarehouseUnavailable, and TrainingRefused where there is nothing to look at."""
 
     def __init__(
-        self, warehouse: Warehouse, propensity: Propensity, economics: Economics, step: Callable[[str], None]
+        self,
+        warehouse: Warehouse,
+        propensity: Propensity,
+        economics: Economics,
+        step: Callable[[str], None],
+        without: Sequence[Span] = (),
     ) -> None:
+        """`step` is told of each step done. `without`: times whose input was broken."""
         self._warehouse, self._reads = warehouse, MonitorReads(warehouse)
-        self._propensity, self._economics, self._step = propensity, economics, step
+        self._propensity, self._economics, self._step, self._without = propensity, economics, step, without
 
     def look(self, files: ModelFiles, reference: Reference, as_of_us: int | None = None) -> Look:
         """`reference`: of the model. `as_of_us`: the stream's own time; None: that of its last purchase."""
@@ -70,7 +77,7 @@ class Monitor:
         state = MonitorState(self._warehouse, version, reference)
         tiles, counted = self._tiles(state, files, reference, until_day)
         self._step("purchases counted")
-        drift = judge(reference, tiles, until_day, self._reads.began())
+        drift = judge(reference, tiles, until_day, self._reads.began(), self._without)
         state.keep_drift(drift, until_day, recounted=bool(counted))
         self._step("drift judged")
         since = until_day - PERFORMANCE_DAYS
@@ -91,7 +98,7 @@ class Monitor:
             periods=tuple(measured),
             losses=kept_or_lost(found.lent.of(version), version, Promise.of(files.manifest.metrics), until_day),
             freshness=freshness_of(week),
-            quality=self._quality(until_day, found),
+            quality=self._quality(until_day, found.told),
         )
 
     def reference(self, files: ModelFiles) -> Reference:
@@ -101,7 +108,7 @@ class Monitor:
         log.info("reference_made_anew", version=files.manifest.version)
         manifest = files.manifest
         names, days = tuple(manifest.feature_names), reference_days(manifest.data_window)
-        purchases = self._reads.arrivals(manifest.feature_set_version)(*days, names)
+        purchases = self._reads.arrivals(manifest.feature_set_version, self._without)(*days, names)
         if len(purchases) == 0:
             raise TrainingRefused(f"model {manifest.version} has no reference, and its purchases are gone")
         made = reference_of(purchases, names, _probability(files, purchases), days)
@@ -160,7 +167,7 @@ class Monitor:
         made = recalibrated(manifest.version, monday, said, outcomes.label, outcomes.weight)
         return made, first_us // MICROS_PER_DAY
 
-    def _quality(self, until_day: int, lent: LentAndLacking) -> Quality:
+    def _quality(self, until_day: int, told: Told) -> Quality:
         days = until_day - WEEK, until_day
         decided, recomputed, others = self._reads.recomputed(*days)
         return Quality(
@@ -168,8 +175,9 @@ class Monitor:
             dead_letters=self._reads.dead_letters(*days),
             recomputed=recomputed,
             mismatch_share=others / recomputed if recomputed else None,
-            outcomes_lacking=lent.lacking,
-            loans_over=lent.over,
+            outcomes_lacking=told.lacking,
+            loans_over=told.over,
+            silent=told.silent,
         )
 
 

@@ -173,7 +173,14 @@ def _soundness(look: Look) -> str:
         ("decided by a fallback", f"{fresh.degraded_share:.2%} {_counted(fresh.degraded.items())}"),
         ("dead letters", f"{quality.dead_share:.3%} of the decisions {_counted(quality.dead_letters.items())}"),
         ("vectors that a recomputation didn't confirm", mismatch),
-        ("loans that have run their course without an outcome", f"{quality.outcomes_lacking:,}"),
+        (
+            "loans that ran their course lately without an outcome",
+            f"{quality.outcomes_lacking:,} of {quality.loans_over:,}",
+        ),
+        (
+            "likewise, since their source told last",
+            _counted((each.source, each.loans) for each in quality.silent) or "0",
+        ),
     ]
     return _table(("", ""), [(False, list(line)) for line in lines])
 

@@ -15,8 +15,12 @@ from services.trainer.examples import TrainingRefused
 from services.trainer.monitoring.lent import Lent
 from services.trainer.monitoring.purchases import SEGMENTS, Purchases
 from services.trainer.monitoring.reference import MAX_ROWS, Arrivals
+from services.trainer.monitoring.silence import Told, told_of
+from services.trainer.queries import examples_query
 from services.trainer.segments import UNKNOWN
-from services.trainer.warehouse import Warehouse, decoded_features, examples_query, watched, weights_of
+from services.trainer.spans import Span, outside
+from services.trainer.told import heard, loans, with_or_without
+from services.trainer.warehouse import Warehouse, decoded_features, weights_of
 from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
 from shared.policy.exploration import Propensity
 from shared.warehouse import tables, views
@@ -24,9 +28,6 @@ from shared.warehouse import tables, views
 MAX_DAY_ROWS = 50_000
 """Of one day, drawn by a hash of the event: bounds memory (a week of them is half a gigabyte), and tells every change
 that matters."""
-
-LATE_DAYS = 7
-"""After the end of a loan, until an outcome that nobody has told is lacking: a source that tells weekly is sound."""
 
 MAX_OUTCOMES = 100_000
 """Of what a model never learnt from, drawn alike: some thousand defaults tell its slope to within a thirtieth."""
@@ -87,7 +88,7 @@ _BEGAN = (
 
 _LENT = f"""
 SELECT UNIX_MICROS(d.occurred_at) AS occurred_us, d.model_version, d.probability_of_default AS probability,
-  CAST(t.amount AS FLOAT64) AS amount, t.currency, e.defaulted,
+  CAST(t.amount AS FLOAT64) AS amount, t.currency, t.source, e.defaulted, e.told, e.told_us,
   IF(d.explored, d.policy_version, NULL) AS explored_under,
   UNIX_MICROS(TIMESTAMP_ADD(d.occurred_at, INTERVAL {views.plan_days("t")} DAY)) AS mature_us
 FROM (
@@ -97,14 +98,16 @@ FROM (
   {_FIRST}
 ) AS d
 JOIN (
-  SELECT event_id, amount, currency, installments_count, installments_frequency, kafka_partition, load_partition
+  SELECT event_id, source, amount, currency, installments_count, installments_frequency, kafka_partition,
+    load_partition
   FROM `{{project}}.{tables.TRANSACTIONS.id}`
   WHERE {_BETWEEN} AND misplaced IS NOT TRUE AND installments_count IS NOT NULL
   {_FIRST_PURCHASE}
 ) AS t ON {views.of_decision("t", "d")}
 LEFT JOIN (
-  SELECT event_id, defaulted FROM {{examples}}
-  WHERE mature_at <= TIMESTAMP_MICROS({{watched_us}}) AND observed
+  SELECT event_id, IF(heard, defaulted, NULL) AS defaulted, observed_at IS NOT NULL AS told,
+    UNIX_MICROS(told_last) AS told_us
+  FROM {{loans}}
 ) AS e ON e.event_id = d.event_id
 LEFT JOIN ({views.LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
 LEFT JOIN ({views.CANCELLED}) AS c ON c.event_id = d.event_id
@@ -139,12 +142,9 @@ LEFT JOIN (
 
 
 @dataclass(frozen=True)
-class LentAndLacking:
+class LentAndTold:
     lent: Lent
-    over: int
-    """Loans that ran their course a while ago (`LATE_DAYS`)."""
-    lacking: int
-    """Of these, how many are without an outcome."""
+    told: Told
 
 
 @dataclass(frozen=True)
@@ -181,11 +181,13 @@ class MonitorReads:
             _texts(columns["degraded"], absent=""),
         )
 
-    def arrivals(self, feature_set: str) -> Arrivals:
-        """What references are made of."""
+    def arrivals(self, feature_set: str, without: Sequence[Span] = ()) -> Arrivals:
+        """What references are made of. `without`: times whose purchases came in broken, and would make what is sound
+        look as if it had moved for as long as the model serves."""
 
         def read(first_day: int, end_day: int, names: tuple[str, ...]) -> Purchases:
-            return self.purchases(first_day, end_day, names, feature_set, MAX_ROWS // (end_day - first_day))
+            found = self.purchases(first_day, end_day, names, feature_set, MAX_ROWS // (end_day - first_day))
+            return found.take(outside(found.occurred_us, without))
 
         return read
 
@@ -201,12 +203,12 @@ class MonitorReads:
             raise TrainingRefused("the warehouse holds no purchase yet")
         return int(day)
 
-    def lent(self, first_day: int, end_day: int, as_of_us: int, propensity: Propensity) -> LentAndLacking:
+    def lent(self, first_day: int, end_day: int, as_of_us: int, propensity: Propensity) -> LentAndTold:
         """What models decided and was lent, with what has matured by then, as it was known then. `propensity`: as of
-        `matured_examples`. Left out is what has matured without an outcome."""
+        `matured_examples`. Left out is what has matured without an outcome that counts."""
         watched_us = self._warehouse.watched_until(as_of_us)
-        examples = self._examples(first_day * MICROS_PER_DAY, as_of_us)
-        found = self._between(_LENT, first_day, end_day, examples=examples, watched_us=watched_us)
+        known = loans(self._examples(first_day * MICROS_PER_DAY, as_of_us), watched_us)
+        found = self._between(_LENT, first_day, end_day, loans=known)
         columns = {name: found[name].to_pylist() for name in found.column_names}
         lent = Lent(
             np.array(columns["occurred_us"], np.int64),
@@ -220,8 +222,10 @@ class MonitorReads:
         mature_us, unknown = lent.mature_us, np.isnan(lent.defaulted)
         order = np.argsort(lent.occurred_us, kind="stable")
         kept = order[~(unknown & (mature_us <= watched_us))[order]]
-        over = mature_us <= as_of_us - LATE_DAYS * MICROS_PER_DAY
-        return LentAndLacking(lent.take(kept), int(over.sum()), int((over & unknown).sum()))
+        told = np.array(columns["told"], dtype=bool)  # None is none
+        return LentAndTold(
+            lent.take(kept), told_of(_texts(columns["source"]), mature_us, told, _numbers(columns["told_us"]), as_of_us)
+        )
 
     def outcomes(
         self,
@@ -234,11 +238,8 @@ class MonitorReads:
     ) -> Outcomes:
         """Of purchases in [first, end), what has matured by a moment, as it was known then."""
         since = f"occurred_at >= TIMESTAMP_MICROS({first_us:d})"
-        which = (
-            f"e.mature_at <= TIMESTAMP_MICROS({self._warehouse.watched_until(as_of_us):d}) "
-            f"AND e.occurred_at < TIMESTAMP_MICROS({end_us:d})"
-        )
-        source = self._examples(first_us, as_of_us)
+        which = f"e.occurred_at < TIMESTAMP_MICROS({end_us:d})"
+        source = heard(self._examples(first_us, as_of_us), self._warehouse.watched_until(as_of_us))
         query = examples_query(self._warehouse.project, feature_set, source, which, since)
         found = self._warehouse.rows(f"{query} {_SOME_OUTCOMES}")
         return Outcomes(
@@ -259,9 +260,9 @@ class MonitorReads:
         return int(row["decided"]), int(row["vectors"]), int(row["others"])  # the emulator counts in decimals
 
     def _examples(self, first_us: int, as_of_us: int) -> str:
-        """A query's source: purchases from `first_us` on, with outcomes as they were known at the other moment."""
-        seen = views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})")
-        return watched(views.examples_since(seen, first_us).replace("{project}", self._warehouse.project))
+        """A query: purchases from `first_us` on, with outcomes as they were known at the other moment, or without."""
+        seen = with_or_without(views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})"), first_us)
+        return views.examples_since(seen, first_us).replace("{project}", self._warehouse.project)
 
     def _between(self, sql: str, first_day: int, end_day: int, **values: object) -> Any:
         bounds = {"first_us": first_day * MICROS_PER_DAY, "end_us": end_day * MICROS_PER_DAY}

@@ -84,6 +84,7 @@ class Entry:
             reasons = [*(str(each) for each in found.verdicts), told(stricter)]
             candidacy = self.ladder.enter(version, found.champion, reasons, by, again=again, stricter=stricter)
         except (LadderRefused, PromotionConflict) as refused:
+            log.warning("not_entered", version=version, by=by, reason=str(refused))
             return Entered(found, why_not=str(refused))
         self.telling.moved(candidacy)
         return Entered(found, entered=True)

@@ -1,26 +1,28 @@
 """How much stricter than the champion a candidate is that passed the gates.
 
 Where the risk has risen a better model declines more: it passed since it earns more so. A guardrail that compared it
-with the champion alone would throw it out for being right. So both are asked about the customers of the last week, and
-what the candidate declines more of them is what was accepted; live, guardrails look for what goes beyond.
+with the champion alone would throw it out for being right. So both are asked about customers of the last week, and what
+the candidate declines more of them is what was accepted; live, guardrails look for what goes beyond.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
 from services.trainer.archive import Archive, NotKept
-from services.trainer.past import Past
-from services.trainer.rescore import rescored
+from services.trainer.export import run_onnx
+from services.trainer.promotion.customers import Asked, asked
 from services.trainer.warehouse import Warehouse
 from shared.contracts.events import Verdict
+from shared.deciding import matrix_of
 from shared.experiments import Stricter
 from shared.feature_definitions.windows import MICROS_PER_DAY
+from shared.model_artifact.files import ModelFiles
 from shared.model_artifact.registry import ModelRegistry
 from shared.policy import DEFAULT_POLICY, Policy, apply, load_policy
-from shared.policy.backtest import LoggedCase
 from shared.warehouse import tables, views
 
 log = structlog.get_logger()
@@ -61,38 +63,41 @@ def of_warehouse(warehouse: Warehouse, registry: ModelRegistry, as_of_us: int) -
         policy = _policy_of(warehouse, registry, since_us, until_us)
         if policy is None:
             return Stricter()
-        files = [registry.load(version) for version in (candidate, champion)]
-        sets = {each.manifest.feature_set_version for each in files}
-        logged = {name: list(Past(warehouse).cases(since_us, until_us, as_of_us, name)) for name in sets}
-        mine, other = (rescored(logged[each.manifest.feature_set_version], each) for each in files)
-        return compared(mine, other, policy)
+        mine, other = (registry.load(version) for version in (candidate, champion))
+        sets = sorted({each.manifest.feature_set_version for each in (mine, other)})
+        return compared(
+            pair
+            for some in asked(warehouse, since_us, until_us, sets)
+            for pair in zip(verdicts(some, mine, policy), verdicts(some, other, policy), strict=True)
+        )
 
     return stricter
 
 
-def compared(mine: Iterable[LoggedCase], other: Iterable[LoggedCase], policy: Policy) -> Stricter:
-    """By the first purchase of each customer for whom both have a probability."""
-    first = {case.transaction.customer_id: case for case in reversed(list(mine))}
-    both = [
-        (known, case)
-        for case in other
-        if (known := first.get(case.transaction.customer_id)) is not None
-        and known.transaction.event_id == case.transaction.event_id
+def verdicts(some: Sequence[Asked], files: ModelFiles, policy: Policy) -> list[Verdict]:
+    """What the policy would say of each, with the model's probability."""
+    names, features = files.manifest.feature_names, [each.features[files.manifest.feature_set_version] for each in some]
+    matrix = matrix_of([{name: known.get(name) for name in names} for known in features], names)
+    probabilities = files.manifest.calibration.apply(run_onnx(files.onnx, matrix))
+    return [
+        apply(policy, each.transaction, known, float(probability), None).decision
+        for each, known, probability in zip(some, features, probabilities, strict=True)
     ]
-    if not both:
+
+
+def compared(pairs: Iterable[tuple[Verdict, Verdict]]) -> Stricter:
+    """What the candidate and the champion would have decided of each customer."""
+    counts = Counter(pairs)
+    if not counts:
         return Stricter()
-    verdicts = [tuple(_verdict(case, policy) for case in pair) for pair in both]
 
     def more(is_so: Callable[[Verdict], bool]) -> float:
-        return max(0.0, sum(is_so(one) - is_so(another) for one, another in verdicts) / len(verdicts))
+        difference = sum(count * (is_so(one) - is_so(another)) for (one, another), count in counts.items())
+        return max(0.0, difference / counts.total())
 
     return Stricter(
         more(lambda verdict: verdict is Verdict.DECLINE), more(lambda verdict: verdict is not Verdict.APPROVE)
     )
-
-
-def _verdict(case: LoggedCase, policy: Policy) -> Verdict:
-    return apply(policy, case.transaction, case.features, case.probability, None).decision
 
 
 def _policy_of(warehouse: Warehouse, registry: ModelRegistry, since_us: int, until_us: int) -> Policy | None:

@@ -78,7 +78,7 @@ GROUP BY day ORDER BY day
 
 _OUTCOMES = f"""
 SELECT
-  o.event_id, o.defaulted, o.days_to_first_missed_payment, o.observed_at, t.occurred_at,
+  o.event_id, o.home, o.defaulted, o.days_to_first_missed_payment, o.observed_at, t.occurred_at,
   TIMESTAMP_DIFF(o.observed_at, t.occurred_at, DAY) AS days_after, t.event_id IS NOT NULL AS has_purchase
 FROM ({views.LATEST_OUTCOMES}) AS o
 LEFT JOIN (

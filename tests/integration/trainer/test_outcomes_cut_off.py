@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from services.trainer.examples import Examples
-from services.trainer.monitoring.reading import LATE_DAYS, MonitorReads
+from services.trainer.monitoring.reading import MonitorReads
+from services.trainer.monitoring.silence import LATE_DAYS
+from services.trainer.monitoring.soundness import MOST_LACKING, SOME_LACKING
 from services.trainer.warehouse import Warehouse
 from shared.contracts.identity import from_epoch_micros
 from shared.feature_definitions import FEATURE_SET_VERSION
@@ -82,8 +84,11 @@ def test_the_monitor_counts_no_default_that_ran_its_course_unwatched(cut_off: Cu
     assert known.defaulted.mean() == pytest.approx(expected, rel=0.1), "as many as there are, not those alone"
     late_us = cut_off.as_of_us - LATE_DAYS * MICROS_PER_DAY
     unwatched = (cut_off.seen.mature_us > cut_off.cut_us) & (cut_off.seen.mature_us <= late_us)
-    assert found.lacking == pytest.approx(unwatched.sum(), rel=0.2)
-    assert found.over > found.lacking > 0.02 * found.over
+    unwatched &= (cut_off.seen.label == 0) | (cut_off.seen.occurred_us + SHOWS_AFTER_DAYS * MICROS_PER_DAY > late_us)
+    [silence] = found.told.silent
+    assert (silence.source, found.told.lacking) == ("simtom", 0), "it is told of as silent, and lacks nothing before"
+    assert silence.loans == pytest.approx(unwatched.sum(), rel=0.2)
+    assert found.told.over > 0
 
 
 def test_as_of_a_moment_only_what_had_come_to_light_by_then_is_known(cut_off: CutOff) -> None:
@@ -136,7 +141,7 @@ def test_what_was_called_off_lacks_no_outcome(cut_off: CutOff) -> None:
     reads = MonitorReads(Warehouse(cut_off.settings))
     before = reads.lent(first, until, cut_off.as_of_us, none_by_chance)
     number = np.arange(len(cut_off.examples))
-    decided = cut_off.examples.take((number % DECLINED != 0) & (number % LOADED != 0))
+    decided = cut_off.examples.take((number % DECLINED != 0) & (number % LOADED != 0) & (cut_off.examples.label == 0))
     lacking = decided.take(
         np.flatnonzero(
             (decided.mature_us > cut_off.cut_us) & (decided.mature_us <= cut_off.as_of_us - LATE_DAYS * MICROS_PER_DAY)
@@ -159,7 +164,8 @@ def test_what_was_called_off_lacks_no_outcome(cut_off: CutOff) -> None:
     write(cut_off.settings, {tables.DECISION_UPDATES: updates})
     found = reads.lent(first, until, cut_off.as_of_us, none_by_chance)
     assert len(updates) == 20
-    assert (before.over - found.over, before.lacking - found.lacking) == (20, 20)
+    untold = [each.told.lacking + sum(source.loans for source in each.told.silent) for each in (before, found)]
+    assert untold[0] - untold[1] == 20
 
 
 def test_a_source_that_went_silent_beside_others_is_not_learnt_by_its_defaults(cut_off: CutOff) -> None:
@@ -192,3 +198,41 @@ def test_a_source_that_went_silent_beside_others_is_not_learnt_by_its_defaults(c
     lent = MonitorReads(Warehouse(cut_off.settings)).lent(first, until, cut_off.as_of_us, none_by_chance).lent.matured
     lent = lent.take(np.flatnonzero(lent.model_version == "silent"))
     assert lent.defaulted.mean() == pytest.approx(cut_off.seen.label[asked].mean(), rel=0.1)
+
+
+def test_of_days_that_a_source_left_out_no_loan_is_learnt_from_and_it_is_said(cut_off: CutOff) -> None:
+    """What it told in three days is lost; before and after that it has told of everything. Of the loans that ran their
+    course then only the defaults are known, and they would be learnt as if nobody had repaid."""
+    gap_us = cut_off.cut_us - 3 * MICROS_PER_DAY, cut_off.cut_us
+    copied = cut_off.examples
+    copied = replace(copied, event_id=np.array([f"gap-{each}" for each in copied.event_id], object))
+    shows_us = np.where(copied.label == 1, copied.occurred_us + SHOWS_AFTER_DAYS * MICROS_PER_DAY, copied.mature_us)
+    rows = rows_of(copied, [0.05] * len(copied), first=6 * 10**6, model_version="gap")
+    rows[tables.TRANSACTIONS] = [row | {"source": "gap"} for row in rows[tables.TRANSACTIONS]]
+    rows[tables.OUTCOMES] = [
+        row | {"observed_at": from_epoch_micros(int(at))}
+        for row, at in zip(rows[tables.OUTCOMES], shows_us, strict=True)
+        if at <= cut_off.as_of_us and not gap_us[0] <= at < gap_us[1]
+    ]
+    write(cut_off.settings, rows)
+
+    number = np.arange(len(copied))
+    lent = copied.take((number % DECLINED != 0) | (number % LOADED == 0))
+    whole_days = [-(-gap_us[0] // MICROS_PER_DAY), gap_us[1] // MICROS_PER_DAY]
+    warehouse = Warehouse(cut_off.settings)
+    found = warehouse.matured_examples(cut_off.as_of_us, FEATURE_SET_VERSION, none_by_chance)
+    learnt = found.take(np.array([each.startswith("gap-") for each in found.event_id]))
+    ended = learnt.mature_us // MICROS_PER_DAY
+    assert not ((ended >= whole_days[0]) & (ended < whole_days[1])).any()
+    assert (ended > whole_days[1]).any() and (ended < whole_days[0]).any(), "days that it told of count"
+    matured = lent.mature_us <= cut_off.as_of_us
+    assert learnt.label.mean() == pytest.approx(lent.label[matured].mean(), rel=0.1)
+
+    reads, as_of_us = MonitorReads(warehouse), cut_off.as_of_us
+    first, until = (int(us) // MICROS_PER_DAY for us in (copied.occurred_us.min(), as_of_us))
+    monitored = reads.lent(first, until, as_of_us, none_by_chance)
+    theirs = monitored.lent.matured.of("gap")
+    assert theirs.defaulted.mean() == pytest.approx(lent.label[matured].mean(), rel=0.15)
+    assert MOST_LACKING * monitored.told.over < monitored.told.lacking <= monitored.told.over
+    assert monitored.told.lacking >= SOME_LACKING
+    assert "gap" not in {each.source for each in monitored.told.silent}

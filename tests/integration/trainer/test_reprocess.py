@@ -218,12 +218,12 @@ def test_a_correction_that_came_later_changes_no_backtest_of_an_earlier_moment(r
     end_us = max(purchase.accepted.occurred_us for purchase in reprocessed.history.purchases)
     as_of_us = end_us - 14 * MICROS_PER_DAY
 
-    def known() -> list[bool]:
+    def known() -> dict[str, bool]:
         cases = [case for case, _ in past.cases(0, end_us + 1, as_of_us, FEATURE_SET_VERSION)]
-        return [case.defaulted for case in cases if case.defaulted is not None]
+        return {case.transaction.event_id: case.defaulted for case in cases if case.defaulted is not None}
 
     before = known()
-    assert 0 < sum(before) < len(before)
+    assert 0 < sum(before.values()) < len(before)
     corrected = [
         {
             "event_id": logged.outcome.event_id, "customer_id": logged.outcome.customer_id,

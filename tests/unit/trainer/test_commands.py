@@ -13,13 +13,16 @@ from services.trainer import switch
 from services.trainer.cli import parse
 from services.trainer.commands import STEPS, Trainer
 from services.trainer.examples import Examples, TooFewExamples, TrainingRefused
+from services.trainer.experiments import exposures
+from services.trainer.experiments.exposures import Exposures
 from services.trainer.monitoring import purchases
 from services.trainer.monitoring.reference import decode_reference
 from services.trainer.segments import GROUPS, SEGMENTS
 from services.trainer.settings import TrainerSection, TrainerSettings
+from services.trainer.spans import outside
 from services.trainer.warehouse import Evaluation, Warehouse, WarehouseUnavailable
 from shared.contracts.identity import epoch_micros
-from shared.experiments import Candidacy, Stage, Step, Trials
+from shared.experiments import Candidacy, Experiment, Stage, Step, Trials
 from shared.feature_definitions import FEATURE_SET_VERSION
 from shared.model_artifact.manifest import ArtifactRefused
 from shared.model_artifact.registry import ModelRegistry, PromotionConflict
@@ -28,6 +31,7 @@ from shared.policy.exploration import Propensity
 from shared.settings import ModelRegistrySettings
 from tests.research.simulated import simulated_history
 from tests.unit.scorer.parts import register
+from tests.unit.trainer.experiments.traffic import traffic
 from tests.unit.trainer.synthetic import kept_features
 
 
@@ -134,6 +138,18 @@ def test_a_model_carries_the_reference_of_its_own_inputs_and_the_same_purchases_
     assert trainer.train(parse(["train", "--no-promote"]))["version"] == version
 
 
+def test_days_of_bad_input_are_not_what_the_next_ones_are_compared_with(
+    trainer: Trainer, warehouse: WarehouseInMemory, registry: ModelRegistry, examples: Examples
+) -> None:
+    asked = parse(["train"])
+    whole = decode_reference(registry.load(trainer.train(asked)["version"]).reference or b"")
+    last_us = int(examples.occurred_us.max()) - 30 * 86_400_000_000
+    asked.without = ((last_us, last_us + 5 * 86_400_000_000),)
+    sound = decode_reference(registry.load(trainer.train(asked)["version"]).reference or b"")
+    left_out = int((~outside(examples.occurred_us, asked.without)).sum())
+    assert (sound.rows, left_out > 0) == (whole.rows - left_out, True)
+
+
 def test_the_families_to_train_are_a_setting(
     tmp_path: Path, warehouse: WarehouseInMemory, registry: ModelRegistry
 ) -> None:
@@ -157,6 +173,34 @@ def test_without_an_experiment_there_is_nothing_to_guard_or_to_analyse(trainer: 
         trainer.analyse_experiment(parse(["analyse-experiment"]))
     with pytest.raises(TrainingRefused, match="no experiment spring"):
         trainer.analyse_experiment(parse(["analyse-experiment", "spring"]))
+
+
+def test_the_experiment_that_runs_is_read_from_the_champion_on_also_by_its_name(
+    trainer: Trainer, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the guard reads it: what the arm's champion of before decided says nothing of this one."""
+    asked: list[int] = []
+
+    def read(_: object, experiment: Experiment, since_us: int, until_us: int) -> Exposures:
+        asked.append(since_us)
+        return traffic(experiment, 200, 1)
+
+    monkeypatch.setattr(exposures, "read", read)
+    before, champion, arm = (register(registry, intercept=intercept) for intercept in (-3.0, -2.0, -1.0))
+    registry.promote(before, "a test")
+    switch.experiment(registry, parse(["experiment", "trial", "--arm", f"canary=0.1:{arm}"]))
+    registry.promote(champion, "a test")
+    pointer = registry.pointer("current")
+    assert pointer is not None
+    for name in ([], ["trial"]):
+        trainer.analyse_experiment(parse(["analyse-experiment", *name]))
+    settled_us = int(trainer._settings.trainer.guard.settle_seconds * 1_000_000)
+    assert asked == [epoch_micros(pointer.promoted_at) + settled_us] * 2
+    running = registry.trials().experiment
+    assert running is not None
+    switch.experiment(registry, parse(["experiment", "--stop"]))
+    trainer.analyse_experiment(parse(["analyse-experiment", "trial"]))
+    assert asked[-1] == epoch_micros(running.started_at) + settled_us, "of one that has ended all is read"
 
 
 def test_an_evaluation_after_training_is_of_what_matured_since(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from services.trainer.past import Seen
-from services.trainer.reprocess import Reprocessed, Wanted, reprocess
+from services.trainer.reprocess import UNDECIDED, Reprocessed, Wanted, reprocess
 from shared.contracts.events import Outcome
 from shared.feature_definitions.replay import Features, LoggedOutcome, LoggedPurchase, replay
 from tests import factories
@@ -57,6 +57,15 @@ def test_a_purchase_decided_before_the_customers_last_one_was_counted_is_left_ou
     log = Log(bought(0), bought(1, "cust_000002"), bought(2, seen=0), bought(3, seen=1))
     assert run(log) == Reprocessed(written=3, present=0, inexact=1)
     assert log.rows.keys() == {"event-0", "event-1", "event-2"}
+
+
+def test_a_purchase_that_was_never_decided_counts_in_its_customers_state_and_gets_no_features() -> None:
+    """Another customer's came under its event id first. The state that decided since has it."""
+    undecided = LoggedPurchase(1, factories.accepted(1), outcomes_seen=UNDECIDED)
+    log = Log(bought(0), undecided, bought(2))
+    assert run(log) == Reprocessed(written=2)
+    assert log.rows.keys() == {"event-0", "event-2"}
+    assert log.rows["event-2"]["purchases_24h"] == 2
 
 
 def test_what_lies_before_the_range_is_counted_but_not_written() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from services.trainer.candidates import candidates_of
 from services.trainer.evaluate import Economics
@@ -21,11 +22,12 @@ from services.trainer.families.neural_network import NeuralNetwork
 from services.trainer.families.xgboost_trees import XGBoostTrees
 from services.trainer.gate import Champion, ask_champion, judge
 from services.trainer.learning_set import ENOUGH_DEFAULTS, learnt_until_us, matured_set, unseen
+from services.trainer.promotion.ladder import Ladder
 from services.trainer.refit import refitted
 from services.trainer.split import temporal_split
 from services.trainer.train import learn
 from services.trainer.workflow import Outcome, Plan, evaluate_version, train_and_register
-from shared.experiments import Trials
+from shared.experiments import Stage, Trials
 from shared.feature_definitions import MODEL_FEATURES
 from shared.model_artifact.explanation import LinearExplanation
 from shared.model_artifact.manifest import check_golden, golden_matrix
@@ -113,6 +115,32 @@ def test_a_better_model_takes_over_and_can_be_taken_back(registry: ModelRegistry
     assert (poor.promoted, good.promoted) == (True, True)
     assert registry.current() == good.manifest.version
     assert registry.rollback("test") == poor.manifest.version
+
+
+def test_a_model_that_was_rolled_back_is_not_put_in_service_again_by_the_same_training(registry: ModelRegistry) -> None:
+    poor, good = train(registry, candidates=[Shuffled()]), train(registry)
+    registry.rollback("operator", expected=good.manifest.version)
+    with capture_logs() as lines:
+        again = train(registry)
+    assert (again.manifest.version, again.promoted) == (good.manifest.version, False)
+    assert registry.current() == poor.manifest.version
+    assert "was rolled back, and stays out" in again.reasons[0]
+    assert [line["version"] for line in lines if line["event"] == "promotion_refused"] == [good.manifest.version]
+    registry.promote(good.manifest.version, "operator")
+    assert registry.current() == good.manifest.version, "a person's hand is the way round it"
+
+
+@pytest.mark.parametrize(("stage", "stays_out"), [(Stage.WITHDRAWN, True), (Stage.OUTDATED, False)])
+def test_a_candidate_that_failed_on_the_ladder_does_not_come_in_beside_it(
+    registry: ModelRegistry, stage: Stage, stays_out: bool
+) -> None:
+    poor, good = train(registry, candidates=[Shuffled()]), train(registry, promote=False)
+    ladder = Ladder(registry)
+    entered = ladder.enter(good.manifest.version, poor.manifest.version, ["all gates passed"], "a test")
+    ladder.end(entered, stage, ["more declines"])
+    again = train(registry)
+    assert again.promoted is not stays_out
+    assert ("more declines" in again.reasons[0]) is stays_out
 
 
 def test_without_being_asked_nothing_is_promoted(registry: ModelRegistry) -> None:

@@ -46,6 +46,19 @@ def test_an_arms_figures_are_those_of_its_decisions() -> None:
     assert sum(each["decisions"] for each in arm["approved_by"]["age bracket"].values()) == len(mine)
 
 
+def test_an_arm_that_two_models_decided_is_named_with_how_many_each_did() -> None:
+    """Another champion came meanwhile. What no model decided is of none."""
+    assert FOUND["several_models"] == {}
+    theirs = np.flatnonzero(EXPOSURES.arm == "champion")
+    model = EXPOSURES.model_version.copy()
+    model[theirs[:100]], model[theirs[100:103]] = "e" * 16, "unknown"
+    found = analyse(replace(EXPOSURES, model_version=model), EXPERIMENT, LIMITS, Economics(), LIMITS.alpha)
+    assert found["several_models"] == {"champion": {"c" * 16: len(theirs) - 103, "e" * 16: 100}}
+    text = page(found, {})
+    assert "More than one model decided for champion" in text
+    assert "More than one model" not in page(FOUND, {})
+
+
 def test_profit_is_that_of_purchases_old_enough_whatever_was_decided() -> None:
     """Else the latest weeks would be those of what was turned away, which is known to earn nothing at once."""
     half = len(EXPOSURES) // 2

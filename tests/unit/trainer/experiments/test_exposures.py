@@ -44,6 +44,27 @@ def test_where_outcomes_come_once_a_night_nothing_matures_before_the_last_of_the
         assert (~np.isnan(found.defaulted)).tolist() == matured
 
 
+def test_of_a_day_that_a_source_left_out_nothing_has_matured_whatever_was_decided() -> None:
+    """Ten loans a day, of which the first defaults and is told of early; every fifth purchase was turned away."""
+    n = 200
+    bought, place = np.arange(n) // 10, np.arange(n) % 10
+    lent, bad = place % 5 != 4, place == 0
+    told = bad | (bought != 7)
+    columns: dict[str, list[Any]] = {name: [values[0]] * n for name, values in OTHERS.items()} | {
+        "event_id": [f"e{i:04}" for i in range(n)],
+        "customer_id": [f"c{i}" for i in range(n)],
+        "decided_us": list(range(n)),
+        "occurred_us": (bought * DAY).tolist(),
+        "plan_days": [0] * n,
+        "lent": lent.tolist(),
+        "defaulted": [float(bad[i]) if told[i] else None for i in range(n)],
+        "observed_us": [int(bought[i]) * DAY if told[i] else None for i in range(n)],
+    }
+    found = _ordered(columns, 100 * DAY)
+    assert set(found.occurred_us[~found.matured] // DAY) == {7}
+    assert np.nanmean(found.defaulted) == 0.1
+
+
 def test_of_a_source_that_went_silent_nothing_matures_though_others_go_on_telling() -> None:
     """Half of them are told by a source that stopped on day 60, when it had told some defaults of later loans."""
     n = 640

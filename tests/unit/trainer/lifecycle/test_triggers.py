@@ -112,12 +112,25 @@ def test_a_look_that_saw_nothing_changes_nothing_that_is_known() -> None:
 def test_times_of_bad_input_are_remembered_and_those_that_touch_are_one() -> None:
     state = State()
     for day in (10, 11, 12, 30):
-        state = noted(state, at(day, poisoned=("dead letters",)))
+        state = noted(state, at(day, poisoned=("a field is missing",)))
     assert noted(state, at(31)).poisoned == ((3 * DAY, 12 * DAY + 1), (23 * DAY, 30 * DAY + 1))
 
 
+def test_what_is_remembered_begins_with_the_first_day_that_was_judged() -> None:
+    """A look judges whole days. Those bought in the early hours of the first of them came in as broken as the rest."""
+    state = noted(State(), at(10.9, poisoned=("a field is missing",)))
+    assert state.poisoned == ((3 * DAY, int(10.9 * DAY) + 1),)
+
+
 def test_poisoned_data_starts_nothing_whatever_else_is_found() -> None:
-    assert run(40, {0: {**DRIFT, **LOSS, "poisoned": ("dead letters: 30%",)}}) == []
+    assert run(40, {0: {**DRIFT, **LOSS, "poisoned": ("a field is missing",)}}) == []
+
+
+def test_what_only_holds_trainings_up_is_forgotten_when_it_is_over() -> None:
+    """Purchases that were accepted are sound, however many others weren't, and whoever tells no outcomes."""
+    held: dict[str, object] = {"held": ("dead letters: 30%",)}
+    assert run(10, {0: held, 5: {}}) == [(5, Trigger.FIRST)]
+    assert noted(State(), at(10, **held)).poisoned == ()
 
 
 def test_a_candidate_that_climbs_is_replaced_by_the_schedule_and_by_no_change_before_it() -> None:

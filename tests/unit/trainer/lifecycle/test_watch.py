@@ -118,6 +118,13 @@ def test_poisoned_data_promotes_and_trains_nobody() -> None:
     assert "30% dead letters" in tick.why
 
 
+def test_while_outcomes_are_lacking_nobody_is_promoted_or_trained_and_nothing_is_remembered() -> None:
+    world = World(found={"held": ("of 900 loans 40 have no outcome",)})
+    tick = world.watch().tick()
+    assert world.did == ["look", "step out"]
+    assert "40 have no outcome" in tick.why
+
+
 def test_nobody_is_trained_while_a_candidate_decides_for_customers() -> None:
     world = World(state=State(tried_at_us=0), day=40, climber=Climber("abc", "canary"))
     tick = world.watch().tick()

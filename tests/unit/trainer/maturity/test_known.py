@@ -96,6 +96,30 @@ def test_of_a_source_that_went_silent_nobody_grows_older_though_others_go_on_tel
     assert by_one_clock.counts()["silent"] > 0
 
 
+def test_of_days_that_a_source_left_out_nothing_is_known_neither_good_nor_bad() -> None:
+    """What was told in three days is lost. Of the loans that ran their course then the defaults were known before."""
+    everything = world(8000, 100, seed=1)
+    lost = (everything.outcomes.observed_us >= day(70)) & (everything.outcomes.observed_us < day(73))
+    gap = replace(everything.outcomes, observed_us=np.where(lost, NONE_YET, everything.outcomes.observed_us))
+    ended = (everything.examples.mature_us >= day(70)) & (everything.examples.mature_us < day(73))
+    assert everything.examples.label[ended & ~lost].mean() > 0.9, "what is told of them is nearly all bad"
+    late = known_at(day(150), everything.examples, gap)
+    assert not np.isin(late.settled().event_id, everything.examples.event_id[ended]).any()
+    assert late.take(ended).counts()["silent"] == ended.sum()
+    whole_days = known_at(day(150), everything.examples, everything.outcomes)
+    others = whole_days.take(~ended).settled()
+    assert abs(late.settled().label.mean() - others.label.mean()) < 0.005
+    assert len(late.settled()) > 0.9 * len(others), "and the days whose loans lost their defaults in the gap"
+
+
+def test_an_outcome_that_got_lost_takes_no_other_loan_with_it() -> None:
+    everything = world(2000, 100, seed=1)
+    lost = np.arange(2000) == 1000
+    one = replace(everything.outcomes, observed_us=np.where(lost, NONE_YET, everything.outcomes.observed_us))
+    before, after = (known_at(day(250), everything.examples, each) for each in (everything.outcomes, one))
+    assert len(after.settled()) == len(before.settled()) - 1
+
+
 def test_a_source_that_has_told_of_few_is_held_against_the_clock_of_all() -> None:
     everything = world(2000, 100, seed=1)
     source = np.array(["one of many" if number else "alone" for number in range(2000)], object)

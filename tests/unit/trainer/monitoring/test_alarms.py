@@ -5,6 +5,7 @@ The long runs (a year of thousands a day) are `slow`; what stands here keeps the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -24,6 +25,8 @@ from services.trainer.monitoring.alarms import (
 from services.trainer.monitoring.purchases import Purchases
 from services.trainer.monitoring.reference import Reference, reference_of
 from services.trainer.monitoring.tiles import Tile, tile_of, tiles_by_day
+from services.trainer.spans import Span
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from tests.research.simulated import simulated_history
 from tests.unit.trainer.monitoring.streams import FIRST, NAMES, days, watched
 
@@ -150,6 +153,52 @@ def test_a_field_that_is_no_longer_sent_is_alarmed_and_its_share_said(
     alarms = {each.name: each for each in judge(reference, gone, FIRST + 28, FIRST) if each.alarm and each.days == 7}
     assert set(alarms) == {"credit_score_rank"}
     assert (alarms["credit_score_rank"].missing_before, alarms["credit_score_rank"].missing) == (0.0, 1.0)
+
+
+def test_days_whose_input_was_broken_are_no_drift_of_the_weeks_that_follow(
+    fortnight: tuple[Reference, dict[int, Tile]],
+) -> None:
+    """A field is missing in the second week after the reference's; now there are two sound ones behind it."""
+    reference, _ = fortnight
+    place, broken = NAMES.index("credit_score_rank"), range(FIRST + 14, FIRST + 21)
+    tiles = {}
+    for day, purchases, said, _ in days(150, 42, seed=5):
+        features = purchases.features.copy()
+        features[:, place] = np.nan if day in broken else features[:, place]
+        tiles[day] = tile_of(reference.layout, replace(purchases, features=features), said)
+    span = (broken[0] * MICROS_PER_DAY, (broken[-1] + 1) * MICROS_PER_DAY)
+
+    def alarmed(until: int, without: Sequence[Span] = ()) -> set[int]:
+        found = judge(reference, tiles, until, FIRST, without)
+        return {each.days for each in found if each.alarm and each.name == "credit_score_rank"}
+
+    assert alarmed(FIRST + 35) == {MONTH}
+    assert alarmed(FIRST + 35, [span]) == set()
+    assert 7 in alarmed(FIRST + 21, [span]), "how it goes on is still seen"
+    four_weeks = {each.rows for each in judge(reference, tiles, FIRST + 35, FIRST, [span]) if each.days == MONTH}
+    assert sum(tiles[day].rows for day in range(FIRST + 7, FIRST + 35) if day not in broken) in four_weeks
+
+
+def test_no_week_has_moved_against_one_before_whose_input_was_broken() -> None:
+    name = "purchases_30d"
+    stream = [(day, each) for day, each, _, _ in days(300, 40, seed=6)]
+    until = FIRST + 40
+
+    def read(each: Purchases, shift: float) -> Purchases:
+        drawn = np.random.default_rng(each.occurred_us[0]).normal(shift, 1, (len(each), 1))
+        return replace(each, features=drawn.astype(np.float32))
+
+    first = read(stream[0][1], 0.0)
+    reference = reference_of(first, (name,), np.full(len(first), 0.05), (FIRST, FIRST + 1))
+    tiles = {
+        day: tile_of(reference.layout, read(each, 2.0 if day < until - 7 else 0.0), np.full(len(each), 0.05))
+        for day, each in stream[19:]
+    }
+    settled = until - 14 - SETTLED_DAYS
+    assert any(each.alarm for each in judge(reference, tiles, until, settled) if each.name == name)
+    without = [((until - 14) * MICROS_PER_DAY, (until - 8) * MICROS_PER_DAY + 1)]
+    found = judge(reference, tiles, until, settled, without)
+    assert {each.days for each in found if each.name == name} == {1}, "the day before yesterday was sound"
 
 
 def test_what_ages_by_itself_is_compared_with_the_week_before_once_the_stream_has_settled() -> None:

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.trainer.evaluate import Economics
+from services.trainer.lifecycle.reading import seen_of
 from services.trainer.monitoring import metrics
 from services.trainer.monitoring.alarms import judge
 from services.trainer.monitoring.command import summary
@@ -18,7 +19,9 @@ from services.trainer.monitoring.losses import Loss
 from services.trainer.monitoring.page import page
 from services.trainer.monitoring.performance import periods
 from services.trainer.monitoring.reference import Reference
-from services.trainer.monitoring.soundness import MOST_DEAD, MOST_DEGRADED, Freshness, Quality
+from services.trainer.monitoring.silence import Silence
+from services.trainer.monitoring.soundness import MOST_DEAD, MOST_DEGRADED, SOME_LACKING, Freshness, Quality
+from shared.feature_definitions.windows import MICROS_PER_DAY
 from tests.unit.trainer.monitoring.streams import FIRST, watched
 from tests.unit.trainer.monitoring.test_performance import lent
 
@@ -90,12 +93,43 @@ def test_a_week_of_fallbacks_amounts_to_broken_input(look: Look) -> None:
     assert concerns(replace(look, freshness=no_model)) == {}
 
 
-def test_a_field_that_goes_missing_amounts_to_drift_and_to_broken_input(look: Look) -> None:
+def missing(look: Look) -> Look:
     gone = [
         replace(each, score=2.0, p_value=0.0, missing=0.9) if each.name == "income_rank" else each
         for each in look.drift
     ]
-    found = concerns(replace(look, drift=tuple(gone)))
+    return replace(look, drift=tuple(gone))
+
+
+def test_only_what_makes_purchases_other_than_they_are_is_never_learnt_from(look: Look) -> None:
+    """All else is over once it is over: the purchases that were accepted are sound."""
+    quality = look.quality
+    for held in (
+        replace(look, quality=replace(quality, dead_letters={"type": 500})),
+        replace(look, freshness=replace(look.freshness, degraded={"rebuilding": 500})),
+        replace(look, quality=replace(quality, loans_over=1000, outcomes_lacking=50)),
+    ):
+        seen = seen_of(held, 0)
+        assert (len(seen.held), seen.poisoned, seen.sound) == (1, (), False)
+        assert list(seen.held) == concerns(held)[Concern.BROKEN_INPUT]
+    for tainted in (missing(look), replace(look, quality=replace(quality, recomputed=500, mismatch_share=0.01))):
+        seen = seen_of(tainted, 0)
+        assert (len(seen.poisoned), seen.held, seen.sound) == (1, (), False)
+
+
+def test_a_source_that_tells_no_outcomes_any_more_is_said_and_holds_nobody_up(look: Look) -> None:
+    since_us = FIRST * MICROS_PER_DAY
+    few, many = (Silence(name, since_us, loans) for name, loans in (("few", SOME_LACKING - 1), ("many", SOME_LACKING)))
+    never = Silence("never", None, SOME_LACKING)
+    found = replace(look, quality=replace(look.quality, silent=(many, never, few)))
+    told, untold = concerns(found)[Concern.SILENT_SOURCE]
+    assert "source many has told of nothing since 2026-01-01" in told
+    assert "source never has told of nothing yet" in untold
+    assert seen_of(found, 0).sound
+
+
+def test_a_field_that_goes_missing_amounts_to_drift_and_to_broken_input(look: Look) -> None:
+    found = concerns(missing(look))
     assert set(found) == {Concern.DRIFT, Concern.BROKEN_INPUT}
     assert "income_rank is missing in 90%, 0% before" in found[Concern.BROKEN_INPUT]
 

@@ -29,7 +29,7 @@ class Asked:
     def rows(self, sql: str) -> Any:
         self.queries.append(sql)
         names = ("occurred_us", "model_version", "probability", "amount", "currency", "explored_under", "defaulted")
-        return pyarrow.table({name: [] for name in (*names, "mature_us")})
+        return pyarrow.table({name: [] for name in (*names, "mature_us", "source", "told", "told_us")})
 
 
 def test_what_was_lent_is_told_by_outcomes_that_had_come_to_light_by_the_moment() -> None:

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from services.trainer.promotion.stricter import compared, told
+from services.trainer.promotion.customers import Asked
+from services.trainer.promotion.stricter import compared, told, verdicts
+from shared.contracts.events import Verdict
 from shared.experiments import Stricter
+from shared.model_artifact.registry import ModelRegistry
 from shared.policy import load_policy
-from shared.policy.backtest import LoggedCase
-from tests.unit.trainer.test_backtest import case
+from tests import factories
+from tests.unit.scorer.parts import register
 
-POLICY = load_policy()
-APPROVED, REVIEWED, DECLINED = 0.001, 0.06, 0.9
-"""Probabilities for which the policy says so of a purchase of 100 dollars."""
-
-
-def cases(*probabilities: float) -> list[LoggedCase]:
-    return [case(number, probability=each, customer_id=f"c{number}") for number, each in enumerate(probabilities)]
+APPROVE, REVIEW, DECLINE = Verdict.APPROVE, Verdict.REVIEW, Verdict.DECLINE
 
 
 def test_the_shares_are_of_customers_and_a_review_is_no_approval() -> None:
-    champions = cases(APPROVED, APPROVED, APPROVED, DECLINED)
-    candidates = cases(DECLINED, REVIEWED, APPROVED, DECLINED)
-    assert compared(candidates, champions, POLICY) == Stricter(declined=0.25, not_approved=0.5)
+    pairs = [(DECLINE, APPROVE), (REVIEW, APPROVE), (APPROVE, APPROVE), (DECLINE, DECLINE)]
+    assert compared(pairs) == Stricter(declined=0.25, not_approved=0.5)
 
 
 def test_who_is_milder_is_given_nothing() -> None:
-    assert compared(cases(APPROVED, REVIEWED), cases(DECLINED, DECLINED), POLICY) == Stricter()
+    assert compared([(APPROVE, REVIEW), (REVIEW, DECLINE)]) == Stricter()
 
 
-def test_of_each_customer_the_first_purchase_counts() -> None:
-    champions = [case(number, probability=APPROVED, customer_id="one") for number in range(5)]
-    candidates = [case(number, probability=DECLINED if number else APPROVED, customer_id="one") for number in range(5)]
-    assert compared(candidates, champions, POLICY) == Stricter()
+def test_where_nobody_could_be_asked_there_is_nothing_to_be_stricter_about() -> None:
+    assert compared([]) == Stricter()
 
 
-def test_a_purchase_that_only_one_could_answer_is_left_out() -> None:
-    champions, candidates = cases(APPROVED, APPROVED), cases(DECLINED, APPROVED)
-    assert compared(candidates[1:], champions, POLICY) == Stricter()
-    assert compared([], champions, POLICY) == Stricter()
+def test_each_model_is_asked_with_the_features_of_its_own_set(tmp_path: Path) -> None:
+    registry = ModelRegistry(str(tmp_path / "models"))
+    features = {"older": {"amount": 10.0}, "newer": {"amount": 9_000.0}}
+    some = [Asked(factories.accepted(0, amount=100.0).transaction, features)]
+    said = {}
+    for name in features:
+        version = register(registry, names=("amount",), coefficients=(0.002,), intercept=-5.0, feature_set_version=name)
+        said[name] = verdicts(some, registry.load(version), load_policy())
+    assert said == {"older": [APPROVE], "newer": [DECLINE]}
 
 
 @pytest.mark.parametrize(("stricter", "words"), [(Stricter(0.42, 0.5), "42.0% more"), (Stricter(), "0.0% more")])

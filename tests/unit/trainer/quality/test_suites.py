@@ -34,7 +34,8 @@ def sound() -> dict[str, pd.DataFrame]:
         transactions[name] = [None if row % 100 == 7 else kept for row, kept in enumerate(transactions[name])]
     outcomes = pd.DataFrame(
         {
-            "event_id": transactions["event_id"], "defaulted": [number % 20 == 0 for number in range(ROWS)],
+            "event_id": transactions["event_id"], "home": 0,
+            "defaulted": [number % 20 == 0 for number in range(ROWS)],
             "days_to_first_missed_payment": [14.0 if number % 20 == 0 else None for number in range(ROWS)],
             "observed_at": when + 56 * DAY, "occurred_at": when, "days_after": 56, "has_purchase": True,
         }
@@ -140,6 +141,12 @@ def test_every_suite_catches_each_of_its_planted_faults(tmp_path: Path) -> None:
         found = check({suite: plant(frames[suite]) for suite, _, plant in planted}, tmp_path, pages=False).faults
         missed += [(suite, fault) for suite, fault, _ in planted if suite not in {one.suite for one in found}]
     assert missed == []
+
+
+def test_two_customers_under_one_event_id_have_an_outcome_each(tmp_path: Path) -> None:
+    outcomes = sound()["outcomes"]
+    both = pd.concat([outcomes, outcomes.iloc[[0]].assign(home=1)], ignore_index=True)
+    assert check({"outcomes": both}, tmp_path, pages=False).faults == ()
 
 
 def test_every_suite_has_a_planted_fault() -> None:
