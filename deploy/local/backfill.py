@@ -37,6 +37,7 @@ from deploy.local.ownership import Ownership
 from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess, StartFailed
 from deploy.local.proxies import around_proxies
+from deploy.local.result import Result
 from deploy.local.services import READY_TIMEOUT_SECONDS, Service
 from deploy.local.stack import prepare
 from shared.archive import days_of, runs_of
@@ -288,17 +289,16 @@ def main() -> None:
     settings, console = load_settings(BackfillSettings), Console()
     try:
         with Ownership.take(settings.data_dir):
+            out = Result(settings.out)
             if not serve:
-                # Where this run fails, an earlier one's result would pass for its own.
-                settings.out.unlink(missing_ok=True)
+                out.begin()
             with Backfill(settings, console).opened() as backfill:
                 if serve:
                     for name, value in backfill.bigquery.environment().items():
                         print(f"{name}={value}", flush=True)
                     Event().wait()
                 result = backfill.run()
-            settings.out.parent.mkdir(parents=True, exist_ok=True)
-            settings.out.write_text(json.dumps(result, indent=2) + "\n")
+            out.leave(result)
     except (StartFailed, AnotherHistory) as error:
         raise SystemExit(f"backfill failed: {error}") from None
     except KeyboardInterrupt:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -27,6 +26,7 @@ from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess, StartFailed, Stopped
 from deploy.local.progress import HistoryProgress
 from deploy.local.proxies import around_proxies
+from deploy.local.result import Result
 from deploy.local.services import READY_TIMEOUT_SECONDS, Service, lag_by_topic, metrics_of
 from deploy.local.source_scores import write_expected_rates
 from deploy.local.stack import EmbeddedStack
@@ -314,12 +314,11 @@ def main() -> None:
     setup_seconds = started - float(os.environ.get("MAKE_STARTED") or started)
     try:
         with Ownership.take(settings.data_dir):
-            # Where this run fails, an earlier one's result would pass for its own.
-            settings.out.unlink(missing_ok=True)
+            out = Result(settings.out)
+            out.begin()
             result = asyncio.run(_interruptible(settings, view))
             result["setup_seconds"] = round(setup_seconds, 1)
-            settings.out.parent.mkdir(parents=True, exist_ok=True)
-            settings.out.write_text(json.dumps(result, indent=2) + "\n")
+            out.leave(result)
     except StartFailed as error:
         raise SystemExit(f"demo failed: {error}") from None
     except (KeyboardInterrupt, asyncio.CancelledError):

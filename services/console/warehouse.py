@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError, NotFound
-from google.auth.exceptions import GoogleAuthError
+from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.cloud import bigquery
 
 from services.console.queries.query import Query, Value
+from shared.google_errors import AWAY
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables
 from shared.warehouse.clients import CALL_TIMEOUT_S, bigquery_client
@@ -20,9 +20,6 @@ ANSWER_TIMEOUT_S = 20.0
 
 MOST_BYTES = 20 * 1024**3
 """Scanned by one question, at most: a mistake is to cost cents, not what a year of decisions would."""
-
-_AWAY = (GoogleAPIError, GoogleAuthError, OSError)
-"""What the client raises where BigQuery refuses us, knows us not, or can't be reached."""
 
 _TOO_MUCH = "bytesBilledLimitExceeded"
 """BigQuery's own word for a question that was refused for `MOST_BYTES`."""
@@ -41,7 +38,7 @@ class Warehouse:
         self._project = settings.project
         try:
             self._client = bigquery_client(settings)
-        except _AWAY as error:
+        except AWAY as error:
             raise self._away(error) from error
 
     def check(self) -> None:
@@ -50,7 +47,7 @@ class Warehouse:
             try:
                 # No retries: who asks whether it is there wants to know now.
                 self._client.get_table(f"{self._project}.{table.id}", retry=None, timeout=CALL_TIMEOUT_S)
-            except _AWAY as error:
+            except AWAY as error:
                 raise self._away(error) from error
 
     def rows(self, query: Query) -> list[dict[str, Any]]:
@@ -64,14 +61,14 @@ class Warehouse:
             job = self._client.query(sql, job_config=config, retry=None, job_retry=None, timeout=CALL_TIMEOUT_S)
             # By key: what a row gives with items() are deep copies.
             return [dict(row) for row in job.result(timeout=ANSWER_TIMEOUT_S, retry=None)]
-        except _AWAY as error:
+        except AWAY as error:
             if job is not None and isinstance(error, OSError):
                 self._give_up(job)
             raise self._away(error) from error
 
     def _give_up(self, job: bigquery.QueryJob) -> None:
         """Nobody waits for its answer any more: it would go on reading, and be billed, all the same."""
-        with contextlib.suppress(*_AWAY):
+        with contextlib.suppress(*AWAY):
             job.cancel(retry=None, timeout=CALL_TIMEOUT_S)
 
     def _away(self, error: Exception) -> WarehouseAway:

@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Callable
 import httpx
 import redis.asyncio
 from aiokafka.errors import KafkaError
-from google.api_core.exceptions import GoogleAPIError
-from google.auth.exceptions import GoogleAuthError
 from redis.exceptions import RedisError
 
 from services.ledger import checks, warehouse_rows
 from services.ledger.log_reader import LogReader
 from services.ledger.settings import LedgerSettings
+from shared import google_errors
 from shared.contracts.topics import ALL
 from shared.kafka.connection import client_arguments
 from shared.kafka.errors import TransientError
@@ -23,7 +22,7 @@ REST_TIMEOUT_S = 5.0
 NOBODYS_EVENT = "/v1/decisions/ledger-check"
 """The door's answer says whether the key may read: 404 for an event that was never decided."""
 
-AWAY = (TransientError, KafkaError, RedisError, GoogleAPIError, GoogleAuthError, httpx.HTTPError, OSError)
+AWAY = (TransientError, KafkaError, RedisError, httpx.HTTPError, *google_errors.AWAY)
 
 
 async def check(settings: LedgerSettings) -> dict[str, str]:

@@ -90,21 +90,27 @@ class LogReader:
                 return lag
             await asyncio.sleep(CATCH_UP_POLL_SECONDS)
 
-    def read(self, ends: Ends) -> AsyncIterator[ConsumerRecord]:
-        """All records below `ends`, in the order of their offsets within each partition. Raises TransientError where
-        nothing comes any more, and some should."""
-        return records_below(self._consumer, ends)
+    def read(self, ends: Ends, since: Mapping[TopicPartition, int] | None = None) -> AsyncIterator[ConsumerRecord]:
+        """All records below `ends`, in the order of their offsets within each partition; `since`: of partitions, only
+        from these offsets on. Raises TransientError where nothing comes any more, and some should."""
+        return records_below(self._consumer, ends, since=since)
 
 
 async def records_below(
-    consumer: AIOKafkaConsumer, ends: Ends, clock: Callable[[], float] = time.monotonic
+    consumer: AIOKafkaConsumer,
+    ends: Ends,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    since: Mapping[TopicPartition, int] | None = None,
 ) -> AsyncIterator[ConsumerRecord]:
     """As `LogReader.read`. `clock`: seconds."""
     wanted = {partition: end for partition, end in ends.items() if end > 0}
     if not wanted:
         return
     consumer.assign(list(wanted))
-    beginnings = await consumer.beginning_offsets(list(wanted))
+    since = since or {}
+    first = await consumer.beginning_offsets(list(wanted))
+    beginnings = {partition: max(offset, since.get(partition, 0)) for partition, offset in first.items()}
     wanted = {partition: end for partition, end in wanted.items() if end > beginnings[partition]}
     consumer.assign(list(wanted))
     for partition in wanted:

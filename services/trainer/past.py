@@ -14,8 +14,9 @@ import numpy as np
 from google.cloud import bigquery
 from numpy.typing import NDArray
 
+from services.trainer.queries import made_anew
 from services.trainer.reprocess import UNDECIDED, Reprocessed, Wanted, reprocess
-from services.trainer.told import heard, with_or_without
+from services.trainer.told import heard
 from services.trainer.warehouse import QUERY_TIMEOUT_S, Warehouse, as_unavailable
 from shared.contracts.events import VectorState
 from shared.contracts.identity import canonical_time, epoch_micros
@@ -93,11 +94,7 @@ JOIN ({views.first_records(tables.TRANSACTIONS, f"misplaced IS NOT TRUE AND {_BO
 LEFT JOIN (
   SELECT event_id, defaulted FROM {{heard}}
 ) AS e ON e.event_id = d.event_id
-LEFT JOIN (
-  SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
-  WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}' AND {_BOUGHT}
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
-) AS f ON f.event_id = d.event_id
+LEFT JOIN ({made_anew(_BOUGHT)}) AS f ON f.event_id = d.event_id
 LEFT JOIN ({views.LATEST_VERDICTS}) AS v ON v.event_id = d.event_id
 LEFT JOIN ({views.CANCELLED}) AS c ON c.event_id = d.event_id
 WHERE t.customer_id IS NOT NULL
@@ -204,7 +201,7 @@ class Past:
         whether the features are of the set (else those that were decided on)."""
         # As they were known then: a correction that came later is hindsight.
         seen = views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})")
-        bought = views.examples_since(with_or_without(seen, since_us), since_us).replace("{project}", self._project)
+        bought = views.examples_since(seen, since_us).replace("{project}", self._project)
         sql = _CASES.format(
             project=self._project,
             since_us=since_us,

@@ -10,6 +10,18 @@ from shared.warehouse import tables, views
 MAX_DRIFT_ROWS = 20_000
 """Of a window, drawn by a hash of the event: the comparison itself takes no more than half of them."""
 
+
+def made_anew(which: str) -> str:
+    """A query, for others to read from: the features of a set that were made anew of a purchase's own moment
+    (`reprocess`). `which`: a condition on `occurred_at`, which names the days that are read. To be formatted with
+    `project` and `feature_set`, as the condition is."""
+    return f"""
+    SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
+    WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}' AND {which}
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
+"""
+
+
 _EXAMPLES = f"""
 SELECT
   e.event_id, e.transaction_id, e.customer_id, UNIX_MICROS(e.occurred_at) AS occurred_us,
@@ -19,11 +31,7 @@ SELECT
   IF(e.explored, e.policy_version, NULL) AS explored_under,
   TO_JSON_STRING(IF(e.feature_set_version = '{{feature_set}}', e.features, f.features)) AS features
 FROM {{source}} AS e
-LEFT JOIN (
-  SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
-  WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}' AND {{made_of}}
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
-) AS f ON f.event_id = e.event_id
+LEFT JOIN ({made_anew("{made_of}")}) AS f ON f.event_id = e.event_id
 WHERE {{which}} AND e.observed
   AND (e.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL)
 """
@@ -40,11 +48,7 @@ FROM (
     SELECT event_id, occurred_at, feature_set_version, features
     FROM ({views.first_records(tables.DECISIONS, f"{_DECIDED_SINCE} AND {_BETWEEN}")})
   ) AS d
-  LEFT JOIN (
-    SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
-    WHERE {_BETWEEN} AND load_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
-    QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
-  ) AS f ON f.event_id = d.event_id
+  LEFT JOIN ({made_anew(_BETWEEN)}) AS f ON f.event_id = d.event_id
   WHERE d.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL
   UNION ALL
   SELECT event_id, occurred_at, features FROM ({views.loaded_features("{first_us}")})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from services.trainer.export import run_onnx
@@ -21,10 +21,15 @@ def rescored(logged: Sequence[tuple[LoggedCase, bool]], files: ModelFiles) -> li
     cases = [case for case, in_set in logged if in_set and case.degraded in (None, *FOR_WANT_OF_A_MODEL)]
     if not cases:
         return []
-    names = files.manifest.feature_names
-    matrix = matrix_of([{name: case.features.get(name) for name in names} for case in cases], names)
-    probabilities = files.manifest.calibration.apply(run_onnx(files.onnx, matrix))
     return [
-        replace(case, probability=float(probability), degraded=None)
-        for case, probability in zip(cases, probabilities, strict=True)
+        replace(case, probability=probability, degraded=None)
+        for case, probability in zip(cases, probabilities([case.features for case in cases], files), strict=True)
     ]
+
+
+def probabilities(features: Sequence[Mapping[str, float | None]], files: ModelFiles) -> list[float]:
+    """Of default, calibrated, of each purchase by its features; those that it hasn't are missing ones. Of one at
+    least."""
+    names = files.manifest.feature_names
+    matrix = matrix_of([{name: known.get(name) for name in names} for known in features], names)
+    return [float(each) for each in files.manifest.calibration.apply(run_onnx(files.onnx, matrix))]

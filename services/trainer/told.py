@@ -8,26 +8,12 @@ from __future__ import annotations
 
 from services.trainer.examples import MOST_UNTOLD, TOLD_BY_FEW, UNTOLD_BY_CHANCE
 from shared.feature_definitions.windows import MICROS_PER_DAY
-from shared.warehouse import tables, views
 
 _SOURCE, _DAY = "COALESCE(lent.source, '')", f"DIV(UNIX_MICROS(lent.mature_at), {MICROS_PER_DAY})"
 _HEARD = (
     "mature_at <= told_until AND observed_at IS NOT NULL"
     f" AND loans - told <= GREATEST({UNTOLD_BY_CHANCE}, {MOST_UNTOLD} * loans)"
 )
-
-
-def with_or_without(outcomes: str, since_us: int) -> str:
-    """A query, for others to read from: an outcome for each purchase from a moment on, NULL where none is known. What
-    is joined to it leaves no loan out, and still reads no day before."""
-    return f"""
-  SELECT p.event_id, p.home, o.defaulted, o.days_to_first_missed_payment, o.observed_at
-  FROM (
-    SELECT DISTINCT event_id, {views.home()} AS home FROM `{{project}}.{tables.TRANSACTIONS.id}`
-    WHERE misplaced IS NOT TRUE AND occurred_at >= TIMESTAMP_MICROS({since_us:d})
-  ) AS p
-  LEFT JOIN ({outcomes}) AS o ON o.event_id = p.event_id AND o.home = p.home
-"""
 
 
 def loans(source: str, until_us: int) -> str:

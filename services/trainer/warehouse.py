@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import numpy as np
 import structlog
-from google.api_core.exceptions import GoogleAPIError, NotFound
-from google.auth.exceptions import GoogleAuthError
+from google.api_core.exceptions import NotFound
 from google.cloud.bigquery import SchemaField
 from numpy.typing import NDArray
 
@@ -25,6 +24,7 @@ from services.trainer.spans import Span
 from services.trainer.told import heard
 from shared.contracts.identity import canonical_time, from_epoch_micros
 from shared.deciding import inputs_of
+from shared.google_errors import AWAY
 from shared.policy.exploration import Propensity
 from shared.settings import BigQuerySettings
 from shared.warehouse import tables, views
@@ -50,9 +50,6 @@ LOW_RISK = "low"
 LATELY_US = 8 * 86_400_000_000
 """Whoever looks for the latest of something looks at so much first, and at all of it only where nothing is there: asked
 each half minute, years of days would be read for it."""
-
-_AWAY = (GoogleAPIError, GoogleAuthError, OSError)
-"""What the client raises where BigQuery refuses us, knows us not, or can't be reached."""
 
 _FEATURE_VALUES = msgspec.json.Decoder(dict[str, float | None])
 
@@ -98,7 +95,7 @@ def as_unavailable(project: str) -> Iterator[None]:
     """Whatever the client raises there, as the one error that callers know."""
     try:
         yield
-    except _AWAY as error:
+    except AWAY as error:
         raise WarehouseUnavailable(f"BigQuery project {project}: {error}") from error
 
 
@@ -118,7 +115,7 @@ class Warehouse:
                 self.client.get_table(f"{self.project}.{name}", retry=RETRY, timeout=CALL_TIMEOUT_S)
             except NotFound:
                 raise WarehouseUnavailable(f"there is no {name}: run `python -m shared.warehouse create`") from None
-            except _AWAY as error:
+            except AWAY as error:
                 raise WarehouseUnavailable(f"BigQuery project {self.project}: {error}") from error
 
     def clock(self) -> int:

@@ -219,12 +219,12 @@ LOADED_FEATURES = loaded_features()
 
 
 def examples_since(outcomes: str, since_us: int) -> str:
-    """As `examples` of those with an outcome, of purchases from a moment on: of decisions, purchases and features only
-    those days are read."""
+    """As `examples`, of those without an outcome too, of purchases from a moment on: of decisions, purchases and
+    features only those days are read."""
     since = f"occurred_at >= TIMESTAMP_MICROS({since_us:d})"
     return _examples(
         outcomes,
-        "JOIN",
+        "LEFT JOIN",
         f"({first_records(tables.DECISIONS, f'{decided_since(since_us)} AND {since}')})",
         f"({first_records(tables.TRANSACTIONS, f'misplaced IS NOT TRUE AND {since}')})",
         loaded_features(since_us),

@@ -15,10 +15,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from deploy.local.result import Result
 from tests.alerts.faults import BY_NAME, FAULTS
 from tests.alerts.floor import FACTOR, RATE, Floor
 from tests.alerts.run import Outcome, run
-from tests.result import Result
 from tests.system.prometheus import installed
 
 OUT = Result(Path("out/alerts.json"))

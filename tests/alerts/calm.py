@@ -17,10 +17,10 @@ from typing import Any
 
 from rich.console import Console
 
+from deploy.local.result import Result
 from tests.alerts.floor import ASK_EVERY_S, ASKERS, AUDIT_EVERY_S, Floor, now
 from tests.alerts.timeline import FIRING, QUIET, Change
 from tests.chaos.world import World
-from tests.result import Result
 from tests.system.prometheus import installed
 
 OUT = Result(Path("out/calm.json"))

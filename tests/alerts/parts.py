@@ -45,14 +45,11 @@ async def service_hangs(floor: Floor) -> None:
 
 async def service_dies_again_and_again(floor: Floor) -> None:
     """The simulator, which needs nobody and is there soonest."""
-    supervisor = floor.world.system.supervisor
-    process, port = supervisor.process("simulator"), supervisor.service("simulator").metrics_port
+    port = floor.world.system.supervisor.service("simulator").metrics_port
     fires = asyncio.create_task(floor.fires("ServiceRestarts", patience_s=180))
     try:
         while not fires.done():
-            pid = process.pid
-            process.kill()
-            await floor.world.started_again("simulator", pid)
+            await floor.world.killed("simulator")
             await floor.world.until(lambda: status_of(port, "/live") == 200, "its metrics", START_S)
             await asyncio.sleep(SEEN_S)
         await fires

@@ -23,12 +23,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from deploy.local.processes import StartFailed
+from deploy.local.result import Result
 from tests.availability.balancer import Backend, Balancer
 from tests.availability.calls import PATIENCE_S, Caller, Calls
 from tests.availability.pair import SECOND, Pair
 from tests.availability.plan import ROLLING_RESTART, Event, draw
 from tests.load.purchases import Purchases
-from tests.result import Result
 
 OUT = Result(Path("out/availability.json"))
 MINUTES, EVENTS, CALLS = 60.0, 50, 10

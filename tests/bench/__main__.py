@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from deploy.local.result import Result
 from tests.bench import agreement, report
 from tests.bench.features import features
 from tests.bench.flames import FLAMES
@@ -28,7 +29,6 @@ from tests.bench.sink import sink
 from tests.bench.start import start
 from tests.bench.state import state
 from tests.bench.stream import stream
-from tests.result import Result
 
 OUT = Result(Path("out/bench.json"))
 ROUNDS = 5

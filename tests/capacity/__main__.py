@@ -21,12 +21,12 @@ from deploy.capacity import page
 from deploy.capacity.__main__ import NOT_MEASURED
 from deploy.capacity.figures import MEASURED, read, write
 from deploy.local.processes import StartFailed
+from deploy.local.result import Result
 from tests.capacity.compare import MOST_APART, Compared, compare
 from tests.capacity.loads import PACED_S
 from tests.capacity.measure import measure
 from tests.load.driving import LocustFailed
 from tests.load.running import LoadedSystem
-from tests.result import Result
 
 OUT = Result(Path("out/capacity.json"))
 

@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from deploy.local.result import Result
 from shared.kafka.errors import TransientError
 from tests.chaos.audited import shortcomings
 from tests.chaos.checkouts import Checkouts
 from tests.chaos.faults import BY_NAME, FAULTS, Fault
 from tests.chaos.negative_controls import CONTROLS
 from tests.chaos.world import RATE, World
-from tests.result import Result
 
 OUT = Result(Path("out/chaos.json"))
 INVARIANTS = tuple(f"P{number}" for number in range(1, 9))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import httpx
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from services.ledger.log_reader import LogReader
 from shared.contracts.topics import DECISIONS
@@ -30,8 +30,6 @@ RATE = 5
 OURS, REGULARS = "checkout-", 50
 """How the ids of their events begin, and how many customers they are of."""
 PATIENCE_S = 30.0
-READ_S = 60.0
-"""For what has come onto the topic since the last look."""
 PROVISIONAL = {Degraded.REBUILDING, Degraded.STATE_UNAVAILABLE}
 NOTHING_READ = {"transactions": -1, "outcomes": -1}
 SHOWN = 3
@@ -72,11 +70,11 @@ class Checkouts:
         return told
 
     async def unlike_the_topic(self, told: Mapping[str, Told]) -> list[str]:
-        """Which of these the topic belies, now that all is decided; of none told, that. Raises KafkaError."""
+        """Which of these the topic belies, now that all is decided; of none told, that. Raises KafkaError,
+        TransientError."""
         if self._asking.done():  # it ends by an error alone
             self._asking.result()
-        async with asyncio.timeout(READ_S):
-            await self._read_on()
+        await self._read_on()
         found = judged(told, self._decided) + [f"{count} checkouts got {what}" for what, count in self._odd.items()]
         self._odd.clear()
         return found
@@ -113,23 +111,13 @@ class Checkouts:
         await reader.start()
         try:
             ends = await reader.ends(DECISIONS.name)
+            async for record in reader.read(ends, self._read):
+                event_id = dict(record.headers)["ce_id"].decode()
+                if event_id.startswith(OURS):
+                    self._decided.setdefault(event_id, hashlib.sha256(record.value or b"").digest())
+            self._read = ends
         finally:
             await reader.close()
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap_servers, enable_auto_commit=False)
-        await consumer.start()
-        try:
-            consumer.assign(list(ends))
-            for place in ends:
-                consumer.seek(place, self._read.get(place, 0))
-            while any(self._read.get(place, 0) < end for place, end in ends.items()):
-                for place, records in (await consumer.getmany(timeout_ms=500)).items():
-                    for record in records:
-                        event_id = dict(record.headers)["ce_id"].decode()
-                        if event_id.startswith(OURS):
-                            self._decided.setdefault(event_id, hashlib.sha256(record.value or b"").digest())
-                        self._read[place] = record.offset + 1
-        finally:
-            await consumer.stop()
 
 
 def provisional(decision: Mapping[str, Any]) -> bool:

@@ -58,9 +58,7 @@ async def decide_without_a_model(world: World) -> None:
     """A scorer that is started again over an empty registry: its fallback decides."""
     empty = world.data_dir / "no-models"
     empty.mkdir()
-    pid = world.process("scorer").pid
-    with world.restarted_with("scorer", MODEL_REGISTRY__URI=str(empty)):
-        await world.started_again("scorer", pid)
+    async with world.started_again_with("scorer", MODEL_REGISTRY__URI=str(empty)):
         await world.works()
 
 
@@ -95,9 +93,7 @@ async def two_at_once(world: World) -> None:
 async def write_again(world: World) -> None:
     """A sink that is started again, and doesn't ask the tables how far the one before it got."""
     await written(world)  # so that there are rows
-    pid = world.process("sink").pid
-    world.process("sink").kill()
-    await world.started_again("sink", pid)
+    await world.killed("sink")
     await world.until(world.system.supervisor.service("sink").ready, "the sink to be ready")
     await written(world)
 

@@ -20,12 +20,12 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import Progress
 
+from deploy.local.result import Result
 from shared.kafka.errors import TransientError
 from tests.chaos.audited import shortcomings
 from tests.chaos.checkouts import Checkouts
 from tests.chaos.world import World
 from tests.e2e.system import PATIENCE_SECONDS, until
-from tests.result import Result
 
 OUT = Result(Path("out/soak.json"))
 RATE = 300

@@ -145,6 +145,14 @@ class World:
         program = (sys.executable, "-m", "tests.chaos.faulty_emulator")
         return BigQuery(self.data_dir / "stack" / "bigquery", rest, grpc, program=program, environment=environment)
 
+    @asynccontextmanager
+    async def started_again_with(self, service: str, **environment: str) -> AsyncIterator[None]:
+        """As `restarted_with`, once it is there."""
+        pid = self.process(service).pid
+        with self.restarted_with(service, **environment):
+            await self.started_again(service, pid)
+            yield
+
     @contextmanager
     def restarted_with(self, service: str, **environment: str) -> Iterator[None]:
         """Kill it; whatever starts it again gives it these settings as well, until the end."""
@@ -167,6 +175,12 @@ class World:
     def metrics(self, service: str) -> dict[str, float]:
         """Its samples of now; empty where it doesn't answer."""
         return metrics_of(self.system.supervisor.service(service).metrics_port)
+
+    async def killed(self, service: str) -> None:
+        """Kill it, and wait until it is started again."""
+        pid = self.process(service).pid
+        self.process(service).kill()
+        await self.started_again(service, pid)
 
     async def started_again(self, service: str, pid: int) -> None:
         """Wait for a process of the service that isn't `pid`."""
@@ -217,12 +231,18 @@ class World:
         return Extra(described, process)
 
     async def records(self, topic: str) -> AsyncIterator[ConsumerRecord]:
-        """All that lie there when this begins, past the proxy."""
+        """All that lie there when this begins."""
+        async with self.reader() as reader:
+            async for record in reader.read(await reader.ends(topic)):
+                yield record
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[LogReader]:
+        """Past the proxy."""
         reader = LogReader({"bootstrap_servers": self.system.stack.kafka.bootstrap_servers})
         await reader.start()
         try:
-            async for record in reader.read(await reader.ends(topic)):
-                yield record
+            yield reader
         finally:
             await reader.close()
 

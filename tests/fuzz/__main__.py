@@ -22,10 +22,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from deploy.local.result import Result
 from tests.fuzz.decoders import check
 from tests.fuzz.payloads import Mutator, seeds
 from tests.fuzz.system import fuzz_system
-from tests.result import Result
 
 OUT = Result(Path("out/fuzz.json"))
 CHUNK = 2_000

@@ -23,13 +23,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from deploy.local.processes import StartFailed
+from deploy.local.result import Result
 from deploy.monitoring.kept import Kept, kept, look
 from tests.load.ceiling import ceiling
 from tests.load.driving import LocustFailed, Target, drive, planned
 from tests.load.running import LoadedSystem
 from tests.load.seen import ACKNOWLEDGED_IN_S, CHECKOUT, PUBLISH, Seen
 from tests.load.shapes import SHAPES, Rates
-from tests.result import Result
 
 OUT = Path("out/load")
 RATE, GREATEST_RATE = 60, 120

@@ -15,10 +15,10 @@ from typing import Any
 
 from rich.console import Console
 
+from deploy.local.result import Result
 from shared.contracts.identity import canonical_time
 from tests.factories import transaction
 from tests.load.running import LoadedSystem
-from tests.result import Result
 
 SCRIPT = Path(__file__).with_name("ceiling.lua")
 THREADS, CONNECTIONS = 2, 16

@@ -24,9 +24,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deploy.local.ports import free_ports
 from deploy.local.processes import ManagedProcess
 from deploy.local.progress import HistoryProgress
+from deploy.local.result import Result
 from services.ledger.log_reader import LogReader
 from tests.e2e.system import System, until
-from tests.result import Result
 from tests.year import story
 from tests.year.drawing import draw
 from tests.year.plan import YearPlan

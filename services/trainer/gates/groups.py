@@ -10,6 +10,7 @@ import numpy as np
 from services.trainer.examples import Examples
 from services.trainer.gates.dossier import Applications, Groups, Values
 from services.trainer.purchased import read_segments
+from services.trainer.queries import made_anew
 from services.trainer.segments import GROUPS, SEGMENTS, UNKNOWN
 from services.trainer.warehouse import Warehouse, decoded_features
 from shared.deciding import Degraded
@@ -38,11 +39,7 @@ FROM (
 JOIN (
   {views.first_records(tables.TRANSACTIONS, f"misplaced IS NOT TRUE AND {_BETWEEN}")}
 ) AS t ON t.event_id = a.event_id AND {views.home("t")} = a.home
-LEFT JOIN (
-  SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
-  WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}' AND {_BETWEEN}
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
-) AS f ON f.event_id = a.event_id
+LEFT JOIN ({made_anew(_BETWEEN)}) AS f ON f.event_id = a.event_id
 WHERE a.{_BETWEEN}
   AND a.customer_id IS NOT NULL AND (a.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL)
 """

@@ -16,10 +16,10 @@ from services.trainer.monitoring.lent import Lent
 from services.trainer.monitoring.purchases import SEGMENTS, Purchases
 from services.trainer.monitoring.reference import MAX_ROWS, Arrivals
 from services.trainer.monitoring.silence import Told, told_of
-from services.trainer.queries import examples_query
+from services.trainer.queries import examples_query, made_anew
 from services.trainer.segments import UNKNOWN
 from services.trainer.spans import Span, outside
-from services.trainer.told import heard, loans, with_or_without
+from services.trainer.told import heard, loans
 from services.trainer.warehouse import Warehouse, decoded_features, weights_of
 from shared.feature_definitions.windows import MICROS_PER_DAY, MICROS_PER_SECOND
 from shared.policy.exploration import Propensity
@@ -49,11 +49,7 @@ FROM (
     FROM `{{project}}.{tables.DECISIONS.id}` WHERE {_DECIDED_SINCE} AND {_BETWEEN} AND customer_id IS NOT NULL
     {_FIRST}
   ) AS d
-  LEFT JOIN (
-    SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
-    WHERE {_BETWEEN} AND load_id IS NOT NULL AND feature_set_version = '{{feature_set}}'
-    QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
-  ) AS f ON f.event_id = d.event_id
+  LEFT JOIN ({made_anew(_BETWEEN)}) AS f ON f.event_id = d.event_id
   WHERE d.feature_set_version = '{{feature_set}}' OR f.event_id IS NOT NULL
   UNION ALL
   SELECT event_id, customer_id, UNIX_MICROS(occurred_at) AS occurred_us, CAST(NULL AS INT64) AS decided_us,
@@ -261,7 +257,7 @@ class MonitorReads:
 
     def _examples(self, first_us: int, as_of_us: int) -> str:
         """A query: purchases from `first_us` on, with outcomes as they were known at the other moment, or without."""
-        seen = with_or_without(views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})"), first_us)
+        seen = views.latest_outcomes(f"observed_at <= TIMESTAMP_MICROS({as_of_us:d})")
         return views.examples_since(seen, first_us).replace("{project}", self._warehouse.project)
 
     def _between(self, sql: str, first_day: int, end_day: int, **values: object) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from services.trainer.queries import made_anew
 from services.trainer.rescore import FOR_WANT_OF_A_MODEL
 from services.trainer.warehouse import Warehouse
 from shared.contracts.events import Transaction
@@ -23,11 +24,7 @@ _BOUGHT = "occurred_at >= TIMESTAMP_MICROS({since_us}) AND occurred_at < TIMESTA
 _DECISIONS = views.first_records(tables.DECISIONS, f"{views.decided_since('{since_us}')} AND {_BOUGHT}")
 _TRANSACTIONS = views.first_records(tables.TRANSACTIONS, f"misplaced IS NOT TRUE AND {_BOUGHT}")
 _MADE_ANEW = f"""
-LEFT JOIN (
-  SELECT event_id, features FROM `{{project}}.{tables.FEATURES.id}`
-  WHERE load_id IS NOT NULL AND feature_set_version = '{{feature_set}}' AND {_BOUGHT}
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY computed_at) = 1
-) AS f{{number}} ON f{{number}}.event_id = d.event_id
+LEFT JOIN ({made_anew(_BOUGHT)}) AS f{{number}} ON f{{number}}.event_id = d.event_id
 """
 
 _ASKED = f"""

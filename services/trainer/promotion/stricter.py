@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 
 from services.trainer.archive import Archive, NotKept
-from services.trainer.export import run_onnx
 from services.trainer.promotion.customers import Asked, asked
+from services.trainer.rescore import probabilities
 from services.trainer.warehouse import Warehouse
 from shared.contracts.events import Verdict
-from shared.deciding import matrix_of
 from shared.experiments import Stricter
 from shared.feature_definitions.windows import MICROS_PER_DAY
 from shared.model_artifact.files import ModelFiles
@@ -76,12 +75,10 @@ def of_warehouse(warehouse: Warehouse, registry: ModelRegistry, as_of_us: int) -
 
 def verdicts(some: Sequence[Asked], files: ModelFiles, policy: Policy) -> list[Verdict]:
     """What the policy would say of each, with the model's probability."""
-    names, features = files.manifest.feature_names, [each.features[files.manifest.feature_set_version] for each in some]
-    matrix = matrix_of([{name: known.get(name) for name in names} for known in features], names)
-    probabilities = files.manifest.calibration.apply(run_onnx(files.onnx, matrix))
+    features = [each.features[files.manifest.feature_set_version] for each in some]
     return [
-        apply(policy, each.transaction, known, float(probability), None).decision
-        for each, known, probability in zip(some, features, probabilities, strict=True)
+        apply(policy, each.transaction, known, probability, None).decision
+        for each, known, probability in zip(some, features, probabilities(features, files), strict=True)
     ]
 
 

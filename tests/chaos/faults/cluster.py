@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections.abc import Callable
 
 from shared.contracts.identity import partition_of
 from shared.contracts.topics import TRANSACTIONS
@@ -23,19 +24,34 @@ async def full_broker(world: World) -> None:
     """No file of the broker's may grow beyond what it is: what a full disk says to it. A purchase of ours tells whether
     it took something meanwhile: the broker's own log, where it would complain, is such a file as well."""
     (broker,) = world.system.stack.kafka.brokers.values()
-    (key, first), (other, second) = world.purchases(f"full-{world.dice.getrandbits(32):08x}", 2)
+
+    def fill() -> None:
+        resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (1, 1))
+
+    def make_room() -> None:
+        world.system.stack.kafka.kill()
+        world.system.stack.kafka.start()
+
     await world.wait(0.0, 1.0)
+    taken = await _taken_meanwhile(world, fill, (3.0, 6.0), make_room)
+    assert not taken, "the broker took a purchase while it had no room"
+
+
+async def _taken_meanwhile(
+    world: World, hit: Callable[[], None], lasts_s: tuple[float, float], mend: Callable[[], None]
+) -> bool:
+    """Whether a purchase was acknowledged that was sent after `hit`, and before `mend` some time later."""
+    (key, first), (other, second) = world.purchases(f"meanwhile-{world.dice.getrandbits(32):08x}", 2)
     async with world.producer() as producer:
         await world.hand_over(producer, TRANSACTIONS.name, [Message(key, first)])  # it is connected, then
-        resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (1, 1))
+        hit()
         place = partition_of(other, world.system.kafka.partitions)
         sent = await producer.send(TRANSACTIONS.name, second, key=other, partition=place)
-        await world.wait(3.0, 6.0)
+        await world.wait(*lasts_s)
         taken = sent.done() and sent.exception() is None
-        world.system.stack.kafka.kill()  # as somebody would who has made room
-        await asyncio.to_thread(world.system.stack.kafka.start)
+        await asyncio.to_thread(mend)
     await asyncio.gather(sent, return_exceptions=True)
-    assert not taken, "the broker took a purchase while it had no room"
+    return taken
 
 
 async def all_down(world: World) -> None:
@@ -71,17 +87,13 @@ async def roll_brokers(world: World) -> None:
 
 async def lose_two_brokers(world: World) -> None:
     """Writing blocks, since one copy alone is no acknowledgement; when they are back, it goes on."""
-    (key, first), (other, second) = world.purchases(f"lost-{world.dice.getrandbits(32):08x}", 2)
-    async with world.producer() as producer:
-        await world.hand_over(producer, TRANSACTIONS.name, [Message(key, first)])  # it is connected, then
-        for broker in world.dice.sample(list(world.system.stack.kafka.brokers.values()), 2):
+    two = world.dice.sample(list(world.system.stack.kafka.brokers.values()), 2)
+
+    def kill() -> None:
+        for broker in two:
             broker.kill()
-        place = partition_of(other, world.system.kafka.partitions)
-        sent = await producer.send(TRANSACTIONS.name, second, key=other, partition=place)
-        await world.wait(4.0, 8.0)
-        taken = sent.done() and sent.exception() is None
-        await asyncio.to_thread(world.system.stack.kafka.start)
-    await asyncio.gather(sent, return_exceptions=True)
+
+    taken = await _taken_meanwhile(world, kill, (4.0, 8.0), world.system.stack.kafka.start)
     assert not taken, "one broker of three took a purchase alone"
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
-from services.ledger.log_reader import LogReader
 from shared.contracts.topics import ALL, FEATURES, OUTCOMES, TRANSACTIONS, Topic
 from tests.chaos.world import World
 from tests.e2e.system import PATIENCE_SECONDS, until
@@ -36,7 +34,7 @@ async def written(world: World) -> None:
 
 async def commits_move(world: World, group: str) -> None:
     """Wait until the group has committed something beyond what it has committed by now."""
-    async with _reader(world) as reader:
+    async with world.reader() as reader:
         # By name: else a coordinator that is moving would pass for nothing committed, and anything for more.
         places = [place for topic in dict(GROUPS)[group] for place in await reader.ends(topic.name)]
         before = await reader.committed(group, places)
@@ -50,19 +48,8 @@ async def commits_move(world: World, group: str) -> None:
 
 async def _done_with(world: World, groups: Sequence[Inputs], within_s: float) -> None:
     deadline = time.monotonic() + within_s
-    async with _reader(world) as reader:
+    async with world.reader() as reader:
         for group, inputs in groups:
             ends = {place: end for topic in inputs for place, end in (await reader.ends(topic.name)).items()}
             lag = await reader.caught_up(group, ends, deadline)
             assert not lag, f"{group} still lacks {sum(lag.values())} records after {within_s:.0f} s"
-
-
-@asynccontextmanager
-async def _reader(world: World) -> AsyncIterator[LogReader]:
-    """Past the proxy."""
-    reader = LogReader({"bootstrap_servers": world.system.stack.kafka.bootstrap_servers})
-    await reader.start()
-    try:
-        yield reader
-    finally:
-        await reader.close()

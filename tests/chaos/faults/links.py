@@ -97,9 +97,7 @@ async def slow_for_checkouts(world: World) -> None:
     """Redis takes longer than the scorer waits for it: a checkout soon gets the fallback's answer, which says so.
     Decisions of the stream wait."""
     name = f"late-{world.dice.getrandbits(32):08x}"
-    pid = world.process("scorer").pid
-    with world.restarted_with("scorer", SCORER__REDIS_TIMEOUT_MS=str(TIME_OUT_MS)):
-        await world.started_again("scorer", pid)
+    async with world.started_again_with("scorer", SCORER__REDIS_TIMEOUT_MS=str(TIME_OUT_MS)):
         await world.until(world.system.supervisor.service("scorer").ready, "the scorer to be ready")
         await world.works()
         try:
@@ -108,9 +106,7 @@ async def slow_for_checkouts(world: World) -> None:
                 answers = [await _late_answer(world, f"{name}-{number}") for number in range(LATE_CHECKOUTS)]
         finally:
             world.redis_link.heal()
-    pid = world.process("scorer").pid
-    world.process("scorer").kill()
-    await world.started_again("scorer", pid)
+    await world.killed("scorer")
     for took_s, degraded in answers:
         assert degraded == Degraded.STATE_UNAVAILABLE, f"with Redis late, a checkout got {degraded}"
         assert took_s < MOST_TIME_OUTS * TIME_OUT_MS / 1000, f"a checkout waited {took_s:.1f} s for a late Redis"

@@ -35,9 +35,7 @@ def refused(make: Make, reason: ArtifactFault) -> Inject:
         _point(world, "current", spoilt)
         await world.until(lambda: _refusals(world, reason) > count, f"a refusal for {reason}")
         await _in_service(world, good)
-        pid = world.process("scorer").pid
-        world.process("scorer").kill()  # who has no model in memory falls back to the one before
-        await world.started_again("scorer", pid)
+        await world.killed("scorer")  # who has no model in memory falls back to the one before
         await _in_service(world, good)
         _point(world, "current", good)
         await _promoted(world)

@@ -32,9 +32,7 @@ VISITS, STAY_S = 4, 5.0
 def kill(service: str) -> Inject:
     async def inject(world: World) -> None:
         await world.wait(0.0, 1.0)
-        pid = world.process(service).pid
-        world.process(service).kill()
-        await world.started_again(service, pid)
+        await world.killed(service)
 
     return inject
 
@@ -47,8 +45,7 @@ def kill_at(service: str, point: str) -> Inject:
         at_start = point == "after-stream-stored"
         order = give(world.points, service, Order(point, world.dice.randint(1, TAKEOVERS if at_start else MOST_PASSES)))
         if at_start:
-            world.process(service).kill()
-            await world.started_again(service, pid)
+            await world.killed(service)
             pid = world.process(service).pid
         await world.until(lambda: not order.exists(), f"{service} to die {point}")
         await world.started_again(service, pid)
@@ -132,14 +129,10 @@ def wrong_clock(service: str) -> Inject:
 
     async def inject(world: World) -> None:
         for seconds in world.dice.sample((3600, -3600), 2):
-            pid = world.process(service).pid
-            with world.restarted_with(service, CHAOS_CLOCK_S=str(seconds)):
-                await world.started_again(service, pid)
+            async with world.started_again_with(service, CHAOS_CLOCK_S=str(seconds)):
                 await back(service)(world)
                 _clock_was_moved(world, service, seconds)
-        pid = world.process(service).pid
-        world.process(service).kill()
-        await world.started_again(service, pid)
+        await world.killed(service)
 
     return inject
 

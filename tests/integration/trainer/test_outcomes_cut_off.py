@@ -3,8 +3,9 @@ then may be counted; and nothing that came to light after a moment is known as o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,8 +40,33 @@ class CutOff:
     @property
     def seen(self) -> Examples:
         """What a lender learns of."""
-        number = np.arange(len(self.examples))
-        return self.examples.take((number % DECLINED != 0) | (number % LOADED == 0))
+        return lent_of(self.examples)
+
+    def another_source(self, name: str, *, first: int, told: Callable[[float], bool]) -> Examples:
+        """The same purchases once more, of a source of that name, written; its event ids begin with the name. `first`:
+        offset. `told`: whether it tells of an outcome that shows at a moment (microseconds since 1970)."""
+        copied = replace(
+            self.examples, event_id=np.array([f"{name}-{each}" for each in self.examples.event_id], object)
+        )
+        rows = rows_of(copied, [0.05] * len(copied), first=first, model_version=name)
+        rows[tables.TRANSACTIONS] = [row | {"source": name} for row in rows[tables.TRANSACTIONS]]
+        rows[tables.OUTCOMES] = told_at(rows[tables.OUTCOMES], copied, told)
+        write(self.settings, rows)
+        return copied
+
+
+def lent_of(examples: Examples) -> Examples:
+    number = np.arange(len(examples))
+    return examples.take((number % DECLINED != 0) | (number % LOADED == 0))
+
+
+def told_at(rows: Sequence[dict[str, Any]], examples: Examples, told: Callable[[float], bool]) -> list[dict[str, Any]]:
+    """Rows of the examples' outcomes, each as it shows: a default soon, a good loan at its end; those that are told."""
+    soon_us = examples.occurred_us + SHOWS_AFTER_DAYS * MICROS_PER_DAY
+    shows_us = np.where(examples.label == 1, soon_us, examples.mature_us)
+    return [
+        row | {"observed_at": from_epoch_micros(int(at))} for row, at in zip(rows, shows_us, strict=True) if told(at)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +78,7 @@ def cut_off(bigquery_endpoints: BigQuerySettings) -> Iterator[CutOff]:
     as_of_us = int(examples.occurred_us.max())
     cut_us = as_of_us - AWAY_DAYS * MICROS_PER_DAY
     rows = rows_of(examples, history.expected_rate.tolist())
-    shows_us = np.where(
-        examples.label == 1, examples.occurred_us + SHOWS_AFTER_DAYS * MICROS_PER_DAY, examples.mature_us
-    )
-    rows[tables.OUTCOMES] = [
-        row | {"observed_at": from_epoch_micros(int(at))}
-        for row, at in zip(rows[tables.OUTCOMES], shows_us, strict=True)
-        if at <= cut_us
-    ]
+    rows[tables.OUTCOMES] = told_at(rows[tables.OUTCOMES], examples, lambda at: at <= cut_us)
     write(settings, rows)
     yield CutOff(settings, examples, as_of_us, cut_us)
 
@@ -171,17 +190,7 @@ def test_what_was_called_off_lacks_no_outcome(cut_off: CutOff) -> None:
 def test_a_source_that_went_silent_beside_others_is_not_learnt_by_its_defaults(cut_off: CutOff) -> None:
     """The others' outcomes keep the clock going; of its own loans only those that went bad in time are known."""
     silent_us = cut_off.cut_us - 20 * MICROS_PER_DAY
-    copied = cut_off.examples
-    copied = replace(copied, event_id=np.array([f"silent-{each}" for each in copied.event_id], object))
-    shows_us = np.where(copied.label == 1, copied.occurred_us + SHOWS_AFTER_DAYS * MICROS_PER_DAY, copied.mature_us)
-    rows = rows_of(copied, [0.05] * len(copied), first=4 * 10**6, model_version="silent")
-    rows[tables.TRANSACTIONS] = [row | {"source": "silent"} for row in rows[tables.TRANSACTIONS]]
-    rows[tables.OUTCOMES] = [
-        row | {"observed_at": from_epoch_micros(int(at))}
-        for row, at in zip(rows[tables.OUTCOMES], shows_us, strict=True)
-        if at <= silent_us
-    ]
-    write(cut_off.settings, rows)
+    copied = cut_off.another_source("silent", first=4 * 10**6, told=lambda at: at <= silent_us)
 
     def of_it(event_ids: np.ndarray) -> np.ndarray:
         return np.array([each.startswith("silent-") for each in event_ids])
@@ -204,20 +213,10 @@ def test_of_days_that_a_source_left_out_no_loan_is_learnt_from_and_it_is_said(cu
     """What it told in three days is lost; before and after that it has told of everything. Of the loans that ran their
     course then only the defaults are known, and they would be learnt as if nobody had repaid."""
     gap_us = cut_off.cut_us - 3 * MICROS_PER_DAY, cut_off.cut_us
-    copied = cut_off.examples
-    copied = replace(copied, event_id=np.array([f"gap-{each}" for each in copied.event_id], object))
-    shows_us = np.where(copied.label == 1, copied.occurred_us + SHOWS_AFTER_DAYS * MICROS_PER_DAY, copied.mature_us)
-    rows = rows_of(copied, [0.05] * len(copied), first=6 * 10**6, model_version="gap")
-    rows[tables.TRANSACTIONS] = [row | {"source": "gap"} for row in rows[tables.TRANSACTIONS]]
-    rows[tables.OUTCOMES] = [
-        row | {"observed_at": from_epoch_micros(int(at))}
-        for row, at in zip(rows[tables.OUTCOMES], shows_us, strict=True)
-        if at <= cut_off.as_of_us and not gap_us[0] <= at < gap_us[1]
-    ]
-    write(cut_off.settings, rows)
-
-    number = np.arange(len(copied))
-    lent = copied.take((number % DECLINED != 0) | (number % LOADED == 0))
+    copied = cut_off.another_source(
+        "gap", first=6 * 10**6, told=lambda at: at <= cut_off.as_of_us and not gap_us[0] <= at < gap_us[1]
+    )
+    lent = lent_of(copied)
     whole_days = [-(-gap_us[0] // MICROS_PER_DAY), gap_us[1] // MICROS_PER_DAY]
     warehouse = Warehouse(cut_off.settings)
     found = warehouse.matured_examples(cut_off.as_of_us, FEATURE_SET_VERSION, none_by_chance)

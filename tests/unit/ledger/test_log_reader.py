@@ -65,13 +65,27 @@ class Log:
         return batches
 
 
-async def offsets(log: Log, ends: Mapping[TopicPartition, int], seconds_each: float = 0.0) -> list[tuple[int, int]]:
+async def offsets(
+    log: Log,
+    ends: Mapping[TopicPartition, int],
+    seconds_each: float = 0.0,
+    since: Mapping[TopicPartition, int] | None = None,
+) -> list[tuple[int, int]]:
     """(partition, offset) of each record; the reader takes `seconds_each` over one."""
     found = []
-    async for each in records_below(log, ends, log.clock):
+    async for each in records_below(log, ends, log.clock, since=since):
         log.now += seconds_each
         found.append((each.partition, each.offset))
     return found
+
+
+async def test_what_was_read_before_is_not_read_again() -> None:
+    log = Log((1.0, {HERE: 2, THERE: 3}, {}))
+    found = await offsets(log, {HERE: 5, THERE: 3}, since={HERE: 3})
+    assert sorted(found) == sorted(
+        [(HERE.partition, 3), (HERE.partition, 4), *((THERE.partition, n) for n in range(3))]
+    )
+    assert await offsets(Log(), {HERE: 5}, since={HERE: 5}) == []
 
 
 async def test_brokers_that_go_away_in_the_middle_end_the_reading() -> None:

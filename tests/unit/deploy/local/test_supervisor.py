@@ -22,6 +22,20 @@ IDLE = "import time; time.sleep(600)"
 Supervise = Callable[..., Supervisor]
 
 
+def _look_after_until(supervisor: Supervisor, done: Callable[[], bool], *, parts: bool = False) -> None:
+    """Or for as long as a test may wait."""
+    stop = threading.Event()
+    keeper = threading.Thread(target=supervisor.keep_running, args=(stop,), kwargs={"parts": parts})
+    keeper.start()
+    try:
+        deadline = time.monotonic() + TIMEOUT
+        while not done() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        stop.set()
+        keeper.join()
+
+
 class PretendedPart:
     """Runs once it was started, after the failures that it begins with."""
 
@@ -110,16 +124,7 @@ def test_a_part_that_was_killed_is_started_again_where_the_supervisor_keeps_the_
     valkey, kafka = PretendedPart(failures), PretendedPart()
     supervisor = supervise(IDLE, valkey=valkey, kafka=kafka)
     valkey.running = False
-    stop = threading.Event()
-    keeper = threading.Thread(target=supervisor.keep_running, args=(stop,), kwargs={"parts": True})
-    keeper.start()
-    try:
-        deadline = time.monotonic() + TIMEOUT
-        while not valkey.running and time.monotonic() < deadline:
-            time.sleep(0.01)
-    finally:
-        stop.set()
-        keeper.join()
+    _look_after_until(supervisor, lambda: valkey.running, parts=True)
     assert (valkey.running, valkey.starts, kafka.starts) == (True, failures + 1, 0)
 
 
@@ -130,16 +135,7 @@ def test_parts_are_left_to_whoever_ends_them_on_purpose(supervise: Supervise, mo
     supervisor.start()
     valkey.kill()
     supervisor.process("s0").kill()
-    stop = threading.Event()
-    keeper = threading.Thread(target=supervisor.keep_running, args=(stop,))
-    keeper.start()
-    try:
-        deadline = time.monotonic() + TIMEOUT
-        while not supervisor.process("s0").running and time.monotonic() < deadline:
-            time.sleep(0.01)
-    finally:
-        stop.set()
-        keeper.join()
+    _look_after_until(supervisor, lambda: supervisor.process("s0").running)
     assert supervisor.process("s0").running, "services are looked after all the same"
     assert (valkey.running, valkey.starts) == (False, 0)
 
@@ -157,16 +153,7 @@ def test_a_service_that_is_held_is_left_out_of_a_start_and_comes_later(
     assert not supervisor.process("s0").running
     assert supervisor.process("s1").running
     mark.unlink()
-    stop = threading.Event()
-    keeper = threading.Thread(target=supervisor.keep_running, args=(stop,))
-    keeper.start()
-    try:
-        deadline = time.monotonic() + TIMEOUT
-        while not supervisor.process("s0").running and time.monotonic() < deadline:
-            time.sleep(0.01)
-    finally:
-        stop.set()
-        keeper.join()
+    _look_after_until(supervisor, lambda: supervisor.process("s0").running)
     assert supervisor.process("s0").running
 
 

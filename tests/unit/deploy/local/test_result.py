@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.result import Result
+from deploy.local.result import Result
 
 
 def test_nothing_of_an_earlier_run_is_there_once_another_has_begun(tmp_path: Path) -> None:
