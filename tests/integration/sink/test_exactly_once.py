@@ -12,7 +12,7 @@ from shared.contracts.identity import partition_of
 from shared.warehouse import tables
 from tests.factories import transaction_bytes
 from tests.integration.sink.world import World, until
-from tests.unit.sink.records import PARTITIONS, one_of_each
+from tests.unit.sink.records import PARTITIONS, letter_bytes, one_of_each
 
 LIVES = 840
 """Purchases with their five followers each: 5,040 records."""
@@ -75,10 +75,11 @@ async def test_a_record_that_is_refused_has_no_row_and_its_neighbours_have_their
     ]
     await world.send(poison, rows=False)
     await world.send_lives(20)
-    conflict = await world.send(
-        [(topics.TRANSACTIONS, transaction_bytes(0, customer_id="cust_000000", amount=1), "cust_000000", None)],
-        rows=False,
-    )
+    other = transaction_bytes(0, customer_id="cust_000000", amount=1)
+    conflict = await world.send([(topics.TRANSACTIONS, other, "cust_000000", None)], rows=False)
+    ((_, partition, offset),) = conflict
+    letter = letter_bytes(offset, other, partition=partition)
+    await world.send([(topics.DEAD_LETTERS, letter, "cust_000000", None)])
     await world.send(poison, rows=False)
     await world.judge_all(refused=conflict)
     async with world.sink() as sink:
