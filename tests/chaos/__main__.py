@@ -171,7 +171,8 @@ async def one(fault: Fault, world: World, checkouts: Checkouts, seed: int) -> di
             for each in report["invariants"].values()
             if not each["balanced"]
         ]
-        unbalanced += [[lacking] for lacking in [*shortcomings(report), *await checkouts.unlike_the_topic(told)]]
+        belied = await checkouts.unlike_the_topic(told, fault.refusals)
+        unbalanced += [[lacking] for lacking in [*shortcomings(report), *belied]]
     except (OSError, ValueError, KafkaError, TransientError, subprocess.TimeoutExpired) as error:
         unbalanced = [[f"no audit: {error!r}"]]
     return {

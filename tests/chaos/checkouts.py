@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -49,8 +49,8 @@ class Checkouts:
     def __init__(self, url: str, bootstrap_servers: str) -> None:
         self._url, self._bootstrap_servers = url, bootstrap_servers
         self._told: dict[str, Told] = {}
-        self._odd: Counter[str] = Counter()
-        """Answers that no checkout may get, whatever happens."""
+        self._odd: Counter[tuple[str | None, str]] = Counter()
+        """Answers that no checkout may get, by the reason of a refusal."""
         self._decided: dict[str, bytes] = {}
         """Event id → SHA-256 of its first decision on the topic, of our own."""
         self._read: dict[TopicPartition, int] = {}
@@ -69,13 +69,14 @@ class Checkouts:
         told, self._told = self._told, {}
         return told
 
-    async def unlike_the_topic(self, told: Mapping[str, Told]) -> list[str]:
-        """Which of these the topic belies, now that all is decided; of none told, that. Raises KafkaError,
-        TransientError."""
+    async def unlike_the_topic(self, told: Mapping[str, Told], refusals: Collection[str] = ()) -> list[str]:
+        """Which of these the topic belies, now that all is decided; of none told, that. `refusals`: reasons that a
+        purchase may rightly have been refused for meanwhile. Raises KafkaError, TransientError."""
         if self._asking.done():  # it ends by an error alone
             self._asking.result()
         await self._read_on()
-        found = judged(told, self._decided) + [f"{count} checkouts got {what}" for what, count in self._odd.items()]
+        found = judged(told, self._decided)
+        found += [f"{count} checkouts got {what}" for (why, what), count in self._odd.items() if why not in refusals]
         self._odd.clear()
         return found
 
@@ -100,10 +101,10 @@ class Checkouts:
         if answer.status_code == ADMITTED:
             decision = json.loads(answer.content)
             if decision["event_id"] != event_id:
-                self._odd["another purchase's decision"] += 1
+                self._odd[None, "another purchase's decision"] += 1
             self._told[event_id] = Told(hashlib.sha256(answer.content).digest(), provisional(decision))
         elif answer.status_code not in TOLD_TO_COME_AGAIN:
-            self._odd[f"{answer.status_code} {answer.text[:200]}"] += 1
+            self._odd[reason_of(answer), f"{answer.status_code} {answer.text[:200]}"] += 1
 
     async def _read_on(self) -> None:
         """What has come onto the topic since the last time."""
@@ -118,6 +119,14 @@ class Checkouts:
             self._read = ends
         finally:
             await reader.close()
+
+
+def reason_of(refusal: httpx.Response) -> str | None:
+    """That it names, where it names one."""
+    with contextlib.suppress(ValueError):
+        body = refusal.json()
+        return body.get("reason") if isinstance(body, dict) else None
+    return None
 
 
 def provisional(decision: Mapping[str, Any]) -> bool:

@@ -35,6 +35,8 @@ class Fault:
     """About, with its audit: for the estimate of what is left."""
     heavy: bool = False
     """Leaves so much in the log that later audits would take long: it comes last on its system."""
+    refusals: frozenset[str] = frozenset()
+    """Reasons that a good purchase may rightly be refused for at the REST door meanwhile."""
 
 
 @asynccontextmanager

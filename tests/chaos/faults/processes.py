@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 
+from shared.contracts.rejections import RejectionReason
 from tests.chaos.controls.fault_points import PLACES, Order, give
 from tests.chaos.faults.fault import Fault, Inject
 from tests.chaos.faults.lag import caught_up, commits_move, written
@@ -16,6 +17,9 @@ SESSION_S = 10.0
 
 SERVICES = ("ingestor", "features", "scorer", "sink")
 GROUPS = ("features", "scorer", "sink")
+
+AHEAD = {"scorer": frozenset({RejectionReason.FUTURE.value})}
+"""What a purchase of now is refused for where the clock is behind: at the REST door no other clock tells."""
 
 MOST_PASSES = 20
 """Of a point, until the process dies there."""
@@ -157,6 +161,16 @@ FAULTS: tuple[Fault, ...] = (
     Fault("kill-history-after-send", "ingestor", kill_history),
     *(Fault(f"terminate-{name}", name, terminate(name), back(name)) for name in SERVICES),
     *(Fault(f"zombie-{name}", name, zombie(name), back(name), seconds=45) for name in GROUPS),
-    *(Fault(f"wrong-clock-{name}", name, wrong_clock(name), back(name), seconds=45) for name in SERVICES),
+    *(
+        Fault(
+            f"wrong-clock-{name}",
+            name,
+            wrong_clock(name),
+            back(name),
+            seconds=45,
+            refusals=AHEAD.get(name, frozenset()),
+        )
+        for name in SERVICES
+    ),
     Fault("members-come-and-go", "all", members_come_and_go, caught_up, seconds=110),
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
-from tests.chaos.checkouts import Told, judged, provisional
+from tests.chaos.checkouts import Told, judged, provisional, reason_of
 
 GOOD, LATER = Told(b"a", provisional=False), Told(b"a", provisional=True)
 
@@ -40,3 +41,12 @@ def test_what_the_topic_belies_is_named(told: dict[str, Told], decided: dict[str
 )
 def test_an_answer_says_itself_whether_it_stands_on_no_topic(degraded: str | None, as_of: int, is_so: bool) -> None:
     assert provisional({"degraded": degraded, "as_of": {"transactions": as_of, "outcomes": as_of}}) is is_so
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [({"reason": "future"}, "future"), ({"title": "?"}, None), (["future"], None), (None, None)],
+)
+def test_a_refusal_is_known_by_the_reason_that_it_names(body: object, reason: str | None) -> None:
+    answer = httpx.Response(422, content=b"no JSON") if body is None else httpx.Response(422, json=body)
+    assert reason_of(answer) == reason
