@@ -33,6 +33,10 @@ INVARIANTS = tuple(f"P{number}" for number in range(1, 9))
 FAULTS_OF_A_SYSTEM = 4
 """Then a new one: each audit reads the whole log, which grows by some thousands of events with every fault."""
 
+AUDIT_S, HEAVY_AUDIT_S = 300.0, 900.0
+"""That an audit may take, beside the load: some milliseconds of a slow machine for an event. A heavy fault leaves tens
+of thousands."""
+
 START_S = 20.0
 """Until a new system works."""
 
@@ -164,7 +168,8 @@ async def one(fault: Fault, world: World, checkouts: Checkouts, seed: int) -> di
         trouble = f"{type(error).__name__}: {error}"
     told = checkouts.so_far()
     try:
-        report = await asyncio.to_thread(world.system.ledger, quiet=True)
+        patience = HEAVY_AUDIT_S if fault.heavy else AUDIT_S
+        report = await asyncio.to_thread(world.system.ledger, quiet=True, patience=patience)
         invariants = {name: report["invariants"].get(name, {}).get("balanced") for name in INVARIANTS}
         unbalanced = [
             [*each["examples"][:3], *each["not_checkable_examples"][:3]]
