@@ -1,7 +1,7 @@
 # Everything a newcomer, an operator or an engineer starts. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-system test-slow chaos alerts calm trace soak year load availability capacity capacity-check fuzz bench backfill research notebook docs test-airflow test-cluster airflow-lock up down stop start env status logs ledger lock fmt lint audit clean
+.PHONY: help setup demo test coverage test-system test-slow chaos alerts calm trace soak year load availability capacity capacity-check fuzz bench backfill research notebook docs test-airflow airflow-lock up down stop start env status logs ledger lock fmt lint audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Many tests wait for processes to start and to end, so one more at once than two cores; with more, whole systems starve each
@@ -38,10 +38,10 @@ demo: setup ## the main job: history, a first model, live purchases decided (EVE
 	@$(RUN) -m deploy.local.demo
 
 test: setup ## all tests that need nothing but Python packages
-	@$(RUN) -m pytest -m "not slow and not system and not airflow and not cluster" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 5
+	@$(RUN) -m pytest -m "not slow and not system and not airflow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 5
 
 coverage: setup ## the same, and which lines they reach, those of the services' processes too; takes longer
-	@$(RUN) -m pytest -m "not slow and not system and not airflow and not cluster" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
+	@$(RUN) -m pytest -m "not slow and not system and not airflow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 test-slow: setup ## the tests that take minutes: what can be learnt from the source, and the like
 	@$(RUN) -m pytest -m slow --timeout 3600
@@ -128,10 +128,6 @@ docs: setup ## the documentation site, into site/; fails on any warning
 
 test-airflow: setup ## the Airflow DAGs, run whole in Airflow's own environment on the embedded warehouse
 	@$(RUN) -m pytest -m airflow --timeout 1800
-
-test-cluster: setup ## the Kubernetes manifests, in a cluster built from its Go modules (needs Go; half an hour the first time)
-	@$(RUN) -m tests.cluster.build
-	@$(RUN) -m pytest -m cluster --timeout 600
 
 airflow-lock: setup ## resolve Airflow's lock anew
 	@$(BIN)/uv pip compile deploy/airflow/airflow.in --universal --python-version 3.11 --generate-hashes --no-header --upgrade --quiet -o deploy/airflow/airflow.lock

@@ -47,7 +47,7 @@ def test_nothing_is_run_again_where_nothing_failed(tmp_path: Path) -> None:
 
 
 def test_what_failed_is_run_again_and_has_to_pass_then(tmp_path: Path) -> None:
-    asked = "-m pytest --last-failed --last-failed-no-failures none -m not slow and not system and not airflow and not cluster"
+    asked = "-m pytest --last-failed --last-failed-no-failures none -m not slow and not system and not airflow"
     for status in (0, 1):
         folder = tmp_path / str(status)
         folder.mkdir()
