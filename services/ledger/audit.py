@@ -63,9 +63,7 @@ class Audit:
 
 async def audit(settings: LedgerSettings, say: Say) -> Audit:
     """Make the audit. `say` is told what is being done."""
-    reader = LogReader(client_arguments(settings.kafka))
-    await reader.start()
-    try:
+    async with LogReader(client_arguments(settings.kafka)) as reader:
         began = await _began(reader)
         say("waiting for the services to catch up")
         scope, lag = await _settled_ends(reader, settings.ledger.settle_seconds)
@@ -85,8 +83,6 @@ async def audit(settings: LedgerSettings, say: Say) -> Audit:
         say("reading the warehouse")
         rows = await asyncio.to_thread(_rows, settings)
         ends_after = _by_place([await reader.ends(topic.name) for topic in ALL])
-    finally:
-        await reader.close()
     say("comparing")
     answers, answers_gone, why_not = await _answers(settings, book)
     mirrored = checks.warehouse_rows(book, rows, ends_after)

@@ -29,13 +29,9 @@ async def check(settings: LedgerSettings) -> dict[str, str]:
     """For each dependency `ok`, or what is wrong with it."""
 
     async def brokers() -> str:
-        reader = LogReader(client_arguments(settings.kafka))
-        try:
-            await reader.start()
+        async with LogReader(client_arguments(settings.kafka)) as reader:
             for topic in ALL:
                 await reader.ends(topic.name)
-        finally:
-            await reader.close()
         return "ok"
 
     async def counts() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -25,7 +25,7 @@ POSITION_SECONDS = 0.5
 
 
 class LogReader:
-    """A view on the log. One at a time; `close` it."""
+    """A view on the log, one at a time. Use as an async context manager, or `start` and `close` it."""
 
     def __init__(self, client_arguments: Mapping[str, Any]) -> None:
         self._arguments = dict(client_arguments)
@@ -33,6 +33,13 @@ class LogReader:
             **self._arguments, enable_auto_commit=False, max_partition_fetch_bytes=8_388_608, fetch_max_wait_ms=50
         )
         self._admin = AIOKafkaAdminClient(**self._arguments)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def start(self) -> None:
         """Raises KafkaError without brokers; nothing is left open then."""

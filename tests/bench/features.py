@@ -216,9 +216,7 @@ async def _paces(hop: Hop, rounds: int, step: Step) -> dict[str, list[Pace]]:
     """Of each program, round by round; in another order in each round."""
     paces: dict[str, list[Pace]] = {name: [] for name in hop.programs}
     await hop.begin()
-    log = LogReader(client_arguments(hop.kafka))
-    await log.start()
-    try:
+    async with LogReader(client_arguments(hop.kafka)) as log:
         for number in numbered(rounds):
             await hop.send()
             names = list(hop.programs)
@@ -227,6 +225,4 @@ async def _paces(hop: Hop, rounds: int, step: Step) -> dict[str, list[Pace]]:
                 paces[name].append(await hop.pace(hop.programs[name], log))
         step("comparing vectors")
         await hop.compare(log)
-    finally:
-        await log.close()
     return paces

@@ -33,6 +33,8 @@ INVARIANTS = tuple(f"P{number}" for number in range(1, 9))
 FAULTS_OF_A_SYSTEM = 4
 """Then a new one: each audit reads the whole log, which grows by some thousands of events with every fault."""
 
+SETTLE_S = 100.0
+"""Then everything has to be caught up with, whatever was hit."""
 AUDIT_S, HEAVY_AUDIT_S = 300.0, 900.0
 """That an audit may take, beside the load: some milliseconds of a slow machine for an event. A heavy fault leaves tens
 of thousands."""
@@ -169,7 +171,7 @@ async def one(fault: Fault, world: World, checkouts: Checkouts, seed: int) -> di
     told = checkouts.so_far()
     try:
         patience = HEAVY_AUDIT_S if fault.heavy else AUDIT_S
-        report = await asyncio.to_thread(world.system.ledger, quiet=True, patience=patience)
+        report = await asyncio.to_thread(world.system.ledger, quiet=True, patience=patience, settle=SETTLE_S)
         invariants = {name: report["invariants"].get(name, {}).get("balanced") for name in INVARIANTS}
         unbalanced = [
             [*each["examples"][:3], *each["not_checkable_examples"][:3]]

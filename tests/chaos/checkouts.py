@@ -108,17 +108,13 @@ class Checkouts:
 
     async def _read_on(self) -> None:
         """What has come onto the topic since the last time."""
-        reader = LogReader({"bootstrap_servers": self._bootstrap_servers})
-        await reader.start()
-        try:
+        async with LogReader({"bootstrap_servers": self._bootstrap_servers}) as reader:
             ends = await reader.ends(DECISIONS.name)
             async for record in reader.read(ends, self._read):
                 event_id = dict(record.headers)["ce_id"].decode()
                 if event_id.startswith(OURS):
                     self._decided.setdefault(event_id, hashlib.sha256(record.value or b"").digest())
             self._read = ends
-        finally:
-            await reader.close()
 
 
 def reason_of(refusal: httpx.Response) -> str | None:

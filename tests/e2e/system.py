@@ -84,15 +84,16 @@ class System:
         """For a process that is to talk to this system."""
         return {**os.environ, "PYTHONPATH": str(Path.cwd()), **self.supervisor.environment, "METRICS__PORT": "0"}
 
-    def ledger(self, *, quiet: bool = False, patience: float = 300.0) -> dict[str, Any]:
-        """Audit the system; the report. `patience`: seconds that it may take."""
+    def ledger(self, *, quiet: bool = False, patience: float = 300.0, settle: float | None = None) -> dict[str, Any]:
+        """Audit the system; the report. `patience`: seconds that it may take; `settle`: that it waits for the services
+        to catch up, a third of these where nothing is said."""
         report = self.data_dir / "ledger.json"
         report.unlink(missing_ok=True)  # an audit that fails must not pass for the one before it
         environment = {
             **self.environment,
             "LEDGER__REPORT": str(report),
             "LEDGER__SCORER_URL": self.http,
-            "LEDGER__SETTLE_SECONDS": str(patience / 3),
+            "LEDGER__SETTLE_SECONDS": str(patience / 3 if settle is None else settle),
         }
         shown = subprocess.DEVNULL if quiet else None
         command = [sys.executable, "-m", "services.ledger"]
@@ -111,12 +112,8 @@ class Log:
         self._bootstrap_servers = bootstrap_servers
 
     async def count(self, topic: str) -> int:
-        reader = LogReader({"bootstrap_servers": self._bootstrap_servers})
-        await reader.start()
-        try:
+        async with LogReader({"bootstrap_servers": self._bootstrap_servers}) as reader:
             return sum((await reader.ends(topic)).values())
-        finally:
-            await reader.close()
 
     async def grows(self, topic: str, by: int) -> None:
         """Wait until the topic has `by` more records than now."""

@@ -89,17 +89,13 @@ def rebuild(system: System) -> None:
 
 
 async def all_taken_in(system: System) -> None:
-    reader = LogReader({"bootstrap_servers": system.stack.kafka.bootstrap_servers})
-    await reader.start()
-    try:
+    async with LogReader({"bootstrap_servers": system.stack.kafka.bootstrap_servers}) as reader:
         for group, topics in (
             ("flit-features", ("bnpl-transactions", "bnpl-outcomes")),
             ("flit-sink", ("bnpl-transactions", "bnpl-outcomes", "bnpl-features")),
         ):
             ends = {place: end for topic in topics for place, end in (await reader.ends(topic)).items()}
             assert not await reader.caught_up(group, ends, time.monotonic() + 120)
-    finally:
-        await reader.close()
 
 
 def rows(system: System, table: Table) -> list[dict[str, Any]]:

@@ -79,16 +79,12 @@ async def test_stream_history_and_recomputation_agree_on_every_event(system: Sys
     for start in range(0, len(records), 500):
         await producer.send_all(records[start : start + 500])
     await producer.stop()
-    reader = LogReader({"bootstrap_servers": system.kafka.bootstrap_servers})
-    await reader.start()
-    try:
+    async with LogReader({"bootstrap_servers": system.kafka.bootstrap_servers}) as reader:
         await until(lambda: _taken_in(reader), "every record to be in the states")
         logs = {
             topic.name: [record async for record in reader.read(await reader.ends(topic.name))]
             for topic in (DEAD_LETTERS, TRANSACTIONS, OUTCOMES, FEATURES)
         }
-    finally:
-        await reader.close()
     book = Book(system.kafka.partitions)
     for of_topic in logs.values():
         for record in of_topic:

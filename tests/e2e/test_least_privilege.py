@@ -28,12 +28,8 @@ JSON = {"Content-Type": "application/json"}
 
 
 async def count(system: SecuredSystem, topic: str) -> int:
-    reader = LogReader(client_arguments(system.kafka))
-    await reader.start()
-    try:
+    async with LogReader(client_arguments(system.kafka)) as reader:
         return sum((await reader.ends(topic)).values())
-    finally:
-        await reader.close()
 
 
 async def grows(system: SecuredSystem, topic: str, by: int) -> None:

@@ -77,12 +77,8 @@ def cut_last_writes(system: System) -> None:
 
 
 async def decisions_by_event(system: System) -> dict[str, set[bytes]]:
-    reader = LogReader({"bootstrap_servers": system.kafka.bootstrap_servers})
-    await reader.start()
     found: dict[str, set[bytes]] = {}
-    try:
+    async with LogReader({"bootstrap_servers": system.kafka.bootstrap_servers}) as reader:
         async for record in reader.read(await reader.ends(DECISIONS.name)):
             found.setdefault(json.loads(record.value)["event_id"], set()).add(record.value)
-    finally:
-        await reader.close()
     return found

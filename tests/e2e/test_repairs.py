@@ -72,13 +72,9 @@ async def publish(system: System, first: int) -> None:
 
 async def pass_over(system: System) -> dict[int, int]:
     """What a careless hand does: the group's offsets are set to the end. Gives what they were."""
-    reader = LogReader({"bootstrap_servers": system.kafka.bootstrap_servers})
-    await reader.start()
-    try:
+    async with LogReader({"bootstrap_servers": system.kafka.bootstrap_servers}) as reader:
         ends = await reader.ends(FEATURES.name)
         before = await reader.committed(GROUP)
-    finally:
-        await reader.close()
     # One that has ended is a member for some seconds more.
     await until(lambda: committed(system, ends), "the group to have no member")
     return {place.partition: before.get(place, 0) for place, end in ends.items() if before.get(place, 0) < end}

@@ -109,9 +109,7 @@ class LoadedSystem:
 
     async def settled(self) -> None:
         """Wait until every service has taken in all that there is."""
-        reader = LogReader({"bootstrap_servers": self.kafka})
-        await reader.start()
-        try:
+        async with LogReader({"bootstrap_servers": self.kafka}) as reader:
             progress = HistoryProgress(reader, 0)
 
             async def nothing_under_way() -> bool:
@@ -122,8 +120,6 @@ class LoadedSystem:
                 return progress.settled
 
             await until(nothing_under_way, "the services to take in all that there is", SETTLE_S)
-        finally:
-            await reader.close()
 
     async def _warm(self) -> None:
         made = Purchases()

@@ -256,7 +256,6 @@ def test_mounts_and_references_lead_somewhere(folder: Path) -> None:
 
 
 def _examples() -> list[Object]:
-
     return list(yaml.safe_load_all((PROD / "secrets.example.yaml").read_text()))
 
 
