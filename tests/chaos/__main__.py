@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import subprocess
 import tempfile
@@ -51,6 +52,8 @@ def main() -> None:
     parser.add_argument("--control", action="append", choices=sorted(CONTROLS), help="only these; may be repeated")
     parser.add_argument("--no-controls", action="store_true")
     arguments = parser.parse_args()
+    # Brokers are taken away on purpose: hundreds of lines about it would hide the rows.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console = Console()
     some = arguments.fault or arguments.control
     chosen = [BY_NAME[name] for name in arguments.fault or ()] if some else list(FAULTS)
