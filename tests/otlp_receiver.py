@@ -30,6 +30,8 @@ class ReceivedSpan:
     ended_ns: int
     failed: bool
     attributes: Mapping[str, str]
+    whole: str = ""
+    """All that was sent of it and of its resource, events, links and status too, as text."""
 
     @property
     def milliseconds(self) -> float:
@@ -73,6 +75,7 @@ class OtlpReceiver:
                     service, span.name, span.kind, span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(),
                     span.start_time_unix_nano, span.end_time_unix_nano, span.status.code == 2,
                     {one.key: one.value.string_value or str(one.value.int_value) for one in span.attributes},
+                    f"{span}{scope.scope}{group.resource}",
                 )
                 for scope in group.scope_spans
                 for span in scope.spans

@@ -85,7 +85,8 @@ class Book:
     misplaced: set[Place] = field(default_factory=set)
     refused_elsewhere: set[Place] = field(default_factory=set)
     """Misplaced records that were refused where they were sent again: their one letter is that of the copy."""
-    repeats: set[Place] = field(default_factory=set)
+    changed: dict[Place, str] = field(default_factory=dict)
+    """Purchases under the id of an earlier one of the same customer, on other terms, without a letter → event id."""
     own: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
     """(partition, offset) of each purchase → its customer, and what its features take from itself, see `own_of`."""
     _bought_ids: set[tuple[str, str]] = field(default_factory=set)
@@ -123,6 +124,17 @@ class Book:
     def was_refused(self, place: Place) -> bool:
         """Whether the record has a letter, on the log or in the warehouse only, and so no effect."""
         return self._has_letter(place) and not self.is_undecided(place)
+
+    def passed_over(self) -> list[Place]:
+        """Changed purchases that nobody has told of: neither was refused, nor a vector of their event. An erased
+        customer's state knows his earlier ones no more."""
+        return [
+            place
+            for place, event_id in self.changed.items()
+            if self.judged(place)
+            and event_id not in self.erased
+            and not any(self.is_undecided(vector.place) for vector in self.vectors.get(event_id, ()))
+        ]
 
     def was_refused_a_decision(self, event_id: str) -> bool:
         """Whether all its vectors were: their event was claimed for another purchase."""
@@ -173,10 +185,13 @@ class Book:
         own = customer, own_of(subject_of(body, t))
         self._note(record, event_id, body)
         self.own[place[1:]] = own
-        if event_id in self.purchases or event_id in self.gone:
-            self.repeats.add(place)
-        else:
-            self.purchases[event_id] = Purchase(place, event_id, customer)
+        terms = hash((bought.t, bought.minor, bought.currency))
+        first = self.purchases.get(event_id)
+        if first is not None:
+            if first.customer_id == customer and first.terms != terms:
+                self.changed[place] = event_id
+        elif event_id not in self.gone:
+            self.purchases[event_id] = Purchase(place, event_id, customer, terms)
             self.by_source[source_of(body)] += 1
         self._buy(customer, bought)
 

@@ -209,8 +209,12 @@ def recomputed_features(book: Book) -> Finding:
 def refused_records(book: Book) -> Finding:
     """P5."""
     finding = Finding("P5", "every refused record is in dead-letters, once, with its own bytes")
-    finding.checked += len(book.unread)
-    (finding.not_checkable if book.expired.lacks(DEAD_LETTERS.name) else finding.violations).extend(book.unread)
+    silent = [
+        *book.unread,
+        *(f"{place}: another body under a known id, without a letter" for place in book.passed_over()),
+    ]
+    finding.checked += len(silent)
+    (finding.not_checkable if book.expired.lacks(DEAD_LETTERS.name) else finding.violations).extend(silent)
     reasons = {reason.value for reason in RejectionReason}
     for place, letters in book.letters.items():
         finding.checked += 1

@@ -15,6 +15,8 @@ class Purchase:
     place: Place
     event_id: str
     customer_id: str
+    terms: int
+    """Stand for when it was, for how much and in what, within this audit."""
 
 
 @dataclass(slots=True)

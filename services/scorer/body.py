@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -16,6 +16,10 @@ _GZIP = 16 + zlib.MAX_WBITS
 MOST_SPILT = 1_048_576
 """Bytes of a body that is too large, read and thrown away: who still sends when he is refused and the connection closed
 may find it reset before he has read why."""
+
+
+STOOD_STILL_S = 1.0
+"""That an alarm is late by: no load of this machine's keeps the event loop so long."""
 
 
 async def read_body(request: Request, max_bytes: int, max_seconds: float) -> bytes:
@@ -30,14 +34,21 @@ async def read_body(request: Request, max_bytes: int, max_seconds: float) -> byt
     if too_large and "expect" in request.headers:  # nothing was sent yet, nor will be
         raise _too_large(max_bytes)
     received, spilt = bytearray(), 0
+
+    async def read() -> None:
+        nonlocal too_large, spilt
+        async for chunk in request.stream():
+            if not too_large:
+                received.extend(chunk)
+                too_large = len(received) > max_bytes
+            elif (spilt := spilt + len(chunk)) > MOST_SPILT:
+                break
+
     try:
-        async with nullcontext() if _is_whole(request) else asyncio.timeout(max_seconds):
-            async for chunk in request.stream():
-                if not too_large:
-                    received += chunk
-                    too_large = len(received) > max_bytes
-                elif (spilt := spilt + len(chunk)) > MOST_SPILT:
-                    break
+        if _is_whole(request):
+            await read()
+        else:
+            await in_time(read, max_seconds)
     except TimeoutError:
         if not too_large:
             hang_up = {"Connection": "close"}  # as below: the rest is not read
@@ -47,6 +58,21 @@ async def read_body(request: Request, max_bytes: int, max_seconds: float) -> byt
     if too_large:
         raise _too_large(max_bytes)
     return _unpack(bytes(received), max_bytes) if packed else bytes(received)
+
+
+async def in_time(read: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Raises TimeoutError. Where the alarm itself goes off late it was this process that stood still, and what it
+    waited for may have come long ago: then the time begins anew, once. `read` goes on where it was."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        async with asyncio.timeout(seconds):
+            await read()
+    except TimeoutError:
+        if loop.time() - began < seconds + STOOD_STILL_S:
+            raise
+        async with asyncio.timeout(seconds):
+            await read()
 
 
 def announced_bytes(request: Request) -> int | None:

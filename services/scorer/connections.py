@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from services.scorer.body import STOOD_STILL_S
 from services.scorer.door import RETRY_AFTER_S, overloaded
 from services.scorer.metrics import ANSWERS, CHECKOUTS
 from services.scorer.problems import Problem, answer
@@ -171,7 +172,9 @@ class BoundedHttp(HttpToolsProtocol):
             self._deadline = None
 
     def _too_slow(self) -> None:
-        if self._loose_bytes and (self.cycle is None or not self.cycle.more_body):
+        if self._deadline is not None and self.loop.time() - self._deadline.when() > STOOD_STILL_S:
+            self._expect_head(self.limits.read_seconds)  # this process stood still: what it waits for may be there
+        elif self._loose_bytes and (self.cycle is None or not self.cycle.more_body):
             self._refuse(Problem(408, "slow", "the request's head took too long to arrive"))
         else:
             self.transport.close()

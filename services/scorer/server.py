@@ -12,6 +12,8 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.scorer.connections import ConnectionLimits, within
+from services.scorer.door import RETRY_AFTER_S
+from services.scorer.problems import Problem, answer
 
 GRACE_SECONDS = 10
 """For answers in flight when the process is told to stop."""
@@ -27,20 +29,33 @@ class _Server(uvicorn.Server):
         yield
 
 
-class _Farewell:
-    """Tells clients that keep their connections to look for another process, once this one is stopping."""
+class Farewell:
+    """Tells clients that keep their connections to look for another process, once this one is stopping; and whoever has
+    no answer when it is ended before its time, to ask again."""
 
     def __init__(self, app: ASGIApp, stop: asyncio.Event) -> None:
         self._app = app
         self._stop = stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
         async def send_with_farewell(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._stop.is_set():
-                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                if self._stop.is_set():
+                    message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
             await send(message)
 
-        await self._app(scope, receive, send_with_farewell)
+        try:
+            await self._app(scope, receive, send_with_farewell)
+        except asyncio.CancelledError:
+            if scope["type"] == "http" and not begun:
+                again = Problem.later(503, "deadline", "this process is being ended", RETRY_AFTER_S)
+                again.headers["Connection"] = "close"
+                await answer(again)(scope, receive, send)
+            raise
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -67,7 +82,7 @@ async def serve(
     allow_files(limits.max_connections + OTHER_FILES)
     server = _Server(
         uvicorn.Config(
-            _Farewell(app, stop),
+            Farewell(app, stop),
             http=within(limits),
             timeout_keep_alive=limits.keep_alive_seconds,  # type: ignore[arg-type]  # handed to call_later
             ws="none",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
@@ -53,6 +54,10 @@ _PERHAPS_SEALED = _LOST | {grpc.StatusCode.INVALID_ARGUMENT}
 """How BigQuery and the emulator answer an append to a finalized stream, among other things."""
 
 
+CONFIRM_S = 1.0
+"""A stream's name that was seen in its place so long ago may be lost since, or another's stand there."""
+
+
 class StreamLost(Exception):
     """This stream can't be gone on with. `open` anew and begin where that says: nothing is lost or doubled by it."""
 
@@ -91,6 +96,9 @@ class PartitionWriter:
         self.place = f"{warehouse.client.project}.{table.id}/{topic}/{partition}"
         self._stream: str | None = None
         self._connection: AppendConnection | None = None
+        self._replaced: str | None = None
+        """Whose name stood in the place of our stream's before."""
+        self._confirmed_at_s = 0.0
         self._next = 0
         """The stream's own offset of the next row."""
         self._highest = -1
@@ -128,6 +136,7 @@ class PartitionWriter:
         if earlier is not None:
             TAKEOVERS.labels(self.table.id).inc()
         self._stream, self._next, self._highest, self.last_arrived_us = stream, 0, highest, arrived_us
+        self._replaced, self._confirmed_at_s = earlier, time.monotonic()
         self._link = link or beginning(self._topic, self._partition)
         log.debug("writer_open", place=self.place, highest=highest)
         return highest
@@ -174,6 +183,7 @@ class PartitionWriter:
         in_doubt = False
         pause, give_up_at = FIRST_PAUSE_S, time.monotonic() + PATIENCE_S
         while True:
+            await self._confirm_name()
             answer = await self._attempt(batch)
             if answer.code is OK:
                 if answer.offset not in (None, self._next):
@@ -221,6 +231,29 @@ class PartitionWriter:
                 raise
             answer = await call
             return answer if answer.code is OK else Answer(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time")
+
+    async def _confirm_name(self) -> None:
+        """See to it that whoever takes over after us can seal our stream, before more goes to it: Redis may have lost
+        its name, or have come back as it was before that, and then it is put there again. Raises FencedOff."""
+        if self._stream is None or time.monotonic() - self._confirmed_at_s < CONFIRM_S:
+            return
+        names = self._warehouse.names
+        try:
+            current = await names.current(self.place)
+            ours = current == self._stream
+            if not ours and current in (None, self._replaced):
+                ours = await names.replace(self.place, current, self._stream)
+                log.warning("stream_name_restored", place=self.place)
+        except TransientError:
+            return  # not known: nobody can take over now either
+        if ours:
+            self._confirmed_at_s = time.monotonic()
+            return
+        if self._writes is not None:
+            # Whoever's name that is may not have known of ours.
+            with contextlib.suppress(TransientError):
+                await self._blocking(functools.partial(self._finalize, self._writes, self._stream))
+        raise FencedOff(f"{self.place} has another stream by now")
 
     async def _check_ownership(self, answer: Answer) -> None:
         """Raise FencedOff where the partition has another stream by now."""

@@ -1,8 +1,9 @@
 """Which write stream belongs to which table and partition: one field of a Redis hash each.
 
-The name is what lets a successor seal its predecessor's stream, so it is stored before the first append to the stream.
-Losing it (Redis emptied) costs nothing by itself: what is in the warehouse is read from the warehouse. Only an owner
-that lost its partition without knowing, at that very time, could then still append.
+The name is what lets a successor seal its predecessor's stream, so it is stored before the first append to the stream,
+and looked at again before later ones. Losing it (Redis emptied) costs nothing by itself: what is in the warehouse is
+read from the warehouse, and the owner puts it there again before it appends anything more. Only an owner that lost its
+partition without knowing, in that very second, could then still append.
 """
 
 from __future__ import annotations

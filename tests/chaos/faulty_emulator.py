@@ -1,6 +1,7 @@
 """The emulator with the errors that BigQuery itself answers with now and then, while the file of TROUBLE_FILE exists.
 
 Its content is the share of appends that fail. Half of these were carried out all the same: the answer is what failed.
+Which ones and with what, TROUBLE_SEED draws.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bqemulator.grpc_api.write_servicer import BigQueryWriteHandler
 from deploy.local import bigquery_emulator, bigquery_patches
 
 FILE = Path(os.environ["TROUBLE_FILE"])
+DICE = random.Random(int(os.environ["TROUBLE_SEED"]))
 BEFORE: tuple[grpc.StatusCode, ...] = (
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.INTERNAL,
@@ -32,13 +34,13 @@ def make_faulty() -> None:
     append = BigQueryWriteHandler._perform_append
 
     def perform_append(self: Any, stream: Any, rows: Any, offset: int | None, most: int) -> Any:
-        if random.random() >= _share():
+        if DICE.random() >= _share():
             return append(self, stream, rows, offset, most)
         codes = BEFORE
-        if random.random() < 0.5:
+        if DICE.random() < 0.5:
             append(self, stream, rows, offset, most)
             codes = AFTER
-        return write_servicer._error_response(stream.name, "trouble", status_code=random.choice(codes))
+        return write_servicer._error_response(stream.name, "trouble", status_code=DICE.choice(codes))
 
     BigQueryWriteHandler._perform_append = perform_append
 

@@ -3,19 +3,14 @@ ledger's checks have to find that."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.contracts.topics import TRANSACTIONS
-from tests.chaos.controls.fault_points import Deed, Order, give
 from tests.chaos.faults import processes
 from tests.chaos.faults.fault import Inject
-from tests.chaos.faults.lag import caught_up, written
+from tests.chaos.faults.lag import written
 from tests.chaos.world import World
-
-REGULARS = 20
-"""Customers, who buy before harm is done to them, meanwhile, and after it."""
 
 KILLS_UNDER_WAY = 3
 """Between two lingers of the control's producer one of them hits nothing; three in a row don't."""
@@ -62,34 +57,6 @@ async def decide_without_a_model(world: World) -> None:
         await world.works()
 
 
-async def two_at_once(world: World) -> None:
-    """A process that stands still past its session with states in hand that it was about to write, and writes them once
-    it is awake beside the one that took over: what its customers have bought meanwhile is gone from their states, as
-    their next purchases tell."""
-    regulars = world.purchases("regular", 3 * REGULARS)
-    before, meanwhile, after = (regulars[start : start + REGULARS] for start in range(0, len(regulars), REGULARS))
-    features, ingestor = world.process("features"), world.process("ingestor")
-    other = world.extra("features", "second").process
-    ingestor.pause()  # the next states to be written are the regulars'
-    try:
-        await caught_up(world)
-        order = give(world.points, "features", Order("before-state-write", 1, Deed.STAND_STILL))
-        await world.produce(TRANSACTIONS.name, before)
-        await world.until(lambda: not order.exists(), "features to stand still")
-    finally:
-        ingestor.resume()
-    other.start()
-    try:
-        await world.produce(TRANSACTIONS.name, meanwhile)
-        await caught_up(world)
-        features.resume()
-        await world.works()
-        await world.produce(TRANSACTIONS.name, after)
-        await world.works()
-    finally:
-        await asyncio.to_thread(other.stop)
-
-
 async def write_again(world: World) -> None:
     """A sink that is started again, and doesn't ask the tables how far the one before it got."""
     await written(world)  # so that there are rows
@@ -103,7 +70,7 @@ CONTROLS = {
     # A vector that is lost, and its purchase committed: neither vector nor letter, and so no decision.
     "no-acknowledgements": Control("features", kill_in_flight("features"), ("P2", "P5", "P6")),
     "no-acknowledgements-of-events": Control("ingestor", kill_in_flight("ingestor"), ("P1",)),
-    "no-fencing": Control("features", two_at_once, ("P4",)),
+    "no-fencing": Control("features", processes.zombie_with_states, ("P4",)),
     # Dies with decisions that are sent and not committed; its successor decides them anew, at another time.
     "no-claims": Control("scorer", processes.kill_at("scorer", "after-send"), ("P2",)),
     "no-admission": Control("scorer", decide_without_a_model, ("P8",)),

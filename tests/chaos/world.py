@@ -106,7 +106,7 @@ class World:
         self.system = System(data_dir, SERVICES, own | (settings or {}), brokers=brokers)
         stack = self.system.stack
         self.warehouse_trouble = data_dir / "warehouse-trouble"
-        stack.bigquery = self._faulty(stack.bigquery)
+        stack.bigquery = self._faulty(stack.bigquery, seed)
         redis, warehouse, source, kafka, door, controller = free_ports(6)
         self.redis_link = Proxy(redis, urlsplit(stack.valkey.url).port or 0)
         self.warehouse_link = Proxy(warehouse, int(stack.bigquery.grpc_endpoint.rpartition(":")[2]))
@@ -138,10 +138,10 @@ class World:
     ) -> None:
         self._running.__exit__(kind, error, trace)
 
-    def _faulty(self, healthy: BigQuery) -> BigQuery:
+    def _faulty(self, healthy: BigQuery, seed: int) -> BigQuery:
         """The same with a launcher that answers with errors while the file of its trouble exists."""
         rest, grpc = (int(door.rpartition(":")[2]) for door in (healthy.rest_endpoint, healthy.grpc_endpoint))
-        environment = {**os.environ, "TROUBLE_FILE": str(self.warehouse_trouble)}
+        environment = {**os.environ, "TROUBLE_FILE": str(self.warehouse_trouble), "TROUBLE_SEED": str(seed)}
         program = (sys.executable, "-m", "tests.chaos.faulty_emulator")
         return BigQuery(self.data_dir / "stack" / "bigquery", rest, grpc, program=program, environment=environment)
 

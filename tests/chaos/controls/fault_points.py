@@ -1,4 +1,4 @@
-"""Named points in the services at which a process dies by kill -9, or stands still, when it is told to.
+"""Named points in the services at which a process dies by kill -9, stands still, or hangs, when it is told to.
 
 What tells it is a file in the folder of CHAOS_POINTS, named like the service, with a point, a number and a deed:
 `after-send 3 die` is the third time that the point is passed from now on. The file is gone before the deed, so that it
@@ -7,11 +7,13 @@ is done once.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import inspect
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -69,6 +71,8 @@ class Deed(StrEnum):
     DIE = "die"
     STAND_STILL = "stand-still"
     """Until somebody lets it go on (SIGCONT)."""
+    HANG = "hang"
+    """That step never ends; the rest of the process goes on."""
 
 
 SIGNALS = {Deed.DIE: signal.SIGKILL, Deed.STAND_STILL: signal.SIGSTOP}
@@ -119,21 +123,25 @@ class Points:
         self._do = do
         self._passes = 0
 
-    def passed(self, point: str) -> None:
+    def passed(self, point: str) -> bool:
+        """Whether whoever passes it is to hang there."""
         try:
             order = Order.parse(self._file.read_text())
         except FileNotFoundError:
             self._passes = 0
-            return
+            return False
         if point != order.point:
-            return
+            return False
         self._passes += 1
         if self._passes >= order.passes:
             try:
                 self._file.unlink()
             except FileNotFoundError:
-                return  # another thread is at it
+                return False  # another thread is at it
+            if order.deed is Deed.HANG:
+                return True
             self._do(order.deed)
+        return False
 
 
 def arm(service: str, folder: Path) -> None:
@@ -142,26 +150,28 @@ def arm(service: str, folder: Path) -> None:
     for place in PLACES[service]:
         module, _, name = place.owner.partition(":")
         owner = getattr(importlib.import_module(module), name)
-        setattr(owner, place.method, _watched(getattr(owner, place.method), place, points))
+        setattr(owner, place.method, watched_method(getattr(owner, place.method), place, points))
 
 
-def _watched(method: Callable[..., Any], place: Place, points: Points) -> Callable[..., Any]:
+def watched_method(method: Callable[..., Any], place: Place, points: Points) -> Callable[..., Any]:
+    """The method, with the place's point before or after it."""
+
     @functools.wraps(method)
     def plain(*arguments: Any, **options: Any) -> Any:
-        if place.before:
-            points.passed(place.point)
+        if place.before and points.passed(place.point):
+            threading.Event().wait()
         answer = method(*arguments, **options)
-        if not place.before:
-            points.passed(place.point)
+        if not place.before and points.passed(place.point):
+            threading.Event().wait()
         return answer
 
     @functools.wraps(method)
     async def awaited(*arguments: Any, **options: Any) -> Any:
-        if place.before:
-            points.passed(place.point)
+        if place.before and points.passed(place.point):
+            await asyncio.Event().wait()
         answer = await method(*arguments, **options)
-        if not place.before:
-            points.passed(place.point)
+        if not place.before and points.passed(place.point):
+            await asyncio.Event().wait()
         return answer
 
     return awaited if inspect.iscoroutinefunction(method) else plain

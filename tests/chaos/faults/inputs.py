@@ -33,6 +33,9 @@ CATCH_UP_S = BURST_S * (BURST_FACTOR - CAPACITY_FACTOR) / (CAPACITY_FACTOR - 1)
 """From the end of a burst until nothing of it is left to do, in the warehouse neither: what has piled up by then, with
 what such a system has to spare."""
 
+CHANGED = 5
+"""Purchases that come once more with another amount."""
+
 REST_CLIENTS, REST_S = 4, 3.0
 CROWD_CLIENTS, CROWD_S = 800, 6.0
 """Three times as many as the scorer lets in at once."""
@@ -106,8 +109,11 @@ async def repeats_and_latecomers(world: World) -> None:
     late = world.purchases(f"{name}-late", 20, occurred_at="2026-01-05T10:00:00.000000Z")
     records = [*good, *good[:60], *late, *late[:10]]
     world.dice.shuffle(records)
-    changed = [(key, (value or b"").replace(b"67.51", b"67.52")) for key, value in good[:5]]
-    await world.produce(TRANSACTIONS.name, [*records, *changed])
+    await world.produce(TRANSACTIONS.name, records)
+    changed = [Message(key, (value or b"").replace(b"67.51", b"67.52")) for key, value in good[:CHANGED]]
+    places = await world.send(TRANSACTIONS.name, changed)
+    conflicts = {(TRANSACTIONS.name, *place): RejectionReason.CONFLICT.value for place in places}
+    await _judged(world, conflicts, Counter(), {json.loads(value or b"")["event_id"] for _, value in [*good, *late]})
 
 
 async def schema_drift(world: World) -> None:

@@ -56,7 +56,7 @@ async def felt(world: World, proxy: Proxy, hit: Hit) -> AsyncIterator[None]:
 
 def cut(link: Link) -> Inject:
     async def inject(world: World) -> None:
-        async with felt(world, link(world), Hit.CUT):
+        async with bounded_memory(world, *ALL_SERVICES), felt(world, link(world), Hit.CUT):
             for _ in range(world.dice.randint(3, 6)):
                 link(world).cut()
                 await world.wait(0.05, 0.8)
@@ -129,7 +129,7 @@ def lose_answers(link: Link) -> Inject:
 
     async def inject(world: World) -> None:
         await world.wait(0.0, 1.0)
-        async with felt(world, link(world), Hit.SWALLOWED):
+        async with bounded_memory(world, *ALL_SERVICES), felt(world, link(world), Hit.SWALLOWED):
             link(world).swallows_answers = True
             await world.wait(1.0, 5.0)
         link(world).heal()

@@ -7,9 +7,11 @@ import signal
 import time
 
 from shared.contracts.rejections import RejectionReason
-from tests.chaos.controls.fault_points import PLACES, Order, give
+from shared.contracts.topics import TRANSACTIONS
+from tests.chaos.controls.fault_points import PLACES, Deed, Order, give
 from tests.chaos.faults.fault import Fault, Inject
 from tests.chaos.faults.lag import caught_up, commits_move, written
+from tests.chaos.faults.storage import flush_valkey
 from tests.chaos.world import GRACE_S, World
 
 SESSION_S = 10.0
@@ -25,6 +27,14 @@ MOST_PASSES = 20
 """Of a point, until the process dies there."""
 TAKEOVERS = 8
 """The same of a point that is passed at a start only: once for each table and partition."""
+
+IN_HAND = {"scorer": "after-claim", "sink": "after-append"}
+"""The point at which a process is stopped that is to be a zombie: with work in hand that another will have done."""
+REGULARS = 20
+"""Customers, who buy before a zombie stands still, meanwhile, and after it."""
+
+STALL_S = 8.0
+HANGS = {"features": "before-state-write", "scorer": "after-claim", "sink": "after-append"}
 
 HISTORY_BATCHES, HISTORY_S = 10, 120.0
 """Of three days in batches of fifty there are a dozen; they take seconds."""
@@ -89,13 +99,16 @@ def terminate(service: str) -> Inject:
 
 
 def zombie(service: str) -> Inject:
-    """Stopped past its session while another takes its partitions over, then awake again with what it had in hand."""
+    """Stopped with work in hand, past its session, while another takes its partitions over and does that work; then
+    awake again, where it was."""
 
     async def inject(world: World) -> None:
         other, paused = world.extra(service, "second"), world.process(service)
-        await world.wait(0.0, 1.0)
-        paused.pause()
+        order = give(
+            world.points, service, Order(IN_HAND[service], world.dice.randint(1, MOST_PASSES), Deed.STAND_STILL)
+        )
         try:
+            await world.until(lambda: not order.exists(), f"{service} to stand still {IN_HAND[service]}")
             other.process.start()
             await asyncio.sleep(SESSION_S + world.dice.uniform(1.0, 3.0))
             # Else it would come back to what nobody has taken, and be no zombie.
@@ -106,6 +119,62 @@ def zombie(service: str) -> Inject:
         finally:
             paused.resume()
             await asyncio.to_thread(other.process.stop)
+
+    return inject
+
+
+async def zombie_without_names(world: World) -> None:
+    """A sink that is a zombie some time after Redis lost the names of its streams: whoever takes over has to know which
+    one to seal all the same."""
+    await flush_valkey(world)
+    await written(world)
+    await zombie("sink")(world)
+
+
+async def zombie_with_states(world: World) -> None:
+    """The same with states in hand that it was about to write: were they written once it is awake, what its customers
+    have bought meanwhile would be gone from them, as their next purchases would tell."""
+    name = f"regular-{world.dice.getrandbits(32):08x}"
+    regulars = world.purchases(name, 3 * REGULARS)
+    before, meanwhile, after = (regulars[start : start + REGULARS] for start in range(0, len(regulars), REGULARS))
+    features, ingestor = world.process("features"), world.process("ingestor")
+    other = world.extra("features", "second").process
+    ingestor.pause()  # the next states to be written are the regulars'
+    try:
+        await caught_up(world)
+        order = give(world.points, "features", Order("before-state-write", 1, Deed.STAND_STILL))
+        await world.produce(TRANSACTIONS.name, before)
+        await world.until(lambda: not order.exists(), "features to stand still")
+    finally:
+        ingestor.resume()
+    other.start()
+    try:
+        await world.produce(TRANSACTIONS.name, meanwhile)
+        await caught_up(world)
+        features.resume()
+        await world.works()
+        await world.produce(TRANSACTIONS.name, after)
+        await world.works()
+    finally:
+        features.resume()
+        await asyncio.to_thread(other.stop)
+
+
+def hang(service: str) -> Inject:
+    """A step that never ends: its watchdog ends the process, and says why; whoever started it starts it again."""
+
+    async def inject(world: World) -> None:
+        async with world.started_again_with(service, KAFKA__STALL_SECONDS=str(STALL_S)):
+            await back(service)(world)
+            pid, said = world.process(service).pid, len(world.system.log_of(service))
+            order = give(world.points, service, Order(HANGS[service], world.dice.randint(1, MOST_PASSES), Deed.HANG))
+            await world.until(lambda: not order.exists(), f"{service} to hang {HANGS[service]}")
+            began = time.monotonic()
+            await world.started_again(service, pid)
+            world.note(f"ended after {time.monotonic() - began:.1f} s, with {STALL_S:.0f} s to stall")
+            assert "Stalled" in world.system.log_of(service)[said:], f"{service} ended, and its log doesn't say why"
+            await back(service)(world)
+        await world.killed(service)
 
     return inject
 
@@ -160,7 +229,10 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("kill-history-after-send", "ingestor", kill_history),
     *(Fault(f"terminate-{name}", name, terminate(name), back(name)) for name in SERVICES),
-    *(Fault(f"zombie-{name}", name, zombie(name), back(name), seconds=45) for name in GROUPS),
+    Fault("zombie-features", "features", zombie_with_states, seconds=45),
+    *(Fault(f"zombie-{name}", name, zombie(name), back(name), seconds=45) for name in IN_HAND),
+    Fault("zombie-sink-after-flush", "sink", zombie_without_names, written, seconds=60),
+    *(Fault(f"hang-{name}", name, hang(name), back(name), seconds=45) for name in HANGS),
     *(
         Fault(
             f"wrong-clock-{name}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import redis
@@ -17,6 +19,20 @@ from tests.chaos.world import World
 
 SHORTEST_TAIL, LONGEST_TAIL = 20_000, 200_000
 """Bytes of Valkey's log that are cut off: from some batches to some seconds of them."""
+REBUILT = "flit_features_rebuilt_records_total{"
+
+
+@asynccontextmanager
+async def noticed(world: World) -> AsyncIterator[None]:
+    """Fail afterwards where features made no state anew: then nothing was lost, or nobody saw it."""
+    before = _taken_in_again(world)
+    yield
+    await world.until(lambda: _taken_in_again(world) > before, "states to be made anew")
+
+
+def _taken_in_again(world: World) -> float:
+    """Records, by the features service's own count."""
+    return sum(value for name, value in world.metrics("features").items() if name.startswith(REBUILT))
 
 
 async def restart_valkey(world: World) -> None:
@@ -33,8 +49,9 @@ async def restart_warehouse(world: World) -> None:
 
 async def flush_valkey(world: World) -> None:
     await world.wait(0.0, 1.0)
-    with redis.Redis.from_url(world.system.stack.valkey.url) as client:
-        client.flushall()
+    async with noticed(world):
+        with redis.Redis.from_url(world.system.stack.valkey.url) as client:
+            client.flushall()
 
 
 async def pause_valkey(world: World) -> None:
@@ -52,7 +69,8 @@ async def cut_valkey_log(world: World) -> None:
     tail = world.dice.randint(SHORTEST_TAIL, LONGEST_TAIL)
     with log.open("r+b") as file:
         file.truncate(max(0, log.stat().st_size - tail))
-    await asyncio.to_thread(valkey.start)
+    async with noticed(world):
+        await asyncio.to_thread(valkey.start)
 
 
 async def promote_replica(world: World) -> None:
@@ -66,10 +84,11 @@ async def promote_replica(world: World) -> None:
         await world.wait(0.0, 1.0)
         client.replicaof("NO", "ONE")  # from here on it lags
     await world.log.grows(FEATURES.name, world.dice.randint(1, 100))
-    primary.kill()
-    world.system.stack.valkey = replica
-    world.redis_link.target = port
-    world.redis_link.cut()
+    async with noticed(world):
+        primary.kill()
+        world.system.stack.valkey = replica
+        world.redis_link.target = port
+        world.redis_link.cut()
 
 
 async def full_valkey(world: World) -> None:

@@ -160,6 +160,18 @@ async def test_no_one_but_the_deployer_makes_topics_and_no_one_changes_rules(sec
         await acls.apply(secured.sasl(name), secured.rules)
 
 
+async def test_the_deployer_deletes_no_topic_and_changes_no_rule(secured: Secured) -> None:
+    admin = AIOKafkaAdminClient(**client_arguments(secured.sasl("flit-deployer")))
+    await admin.start()
+    try:
+        gone = await admin.delete_topics([topics.TRANSACTIONS.name])
+    finally:
+        await admin.close()
+    assert {code for _, code in gone.topic_error_codes} == {TopicAuthorizationFailedError.errno}
+    with pytest.raises(acls.NotPermitted, match=ClusterAuthorizationFailedError.__name__):
+        await acls.apply(secured.sasl("flit-deployer"), secured.rules)
+
+
 async def test_an_idempotent_producer_needs_no_other_right_than_to_write(secured: Secured) -> None:
     for settings in (secured.sasl("shop"), secured.security.mtls("shop")):
         producer = ReliableProducer(settings)

@@ -165,6 +165,20 @@ async def test_no_service_can_empty_look_through_or_rule_the_server(secured: Sec
         await client.aclose()
 
 
+SEE_NAMES = {"features", "ledger"}
+"""Of keys, all of them: the one looks for a partition's states, the other for cursors."""
+
+
+async def test_names_of_keys_are_seen_by_those_who_look_for_keys_and_by_nobody_else(secured: Secured) -> None:
+    found = set()
+    for service in SERVICES:
+        client = secured.client(f"flit-{service}")
+        if await permitted(client, "SCAN", "0", "COUNT", "10"):
+            found.add(service)
+        await client.aclose()
+    assert found == SEE_NAMES
+
+
 async def test_who_does_not_say_who_he_is_gets_nothing(secured: Secured) -> None:
     default = Redis(port=secured.plain_port)
     with pytest.raises(AuthenticationError):

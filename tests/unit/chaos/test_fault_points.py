@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.controls.fault_points import PLACES, Deed, Order, Points, give, place_of
+from tests.chaos.controls.fault_points import PLACES, Deed, Order, Place, Points, give, place_of, watched_method
 
 PROGRAM = """
 import pathlib, sys
@@ -36,7 +37,7 @@ def die(deed: Deed) -> None:
 
 
 def test_an_order_survives_being_written() -> None:
-    for order in (Order("after-send", 3), Order("after-send", 1, Deed.STAND_STILL)):
+    for order in (Order("after-send", 3), Order("after-send", 1, Deed.STAND_STILL), Order("after-send", 2, Deed.HANG)):
         assert Order.parse(str(order)) == order
 
 
@@ -103,3 +104,21 @@ def test_a_process_that_stands_still_goes_on_where_it_was(tmp_path: Path) -> Non
         process.send_signal(signal.SIGCONT)
         printed, _ = process.communicate()
     assert (process.returncode, printed.split()) == (0, [f"{number},-1" for number in range(5)])
+
+
+async def test_a_step_that_hangs_never_ends_and_the_next_one_is_as_ever(tmp_path: Path) -> None:
+    async def step() -> str:
+        return "done"
+
+    points = Points(tmp_path / "sink", die)
+    watched = watched_method(step, Place("after-step", "anything:Anything", "step"), points)
+    assert await watched() == "done"
+    give(tmp_path, "sink", Order("after-append", 1, Deed.HANG))
+    assert points.passed("after-append")
+    assert not points.passed("after-append")
+    (tmp_path / "sink").write_text(str(Order("after-step", 1, Deed.HANG)))
+    hung = asyncio.create_task(watched())
+    await asyncio.sleep(0)  # it has come to the point
+    assert await watched() == "done"
+    assert not hung.done()
+    hung.cancel()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from typing import Any
+
+import pytest
 
 from services.ledger.checks import Mirrored
 from shared.contracts.identity import partition_of
@@ -14,6 +17,7 @@ from tests.unit.ledger.world import (
     accepted,
     add_anothers_purchase,
     add_letter_of_the_vector,
+    add_second_body,
     balanced_world,
     record,
 )
@@ -70,6 +74,33 @@ def test_a_checkout_is_held_against_the_body_that_it_decided_on_though_the_other
     wrong = features_of(state, accepted(asked)) | {"purchases_24h": 7.0}
     world.decisions[1] = record("risk-decisions", 1, "c1", decided | {"features": wrong})
     assert world.broken() == {"P4"}
+
+
+def test_another_body_of_the_same_customer_is_told_of_or_missed() -> None:
+    """By its own letter (above), or by that of its vector."""
+    world = balanced_world()
+    add_second_body(world, world.purchases[1] | {"amount": 3.0})
+    assert world.broken() == {"P5"}
+    vector = json.loads(world.vectors[1].value)
+    vector |= {"transaction": world.purchases[1] | {"amount": 3.0}, "as_of": {"transactions": 1, "outcomes": -1}}
+    world.vectors.append(record("bnpl-features", 2, "c1", vector))
+    add_letter_of_the_vector(world, (partition_of(b"c1", PARTITIONS), 2))
+    assert "P5" not in world.broken()
+
+
+@pytest.mark.parametrize("again", [{}, {"amount": 11.500000001}, {"loyalty": "gold"}], ids=str)
+def test_the_same_purchase_again_needs_no_letter(again: dict[str, Any]) -> None:
+    world = balanced_world()
+    add_second_body(world, world.purchases[1] | again)
+    assert world.broken() == set()
+
+
+@pytest.mark.parametrize("erased", [frozenset({"e1"}), frozenset()])
+def test_of_an_erased_customer_nobody_knows_what_came_before(erased: frozenset[str]) -> None:
+    world = balanced_world()
+    add_second_body(world, world.purchases[1] | {"occurred_at": "2026-06-01T09:00:00.000000Z"})
+    world.erased = erased
+    assert ("P5" in world.broken()) is not bool(erased)
 
 
 def test_a_vector_that_was_refused_otherwise_has_no_row() -> None:

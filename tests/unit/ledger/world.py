@@ -169,6 +169,15 @@ def add_letter_of_the_vector(world: World, place: tuple[int, int], reason: str =
     world.rows["flit_ml_raw.dead_letters"] = {(place[0], 0): [Mirrored(None)]}
 
 
+def add_second_body(world: World, body: dict[str, Any]) -> None:
+    """A third record on the topic, and its row."""
+    world.transactions.append(record("bnpl-transactions", 2, "c1", body))
+    place = partition_of(b"c1", PARTITIONS)
+    for table in checks.TABLES["bnpl-transactions"]:
+        world.rows[table][place, 2] = [Mirrored(body["event_id"])]
+    world.committed["flit-features"]["bnpl-transactions", place] = 3
+
+
 def spoil_a_feature(world: World) -> None:
     body = json.loads(world.vectors[1].value)
     body["features"]["amount_sum_24h"] += 0.01

@@ -133,6 +133,76 @@ async def test_its_own_stream_is_sealed_where_its_name_is_lost(
     assert [stream.sealed for stream in writes.streams.values()] == [True, False]
 
 
+@pytest.fixture
+def always_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its stream's name, before each append."""
+    monkeypatch.setattr(bigquery, "CONFIRM_S", 0.0)
+
+
+@pytest.mark.usefixtures("always_looks")
+async def test_a_name_that_redis_has_lost_is_put_back_so_that_a_successor_can_seal_the_stream(
+    threads: ThreadPoolExecutor,
+) -> None:
+    writes, names = FakeWrites(), FakeNames()
+    first = writer(writes, names, threads)
+    await first.open()
+    held = dict(names.held)
+    names.held.clear()  # FLUSHALL
+    await first.append(rows([0]))
+    assert names.held == held
+    await writer(writes, names, threads).open()
+    with pytest.raises(FencedOff):
+        await first.append(rows([1]))
+    assert writes.offsets == [0]
+
+
+@pytest.mark.usefixtures("always_looks")
+async def test_where_redis_comes_back_with_the_name_before_ours_is_put_in_its_place(
+    threads: ThreadPoolExecutor,
+) -> None:
+    writes, names = FakeWrites(), FakeNames()
+    await writer(writes, names, threads).open()
+    before = dict(names.held)
+    mine = writer(writes, names, threads)
+    await mine.open()
+    held = dict(names.held)
+    names.held |= before  # the tail of its log is lost
+    await mine.append(rows([0]))
+    assert (names.held, writes.offsets) == (held, [0])
+
+
+@pytest.mark.usefixtures("always_looks")
+async def test_who_woke_up_beside_a_successor_that_did_not_know_his_stream_appends_nothing_and_seals_it(
+    threads: ThreadPoolExecutor,
+) -> None:
+    writes, names = FakeWrites(), FakeNames()
+    zombie, successor = writer(writes, names, threads), writer(writes, names, threads)
+    await zombie.open()
+    await zombie.append(rows([0]))
+    names.held.clear()  # while he sleeps
+    await successor.open()
+    await successor.append(rows([1, 2]))
+    with pytest.raises(FencedOff):
+        await zombie.append(rows([1, 2]))
+    assert writes.offsets == [0, 1, 2]
+    assert [stream.sealed for stream in writes.streams.values()] == [True, False]
+
+
+@pytest.mark.usefixtures("always_looks")
+async def test_while_redis_is_away_rows_are_appended_all_the_same(threads: ThreadPoolExecutor) -> None:
+    class Away(FakeNames):
+        async def current(self, place: str) -> str | None:
+            if self.held:
+                raise TransientError("redis")
+            return None
+
+    writes = FakeWrites()
+    mine = writer(writes, Away(), threads)
+    await mine.open()
+    await mine.append(rows([0, 1]))
+    assert writes.offsets == [0, 1]
+
+
 async def test_of_two_that_take_over_at_once_only_one_may_append(threads: ThreadPoolExecutor) -> None:
     writes, names = FakeWrites(), FakeNames()
 
