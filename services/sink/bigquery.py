@@ -245,7 +245,7 @@ class PartitionWriter:
                 ours = await names.replace(self.place, current, self._stream)
                 log.warning("stream_name_restored", place=self.place)
         except TransientError:
-            return  # not known: nobody can take over now either
+            return  # not known: go on as if it were there, as it nearly always is
         if ours:
             self._confirmed_at_s = time.monotonic()
             return
